@@ -1,0 +1,49 @@
+r"""softprompt: tune soft prompts on a frozen language model, and use them.
+
+import softprompt
+
+model = softprompt.load_model("smollm2-135m")
+softprompt.tune(model, data="train.jsonl", validation="val.jsonl", output="prompts/reviews",
+template="Review: {text}\nSentiment:", labels=["negative", "positive"])
+prompt = softprompt.SavedPrompt.read("prompts/reviews")
+softprompt.classify(model, prompt, ["a gorgeous, moving film"])
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from softprompt.errors import SoftPromptError as SoftPromptError
+    from softprompt.evaluation import Sampling as Sampling
+    from softprompt.evaluation import classify as classify
+    from softprompt.evaluation import evaluate as evaluate
+    from softprompt.evaluation import respond as respond
+    from softprompt.model import load_model as load_model
+    from softprompt.saved import SavedPrompt as SavedPrompt
+    from softprompt.training import TuneSettings as TuneSettings
+    from softprompt.training import tune as tune
+    from softprompt.wrapper import SoftPromptModel as SoftPromptModel
+
+__version__ = "0.1.0"
+
+# Imported on first use: torch and transformers take seconds, which `softprompt --help` must not.
+_HOMES = {
+    "Sampling": "softprompt.evaluation",
+    "SavedPrompt": "softprompt.saved",
+    "SoftPromptError": "softprompt.errors",
+    "SoftPromptModel": "softprompt.wrapper",
+    "TuneSettings": "softprompt.training",
+    "classify": "softprompt.evaluation",
+    "evaluate": "softprompt.evaluation",
+    "load_model": "softprompt.model",
+    "respond": "softprompt.evaluation",
+    "tune": "softprompt.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'softprompt' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,46 @@
+"""One example: the fields of one row of data, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from softprompt.errors import RowError
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row's fields by name, and `where` it stands (`train.jsonl:12`) for messages about it."""
+
+    fields: Mapping[str, Any]
+    where: str = "example"
+
+    def text(self, field: str) -> str:
+        """A field as text.
+
+        Raises:
+            RowError: there is no such field, or it holds something that is not text.
+        """
+        value = self._value(field)
+        if not isinstance(value, str | int | float | bool):
+            raise RowError(self.where, f"field {field!r} is {type(value).__name__}, not text")
+        return str(value)
+
+    def texts(self, field: str) -> list[str]:
+        """A field that may hold one text or a list of them.
+
+        Raises:
+            RowError: there is no such field, or it is something else.
+        """
+        value = self._value(field)
+        if isinstance(value, str):
+            return [value]
+        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+            return value
+        raise RowError(self.where, f"field {field!r} is neither a text nor a list of texts")
+
+    def _value(self, field: str) -> Any:
+        if field not in self.fields:
+            raise RowError(self.where, f"no field {field!r}; its fields are {', '.join(self.fields) or 'none'}")
+        return self.fields[field]

@@ -1,0 +1,126 @@
+"""Every error that a user can meet, each saying what to do.
+
+    SoftPromptError                     exit code 2: the user can mend it
+    ├── SettingError                    an option's value: unknown method, P = 0, a rate below zero
+    ├── DataError                       a data file: missing, empty, not readable
+    │   └── RowError                    one row of it, named by file and line
+    ├── TaskError                       template, labels and verbalizer do not fit together, or not the data
+    ├── ModelError                      the base model
+    │   ├── ModelNotFound               no such folder, no such name on the Hub, embedded model not installed
+    │   ├── ModelNotSupported           a family that would be answered wrongly, so it is not answered
+    │   └── NoNetwork                   the Hub is out of reach and the model is not in the cache
+    ├── SavedPromptError                a saved prompt
+    │   ├── NotASavedPrompt             the folder is missing, or holds something else
+    │   ├── DamagedPrompt               truncated, tampered with, wrong shapes, NaN inside
+    │   ├── NewerPrompt                 its manifest was written by a later softprompt
+    │   ├── WrongBaseModel              it was trained on another base model
+    │   └── NotExpressible              peft cannot say what this prompt says
+    ├── OutputExists                    the output folder is taken
+    ├── DiskFull                        nothing could be written; what was there before is whole
+    ├── CheckpointError                 a run that cannot be resumed as asked
+    └── TrainingDiverged                the loss is not a number; the best prompt so far was kept
+
+Anything else that is raised is our mistake, and the command line exits with 1.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class SoftPromptError(Exception):
+    """The root: whatever a user can mend. The message says how."""
+
+
+class SettingError(SoftPromptError):
+    """An option or argument has a value that cannot work."""
+
+
+class DataError(SoftPromptError):
+    """A data file is missing, empty or unreadable."""
+
+
+class RowError(DataError):
+    """One row of a data file is wrong; `where` names the file and the line."""
+
+    def __init__(self, where: str, problem: str):
+        super().__init__(f"{where}: {problem}")
+        self.where = where
+
+
+class TaskError(SoftPromptError):
+    """Template, labels and verbalizer do not fit together, or do not fit the data."""
+
+
+class ModelError(SoftPromptError):
+    """The base model cannot be used."""
+
+
+class ModelNotFound(ModelError):
+    """There is no such model."""
+
+
+class ModelNotSupported(ModelError):
+    """The model's family is not served, because it would be served wrongly."""
+
+
+class NoNetwork(ModelError):
+    """The Hub cannot be reached and the cache does not hold the model."""
+
+
+class SavedPromptError(SoftPromptError):
+    """A saved prompt cannot be used."""
+
+
+class NotASavedPrompt(SavedPromptError):
+    """The folder is missing or holds no saved prompt."""
+
+
+class DamagedPrompt(SavedPromptError):
+    """The files of a saved prompt are not those that were written."""
+
+
+class NewerPrompt(SavedPromptError):
+    """The manifest's format is newer than this softprompt."""
+
+
+class WrongBaseModel(SavedPromptError):
+    """The prompt belongs to another base model."""
+
+
+class NotExpressible(SavedPromptError):
+    """peft's format cannot express this prompt."""
+
+
+class OutputExists(SoftPromptError):
+    """The output folder is taken."""
+
+
+class DiskFull(SoftPromptError):
+    """The disk is full; what was there before is untouched."""
+
+
+class CheckpointError(SoftPromptError):
+    """A run cannot be resumed as asked."""
+
+
+class TrainingDiverged(SoftPromptError):
+    """The loss became NaN or infinite; the best prompt so far was kept."""
+
+
+@contextmanager
+def disk_errors(target: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write below `target` into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"no space left for {target}: free some and run again; what was there is untouched"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise SettingError(f"{target} cannot be written ({error.strerror}): choose another folder") from error
+        raise

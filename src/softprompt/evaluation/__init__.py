@@ -1,0 +1,9 @@
+"""What a prompt is worth on data, and what it says. Knows no method and no training."""
+
+from softprompt.evaluation.evaluating import evaluate
+from softprompt.evaluation.generating import Sampling, generate, stream
+from softprompt.evaluation.measuring import measure
+from softprompt.evaluation.predicting import Prediction, classify
+from softprompt.evaluation.responding import respond
+
+__all__ = ["Prediction", "Sampling", "classify", "evaluate", "generate", "measure", "respond", "stream"]

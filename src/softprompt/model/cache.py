@@ -1,0 +1,157 @@
+"""Keys and values that stand in front of a row's new tokens, in the form transformers' models read.
+
+Three kinds, each for one job: `ReadOnlyLayer` lends a prefix to a forward pass and keeps nothing (so that gradient
+checkpointing may run a layer twice), `CaptureLayer` records what a layer computes, and transformers' own
+`DynamicLayer` grows while text is generated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+
+from softprompt.model.payload import Prefix
+
+
+class ReadOnlyLayer(CacheLayerMixin):
+    """Lends `[b, G, P, D]` keys and values to every row of a batch (b is 1 or B) and stores nothing."""
+
+    def __init__(self, keys: Tensor, values: Tensor):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.keys, self.values = keys, values
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing to do: the keys and values are given."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """The lent keys and values, then the new ones, each `[B, G, P + T, D]`."""
+        assert self.keys is not None
+        assert self.values is not None
+        B = key_states.shape[0]
+        keys = torch.cat([self.keys.to(key_states.dtype).expand(B, -1, -1, -1), key_states], dim=2)
+        values = torch.cat([self.values.to(value_states.dtype).expand(B, -1, -1, -1), value_states], dim=2)
+        return keys, values
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and offset of the keys that a query of this many tokens sees."""
+        return self.get_seq_length() + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """P."""
+        assert self.keys is not None
+        return self.keys.shape[2]
+
+    def get_max_length(self) -> int:
+        """No maximum."""
+        return -1
+
+
+class CaptureLayer(CacheLayerMixin):
+    """Keeps the keys and values of the one forward pass it sees, with their graph. Seeing it twice changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing to allocate."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Remember both and hand them back."""
+        self.keys, self.values = key_states, value_states
+        return key_states, value_states
+
+    @property
+    def captured(self) -> Float[Tensor, "2 G P D"]:
+        """The keys and values of the one row that was seen."""
+        assert self.keys is not None
+        assert self.values is not None
+        return torch.cat([self.keys, self.values])
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """There is no past."""
+        return query_length, 0
+
+    def get_seq_length(self) -> int:
+        """There is no past."""
+        return 0
+
+    def get_max_length(self) -> int:
+        """No maximum."""
+        return -1
+
+
+class PromptedCache(Cache):
+    """A growing cache that knows which of its positions are real, prompt included.
+
+    It is what `SoftPromptModel` hands out as `past_key_values`: a conversation that continues from it neither injects
+    the prompt again nor forgets it.
+
+    Attributes:
+        mask: `[B, S]`, true where the cached position holds a token or a virtual token.
+    """
+
+    def __init__(self, layers: list[DynamicLayer], mask: Bool[Tensor, "B S"]):
+        super().__init__(layers=list(layers))
+        self.mask = mask
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a forward pass stands behind.
+
+    Attributes:
+        cache: keys and values of S positions, or None when there are none.
+        mask: `[B, S]`, which of them each row has.
+        virtual: `[b, P, H]` embeddings of the virtual tokens that stand inside the rows (b is 1 or B), or None.
+    """
+
+    cache: Cache | None
+    mask: Bool[Tensor, "B S"]
+    virtual: Float[Tensor, "b P H"] | None = None
+
+    @property
+    def lengths(self) -> Int[Tensor, "B"]:
+        """The positions each row has behind it: its next token's position."""
+        return self.mask.sum(dim=1)
+
+
+def shared(prefix: Prefix, num_rows: int) -> tuple[Float[Tensor, "L 2 1 G P D"], Bool[Tensor, "B P"]]:
+    """One prefix for all rows: stored once, seen by each."""
+    mask = torch.ones(num_rows, prefix.num_positions, dtype=torch.bool, device=prefix.tensor.device)
+    return prefix.tensor.unsqueeze(2), mask
+
+
+def stacked(prefixes: list[Prefix | None], like: Prefix) -> tuple[Float[Tensor, "L 2 B G P D"], Bool[Tensor, "B P"]]:
+    """A prefix for each row, the shorter ones padded on the left; a row may have none."""
+    longest = max(p.num_positions for p in prefixes if p is not None)
+    L, _, G, _, D = like.tensor.shape
+    tensor = like.tensor.new_zeros(L, 2, len(prefixes), G, longest, D)
+    mask = torch.zeros(len(prefixes), longest, dtype=torch.bool, device=tensor.device)
+    for row, prefix in enumerate(prefixes):
+        if prefix is not None:
+            tensor[:, :, row, :, longest - prefix.num_positions :] = prefix.tensor
+            mask[row, longest - prefix.num_positions :] = True
+    return tensor, mask
+
+
+def read_only(tensor: Float[Tensor, "L 2 b G P D"]) -> Cache:
+    """A cache that lends these keys and values and keeps nothing."""
+    return Cache(layers=[ReadOnlyLayer(layer[0], layer[1]) for layer in tensor])
+
+
+def growing(
+    tensor: Float[Tensor, "L 2 b G P D"] | None, mask: Bool[Tensor, "B P"], num_layers: int, dtype: torch.dtype
+) -> PromptedCache:
+    """A cache that begins with these keys and values (or empty) and grows with every forward pass."""
+    layers = [DynamicLayer() for _ in range(num_layers)]
+    if tensor is not None:
+        rows = mask.shape[0]
+        for layer, (keys, values) in zip(layers, tensor.to(dtype), strict=True):
+            layer.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
+    return PromptedCache(layers, mask)

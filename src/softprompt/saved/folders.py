@@ -1,0 +1,70 @@
+"""Put a folder in another's place, whole: killed or out of disk at any moment, the path holds the old or the new."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from softprompt.errors import disk_errors
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write `files` as the content of `folder`, replacing a folder that is there.
+
+    Raises:
+        DiskFull: nothing was changed.
+        SettingError: the place cannot be written.
+    """
+    folder = folder.absolute()
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    with disk_errors(folder):
+        try:
+            temporary.mkdir(parents=True)
+            for name, content in files.items():
+                write_file(temporary / name, content)
+            _put(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that it is on the disk, whole, or as it was before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _put(new: Path, place: Path) -> None:
+    """Move `new` to `place`. What was there ends up at `new`, to be thrown away."""
+    if not place.exists():
+        new.rename(place)
+    elif not _exchange(new, place):
+        # Without the kernel's exchange there is a moment with nothing at `place`; the old folder is beside it then.
+        old = new.with_suffix(".old")
+        place.rename(old)
+        new.rename(place)
+        shutil.rmtree(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two paths in one step, where the kernel and the file system can (Linux's renameat2)."""
+    if sys.platform != "linux":
+        return False
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    paths = os.fsencode(one), os.fsencode(other)
+    return bool(renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0)

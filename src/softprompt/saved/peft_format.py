@@ -1,0 +1,127 @@
+"""peft's adapter folder, read and written exactly: `adapter_config.json` and `adapter_model.safetensors`.
+
+Prompt and P-tuning hold `prompt_embeddings` `[P, H]`, prefix tuning `[P, 2·L·G·D]`, each row `L0.K, L0.V, L1.K, …`,
+each `(G, D)`. What peft cannot express is refused, never written in a way that peft would read and get wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from softprompt.errors import DamagedPrompt, NotASavedPrompt, NotExpressible
+from softprompt.model import Embeddings, ModelShape, Payload, Placement, Prefix
+from softprompt.saved.tensors import parse_tensors, read_bytes, to_bytes
+
+CONFIG = "adapter_config.json"
+TENSORS = "adapter_model.safetensors"
+KEY = "prompt_embeddings"
+
+
+def flattened(prefix: Float[Tensor, "L 2 G P D"]) -> Float[Tensor, "P _"]:
+    """A prefix in peft's order, `[P, 2·L·G·D]`."""
+    return prefix.permute(3, 0, 1, 2, 4).flatten(1)
+
+
+def unflattened(rows: Float[Tensor, "P _"], shape: ModelShape) -> Float[Tensor, "L 2 G P D"]:
+    """A prefix from peft's order."""
+    sizes = (rows.shape[0], shape.num_layers, 2, shape.num_kv_heads, shape.head_dim)
+    return rows.reshape(sizes).permute(1, 2, 3, 0, 4)
+
+
+def why_not(payload: Payload, has_head: bool) -> str | None:
+    """What peft cannot express about a prompt, or None."""
+    if payload.placement is not Placement.BEFORE:
+        return f"virtual tokens {payload.placement}: peft always puts them in front of everything"
+    if has_head:
+        return "the trained linear head: peft would answer without it"
+    return None
+
+
+def write_peft(payload: Payload, shape: ModelShape, base_name: str, has_head: bool = False) -> dict[str, bytes]:
+    """The files of a peft adapter with this payload.
+
+    Raises:
+        NotExpressible: peft would read something else than what was trained.
+    """
+    if reason := why_not(payload, has_head):
+        raise NotExpressible(f"peft cannot express {reason}. Use --format prefix, or keep the prompt as it is")
+    config: dict[str, Any] = {
+        "base_model_name_or_path": base_name,
+        "inference_mode": True,
+        "num_layers": shape.num_layers,
+        "num_transformer_submodules": 1,
+        "num_virtual_tokens": payload.num_virtual_tokens,
+        "task_type": "CAUSAL_LM",
+    }
+    match payload:
+        case Embeddings():
+            tensor = payload.tensor
+            config |= {
+                "peft_type": "PROMPT_TUNING",
+                "prompt_tuning_init": "RANDOM",  # peft only uses it to make a new prompt
+                "token_dim": shape.hidden_size,
+                "num_attention_heads": shape.num_kv_heads,
+            }
+        case Prefix():
+            tensor = flattened(payload.tensor)
+            config |= {
+                "peft_type": "PREFIX_TUNING",
+                "prefix_projection": False,
+                "encoder_hidden_size": shape.hidden_size,
+                "token_dim": shape.num_kv_heads * shape.head_dim,
+                "num_attention_heads": shape.num_kv_heads,
+            }
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    return {CONFIG: text.encode(), TENSORS: to_bytes({KEY: tensor})}
+
+
+def read_peft_config(folder: Path) -> dict[str, Any]:
+    """A peft adapter's configuration.
+
+    Raises:
+        NotASavedPrompt: there is no peft adapter in the folder.
+        DamagedPrompt: its configuration is not JSON.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NotASavedPrompt(f"{folder} holds no peft adapter: no {CONFIG}") from error
+    except ValueError as error:
+        raise DamagedPrompt(f"{folder / CONFIG} is damaged: {error}") from error
+    if not isinstance(config, dict):
+        raise DamagedPrompt(f"{folder / CONFIG} is damaged: no object in it")
+    return config
+
+
+def read_peft(folder: Path, shape: ModelShape) -> Payload:
+    """The payload of a peft adapter that was trained with prompt tuning, P-tuning or prefix tuning.
+
+    Raises:
+        NotASavedPrompt: no adapter, or one of another kind.
+        DamagedPrompt: truncated, NaN inside, or of shapes that do not fit the model.
+    """
+    kind = read_peft_config(folder).get("peft_type")
+    if kind not in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING"):
+        raise NotASavedPrompt(f"{folder} is a peft adapter of type {kind}: no soft prompt, so it cannot be imported")
+    path = folder / TENSORS
+    return payload_from(parse_tensors(read_bytes(path), path), shape, path, is_prefix=kind == "PREFIX_TUNING")
+
+
+def payload_from(tensors: dict[str, Tensor], shape: ModelShape, where: Path, *, is_prefix: bool) -> Payload:
+    """The payload in the tensors of the file `where`.
+
+    Raises:
+        DamagedPrompt: it is missing, or of shapes that do not fit the model.
+    """
+    rows = tensors.get(KEY)
+    if rows is None:
+        raise DamagedPrompt(f"{where} has no {KEY!r}")
+    width = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim if is_prefix else shape.hidden_size
+    if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] != width:
+        raise DamagedPrompt(f"{where}: {KEY} is {list(rows.shape)}, this model needs [P, {width}]")
+    return Prefix(unflattened(rows, shape)) if is_prefix else Embeddings(rows)

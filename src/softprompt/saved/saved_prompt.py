@@ -1,0 +1,197 @@
+"""A saved prompt: read it, write it, check it, compile it.
+
+A folder with `softprompt.json` and the numbers: as a peft adapter where peft can express the prompt, else as
+`prompt.safetensors`, which peft does not look at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softprompt.errors import DamagedPrompt, OutputExists, WrongBaseModel
+from softprompt.model import FrozenModel, ModelShape, Payload, Prefix
+from softprompt.saved import manifest as manifests
+from softprompt.saved import peft_format
+from softprompt.saved.folders import write_folder
+from softprompt.saved.manifest import Base, Manifest
+from softprompt.saved.tensors import parse_tensors, read_bytes, sha256, to_bytes
+from softprompt.tasks import LinearHead, Objective, Task
+
+OWN_TENSORS = "prompt.safetensors"
+
+
+@dataclass(frozen=True)
+class SavedPrompt:
+    """A prompt as it lies on the disk, or as it is about to.
+
+    Attributes:
+        manifest: everything but the numbers.
+        payload: embeddings `[P, H]` or a prefix `[L, 2, G, P, D]`, float32, on the CPU.
+        head: the weights `[K, H]` and biases `[K]` of a linear classification head, or None.
+        files: the folder's content.
+    """
+
+    manifest: Manifest
+    payload: Payload
+    head: dict[str, Tensor] | None
+    files: dict[str, bytes]
+
+    @classmethod
+    def make(
+        cls,
+        model: FrozenModel,
+        payload: Payload,
+        task: Task,
+        *,
+        method: dict[str, Any],
+        trained_parameters: int,
+        metrics: dict[str, Any] | None = None,
+        head: LinearHead | None = None,
+    ) -> SavedPrompt:
+        """A saved prompt out of a payload, not on the disk yet."""
+        payload = payload.with_tensor(payload.tensor.detach().to("cpu", torch.float32))
+        weights = None if head is None else {n: p.detach().cpu().clone() for n, p in head.named_parameters()}
+        files = _tensor_files(payload, weights, model.shape, model.name)
+        tensors = files.get(peft_format.TENSORS) or files[OWN_TENSORS]
+        manifest = Manifest(
+            method=method,
+            payload="prefix" if isinstance(payload, Prefix) else "embeddings",
+            num_virtual_tokens=payload.num_virtual_tokens,
+            placement=payload.placement,
+            has_bos=isinstance(payload, Prefix) and payload.has_bos,
+            trained_parameters=trained_parameters,
+            base=Base.of(model),
+            task=task,
+            metrics=metrics or {},
+            versions={name: version(name) for name in ("softprompt", "torch", "transformers")},
+            tensors_sha256=sha256(tensors),
+        ).sealed()
+        return cls(manifest, payload, weights, {manifests.FILE: manifest.text().encode(), **files})
+
+    @classmethod
+    def read(cls, folder: str | Path) -> SavedPrompt:
+        """A saved prompt from its folder, every file checked.
+
+        Raises:
+            NotASavedPrompt: it is none.
+            NewerPrompt: a later softprompt wrote it.
+            DamagedPrompt: it is not what was written.
+        """
+        folder = Path(folder)
+        manifest = Manifest.read(folder)
+        is_peft = not (folder / OWN_TENSORS).is_file()
+        path = folder / (peft_format.TENSORS if is_peft else OWN_TENSORS)
+        content = read_bytes(path)
+        tensors = parse_tensors(content, path, manifest.tensors_sha256)
+        files = {manifests.FILE: manifest.text().encode(), path.name: content}
+        if is_peft:
+            files[peft_format.CONFIG] = read_bytes(folder / peft_format.CONFIG)
+        return cls(manifest, _payload(tensors, manifest, path), _head(tensors, manifest, path), files)
+
+    def write(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the folder, whole or not at all.
+
+        Raises:
+            OutputExists: something is there and `overwrite` was not said.
+            DiskFull: nothing was changed.
+        """
+        folder = Path(folder)
+        check_free(folder, overwrite)
+        write_folder(folder, self.files)
+
+    def bound(self, model: FrozenModel) -> Payload:
+        """The payload compiled for this model, ready to use: one forward pass, once.
+
+        Raises:
+            WrongBaseModel: it was made for another.
+        """
+        if self.manifest.base.fingerprint != model.fingerprint:
+            raise WrongBaseModel(self.other_base(model))
+        with torch.no_grad():
+            return model.compile(self.payload.with_tensor(self.payload.tensor.to(model.device)))
+
+    def compiled(self, model: FrozenModel) -> SavedPrompt:
+        """The same prompt saved as the prefix it compiles to; one that stands after the text stays as it is."""
+        manifest = self.manifest
+        return SavedPrompt.make(
+            model,
+            self.bound(model),
+            manifest.task,
+            method=manifest.method,
+            trained_parameters=manifest.trained_parameters,
+            metrics=manifest.metrics,
+            head=self._linear_head(),
+        )
+
+    def objective(self, model: FrozenModel, payload: Payload | None) -> Objective:
+        """The prompt's own task on a model, with the room that `payload` leaves, read by its own head if it has one."""
+        room = model.shape.window - (0 if payload is None else payload.num_positions)
+        head = self._linear_head()
+        return self.manifest.task.bind(model, room, None if head is None else head.to(model.device))
+
+    def other_base(self, model: FrozenModel) -> str:
+        """The complaint about another base model, both named."""
+        base = self.manifest.base
+        return (
+            f"this prompt was made for {base.name} ({base.fingerprint}), "
+            f"not for {model.name} ({model.fingerprint}): use it with the former"
+        )
+
+    def _linear_head(self) -> LinearHead | None:
+        if self.head is None:
+            return None
+        head = LinearHead(*self.head["weight"].shape)
+        head.load_state_dict(self.head)
+        return head.requires_grad_(False)
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Refuse a place that is taken.
+
+    Raises:
+        OutputExists: unless it may be overwritten and holds a saved prompt.
+    """
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise OutputExists(f"{folder} exists: choose another folder, or say --overwrite")
+    if not (folder / manifests.FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputExists(f"{folder} exists and is no saved prompt, so it is not overwritten: choose another folder")
+
+
+def _tensor_files(
+    payload: Payload, head: dict[str, Tensor] | None, shape: ModelShape, base_name: str
+) -> dict[str, bytes]:
+    if peft_format.why_not(payload, head is not None) is None:
+        return peft_format.write_peft(payload, shape, base_name)
+    rows = peft_format.flattened(payload.tensor) if isinstance(payload, Prefix) else payload.tensor
+    return {OWN_TENSORS: to_bytes({peft_format.KEY: rows, **{f"head.{n}": t for n, t in (head or {}).items()}})}
+
+
+def _payload(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> Payload:
+    is_prefix = manifest.payload == "prefix"
+    payload = peft_format.payload_from(tensors, manifest.base.shape, path, is_prefix=is_prefix)
+    if isinstance(payload, Prefix):
+        payload = replace(payload, has_bos=manifest.has_bos)
+    if payload.num_virtual_tokens != manifest.num_virtual_tokens:
+        raise DamagedPrompt(
+            f"{path} holds {payload.num_virtual_tokens} virtual tokens, the manifest says {manifest.num_virtual_tokens}"
+        )
+    return replace(payload, placement=manifest.placement)
+
+
+def _head(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> dict[str, Tensor] | None:
+    head = {name.removeprefix("head."): t for name, t in tensors.items() if name.startswith("head.")}
+    if not head:
+        return None
+    labels = manifest.task.labels
+    expected = {"weight": (len(labels), manifest.base.shape.hidden_size), "bias": (len(labels),)}
+    if {name: tuple(t.shape) for name, t in head.items()} != expected:
+        raise DamagedPrompt(f"{path}: the head does not fit {len(labels)} labels on this base model")
+    return head

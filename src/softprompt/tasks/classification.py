@@ -1,0 +1,168 @@
+"""Choose one of K labels: a template, and a way to read the label where the template ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol, Self
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from softprompt.data import Example
+from softprompt.errors import RowError, TaskError
+from softprompt.model import FrozenModel, Payloads
+from softprompt.tasks.metrics import accuracy, macro_f1
+from softprompt.tasks.objective import Batch, Objective, Row, arranged, padded, payload_of
+from softprompt.tasks.template import Template, continuation, joined
+from softprompt.tasks.verbalizer import Verbalizer
+
+
+class Reader(Protocol):
+    """How a label is read: `Verbalizer` or `LinearHead`."""
+
+    @property
+    def paths(self) -> Sequence[tuple[int, ...]]:
+        """Token sequences to append to a row, one sequence of the batch each."""
+
+    @property
+    def nodes(self) -> Sequence[tuple[int, int]]:
+        """The states to read: which path, and behind how many of its tokens."""
+
+    def log_probabilities(self, model: FrozenModel, states: Float[Tensor, "B N H"]) -> Float[Tensor, "B K"]:
+        """Log-probabilities of the K labels."""
+
+
+class ClassificationTask(BaseModel):
+    """Text in, one of the labels out.
+
+    Attributes:
+        template: what the model sees; the label comes behind it.
+        labels: as the data writes them, in the order of their indices.
+        words: the verbalizer: what the model would say for a label, where that is not the label itself.
+        label_field: the field with the right label.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["classification"] = "classification"
+    template: str = "{text}\nLabel:"
+    labels: tuple[str, ...] = Field(default=())
+    words: Mapping[str, str] = Field(default_factory=dict)
+    label_field: str = "label"
+
+    @property
+    def initial_text(self) -> str:
+        """What the virtual tokens say before they are trained: the task in words."""
+        *others, last = (self.words.get(label, label) for label in self.labels)
+        return f"Read the text and decide which of these it is: {', '.join(others)} or {last}."
+
+    def prepared(self, examples: Sequence[Example]) -> Self:
+        """The task with its labels, taken from the examples in alphabetical order if it has none yet.
+
+        Raises:
+            TaskError: fewer than two labels, a label that no example has, or a verbalizer word for no label.
+            RowError: an example with another label.
+        """
+        found = {example.text(self.label_field) for example in examples}
+        task = self if self.labels else self.model_copy(update={"labels": tuple(sorted(found))})
+        task._check(found)
+        for example in examples:
+            task.index(example)
+        return task
+
+    def _check(self, found: set[str]) -> None:
+        if len(set(self.labels)) < max(2, len(self.labels)):
+            raise TaskError(f"at least two different labels are needed, found: {', '.join(self.labels) or 'none'}")
+        if missing := [label for label in self.labels if label not in found]:
+            raise TaskError(
+                f"no example has the label {', '.join(missing)}: not to be learnt; found: {', '.join(sorted(found))}"
+            )
+        if unknown := [label for label in self.words if label not in self.labels]:
+            raise TaskError(f"--verbalizer has words for {', '.join(unknown)}, which is no label")
+
+    def index(self, example: Example) -> int:
+        """The index of an example's label.
+
+        Raises:
+            RowError: it is none of the task's labels.
+        """
+        label = example.text(self.label_field)
+        if label not in self.labels:
+            raise RowError(example.where, f"label {label!r} is none of {', '.join(self.labels)}")
+        return self.labels.index(label)
+
+    def bind(self, model: FrozenModel, room: int, head: Reader | None = None) -> ClassificationObjective:
+        """The task on a model that leaves `room` positions for a row, read by the verbalizer or by a trained head."""
+        return ClassificationObjective(model, self, room, head or self._verbalizer(model))
+
+    def _verbalizer(self, model: FrozenModel) -> Verbalizer:
+        template = Template(self.template)
+        answers = [joined(template, self.words.get(label, label)) for label in self.labels]
+        return Verbalizer([continuation(model, template.tail, answer) for answer in answers], model.eos)
+
+
+class ClassificationObjective(Objective):
+    """K-way cross-entropy over what the reader reads."""
+
+    def __init__(self, model: FrozenModel, task: ClassificationTask, room: int, reader: Reader):
+        super().__init__(model)
+        self.task, self.reader = task, reader
+        self.template = Template(task.template)
+        self.room = room - max(map(len, reader.paths))
+
+    def encode(self, example: Example) -> Row:
+        """The filled template and the label's index."""
+        return self.encode_text(example, self.task.index(example))
+
+    def encode_text(self, example: Example, label: int = -1) -> Row:
+        """The filled template of an example that needs no label."""
+        prompt, cut = self.template.encode(self.model, example, self.room)
+        return Row(prompt, [], label, cut)
+
+    def collate(self, rows: Sequence[Row], payloads: Payloads) -> Batch:
+        """One sequence a row and path of the reader; read at the reader's nodes."""
+        prompts = [arranged(row, payload_of(payloads, i)) for i, row in enumerate(rows)]
+        paths = self.reader.paths
+        ids, mask = padded([[*prompt, *path] for prompt in prompts for path in paths], self.model.device)
+        reads = [
+            (i * len(paths) + path) * ids.shape[1] + len(prompt) - 1 + depth
+            for i, prompt in enumerate(prompts)
+            for path, depth in self.reader.nodes
+        ]
+        return Batch(
+            ids,
+            mask,
+            reads=torch.tensor(reads, device=ids.device),
+            targets=torch.tensor([row.label for row in rows], device=ids.device),
+            weights=torch.ones(len(rows), device=ids.device),
+            sequences_per_row=len(paths),
+        )
+
+    def log_probabilities(self, hidden: Float[Tensor, "R H"], batch: Batch) -> Float[Tensor, "B K"]:
+        """Log-probabilities of the labels; each row sums to one."""
+        states = hidden.unflatten(0, (len(batch.weights), len(self.reader.nodes)))
+        return self.reader.log_probabilities(self.model, states)
+
+    def losses(self, hidden: Float[Tensor, "R H"], batch: Batch) -> Float[Tensor, "B"]:
+        """The negative log-probability of each row's right label."""
+        return torch.nn.functional.nll_loss(self.log_probabilities(hidden, batch), batch.targets, reduction="none")
+
+    def outputs(self, hidden: Float[Tensor, "R H"], batch: Batch) -> Float[Tensor, "B K"]:
+        """Log-probabilities of the labels."""
+        return self.log_probabilities(hidden, batch)
+
+    def metrics(self, outputs: Float[Tensor, "N K"], rows: Sequence[Row]) -> dict[str, float]:
+        """Accuracy, macro F1 and mean loss."""
+        labels = torch.tensor([row.label for row in rows])
+        predicted = outputs.argmax(dim=1)
+        return {
+            "accuracy": accuracy(predicted, labels),
+            "macro_f1": macro_f1(predicted, labels, len(self.task.labels)),
+            "loss": float(torch.nn.functional.nll_loss(outputs, labels)),
+        }
+
+    def quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
+        """Accuracy; among equals, the lower loss."""
+        return metrics["accuracy"], -metrics["loss"]

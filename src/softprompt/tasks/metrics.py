@@ -1,0 +1,46 @@
+"""Figures of merit, as functions of predictions and truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Int
+from torch import Tensor
+
+
+def accuracy(predicted: Int[Tensor, "N"], labels: Int[Tensor, "N"]) -> float:
+    """The share of predictions that are right."""
+    return float((predicted == labels).double().mean())
+
+
+def confusion(predicted: Int[Tensor, "N"], labels: Int[Tensor, "N"], num_labels: int) -> Int[Tensor, "K K"]:
+    """How often each label (row) was predicted as each (column)."""
+    return (labels * num_labels + predicted).bincount(minlength=num_labels**2).view(num_labels, num_labels)
+
+
+def macro_f1(predicted: Int[Tensor, "N"], labels: Int[Tensor, "N"], num_labels: int) -> float:
+    """The mean over the labels of the harmonic mean of precision and recall; absent labels do not count."""
+    table = confusion(predicted, labels, num_labels).double()
+    right, occurring, foretold = table.diagonal(), table.sum(dim=1), table.sum(dim=0)
+    f1 = 2 * right / (occurring + foretold).clamp(min=1)
+    return float(f1[(occurring + foretold) > 0].mean())
+
+
+def is_looping(text: str, repeats: int = 3, longest: int = 4) -> bool:
+    """Whether some words, up to `longest` of them, come `repeats` times in a row: "the the the"."""
+    words = text.split()
+    return any(
+        all(words[at + i] == words[at + i + size] for i in range(size * (repeats - 1)))
+        for size in range(1, longest + 1)
+        for at in range(len(words) - size * repeats + 1)
+    )
+
+
+def bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Corpus BLEU, 0 to 100, each text against all of its references (sacrebleu, 13a tokens)."""
+    from sacrebleu import corpus_bleu  # half a second to import: only where it is used
+
+    most = max(map(len, references))
+    # sacrebleu wants one list a reference number; texts with fewer references repeat their last.
+    streams = [[each[min(i, len(each) - 1)] for each in references] for i in range(most)]
+    return float(corpus_bleu(list(texts), streams).score)

@@ -1,0 +1,115 @@
+"""A task bound to a model: examples in; rows, batches and losses out. Knows no task and no method by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from softprompt.data import Example
+from softprompt.model import FrozenModel, Payload, Payloads
+
+
+@dataclass(frozen=True)
+class Row:
+    """An example in tokens.
+
+    Attributes:
+        prompt: ids up to where the answer begins, BOS included.
+        response: ids of the answer, empty where the answer is read off and not written.
+        label: the index of the right label, or -1.
+        cut: text was cut to fit the model's window.
+    """
+
+    prompt: list[int]
+    response: list[int]
+    label: int = -1
+    cut: bool = False
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.response)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows as N sequences of T tokens, padded behind, and where the model is read.
+
+    Attributes:
+        ids: `[N, T]`; negative ids are placeholders of virtual tokens.
+        mask: `[N, T]`, false at padding.
+        reads: `[R]` positions in the flattened `[N * T]` whose hidden state matters.
+        targets: `[R]` token ids, or `[B]` labels: as the objective that made the batch reads them.
+        weights: `[B]` how much each row counts: 1, or its supervised tokens.
+        sequences_per_row: N / B.
+    """
+
+    ids: Int[Tensor, "N T"]
+    mask: Bool[Tensor, "N T"]
+    reads: Int[Tensor, "R"]
+    targets: Int[Tensor, "_"]
+    weights: Float[Tensor, "B"]
+    sequences_per_row: int = 1
+
+    @property
+    def useful_tokens(self) -> int:
+        """Tokens that are neither padding nor virtual."""
+        return int((self.mask & (self.ids >= 0)).sum())
+
+
+class Objective(ABC):
+    """What training and evaluation ask of a task."""
+
+    def __init__(self, model: FrozenModel):
+        self.model = model
+
+    @abstractmethod
+    def encode(self, example: Example) -> Row:
+        """An example in tokens; raises RowError where it does not fit the task."""
+
+    @abstractmethod
+    def collate(self, rows: Sequence[Row], payloads: Payloads) -> Batch:
+        """Rows as one batch, each arranged around its payload."""
+
+    @abstractmethod
+    def losses(self, hidden: Float[Tensor, "R H"], batch: Batch) -> Float[Tensor, "B"]:
+        """Each row's summed negative log-likelihood, to be divided by the rows' weights."""
+
+    @abstractmethod
+    def outputs(self, hidden: Float[Tensor, "R H"], batch: Batch) -> Float[Tensor, "B C"]:
+        """What an evaluation keeps of each row; `metrics` reads it."""
+
+    @abstractmethod
+    def metrics(self, outputs: Float[Tensor, "N C"], rows: Sequence[Row]) -> dict[str, float]:
+        """Figures of merit over all rows of an evaluation, the headline first."""
+
+    @abstractmethod
+    def quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
+        """By what the best is chosen: larger is better."""
+
+    def read(self, batch: Batch, payloads: Payloads) -> Float[Tensor, "R H"]:
+        """Run the model over a batch, each row behind its payload, and pick the states that are read."""
+        if isinstance(payloads, Sequence):
+            payloads = [payload for payload in payloads for _ in range(batch.sequences_per_row)]
+        return self.model.hidden(batch.ids, batch.mask, payloads).flatten(0, 1)[batch.reads]
+
+
+def arranged(row: Row, payload: Payload | None) -> list[int]:
+    """A row's prompt ids as they stand with its payload."""
+    return row.prompt if payload is None else payload.arrange(row.prompt)
+
+
+def payload_of(payloads: Payloads, row: int) -> Payload | None:
+    """The payload of one row."""
+    return payloads[row] if isinstance(payloads, Sequence) else payloads
+
+
+def padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Sequences as ids `[N, T]` and mask `[N, T]`, padded behind with id 0."""
+    longest = max(map(len, sequences))
+    ids = torch.tensor([[*sequence, *[0] * (longest - len(sequence))] for sequence in sequences], device=device)
+    lengths = torch.tensor([len(sequence) for sequence in sequences], device=device)
+    return ids, torch.arange(longest, device=device) < lengths.unsqueeze(1)

@@ -1,0 +1,101 @@
+"""Read a label off the model's next-word logits.
+
+Labels of one token are compared at one position. Labels of several tokens form a trie, and a label's probability is the
+product of the choices at the branchings on its way, each normalised over the branches alone. So no label pays for
+tokens that no other label could have had there (a longer label is not worse for being long), the probabilities sum to
+one, and no logits beyond the trie's are computed. With one token a label this is the usual softmax over the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from softprompt.errors import TaskError
+from softprompt.model import FrozenModel
+
+Path = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Branching:
+    """A place where labels part: the tokens read so far, and the tokens that may come next."""
+
+    path: Path
+    tokens: tuple[int, ...]
+
+
+class Verbalizer:
+    """The trie of the labels' tokens.
+
+    Attributes:
+        paths: token sequences to append to a row, so that every branching can be read; `((),)` when all labels part at
+            their first token.
+        nodes: for each branching, the path that reaches it and how many of that path's tokens it stands behind.
+    """
+
+    def __init__(self, words: Sequence[Sequence[int]], end: int):
+        """Build the trie of K words in tokens; `end` ends a word that another word continues.
+
+        Raises:
+            TaskError: two labels have the same tokens, or one has none.
+        """
+        sequences = _terminated([tuple(word) for word in words], end)
+        branchings = _branchings(sequences)
+        self.paths = tuple(b.path for b in branchings if not _is_continued(b.path, branchings))
+        self.nodes = [(_reaching(b.path, self.paths), len(b.path)) for b in branchings]
+        self._tokens = [torch.tensor(b.tokens) for b in branchings]
+        self._choices = [
+            [(n, b.tokens.index(s[len(b.path)])) for n, b in enumerate(branchings) if _passes(s, b.path)]
+            for s in sequences
+        ]
+
+    def log_probabilities(self, model: FrozenModel, states: Float[Tensor, "B N H"]) -> Float[Tensor, "B K"]:
+        """Log-probabilities of the K labels from the hidden states at the N branchings; each row sums to one."""
+        choices = [
+            model.logits(states[:, n], tokens.to(states.device)).log_softmax(dim=-1)
+            for n, tokens in enumerate(self._tokens)
+        ]
+        return torch.stack([sum_of([choices[n][:, c] for n, c in label]) for label in self._choices], dim=1)
+
+
+def sum_of(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of one or more tensors of one shape."""
+    return torch.stack(list(terms)).sum(dim=0)
+
+
+def _terminated(words: list[Path], end: int) -> list[Path]:
+    for i, word in enumerate(words):
+        if not word:
+            raise TaskError(f"label {i + 1} has no tokens: give it a word with --verbalizer")
+        if word in words[:i]:
+            raise TaskError(
+                f"labels {words.index(word) + 1} and {i + 1} have the same tokens: give one another word (--verbalizer)"
+            )
+    return [(*word, end) if _is_continued(word, [Branching(w, ()) for w in words]) else word for word in words]
+
+
+def _branchings(sequences: list[Path]) -> list[Branching]:
+    stems = dict.fromkeys(s[:depth] for s in sequences for depth in range(len(s)))
+    found = []
+    for stem in stems:
+        following = tuple(dict.fromkeys(s[len(stem)] for s in sequences if _passes(s, stem)))
+        if len(following) > 1:
+            found.append(Branching(stem, following))
+    return found
+
+
+def _passes(sequence: Path, stem: Path) -> bool:
+    return len(sequence) > len(stem) and sequence[: len(stem)] == stem
+
+
+def _is_continued(path: Path, branchings: Sequence[Branching]) -> bool:
+    return any(_passes(b.path, path) for b in branchings)
+
+
+def _reaching(path: Path, paths: Sequence[Path]) -> int:
+    return next(i for i, candidate in enumerate(paths) if candidate[: len(path)] == path)

@@ -1,0 +1,51 @@
+"""Which examples each step sees: a function of the seed and the step alone, so a resumed run needs no memory of it.
+
+Epoch follows epoch, each in an order of its own. Of every few steps' examples the long are put with the long, so that
+little is padded; then those steps are shuffled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+POOLED_STEPS = 8
+
+
+class Order:
+    """The examples of each step, as indices.
+
+    Args:
+        lengths: each example's tokens.
+        per_step: examples a step.
+        seed: of the shuffling.
+    """
+
+    def __init__(self, lengths: Sequence[int], per_step: int, seed: int):
+        self.lengths, self.per_step, self.seed = lengths, per_step, seed
+
+    def step(self, number: int) -> list[int]:
+        """The examples of step `number`, counted from 0."""
+        pool, place = divmod(number, POOLED_STEPS)
+        size = self.per_step * POOLED_STEPS
+        pooled = sorted(self._drawn(pool * size, size), key=self.lengths.__getitem__)
+        chosen = shuffled(POOLED_STEPS, self.seed, stream=-1 - pool)[place]
+        return pooled[chosen * self.per_step : (chosen + 1) * self.per_step]
+
+    def _drawn(self, start: int, count: int) -> list[int]:
+        """`count` examples of the endless sequence of shuffled epochs, from `start` on."""
+        total = len(self.lengths)
+        first, last = start // total, (start + count - 1) // total
+        epochs = [i for epoch in range(first, last + 1) for i in shuffled(total, self.seed, stream=epoch)]
+        return epochs[start - first * total :][:count]
+
+
+def shuffled(count: int, seed: int, stream: int) -> list[int]:
+    """0 to `count` - 1 in a random order, of which every seed and stream have their own.
+
+    Streams 0, 1, … are epochs; -1, -2, … are pools.
+    """
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + stream) % 2**63)
+    order: list[int] = torch.randperm(count, generator=generator).tolist()
+    return order

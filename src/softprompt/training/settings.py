@@ -1,0 +1,138 @@
+"""Everything a run depends on, in one value; what the command line, a TOML file and Python all come down to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from softprompt.errors import SettingError
+from softprompt.model import Placement
+from softprompt.prompts import PromptOptions
+
+
+class TuneSettings(BaseModel):
+    """A run's settings; None where the default depends on something else.
+
+    Attributes:
+        model: the embedded model's name, a folder, or a Hub id.
+        data: examples to learn from.
+        validation: examples to choose the best step by; a tenth of `data` if None.
+        output: the saved prompt's folder; the run's own files go to `<output>.run`.
+        task: `classification` or `generation`; None: whichever the data's fields fit.
+        template: what the model sees of an example.
+        labels: what to choose from; found in the data if None.
+        verbalizer: what the model says for a label, where that is not the label.
+        label_field: the field with the label.
+        response_field: the field with the response.
+        method: how the prompt is made.
+        virtual_tokens: P.
+        init: what the virtual tokens start from.
+        encoder: `none`, `mlp` or `lstm`, as far as the method has it.
+        encoder_hidden: its width.
+        placement: where the virtual tokens stand.
+        freeze_sink: keep the first virtual token's keys.
+        head: `verbalizer` or `linear`.
+        steps: updates in all.
+        batch_size: examples in one forward and backward pass.
+        accumulate: passes in one update.
+        learning_rate: AdamW's; by default a fraction of the embeddings' scale that suits the method.
+        warmup: the share of the steps in which the rate rises.
+        weight_decay: AdamW's.
+        clip: the largest norm of the gradient.
+        evaluate_every: steps from one evaluation to the next; a quarter of the run if None.
+        patience: stop after this many evaluations without a better one; never if None.
+        save_every: steps from one checkpoint to the next; as often as it evaluates if None.
+        seed: of every random number.
+        device: `auto`, `cpu`, `cuda`, …
+        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+        gradient_checkpointing: recompute layers in the backward pass to save memory.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = "smollm2-135m"
+    data: Path
+    validation: Path | None = None
+    output: Path
+    task: Literal["classification", "generation"] | None = None
+    template: str | None = None
+    labels: tuple[str, ...] | None = None
+    verbalizer: Mapping[str, str] = Field(default_factory=dict)
+    label_field: str = "label"
+    response_field: str = "output"
+    method: str = "prefix"
+    virtual_tokens: int | None = None
+    init: str = "text"
+    encoder: str | None = None
+    encoder_hidden: int | None = Field(default=None, gt=0)
+    placement: Placement = Placement.BEFORE
+    freeze_sink: bool = False
+    head: str | None = None
+    steps: int = Field(default=100, gt=0)
+    batch_size: int = Field(default=16, gt=0)
+    accumulate: int = Field(default=1, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    warmup: float = Field(default=0.1, ge=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    evaluate_every: int | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, gt=0)
+    save_every: int | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0)
+    device: str = "auto"
+    dtype: str = "auto"
+    gradient_checkpointing: bool = False
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> TuneSettings:
+        """Settings from names and values.
+
+        Raises:
+            SettingError: a name or a value that cannot be, all of them listed.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise SettingError("; ".join(_complaint(e) for e in error.errors())) from error
+
+    @property
+    def evaluation_interval(self) -> int:
+        """Steps from one evaluation to the next."""
+        return self.evaluate_every or max(1, self.steps // 4)
+
+    @property
+    def checkpoint_interval(self) -> int:
+        """Steps from one checkpoint to the next."""
+        return self.save_every or self.evaluation_interval
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the run keeps its own files."""
+        return self.output.with_name(self.output.name + ".run")
+
+    def prompt_options(self) -> PromptOptions:
+        """The part that says how the prompt is made."""
+        return PromptOptions(
+            method=self.method,
+            num_virtual_tokens=self.virtual_tokens,
+            init=self.init,
+            encoder=self.encoder,
+            encoder_hidden=self.encoder_hidden,
+            placement=self.placement,
+            freeze_sink=self.freeze_sink,
+            head=self.head,
+            seed=self.seed,
+        )
+
+
+def _complaint(error: Any) -> str:
+    name = "-".join(str(part) for part in error["loc"][:1]).replace("_", "-")
+    if error["type"] == "missing":
+        return f"--{name} is missing"
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(field.replace("_", "-") for field in TuneSettings.model_fields)
+        return f"unknown setting {name!r}: one of {known}"
+    return f"--{name} {error['input']}: {error['msg'][0].lower()}{error['msg'][1:]}"

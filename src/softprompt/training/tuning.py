@@ -1,0 +1,195 @@
+"""The main job, from settings to a saved prompt: data, task, prompt, training, and what is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from softprompt.data import read_examples
+from softprompt.errors import CheckpointError, OutputExists, TrainingDiverged
+from softprompt.model import FrozenModel, load_model
+from softprompt.prompts import METHODS, SoftPrompt, build_prompt
+from softprompt.saved import SavedPrompt
+from softprompt.saved.saved_prompt import check_free
+from softprompt.tasks import Objective, Task
+from softprompt.training.loop import Outcome, train
+from softprompt.training.optimisation import Optimiser
+from softprompt.training.picture import draw_curve
+from softprompt.training.preparation import bind, encode, split, task_for
+from softprompt.training.run_folder import RunFolder
+from softprompt.training.settings import TuneSettings
+from softprompt.training.watching import Unwatched, Watcher
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a run made.
+
+    Attributes:
+        prompt: the saved prompt, or None when the run was stopped before its end.
+        folder: where it is saved.
+        steps: updates made.
+        seconds: spent training, evaluations left out.
+        useful_tokens_per_second: tokens that are neither padding nor virtual.
+        best: the step that was kept and what it measured on the validation examples.
+    """
+
+    prompt: SavedPrompt | None
+    folder: Path
+    steps: int
+    seconds: float
+    useful_tokens_per_second: float
+    best: dict[str, Any]
+
+
+def tune(
+    model: str | FrozenModel = "smollm2-135m",
+    *,
+    watcher: Watcher | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    **settings: Any,
+) -> Tuned:
+    """Train a prompt on a base model, by name or loaded, and save it: `run` for Python.
+
+    The settings are those of `TuneSettings`; `data` and `output` are needed.
+    """
+    loaded = None if isinstance(model, str) else model
+    name = model if isinstance(model, str) else model.name
+    return run(TuneSettings.of({"model": name, **settings}), loaded, watcher, resume=resume, overwrite=overwrite)
+
+
+def run(
+    settings: TuneSettings,
+    model: FrozenModel | None = None,
+    watcher: Watcher | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Tuned:
+    """Train a prompt and save it.
+
+    Args:
+        settings: everything the run depends on.
+        model: the base model if it is loaded already; `settings.model` is loaded otherwise.
+        watcher: is told of every step and evaluation.
+        resume: go on from the run's last checkpoint.
+        overwrite: replace a prompt or a run that is there.
+
+    Raises:
+        OutputExists: a prompt or an unfinished run is there, and neither `resume` nor `overwrite` was said.
+        TrainingDiverged: the loss was not a number; the best prompt before that was saved.
+        SoftPromptError: any other mistake in the settings, the data or the model; nothing was written.
+    """
+    folder = RunFolder(settings.run_folder)
+    _check_output(settings, folder, resume, overwrite)
+    examples = read_examples(settings.data)
+    task = task_for(settings, examples)
+    examples, held_out = split(settings, examples, task)
+    model = model or load_model(settings.model, device=settings.device, dtype=settings.dtype)
+    if settings.gradient_checkpointing:
+        model.checkpoint_gradients()
+    prompt, start = build_prompt(settings.prompt_options(), model, task.initial_text, task.labels)
+    objective = bind(task, model, prompt)
+    rows, validation = encode(objective, examples, "training"), encode(objective, held_out, "validation")
+    method = METHODS[settings.method]
+    peak = settings.learning_rate or method.relative_rate * model.embedding_scale
+    logger.info("%s starts from %s", settings.method, start)
+    logger.info(
+        "%d numbers train beside %d frozen ones; learning rate %.2g", prompt.num_parameters, model.num_parameters, peak
+    )
+
+    facts = {
+        "settings": settings.model_dump(mode="json"),
+        "data": _hashes(settings),
+        "learning_rate": peak,
+        "start": start,
+    }
+    _begin(folder, facts, resume)
+    optimiser = Optimiser(prompt, peak, settings.steps, settings.warmup, settings.weight_decay, settings.clip)
+    outcome = train(objective, prompt, rows, validation, settings, optimiser, folder, watcher or Unwatched())
+    draw_curve(folder, f"{settings.output.name}: {settings.method} on {model.name}")
+    if outcome.diverged:
+        raise _diverged(outcome, settings, optimiser, _keep(outcome, settings, prompt, objective, task, start))
+    if outcome.stopped:
+        return _tuned(outcome, settings, None)
+    return _tuned(outcome, settings, _keep(outcome, settings, prompt, objective, task, start))
+
+
+def _check_output(settings: TuneSettings, folder: RunFolder, resume: bool, overwrite: bool) -> None:
+    check_free(settings.output, overwrite or resume)
+    unfinished = folder.settings.is_file() and not settings.output.exists()
+    if unfinished and not (resume or overwrite):
+        raise OutputExists(
+            f"{folder.path} holds an unfinished run: go on with --resume, or start over with --overwrite"
+        )
+
+
+def _begin(folder: RunFolder, facts: dict[str, Any], resume: bool) -> None:
+    if not resume:
+        folder.begin(facts)
+        return
+    before = folder.read_settings()
+    for part in ("settings", "data"):
+        changed = [key for key in facts[part] if facts[part][key] != before.get(part, {}).get(key)]
+        if changed:
+            names = ", ".join(f"{key.replace('_', '-')} ({before.get(part, {}).get(key)} before)" for key in changed)
+            raise CheckpointError(
+                f"the run in {folder.path} began with other {part}: {names}. Resume it as it was, or --overwrite"
+            )
+
+
+def _hashes(settings: TuneSettings) -> dict[str, str]:
+    files = {"data": settings.data, "validation": settings.validation}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if path is not None}
+
+
+def _keep(
+    outcome: Outcome, settings: TuneSettings, prompt: SoftPrompt, objective: Objective, task: Task, start: str
+) -> SavedPrompt | None:
+    """Save the best prompt of a run: the best evaluation's, or the last step's where nothing was evaluated."""
+    best = outcome.progress.best
+    if best is not None:
+        prompt.load_state_dict(best.parameters)
+    elif outcome.diverged:
+        return None
+    method = {
+        "name": settings.method,
+        "start": start,
+        **settings.model_dump(mode="json", include={"init", "encoder", "encoder_hidden", "freeze_sink", "seed"}),
+    }
+    saved = SavedPrompt.make(
+        objective.model,
+        prompt(),
+        task,
+        method=method,
+        trained_parameters=prompt.num_parameters,
+        metrics={} if best is None else {"step": best.step, "validation": best.metrics},
+        head=prompt.head,
+    )
+    saved.write(settings.output, overwrite=True)
+    return saved
+
+
+def _diverged(
+    outcome: Outcome, settings: TuneSettings, optimiser: Optimiser, kept: SavedPrompt | None
+) -> TrainingDiverged:
+    step = outcome.progress.step
+    best = outcome.progress.best
+    fate = f"the best prompt so far (step {best.step}) is in {settings.output}" if kept and best else "nothing was kept"
+    return TrainingDiverged(
+        f"the loss was not a number at step {step + 1}, learning rate {optimiser.rate(step):.2g}; {fate}. "
+        f"Try --learning-rate {optimiser.peak / 4:.2g}"
+    )
+
+
+def _tuned(outcome: Outcome, settings: TuneSettings, saved: SavedPrompt | None) -> Tuned:
+    progress = outcome.progress
+    best = {} if progress.best is None else {"step": progress.best.step, **progress.best.metrics}
+    speed = progress.useful_tokens / progress.seconds if progress.seconds else 0.0
+    return Tuned(saved, settings.output, progress.step, progress.seconds, speed, best)
