@@ -7,6 +7,7 @@ a method or a saved prompt is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 
 import torch
@@ -17,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from softprompt.model import cache as caches
-from softprompt.model.cache import CaptureLayer, Past
+from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, Past
 from softprompt.model.family import resolve, shape_of
 from softprompt.model.fingerprint import fingerprint
 from softprompt.model.payload import Embeddings, Payload, Placement, Prefix
@@ -156,6 +157,19 @@ class FrozenModel:
             use_cache=True,
         )
         return torch.stack([layer.captured for layer in layers])
+
+    def first_values(self, ids: Int[Tensor, "N"]) -> Float[Tensor, "N _"]:
+        """The first layer's values, `[N, G·D]`, of tokens each by itself; no other layer is run."""
+        layer = FirstLayer()
+        with suppress(Enough):
+            self.family.trunk(self.network)(
+                inputs_embeds=self.embed(ids.unsqueeze(1)),
+                attention_mask=torch.ones(len(ids), 1, dtype=torch.long, device=self.device),
+                past_key_values=Cache(layers=[layer]),
+                use_cache=True,
+            )
+        assert layer.values is not None
+        return layer.values.flatten(1).float()
 
     def compile(self, payload: Payload) -> Payload:
         """The payload as it is used: a prefix wherever it stands before the text. One forward pass, with gradient."""

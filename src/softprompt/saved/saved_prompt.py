@@ -135,6 +135,16 @@ class SavedPrompt:
         head = self._linear_head()
         return self.manifest.task.bind(model, room, None if head is None else head.to(model.device))
 
+    @property
+    def num_parameters(self) -> int:
+        """The numbers that are kept: the payload's and the head's."""
+        return self.payload.tensor.numel() + sum(t.numel() for t in (self.head or {}).values())
+
+    @property
+    def peft_refusal(self) -> str | None:
+        """What peft cannot express about this prompt; None where its folder is a peft adapter."""
+        return peft_format.why_not(self.payload, self.head is not None)
+
     def other_base(self, model: FrozenModel) -> str:
         """The complaint about another base model, both named."""
         base = self.manifest.base

@@ -1,0 +1,49 @@
+"""`softprompt classify`: labels for texts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from softprompt.cli.output import BaseModel, Device, Dtype, Json, people, percent, print_json
+
+if TYPE_CHECKING:
+    from softprompt.evaluation import Prediction
+
+
+def classify(
+    prompt: Annotated[Path, typer.Argument(help="The saved prompt's folder.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; without any, one a line from standard input.")
+    ] = None,
+    model: BaseModel = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Label texts: the most probable label of each, and the probability of every label."""
+    from softprompt.cli.loading import load
+    from softprompt.evaluation import classify as label
+
+    saved, base = load(prompt, model, device, dtype)
+    found = label(base, saved, texts if texts else _lines())
+    if as_json:
+        print_json({"results": [vars(prediction) for prediction in found]})
+    else:
+        print_predictions(found)
+
+
+def _lines() -> list[str]:
+    return [line for line in (raw.rstrip("\r\n") for raw in sys.stdin) if line.strip()]
+
+
+def print_predictions(predictions: list[Prediction]) -> None:
+    """A line a text: label, its probability, and the text."""
+    width = max((len(p.label) for p in predictions), default=0)
+    for prediction in predictions:
+        share = percent(prediction.probabilities[prediction.label])
+        people.print(f"[bold]{prediction.label:<{width}}[/]  {share:>6}  ", end="")
+        people.print(prediction.text, markup=False, soft_wrap=True)

@@ -1,0 +1,56 @@
+"""`softprompt evaluate`: a prompt on examples it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from softprompt.cli.output import BaseModel, Device, Dtype, Json, notes, people, print_json
+
+
+def evaluate(
+    prompt: Annotated[Path, typer.Argument(help="The saved prompt's folder.")],
+    data: Annotated[Path, typer.Option(help="Examples with known answers: JSONL or JSON.")],
+    hard_prompt: Annotated[
+        bool, typer.Option(help="Measure the same template without the soft prompt as well.")
+    ] = True,
+    max_new_tokens: Annotated[int, typer.Option(help="The longest response, where responses are written.")] = 128,
+    model: BaseModel = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure a prompt on examples it has not seen, beside the same template with no soft prompt.
+
+    Classification: accuracy, macro F1, loss. Generation: perplexity, BLEU against all right responses, and the share of
+    responses that loop ("the the the").
+    """
+    from softprompt.cli.loading import load
+    from softprompt.data import read_examples
+    from softprompt.evaluation import Sampling
+    from softprompt.evaluation import evaluate as measure
+
+    examples = read_examples(data)
+    saved, base = load(prompt, model, device, dtype)
+    with notes.status(f"evaluating {len(examples)} examples"):
+        sampling = Sampling(max_new_tokens=max_new_tokens)
+        figures = measure(base, saved, examples, hard_prompt=hard_prompt, sampling=sampling)
+    if as_json:
+        print_json(figures)
+    else:
+        people.print(_table(figures))
+
+
+def _table(figures: dict[str, Any]) -> Table:
+    bare = figures.pop("hard_prompt", None)
+    table = Table(title=f"{figures.pop('examples')} examples", title_justify="left")
+    table.add_column("")
+    table.add_column("soft prompt", justify="right")
+    if bare:
+        table.add_column("hard prompt", justify="right")
+    for name, value in figures.items():
+        table.add_row(name.replace("_", " "), f"{value:.4g}", *([f"{bare[name]:.4g}"] if bare else []))
+    return table

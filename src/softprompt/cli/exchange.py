@@ -1,0 +1,94 @@
+"""`softprompt export` and `softprompt import`: prompts to and from other formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from softprompt.cli.output import BaseModel, Device, Dtype, Json, people, print_json
+from softprompt.errors import SettingError
+
+
+def export(
+    prompt: Annotated[Path, typer.Argument(help="The saved prompt's folder.")],
+    output: Annotated[Path, typer.Argument(help="The folder to make.")],
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format", help="peft: an adapter for peft alone. prefix: the same prompt compiled to keys and values."
+        ),
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a saved prompt that is there.")] = False,
+    model: BaseModel = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write a prompt in another format.
+
+    A saved prompt is a peft adapter already wherever peft can express it; `--format peft` writes that part alone, and
+    refuses what peft would get wrong. `--format prefix` runs the virtual tokens through the model once and keeps what they
+    leave in every layer: what serving engines load.
+    """
+    from softprompt.saved import SavedPrompt, write_peft
+    from softprompt.saved.folders import write_folder
+    from softprompt.saved.saved_prompt import check_free
+
+    match format_:
+        case "peft":
+            saved = SavedPrompt.read(prompt)
+            base = saved.manifest.base
+            files = write_peft(saved.payload, base.shape, base.name, has_head=saved.head is not None)
+        case "prefix":
+            from softprompt.cli.loading import load
+
+            saved, loaded = load(prompt, model, device, dtype)
+            files = saved.compiled(loaded).files
+        case _:
+            raise SettingError(f"unknown format {format_!r}: one of peft, prefix")
+    check_free(output, overwrite)
+    write_folder(output, files)
+    if as_json:
+        print_json({"output": str(output), "format": format_, "files": sorted(files)})
+    else:
+        people.print(f"Wrote {', '.join(sorted(files))} to [bold]{output}[/].")
+
+
+def import_(
+    peft_folder: Annotated[Path, typer.Argument(help="A peft adapter: prompt tuning, P-tuning or prefix tuning.")],
+    output: Annotated[Path, typer.Argument(help="The saved prompt's folder to make.")],
+    template: Annotated[
+        str | None, typer.Option(help="What the model saw in training, such as '{text}\\nLabel:'.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Comma-separated, for a classification.")] = None,
+    verbalizer: Annotated[str | None, typer.Option(help="What the model says for a label: 0=bad,1=good.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a saved prompt that is there.")] = False,
+    model: BaseModel = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Turn a prompt that peft trained into a saved prompt.
+
+    peft does not record the task: say the template, and the labels of a classification.
+    """
+    from softprompt.cli.tune import parsed
+    from softprompt.model import load_model
+    from softprompt.saved import SavedPrompt, read_peft
+    from softprompt.saved.peft_format import read_peft_config
+    from softprompt.tasks.task import described
+
+    config = read_peft_config(peft_folder)
+    options = {"template": template, "labels": labels, "verbalizer": verbalizer}
+    task = described(**parsed({name: value for name, value in options.items() if value is not None}))
+    loaded = load_model(model or str(config.get("base_model_name_or_path")), device=device, dtype=dtype)
+    payload = read_peft(peft_folder, loaded.shape)
+    method = {"name": f"peft {config['peft_type']}"}
+    saved = SavedPrompt.make(loaded, payload, task, method=method, trained_parameters=payload.tensor.numel())
+    saved.write(output, overwrite=overwrite)
+    if as_json:
+        print_json({"prompt": str(output), "method": method["name"], "virtual_tokens": payload.num_virtual_tokens})
+    else:
+        people.print(f"Imported {payload.num_virtual_tokens} virtual tokens ({method['name']}) into [bold]{output}[/].")

@@ -1,0 +1,109 @@
+"""The program `softprompt`: its commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from typer.exceptions import TyperException
+
+from softprompt import __version__
+from softprompt.cli.classify import classify
+from softprompt.cli.demo import demo
+from softprompt.cli.evaluate import evaluate
+from softprompt.cli.exchange import export, import_
+from softprompt.cli.generate import generate
+from softprompt.cli.show import show
+from softprompt.cli.tune import tune
+from softprompt.errors import SoftPromptError
+
+USER_ERROR, OUR_ERROR, INTERRUPTED = 2, 1, 130
+
+app = typer.Typer(
+    name="softprompt",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Tune soft prompts on a frozen language model, and use them.
+
+A soft prompt is a handful of virtual tokens, trained on your examples, that stand in front of every text. The model
+itself never changes, so one copy of it serves any number of prompts.
+
+`softprompt demo` shows all of it in a few minutes.""",
+    epilog="""Exit code 0: done; 2: something to mend, and the message says what; 1: a fault of ours.
+`--debug` anywhere on the line shows the traceback. Settings of `tune` can stand in a TOML file: `--config run.toml`.""",
+)
+
+app.command(rich_help_panel="Make")(tune)
+app.command(rich_help_panel="Make")(demo)
+app.command(rich_help_panel="Use")(evaluate)
+app.command(rich_help_panel="Use")(classify)
+app.command(rich_help_panel="Use")(generate)
+app.command(rich_help_panel="Look and exchange")(show)
+app.command(rich_help_panel="Look and exchange")(export)
+app.command("import", rich_help_panel="Look and exchange")(import_)
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
+) -> None:
+    """Options in front of any command."""
+    if version:
+        typer.echo(f"softprompt {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code."""
+    debug = "--debug" in arguments
+    errors = Console(stderr=True)
+    _log_to(errors)
+    try:
+        code = app([a for a in arguments if a != "--debug"], standalone_mode=False)
+    except (SoftPromptError, TyperException) as error:
+        if debug:
+            errors.print_exception()
+        message = error.format_message() if isinstance(error, TyperException) else str(error)
+        errors.print(f"[bold red]error:[/] {_escaped(message)}", soft_wrap=True, highlight=False)
+        return USER_ERROR
+    except (KeyboardInterrupt, typer.Abort):
+        errors.print("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`softprompt … | head`). Python would complain once more when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUR_ERROR
+    except Exception as error:
+        if debug:
+            errors.print_exception()
+        errors.print(f"[bold red]internal error:[/] {type(error).__name__}: {_escaped(str(error))}", soft_wrap=True)
+        errors.print("This is a fault in softprompt: please report it with what  --debug  prints.")
+        return OUR_ERROR
+    return int(code or 0)
+
+
+def _log_to(console: Console) -> None:
+    """Send softprompt's own notes to standard error, without the furniture of a log."""
+    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False, highlighter=None)
+    logger = logging.getLogger("softprompt")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,76 @@
+"""The progress bar of a run: loss, the best figure so far, useful tokens a second, time left."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from softprompt.training import Evaluated, Stepped
+
+
+class ProgressBar:
+    """A watcher that draws. The first Ctrl-C asks the run to stop with a checkpoint, the second one stops it at once."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}  {task.fields[best]}  {task.fields[speed]} tokens/s"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+        self.interrupted = False
+
+    def begin(self, steps: int, done: int) -> None:
+        """Draw the bar."""
+        self.task = self.bar.add_task("training", total=steps, completed=done, loss="–", best="", speed="–")
+        if done:
+            self.console.print(f"going on after step {done}")
+        self.bar.start()
+
+    def stepped(self, event: Stepped) -> None:
+        """Move it."""
+        assert self.task is not None
+        speed = f"{event.useful_tokens_per_second:.0f}"
+        self.bar.update(self.task, completed=event.step, loss=f"{event.loss:.3f}", speed=speed)
+
+    def evaluated(self, event: Evaluated) -> None:
+        """Print a line, and keep the best figure in the bar."""
+        assert self.task is not None
+        name, value = next(iter(event.metrics.items()))
+        figures = "  ".join(f"{n} {v:.4g}" for n, v in event.metrics.items())
+        self.console.print(f"step {event.step:>4}  validation  {figures}{'  (best so far)' if event.best else ''}")
+        if event.best:
+            self.bar.update(self.task, best=f"best {name} {value:.4g}")
+
+    def stop_requested(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self.interrupted
+
+    @contextmanager
+    def listening(self) -> Iterator[ProgressBar]:
+        """Draw while the run goes on, and listen to Ctrl-C."""
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            if self.interrupted:
+                signal.default_int_handler(number, frame)
+            self.interrupted = True
+            self.console.print("stopping after this step; Ctrl-C again to stop at once")
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGINT, before)
+            self.bar.stop()

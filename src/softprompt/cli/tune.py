@@ -1,0 +1,312 @@
+"""`softprompt tune`: train a prompt on examples."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from softprompt.cli.output import Json, notes, people, percent, print_json
+from softprompt.errors import CheckpointError, DataError, SettingError
+
+if TYPE_CHECKING:
+    from softprompt.training import Tuned, TuneSettings, Watcher
+
+TASK, PROMPT, TRAINING, RUN, MACHINE = "Task", "Prompt", "Training", "Run", "Machine"
+
+
+def tune(
+    data: Annotated[
+        Path | None, typer.Option(help="Examples to learn from: JSONL or JSON.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The folder for the saved prompt; the run's own files go to OUTPUT.run.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="smollm2-135m (embedded), a folder, or a Hub id.  \\[default: smollm2-135m]")
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(help="Examples to choose the best step by.  \\[default: a tenth of the data is held out]"),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="classification or generation.  \\[default: what the data's fields fit]", rich_help_panel=TASK
+        ),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="What the model sees; fields in braces, \\n for a new line: 'Review: {text}\\nSentiment:'. The answer follows it.",
+            rich_help_panel=TASK,
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Comma-separated.  \\[default: found in the data]", rich_help_panel=TASK)
+    ] = None,
+    verbalizer: Annotated[
+        str | None,
+        typer.Option(
+            help="What the model says for a label, where that is not the label itself: 0=bad,1=good.",
+            rich_help_panel=TASK,
+        ),
+    ] = None,
+    label_field: Annotated[
+        str | None, typer.Option(help="The field with the label.  \\[default: label]", rich_help_panel=TASK)
+    ] = None,
+    response_field: Annotated[
+        str | None, typer.Option(help="The field with the response.  \\[default: output]", rich_help_panel=TASK)
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="prompt, residual, p-tuning, prefix or p-tuning-v2.  \\[default: prefix]", rich_help_panel=PROMPT
+        ),
+    ] = None,
+    virtual_tokens: Annotated[
+        int | None, typer.Option(help="How many virtual tokens.  \\[default: 20]", rich_help_panel=PROMPT)
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="What they start from: text, text:'…', labels, vocab, random, zeros, prompt:FOLDER.  \\[default: text, the task in words]",
+            rich_help_panel=PROMPT,
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Reparametrise while training: none or mlp (prefix), mlp or lstm (p-tuning).", rich_help_panel=PROMPT
+        ),
+    ] = None,
+    encoder_hidden: Annotated[int | None, typer.Option(help="The encoder's width.", rich_help_panel=PROMPT)] = None,
+    placement: Annotated[
+        str | None,
+        typer.Option(
+            help="Where they stand: before, after-bos or after-text.  \\[default: before]", rich_help_panel=PROMPT
+        ),
+    ] = None,
+    freeze_sink: Annotated[
+        bool | None,
+        typer.Option(
+            "--freeze-sink", help="Keep the first virtual token's keys as they start.", rich_help_panel=PROMPT
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="How labels are read: verbalizer or linear.  \\[default: verbalizer; linear for p-tuning-v2]",
+            rich_help_panel=PROMPT,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Updates in all.  \\[default: 100]", rich_help_panel=TRAINING)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples in a pass.  \\[default: 16]", rich_help_panel=TRAINING)
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Passes in an update.  \\[default: 1]", rich_help_panel=TRAINING)
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="AdamW's.  \\[default: what suits the method and the scale of the model's embeddings]",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    warmup: Annotated[
+        float | None,
+        typer.Option(help="Share of the steps in which the rate rises.  \\[default: 0.1]", rich_help_panel=TRAINING),
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="AdamW's.  \\[default: 0]", rich_help_panel=TRAINING)
+    ] = None,
+    clip: Annotated[
+        float | None, typer.Option(help="Largest norm of the gradient.  \\[default: 1]", rich_help_panel=TRAINING)
+    ] = None,
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(help="Steps between evaluations.  \\[default: a quarter of them]", rich_help_panel=TRAINING),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop after this many evaluations without a better one.  \\[default: never]", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of every random number.  \\[default: 0]", rich_help_panel=TRAINING)
+    ] = None,
+    gradient_checkpointing: Annotated[
+        bool | None,
+        typer.Option("--gradient-checkpointing", help="Less memory, a third slower.", rich_help_panel=MACHINE),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.  \\[default: auto]", rich_help_panel=MACHINE)
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="auto, float32, bfloat16 or float16.  \\[default: auto]", rich_help_panel=MACHINE)
+    ] = None,
+    save_every: Annotated[
+        int | None,
+        typer.Option(help="Steps between checkpoints.  \\[default: with every evaluation]", rich_help_panel=RUN),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from the last checkpoint of the run that began in OUTPUT; its settings need not be repeated.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a prompt or a run that is there.", rich_help_panel=RUN)
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Settings as TOML, named as the options; the command line has the last word.", rich_help_panel=RUN
+        ),
+    ] = None,
+    track: Annotated[
+        str | None, typer.Option(help="Send the figures to tensorboard, wandb or trackio.", rich_help_panel=RUN)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    r"""Train a soft prompt on examples and save it.
+
+    Reviews to sentiments, in about four minutes on two cores:
+
+        softprompt tune --data train.jsonl --validation val.jsonl --output prompts/reviews
+            --template 'Review: {text}\nSentiment:' --labels negative,positive
+
+    The best prompt of the run, by the validation examples, is saved in OUTPUT. Beside it, OUTPUT.run holds metrics.jsonl,
+    the resolved settings, a picture of the loss, and the checkpoint that --resume goes on from.
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    for name in ("resume", "overwrite", "config", "track", "as_json"):
+        given.pop(name, None)
+    settings = resolved(parsed(given), config, resume)
+    tuned = run_watched(settings, resume=resume, overwrite=overwrite, track=track)
+    if as_json:
+        print_json(summary(tuned))
+    else:
+        report(tuned)
+
+
+def resolved(given: dict[str, Any], config: Path | None, resume: bool) -> TuneSettings:
+    """The settings: of the run to resume, or of the file; the command line on top."""
+    from softprompt.training import TuneSettings
+    from softprompt.training.run_folder import RunFolder
+
+    settings = TuneSettings.of({**_read_config(config), **given}) if not resume or "data" in given else None
+    if not resume:
+        assert settings is not None
+        return settings
+    if "output" not in given:
+        raise SettingError("--resume needs --output: the folder that the run was to make")
+    before = TuneSettings.of(RunFolder(_run_folder(Path(given["output"]))).read_settings()["settings"])
+    if changed := [n for n, v in given.items() if _plain(v) != _plain(getattr(before, n)) and n != "output"]:
+        names = ", ".join(f"--{n.replace('_', '-')}" for n in changed)
+        raise CheckpointError(f"the run began with other values of {names}: resume it as it was, or --overwrite")
+    return before.model_copy(update={"output": Path(given["output"])})
+
+
+def _run_folder(output: Path) -> Path:
+    return output.with_name(output.name + ".run")
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else tuple(value) if isinstance(value, list) else value
+
+
+def _read_config(config: Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    import tomllib
+
+    try:
+        return {name.replace("-", "_"): value for name, value in tomllib.loads(config.read_text("utf-8")).items()}
+    except OSError as error:
+        raise DataError(f"no file {config}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{config} is not TOML: {error}") from error
+
+
+def parsed(given: dict[str, Any]) -> dict[str, Any]:
+    """Option texts as settings: lists split, escapes in the template resolved."""
+    parsed = dict(given)
+    if "template" in given:
+        parsed["template"] = unescaped(given["template"])
+    if "labels" in given:
+        parsed["labels"] = [label.strip() for label in given["labels"].split(",")]
+    if "verbalizer" in given:
+        parsed["verbalizer"] = _pairs(given["verbalizer"])
+    return parsed
+
+
+def unescaped(text: str) -> str:
+    r"""A template as the shell passes it, with `\n`, `\t` and `\\` resolved."""
+    return re.sub(r"\\[nt\\]", lambda match: codecs.decode(match[0], "unicode_escape"), text)
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    if wrong := [label for label, equals, word in pairs if not (label and equals and word)]:
+        raise SettingError(f"--verbalizer {text}: write label=word, separated by commas (at {wrong[0]!r})")
+    return {label.strip(): word for label, _, word in pairs}
+
+
+def run_watched(
+    settings: TuneSettings, *, resume: bool = False, overwrite: bool = False, track: str | None = None
+) -> Tuned:
+    """Run with a progress bar, and a tracker if one is named."""
+    from softprompt.cli.progress import ProgressBar
+    from softprompt.training import run
+    from softprompt.training.tracking import Tracker, Watchers
+
+    with ExitStack() as stack:
+        bar = stack.enter_context(ProgressBar(notes).listening())
+        watchers: list[Watcher] = [bar, *([stack.enter_context(Tracker.open(track, settings))] if track else [])]
+        return run(settings, watcher=Watchers(watchers), resume=resume, overwrite=overwrite)
+
+
+def summary(tuned: Tuned) -> dict[str, Any]:
+    """What --json prints."""
+    return {
+        "prompt": None if tuned.prompt is None else str(tuned.folder),
+        "steps": tuned.steps,
+        "seconds": round(tuned.seconds, 2),
+        "useful_tokens_per_second": round(tuned.useful_tokens_per_second, 1),
+        "best": tuned.best or None,
+    }
+
+
+def report(tuned: Tuned) -> None:
+    """What people read."""
+    if tuned.prompt is None:
+        people.print(f"Stopped after step {tuned.steps}. Go on:  softprompt tune --output {tuned.folder} --resume")
+        return
+    seconds, speed = f"{tuned.seconds:.0f} s", f"{tuned.useful_tokens_per_second:.0f} useful tokens/s"
+    people.print(f"{tuned.steps} steps in {seconds} of training, {speed}.")
+    if "accuracy" in tuned.best:
+        people.print(
+            f"Best on the validation examples: {percent(tuned.best['accuracy'])} right, at step {tuned.best['step']}."
+        )
+    elif tuned.best:
+        people.print(
+            f"Best on the validation examples: perplexity {tuned.best['perplexity']:.2f}, at step {tuned.best['step']}."
+        )
+    people.print(f"Saved in [bold]{tuned.folder}[/]; curve and figures in {tuned.folder}.run.")
+    command = "classify" if tuned.prompt.manifest.task.labels else "generate"
+    text = '"…"' if command == "classify" else '--prompt "…"'
+    people.print(
+        f"Next:  softprompt evaluate {tuned.folder} --data TEST.jsonl   or   softprompt {command} {tuned.folder} {text}"
+    )

@@ -1,0 +1,219 @@
+"""A frozen model behind soft prompts, called as a transformers model is: for training scripts that exist already.
+
+Hugging Face's `Trainer` takes it with an unchanged collator. Its parameters and its state dict are the prompt's alone.
+It does not know tasks: input ids and labels come from whoever calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from softprompt.errors import SettingError
+from softprompt.evaluation.generating import Sampling, behind, steps
+from softprompt.model import FrozenModel, Past, Payload, Placement, PromptedCache, load_model
+from softprompt.prompts import PromptOptions, SoftPrompt, build_prompt
+from softprompt.saved import SavedPrompt
+from softprompt.tasks import GenerationTask, Row, Task
+
+
+class SoftPromptModel(nn.Module):
+    """The model's `forward` and `generate`, each row behind a prompt.
+
+    Attributes:
+        frozen: the base model; no submodule, so its weights are neither trained, nor saved, nor moved.
+        prompt: the prompt being trained, or None where saved ones are only used.
+        active: the name of the saved prompt that rows stand behind unless the call says otherwise.
+    """
+
+    supports_gradient_checkpointing = True
+
+    def __init__(self, frozen: FrozenModel, prompt: SoftPrompt | None = None, method: dict[str, Any] | None = None):
+        super().__init__()
+        self._frozen = (frozen,)  # in a tuple: nn.Module must not register the base's parameters as its own
+        self.prompt = prompt
+        self.method = method or {}
+        self.active: str | None = None
+        self._disabled = False
+        self._loaded: dict[str, Payload] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str, *, device: str = "auto", dtype: str = "auto", **options: Any
+    ) -> SoftPromptModel:
+        """A base model by name or path with a new prompt in front, to be trained.
+
+        Args:
+            name: as for `load_model`.
+            device: as for `load_model`.
+            dtype: as for `load_model`.
+            options: as in `PromptOptions`; `init="prompt:FOLDER"` goes on from a saved prompt.
+
+        Raises:
+            SettingError: an option that cannot be.
+        """
+        frozen = load_model(name, device=device, dtype=dtype)
+        return cls.around(frozen, PromptOptions(**options))
+
+    @classmethod
+    def around(cls, frozen: FrozenModel, options: PromptOptions) -> SoftPromptModel:
+        """A loaded model with a new prompt in front."""
+        if options.placement is not Placement.BEFORE:
+            raise SettingError(f"placement {options.placement}: here the caller lays out the rows; use softprompt.tune")
+        prompt, start = build_prompt(options, frozen, GenerationTask().initial_text)
+        return cls(frozen, prompt, {"name": options.method, "init": options.init, "start": start})
+
+    @property
+    def frozen(self) -> FrozenModel:
+        """The base model."""
+        return self._frozen[0]
+
+    @property
+    def config(self) -> Any:
+        """The base model's configuration."""
+        return self.frozen.network.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base model is."""
+        return self.frozen.device
+
+    def add_prompt(self, name: str, saved: SavedPrompt) -> None:
+        """Load a saved prompt under a name and make it the active one.
+
+        Raises:
+            WrongBaseModel: it is for another base model.
+            SettingError: it stands inside the rows, which the caller lays out.
+        """
+        payload = saved.bound(self.frozen)
+        if payload.placement is not Placement.BEFORE:
+            raise SettingError(f"{name} stands {payload.placement}: here the caller lays out the rows; use evaluate")
+        self._loaded[name] = payload
+        self.active = name
+
+    def remove_prompt(self, name: str) -> None:
+        """Forget a loaded prompt; if it was the active one, none is."""
+        self._named(name)
+        del self._loaded[name]
+        self.active = None if self.active == name else self.active
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Inside, the model is the bare base, exactly."""
+        before, self._disabled = self._disabled, True
+        try:
+            yield
+        finally:
+            self._disabled = before
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B T"],
+        attention_mask: Shaped[Tensor, "B S"] | None = None,
+        labels: Int[Tensor, "B T"] | None = None,
+        past_key_values: PromptedCache | None = None,
+        use_cache: bool = False,
+        prompts: Sequence[str | None] | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> CausalLMOutputWithPast:
+        """Logits `[B, T, V]` that align with `input_ids`, and the loss if there are labels.
+
+        Args:
+            input_ids: padded on either side.
+            attention_mask: 0 at padding; of the T new tokens, or of all tokens of a continued conversation.
+            labels: -100 where nothing is to be learnt; shifted here, as transformers does.
+            past_key_values: what an earlier call returned, to go on from. The prompt is in it already.
+            use_cache: return one.
+            prompts: a loaded prompt's name for each row; None is the bare base.
+            num_items_in_batch: what `Trainer` divides the loss by under gradient accumulation.
+
+        Raises:
+            SettingError: a cache that this model did not make, or a prompt that is not loaded.
+        """
+        B, T = input_ids.shape
+        mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask[:, -T:].bool()
+        past = self._past(past_key_values, prompts, B, grow=use_cache)
+        hidden = self.frozen.advance(input_ids, mask, past)
+        logits = self.frozen.logits(hidden)
+        loss = None if labels is None else self._loss(logits, labels, num_items_in_batch)
+        cache = behind(past, mask).cache if isinstance(past.cache, PromptedCache) else None
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Int[Tensor, "B T"],
+        attention_mask: Shaped[Tensor, "B T"] | None = None,
+        prompts: Sequence[str | None] | None = None,
+        **sampling: Any,
+    ) -> Int[Tensor, "B _"]:
+        """`input_ids` with the responses behind them, those that end early filled up with the end-of-text token.
+
+        `sampling` is as in `Sampling`; greedy unless `temperature` is above 0.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        rows = [Row(ids[keep].tolist(), []) for ids, keep in zip(input_ids, mask.bool(), strict=True)]
+        payloads = self._payloads(prompts)
+        each = list(payloads) if isinstance(payloads, Sequence) else [payloads] * len(rows)
+        responses = torch.stack(list(steps(self.frozen, rows, each, Sampling(**sampling))), dim=1)
+        return torch.cat([input_ids, responses], dim=1)
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """As `Trainer` calls it; works with prefixes, since the layers keep their past."""
+        self.frozen.checkpoint_gradients()
+
+    def save_pretrained(self, folder: str | Path, task: Task | None = None, *, overwrite: bool = False) -> None:
+        """Write the prompt being trained as a saved prompt: a peft adapter where peft can express it.
+
+        Raises:
+            SettingError: nothing is being trained.
+            OutputExists: the folder is taken.
+        """
+        if self.prompt is None:
+            raise SettingError("no prompt is being trained: make one with SoftPromptModel.from_pretrained")
+        saved = SavedPrompt.make(
+            self.frozen,
+            self.prompt(),
+            task or GenerationTask(),
+            method=self.method,
+            trained_parameters=self.prompt.num_parameters,
+        )
+        saved.write(folder, overwrite=overwrite)
+
+    def _past(self, cache: Any, prompts: Sequence[str | None] | None, num_rows: int, *, grow: bool) -> Past:
+        if cache is None:
+            return self.frozen.stand_behind(self._payloads(prompts), num_rows, grow=grow)
+        if not isinstance(cache, PromptedCache):
+            raise SettingError(
+                f"past_key_values is a {type(cache).__name__} that knows nothing of the prompt: "
+                "pass what an earlier call with use_cache=True returned, or nothing"
+            )
+        return Past(cache, cache.mask)
+
+    def _payloads(self, prompts: Sequence[str | None] | None) -> Payload | list[Payload | None] | None:
+        if self._disabled:
+            return None
+        if prompts is not None:
+            return [None if name is None else self._named(name) for name in prompts]
+        if self.active is not None:
+            return self._named(self.active)
+        return None if self.prompt is None else self.frozen.compile(self.prompt())
+
+    def _named(self, name: str) -> Payload:
+        if name not in self._loaded:
+            raise SettingError(f"no prompt {name!r} is loaded: {', '.join(self._loaded) or 'none is'}")
+        return self._loaded[name]
+
+    def _loss(self, logits: Float[Tensor, "B T V"], labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
+        items = {} if num_items_in_batch is None else {"num_items_in_batch": num_items_in_batch}
+        loss: Tensor = self.frozen.network.loss_function(
+            logits=logits, labels=labels, vocab_size=self.frozen.shape.vocab_size, **items
+        )
+        return loss
