@@ -169,6 +169,7 @@ class SoftPromptModel(nn.Module):
         """As `Trainer` calls it; works with prefixes, since the layers keep their past."""
         self.frozen.checkpoint_gradients()
 
+    @torch.no_grad()
     def save_pretrained(self, folder: str | Path, task: Task | None = None, *, overwrite: bool = False) -> None:
         """Write the prompt being trained as a saved prompt: a peft adapter where peft can express it.
 

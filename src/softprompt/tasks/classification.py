@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from softprompt.tasks.template import Template, continuation, joined
 from softprompt.tasks.verbalizer import Verbalizer
 
 
+@runtime_checkable
 class Reader(Protocol):
     """How a label is read: `Verbalizer` or `LinearHead`."""
 
@@ -58,7 +59,7 @@ class ClassificationTask(BaseModel):
         *others, last = (self.words.get(label, label) for label in self.labels)
         return f"Read the text and decide which of these it is: {', '.join(others)} or {last}."
 
-    def prepared(self, examples: Sequence[Example]) -> Self:
+    def prepared(self, examples: Sequence[Example]) -> ClassificationTask:
         """The task with its labels, taken from the examples in alphabetical order if it has none yet.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -45,7 +45,7 @@ class GenerationTask(BaseModel):
         """None: a response is written, not chosen."""
         return ()
 
-    def prepared(self, examples: Sequence[Example]) -> Self:
+    def prepared(self, examples: Sequence[Example]) -> GenerationTask:
         """The task as it is; every example must have a response.
 
         Raises:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from softprompt.data import read_examples
 from softprompt.errors import CheckpointError, OutputExists, TrainingDiverged
 from softprompt.model import FrozenModel, load_model
@@ -163,9 +165,11 @@ def _keep(
         "start": start,
         **settings.model_dump(mode="json", include={"init", "encoder", "encoder_hidden", "freeze_sink", "seed"}),
     }
+    with torch.no_grad():  # as it was evaluated: an LSTM computes otherwise, in the last bits, when it keeps a graph
+        payload = prompt()
     saved = SavedPrompt.make(
         objective.model,
-        prompt(),
+        payload,
         task,
         method=method,
         trained_parameters=prompt.num_parameters,

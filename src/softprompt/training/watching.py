@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Evaluated:
     best: bool
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """Is told of each event as it happens."""
 

@@ -1,0 +1,68 @@
+"""What every test may ask for. The real model is asked for by tests marked `real`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: no test may reach a network
+
+import hypothesis
+import pytest
+import torch
+
+from softprompt.model import FrozenModel, load_model
+from tests.tiny import tiny_model
+
+hypothesis.settings.register_profile("default", max_examples=12, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("thorough", max_examples=200, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+torch.set_num_threads(1)  # the tests themselves run in parallel
+
+
+@pytest.fixture
+def model() -> FrozenModel:
+    """A tiny random Llama."""
+    return tiny_model("llama")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> FrozenModel:
+    """The real model."""
+    return load_model("smollm2-135m", device="cpu")
+
+
+@pytest.fixture
+def write_jsonl(tmp_path: Path) -> Callable[[str, Sequence[Any]], Path]:
+    """Write rows as JSONL; gives the path."""
+
+    def write(name: str, rows: Sequence[Any]) -> Path:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write
+
+
+REVIEWS = [
+    {"text": f"{subject} was {word}", "label": label}
+    for subject in ("the film", "the plot", "its ending", "each scene", "the cast", "a song")
+    for word, label in (("great fun", "good"), ("a bore", "bad"), ("lovely", "good"), ("awful", "bad"))
+]
+
+
+@pytest.fixture
+def reviews(write_jsonl: Callable[[str, Sequence[Any]], Path]) -> Path:
+    """24 short reviews, good and bad."""
+    return write_jsonl("reviews.jsonl", REVIEWS)
+
+
+@pytest.fixture
+def pairs(write_jsonl: Callable[[str, Sequence[Any]], Path]) -> Path:
+    """12 inputs with outputs."""
+    rows = [{"input": f"name: {n}, food: {f}", "output": f"{n} serves {f}."} for n in ("Aro", "Ber", "Cil") for f in ("rice", "fish", "tea", "pie")]
+    return write_jsonl("pairs.jsonl", rows)

@@ -1,0 +1,42 @@
+"""Law 1: the base's weights hash the same before and after any training."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+import softprompt
+from softprompt.model import FrozenModel
+from tests.strategies import METHODS
+from tests.tiny import FAMILIES, tiny_model
+
+
+def weights_hash(model: FrozenModel) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in model.network.state_dict().items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("method", "encoder"), METHODS)
+def test_training_changes_no_weight(family: str, method: str, encoder: str, reviews: Path) -> None:
+    model = tiny_model(family)
+    before = weights_hash(model)
+    with TemporaryDirectory() as folder:
+        tuned = softprompt.tune(
+            model, data=reviews, output=Path(folder) / "p", method=method, encoder=encoder, steps=3, batch_size=4, virtual_tokens=3
+        )
+    assert tuned.steps == 3
+    assert weights_hash(model) == before
+    assert not any(p.requires_grad or p.grad is not None for p in model.network.parameters())
+
+
+def test_the_hash_sees_a_changed_weight() -> None:
+    model = tiny_model("llama")
+    before = weights_hash(model)
+    next(model.network.parameters()).data[0, 0] += 1e-3
+    assert weights_hash(model) != before

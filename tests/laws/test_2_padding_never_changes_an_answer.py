@@ -1,0 +1,55 @@
+"""Law 2: any padding side, any batch composition, any order: a row's logits equal the row's alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from softprompt.model import FrozenModel, Payload
+from tests.strategies import families, laid_out, payloads, random_embeddings, rows
+from tests.tiny import shared_model
+
+
+@torch.no_grad()
+def logits(model: FrozenModel, sequences: list[list[int]], side: str, extra: int, payload: Payload | None) -> list[torch.Tensor]:
+    """Each row's logits at its own tokens."""
+    arranged = [ids if payload is None else payload.arrange(ids) for ids in sequences]
+    ids, mask = laid_out(arranged, side, extra)
+    out = model.logits(model.hidden(ids, mask, payload))
+    return [out[row][mask[row]] for row in range(len(sequences))]
+
+
+@given(data=st.data(), family=families, sequences=rows, side=st.sampled_from(["left", "right"]), extra=st.integers(0, 4))
+def test_a_row_in_a_batch_equals_the_row_alone(data: st.DataObject, family: str, sequences: list[list[int]], side: str, extra: int) -> None:
+    model = shared_model(family)
+    payload = data.draw(st.none() | payloads(model, family))
+    together = logits(model, sequences, side, extra, payload)
+    for sequence, found in zip(sequences, together, strict=True):
+        alone = logits(model, [sequence], "right", 0, payload)[0]
+        torch.testing.assert_close(found, alone, atol=1e-4, rtol=0)
+
+
+@given(family=families, sequences=rows, order=st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(family: str, sequences: list[list[int]], order: object) -> None:
+    model = shared_model(family)
+    with torch.no_grad():
+        payload = model.compile(random_embeddings(model, 3, seed=1))
+    shuffled = list(range(len(sequences)))
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    straight = logits(model, sequences, "right", 0, payload)
+    mixed = logits(model, [sequences[i] for i in shuffled], "right", 0, payload)
+    for place, i in enumerate(shuffled):
+        torch.testing.assert_close(mixed[place], straight[i], atol=1e-4, rtol=0)
+
+
+@pytest.mark.real
+def test_on_the_real_model(smollm2: FrozenModel) -> None:
+    sequences = [smollm2.tokenize(t) for t in ("A gorgeous, moving film.", "Dull.", "The plot sagged, but the cast shone throughout.")]
+    with torch.no_grad():
+        payload = smollm2.compile(random_embeddings(smollm2, 8, seed=0))
+    for side in ("left", "right"):
+        together = logits(smollm2, sequences, side, 2, payload)
+        for sequence, found in zip(sequences, together, strict=True):
+            torch.testing.assert_close(found, logits(smollm2, [sequence], "right", 0, payload)[0], atol=1e-4, rtol=0)

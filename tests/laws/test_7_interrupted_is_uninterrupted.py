@@ -1,0 +1,90 @@
+"""Law 7: killed (SIGKILL) at any step and resumed, the prompt ends bit-identical to the undisturbed run's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import softprompt
+from softprompt.training import Evaluated, Stepped
+from tests.strategies import METHODS
+from tests.tiny import FAMILIES, tiny_model
+
+STEPS = 7
+
+
+class KilledAt:
+    """A watcher in whose hands the process dies, with no chance to tidy up."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def begin(self, steps: int, done: int) -> None: ...
+
+    def stepped(self, event: Stepped) -> None:
+        if event.step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def evaluated(self, event: Evaluated) -> None: ...
+
+    def stop_requested(self) -> bool:
+        return False
+
+
+def train(family: str, method: str, encoder: str, data: str, output: str, kill_at: int = 0, resume: bool = False) -> None:
+    softprompt.tune(
+        tiny_model(family),
+        data=data,
+        output=output,
+        method=method,
+        encoder=encoder,
+        steps=STEPS,
+        virtual_tokens=3,
+        batch_size=3,
+        accumulate=2,
+        evaluate_every=2,
+        save_every=2,
+        watcher=KilledAt(kill_at),
+        resume=resume,
+    )
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def train_in_a_process(*arguments: object) -> int:
+    return subprocess.run([sys.executable, "-m", __name__, *map(str, arguments)], check=False).returncode
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "encoder", "kill_at"),
+    [(FAMILIES[i % len(FAMILIES)], *METHODS[i], 1 + (3 * i) % STEPS) for i in range(len(METHODS))],
+)
+def test_killed_and_resumed(family: str, method: str, encoder: str, kill_at: int, reviews: Path, tmp_path: Path) -> None:
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    train(family, method, encoder, str(reviews), str(undisturbed))
+    assert train_in_a_process(family, method, encoder, reviews, disturbed, kill_at) == -signal.SIGKILL
+    assert not disturbed.exists()
+    train(family, method, encoder, str(reviews), str(disturbed), resume=(tmp_path / "disturbed.run" / "run.json").exists())
+    assert content(disturbed) == content(undisturbed)
+    steps = [line for line in lines(tmp_path / "disturbed.run") if "loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, STEPS + 1))
+
+
+def lines(folder: Path) -> list[dict[str, object]]:
+    from softprompt.training.run_folder import RunFolder
+
+    return RunFolder(folder).lines()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)  # as in the process that resumes: another number sums in another order
+    family, method, encoder, data, output, kill_at = sys.argv[1:]
+    train(family, method, encoder, data, output, kill_at=int(kill_at))

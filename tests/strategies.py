@@ -1,0 +1,63 @@
+"""What hypothesis draws: families, methods, shapes, rows, payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from softprompt.model import Embeddings, FrozenModel, Payload, Placement, Prefix
+from tests.tiny import FAMILIES, WITH_BOS
+
+families = st.sampled_from(FAMILIES)
+seeds = st.integers(0, 2**32 - 1)
+lengths = st.integers(1, 9)
+rows = st.lists(st.lists(st.integers(3, 383), min_size=1, max_size=12), min_size=1, max_size=4)
+
+#: Every method with every encoder it has.
+METHODS = (
+    ("prompt", "none"),
+    ("residual", "mlp"),
+    ("p-tuning", "mlp"),
+    ("p-tuning", "lstm"),
+    ("prefix", "none"),
+    ("prefix", "mlp"),
+    ("p-tuning-v2", "none"),
+)
+methods = st.sampled_from(METHODS)
+
+
+def random_embeddings(model: FrozenModel, num_virtual_tokens: int, seed: int, placement: Placement = Placement.BEFORE) -> Embeddings:
+    """Embeddings at the scale of the model's own."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(num_virtual_tokens, model.shape.hidden_size, generator=generator)
+    return Embeddings(noise * model.embedding_scale, placement)
+
+
+def random_prefix(model: FrozenModel, num_virtual_tokens: int, seed: int) -> Prefix:
+    """Keys and values that no text could have left."""
+    generator = torch.Generator().manual_seed(seed)
+    return Prefix(torch.randn(model.shape.prefix(num_virtual_tokens), generator=generator))
+
+
+@st.composite
+def payloads(draw: st.DrawFn, model: FrozenModel, name: str) -> Payload:
+    """A compiled payload of any kind that the family can have."""
+    P, seed = draw(lengths), draw(seeds)
+    kinds = ["prefix", Placement.BEFORE, Placement.AFTER_TEXT, *([Placement.AFTER_BOS] if name in WITH_BOS else [])]
+    kind = draw(st.sampled_from(kinds))
+    payload = random_prefix(model, P, seed) if kind == "prefix" else random_embeddings(model, P, seed, Placement(kind))
+    with torch.no_grad():
+        return model.compile(payload)
+
+
+def laid_out(sequences: Sequence[Sequence[int]], side: str, extra: int = 0) -> tuple[Tensor, Tensor]:
+    """Sequences as ids and mask, padded on a side to the longest plus `extra`."""
+    longest = max(map(len, sequences)) + extra
+    ids, mask = torch.full((len(sequences), longest), 2), torch.zeros(len(sequences), longest, dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        at = slice(longest - len(sequence), None) if side == "left" else slice(len(sequence))
+        ids[row, at], mask[row, at] = torch.tensor(sequence), True
+    return ids, mask
