@@ -64,5 +64,9 @@ def reviews(write_jsonl: Callable[[str, Sequence[Any]], Path]) -> Path:
 @pytest.fixture
 def pairs(write_jsonl: Callable[[str, Sequence[Any]], Path]) -> Path:
     """12 inputs with outputs."""
-    rows = [{"input": f"name: {n}, food: {f}", "output": f"{n} serves {f}."} for n in ("Aro", "Ber", "Cil") for f in ("rice", "fish", "tea", "pie")]
+    rows = [
+        {"input": f"name: {n}, food: {f}", "output": f"{n} serves {f}."}
+        for n in ("Aro", "Ber", "Cil")
+        for f in ("rice", "fish", "tea", "pie")
+    ]
     return write_jsonl("pairs.jsonl", rows)

@@ -29,7 +29,9 @@ METHODS = (
 methods = st.sampled_from(METHODS)
 
 
-def random_embeddings(model: FrozenModel, num_virtual_tokens: int, seed: int, placement: Placement = Placement.BEFORE) -> Embeddings:
+def random_embeddings(
+    model: FrozenModel, num_virtual_tokens: int, seed: int, placement: Placement = Placement.BEFORE
+) -> Embeddings:
     """Embeddings at the scale of the model's own."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(num_virtual_tokens, model.shape.hidden_size, generator=generator)

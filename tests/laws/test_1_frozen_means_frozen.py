@@ -28,7 +28,14 @@ def test_training_changes_no_weight(family: str, method: str, encoder: str, revi
     before = weights_hash(model)
     with TemporaryDirectory() as folder:
         tuned = softprompt.tune(
-            model, data=reviews, output=Path(folder) / "p", method=method, encoder=encoder, steps=3, batch_size=4, virtual_tokens=3
+            model,
+            data=reviews,
+            output=Path(folder) / "p",
+            method=method,
+            encoder=encoder,
+            steps=3,
+            batch_size=4,
+            virtual_tokens=3,
         )
     assert tuned.steps == 3
     assert weights_hash(model) == before

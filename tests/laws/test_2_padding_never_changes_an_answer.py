@@ -13,7 +13,9 @@ from tests.tiny import shared_model
 
 
 @torch.no_grad()
-def logits(model: FrozenModel, sequences: list[list[int]], side: str, extra: int, payload: Payload | None) -> list[torch.Tensor]:
+def logits(
+    model: FrozenModel, sequences: list[list[int]], side: str, extra: int, payload: Payload | None
+) -> list[torch.Tensor]:
     """Each row's logits at its own tokens."""
     arranged = [ids if payload is None else payload.arrange(ids) for ids in sequences]
     ids, mask = laid_out(arranged, side, extra)
@@ -21,8 +23,12 @@ def logits(model: FrozenModel, sequences: list[list[int]], side: str, extra: int
     return [out[row][mask[row]] for row in range(len(sequences))]
 
 
-@given(data=st.data(), family=families, sequences=rows, side=st.sampled_from(["left", "right"]), extra=st.integers(0, 4))
-def test_a_row_in_a_batch_equals_the_row_alone(data: st.DataObject, family: str, sequences: list[list[int]], side: str, extra: int) -> None:
+@given(
+    data=st.data(), family=families, sequences=rows, side=st.sampled_from(["left", "right"]), extra=st.integers(0, 4)
+)
+def test_a_row_in_a_batch_equals_the_row_alone(
+    data: st.DataObject, family: str, sequences: list[list[int]], side: str, extra: int
+) -> None:
     model = shared_model(family)
     payload = data.draw(st.none() | payloads(model, family))
     together = logits(model, sequences, side, extra, payload)
@@ -46,7 +52,10 @@ def test_the_order_of_rows_does_not_matter(family: str, sequences: list[list[int
 
 @pytest.mark.real
 def test_on_the_real_model(smollm2: FrozenModel) -> None:
-    sequences = [smollm2.tokenize(t) for t in ("A gorgeous, moving film.", "Dull.", "The plot sagged, but the cast shone throughout.")]
+    sequences = [
+        smollm2.tokenize(t)
+        for t in ("A gorgeous, moving film.", "Dull.", "The plot sagged, but the cast shone throughout.")
+    ]
     with torch.no_grad():
         payload = smollm2.compile(random_embeddings(smollm2, 8, seed=0))
     for side in ("left", "right"):

@@ -34,7 +34,9 @@ def round_trip(model: FrozenModel, options: PromptOptions) -> None:
         batch = objective.collate([row], payload)
         before = objective.log_probabilities(objective.read(batch, payload), batch)
     with TemporaryDirectory() as folder:
-        made = SavedPrompt.make(model, trained, TASK, method={"name": options.method}, trained_parameters=1, head=prompt.head)
+        made = SavedPrompt.make(
+            model, trained, TASK, method={"name": options.method}, trained_parameters=1, head=prompt.head
+        )
         made.write(Path(folder) / "p")
         loaded = SavedPrompt.read(Path(folder) / "p")
     assert loaded.manifest == made.manifest

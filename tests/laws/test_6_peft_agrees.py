@@ -30,7 +30,7 @@ def ours(model: FrozenModel, payload: Payload) -> Tensor:
 
 @torch.no_grad()
 def theirs(wrapped: torch.nn.Module) -> Tensor:
-    """peft's logits at the text's tokens; prompt and P-tuning return the virtual positions as well."""
+    """Peft's logits at the text's tokens; prompt and P-tuning return the virtual positions as well."""
     ids = torch.tensor(TEXT)
     logits: Tensor = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
     return logits[:, -ids.shape[1] :]

@@ -37,7 +37,9 @@ class KilledAt:
         return False
 
 
-def train(family: str, method: str, encoder: str, data: str, output: str, kill_at: int = 0, resume: bool = False) -> None:
+def train(
+    family: str, method: str, encoder: str, data: str, output: str, kill_at: int = 0, resume: bool = False
+) -> None:
     softprompt.tune(
         tiny_model(family),
         data=data,
@@ -67,12 +69,16 @@ def train_in_a_process(*arguments: object) -> int:
     ("family", "method", "encoder", "kill_at"),
     [(FAMILIES[i % len(FAMILIES)], *METHODS[i], 1 + (3 * i) % STEPS) for i in range(len(METHODS))],
 )
-def test_killed_and_resumed(family: str, method: str, encoder: str, kill_at: int, reviews: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed(
+    family: str, method: str, encoder: str, kill_at: int, reviews: Path, tmp_path: Path
+) -> None:
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     train(family, method, encoder, str(reviews), str(undisturbed))
     assert train_in_a_process(family, method, encoder, reviews, disturbed, kill_at) == -signal.SIGKILL
     assert not disturbed.exists()
-    train(family, method, encoder, str(reviews), str(disturbed), resume=(tmp_path / "disturbed.run" / "run.json").exists())
+    train(
+        family, method, encoder, str(reviews), str(disturbed), resume=(tmp_path / "disturbed.run" / "run.json").exists()
+    )
     assert content(disturbed) == content(undisturbed)
     steps = [line for line in lines(tmp_path / "disturbed.run") if "loss" in line]
     assert [line["step"] for line in steps] == list(range(1, STEPS + 1))

@@ -17,8 +17,10 @@ from typing import Any
 import platformdirs
 import torch
 from filelock import FileLock
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from softprompt.errors import ModelNotFound, disk_errors
+from softprompt.model.quiet import quiet
 
 logger = logging.getLogger(__name__)
 
@@ -79,10 +81,6 @@ def _locate(name: str, embedded: EmbeddedModel) -> Path:
 
 def _unpack(source: Path, folder: Path) -> None:
     """De-quantise `source` beside `folder`, then rename: what another process sees is whole."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from softprompt.model.loading import quiet
-
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,12 @@ import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from softprompt.errors import ModelNotFound, NoNetwork, SettingError
 from softprompt.model.embedded import EMBEDDED, unpacked
 from softprompt.model.family import resolve
 from softprompt.model.frozen import FrozenModel
+from softprompt.model.quiet import quiet
 
 logger = logging.getLogger(__name__)
 
@@ -113,20 +111,6 @@ def _dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     if dtype not in names:
         raise SettingError(f"unknown precision {dtype!r}: one of auto, {', '.join(names)}")
     return names[dtype]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence transformers' bars and advice: we say what the user needs to know."""
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

@@ -75,7 +75,7 @@ def text(request: StartRequest) -> Start:
     if not ids:
         raise SettingError("the initial text is empty: write --init text:'what the task is'")
     P = request.num_virtual_tokens
-    fitted = (ids * (P // len(ids) + 1))[:P]
+    fitted = request.model.tokenize(" ".join([request.argument] * (P // len(ids) + 1)))[:P]
     fate = f"cut from {len(ids)} to {P}" if len(ids) > P else f"{len(ids)}, repeated to {P}" if len(ids) < P else f"{P}"
     return Start(_embedded(request.model, fitted), f"text {_shown(request.model, fitted)} (tokens: {fate})")
 
