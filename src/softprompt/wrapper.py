@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
+from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from softprompt.errors import SettingError
@@ -118,7 +119,7 @@ class SoftPromptModel(nn.Module):
         input_ids: Int[Tensor, "B T"],
         attention_mask: Shaped[Tensor, "B S"] | None = None,
         labels: Int[Tensor, "B T"] | None = None,
-        past_key_values: PromptedCache | None = None,
+        past_key_values: Cache | None = None,
         use_cache: bool = False,
         prompts: Sequence[str | None] | None = None,
         num_items_in_batch: Tensor | int | None = None,

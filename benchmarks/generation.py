@@ -1,0 +1,96 @@
+"""Is what it writes any good? BLEU on table-to-text, beside the hard prompt's and a three-example prompt's.
+
+    python -m benchmarks.generation --data FOLDER
+
+FOLDER holds e2e.train.jsonl (input, output), e2e.validation.jsonl and e2e.test.jsonl (input, references). Greedy; BLEU by
+sacrebleu against all references; a response loops when some words come three times in a row. Prints a table, then one
+JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import softprompt
+from benchmarks.quality import first_lines
+from softprompt.data import Example, read_examples
+from softprompt.evaluation import Sampling
+from softprompt.evaluation.evaluating import responses
+from softprompt.model import FrozenModel, Payload
+from softprompt.tasks import GenerationTask
+from softprompt.tasks.metrics import bleu, is_looping
+
+TEMPLATE = "Data: {input}\nText:"
+SAMPLING = Sampling(max_new_tokens=64)
+
+
+def main() -> None:
+    arguments = parsed()
+    model = softprompt.load_model(arguments.model)
+    test = read_examples(arguments.data / "e2e.test.jsonl")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    train = first_lines(arguments.data / "e2e.train.jsonl", arguments.examples, arguments.output)
+    started = time.perf_counter()
+    tuned = softprompt.tune(
+        model,
+        data=train,
+        validation=arguments.data / "e2e.validation.jsonl",
+        output=arguments.output / "prefix",
+        overwrite=True,
+        template=TEMPLATE,
+        method="prefix",
+        steps=arguments.steps,
+        evaluate_every=arguments.steps // 2,
+    )
+    seconds = time.perf_counter() - started
+    saved = softprompt.SavedPrompt.read(arguments.output / "prefix")
+    shots = "".join(
+        TEMPLATE.format(input=example.text("input")) + f" {example.text('output')}\n\n"
+        for example in read_examples(train)[:: arguments.examples // 3][:3]
+    )
+    ways = {
+        "hard prompt": (TEMPLATE, None),
+        "three examples": (shots.replace("{", "{{").replace("}", "}}") + TEMPLATE, None),
+        "prefix": (TEMPLATE, saved.bound(model)),
+    }
+    found = {name: figures(model, template, payload, test) for name, (template, payload) in ways.items()}
+    table = Table("way", "BLEU", "looping of 50", "looping of all", title=f"{len(test)} inputs, greedy")
+    for name, each in found.items():
+        table.add_row(name, f"{each['bleu']:.1f}", str(each["looping_of_50"]), str(each["looping"]))
+    Console().print(table)
+    command = f"python -m benchmarks.generation --examples {arguments.examples} --steps {arguments.steps}"
+    print(json.dumps({**found, "training_seconds": seconds, "best": tuned.best, "command": command}))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=Path("runs/generation"))
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=100)
+    return parser.parse_args()
+
+
+def figures(model: FrozenModel, template: str, payload: Payload | None, test: list[Example]) -> dict[str, Any]:
+    task = GenerationTask(template=template)
+    objective = task.bind(model, model.shape.window - 64)
+    # An example prompt goes on with the next "Data:" where a tuned one ends: what counts is the first line.
+    texts = [text.partition("\n")[0].strip() for text in responses(objective, payload, test, SAMPLING)]
+    return {
+        "bleu": bleu(texts, [task.references(example) for example in test]),
+        "looping": sum(map(is_looping, texts)),
+        "looping_of_50": sum(map(is_looping, texts[:50])),
+        "samples": texts[:5],
+    }
+
+
+if __name__ == "__main__":
+    main()
