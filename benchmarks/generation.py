@@ -2,9 +2,9 @@
 
     python -m benchmarks.generation --data FOLDER
 
-FOLDER holds e2e.train.jsonl (input, output), e2e.validation.jsonl and e2e.test.jsonl (input, references). Greedy; BLEU by
-sacrebleu against all references; a response loops when some words come three times in a row. Prints a table, then one
-JSON line.
+FOLDER holds e2e.train.jsonl (input, output), e2e.validation.jsonl and e2e.test.jsonl (input, references). Greedy;
+BLEU by sacrebleu against all references; a response loops when some words come three times in a row. Prints a
+table, then one JSON line.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m benchmarks.quality --data FOLDER --methods prompt,prefix --seeds 0,1,2
 
-FOLDER holds movie_reviews.train.jsonl, .validation.jsonl and .test.jsonl (text, label). Everything that is not said here
-is softprompt's default: this measures what a user gets. The test set is used once a run, after the best step was chosen on
-the validation set. Prints a table, then one JSON line; about six minutes a run on two cores.
+FOLDER holds movie_reviews.train.jsonl, .validation.jsonl and .test.jsonl (text, label). Everything that is not said
+here is softprompt's default: this measures what a user gets. The test set is used once a run, after the best step
+was chosen on the validation set. Prints a table, then one JSON line; about six minutes a run on two cores.
 """
 
 from __future__ import annotations
@@ -53,7 +53,15 @@ def main() -> None:
             )
             saved = softprompt.SavedPrompt.read(output)
             figures = softprompt.evaluate(model, saved, test, hard_prompt=not runs)
-            runs.append({"method": method, "seed": seed, "best": tuned.best, "seconds": time.perf_counter() - started, **figures})
+            runs.append(
+                {
+                    "method": method,
+                    "seed": seed,
+                    "best": tuned.best,
+                    "seconds": time.perf_counter() - started,
+                    **figures,
+                }
+            )
             console.print(f"{method} seed {seed}: {figures['accuracy']:.4f}  ({runs[-1]['seconds']:.0f} s)")
     report(runs, arguments)
 
@@ -89,9 +97,21 @@ def report(runs: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
         table.add_row(method, str(len(found)), f"{statistics.mean(found):.4f}", f"{min(found):.4f}", f"{spread:.4f}")
     Console().print(table)
     command = "python -m benchmarks.quality " + " ".join(
-        f"--{name.replace('_', '-')} {value}" for name, value in vars(arguments).items() if name not in ("data", "output")
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in vars(arguments).items()
+        if name not in ("data", "output")
     )
-    print(json.dumps({**summary, "runs": runs, "command": command, "machine": platform.processor() or platform.machine(), "python": sys.version.split()[0]}))
+    print(
+        json.dumps(
+            {
+                **summary,
+                "runs": runs,
+                "command": command,
+                "machine": platform.processor() or platform.machine(),
+                "python": sys.version.split()[0],
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from softprompt.prompts import PromptOptions, SoftPrompt, build_prompt
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import GenerationTask, Row, Task
 
+START_TEXT = "Read the text carefully and go on with it as is right, complete and in good style.\n\n"
+
 
 class SoftPromptModel(nn.Module):
     """The model's `forward` and `generate`, each row behind a prompt.
@@ -35,6 +37,7 @@ class SoftPromptModel(nn.Module):
     """
 
     supports_gradient_checkpointing = True
+    is_activation_checkpointing = False
 
     def __init__(self, frozen: FrozenModel, prompt: SoftPrompt | None = None, method: dict[str, Any] | None = None):
         super().__init__()
@@ -68,8 +71,8 @@ class SoftPromptModel(nn.Module):
         """A loaded model with a new prompt in front."""
         if options.placement is not Placement.BEFORE:
             raise SettingError(f"placement {options.placement}: here the caller lays out the rows; use softprompt.tune")
-        prompt, start = build_prompt(options, frozen, GenerationTask().initial_text)
-        return cls(frozen, prompt, {"name": options.method, "init": options.init, "start": start})
+        prompt, _ = build_prompt(options, frozen, START_TEXT)
+        return cls(frozen, prompt, {"name": options.method, "init": options.init})
 
     @property
     def frozen(self) -> FrozenModel:
@@ -161,14 +164,19 @@ class SoftPromptModel(nn.Module):
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         rows = [Row(ids[keep].tolist(), []) for ids, keep in zip(input_ids, mask.bool(), strict=True)]
-        payloads = self._payloads(prompts)
+        payloads = self._payloads(prompts, len(rows))
         each = list(payloads) if isinstance(payloads, Sequence) else [payloads] * len(rows)
         responses = torch.stack(list(steps(self.frozen, rows, each, Sampling(**sampling))), dim=1)
         return torch.cat([input_ids, responses], dim=1)
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+    def activation_checkpointing_enable(self, **_: Any) -> None:
         """As `Trainer` calls it; works with prefixes, since the layers keep their past."""
         self.frozen.checkpoint_gradients()
+        self.is_activation_checkpointing = True
+
+    def gradient_checkpointing_enable(self, **_: Any) -> None:
+        """Its former name, which transformers called until 5.23."""
+        self.activation_checkpointing_enable()
 
     @torch.no_grad()
     def save_pretrained(self, folder: str | Path, task: Task | None = None, *, overwrite: bool = False) -> None:
@@ -191,7 +199,7 @@ class SoftPromptModel(nn.Module):
 
     def _past(self, cache: Any, prompts: Sequence[str | None] | None, num_rows: int, *, grow: bool) -> Past:
         if cache is None:
-            return self.frozen.stand_behind(self._payloads(prompts), num_rows, grow=grow)
+            return self.frozen.stand_behind(self._payloads(prompts, num_rows), num_rows, grow=grow)
         if not isinstance(cache, PromptedCache):
             raise SettingError(
                 f"past_key_values is a {type(cache).__name__} that knows nothing of the prompt: "
@@ -199,10 +207,12 @@ class SoftPromptModel(nn.Module):
             )
         return Past(cache, cache.mask)
 
-    def _payloads(self, prompts: Sequence[str | None] | None) -> Payload | list[Payload | None] | None:
+    def _payloads(self, prompts: Sequence[str | None] | None, num_rows: int) -> Payload | list[Payload | None] | None:
         if self._disabled:
             return None
         if prompts is not None:
+            if len(prompts) != num_rows:
+                raise SettingError(f"{len(prompts)} prompts for {num_rows} rows: name one for each, or none at all")
             return [None if name is None else self._named(name) for name in prompts]
         if self.active is not None:
             return self._named(self.active)

@@ -38,7 +38,9 @@ def test_row_11_training_goes_on_from_a_saved_prompt(method: str, encoder: str, 
     settings = {"data": reviews, "method": method, "encoder": encoder, "virtual_tokens": 3, "batch_size": 4}
     model = tiny_model("llama")
     softprompt.tune(model, output=tmp_path / "first", steps=2, **settings)
-    softprompt.tune(model, output=tmp_path / "second", steps=1, learning_rate=1e-12, init=f"prompt:{tmp_path / 'first'}", **settings)
+    softprompt.tune(
+        model, output=tmp_path / "second", steps=1, learning_rate=1e-12, init=f"prompt:{tmp_path / 'first'}", **settings
+    )
     first, second = (SavedPrompt.read(tmp_path / name) for name in ("first", "second"))
     torch.testing.assert_close(first.payload.tensor, second.payload.tensor, atol=1e-6, rtol=0)
     assert (first.head is None) == (second.head is None)

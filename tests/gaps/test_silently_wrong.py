@@ -114,7 +114,9 @@ def test_row_5_resuming_takes_up_the_encoder(encoder: str, reviews: Path, tmp_pa
     assert progress.step == 4
     assert any(name.startswith("encoder.") and tensor.abs().sum() > 0 for name, tensor in parameters.items())
     assert moments
-    resumed = softprompt.tune(tiny_model("llama"), data=reviews, output=tmp_path / "p", steps=4, resume=True, **settings)
+    resumed = softprompt.tune(
+        tiny_model("llama"), data=reviews, output=tmp_path / "p", steps=4, resume=True, **settings
+    )
     assert resumed.steps == 4
     assert (tmp_path / "p.run" / "metrics.jsonl").read_text().splitlines() == lines
 

@@ -53,7 +53,9 @@ def test_row_15_a_prefix_is_stored_once_for_all_rows() -> None:
     assert mask.shape == (64, 6)
 
 
-@pytest.mark.parametrize(("method", "encoder"), [("prefix", "mlp"), ("p-tuning", "mlp"), ("p-tuning", "lstm"), ("residual", "mlp")])
+@pytest.mark.parametrize(
+    ("method", "encoder"), [("prefix", "mlp"), ("p-tuning", "mlp"), ("p-tuning", "lstm"), ("residual", "mlp")]
+)
 def test_row_16_an_encoder_runs_once_a_step(method: str, encoder: str) -> None:
     model = shared_model("llama")
     prompt, _ = build_prompt(PromptOptions(method, 3, encoder=encoder), model, "a film")
@@ -109,7 +111,14 @@ def test_starts_at_the_embeddings_scale() -> None:
 def test_row_19_placements(placement: Placement, reviews: Path, tmp_path: Path) -> None:
     model = tiny_model("llama")
     tuned = softprompt.tune(
-        model, data=reviews, output=tmp_path / "p", method="prompt", placement=placement, steps=2, batch_size=4, virtual_tokens=3
+        model,
+        data=reviews,
+        output=tmp_path / "p",
+        method="prompt",
+        placement=placement,
+        steps=2,
+        batch_size=4,
+        virtual_tokens=3,
     )
     saved = SavedPrompt.read(tmp_path / "p")
     assert saved.manifest.placement is placement

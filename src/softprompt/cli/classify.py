@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from softprompt.cli.output import BaseModel, Device, Dtype, Json, people, percent, print_json
+from softprompt.errors import DataError
 
 if TYPE_CHECKING:
     from softprompt.evaluation import Prediction
@@ -37,7 +39,10 @@ def classify(
 
 
 def _lines() -> list[str]:
-    return [line for line in (raw.rstrip("\r\n") for raw in sys.stdin) if line.strip()]
+    try:
+        return [line for line in (raw.rstrip("\r\n") for raw in sys.stdin) if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input is not {error.encoding}: {error.reason}") from error
 
 
 def print_predictions(predictions: list[Prediction]) -> None:
@@ -45,5 +50,5 @@ def print_predictions(predictions: list[Prediction]) -> None:
     width = max((len(p.label) for p in predictions), default=0)
     for prediction in predictions:
         share = percent(prediction.probabilities[prediction.label])
-        people.print(f"[bold]{prediction.label:<{width}}[/]  {share:>6}  ", end="")
+        people.print(f"[bold]{escape(f'{prediction.label:<{width}}')}[/]  {share:>6}  ", end="")
         people.print(prediction.text, markup=False, soft_wrap=True)

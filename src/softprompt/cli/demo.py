@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from softprompt.cli.output import Json, notes, people, percent, print_json
 
@@ -20,7 +21,7 @@ MESSAGES = (
 
 def demo(
     output: Annotated[Path, typer.Option(help="The folder for the saved prompt.")] = Path("prompts/support"),
-    steps: Annotated[int, typer.Option(min=1, help="Updates in all.")] = 60,
+    steps: Annotated[int, typer.Option(min=1, help="Updates in all.")] = 72,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prompt that is there.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -43,8 +44,9 @@ def demo(
         output=output,
         template=TEMPLATE,
         method="prefix",
+        virtual_tokens=120,
         steps=steps,
-        batch_size=8,
+        batch_size=16,
     )
     if not as_json:
         people.print(
@@ -65,7 +67,8 @@ def demo(
     people.print(f"\nbefore, hard prompt alone:  [bold]{percent(before)}[/] right")
     people.print(f"after, soft prompt:         [bold]{percent(after)}[/] right\n")
     print_predictions(found)
-    people.print(f"\nThe prompt is in [bold]{output}[/], the picture of its loss in {output}.run/loss.png. Next:")
-    people.print(f'  softprompt classify {output} "my parcel never arrived"')
-    people.print(f"  softprompt show {output}")
+    folder = escape(str(output))
+    people.print(f"\nThe prompt is in [bold]{folder}[/], the picture of its loss in {folder}.run/loss.png. Next:")
+    people.print(f'  softprompt classify {folder} "my parcel never arrived"')
+    people.print(f"  softprompt show {folder}")
     people.print("  softprompt tune --help        to teach it your own")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from softprompt.cli.output import BaseModel, Device, Dtype, Json, people, print_json
 from softprompt.errors import SettingError
@@ -53,7 +54,7 @@ def export(
     if as_json:
         print_json({"output": str(output), "format": format_, "files": sorted(files)})
     else:
-        people.print(f"Wrote {', '.join(sorted(files))} to [bold]{output}[/].")
+        people.print(f"Wrote {', '.join(sorted(files))} to [bold]{escape(str(output))}[/].")
 
 
 def import_(
@@ -83,7 +84,10 @@ def import_(
     config = read_peft_config(peft_folder)
     options = {"template": template, "labels": labels, "verbalizer": verbalizer}
     task = described(**parsed({name: value for name, value in options.items() if value is not None}))
-    loaded = load_model(model or str(config.get("base_model_name_or_path")), device=device, dtype=dtype)
+    name = model or config.get("base_model_name_or_path")
+    if not name:
+        raise SettingError(f"{peft_folder} does not name its base model: say --model")
+    loaded = load_model(str(name), device=device, dtype=dtype)
     payload = read_peft(peft_folder, loaded.shape)
     method = {"name": f"peft {config['peft_type']}"}
     saved = SavedPrompt.make(loaded, payload, task, method=method, trained_parameters=payload.tensor.numel())
@@ -91,4 +95,5 @@ def import_(
     if as_json:
         print_json({"prompt": str(output), "method": method["name"], "virtual_tokens": payload.num_virtual_tokens})
     else:
-        people.print(f"Imported {payload.num_virtual_tokens} virtual tokens ({method['name']}) into [bold]{output}[/].")
+        tokens = f"{payload.num_virtual_tokens} virtual tokens ({method['name']})"
+        people.print(f"Imported {tokens} into [bold]{escape(str(output))}[/].")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -41,14 +42,23 @@ def generate(
 
     saved, base = load(prompt, model, device, dtype)
     sampling = Sampling(max_new_tokens, temperature, top_p, top_k, seed)
-    pieces = respond(base, saved, text, sampling)
+    pieces = stripped(respond(base, saved, text, sampling))
     if as_json:
-        print_json({"prompt": text, "response": "".join(pieces).strip()})
+        print_json({"prompt": text, "response": "".join(pieces)})
         return
-    # A template puts a space in front of its answer; on a line of its own it has no business.
-    first = next(pieces, "").lstrip()
-    sys.stdout.write(first)
     for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
+
+
+def stripped(pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces without white space around the whole: a template puts a space in front of its answer."""
+    begun, held = False, ""
+    for piece in pieces:
+        text = held + piece if begun else piece.lstrip()
+        written = text.rstrip()
+        held = text[len(written) :]
+        if written:
+            begun = True
+            yield written

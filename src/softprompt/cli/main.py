@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from typer.exceptions import TyperException
 
 from softprompt import __version__
@@ -50,14 +51,19 @@ app.command(rich_help_panel="Look and exchange")(export)
 app.command("import", rich_help_panel="Look and exchange")(import_)
 
 
-@app.callback()
-def options(
-    version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
-) -> None:
-    """Options in front of any command."""
-    if version:
+def print_version(wanted: bool) -> bool:
+    """Print the version and be done, if it is wanted."""
+    if wanted:
         typer.echo(f"softprompt {__version__}")
         raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True, callback=print_version),
+) -> None:
+    """Options in front of any command."""
 
 
 def main() -> None:
@@ -68,29 +74,33 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     debug = "--debug" in arguments
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, emoji=False)
     _log_to(errors)
     try:
-        code = app([a for a in arguments if a != "--debug"], standalone_mode=False)
+        code = app([a for a in arguments if a != "--debug"], prog_name="softprompt", standalone_mode=False)
+        sys.stdout.flush()
     except (SoftPromptError, TyperException) as error:
         if debug:
             errors.print_exception()
         message = error.format_message() if isinstance(error, TyperException) else str(error)
-        errors.print(f"[bold red]error:[/] {_escaped(message)}", soft_wrap=True, highlight=False)
+        if message:  # help that was printed for want of a command is message enough
+            errors.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
         return USER_ERROR
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (`softprompt … | head`). Python would complain once more when it closes the pipe.
+    except (BrokenPipeError, SystemExit):
+        # The reader went away (`softprompt … | head`); typer exits for that. Python would complain once more when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OUR_ERROR
+        return 0
     except Exception as error:
         if debug:
             errors.print_exception()
-        errors.print(f"[bold red]internal error:[/] {type(error).__name__}: {_escaped(str(error))}", soft_wrap=True)
+        errors.print(f"[bold red]internal error:[/] {type(error).__name__}: {escape(str(error))}", soft_wrap=True)
         errors.print("This is a fault in softprompt: please report it with what  --debug  prints.")
         return OUR_ERROR
+    if code == INTERRUPTED:  # what typer makes of Ctrl-C
+        errors.print("interrupted")
     return int(code or 0)
 
 
@@ -101,9 +111,3 @@ def _log_to(console: Console) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -16,8 +16,8 @@ BaseModel = Annotated[
     typer.Option("--model", help="The base model, where it is not to be found under the name the prompt knows."),
 ]
 
-people = Console(highlight=False)
-notes = Console(stderr=True, highlight=False)
+people = Console(highlight=False, emoji=False)
+notes = Console(stderr=True, highlight=False, emoji=False)
 
 
 def print_json(value: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from softprompt.cli.output import BaseModel, Device, Dtype, Json, people, print_json
@@ -28,7 +29,7 @@ def show(
     """Show a saved prompt: method, size, base model, task, metrics, and what its virtual tokens resemble.
 
     For embeddings, the nearest tokens of the vocabulary by cosine, with their distance. A prefix has no embeddings: its
-    tokens are likened to the vocabulary by the keys and values they leave in the first layer.
+    tokens are likened to the vocabulary by the values they leave in the first layer.
     """
     from softprompt.saved import SavedPrompt
 
@@ -73,7 +74,7 @@ def _table(facts: dict[str, Any]) -> Table:
     base, task = facts["base"], facts["task"]
     rows = {
         "method": f"{facts['method']} ({facts['payload']}, {facts['placement']})",
-        "starts from": facts["settings"].get("start", "–"),
+        "starts from": facts["settings"].get("init", "–"),
         "virtual tokens": str(facts["virtual_tokens"]),
         "parameters": f"{facts['parameters']:,} ({100 * facts['share']:.3f}% of the base); {facts['trained_parameters']:,} trained",
         "base model": f"{base['name']}, {base['dtype']}, {base['fingerprint']}",
@@ -85,7 +86,7 @@ def _table(facts: dict[str, Any]) -> Table:
     }
     table = Table(show_header=False, box=None)
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/]", value)
+        table.add_row(f"[bold]{name}[/]", escape(value))
     return table
 
 
@@ -93,6 +94,8 @@ def _neighbours(found: list[Neighbour]) -> Table:
     table = Table("virtual token", "nearest in the vocabulary", "distance", title_justify="left")
     for each in found:
         table.add_row(
-            str(each.virtual_token), "  ".join(map(repr, each.tokens)), "  ".join(f"{d:.2f}" for d in each.distances)
+            str(each.virtual_token),
+            escape("  ".join(map(repr, each.tokens))),
+            "  ".join(f"{d:.2f}" for d in each.distances),
         )
     return table

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from softprompt.cli.output import Json, notes, people, percent, print_json
 from softprompt.errors import CheckpointError, DataError, SettingError
@@ -70,12 +71,12 @@ def tune(
         ),
     ] = None,
     virtual_tokens: Annotated[
-        int | None, typer.Option(help="How many virtual tokens.  \\[default: 20]", rich_help_panel=PROMPT)
+        int | None, typer.Option(help="How many virtual tokens.  \\[default: 40]", rich_help_panel=PROMPT)
     ] = None,
     init: Annotated[
         str | None,
         typer.Option(
-            help="What they start from: text, text:'…', labels, vocab, random, zeros, prompt:FOLDER.  \\[default: text, the task in words]",
+            help="What they start from: text, text:'…', labels, vocab, random, zeros, prompt:FOLDER.  \\[default: text: an example of each label if they fit, else the task in words]",
             rich_help_panel=PROMPT,
         ),
     ] = None,
@@ -146,7 +147,7 @@ def tune(
     ] = None,
     gradient_checkpointing: Annotated[
         bool | None,
-        typer.Option("--gradient-checkpointing", help="Less memory, a third slower.", rich_help_panel=MACHINE),
+        typer.Option("--gradient-checkpointing", help="Less memory, slower.", rich_help_panel=MACHINE),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.  \\[default: auto]", rich_help_panel=MACHINE)
@@ -182,7 +183,7 @@ def tune(
 ) -> None:
     r"""Train a soft prompt on examples and save it.
 
-    Reviews to sentiments, in about four minutes on two cores:
+    Reviews to sentiments, in a few minutes on two cores:
 
         softprompt tune --data train.jsonl --validation val.jsonl --output prompts/reviews
             --template 'Review: {text}\nSentiment:' --labels negative,positive
@@ -205,26 +206,20 @@ def resolved(given: dict[str, Any], config: Path | None, resume: bool) -> TuneSe
     """The settings: of the run to resume, or of the file; the command line on top."""
     from softprompt.training import TuneSettings
     from softprompt.training.run_folder import RunFolder
+    from softprompt.training.settings import run_folder_of
 
-    settings = TuneSettings.of({**_read_config(config), **given}) if not resume or "data" in given else None
+    given = {**_read_config(config), **given}
     if not resume:
-        assert settings is not None
-        return settings
+        return TuneSettings.of(given)
     if "output" not in given:
         raise SettingError("--resume needs --output: the folder that the run was to make")
-    before = TuneSettings.of(RunFolder(_run_folder(Path(given["output"]))).read_settings()["settings"])
-    if changed := [n for n, v in given.items() if _plain(v) != _plain(getattr(before, n)) and n != "output"]:
+    folder = RunFolder(run_folder_of(Path(given["output"])))
+    before = TuneSettings.of(folder.read_settings()["settings"])
+    now = TuneSettings.of({**before.model_dump(), **given})
+    if changed := [n for n in given if getattr(now, n) != getattr(before, n) and n != "output"]:
         names = ", ".join(f"--{n.replace('_', '-')}" for n in changed)
         raise CheckpointError(f"the run began with other values of {names}: resume it as it was, or --overwrite")
-    return before.model_copy(update={"output": Path(given["output"])})
-
-
-def _run_folder(output: Path) -> Path:
-    return output.with_name(output.name + ".run")
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else tuple(value) if isinstance(value, list) else value
+    return now
 
 
 def _read_config(config: Path | None) -> dict[str, Any]:
@@ -291,8 +286,9 @@ def summary(tuned: Tuned) -> dict[str, Any]:
 
 def report(tuned: Tuned) -> None:
     """What people read."""
+    folder = escape(str(tuned.folder))
     if tuned.prompt is None:
-        people.print(f"Stopped after step {tuned.steps}. Go on:  softprompt tune --output {tuned.folder} --resume")
+        people.print(f"Stopped after step {tuned.steps}. Go on:  softprompt tune --output {folder} --resume")
         return
     seconds, speed = f"{tuned.seconds:.0f} s", f"{tuned.useful_tokens_per_second:.0f} useful tokens/s"
     people.print(f"{tuned.steps} steps in {seconds} of training, {speed}.")
@@ -304,9 +300,7 @@ def report(tuned: Tuned) -> None:
         people.print(
             f"Best on the validation examples: perplexity {tuned.best['perplexity']:.2f}, at step {tuned.best['step']}."
         )
-    people.print(f"Saved in [bold]{tuned.folder}[/]; curve and figures in {tuned.folder}.run.")
+    people.print(f"Saved in [bold]{folder}[/]; curve and figures in {folder}.run.")
     command = "classify" if tuned.prompt.manifest.task.labels else "generate"
     text = '"…"' if command == "classify" else '--prompt "…"'
-    people.print(
-        f"Next:  softprompt evaluate {tuned.folder} --data TEST.jsonl   or   softprompt {command} {tuned.folder} {text}"
-    )
+    people.print(f"Next:  softprompt evaluate {folder} --data TEST.jsonl   or   softprompt {command} {folder} {text}")

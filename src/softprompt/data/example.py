@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ class Example:
         value = self._value(field)
         if not isinstance(value, str | int | float | bool):
             raise RowError(self.where, f"field {field!r} is {type(value).__name__}, not text")
-        return str(value)
+        return self._whole(field, json.dumps(value) if isinstance(value, bool) else str(value))
 
     def texts(self, field: str) -> list[str]:
         """A field that may hold one text or a list of them.
@@ -35,12 +36,20 @@ class Example:
         """
         value = self._value(field)
         if isinstance(value, str):
-            return [value]
+            return [self._whole(field, value)]
         if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-            return value
+            return [self._whole(field, item) for item in value]
         raise RowError(self.where, f"field {field!r} is neither a text nor a list of texts")
 
     def _value(self, field: str) -> Any:
         if field not in self.fields:
             raise RowError(self.where, f"no field {field!r}; its fields are {', '.join(self.fields) or 'none'}")
         return self.fields[field]
+
+    def _whole(self, field: str, text: str) -> str:
+        r"""The text, unless it holds half a character: JSON can write a lone `\ud83d`, which no tokenizer reads."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise RowError(self.where, f"field {field!r} is no Unicode text: {error.reason}") from error
+        return text

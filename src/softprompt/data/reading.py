@@ -15,8 +15,9 @@ def read_examples(path: str | Path) -> list[Example]:
     """All examples of a file, in order; its ending says how to read it (`.jsonl`, `.json`).
 
     Raises:
-        DataError: the file is missing, empty, not UTF-8, or of an unknown ending.
+        DataError: the file is missing, empty or not UTF-8.
         RowError: a line is not a JSON object.
+        SettingError: an unknown ending.
     """
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
@@ -61,6 +62,8 @@ def _parse(text: str, where: str) -> Any:
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, character {error.colno}" if error.lineno > 1 else f"character {error.colno}"
         raise RowError(where, f"not JSON: {error.msg} at {at}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets of thousands of levels
+        raise RowError(where, f"not JSON that can be read: {error}") from error
 
 
 def _example(row: Any, where: str) -> Example:

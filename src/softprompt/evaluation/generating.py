@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from softprompt.errors import SettingError
 from softprompt.model import FrozenModel, Past, Payload, PromptedCache
 from softprompt.tasks.objective import Row, arranged, padded
 
@@ -35,6 +36,10 @@ class Sampling:
     top_p: float = 1.0
     top_k: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
+            raise SettingError(f"no such sampling: {self}")
 
 
 @torch.no_grad()

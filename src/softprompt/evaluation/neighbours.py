@@ -28,8 +28,12 @@ def nearest_tokens(model: FrozenModel, prompt: SavedPrompt, count: int = 3) -> l
     """The `count` nearest tokens of each virtual token, nearest first.
 
     Embeddings are compared with the word embeddings. A prefix is compared by the first layer's values, which depend on
-    the token alone and not on its place.
+    the token alone (on GPT-2 a little on its place as well).
+
+    Raises:
+        WrongBaseModel: the prompt is for another model, whose words these are not.
     """
+    prompt.check_base(model)
     match prompt.payload:
         case Embeddings(tensor=tensor):
             mine, words = tensor, _all_embeddings(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from softprompt.data import Example
-from softprompt.errors import SettingError, TaskError
+from softprompt.errors import TaskError
 from softprompt.evaluation.generating import Sampling, stream
 from softprompt.evaluation.predicting import only_field
 from softprompt.model import FrozenModel
@@ -26,7 +26,5 @@ def respond(model: FrozenModel, prompt: SavedPrompt, text: str, sampling: Sampli
     objective = prompt.objective(model, payload)
     if not isinstance(objective, GenerationObjective):
         raise TaskError("this prompt chooses among labels and writes no response: use softprompt classify")
-    if not 0 < sampling.max_new_tokens < objective.room:
-        raise SettingError(f"--max-new-tokens {sampling.max_new_tokens}: choose 1 to {objective.room - 1}")
     example = Example({only_field(objective.template): text}, "the text")
     return stream(model, objective.encode_prompt(example, sampling.max_new_tokens), payload, sampling)

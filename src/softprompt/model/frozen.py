@@ -191,13 +191,13 @@ class FrozenModel:
         return self._embedding_table[[self.bos]]
 
     def checkpoint_gradients(self) -> None:
-        """Recompute each layer in the backward pass instead of keeping its activations: less memory, a third slower.
+        """Recompute each layer in the backward pass instead of keeping its activations: less memory, slower.
 
         transformers' own switch drops `past_key_values`, and with it a prefix, in silence. Here every layer is wrapped
         as it is; the caches that training uses may be read twice.
         """
         for layer in self.family.layers(self.network):
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+            layer.forward = partial(checkpoint, type(layer).forward.__get__(layer), use_reentrant=False)
 
 
 def _leading_bos(tokenizer: PreTrainedTokenizerBase) -> int | None:

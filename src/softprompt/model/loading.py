@@ -38,19 +38,22 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto") -> Froze
         SettingError: no such device or precision.
     """
     target = _device(device)
+    precision = _dtype(dtype, target)
     source, arguments = _source(name)
     with quiet():
         try:
             config = AutoConfig.from_pretrained(source, **arguments)
             resolve(config)
             tokenizer = AutoTokenizer.from_pretrained(source, **arguments)
-            network = AutoModelForCausalLM.from_pretrained(source, dtype=_dtype(dtype, target), **arguments)
+            network = AutoModelForCausalLM.from_pretrained(source, dtype="auto", **arguments)
         except (OSError, ValueError, KeyError) as error:
             raise ModelNotFound(
                 f"{name!r} cannot be loaded as a causal language model: {_first_line(error)}"
             ) from error
-    torch.nn.Module.to(network, target)
-    return FrozenModel(network, tokenizer, name)
+    model = FrozenModel(network, tokenizer, name)
+    _ = model.fingerprint  # taken before the weights are cast: rounding to float16 would give another
+    torch.nn.Module.to(network, device=target, dtype=precision or network.dtype)
+    return model
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:
@@ -104,10 +107,11 @@ def _device(device: str) -> torch.device:
     return chosen
 
 
-def _dtype(dtype: str, device: torch.device) -> torch.dtype | str:
+def _dtype(dtype: str, device: torch.device) -> torch.dtype | None:
+    """The precision to cast to, or None for the checkpoint's own."""
     names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype == "auto":
-        return torch.float32 if device.type == "cpu" else "auto"
+        return torch.float32 if device.type == "cpu" else None
     if dtype not in names:
         raise SettingError(f"unknown precision {dtype!r}: one of auto, {', '.join(names)}")
     return names[dtype]

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softprompt.errors import SettingError, WrongBaseModel
+from softprompt.errors import SettingError
 from softprompt.model import Embeddings, FrozenModel, Placement, Prefix
 from softprompt.saved import SavedPrompt
 
@@ -70,12 +70,12 @@ def sampled_vocabulary(request: StartRequest) -> Start:
 
 
 def text(request: StartRequest) -> Start:
-    """The embeddings of a text's tokens, repeated or cut to P, `[P, H]`; special tokens are not added."""
+    """The embeddings of a text's tokens, `[P, H]`, cut at the end or repeated in front; no special tokens are added."""
     ids = request.model.tokenize(request.argument)
     if not ids:
         raise SettingError("the initial text is empty: write --init text:'what the task is'")
     P = request.num_virtual_tokens
-    fitted = request.model.tokenize(" ".join([request.argument] * (P // len(ids) + 1)))[:P]
+    fitted = ids[:P] if len(ids) >= P else _repeated(request.model, request.argument, P)
     fate = f"cut from {len(ids)} to {P}" if len(ids) > P else f"{len(ids)}, repeated to {P}" if len(ids) < P else f"{P}"
     return Start(_embedded(request.model, fitted), f"text {_shown(request.model, fitted)} (tokens: {fate})")
 
@@ -139,6 +139,13 @@ PREFIX_STARTS: dict[str, Callable[[StartRequest], Start]] = {
 }
 
 
+def _repeated(model: FrozenModel, text: str, length: int) -> list[int]:
+    """A text again and again, as its last `length` tokens: it ends where the text ends, and what follows is next."""
+    gap = "" if text[-1].isspace() else " "
+    times = length // len(model.tokenize(text)) + 2
+    return model.tokenize(gap.join([text] * times))[-length:]
+
+
 def _embedded(model: FrozenModel, ids: Sequence[int]) -> Float[Tensor, "P H"]:
     return model.embed(torch.tensor([ids], device=model.device))[0].float().cpu()
 
@@ -152,8 +159,7 @@ def _keys_and_values(request: StartRequest, embeddings: Tensor) -> Float[Tensor,
 
 def _load(request: StartRequest) -> Embeddings | Prefix:
     saved = SavedPrompt.read(Path(request.argument))
-    if saved.manifest.base.fingerprint != request.model.fingerprint:
-        raise WrongBaseModel(saved.other_base(request.model))
+    saved.check_base(request.model)
     return saved.payload
 
 

@@ -67,7 +67,7 @@ class Method:
     relative_rate: float
     head: str = "verbalizer"
     placements: tuple[Placement, ...] = tuple(Placement)
-    num_virtual_tokens: int = 20
+    num_virtual_tokens: int = 40
     has_sink: bool = False
 
 
@@ -115,7 +115,7 @@ def _reparametrized(parts: Parts) -> SoftPrompt:
 _BEFORE_THE_TEXT = (Placement.BEFORE, Placement.AFTER_BOS)
 
 METHODS: dict[str, Method] = {
-    "prompt": Method(EMBEDDING_STARTS, {"none": _direct}, relative_rate=0.07),
+    "prompt": Method(EMBEDDING_STARTS, {"none": _direct}, relative_rate=0.15),
     "residual": Method(EMBEDDING_STARTS, {"mlp": _encoded(encoded_prompt.residual, 128)}, relative_rate=0.05),
     "p-tuning": Method(
         EMBEDDING_STARTS,
@@ -136,28 +136,30 @@ METHODS: dict[str, Method] = {
 
 
 def build_prompt(
-    options: PromptOptions, model: FrozenModel, initial_text: str, labels: tuple[str, ...] = ()
+    options: PromptOptions, model: FrozenModel, start_text: str, labels: tuple[str, ...] = ()
 ) -> tuple[SoftPrompt, str]:
     """A prompt ready to train, on the model's device in float32, and in words what its virtual tokens start from.
 
     Args:
         options: the user's choices.
         model: the frozen model it is for.
-        initial_text: the task in words, for starts that name no text.
+        start_text: what the virtual tokens say at first, for starts that name no text.
         labels: what a classification chooses from; empty for other tasks.
 
     Raises:
         SettingError: a choice that does not exist, or does not go with another.
     """
     method = chosen("method", options.method, METHODS)
-    P = _num_virtual_tokens(options, method, model)
+    P = num_virtual_tokens(options, model)
     _check(options, method, model)
     name, _, argument = options.init.partition(":")
     initialise = chosen("init", name, method.starts)
-    argument = argument or (" ".join(labels) if name == "labels" else initial_text)
+    argument = argument or (" ".join(labels) if name == "labels" else start_text)
     build = chosen("encoder", options.encoder or next(iter(method.encoders)), method.encoders)
     generator = torch.Generator().manual_seed(options.seed)
     start = initialise(StartRequest(model, P, options.placement, argument, generator))
+    if options.head == "linear" and not labels:
+        raise SettingError("a linear head chooses among labels, and this task has none: --head verbalizer")
     head = _head(options.head or method.head, labels, model)
     if head is not None and name == "prompt":
         _continue_head(head, argument)
@@ -175,7 +177,13 @@ def chosen(option: str, name: str, choices: dict[str, Choice]) -> Choice:
     return choices[name]
 
 
-def _num_virtual_tokens(options: PromptOptions, method: Method, model: FrozenModel) -> int:
+def num_virtual_tokens(options: PromptOptions, model: FrozenModel) -> int:
+    """P: what the user said, or the method's default.
+
+    Raises:
+        SettingError: no virtual token, more than the model's window holds, or an unknown method.
+    """
+    method = chosen("method", options.method, METHODS)
     P = method.num_virtual_tokens if options.num_virtual_tokens is None else options.num_virtual_tokens
     if not 0 < P < model.shape.window:
         raise SettingError(

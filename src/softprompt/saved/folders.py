@@ -22,10 +22,11 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         DiskFull: nothing was changed.
         SettingError: the place cannot be written.
     """
-    folder = folder.absolute()
+    folder = folder.resolve()  # through a symbolic link, which stays one
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     with disk_errors(folder):
         try:
+            shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with this one's number
             temporary.mkdir(parents=True)
             for name, content in files.items():
                 write_file(temporary / name, content)
@@ -54,8 +55,13 @@ def _put(new: Path, place: Path) -> None:
     elif not _exchange(new, place):
         # Without the kernel's exchange there is a moment with nothing at `place`; the old folder is beside it then.
         old = new.with_suffix(".old")
+        shutil.rmtree(old, ignore_errors=True)
         place.rename(old)
-        new.rename(place)
+        try:
+            new.rename(place)
+        except BaseException:
+            old.rename(place)
+            raise
         shutil.rmtree(old)
 
 

@@ -110,7 +110,7 @@ class Manifest(BaseModel):
             what = "no such folder" if not folder.is_dir() else f"it has no {FILE}"
             peft = "; it is a peft adapter: softprompt import" if (folder / "adapter_config.json").is_file() else ""
             raise NotASavedPrompt(f"{folder} is not a saved prompt: {what}{peft}") from error
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedPrompt(f"{folder / FILE} is damaged: {error}") from error
         _check_format(fields, folder)
         try:

@@ -91,7 +91,7 @@ def read_peft_config(folder: Path) -> dict[str, Any]:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except OSError as error:
         raise NotASavedPrompt(f"{folder} holds no peft adapter: no {CONFIG}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedPrompt(f"{folder / CONFIG} is damaged: {error}") from error
     if not isinstance(config, dict):
         raise DamagedPrompt(f"{folder / CONFIG} is damaged: no object in it")

@@ -111,8 +111,7 @@ class SavedPrompt:
         Raises:
             WrongBaseModel: it was made for another.
         """
-        if self.manifest.base.fingerprint != model.fingerprint:
-            raise WrongBaseModel(self.other_base(model))
+        self.check_base(model)
         with torch.no_grad():
             return model.compile(self.payload.with_tensor(self.payload.tensor.to(model.device)))
 
@@ -145,13 +144,21 @@ class SavedPrompt:
         """What peft cannot express about this prompt; None where its folder is a peft adapter."""
         return peft_format.why_not(self.payload, self.head is not None)
 
-    def other_base(self, model: FrozenModel) -> str:
-        """The complaint about another base model, both named."""
+    def check_base(self, model: FrozenModel) -> None:
+        """Refuse a model that the prompt was not made for.
+
+        Raises:
+            WrongBaseModel: it was made for another.
+            DamagedPrompt: it names this model, but other sizes.
+        """
         base = self.manifest.base
-        return (
-            f"this prompt was made for {base.name} ({base.fingerprint}), "
-            f"not for {model.name} ({model.fingerprint}): use it with the former"
-        )
+        if base.fingerprint != model.fingerprint:
+            raise WrongBaseModel(
+                f"this prompt was made for {base.name} ({base.fingerprint}), "
+                f"not for {model.name} ({model.fingerprint}): use it with the former"
+            )
+        if replace(base.shape, window=model.shape.window) != model.shape:
+            raise DamagedPrompt(f"the manifest gives sizes that {model.name} does not have: {base.shape}")
 
     def _linear_head(self) -> LinearHead | None:
         if self.head is None:

@@ -40,9 +40,11 @@ def parse_tensors(content: bytes, where: Path, expected_hash: str | None = None)
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise DamagedPrompt(f"{where}: {name} holds {tensor.dtype}, not floating-point numbers")
+    numbers = {name: tensor.float() for name, tensor in tensors.items()}
+    for name, tensor in numbers.items():
         if not tensor.isfinite().all():
             raise DamagedPrompt(f"{where}: {name} holds NaN or infinite numbers")
-    return {name: tensor.float() for name, tensor in tensors.items()}
+    return numbers
 
 
 def read_bytes(path: Path) -> bytes:

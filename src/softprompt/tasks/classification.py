@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -17,6 +18,8 @@ from softprompt.tasks.metrics import accuracy, macro_f1
 from softprompt.tasks.objective import Batch, Objective, Row, arranged, padded, payload_of
 from softprompt.tasks.template import Template, continuation, joined
 from softprompt.tasks.verbalizer import Verbalizer
+
+SHOWN_FROM = 500  # examples of each label among which one is looked for to start from
 
 
 @runtime_checkable
@@ -53,11 +56,29 @@ class ClassificationTask(BaseModel):
     words: Mapping[str, str] = Field(default_factory=dict)
     label_field: str = "label"
 
-    @property
-    def initial_text(self) -> str:
-        """What the virtual tokens say before they are trained: the task in words."""
+    def start_text(self, model: FrozenModel, examples: Sequence[Example], room: int) -> str:
+        """What the virtual tokens say before they are trained, in at most `room` tokens where it can be.
+
+        An example of each label, if there is one that fits into its label's share of the room; else the task in words.
+        """
+        for share in (room // len(self.labels), room // len(self.labels) - 1):
+            shown = [self._shown(model, examples, label, share) for label in self.labels]
+            text = "".join(each or "" for each in shown)
+            if all(shown) and len(model.tokenize(text)) <= room:  # joined, they may take a token more than apart
+                return text
         *others, last = (self.words.get(label, label) for label in self.labels)
-        return f"Read the text and decide which of these it is: {', '.join(others)} or {last}."
+        return f"Read the text and decide which of these it is: {', '.join(others)} or {last}.\n\n"
+
+    def _shown(self, model: FrozenModel, examples: Sequence[Example], label: str, room: int) -> str | None:
+        """The longest example of a label that fits, as the model sees it, with its answer."""
+        template = Template(self.template)
+        answer = joined(template, self.words.get(label, label))
+        texts = [
+            template.render({field: example.text(field) for field in template.fields}) + answer + "\n\n"
+            for example in islice((e for e in examples if e.text(self.label_field) == label), SHOWN_FROM)
+        ]
+        sizes = {text: len(model.tokenize(text)) for text in texts}
+        return max((text for text in texts if sizes[text] <= room), key=sizes.__getitem__, default=None)
 
     def prepared(self, examples: Sequence[Example]) -> ClassificationTask:
         """The task with its labels, taken from the examples in alphabetical order if it has none yet.
@@ -68,12 +89,17 @@ class ClassificationTask(BaseModel):
         """
         found = {example.text(self.label_field) for example in examples}
         task = self if self.labels else self.model_copy(update={"labels": tuple(sorted(found))})
-        task._check(found)
+        task.check(found)
         for example in examples:
             task.index(example)
         return task
 
-    def _check(self, found: set[str]) -> None:
+    def check(self, found: set[str]) -> None:
+        """Whether the labels can be told apart and learnt from examples with the labels `found`.
+
+        Raises:
+            TaskError: fewer than two labels, one that is not found, or a verbalizer word for no label.
+        """
         if len(set(self.labels)) < max(2, len(self.labels)):
             raise TaskError(f"at least two different labels are needed, found: {', '.join(self.labels) or 'none'}")
         if missing := [label for label in self.labels if label not in found]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from softprompt.data import Example
-from softprompt.errors import RowError, TaskError
+from softprompt.errors import RowError, SettingError, TaskError
 from softprompt.model import FrozenModel, Payloads
 from softprompt.tasks.linear_head import LinearHead
 from softprompt.tasks.objective import Batch, Objective, Row, arranged, padded, payload_of
@@ -35,10 +35,9 @@ class GenerationTask(BaseModel):
     response_field: str = "output"
     references_field: str = "references"
 
-    @property
-    def initial_text(self) -> str:
-        """What the virtual tokens say before they are trained."""
-        return "Read the input carefully and write the right response to it, complete, correct and in good style."
+    def start_text(self, model: FrozenModel, examples: Sequence[Example], room: int) -> str:  # noqa: ARG002
+        """What the virtual tokens say before they are trained: the task in words."""
+        return "Read the input carefully and write the right response to it, complete, correct and in good style.\n\n"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -98,7 +97,13 @@ class GenerationObjective(Objective):
         return Row(prompt, response, cut=cut)
 
     def encode_prompt(self, example: Example, max_new_tokens: int) -> Row:
-        """The template alone, with room for that many tokens of response."""
+        """The template alone, with room for that many tokens of response.
+
+        Raises:
+            SettingError: so many leave no room for the template, or are none.
+        """
+        if not 0 < max_new_tokens < self.room:
+            raise SettingError(f"--max-new-tokens {max_new_tokens}: choose 1 to {self.room - 1}")
         prompt, cut = self.template.encode(self.model, example, self.room - max_new_tokens)
         return Row(prompt, [], cut=cut)
 

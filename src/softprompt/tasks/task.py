@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from softprompt.errors import TaskError
 from softprompt.tasks.classification import ClassificationTask
 from softprompt.tasks.generation import GenerationTask
+from softprompt.tasks.template import Template
 
 Task = Annotated[ClassificationTask | GenerationTask, Field(discriminator="kind")]
 
@@ -16,8 +18,16 @@ Task = Annotated[ClassificationTask | GenerationTask, Field(discriminator="kind"
 def described(
     template: str | None = None, labels: Sequence[str] = (), verbalizer: Mapping[str, str] | None = None
 ) -> Task:
-    """The task of a prompt that comes without one: a classification if there are labels, else a generation."""
-    given: dict[str, Any] = {} if template is None else {"template": template}
-    if labels:
-        return ClassificationTask(labels=tuple(labels), words=verbalizer or {}, **given)
-    return GenerationTask(**given)
+    """The task of a prompt that comes without one: a classification if there are labels, else a generation.
+
+    Raises:
+        TaskError: the template cannot be read, or labels and verbalizer do not fit together.
+    """
+    given: dict[str, Any] = {} if template is None else {"template": Template(template).text}
+    if not labels and verbalizer:
+        raise TaskError("--verbalizer has words for labels: say --labels as well")
+    if not labels:
+        return GenerationTask(**given)
+    task = ClassificationTask(labels=tuple(labels), words=verbalizer or {}, **given)
+    task.check(set(labels))
+    return task

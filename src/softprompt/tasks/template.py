@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from string import Formatter
 
 from softprompt.data import Example
@@ -44,8 +45,8 @@ class Template:
     @property
     def tail(self) -> str:
         """The literal text behind the last field: what stands directly before the answer."""
-        literal, field = self._parts[-1]
-        return literal if field is None else ""
+        behind = takewhile(lambda part: part[1] is None, reversed(self._parts))  # an escaped brace ends a part
+        return "".join(reversed([literal for literal, _ in behind]))
 
     def render(self, values: dict[str, str]) -> str:
         """The template with its fields filled in."""

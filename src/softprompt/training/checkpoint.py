@@ -7,7 +7,7 @@ Random numbers and the place in the data are functions of the seed and the step,
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -44,7 +44,6 @@ class Progress:
     stale: int = 0
     useful_tokens: int = 0
     seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)
 
 
 def write_checkpoint(path: Path, progress: Progress, prompt: dict[str, Tensor], optimiser: dict[str, Tensor]) -> None:

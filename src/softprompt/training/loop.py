@@ -27,7 +27,7 @@ class Outcome:
 
     Attributes:
         progress: how far it came; `progress.best` is what to keep, where there was an evaluation.
-        diverged: the loss was not a number in the step after `progress.step`.
+        diverged: the loss or its gradient was not a number in the step after `progress.step`.
         stopped: it was asked to stop before its end.
     """
 
@@ -58,6 +58,8 @@ def train(
         if not math.isfinite(loss):
             return Outcome(progress, diverged=True)
         norm = optimiser.update(progress.step)
+        if not math.isfinite(norm):
+            return Outcome(progress, diverged=True)
         progress.step += 1
         progress.useful_tokens += tokens
         progress.seconds += time.perf_counter() - started
@@ -70,6 +72,8 @@ def train(
             evaluated = _evaluate(objective, prompt, validation, progress)
             folder.log_evaluation(evaluated)
             watcher.evaluated(evaluated)
+            if progress.best is None:
+                return Outcome(progress, diverged=True)
         stop = watcher.stop_requested()
         if stop or _is_due(progress.step, settings.checkpoint_interval, settings.steps):
             write_checkpoint(folder.checkpoint, progress, prompt.state_dict(), optimiser.state())
@@ -105,8 +109,8 @@ def accumulate_gradients(
 def _evaluate(objective: Objective, prompt: SoftPrompt, validation: Sequence[Row], progress: Progress) -> Evaluated:
     with torch.no_grad():
         metrics = measure(objective, objective.model.compile(prompt()), validation)
-    best = progress.best
-    better = best is None or objective.quality(metrics) > objective.quality(best.metrics)
+    best, quality = progress.best, objective.quality(metrics)
+    better = all(map(math.isfinite, quality)) and (best is None or quality > objective.quality(best.metrics))
     progress.stale = 0 if better else progress.stale + 1
     if better:
         progress.best = Best(progress.step, metrics, _copied(prompt.state_dict()))

@@ -52,5 +52,5 @@ class Optimiser:
         moments: dict[int, dict[str, Any]] = {}
         for key, value in state.items():
             index, name = key.split(".", 1)
-            moments.setdefault(int(index), {})[name] = value
+            moments.setdefault(int(index), {})[name] = value.clone()
         self._adamw.load_state_dict({**self._adamw.state_dict(), "state": moments})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from softprompt.errors import disk_errors
 from softprompt.saved.folders import write_file
 from softprompt.training.run_folder import RunFolder
 
@@ -28,17 +29,17 @@ def draw_curve(folder: RunFolder, title: str) -> None:
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
-    write_file(folder.picture, picture.getvalue())
+    with disk_errors(folder.picture):
+        write_file(folder.picture, picture.getvalue())
 
 
 def _draw_evaluations(axes: Any, evaluations: list[dict[str, Any]]) -> None:
     headline = next(iter(evaluations[0]["validation"]))
     at, values = [e["step"] for e in evaluations], [e["validation"][headline] for e in evaluations]
     axes.plot(at, values, "o-", color="#e6550d", label=f"validation {headline}")
-    best = max(i for i, e in enumerate(evaluations) if e["best"])
-    axes.annotate(
-        f"best: {values[best]:.3f}", (at[best], values[best]), textcoords="offset points", xytext=(0, 8), ha="center"
-    )
+    for best in [i for i, e in enumerate(evaluations) if e["best"]][-1:]:
+        text, place = f"best: {values[best]:.3f}", (at[best], values[best])
+        axes.annotate(text, place, textcoords="offset points", xytext=(0, 8), ha="center")
     axes.set_ylabel(f"validation {headline}")
     axes.margins(y=0.2)
 

@@ -53,7 +53,7 @@ class RunFolder:
             raise CheckpointError(f"nothing to resume: {self.settings} is missing") from error
         except ValueError as error:
             raise CheckpointError(f"{self.settings} is damaged: start over with --overwrite") from error
-        if not isinstance(settings, dict):
+        if not isinstance(settings, dict) or not isinstance(settings.get("settings"), dict):
             raise CheckpointError(f"{self.settings} is damaged: start over with --overwrite")
         return settings
 

@@ -74,7 +74,7 @@ class TuneSettings(BaseModel):
     steps: int = Field(default=100, gt=0)
     batch_size: int = Field(default=16, gt=0)
     accumulate: int = Field(default=1, gt=0)
-    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    learning_rate: float | None = Field(default=None, gt=0, le=1000)
     warmup: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0)
@@ -111,7 +111,7 @@ class TuneSettings(BaseModel):
     @property
     def run_folder(self) -> Path:
         """Where the run keeps its own files."""
-        return self.output.with_name(self.output.name + ".run")
+        return run_folder_of(self.output)
 
     def prompt_options(self) -> PromptOptions:
         """The part that says how the prompt is made."""
@@ -126,6 +126,17 @@ class TuneSettings(BaseModel):
             head=self.head,
             seed=self.seed,
         )
+
+
+def run_folder_of(output: Path) -> Path:
+    """Where the run that makes `output` keeps its own files: beside it.
+
+    Raises:
+        SettingError: it has no name, as `.` has none.
+    """
+    if not output.name:
+        raise SettingError(f"--output {output}: name a folder; the run's own files go beside it")
+    return output.with_name(output.name + ".run")
 
 
 def _complaint(error: Any) -> str:

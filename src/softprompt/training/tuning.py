@@ -13,7 +13,7 @@ import torch
 from softprompt.data import read_examples
 from softprompt.errors import CheckpointError, OutputExists, TrainingDiverged
 from softprompt.model import FrozenModel, load_model
-from softprompt.prompts import METHODS, SoftPrompt, build_prompt
+from softprompt.prompts import METHODS, SoftPrompt, build_prompt, num_virtual_tokens
 from softprompt.saved import SavedPrompt
 from softprompt.saved.saved_prompt import check_free
 from softprompt.tasks import Objective, Task
@@ -96,7 +96,9 @@ def run(
     model = model or load_model(settings.model, device=settings.device, dtype=settings.dtype)
     if settings.gradient_checkpointing:
         model.checkpoint_gradients()
-    prompt, start = build_prompt(settings.prompt_options(), model, task.initial_text, task.labels)
+    options = settings.prompt_options()
+    start_text = task.start_text(model, examples, num_virtual_tokens(options, model))
+    prompt, start = build_prompt(options, model, start_text, task.labels)
     objective = bind(task, model, prompt)
     rows, validation = encode(objective, examples, "training"), encode(objective, held_out, "validation")
     method = METHODS[settings.method]
@@ -108,19 +110,18 @@ def run(
 
     facts = {
         "settings": settings.model_dump(mode="json"),
-        "data": _hashes(settings),
+        "data": {**_hashes(settings), "base": model.fingerprint},
         "learning_rate": peak,
         "start": start,
     }
     _begin(folder, facts, resume)
     optimiser = Optimiser(prompt, peak, settings.steps, settings.warmup, settings.weight_decay, settings.clip)
     outcome = train(objective, prompt, rows, validation, settings, optimiser, folder, watcher or Unwatched())
+    kept = None if outcome.stopped else _keep(outcome, settings, prompt, objective, task)
     draw_curve(folder, f"{settings.output.name}: {settings.method} on {model.name}")
     if outcome.diverged:
-        raise _diverged(outcome, settings, optimiser, _keep(outcome, settings, prompt, objective, task, start))
-    if outcome.stopped:
-        return _tuned(outcome, settings, None)
-    return _tuned(outcome, settings, _keep(outcome, settings, prompt, objective, task, start))
+        raise _diverged(outcome, settings, optimiser, kept)
+    return _tuned(outcome, settings, kept)
 
 
 def _check_output(settings: TuneSettings, folder: RunFolder, resume: bool, overwrite: bool) -> None:
@@ -138,7 +139,7 @@ def _begin(folder: RunFolder, facts: dict[str, Any], resume: bool) -> None:
         return
     before = folder.read_settings()
     for part in ("settings", "data"):
-        changed = [key for key in facts[part] if facts[part][key] != before.get(part, {}).get(key)]
+        changed = [key for key in facts[part] if facts[part][key] != before.get(part, {}).get(key) and key != "output"]
         if changed:
             names = ", ".join(f"{key.replace('_', '-')} ({before.get(part, {}).get(key)} before)" for key in changed)
             raise CheckpointError(
@@ -152,7 +153,7 @@ def _hashes(settings: TuneSettings) -> dict[str, str]:
 
 
 def _keep(
-    outcome: Outcome, settings: TuneSettings, prompt: SoftPrompt, objective: Objective, task: Task, start: str
+    outcome: Outcome, settings: TuneSettings, prompt: SoftPrompt, objective: Objective, task: Task
 ) -> SavedPrompt | None:
     """Save the best prompt of a run: the best evaluation's, or the last step's where nothing was evaluated."""
     best = outcome.progress.best
@@ -162,7 +163,6 @@ def _keep(
         return None
     method = {
         "name": settings.method,
-        "start": start,
         **settings.model_dump(mode="json", include={"init", "encoder", "encoder_hidden", "freeze_sink", "seed"}),
     }
     with torch.no_grad():  # as it was evaluated: an LSTM computes otherwise, in the last bits, when it keeps a graph
@@ -183,12 +183,12 @@ def _keep(
 def _diverged(
     outcome: Outcome, settings: TuneSettings, optimiser: Optimiser, kept: SavedPrompt | None
 ) -> TrainingDiverged:
-    step = outcome.progress.step
+    step = min(outcome.progress.step, settings.steps - 1)
     best = outcome.progress.best
     fate = f"the best prompt so far (step {best.step}) is in {settings.output}" if kept and best else "nothing was kept"
+    where = f"at step {step + 1}, learning rate {optimiser.rate(step):.2g}"
     return TrainingDiverged(
-        f"the loss was not a number at step {step + 1}, learning rate {optimiser.rate(step):.2g}; {fate}. "
-        f"Try --learning-rate {optimiser.peak / 4:.2g}"
+        f"the loss or its gradient was not a number {where}; {fate}. Try --learning-rate {optimiser.peak / 4:.2g}"
     )
 
 

@@ -1,0 +1,136 @@
+"""How fast does it train? Useful tokens a second, beside peft in the same run.
+
+    python -m benchmarks.train --data movie_reviews.train.jsonl
+
+A useful token is a token of the text: neither padding nor virtual. peft trains as the tutorials do (batches of 4,
+every row padded to 128 tokens, loss over all of the vocabulary) and as a careful user would (the same, padded to
+the longest row of the batch, batches of 16). Ours is `accumulate_gradients` plus the optimiser's update, on batches
+of 16 in training's own order. The ways take turns, so that a machine that slows down slows down for all; the median
+of the rounds counts. Prints a table, then one JSON line with the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from rich.console import Console
+from rich.table import Table
+
+import softprompt
+from softprompt.data import read_examples
+from softprompt.model import FrozenModel
+from softprompt.prompts import PromptOptions, build_prompt
+from softprompt.tasks import ClassificationTask, Objective, Row
+from softprompt.training.loop import accumulate_gradients
+from softprompt.training.optimisation import Optimiser
+from softprompt.training.order import Order
+
+P = 16
+TEMPLATE = "Review: {text}\nSentiment:"
+Step = Callable[[], int]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+
+    model = softprompt.load_model(arguments.model)
+    examples = read_examples(arguments.data)[:500]
+    task = ClassificationTask(template=TEMPLATE).prepared(examples)
+    objective = task.bind(model, model.shape.window - P)
+    rows = [objective.encode(example) for example in examples]
+    words = [model.tokenize(f" {label}") for label in task.labels]
+
+    ways: dict[str, Step] = {}
+    for method in ("prefix", "prompt"):
+        ways[f"{method}, peft, 4 padded to 128"] = peft_step(model, method, rows, words, batch_size=4, pad_to=128)
+        ways[f"{method}, peft, 16 padded to the longest"] = peft_step(
+            model, method, rows, words, batch_size=16, pad_to=0
+        )
+        ways[f"{method}, softprompt"] = our_step(model, method, objective, rows)
+    report(measure(ways, arguments.rounds), arguments.rounds)
+
+
+def our_step(model: FrozenModel, method: str, objective: Objective, rows: list[Row]) -> Step:
+    prompt, _ = build_prompt(PromptOptions(method, P), model, "Read the text.", ())
+    optimiser = Optimiser(prompt, 1e-3, steps=10_000, warmup=0.1, weight_decay=0.0, clip=1.0)
+    order = Order([len(row) for row in rows], 16, seed=0)
+    steps = iter(range(10_000))
+
+    def step() -> int:
+        number = next(steps)
+        _, tokens = accumulate_gradients(objective, prompt, [rows[i] for i in order.step(number)], 16)
+        optimiser.update(number)
+        return tokens
+
+    return step
+
+
+def peft_step(
+    model: FrozenModel, method: str, rows: list[Row], words: list[list[int]], batch_size: int, pad_to: int
+) -> Step:
+    config = PrefixTuningConfig if method == "prefix" else PromptTuningConfig
+    wrapped = get_peft_model(copy.deepcopy(model.network), config(task_type="CAUSAL_LM", num_virtual_tokens=P))
+    optimiser = torch.optim.AdamW([p for p in wrapped.parameters() if p.requires_grad], lr=1e-3)
+    batches = endless(rows, batch_size)
+
+    def step() -> int:
+        batch = next(batches)
+        texts = [[*row.prompt, *words[row.label]] for row in batch]
+        longest = pad_to or max(map(len, texts))
+        ids = torch.tensor([text + [model.eos] * (longest - len(text)) for text in texts])
+        mask = torch.arange(longest) < torch.tensor([[len(text)] for text in texts])
+        labels = torch.where(torch.arange(longest) >= torch.tensor([[len(row.prompt)] for row in batch]), ids, -100)
+        wrapped(input_ids=ids, attention_mask=mask.long(), labels=labels.masked_fill(~mask, -100)).loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        return sum(len(row.prompt) for row in batch)
+
+    return step
+
+
+def endless(rows: list[Row], batch_size: int) -> Iterator[list[Row]]:
+    generator = torch.Generator().manual_seed(0)
+    while True:
+        order = torch.randperm(len(rows), generator=generator).tolist()
+        for start in range(0, len(order) - batch_size + 1, batch_size):
+            yield [rows[i] for i in order[start : start + batch_size]]
+
+
+def measure(ways: dict[str, Step], rounds: int) -> dict[str, float]:
+    """Median useful tokens a second of each way; the first round warms up and does not count."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds + 1):
+        for name, step in ways.items():
+            started = time.perf_counter()
+            tokens = step()
+            found[name].append(tokens / (time.perf_counter() - started))
+    return {name: statistics.median(speeds[1:]) for name, speeds in found.items()}
+
+
+def report(speeds: dict[str, float], rounds: int) -> None:
+    table = Table("way", "useful tokens/s", title=f"training, median of {rounds} steps")
+    for name, speed in speeds.items():
+        table.add_row(name, f"{speed:.0f}")
+    Console().print(table)
+    ratios = {
+        f"{method}_vs_{key}": round(speeds[f"{method}, softprompt"] / speeds[f"{method}, peft, {way}"], 2)
+        for method in ("prefix", "prompt")
+        for key, way in (("padded128", "4 padded to 128"), ("longest", "16 padded to the longest"))
+    }
+    print(json.dumps({**ratios, "useful_tokens_per_second": {name: round(s, 1) for name, s in speeds.items()}}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""The command line run in this process, tiny models in folders, and prompts tuned on them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import softprompt as package
+from softprompt.cli.main import run
+from tests.conftest import REVIEWS
+from tests.tiny import tiny_model
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of a command line: exit code, standard output, and standard error with its lines joined."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON object that is all of standard output."""
+        assert self.code == 0, self.err
+        assert self.out.endswith("\n")
+        assert self.out.count("\n") == 1
+        return json.loads(self.out)
+
+    def refused(self, *words: str) -> None:
+        """It was the user's to mend, the message has these words, and nothing else was said."""
+        assert self.code == 2, self.err
+        assert "error:" in self.err
+        for word in words:
+            assert word in self.err, self.err
+        assert "Traceback" not in self.err
+        assert self.out == ""
+
+
+Softprompt = Callable[..., Ran]
+Tune = Callable[..., Ran]
+
+
+@pytest.fixture
+def softprompt(capsys: pytest.CaptureFixture[str]) -> Iterator[Softprompt]:
+    """Run a command line."""
+
+    def call(*arguments: object) -> Ran:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return Ran(code, out, " ".join(err.split()))
+
+    logger = logging.getLogger("softprompt")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield call
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+def saved_model(folder: Path, seed: int) -> Path:
+    model = tiny_model("llama", seed)
+    model.network.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model."""
+    return saved_model(tmp_path_factory.mktemp("base"), seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of another model of the same shape."""
+    return saved_model(tmp_path_factory.mktemp("other"), seed=1)
+
+
+def tuned(folder: Path, base: Path, rows: list[dict[str, Any]], **settings: Any) -> Path:
+    data = folder / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    package.tune(
+        str(base), data=data, validation=data, output=folder / "p", steps=3, batch_size=4, virtual_tokens=3, **settings
+    )
+    return folder / "p"
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    """A prefix that tells good reviews from bad."""
+    return tuned(tmp_path_factory.mktemp("classifier"), base, REVIEWS)
+
+
+@pytest.fixture(scope="session")
+def writer(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    """Embeddings that were taught to write."""
+    rows = [{"input": f"food: {food}", "output": f"Aro serves {food}."} for food in ("rice", "fish", "tea", "pie")]
+    return tuned(tmp_path_factory.mktemp("writer"), base, rows, method="prompt")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Where a run is to save its prompt: in a folder that is not there yet."""
+    return tmp_path / "out" / "p"
+
+
+@pytest.fixture
+def tune(softprompt: Softprompt, base: Path, reviews: Path, output: Path) -> Tune:
+    """Three steps on the reviews, unless the options say otherwise."""
+
+    def call(*options: object, data: Path = reviews) -> Ran:
+        small = ("--model", base, "--steps", 3, "--batch-size", 4, "--virtual-tokens", 3)
+        return softprompt("tune", *small, "--data", data, "--output", output, *options)
+
+    return call
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def logged(output: Path) -> list[dict[str, Any]]:
+    """What the run that makes `output` measured."""
+    return [json.loads(line) for line in (output.with_name("p.run") / "metrics.jsonl").read_text().splitlines()]

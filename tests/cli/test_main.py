@@ -1,0 +1,128 @@
+"""The program: what becomes of errors, and how fast it says anything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from softprompt import __version__
+from softprompt.cli.output import people
+from tests.cli.conftest import Softprompt
+
+COMMANDS = ("tune", "demo", "evaluate", "classify", "generate", "show", "export", "import")
+
+
+def test_the_version(softprompt: Softprompt) -> None:
+    ran = softprompt("--version")
+    assert (ran.code, ran.out) == (0, f"softprompt {__version__}\n")
+
+
+def test_help_lists_every_command(softprompt: Softprompt) -> None:
+    ran = softprompt("--help")
+    assert ran.code == 0
+    assert all(f" {command} " in ran.out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_has_help(softprompt: Softprompt, command: str, option: str) -> None:
+    ran = softprompt(command, option)
+    assert ran.code == 0
+    assert f"Usage: softprompt {command}" in ran.out
+
+
+def test_no_command_shows_the_help(softprompt: Softprompt) -> None:
+    ran = softprompt()
+    assert ran.code == 2
+    assert "tune" in ran.out
+    assert ran.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tuna"], ["tuna"]),
+        (["tune", "--stepz", "3"], ["--stepz"]),
+        (["tune", "--steps", "many"], ["--steps", "integer"]),
+        (["tune", "--steps"], ["--steps", "requires an argument"]),
+        (["classify"], ["Missing argument 'prompt'"]),
+        (["evaluate", "p"], ["--data"]),
+        (["generate", "p"], ["--prompt"]),
+        (["export", "p", "q"], ["--format"]),
+    ],
+)
+def test_a_command_line_that_cannot_be(softprompt: Softprompt, arguments: list[str], words: list[str]) -> None:
+    softprompt(*arguments).refused(*words)
+
+
+def test_an_error_says_what_and_not_where(softprompt: Softprompt, tmp_path: Path) -> None:
+    softprompt("show", tmp_path / "gone").refused("gone is not a saved prompt: no such folder")
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_debug_anywhere_shows_the_traceback(softprompt: Softprompt, tmp_path: Path, at: int) -> None:
+    arguments = ["show", str(tmp_path / "gone")]
+    arguments.insert(at, "--debug")
+    ran = softprompt(*arguments)
+    assert ran.code == 2
+    assert "Traceback (most recent call last)" in ran.err
+    assert "NotASavedPrompt" in ran.err
+    assert "error:" in ran.err
+
+
+def test_a_message_with_brackets_is_printed_as_it_is(softprompt: Softprompt, tmp_path: Path) -> None:
+    softprompt("show", tmp_path / "[/bold] [red]").refused("[/bold] [red] is not a saved prompt")
+
+
+def test_a_fault_of_ours_exits_with_1(
+    softprompt: Softprompt, classifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a [/broken] thing")
+
+    monkeypatch.setattr("softprompt.model.load_model", broken)
+    ran = softprompt("classify", classifier, "a film")
+    assert ran.code == 1
+    assert ran.out == ""
+    assert "internal error: RuntimeError: a [/broken] thing" in ran.err
+    assert "please report it" in ran.err
+    assert "Traceback" not in ran.err
+    assert "Traceback" in softprompt("classify", classifier, "a film", "--debug").err
+
+
+def test_an_interruption_exits_with_130(
+    softprompt: Softprompt, classifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("softprompt.model.load_model", interrupted)
+    ran = softprompt("classify", classifier, "a film")
+    assert (ran.code, ran.out, ran.err) == (130, "", "interrupted")
+
+
+def test_help_waits_for_no_model_library() -> None:
+    script = """
+import sys
+from softprompt.cli.main import run
+assert run(["tune", "--help"]) == 0
+assert not {"torch", "transformers", "datasets", "matplotlib"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("command", [["tune", "--help"], ["show", "--no-neighbours", "--json"], ["show"]])
+def test_a_reader_that_goes_away_is_no_error(
+    softprompt: Softprompt, classifier: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", closed)
+        patch.setattr(people, "quiet", False)  # rich makes it True
+        ran = softprompt(*command, *([classifier] if command[0] == "show" else []))
+    assert (ran.code, ran.err) == (0, "")

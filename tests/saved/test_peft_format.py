@@ -1,0 +1,171 @@
+"""peft's adapter folder, byte by byte, and adapters that are none of ours."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from softprompt.errors import DamagedPrompt, NotASavedPrompt, NotExpressible
+from softprompt.model import Embeddings, ModelShape, Placement, Prefix
+from softprompt.saved import read_peft, write_peft
+from softprompt.saved.peft_format import CONFIG, TENSORS, flattened, read_peft_config, unflattened
+from softprompt.saved.tensors import to_bytes
+
+SHAPE = ModelShape(num_layers=3, num_kv_heads=2, head_dim=5, hidden_size=20, vocab_size=100, window=64)
+
+
+def numbered(*shape: int) -> Tensor:
+    return torch.arange(torch.Size(shape).numel(), dtype=torch.float32).view(shape)
+
+
+def parsed(content: bytes) -> dict[str, tuple[list[int], list[float]]]:
+    """A safetensors file read by hand: 8 bytes of length, a JSON header, the numbers."""
+    [length] = struct.unpack("<Q", content[:8])
+    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
+    found = {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        assert entry["dtype"] == "F32"
+        found[name] = (entry["shape"], list(struct.unpack(f"<{(end - start) // 4}f", data[start:end])))
+    return found
+
+
+def lay(folder: Path, config: object, tensors: dict[str, Tensor] | None = None) -> Path:
+    (folder / CONFIG).write_text(config if isinstance(config, str) else json.dumps(config))
+    if tensors is not None:
+        (folder / TENSORS).write_bytes(to_bytes(tensors))
+    return folder
+
+
+def test_a_row_of_a_prefix_is_each_layers_keys_then_its_values() -> None:
+    """`L0.K, L0.V, L1.K, …`, each `(G, D)`, a row a virtual token."""
+    L, G, P, D = 3, 2, 4, 5
+    prefix = numbered(L, 2, G, P, D)
+    files = write_peft(Prefix(prefix), SHAPE, "base")
+    expected = [
+        prefix[layer, kind, head, token, i].item()
+        for token in range(P)
+        for layer in range(L)
+        for kind in (0, 1)
+        for head in range(G)
+        for i in range(D)
+    ]
+    assert parsed(files[TENSORS]) == {"prompt_embeddings": ([P, 2 * L * G * D], expected)}
+
+
+def test_a_prefix_is_read_as_peft_reads_it() -> None:
+    L, G, P, D = 3, 2, 4, 5
+    rows = numbered(P, 2 * L * G * D)
+    theirs = rows.unsqueeze(0).view(1, P, 2 * L, G, D).permute(2, 0, 3, 1, 4).split(2)
+    ours = unflattened(rows, SHAPE)
+    for layer, (keys, values) in enumerate(theirs):
+        assert torch.equal(ours[layer, 0], keys[0])
+        assert torch.equal(ours[layer, 1], values[0])
+
+
+@given(L=st.integers(1, 4), G=st.integers(1, 3), P=st.integers(1, 5), D=st.integers(1, 4))
+def test_there_and_back(L: int, G: int, P: int, D: int) -> None:
+    shape = ModelShape(L, G, D, G * D, vocab_size=9, window=9)
+    prefix = numbered(L, 2, G, P, D)
+    assert torch.equal(unflattened(flattened(prefix), shape), prefix)
+
+
+def test_embeddings_are_a_row_a_virtual_token() -> None:
+    files = write_peft(Embeddings(numbered(4, 20)), SHAPE, "base")
+    assert parsed(files[TENSORS]) == {"prompt_embeddings": ([4, 20], [float(i) for i in range(80)])}
+
+
+def test_the_configuration_of_embeddings() -> None:
+    config = json.loads(write_peft(Embeddings(numbered(4, 20)), SHAPE, "some/base")[CONFIG])
+    assert config["peft_type"] == "PROMPT_TUNING"
+    assert config["task_type"] == "CAUSAL_LM"
+    assert config["base_model_name_or_path"] == "some/base"
+    assert (config["num_virtual_tokens"], config["token_dim"], config["num_layers"]) == (4, 20, 3)
+    assert config["num_transformer_submodules"] == 1
+
+
+def test_the_configuration_of_a_prefix() -> None:
+    config = json.loads(write_peft(Prefix(numbered(3, 2, 2, 4, 5)), SHAPE, "some/base")[CONFIG])
+    assert config["peft_type"] == "PREFIX_TUNING"
+    assert config["prefix_projection"] is False
+    assert (config["token_dim"], config["num_attention_heads"]) == (2 * 5, 2)
+
+
+@pytest.mark.parametrize("payload", [Embeddings(numbered(4, 20)), Prefix(numbered(3, 2, 2, 4, 5))])
+def test_what_is_written_is_read(tmp_path: Path, payload: Embeddings | Prefix) -> None:
+    for name, content in write_peft(payload, SHAPE, "base").items():
+        (tmp_path / name).write_bytes(content)
+    found = read_peft(tmp_path, SHAPE)
+    assert type(found) is type(payload)
+    assert torch.equal(found.tensor, payload.tensor)
+
+
+@pytest.mark.parametrize(
+    ("payload", "has_head", "reason"),
+    [
+        (Embeddings(numbered(4, 20), Placement.AFTER_BOS), False, "virtual tokens after-bos"),
+        (Embeddings(numbered(4, 20), Placement.AFTER_TEXT), False, "virtual tokens after-text"),
+        (Prefix(numbered(3, 2, 2, 4, 5), Placement.AFTER_BOS, has_bos=True), False, "virtual tokens after-bos"),
+        (Embeddings(numbered(4, 20)), True, "the trained linear head"),
+    ],
+)
+def test_what_peft_cannot_express_is_refused(payload: Embeddings | Prefix, has_head: bool, reason: str) -> None:
+    with pytest.raises(NotExpressible, match=f"peft cannot express {reason}"):
+        write_peft(payload, SHAPE, "base", has_head)
+
+
+@pytest.mark.parametrize("kind", ["LORA", "IA3", "MULTITASK_PROMPT_TUNING", None])
+def test_an_adapter_of_another_kind_is_named(tmp_path: Path, kind: str | None) -> None:
+    lay(tmp_path, {"peft_type": kind}, {"prompt_embeddings": numbered(4, 20)})
+    with pytest.raises(NotASavedPrompt, match=f"a peft adapter of type {kind}: .*cannot be imported"):
+        read_peft(tmp_path, SHAPE)
+
+
+def test_a_folder_without_an_adapter(tmp_path: Path) -> None:
+    with pytest.raises(NotASavedPrompt, match="holds no peft adapter"):
+        read_peft(tmp_path, SHAPE)
+
+
+@pytest.mark.parametrize("text", ["{", "", "[]", "null", "[" * 100_000])
+def test_a_damaged_configuration(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DamagedPrompt, match=r"adapter_config\.json is damaged"):
+        read_peft_config(lay(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "width"),
+    [
+        ("PROMPT_TUNING", (4, 21), 20),
+        ("P_TUNING", (4, 60), 20),
+        ("PREFIX_TUNING", (4, 20), 60),
+        ("PREFIX_TUNING", (4, 59), 60),
+        ("PROMPT_TUNING", (0, 20), 20),
+        ("PROMPT_TUNING", (80,), 20),
+    ],
+)
+def test_shapes_that_the_model_does_not_have(tmp_path: Path, kind: str, shape: tuple[int, ...], width: int) -> None:
+    lay(tmp_path, {"peft_type": kind}, {"prompt_embeddings": numbered(*shape)})
+    with pytest.raises(DamagedPrompt, match=rf"this model needs \[P, {width}\]"):
+        read_peft(tmp_path, SHAPE)
+
+
+def test_an_adapter_without_its_numbers(tmp_path: Path) -> None:
+    lay(tmp_path, {"peft_type": "PROMPT_TUNING"})
+    with pytest.raises(DamagedPrompt, match=rf"{TENSORS} cannot be read"):
+        read_peft(tmp_path, SHAPE)
+    lay(tmp_path, {"peft_type": "PROMPT_TUNING"}, {"base_model.model.lora_A": numbered(4, 20)})
+    with pytest.raises(DamagedPrompt, match="has no 'prompt_embeddings'"):
+        read_peft(tmp_path, SHAPE)
+
+
+def test_an_adapter_of_numbers_that_are_none(tmp_path: Path) -> None:
+    lay(tmp_path, {"peft_type": "P_TUNING"}, {"prompt_embeddings": numbered(4, 20) / 0})
+    with pytest.raises(DamagedPrompt, match="holds NaN or infinite numbers"):
+        read_peft(tmp_path, SHAPE)
