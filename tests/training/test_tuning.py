@@ -230,7 +230,7 @@ def test_weights_of_passes_do_not_depend_on_how_rows_are_split(pairs: Path, tmp_
         ({"labels": ["good", "fine"]}, TaskError, "no example has the label fine"),
         ({"labels": ["good"]}, TaskError, "at least two"),
         ({"label_field": "stars", "task": "classification"}, RowError, "no field 'stars'"),
-        ({"task": "generation", "head": "linear", "template": "{text}", "response_field": "text"}, SettingError, "none"),
+        ({"task": "generation", "head": "linear", "response_field": "text", "template": "{text}"}, SettingError, "one"),
     ],
 )  # fmt: skip
 def test_bad_settings(
