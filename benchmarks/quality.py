@@ -35,8 +35,8 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     train = first_lines(arguments.data / "movie_reviews.train.jsonl", arguments.examples, arguments.output)
     runs: list[dict[str, Any]] = []
-    for method in arguments.methods.split(","):
-        for seed in map(int, arguments.seeds.split(",")):
+    for seed in map(int, arguments.seeds.split(",")):
+        for method in arguments.methods.split(","):
             started = time.perf_counter()
             output = arguments.output / f"{method}-{seed}"
             tuned = softprompt.tune(

@@ -129,3 +129,17 @@ def test_generate_equals_transformers_without_a_prompt() -> None:
     mine = model.generate(ids, max_new_tokens=8)
     theirs = model.frozen.network.generate(ids, max_new_tokens=8, do_sample=False, eos_token_id=1, pad_token_id=1)
     assert mine.tolist() == theirs.tolist()
+
+
+def test_a_prompt_of_nan_is_not_saved(tmp_path: Path) -> None:
+    model = SoftPromptModel.around(shared_model("llama"), PromptOptions("prompt", 4))
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(softprompt.SoftPromptError, match="holds NaN"):
+        model.save_pretrained(tmp_path / "p")
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_prompt_for_each_row_or_none() -> None:
+    with pytest.raises(softprompt.SoftPromptError, match="1 prompts for 2 rows"):
+        loaded()(torch.tensor([[5], [6]]), prompts=["one"])

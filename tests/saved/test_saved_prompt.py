@@ -196,8 +196,18 @@ def test_sizes_that_the_base_model_does_not_have(folder: Path) -> None:
     base = SavedPrompt.read(folder).manifest.base
     wider = base.model_copy(update={"shape": replace(base.shape, hidden_size=48)})
     forge(folder, {"prompt_embeddings": torch.ones(3, 48)}, base=wider)
+    config = folder / "adapter_config.json"
+    config.write_text(config.read_text().replace('"token_dim": 24', '"token_dim": 48'))
     with pytest.raises(DamagedPrompt, match="sizes that tiny-llama-0 does not have"):
         SavedPrompt.read(folder).bound(shared_model("llama"))
+
+
+def test_a_changed_configuration_for_peft(folder: Path) -> None:
+    """No hash covers it, and peft would read another prompt out of the same numbers."""
+    config = folder / "adapter_config.json"
+    config.write_text(config.read_text().replace('"num_virtual_tokens": 3', '"num_virtual_tokens": 2'))
+    with pytest.raises(DamagedPrompt, match=r"adapter_config\.json was changed"):
+        SavedPrompt.read(folder)
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,7 @@ def test_weights_of_passes_do_not_depend_on_how_rows_are_split(pairs: Path, tmp_
         ({"template": "{txt}"}, TaskError, r"asks for \{txt\}, but .*reviews.jsonl:1 has the fields text, label"),
         ({"labels": ["good", "fine"]}, TaskError, "no example has the label fine"),
         ({"labels": ["good"]}, TaskError, "at least two"),
+        ({"task": "generation", "template": "{text}", "labels": ["good", "bad"]}, TaskError, "for a class"),
         ({"label_field": "stars", "task": "classification"}, RowError, "no field 'stars'"),
         ({"task": "generation", "head": "linear", "response_field": "text", "template": "{text}"}, SettingError, "one"),
     ],

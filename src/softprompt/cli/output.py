@@ -16,7 +16,7 @@ BaseModel = Annotated[
     typer.Option("--model", help="The base model, where it is not to be found under the name the prompt knows."),
 ]
 
-people = Console(highlight=False, emoji=False)
+people = Console(soft_wrap=True, highlight=False, emoji=False)
 notes = Console(stderr=True, highlight=False, emoji=False)
 
 

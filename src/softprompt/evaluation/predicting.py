@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
 from softprompt.tasks.classification import ClassificationObjective
 from softprompt.tasks.template import Template
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ def classify(model: FrozenModel, prompt: SavedPrompt, texts: Sequence[str]) -> l
         return []
     field = only_field(objective.template)
     rows = [objective.encode_text(Example({field: text}, f"text {i}")) for i, text in enumerate(texts, start=1)]
+    if cut := sum(row.cut for row in rows):
+        logger.warning("%d of %d texts were cut to fit the model's window", cut, len(rows))
     probabilities = row_outputs(objective, payload, rows).exp().tolist()
     labels = objective.task.labels
     return [

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import torch
-from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from softprompt.errors import ModelNotFound, NoNetwork, SettingError
@@ -21,6 +21,7 @@ from softprompt.model.quiet import quiet
 logger = logging.getLogger(__name__)
 
 HUB_TIMEOUT_SECONDS = 10.0
+FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # no pickles
 
 
 def load_model(name: str, *, device: str = "auto", dtype: str = "auto") -> FrozenModel:
@@ -39,13 +40,12 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto") -> Froze
     """
     target = _device(device)
     precision = _dtype(dtype, target)
-    source, arguments = _source(name)
+    folder = _folder(name)
     with quiet():
         try:
-            config = AutoConfig.from_pretrained(source, **arguments)
-            resolve(config)
-            tokenizer = AutoTokenizer.from_pretrained(source, **arguments)
-            network = AutoModelForCausalLM.from_pretrained(source, dtype="auto", **arguments)
+            resolve(AutoConfig.from_pretrained(folder))
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            network = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
         except (OSError, ValueError, KeyError) as error:
             raise ModelNotFound(
                 f"{name!r} cannot be loaded as a causal language model: {_first_line(error)}"
@@ -56,27 +56,36 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto") -> Froze
     return model
 
 
-def _source(name: str) -> tuple[str, dict[str, Any]]:
-    """Where transformers finds the model, and the arguments that keep it off the network when it can be."""
+def _folder(name: str) -> Path:
+    """The folder that holds the model, unpacked or downloaded first where it must be."""
     if name in EMBEDDED:
-        return str(unpacked(name)), {"local_files_only": True}
+        return unpacked(name)
     if Path(name).is_dir():
-        return name, {"local_files_only": True}
+        return Path(name)
     if Path(name).is_absolute() or name.startswith((".", "~")):
         raise ModelNotFound(f"no folder {name}")
-    if _is_cached(name):
-        return name, {"local_files_only": True}
-    _ask_hub(name)
-    return name, {}
+    return _downloaded(name)
 
 
-def _is_cached(name: str) -> bool:
+def _downloaded(name: str) -> Path:
+    """The Hub's files of a model, from the cache where they are whole: then the network is not asked at all."""
     try:
-        return all(
-            isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", "tokenizer_config.json")
-        )
-    except HFValidationError:
-        return False
+        cached = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        cached = None
+    if cached is not None and _is_whole(cached):
+        return cached
+    _ask_hub(name)
+    return Path(snapshot_download(name, allow_patterns=FILES))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a download was not cut short: the configuration and all weights are there."""
+    index = folder / "model.safetensors.index.json"
+    weights = (
+        set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    )
+    return all((folder / file).is_file() for file in ("config.json", *weights))
 
 
 def _ask_hub(name: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softprompt.errors import DamagedPrompt, OutputExists, WrongBaseModel
+from softprompt.errors import DamagedPrompt, OutputExists, TrainingDiverged, WrongBaseModel
 from softprompt.model import FrozenModel, ModelShape, Payload, Prefix
 from softprompt.saved import manifest as manifests
 from softprompt.saved import peft_format
@@ -56,6 +56,10 @@ class SavedPrompt:
     ) -> SavedPrompt:
         """A saved prompt out of a payload, not on the disk yet."""
         payload = payload.with_tensor(payload.tensor.detach().to("cpu", torch.float32))
+        if not payload.tensor.isfinite().all():
+            raise TrainingDiverged(
+                "the prompt holds NaN or infinite numbers, so it is not saved: lower the learning rate"
+            )
         weights = None if head is None else {n: p.detach().cpu().clone() for n, p in head.named_parameters()}
         files = _tensor_files(payload, weights, model.shape, model.name)
         tensors = files.get(peft_format.TENSORS) or files[OWN_TENSORS]
@@ -90,9 +94,10 @@ class SavedPrompt:
         content = read_bytes(path)
         tensors = parse_tensors(content, path, manifest.tensors_sha256)
         files = {manifests.FILE: manifest.text().encode(), path.name: content}
+        payload = _payload(tensors, manifest, path)
         if is_peft:
-            files[peft_format.CONFIG] = read_bytes(folder / peft_format.CONFIG)
-        return cls(manifest, _payload(tensors, manifest, path), _head(tensors, manifest, path), files)
+            files[peft_format.CONFIG] = _checked_config(folder, payload, manifest)
+        return cls(manifest, payload, _head(tensors, manifest, path), files)
 
     def write(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the folder, whole or not at all.
@@ -172,13 +177,14 @@ def check_free(folder: Path, overwrite: bool) -> None:
     """Refuse a place that is taken.
 
     Raises:
-        OutputExists: unless it may be overwritten and holds a saved prompt.
+        OutputExists: unless it may be overwritten and holds a saved prompt or a peft adapter.
     """
     if not folder.exists():
         return
     if not overwrite:
         raise OutputExists(f"{folder} exists: choose another folder, or say --overwrite")
-    if not (folder / manifests.FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    ours = any((folder / file).is_file() for file in (manifests.FILE, peft_format.CONFIG))
+    if not ours and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExists(f"{folder} exists and is no saved prompt, so it is not overwritten: choose another folder")
 
 
@@ -201,6 +207,14 @@ def _payload(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> Payl
             f"{path} holds {payload.num_virtual_tokens} virtual tokens, the manifest says {manifest.num_virtual_tokens}"
         )
     return replace(payload, placement=manifest.placement)
+
+
+def _checked_config(folder: Path, payload: Payload, manifest: Manifest) -> bytes:
+    """The configuration for peft, which no hash covers: it must be what this prompt's is."""
+    content = read_bytes(folder / peft_format.CONFIG)
+    if content != peft_format.write_peft(payload, manifest.base.shape, manifest.base.name)[peft_format.CONFIG]:
+        raise DamagedPrompt(f"{folder / peft_format.CONFIG} was changed after it was written: peft would misread it")
+    return content
 
 
 def _head(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> dict[str, Tensor] | None:

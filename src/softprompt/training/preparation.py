@@ -37,6 +37,8 @@ def task_for(settings: TuneSettings, examples: Sequence[Example]) -> Task:
             labels=settings.labels or (), words=settings.verbalizer, label_field=settings.label_field, **template
         )
     else:
+        if settings.labels or settings.verbalizer:
+            raise TaskError("--labels and --verbalizer are for a classification, and this is a generation")
         task = GenerationTask(response_field=settings.response_field, **template)
     _check_fields(Template(task.template), examples[0])
     return task.prepared(examples)
