@@ -52,14 +52,30 @@ class ReadOnlyLayer(CacheLayerMixin):
         return -1
 
 
-class CaptureLayer(CacheLayerMixin):
-    """Keeps the keys and values of the one forward pass it sees, with their graph. Seeing it twice changes nothing."""
+class PastlessLayer(CacheLayerMixin):
+    """A layer with nothing in front of the tokens it sees, there to look at what a forward pass computes."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Nothing to allocate."""
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """There is no past."""
+        return query_length, 0
+
+    def get_seq_length(self) -> int:
+        """There is no past."""
+        return 0
+
+    def get_max_length(self) -> int:
+        """No maximum."""
+        return -1
+
+
+class CaptureLayer(PastlessLayer):
+    """Keeps the keys and values of the one forward pass it sees, with their graph. Seeing it twice changes nothing."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Remember both and hand them back."""
@@ -73,48 +89,18 @@ class CaptureLayer(CacheLayerMixin):
         assert self.values is not None
         return torch.cat([self.keys, self.values])
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """There is no past."""
-        return query_length, 0
-
-    def get_seq_length(self) -> int:
-        """There is no past."""
-        return 0
-
-    def get_max_length(self) -> int:
-        """No maximum."""
-        return -1
-
 
 class Enough(Exception):
     """Raised by `FirstLayer` once it has seen what it was put there for, so that the other layers need not run."""
 
 
-class FirstLayer(CacheLayerMixin):
+class FirstLayer(PastlessLayer):
     """Keeps the first layer's values, `[B, G, T, D]`, and ends the forward pass."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to allocate."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Remember the values and stop."""
         self.values = value_states
         raise Enough
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """There is no past."""
-        return query_length, 0
-
-    def get_seq_length(self) -> int:
-        """There is no past."""
-        return 0
-
-    def get_max_length(self) -> int:
-        """No maximum."""
-        return -1
 
 
 class PromptedCache(Cache):

@@ -16,7 +16,7 @@ from softprompt.model import FrozenModel, load_model
 from softprompt.prompts import METHODS, SoftPrompt, build_prompt, num_virtual_tokens
 from softprompt.saved import SavedPrompt
 from softprompt.saved.saved_prompt import check_free
-from softprompt.tasks import Objective, Task
+from softprompt.tasks import Objective, Row, Task
 from softprompt.training.loop import Outcome, train
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.picture import draw_curve
@@ -90,6 +90,43 @@ def run(
     """
     folder = RunFolder(settings.run_folder)
     _check_output(settings, folder, resume, overwrite)
+    job = _prepared(settings, model)
+    _begin(folder, job.facts(settings), resume)
+    optimiser = Optimiser(job.prompt, job.peak, settings.steps, settings.warmup, settings.weight_decay, settings.clip)
+    outcome = train(
+        job.objective, job.prompt, job.rows, job.validation, settings, optimiser, folder, watcher or Unwatched()
+    )
+    kept = None if outcome.stopped else _keep(outcome, settings, job)
+    draw_curve(folder, f"{settings.output.name}: {settings.method} on {job.model.name}")
+    if outcome.diverged:
+        raise _diverged(outcome, settings, optimiser, kept)
+    return _tuned(outcome, settings, kept)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run, ready to train: everything that follows from its settings and its data."""
+
+    model: FrozenModel
+    task: Task
+    prompt: SoftPrompt
+    start: str
+    objective: Objective
+    rows: list[Row]
+    validation: list[Row]
+    peak: float
+
+    def facts(self, settings: TuneSettings) -> dict[str, Any]:
+        """What the run folder remembers; a resumed run must begin with the same settings, data and base."""
+        return {
+            "settings": settings.model_dump(mode="json"),
+            "data": {**_hashes(settings), "base": self.model.fingerprint},
+            "learning_rate": self.peak,
+            "start": self.start,
+        }
+
+
+def _prepared(settings: TuneSettings, model: FrozenModel | None) -> _Job:
     examples = read_examples(settings.data)
     task = task_for(settings, examples)
     examples, held_out = split(settings, examples, task)
@@ -101,27 +138,12 @@ def run(
     prompt, start = build_prompt(options, model, start_text, task.labels)
     objective = bind(task, model, prompt)
     rows, validation = encode(objective, examples, "training"), encode(objective, held_out, "validation")
-    method = METHODS[settings.method]
-    peak = settings.learning_rate or method.relative_rate * model.embedding_scale
+    peak = settings.learning_rate or METHODS[settings.method].relative_rate * model.embedding_scale
     logger.info("%s starts from %s", settings.method, start)
     logger.info(
         "%d numbers train beside %d frozen ones; learning rate %.2g", prompt.num_parameters, model.num_parameters, peak
     )
-
-    facts = {
-        "settings": settings.model_dump(mode="json"),
-        "data": {**_hashes(settings), "base": model.fingerprint},
-        "learning_rate": peak,
-        "start": start,
-    }
-    _begin(folder, facts, resume)
-    optimiser = Optimiser(prompt, peak, settings.steps, settings.warmup, settings.weight_decay, settings.clip)
-    outcome = train(objective, prompt, rows, validation, settings, optimiser, folder, watcher or Unwatched())
-    kept = None if outcome.stopped else _keep(outcome, settings, prompt, objective, task)
-    draw_curve(folder, f"{settings.output.name}: {settings.method} on {model.name}")
-    if outcome.diverged:
-        raise _diverged(outcome, settings, optimiser, kept)
-    return _tuned(outcome, settings, kept)
+    return _Job(model, task, prompt, start, objective, rows, validation, peak)
 
 
 def _check_output(settings: TuneSettings, folder: RunFolder, resume: bool, overwrite: bool) -> None:
@@ -152,13 +174,11 @@ def _hashes(settings: TuneSettings) -> dict[str, str]:
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if path is not None}
 
 
-def _keep(
-    outcome: Outcome, settings: TuneSettings, prompt: SoftPrompt, objective: Objective, task: Task
-) -> SavedPrompt | None:
+def _keep(outcome: Outcome, settings: TuneSettings, job: _Job) -> SavedPrompt | None:
     """Save the best prompt of a run: the best evaluation's, or the last step's where nothing was evaluated."""
     best = outcome.progress.best
     if best is not None:
-        prompt.load_state_dict(best.parameters)
+        job.prompt.load_state_dict(best.parameters)
     elif outcome.diverged:
         return None
     method = {
@@ -166,15 +186,15 @@ def _keep(
         **settings.model_dump(mode="json", include={"init", "encoder", "encoder_hidden", "freeze_sink", "seed"}),
     }
     with torch.no_grad():  # as it was evaluated: an LSTM computes otherwise, in the last bits, when it keeps a graph
-        payload = prompt()
+        payload = job.prompt()
     saved = SavedPrompt.make(
-        objective.model,
+        job.model,
         payload,
-        task,
+        job.task,
         method=method,
-        trained_parameters=prompt.num_parameters,
+        trained_parameters=job.prompt.num_parameters,
         metrics={} if best is None else {"step": best.step, "validation": best.metrics},
-        head=prompt.head,
+        head=job.prompt.head,
     )
     saved.write(settings.output, overwrite=True)
     return saved
