@@ -71,7 +71,8 @@ def tune(
         ),
     ] = None,
     virtual_tokens: Annotated[
-        int | None, typer.Option(help="How many virtual tokens.  \\[default: 40]", rich_help_panel=PROMPT)
+        int | None,
+        typer.Option(help="How many virtual tokens.  \\[default: 40; 100 for prompt]", rich_help_panel=PROMPT),
     ] = None,
     init: Annotated[
         str | None,

@@ -115,7 +115,7 @@ def _reparametrized(parts: Parts) -> SoftPrompt:
 _BEFORE_THE_TEXT = (Placement.BEFORE, Placement.AFTER_BOS)
 
 METHODS: dict[str, Method] = {
-    "prompt": Method(EMBEDDING_STARTS, {"none": _direct}, relative_rate=0.15),
+    "prompt": Method(EMBEDDING_STARTS, {"none": _direct}, relative_rate=0.074, num_virtual_tokens=100),
     "residual": Method(EMBEDDING_STARTS, {"mlp": _encoded(encoded_prompt.residual, 128)}, relative_rate=0.05),
     "p-tuning": Method(
         EMBEDDING_STARTS,
