@@ -39,7 +39,7 @@ def _draw_evaluations(axes: Any, evaluations: list[dict[str, Any]]) -> None:
     axes.plot(at, values, "o-", color="#e6550d", label=f"validation {headline}")
     for best in [i for i, e in enumerate(evaluations) if e["best"]][-1:]:
         text, place = f"best: {values[best]:.3f}", (at[best], values[best])
-        axes.annotate(text, place, textcoords="offset points", xytext=(0, 8), ha="center")
+        axes.annotate(text, place, textcoords="offset points", xytext=(0, 8), ha="right")
     axes.set_ylabel(f"validation {headline}")
     axes.margins(y=0.2)
 

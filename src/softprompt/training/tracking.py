@@ -31,7 +31,7 @@ class Tracker:
 
         if name not in TRACKERS:
             raise SettingError(f"unknown tracker {name!r}: one of {', '.join(TRACKERS)}")
-        if name not in get_available_trackers():
+        if name not in {tracker.value for tracker in get_available_trackers()}:
             raise SettingError(f"{name} is not installed: pip install 'softprompt[track]'")
         kind = LOGGER_TYPE_TO_CLASS[name]
         folder = {"logging_dir": str(settings.run_folder)} if kind.requires_logging_directory else {}
