@@ -34,7 +34,7 @@ def random_embeddings(
 ) -> Embeddings:
     """Embeddings at the scale of the model's own."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(num_virtual_tokens, model.shape.hidden_size, generator=generator)
+    noise = torch.randn(num_virtual_tokens, model.shape.embedding_size, generator=generator)
     return Embeddings(noise * model.embedding_scale, placement)
 
 

@@ -10,12 +10,19 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
+    FalconConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    Phi3Config,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
 )
 
 from softprompt.model import FrozenModel
@@ -25,12 +32,33 @@ BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 
 _SIZE: dict[str, Any] = {"vocab_size": 384, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4}
 
+_GROUPED: dict[str, Any] = {
+    **_SIZE,
+    "num_key_value_heads": 2,
+    "intermediate_size": 40,
+    "max_position_embeddings": 128,
+}
+_SPECIAL: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+
 CONFIGS: dict[str, PreTrainedConfig] = {
-    "llama": LlamaConfig(**_SIZE, num_key_value_heads=2, intermediate_size=40, max_position_embeddings=128),
-    "qwen2": Qwen2Config(**_SIZE, num_key_value_heads=2, intermediate_size=40, max_position_embeddings=128),
+    "llama": LlamaConfig(**_GROUPED),
+    "qwen2": Qwen2Config(**_GROUPED),
+    "qwen3": Qwen3Config(**_GROUPED, head_dim=8),  # wider in all than the hidden size, as Qwen3 is
+    "mistral": MistralConfig(**_GROUPED, sliding_window=96),
+    "gemma2": Gemma2Config(**_GROUPED, **_SPECIAL, head_dim=8, sliding_window=96, query_pre_attn_scalar=8),
+    "gemma3": Gemma3TextConfig(**_GROUPED, **_SPECIAL, head_dim=8, sliding_window=96, sliding_window_pattern=2),
+    "phi3": Phi3Config(**_GROUPED, **_SPECIAL, sliding_window=96),
     "gpt2": GPT2Config(vocab_size=384, n_embd=24, n_layer=3, n_head=4, n_positions=128),
     "bloom": BloomConfig(vocab_size=384, hidden_size=24, n_layer=3, n_head=4),
     "gpt_neox": GPTNeoXConfig(**_SIZE, intermediate_size=40, max_position_embeddings=128),
+    "opt": OPTConfig(**_SIZE, **_SPECIAL, ffn_dim=40, max_position_embeddings=128),
+    "falcon": FalconConfig(**_SIZE, **_SPECIAL, max_position_embeddings=128),  # one key/value head for all
+    "falcon-new": FalconConfig(
+        **_SIZE, **_SPECIAL, max_position_embeddings=128, new_decoder_architecture=True, num_kv_heads=2
+    ),
+    "falcon-alibi": FalconConfig(
+        **_SIZE, **_SPECIAL, max_position_embeddings=128, alibi=True, multi_query=False, bias=True
+    ),
 }
 
 FAMILIES = tuple(CONFIGS)

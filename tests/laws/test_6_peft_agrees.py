@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -70,9 +71,12 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", CONFIGS)
-def test_we_read_what_peft_trained(family: str, name: str, tmp_path: Path) -> None:
+#: What peft itself cannot train: it gives a model of one key/value head a prefix with a head for each query's.
+PEFT_CANNOT = [("prefix", "falcon"), ("prefix, projected", "falcon")]
+
+
+@pytest.mark.parametrize(("name", "family"), [pair for pair in product(CONFIGS, FAMILIES) if pair not in PEFT_CANNOT])
+def test_we_read_what_peft_trained(name: str, family: str, tmp_path: Path) -> None:
     model = shared_model(family)
     torch.manual_seed(1)
     wrapped = get_peft_model(copy.deepcopy(model.network), CONFIGS[name](4))

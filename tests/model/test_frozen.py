@@ -27,7 +27,7 @@ def test_logits_are_the_networks_own(family: str) -> None:
 @each_family
 def test_the_shape_is_the_caches(family: str) -> None:
     model = shared_model(family)
-    prefix = model.prefill(torch.zeros(5, model.shape.hidden_size))
+    prefix = model.prefill(torch.zeros(5, model.shape.embedding_size))
     assert prefix.shape == model.shape.prefix(5)
     assert model.shape.vocab_size == CONFIGS[family].vocab_size
 

@@ -194,7 +194,7 @@ def test_no_prompt_in_the_file_with_the_right_hash(folder: Path) -> None:
 def test_sizes_that_the_base_model_does_not_have(folder: Path) -> None:
     """Everything fits together, and to the fingerprint, but not to the model itself."""
     base = SavedPrompt.read(folder).manifest.base
-    wider = base.model_copy(update={"shape": replace(base.shape, hidden_size=48)})
+    wider = base.model_copy(update={"shape": replace(base.shape, embedding_size=48)})
     forge(folder, {"prompt_embeddings": torch.ones(3, 48)}, base=wider)
     config = folder / "adapter_config.json"
     config.write_text(config.read_text().replace('"token_dim": 24', '"token_dim": 48'))

@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 SAMPLES = 256
 
 
-def fingerprint(network: nn.Module) -> str:
-    """`sha256:` and 16 hexadecimal digits over the names, shapes and sampled values of all parameters.
+def fingerprint(network: PreTrainedModel) -> str:
+    """`sha256:` and 16 hexadecimal digits over the model's type and all parameters' names, shapes and sampled values.
 
     Values are rounded to bfloat16 first, the coarsest precision that a base model is loaded in.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(network.config.model_type.encode())
     for name, parameter in sorted(network.named_parameters()):
         flat = parameter.detach().flatten()
         at = torch.linspace(0, flat.numel() - 1, min(SAMPLES, flat.numel()), dtype=torch.float64).long()

@@ -17,11 +17,13 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
+from softprompt.errors import SettingError
 from softprompt.model import cache as caches
 from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, Past
-from softprompt.model.family import resolve, shape_of
+from softprompt.model.family import resolve, sliding_window, softcap
 from softprompt.model.fingerprint import fingerprint
 from softprompt.model.payload import Embeddings, Payload, Placement, Prefix
+from softprompt.model.shape import ModelShape
 
 Payloads = Payload | Sequence[Payload | None] | None
 """One payload for every row, one for each row (None: the bare base), or none at all. All of them compiled."""
@@ -41,10 +43,13 @@ class FrozenModel:
 
     def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
         self.family = resolve(network.config)
-        self.shape = shape_of(network.config, self.family)
         self.network = network.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
+        self.shape = self._measured()
+        self._softcap = softcap(network.config)
+        self._told_positions = self.family.told_positions(network.config)
+        self._slides = sliding_window(network.config) is not None
         self.bos: int | None = _leading_bos(tokenizer)
         self.eos: int = tokenizer.eos_token_id
 
@@ -73,13 +78,32 @@ class FrozenModel:
     @cached_property
     def embedding_scale(self) -> float:
         """The root mean square of the word embeddings: what a learning rate is measured against."""
-        return float(self._embedding_table.float().pow(2).mean().sqrt())
+        ids = torch.arange(self.shape.vocab_size, device=self.device)  # a part at a time: there are a quarter million
+        squares = [self.embed(part.unsqueeze(0)).float().pow(2).mean(dim=(0, 2)) for part in ids.split(4096)]
+        return float(torch.cat(squares).mean().sqrt())
 
-    @property
-    def _embedding_table(self) -> Tensor:
-        weight = self.network.get_input_embeddings().weight
-        assert isinstance(weight, Tensor)
-        return weight
+    def _measured(self) -> ModelShape:
+        """The sizes as they are, not as configurations put them: each family has its own words for them."""
+        embeddings = self.network.get_input_embeddings()
+        word = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        layers = [CaptureLayer() for _ in self.family.layers(self.network)]
+        with torch.no_grad():
+            output = self.family.trunk(self.network)(
+                inputs_embeds=embeddings(word),
+                attention_mask=torch.ones_like(word),
+                past_key_values=Cache(layers=list(layers)),
+                use_cache=True,
+            ).last_hidden_state
+        _, G, _, D = layers[0].captured.shape
+        return ModelShape(
+            num_layers=len(layers),
+            num_kv_heads=G,
+            head_dim=D,
+            hidden_size=output.shape[-1],
+            embedding_size=embeddings.weight.shape[1],
+            vocab_size=self.network.config.vocab_size,
+            window=self.family.window(self.network.config),
+        )
 
     def tokenize(self, text: str, bos: bool = False) -> list[int]:
         """The ids of a text, behind the BOS that belongs in front of a row if `bos`."""
@@ -106,13 +130,18 @@ class FrozenModel:
 
     def advance(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], past: Past) -> Float[Tensor, "B T H"]:
         """The last layer's output for tokens that stand behind `past`; a growing cache grows by T positions."""
+        if self._slides and past.mask.shape[1] + ids.shape[1] > self.shape.window:
+            raise SettingError(  # padding between the prompt and a token pushes the prompt out of the token's sight
+                f"{past.mask.shape[1] + ids.shape[1]} positions in a row, padding included, where the sliding-window "
+                f"layers of {self.name} see {self.shape.window}: shorten the text, or run rows of one length together"
+            )
         positions = (past.lengths.unsqueeze(1) + mask.cumsum(dim=1) - 1).clamp(min=0)
         output: Tensor = self.family.trunk(self.network)(
             inputs_embeds=self.embed(ids, past.virtual),
             attention_mask=torch.cat([past.mask, mask], dim=1).long(),
             past_key_values=past.cache,
             use_cache=past.cache is not None,
-            **({"position_ids": positions} if self.family.told_positions else {}),
+            **({"position_ids": positions} if self._told_positions else {}),
         ).last_hidden_state
         return output
 
@@ -124,7 +153,8 @@ class FrozenModel:
         weight, bias = head.weight, getattr(head, "bias", None)
         if token_ids is not None:
             weight, bias = weight[token_ids], None if bias is None else bias[token_ids]
-        return torch.nn.functional.linear(hidden, weight, bias).float()
+        logits = torch.nn.functional.linear(hidden, weight, bias).float()
+        return logits if self._softcap is None else self._softcap * torch.tanh(logits / self._softcap)
 
     def stand_behind(self, payloads: Payloads, num_rows: int, grow: bool = False) -> Past:
         """The state that `num_rows` rows begin with, each behind its compiled payload; `grow` to generate from it."""
@@ -188,7 +218,7 @@ class FrozenModel:
 
     def _bos_embedding(self) -> Float[Tensor, "1 H"]:
         """The BOS token, embedded; only ever asked of a model that has one (`prompts.check_placement`)."""
-        return self._embedding_table[[self.bos]]
+        return self.embed(torch.tensor([[self.bos]], device=self.device))[0]
 
     def checkpoint_gradients(self) -> None:
         """Recompute each layer in the backward pass instead of keeping its activations: less memory, slower.

@@ -1,4 +1,4 @@
-"""The sizes of a model that a soft prompt must fit; read once from its configuration."""
+"""The sizes of a model that a soft prompt must fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ class ModelShape:
         num_layers: L.
         num_kv_heads: G, the key/value heads (fewer than the query heads under grouped-query attention).
         head_dim: D.
-        hidden_size: H.
+        hidden_size: H, the width of what the last layer gives.
+        embedding_size: E, the width of a word's embedding: H nearly everywhere.
         vocab_size: V.
         window: the most positions a row may have, virtual tokens included.
     """
@@ -22,6 +23,7 @@ class ModelShape:
     num_kv_heads: int
     head_dim: int
     hidden_size: int
+    embedding_size: int
     vocab_size: int
     window: int
 

@@ -52,14 +52,14 @@ class StartRequest:
 
 def random(request: StartRequest) -> Start:
     """Normal noise at the scale of the word embeddings, `[P, H]`."""
-    shape = (request.num_virtual_tokens, request.model.shape.hidden_size)
+    shape = (request.num_virtual_tokens, request.model.shape.embedding_size)
     noise = torch.randn(shape, generator=request.generator) * request.model.embedding_scale
     return Start(noise, "random noise at the scale of the word embeddings")
 
 
 def zeros(request: StartRequest) -> Start:
     """Nothing, `[P, H]`."""
-    return Start(torch.zeros(request.num_virtual_tokens, request.model.shape.hidden_size), "zeros")
+    return Start(torch.zeros(request.num_virtual_tokens, request.model.shape.embedding_size), "zeros")
 
 
 def sampled_vocabulary(request: StartRequest) -> Start:

@@ -64,7 +64,7 @@ def write_peft(payload: Payload, shape: ModelShape, base_name: str, has_head: bo
             config |= {
                 "peft_type": "PROMPT_TUNING",
                 "prompt_tuning_init": "RANDOM",  # peft only uses it to make a new prompt
-                "token_dim": shape.hidden_size,
+                "token_dim": shape.embedding_size,
                 "num_attention_heads": shape.num_kv_heads,
             }
         case Prefix():
@@ -72,7 +72,7 @@ def write_peft(payload: Payload, shape: ModelShape, base_name: str, has_head: bo
             config |= {
                 "peft_type": "PREFIX_TUNING",
                 "prefix_projection": False,
-                "encoder_hidden_size": shape.hidden_size,
+                "encoder_hidden_size": shape.embedding_size,
                 "token_dim": shape.num_kv_heads * shape.head_dim,
                 "num_attention_heads": shape.num_kv_heads,
             }
@@ -121,7 +121,7 @@ def payload_from(tensors: dict[str, Tensor], shape: ModelShape, where: Path, *, 
     rows = tensors.get(KEY)
     if rows is None:
         raise DamagedPrompt(f"{where} has no {KEY!r}")
-    width = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim if is_prefix else shape.hidden_size
+    width = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim if is_prefix else shape.embedding_size
     if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] != width:
         raise DamagedPrompt(f"{where}: {KEY} is {list(rows.shape)}, this model needs [P, {width}]")
     return Prefix(unflattened(rows, shape)) if is_prefix else Embeddings(rows)
