@@ -10,6 +10,10 @@ from torch import Tensor
 
 from softprompt.prompts import SoftPrompt
 
+# A run is a hundred steps, whose first gradients are many times its last: the usual 0.999 would remember them for ten
+# times as long as the run lasts.
+BETAS = (0.9, 0.95)
+
 
 class Optimiser:
     """Updates a prompt's parameters.
@@ -24,7 +28,9 @@ class Optimiser:
         groups = prompt.rates()
         self._multiples = [multiple for _, multiple in groups]
         self._parameters = [p for parameters, _ in groups for p in parameters]
-        self._adamw = torch.optim.AdamW([{"params": parameters} for parameters, _ in groups], weight_decay=weight_decay)
+        self._adamw = torch.optim.AdamW(
+            [{"params": parameters} for parameters, _ in groups], betas=BETAS, weight_decay=weight_decay
+        )
 
     def rate(self, step: int) -> float:
         """The learning rate of step `step`, counted from 0."""
