@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 # Before typer is imported, which reads them once.
 for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
@@ -28,10 +29,15 @@ BEGIN, END = "<!-- generated: begin -->\n", "<!-- generated: end -->\n"
 
 def help_pages() -> str:
     """Every command's help in Markdown, the program's own first, in the order that it lists them."""
-    commands: list[str] = list(getattr(get_command(app), "commands"))  # noqa: B009
-    sections = [f"## `softprompt`\n\n{help_page()}"]
-    sections += [f"## `softprompt {command}`\n\n{help_page(command)}" for command in commands]
+    commands = paths(get_command(app))
+    sections = [f"## `{' '.join(['softprompt', *command])}`\n\n{help_page(*command)}" for command in [(), *commands]]
     return "\n".join(sections)
+
+
+def paths(command: Any, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The words of every command below one: a command that only groups others is left out."""
+    below: dict[str, Any] = getattr(command, "commands", {})
+    return [path for name, each in below.items() for path in paths(each, (*above, name)) or [(*above, name)]]
 
 
 def help_page(*command: str) -> str:

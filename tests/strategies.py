@@ -8,10 +8,13 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from softprompt.model import Embeddings, FrozenModel, Payload, Placement, Prefix
-from tests.tiny import FAMILIES, WITH_BOS
+from softprompt.model import Embeddings, EncoderDecoderModel, FrozenModel, Payload, Placement, Prefix
+from softprompt.model.encoder_decoder import START
+from tests.tiny import ALL_FAMILIES, ENCODER_DECODER_FAMILIES, FAMILIES, WITH_BOS
 
-families = st.sampled_from(FAMILIES)
+families = st.sampled_from(ALL_FAMILIES)
+causal_families = st.sampled_from(FAMILIES)
+writing_families = st.sampled_from(FAMILIES + ENCODER_DECODER_FAMILIES)
 seeds = st.integers(0, 2**32 - 1)
 lengths = st.integers(1, 9)
 rows = st.lists(st.lists(st.integers(3, 383), min_size=1, max_size=12), min_size=1, max_size=4)
@@ -48,11 +51,19 @@ def random_prefix(model: FrozenModel, num_virtual_tokens: int, seed: int) -> Pre
 def payloads(draw: st.DrawFn, model: FrozenModel, name: str) -> Payload:
     """A compiled payload of any kind that the family can have."""
     P, seed = draw(lengths), draw(seeds)
-    kinds = ["prefix", Placement.BEFORE, Placement.AFTER_TEXT, *([Placement.AFTER_BOS] if name in WITH_BOS else [])]
-    kind = draw(st.sampled_from(kinds))
+    impossible = {Placement.IN_TEMPLATE, *([] if name in WITH_BOS else [Placement.AFTER_BOS])}  # rows have no template
+    kind = draw(st.sampled_from(["prefix", *(p for p in model.placements if p not in impossible)]))
     payload = random_prefix(model, P, seed) if kind == "prefix" else random_embeddings(model, P, seed, Placement(kind))
     with torch.no_grad():
         return model.compile(payload)
+
+
+def as_row(model: FrozenModel, ids: Sequence[int]) -> list[int]:
+    """Ids as they stand in a row: an encoder-decoder reads the first half of them and says the others."""
+    if not isinstance(model, EncoderDecoderModel):
+        return list(ids)
+    half = (len(ids) + 1) // 2
+    return [*ids[:half], START, *ids[half:]]
 
 
 def laid_out(sequences: Sequence[Sequence[int]], side: str, extra: int = 0) -> tuple[Tensor, Tensor]:

@@ -8,27 +8,40 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    AlbertConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    BartConfig,
+    BertConfig,
     BloomConfig,
+    DistilBertConfig,
+    ElectraConfig,
     FalconConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
+    MBartConfig,
     MistralConfig,
+    MT5Config,
     OPTConfig,
     Phi3Config,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
+    RobertaConfig,
+    T5Config,
+    XLMRobertaConfig,
 )
 
-from softprompt.model import FrozenModel
+from softprompt.model import FrozenModel, frozen
 
 WORDS = "the film was great fun a bore lovely awful good bad name food serves rice fish tea its plot ending scene"
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+CLS, SEP, MASK = "[CLS]", "[SEP]", "[MASK]"
 
 _SIZE: dict[str, Any] = {"vocab_size": 384, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4}
 
@@ -63,21 +76,99 @@ CONFIGS: dict[str, PreTrainedConfig] = {
 
 FAMILIES = tuple(CONFIGS)
 
+_ENCODER: dict[str, Any] = {**_SIZE, "intermediate_size": 40, "max_position_embeddings": 64, "pad_token_id": 2}
+
+MASKED_CONFIGS: dict[str, PreTrainedConfig] = {
+    "bert": BertConfig(**_ENCODER),
+    "roberta": RobertaConfig(**_ENCODER),
+    "xlm-roberta": XLMRobertaConfig(**_ENCODER),
+    "distilbert": DistilBertConfig(
+        vocab_size=384, dim=24, n_layers=3, n_heads=4, hidden_dim=40, max_position_embeddings=64, pad_token_id=2
+    ),
+    "electra": ElectraConfig(**_ENCODER, embedding_size=16),
+    "albert": AlbertConfig(**_ENCODER, embedding_size=16),
+}
+
+MASKED_FAMILIES = tuple(MASKED_CONFIGS)
+
+_T5: dict[str, Any] = {
+    "vocab_size": 384,
+    "d_model": 24,
+    "d_kv": 8,  # wider in all than the hidden size, as T5's largest are
+    "d_ff": 40,
+    "num_layers": 2,
+    "num_decoder_layers": 3,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 8,  # so few that the distances of tiny rows fall into several
+    "relative_attention_max_distance": 12,
+    "n_positions": 64,
+    "pad_token_id": 2,
+    "decoder_start_token_id": 2,
+    "eos_token_id": 1,
+}
+_BART: dict[str, Any] = {
+    **_SPECIAL,
+    "vocab_size": 384,
+    "d_model": 24,
+    "encoder_layers": 2,
+    "decoder_layers": 3,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 40,
+    "decoder_ffn_dim": 40,
+    "max_position_embeddings": 64,
+    "decoder_start_token_id": 1,
+}
+
+ENCODER_DECODER_CONFIGS: dict[str, PreTrainedConfig] = {
+    "t5": T5Config(**_T5),
+    "t5-gated": T5Config(**_T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False),  # T5 1.1, Flan-T5
+    "mt5": MT5Config(**_T5, feed_forward_proj="gated-gelu"),
+    "bart": BartConfig(**_BART),
+    "mbart": MBartConfig(**_BART, scale_embedding=True),
+}
+
+ENCODER_DECODER_FAMILIES = tuple(ENCODER_DECODER_CONFIGS)
+
+ALL_FAMILIES = FAMILIES + MASKED_FAMILIES + ENCODER_DECODER_FAMILIES
+
 #: Families whose tokenizer puts a BOS in front of every text here, as the real ones' do.
-WITH_BOS = ("llama",)
+WITH_BOS = ("llama", *MASKED_FAMILIES, "bart")
+
+_AUTO = (
+    (CONFIGS, AutoModelForCausalLM),
+    (MASKED_CONFIGS, AutoModelForMaskedLM),
+    (ENCODER_DECODER_CONFIGS, AutoModelForSeq2SeqLM),
+)
+
+
+def template_for(family: str) -> str:
+    """A template for reviews that suits the family's kind."""
+    return "{text} so [MASK] ." if family in MASKED_FAMILIES else "{text}\nLabel:"
 
 
 def tiny_model(family: str, seed: int = 0) -> FrozenModel:
     """A model of the family with random weights of the seed; a new one each time."""
     torch.manual_seed(seed)
-    network = AutoModelForCausalLM.from_config(CONFIGS[family], dtype=torch.float32)
+    configs, auto = next((configs, auto) for configs, auto in _AUTO if family in configs)
+    network = auto.from_config(configs[family], dtype=torch.float32)
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(std=0.25)
             else:
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    return FrozenModel(network, tiny_tokenizer(bos=family in WITH_BOS), f"tiny-{family}-{seed}")
+        for name, buffer in network.named_buffers():
+            if name == "final_logits_bias":  # BART's is zero but in a few checkpoints
+                buffer.normal_(std=0.25)
+    return frozen(network, tiny_tokenizer_for(family), f"tiny-{family}-{seed}")
+
+
+def tiny_tokenizer_for(family: str) -> PreTrainedTokenizerFast:
+    """The tokenizer that suits the family."""
+    if family in MASKED_FAMILIES:
+        return tiny_masked_tokenizer()
+    return tiny_tokenizer(bos=family in WITH_BOS, eos=family in ENCODER_DECODER_FAMILIES)
 
 
 @cache
@@ -87,20 +178,37 @@ def shared_model(family: str) -> FrozenModel:
 
 
 @cache
-def tiny_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
-    """A byte-pair tokenizer with a few whole words."""
+def tiny_tokenizer(bos: bool = False, eos: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-pair tokenizer with a few whole words, and what it puts around a text."""
+    tokenizer = _trained([BOS, EOS, PAD])
+    if bos or eos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=" ".join([BOS] * bos + ["$A"] + [EOS] * eos), special_tokens=[(BOS, 0), (EOS, 1)]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD)
+
+
+@cache
+def tiny_masked_tokenizer() -> PreTrainedTokenizerFast:
+    """The same with CLS, SEP and a mask."""
+    tokenizer = _trained([CLS, SEP, PAD, MASK])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{CLS} $A {SEP}", special_tokens=[(CLS, 0), (SEP, 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, cls_token=CLS, sep_token=SEP, pad_token=PAD, mask_token=MASK
+    )
+
+
+def _trained(special_tokens: list[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=384,
-        special_tokens=[BOS, EOS, PAD],
+        special_tokens=special_tokens,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator([WORDS, f" {WORDS}"] * 3, trainer)
-    if bos:
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
-        )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD)
+    return tokenizer

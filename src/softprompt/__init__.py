@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from softprompt.evaluation import Sampling as Sampling
     from softprompt.evaluation import classify as classify
     from softprompt.evaluation import evaluate as evaluate
+    from softprompt.evaluation import extract as extract
     from softprompt.evaluation import respond as respond
+    from softprompt.evaluation import tag as tag
+    from softprompt.hub import pull as pull
+    from softprompt.hub import push as push
     from softprompt.model import load_model as load_model
     from softprompt.saved import SavedPrompt as SavedPrompt
     from softprompt.training import TuneSettings as TuneSettings
@@ -37,8 +41,12 @@ _HOMES = {
     "TuneSettings": "softprompt.training",
     "classify": "softprompt.evaluation",
     "evaluate": "softprompt.evaluation",
+    "extract": "softprompt.evaluation",
     "load_model": "softprompt.model",
+    "pull": "softprompt.hub",
+    "push": "softprompt.hub",
     "respond": "softprompt.evaluation",
+    "tag": "softprompt.evaluation",
     "tune": "softprompt.training",
 }
 

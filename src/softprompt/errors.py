@@ -7,8 +7,11 @@
     ├── TaskError                       template, labels and verbalizer do not fit together, or not the data
     ├── ModelError                      the base model
     │   ├── ModelNotFound               no such folder, no such name on the Hub, embedded model not installed
-    │   ├── ModelNotSupported           a family that would be answered wrongly, so it is not answered
-    │   └── NoNetwork                   the Hub is out of reach and the model is not in the cache
+    │   └── ModelNotSupported           a family that would be answered wrongly, so it is not answered
+    ├── HubError                        the Hugging Face Hub
+    │   ├── NoNetwork                   it is out of reach, and what it was asked for is not in the cache
+    │   ├── HubRefused                  not logged in, not allowed, or not as the Hub wants it
+    │   └── RepositoryNotFound          no such repository or revision, as far as this account can see
     ├── SavedPromptError                a saved prompt
     │   ├── NotASavedPrompt             the folder is missing, or holds something else
     │   ├── DamagedPrompt               truncated, tampered with, wrong shapes, NaN inside
@@ -67,8 +70,20 @@ class ModelNotSupported(ModelError):
     """The model's family is not served, because it would be served wrongly."""
 
 
-class NoNetwork(ModelError):
-    """The Hub cannot be reached and the cache does not hold the model."""
+class HubError(SoftPromptError):
+    """The Hugging Face Hub did not do what was asked."""
+
+
+class NoNetwork(HubError):
+    """The Hub cannot be reached and the cache does not hold what it was asked for."""
+
+
+class HubRefused(HubError):
+    """The Hub does not allow it, or not like this."""
+
+
+class RepositoryNotFound(HubError):
+    """There is no such repository or revision, or this account may not see it."""
 
 
 class SavedPromptError(SoftPromptError):
@@ -124,3 +139,8 @@ def disk_errors(target: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise SettingError(f"{target} cannot be written ({error.strerror}): choose another folder") from error
         raise
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says first: a sentence of ours goes on with it."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -18,8 +18,8 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from softprompt.errors import SettingError
-from softprompt.evaluation.generating import Sampling, behind, steps
-from softprompt.model import FrozenModel, Past, Payload, Placement, PromptedCache, load_model
+from softprompt.evaluation.generating import Sampling, steps
+from softprompt.model import CausalModel, FrozenModel, Past, Payload, Placement, PromptedCache, load_model
 from softprompt.prompts import PromptOptions, SoftPrompt, build_prompt
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import GenerationTask, Row, Task
@@ -39,7 +39,7 @@ class SoftPromptModel(nn.Module):
     supports_gradient_checkpointing = True
     is_activation_checkpointing = False
 
-    def __init__(self, frozen: FrozenModel, prompt: SoftPrompt | None = None, method: dict[str, Any] | None = None):
+    def __init__(self, frozen: CausalModel, prompt: SoftPrompt | None = None, method: dict[str, Any] | None = None):
         super().__init__()
         self._frozen = (frozen,)  # in a tuple: nn.Module must not register the base's parameters as its own
         self.prompt = prompt
@@ -68,14 +68,20 @@ class SoftPromptModel(nn.Module):
 
     @classmethod
     def around(cls, frozen: FrozenModel, options: PromptOptions) -> SoftPromptModel:
-        """A loaded model with a new prompt in front."""
+        """A loaded model with a new prompt in front.
+
+        Raises:
+            SettingError: the model is not causal, or the prompt would stand inside the rows.
+        """
+        if not isinstance(frozen, CausalModel):
+            raise SettingError(f"{frozen.name} is not a causal model: tune it with softprompt.tune")
         if options.placement is not Placement.BEFORE:
             raise SettingError(f"placement {options.placement}: here the caller lays out the rows; use softprompt.tune")
         prompt, _ = build_prompt(options, frozen, START_TEXT)
         return cls(frozen, prompt, {"name": options.method, "init": options.init})
 
     @property
-    def frozen(self) -> FrozenModel:
+    def frozen(self) -> CausalModel:
         """The base model."""
         return self._frozen[0]
 
@@ -147,7 +153,7 @@ class SoftPromptModel(nn.Module):
         hidden = self.frozen.advance(input_ids, mask, past)
         logits = self.frozen.logits(hidden)
         loss = None if labels is None else self._loss(logits, labels, num_items_in_batch)
-        cache = behind(past, mask).cache if isinstance(past.cache, PromptedCache) else None
+        cache = past.behind(mask).cache if isinstance(past.cache, PromptedCache) else None
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
 
     @torch.no_grad()

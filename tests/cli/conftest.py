@@ -63,8 +63,8 @@ def softprompt(capsys: pytest.CaptureFixture[str]) -> Iterator[Softprompt]:
     logger.handlers[:], logger.level, logger.propagate = before
 
 
-def saved_model(folder: Path, seed: int) -> Path:
-    model = tiny_model("llama", seed)
+def saved_model(folder: Path, seed: int, family: str = "llama") -> Path:
+    model = tiny_model(family, seed)
     model.network.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     return folder

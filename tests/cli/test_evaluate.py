@@ -101,12 +101,17 @@ def test_files_that_cannot_be_read(softprompt: Softprompt, classifier: Path, tmp
     softprompt("evaluate", classifier, "--data", tmp_path / "gone.jsonl").refused("no file", "gone.jsonl")
     softprompt("evaluate", classifier, "--data", tmp_path / "empty.jsonl").refused("empty.jsonl has no examples")
     softprompt("evaluate", classifier, "--data", tmp_path / "broken.jsonl").refused("broken.jsonl:2", "not JSON")
-    softprompt("evaluate", classifier, "--data", tmp_path / "data.csv").refused(".jsonl, .json")
+    softprompt("evaluate", classifier, "--data", tmp_path / "data.txt").refused(".jsonl, .json, .csv, .tsv, .parquet")
 
 
 @pytest.mark.parametrize(
     ("count", "complaint"),
-    [("0", "max_new_tokens=0"), ("-1", "max_new_tokens=-1"), ("125", "choose 1 to 124"), ("9999", "choose 1 to 124")],
+    [
+        ("0", "--max-new-tokens 0: choose at least 1"),
+        ("-1", "choose at least 1"),
+        ("125", "choose 1 to 124"),
+        ("9999", "choose 1 to 124"),
+    ],
 )
 def test_responses_of_a_length_that_cannot_be(
     softprompt: Softprompt, writer: Path, pairs: Path, count: str, complaint: str

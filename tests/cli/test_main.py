@@ -13,7 +13,7 @@ from softprompt import __version__
 from softprompt.cli.output import people
 from tests.cli.conftest import Softprompt
 
-COMMANDS = ("tune", "demo", "evaluate", "classify", "generate", "show", "export", "import")
+COMMANDS = ("tune", "demo", "data", "evaluate", "classify", "generate", "show", "export", "import")
 
 
 def test_the_version(softprompt: Softprompt) -> None:

@@ -11,18 +11,7 @@ import pytest
 
 from softprompt.data import Example, read_examples
 from softprompt.errors import DataError, RowError, SettingError
-
-Write = Callable[..., Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def to_file(name: str, content: str | bytes) -> Path:
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return to_file
+from tests.data.conftest import Write
 
 
 def texts(path: Path) -> list[str]:
@@ -30,10 +19,10 @@ def texts(path: Path) -> list[str]:
 
 
 def test_jsonl_is_an_example_a_line(write: Write) -> None:
-    path = write("a.jsonl", '{"text": "one", "label": 1}\n{"text": "two"}\n')
-    assert read_examples(path) == [
+    path = write("a.jsonl", '{"text": "one", "label": 1}\n{"text": "two", "label": 0}\n')
+    assert list(read_examples(path)) == [
         Example({"text": "one", "label": 1}, f"{path}:1"),
-        Example({"text": "two"}, f"{path}:2"),
+        Example({"text": "two", "label": 0}, f"{path}:2"),
     ]
 
 
@@ -115,7 +104,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").mkdir()
-    with pytest.raises(DataError, match=r"no file .*a\.jsonl"):
+    with pytest.raises(DataError, match=r"a\.jsonl is a folder, and none that save_to_disk wrote: name a file in it"):
         read_examples(tmp_path / "a.jsonl")
 
 
@@ -135,8 +124,18 @@ def test_an_unknown_ending_lists_the_known(write: Write, name: str) -> None:
 
 
 def test_another_encoding_is_named_with_its_place(write: Write) -> None:
-    with pytest.raises(DataError, match=r"a\.jsonl: not UTF-8 at byte 10: save it as UTF-8"):
+    with pytest.raises(DataError, match=r"a\.jsonl: not UTF-8 at byte 10: save it as UTF-8$"):
         read_examples(write("a.jsonl", '{"text": "é"}'.encode("latin-1")))
+    with pytest.raises(DataError, match=r"a\.jsonl: not UTF-8 at byte 26: save it"):
+        read_examples(write("a.jsonl", '{"text": "né"}\n{"text": "'.encode() + b'\xe9"}'))
+
+
+@pytest.mark.parametrize(("name", "row"), [("a.jsonl", '{"text": "很好"}'), ("a.json", '[{"text": "很好"}]')])
+def test_an_encoding_that_can_be_told_is_named(write: Write, name: str, row: str) -> None:
+    with pytest.raises(DataError, match="it reads as GB18030: iconv -f GB18030 -t UTF-8"):
+        read_examples(write(name, row.encode("gb18030")))
+    with pytest.raises(DataError, match="it begins as UTF-16"):
+        read_examples(write(name, row.encode("utf-16")))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 In a ```bash block every line that starts with `softprompt ` is run as the program would run it, and must exit with 0. A
 ```python block is executed; the blocks of a page share their variables. A block with a file's name behind its language
 (```jsonl train.jsonl) is written as that file. In ```sh stand commands that no test can run (they install): of those,
-`make TARGET` must name a target of the Makefile. Other blocks are for reading.
+`make TARGET` must name a target of the Makefile. Other blocks are for reading. `tests/examples/` executes the pages of
+docs/tutorials/, behind their scripts.
 
 Each page runs in an empty folder of its own. What is substituted, so that this takes seconds:
 
@@ -13,11 +14,13 @@ Each page runs in an empty folder of its own. What is substituted, so that this 
 * the data: `train.jsonl`, `val.jsonl` and `test.jsonl` (text, label), `answers.jsonl` and `answers.test.jsonl` (input,
   output) and `reviews.txt` are small files made here, unless the page has written its own;
 * prompts that a page uses and does not make: `prompts/reviews` (a prefix) and `prompts/answers`, tuned once in advance;
+* the Hub: an empty one on loopback, where the account is `acme`;
 * warnings: transformers' Trainer may warn.
 """
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import logging
@@ -42,15 +45,21 @@ from softprompt.prompts import METHODS
 from softprompt.prompts.initial import EMBEDDING_STARTS, PREFIX_STARTS
 from softprompt.saved import Base, Manifest
 from softprompt.training import TuneSettings
+from tests.hub.fake import connected
 from tests.tiny import tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 STEPS = 2
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}{{ eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
 
 #: The page of a noun, where it is not named as the module is.
-PAGE_OF = {"saved": "saved_prompt"}
+PAGE_OF = {"asking": "hub", "saved": "saved_prompt"}
 
 
 class Block(NamedTuple):
@@ -79,7 +88,8 @@ def named(page: Path) -> str:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the model that stands in for the embedded one: no BOS, as there."""
     folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = tiny_tokenizer()
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.chat_template = CHAT_TEMPLATE
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -105,7 +115,7 @@ def substituted(tiny: Path) -> Iterator[pytest.MonkeyPatch]:
     logger = logging.getLogger("softprompt")
     before = logger.handlers[:], logger.level, logger.propagate
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("loading", "embedded"):
+        for module in ("locating", "embedded"):
             patch.setattr(f"softprompt.model.{module}.unpacked", lambda _: tiny)
         patch.setattr(TuneSettings, "of", staticmethod(short))
         yield patch
@@ -170,7 +180,7 @@ def test_a_page_does_what_it_says(
 ) -> None:
     write_data(tmp_path)
     variables: dict[str, Any] = {}
-    with substituted(tiny) as patch:
+    with substituted(tiny) as patch, connected(patch, tmp_path / ".huggingface"):
         patch.chdir(tmp_path)
         for block in filter(is_executed, blocks(page)):
             if block.file:
@@ -185,7 +195,7 @@ def test_a_page_does_what_it_says(
                 assert code == 0, f"{page.name}: {line}\nexit code {code}\n{capsys.readouterr().err}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=named)
+@pytest.mark.parametrize("page", [*PAGES, *TUTORIALS], ids=named)
 def test_a_page_runs_only_what_is_checked(page: Path) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     for block in blocks(page):
@@ -215,7 +225,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=named)
+@pytest.mark.parametrize("page", [*PAGES, *TUTORIALS], ids=named)
 def test_links_resolve(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
         if target.startswith("https://"):

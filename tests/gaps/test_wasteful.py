@@ -116,6 +116,7 @@ def test_row_19_placements(placement: Placement, reviews: Path, tmp_path: Path) 
         output=tmp_path / "p",
         method="prompt",
         placement=placement,
+        template="[P1] [P2] {text} [P3] so:" if placement is Placement.IN_TEMPLATE else "{text} so:",
         steps=2,
         batch_size=4,
         virtual_tokens=3,
@@ -125,8 +126,9 @@ def test_row_19_placements(placement: Placement, reviews: Path, tmp_path: Path) 
     assert (saved.peft_refusal is None) == (placement is Placement.BEFORE)
     assert (tmp_path / "p" / "adapter_config.json").exists() == (placement is Placement.BEFORE)
     payload = saved.bound(model)
-    assert isinstance(payload, Embeddings if placement is Placement.AFTER_TEXT else Prefix)
-    assert payload.num_positions == 3 + (placement is Placement.AFTER_BOS)
+    reads_text = placement in (Placement.AFTER_TEXT, Placement.IN_TEMPLATE)
+    assert isinstance(payload, Embeddings if reads_text else Prefix)
+    assert payload.num_virtual_tokens == 3
     assert len(softprompt.classify(model, saved, ["the film was lovely"])) == 1
     assert tuned.steps == 2
 

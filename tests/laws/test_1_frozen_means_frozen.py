@@ -11,7 +11,7 @@ import pytest
 import softprompt
 from softprompt.model import FrozenModel
 from tests.strategies import METHODS
-from tests.tiny import FAMILIES, tiny_model
+from tests.tiny import ALL_FAMILIES, template_for, tiny_model
 
 
 def weights_hash(model: FrozenModel) -> str:
@@ -21,7 +21,7 @@ def weights_hash(model: FrozenModel) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ALL_FAMILIES)
 @pytest.mark.parametrize(("method", "encoder"), METHODS)
 def test_training_changes_no_weight(family: str, method: str, encoder: str, reviews: Path) -> None:
     model = tiny_model(family)
@@ -30,6 +30,7 @@ def test_training_changes_no_weight(family: str, method: str, encoder: str, revi
         tuned = softprompt.tune(
             model,
             data=reviews,
+            template=template_for(family),
             output=Path(folder) / "p",
             method=method,
             encoder=encoder,

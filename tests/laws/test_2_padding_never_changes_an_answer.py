@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softprompt.model import FrozenModel, Payload
-from tests.strategies import families, laid_out, payloads, random_embeddings, rows
+from tests.strategies import as_row, families, laid_out, payloads, random_embeddings, rows
 from tests.tiny import shared_model
 
 
@@ -17,7 +17,8 @@ def logits(
     model: FrozenModel, sequences: list[list[int]], side: str, extra: int, payload: Payload | None
 ) -> list[torch.Tensor]:
     """Each row's logits at its own tokens."""
-    arranged = [ids if payload is None else payload.arrange(ids) for ids in sequences]
+    rows = [as_row(model, sequence) for sequence in sequences]
+    arranged = [ids if payload is None else payload.arrange(ids) for ids in rows]
     ids, mask = laid_out(arranged, side, extra)
     out = model.logits(model.hidden(ids, mask, payload))
     return [out[row][mask[row]] for row in range(len(sequences))]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softprompt.model import Payload
-from tests.strategies import families, laid_out, payloads, rows
+from tests.strategies import as_row, families, laid_out, payloads, rows
 from tests.tiny import shared_model
 
 
@@ -16,7 +16,8 @@ from tests.tiny import shared_model
 def test_mixed_equals_alone(data: st.DataObject, family: str, sequences: list[list[int]], side: str) -> None:
     model = shared_model(family)
     each: list[Payload | None] = [data.draw(st.none() | payloads(model, family)) for _ in sequences]
-    arranged = [s if p is None else p.arrange(s) for s, p in zip(sequences, each, strict=True)]
+    rows = [as_row(model, sequence) for sequence in sequences]
+    arranged = [s if p is None else p.arrange(s) for s, p in zip(rows, each, strict=True)]
     # A row whose prefix holds the BOS may be left without tokens of its own; the CLI never makes one.
     arranged = [s or [7] for s in arranged]
     ids, mask = laid_out(arranged, side)
@@ -32,6 +33,7 @@ def test_another_prompt_gives_another_answer(data: st.DataObject, family: str) -
     """Else the law above would hold for a model that ignores its prompts."""
     model = shared_model(family)
     one = data.draw(payloads(model, family).filter(lambda p: p.placement == "before"))
-    ids, mask = laid_out([[5, 6, 7], [5, 6, 7]], "right")
-    prompted, bare = model.logits(model.hidden(ids, mask, [one, None]))
+    row = as_row(model, [5, 6, 7])
+    ids, mask = laid_out([one.arrange(row), row], "left")
+    prompted, bare = model.logits(model.hidden(ids, mask, [one, None]))[:, -len(row) :]
     assert (prompted - bare).abs().max() > 1e-2

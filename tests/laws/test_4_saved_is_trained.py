@@ -15,27 +15,26 @@ from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask
 from tests.strategies import families, lengths, methods, seeds
-from tests.tiny import WITH_BOS, shared_model
-
-TASK = ClassificationTask(labels=("good", "bad"))
+from tests.tiny import MASKED_FAMILIES, WITH_BOS, shared_model, template_for
 
 
-def round_trip(model: FrozenModel, options: PromptOptions) -> None:
+def round_trip(model: FrozenModel, options: PromptOptions, template: str = "{text}\nLabel:") -> None:
     """Train nothing, but move every parameter; save, load, compare the labels' probabilities."""
-    prompt, _ = build_prompt(options, model, "a film", TASK.labels)
+    task = ClassificationTask(labels=("good", "bad"), template=template)
+    prompt, _ = build_prompt(options, model, "a film", task.labels)
     generator = torch.Generator().manual_seed(options.seed)
     with torch.no_grad():
         for parameter in prompt.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
         trained = prompt()
         payload = model.compile(trained)
-        objective = TASK.bind(model, model.shape.window - payload.num_positions, prompt.head)
+        objective = task.bind(model, model.shape.window - payload.num_positions, prompt.head)
         row = objective.encode_text(Example({"text": "the film was great"}))
         batch = objective.collate([row], payload)
         before = objective.log_probabilities(objective.read(batch, payload), batch)
     with TemporaryDirectory() as folder:
         made = SavedPrompt.make(
-            model, trained, TASK, method={"name": options.method}, trained_parameters=1, head=prompt.head
+            model, trained, task, method={"name": options.method}, trained_parameters=1, head=prompt.head
         )
         made.write(Path(folder) / "p")
         loaded = SavedPrompt.read(Path(folder) / "p")
@@ -50,13 +49,18 @@ def round_trip(model: FrozenModel, options: PromptOptions) -> None:
 
 @given(family=families, method=methods, P=lengths, seed=seeds)
 def test_saved_is_trained(family: str, method: tuple[str, str], P: int, seed: int) -> None:
-    round_trip(shared_model(family), PromptOptions(method[0], P, encoder=method[1], seed=seed))
+    options = PromptOptions(method[0], P, encoder=method[1], seed=seed)
+    round_trip(shared_model(family), options, template_for(family))
 
 
-@pytest.mark.parametrize("placement", [Placement.AFTER_BOS, Placement.AFTER_TEXT])
+@pytest.mark.parametrize("placement", [Placement.AFTER_BOS, Placement.AFTER_TEXT, Placement.IN_TEMPLATE])
 @pytest.mark.parametrize("family", WITH_BOS)
 def test_wherever_it_stands(family: str, placement: Placement) -> None:
-    round_trip(shared_model(family), PromptOptions("prompt", 3, placement=placement))
+    model = shared_model(family)
+    if placement in model.placements:
+        marked = "[P1] [P2] {text} [P3] so" if placement is Placement.IN_TEMPLATE else "{text} so"
+        blank = " [MASK]" if family in MASKED_FAMILIES else ""
+        round_trip(model, PromptOptions("prompt", 3, placement=placement), marked + blank)
 
 
 @pytest.mark.real

@@ -67,7 +67,11 @@ def train_in_a_process(*arguments: object) -> int:
 
 @pytest.mark.parametrize(
     ("family", "method", "encoder", "kill_at"),
-    [(FAMILIES[i % len(FAMILIES)], *METHODS[i], 1 + (3 * i) % STEPS) for i in range(len(METHODS))],
+    [
+        *((FAMILIES[i % len(FAMILIES)], *METHODS[i], 1 + (3 * i) % STEPS) for i in range(len(METHODS))),
+        ("t5", "prefix", "none", 3),
+        ("bart", "p-tuning", "lstm", 4),
+    ],
 )
 def test_killed_and_resumed(
     family: str, method: str, encoder: str, kill_at: int, reviews: Path, tmp_path: Path

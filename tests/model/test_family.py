@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from softprompt.errors import SettingError
-from softprompt.model import FrozenModel
+from softprompt.model import frozen
 from softprompt.model.family import resolve, sliding_window
 from tests.strategies import random_embeddings
 from tests.tiny import shared_model, tiny_tokenizer
@@ -80,7 +80,7 @@ def test_words_may_be_embedded_narrower_than_the_layers_are() -> None:
     size: dict[str, Any] = {"vocab_size": 384, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = OPTConfig(**size, ffn_dim=40, max_position_embeddings=64, word_embed_proj_dim=16)
     torch.manual_seed(0)
-    model = FrozenModel(AutoModelForCausalLM.from_config(config), tiny_tokenizer(), "narrow")
+    model = frozen(AutoModelForCausalLM.from_config(config), tiny_tokenizer(), "narrow")
     assert (model.shape.embedding_size, model.shape.hidden_size, model.shape.head_dim) == (16, 16, 6)
     virtual = random_embeddings(model, 3, seed=0).tensor
     ids = torch.tensor([[-1, -2, -3, 5, 6, 7]])

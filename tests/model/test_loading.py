@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, BertConfig
+from transformers import AutoConfig, ViTConfig
 
 from softprompt.errors import ModelNotFound, ModelNotSupported, NoNetwork, SettingError
 from softprompt.model import load_model
@@ -75,8 +75,8 @@ def test_no_such_device_or_precision(folder: Path, device: str, dtype: str) -> N
 
 
 def test_an_unknown_family_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
-    BertConfig().save_pretrained(tmp_path)
-    with pytest.raises(ModelNotSupported, match=r"type 'bert' are not supported: its answers are not proven.*llama"):
+    ViTConfig().save_pretrained(tmp_path)
+    with pytest.raises(ModelNotSupported, match=r"type 'vit' are not supported: its answers are not proven.*llama"):
         load_model(str(tmp_path))
 
 

@@ -13,13 +13,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from softprompt.errors import DamagedPrompt, NotASavedPrompt, NotExpressible
-from softprompt.model import Embeddings, ModelShape, Placement, Prefix
+from softprompt.model import Embeddings, Kind, ModelShape, Placement, Prefix
 from softprompt.saved import read_peft, write_peft
 from softprompt.saved.peft_format import CONFIG, TENSORS, flattened, read_peft_config, unflattened
 from softprompt.saved.tensors import to_bytes
 
 SHAPE = ModelShape(
-    num_layers=3, num_kv_heads=2, head_dim=5, hidden_size=20, embedding_size=20, vocab_size=100, window=64
+    kind=Kind.CAUSAL,
+    num_layers=3,
+    num_kv_heads=2,
+    head_dim=5,
+    hidden_size=20,
+    embedding_size=20,
+    vocab_size=100,
+    window=64,
 )
 
 
@@ -74,7 +81,7 @@ def test_a_prefix_is_read_as_peft_reads_it() -> None:
 
 @given(L=st.integers(1, 4), G=st.integers(1, 3), P=st.integers(1, 5), D=st.integers(1, 4))
 def test_there_and_back(L: int, G: int, P: int, D: int) -> None:
-    shape = ModelShape(L, G, D, G * D, G * D, vocab_size=9, window=9)
+    shape = ModelShape(Kind.CAUSAL, L, G, D, G * D, G * D, vocab_size=9, window=9)
     prefix = numbered(L, 2, G, P, D)
     assert torch.equal(unflattened(flattened(prefix), shape), prefix)
 

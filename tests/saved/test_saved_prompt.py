@@ -14,6 +14,7 @@ from softprompt.data import Example
 from softprompt.errors import (
     DamagedPrompt,
     NotASavedPrompt,
+    NotExpressible,
     OutputExists,
     SavedPromptError,
     WrongBaseModel,
@@ -307,11 +308,13 @@ def test_compiled_embeddings_are_a_prefix_that_answers_alike(
         assert getattr(compiled.manifest, field) == getattr(original.manifest, field)
 
 
-def test_what_stands_after_the_text_stays_as_it_is() -> None:
+@pytest.mark.parametrize("placement", [Placement.AFTER_TEXT, Placement.IN_TEMPLATE])
+def test_what_reads_the_text_does_not_compile(placement: Placement) -> None:
     model = shared_model("llama")
-    original = make(random_embeddings(model, 3, 4, Placement.AFTER_TEXT))
-    assert isinstance(original.compiled(model).payload, Embeddings)
-    assert original.compiled(model).files == original.files
+    original = make(random_embeddings(model, 3, 4, placement))
+    assert isinstance(original.bound(model), Embeddings)
+    with pytest.raises(NotExpressible, match="read the text"):
+        original.compiled(model)
 
 
 def test_the_prompt_leaves_its_room_to_the_text() -> None:

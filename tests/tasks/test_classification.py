@@ -84,7 +84,7 @@ def test_what_the_model_would_say_is_read_behind_the_template() -> None:
     model = shared_model("llama")
     objective = bound(model, labels=("0", "1"), words={"0": "bad", "1": "good"})
     row = objective.encode(Example({"text": "a film", "label": 1}))
-    assert row.prompt == model.tokenize("a film\nLabel:", bos=True)
+    assert row.prompt == model.row(model.tokenize("a film\nLabel:"))
     assert row.label == 1
     batch = objective.collate([row], None)
     with torch.no_grad():

@@ -46,7 +46,16 @@ def test_words_that_come_three_times_in_a_row_loop(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "the", "the the", "the film the plot the end", "a b a b a", "one two three four five " * 3, "thethethe"],
+    [
+        "",
+        "the",
+        "the the",
+        "the film the plot the end",
+        "a b a b a",
+        (" ".join(map(str, range(13))) + " ") * 3,
+        "thethethe",
+        "很好很好",
+    ],
 )
 def test_words_that_do_not_come_three_times_in_a_row(text: str) -> None:
     assert not is_looping(text)
@@ -54,7 +63,9 @@ def test_words_that_do_not_come_three_times_in_a_row(text: str) -> None:
 
 def test_how_often_and_how_many_words_can_be_said() -> None:
     assert is_looping("the the", repeats=2)
-    assert is_looping("one two three four five " * 3, longest=5)
+    assert is_looping("one two three four five " * 3)
+    assert not is_looping("one two three four five " * 3, longest=4)
+    assert is_looping("味道很好，味道很好，味道很好，")
 
 
 def test_bleu_of_an_exact_match_is_100() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from softprompt.data import Example
 from softprompt.errors import RowError, TaskError
 from softprompt.model import FrozenModel
-from softprompt.tasks.template import Template, continuation, joined
+from softprompt.tasks.template import Template, joined
 from tests.tiny import shared_model
 
 MODEL = shared_model("llama")
@@ -119,7 +119,7 @@ def test_the_longest_field_is_cut_first() -> None:
 
 def test_a_field_is_gone_before_the_template_is_touched() -> None:
     fields = {"a": "x" * 40, "b": "y" * 39}
-    room = len(MODEL.tokenize("<> <>", bos=True))
+    room = len(MODEL.row(MODEL.tokenize("<> <>")))
     assert encoded("<{a}> <{b}>", fields, room) == ("<> <>", True)
 
 
@@ -147,7 +147,7 @@ def test_a_template_that_does_not_fit_by_itself_is_named() -> None:
 
 @given(before=texts, text=texts)
 def test_a_continuation_is_what_the_whole_adds(before: str, text: str) -> None:
-    ids = continuation(MODEL, before, text)
+    ids = MODEL.continuation(before, text)
     assert MODEL.tokenizer.decode(ids) == text
     head = MODEL.tokenize(before)
     whole = MODEL.tokenize(before + text)
@@ -170,3 +170,19 @@ def test_an_answer_follows_behind_a_space_where_the_script_has_spaces(
     template: str, answer: str, expected: str
 ) -> None:
     assert joined(Template(template), answer) == expected
+
+
+def test_markers_become_placeholders_and_no_lone_spaces() -> None:
+    found, _ = Template("[P1] [P2] {text} [P3] so").encode(MODEL, Example({"text": "the film"}), 50)
+    assert found == MODEL.row([-1, -2, *MODEL.tokenize(" the film"), -3, *MODEL.tokenize(" so")])
+
+
+def test_special_tokens_are_control_in_a_template_and_words_in_a_text() -> None:
+    found, _ = Template("{text}</s>so").encode(MODEL, Example({"text": "the</s> film"}), 50)
+    assert found.count(MODEL.eos) == 1
+    assert MODEL.tokenizer.decode([i for i in found[: found.index(MODEL.eos)] if i != MODEL.bos]) == "the</s> film"
+
+
+def test_the_tail_stands_before_the_blank() -> None:
+    assert Template("{text} it was [MASK] .").tail == " it was "
+    assert Template("{text}[MASK]").tail == ""

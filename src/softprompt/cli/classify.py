@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from softprompt.cli.output import BaseModel, Device, Dtype, Json, people, percent, print_json
+from softprompt.cli.output import BaseModel, CombinedBy, Device, Dtype, Json, Together, people, percent, print_json
 from softprompt.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,17 +21,22 @@ def classify(
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts; without any, one a line from standard input.")
     ] = None,
+    with_: Together = None,
+    by: CombinedBy = "mean",
     model: BaseModel = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Label texts: the most probable label of each, and the probability of every label."""
-    from softprompt.cli.loading import load
+    """Label texts: the most probable label of each, and the probability of every label.
+
+    With `--with`, several prompts for one task answer together, in one batch.
+    """
+    from softprompt.cli.loading import load_all
     from softprompt.evaluation import classify as label
 
-    saved, base = load(prompt, model, device, dtype)
-    found = label(base, saved, texts if texts else _lines())
+    saved, base = load_all([prompt, *(with_ or [])], model, device, dtype)
+    found = label(base, saved, texts if texts else _lines(), by=by)
     if as_json:
         print_json({"results": [vars(prediction) for prediction in found]})
     else:

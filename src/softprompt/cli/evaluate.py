@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from softprompt.cli.output import BaseModel, Device, Dtype, Json, notes, people, print_json
+from softprompt.cli.output import (
+    BaseModel,
+    CombinedBy,
+    Device,
+    Dtype,
+    FormatName,
+    Json,
+    Names,
+    Together,
+    names_of,
+    notes,
+    people,
+    print_json,
+)
+
+logger = logging.getLogger("softprompt.cli")
 
 
 def evaluate(
     prompt: Annotated[Path, typer.Argument(help="The saved prompt's folder.")],
-    data: Annotated[Path, typer.Option(help="Examples with known answers: JSONL or JSON.")],
+    data: Annotated[str, typer.Option(help="Examples with known answers: a file, a folder, or hf:NAME of the Hub.")],
+    with_: Together = None,
+    by: CombinedBy = "mean",
+    map_: Names = None,
+    format_: FormatName = None,
     hard_prompt: Annotated[
         bool, typer.Option(help="Measure the same template without the soft prompt as well.")
     ] = True,
@@ -25,19 +45,22 @@ def evaluate(
 ) -> None:
     """Measure a prompt on examples it has not seen, beside the same template with no soft prompt.
 
-    Classification: accuracy, macro F1, loss. Generation: perplexity, BLEU against all right responses, and the share of
-    responses that loop ("the the the").
+    Classification: accuracy, macro F1, loss. Generation and chat: perplexity, BLEU against all right responses, and the
+    share of responses that loop ("the the the"). Token classification: F1 of names, accuracy of words. Extraction: F1
+    and exact match. With `--with`, several prompts classify together.
     """
-    from softprompt.cli.loading import load
+    from softprompt.cli.loading import load_all
     from softprompt.data import read_examples
     from softprompt.evaluation import Sampling
     from softprompt.evaluation import evaluate as measure
 
-    examples = read_examples(data)
-    saved, base = load(prompt, model, device, dtype)
+    with notes.status(f"reading {data}"):
+        examples = read_examples(data, names_of(map_), format_)
+    logger.info("%s", examples.summary)
+    saved, base = load_all([prompt, *(with_ or [])], model, device, dtype)
     with notes.status(f"evaluating {len(examples)} examples"):
         sampling = Sampling(max_new_tokens=max_new_tokens)
-        figures = measure(base, saved, examples, hard_prompt=hard_prompt, sampling=sampling)
+        figures = measure(base, saved, examples, hard_prompt=hard_prompt, sampling=sampling, by=by)
     if as_json:
         print_json(figures)
     else:

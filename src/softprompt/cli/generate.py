@@ -16,7 +16,9 @@ SAMPLING = "Sampling"
 
 def generate(
     prompt: Annotated[Path, typer.Argument(help="The saved prompt's folder.")],
-    text: Annotated[str, typer.Option("--prompt", help="The text that fills the template's field.")],
+    text: Annotated[
+        str, typer.Option("--prompt", help="The text that fills the template's field, or that the user says in a chat.")
+    ],
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="The longest response, in tokens.", rich_help_panel=SAMPLING)
     ] = 128,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,21 @@ def load(folder: Path, model: str | None, device: str, dtype: str) -> tuple[Save
 
     base = prompt.manifest.base
     loaded = load_model(model or base.name, device=device, dtype=dtype)
-    used = str(loaded.dtype).removeprefix("torch.")
-    if used != base.dtype:
+    if loaded.precision != base.dtype:
         logger.warning(
-            "the prompt was trained in %s and is used in %s: its answers may differ slightly", base.dtype, used
+            "the prompt was trained in %s and is used in %s: its answers may differ slightly",
+            base.dtype,
+            loaded.precision,
         )
     return prompt, loaded
+
+
+def load_all(
+    folders: Sequence[Path], model: str | None, device: str, dtype: str
+) -> tuple[SavedPrompt | list[SavedPrompt], FrozenModel]:
+    """The prompt, or the prompts that answer together, and the base model of the first."""
+    from softprompt.saved import SavedPrompt
+
+    others = [SavedPrompt.read(folder) for folder in folders[1:]]
+    first, base = load(folders[0], model, device, dtype)
+    return [first, *others] if others else first, base

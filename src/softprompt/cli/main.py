@@ -15,11 +15,16 @@ from typer.exceptions import TyperException
 
 from softprompt import __version__
 from softprompt.cli.classify import classify
+from softprompt.cli.compose import compose, similarity
+from softprompt.cli.data import app as data
 from softprompt.cli.demo import demo
 from softprompt.cli.evaluate import evaluate
 from softprompt.cli.exchange import export, import_
+from softprompt.cli.extract import extract
 from softprompt.cli.generate import generate
+from softprompt.cli.hub import pull, push
 from softprompt.cli.show import show
+from softprompt.cli.tag import tag
 from softprompt.cli.tune import tune
 from softprompt.errors import SoftPromptError
 
@@ -43,12 +48,19 @@ itself never changes, so one copy of it serves any number of prompts.
 
 app.command(rich_help_panel="Make")(tune)
 app.command(rich_help_panel="Make")(demo)
+app.add_typer(data, rich_help_panel="Make")
 app.command(rich_help_panel="Use")(evaluate)
 app.command(rich_help_panel="Use")(classify)
 app.command(rich_help_panel="Use")(generate)
+app.command(rich_help_panel="Use")(tag)
+app.command(rich_help_panel="Use")(extract)
 app.command(rich_help_panel="Look and exchange")(show)
+app.command(rich_help_panel="Look and exchange")(similarity)
+app.command(rich_help_panel="Look and exchange")(compose)
 app.command(rich_help_panel="Look and exchange")(export)
 app.command("import", rich_help_panel="Look and exchange")(import_)
+app.command(rich_help_panel="Look and exchange")(push)
+app.command(rich_help_panel="Look and exchange")(pull)
 
 
 def print_version(wanted: bool) -> bool:

@@ -3,21 +3,67 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from softprompt.errors import SettingError
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Machine")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel="Machine")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="auto, float32, bfloat16, float16, or quantised by bitsandbytes: int8, nf4.", rich_help_panel="Machine"
+    ),
+]
 BaseModel = Annotated[
     str | None,
     typer.Option("--model", help="The base model, where it is not to be found under the name the prompt knows."),
 ]
+Names = Annotated[
+    str | None,
+    typer.Option("--map", help="Our names of fields to the data's own: text=review,label=stars.", show_default=False),
+]
+FormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="classification, input-output, alpaca, chat, sharegpt, question, token-classification, extraction or fields.  \\[default: told by the fields]",
+    ),
+]
+
+Together = Annotated[
+    list[Path] | None,
+    typer.Option("--with", help="Another prompt for the same task, to answer together with. Repeatable."),
+]
+CombinedBy = Annotated[str, typer.Option("--by", help="How prompts answer together: mean (of probabilities) or vote.")]
 
 people = Console(soft_wrap=True, highlight=False, emoji=False)
 notes = Console(stderr=True, highlight=False, emoji=False)
+
+
+def pairs(option: str, form: str, text: str) -> dict[str, str]:
+    """The names and values of an option that is written in pairs, of the form `label=word`.
+
+    Raises:
+        SettingError: it is written otherwise.
+    """
+    parts = [part.partition("=") for part in text.split(",")]
+    if wrong := [name for name, equals, value in parts if not (name and equals and value)]:
+        raise SettingError(f"{option} {text}: write {form}, separated by commas (at {wrong[0]!r})")
+    return {name.strip(): value for name, _, value in parts}
+
+
+def names_of(text: str | None) -> dict[str, str]:
+    """What `--map` says: our names of fields to the data's own.
+
+    Raises:
+        SettingError: it is written otherwise.
+    """
+    return {} if text is None else pairs("--map", "ours=theirs", text)
 
 
 def print_json(value: Any) -> None:

@@ -30,10 +30,12 @@ class ProgressBar:
             transient=True,
         )
         self.task: TaskID | None = None
+        self.preparing = console.status("preparing: the data, the model, both in tokens")
         self.interrupted = False
 
     def begin(self, steps: int, done: int) -> None:
         """Draw the bar."""
+        self.preparing.stop()
         self.task = self.bar.add_task("training", total=steps, completed=done, loss="–", best="", speed="–")
         if done:
             self.console.print(f"going on after step {done}")
@@ -69,8 +71,10 @@ class ProgressBar:
             self.console.print("stopping after this step; Ctrl-C again to stop at once")
 
         before = signal.signal(signal.SIGINT, interrupt)
+        self.preparing.start()
         try:
             yield self
         finally:
             signal.signal(signal.SIGINT, before)
+            self.preparing.stop()
             self.bar.stop()

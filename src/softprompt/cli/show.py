@@ -78,7 +78,8 @@ def _table(facts: dict[str, Any]) -> Table:
         "virtual tokens": str(facts["virtual_tokens"]),
         "parameters": f"{facts['parameters']:,} ({100 * facts['share']:.3f}% of the base); {facts['trained_parameters']:,} trained",
         "base model": f"{base['name']}, {base['dtype']}, {base['fingerprint']}",
-        "task": f"{task['kind']}: {task['template']!r}"
+        "task": task["kind"]
+        + (f": {task['template']!r}" if "template" in task else "")
         + (f" → {', '.join(task['labels'])}" if "labels" in task else ""),
         "validation": ", ".join(f"{n} {v:.4g}" for n, v in facts["metrics"].get("validation", {}).items()) or "–",
         "peft can read it": "yes" if facts["peft"] is True else f"no: {facts['peft']}",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from softprompt.cli.output import Json, notes, people, percent, print_json
+from softprompt.cli.output import FormatName, Json, Names, names_of, notes, pairs, people, percent, print_json
 from softprompt.errors import CheckpointError, DataError, SettingError
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ TASK, PROMPT, TRAINING, RUN, MACHINE = "Task", "Prompt", "Training", "Run", "Mac
 
 def tune(
     data: Annotated[
-        Path | None, typer.Option(help="Examples to learn from: JSONL or JSON.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Examples to learn from: JSONL, JSON, CSV, TSV, Parquet, a folder of save_to_disk, or hf:NAME[:1000] of the Hub.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -32,13 +36,16 @@ def tune(
         str | None, typer.Option(help="smollm2-135m (embedded), a folder, or a Hub id.  \\[default: smollm2-135m]")
     ] = None,
     validation: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Examples to choose the best step by.  \\[default: a tenth of the data is held out]"),
     ] = None,
+    map_: Names = None,
+    format_: FormatName = None,
     task: Annotated[
         str | None,
         typer.Option(
-            help="classification or generation.  \\[default: what the data's fields fit]", rich_help_panel=TASK
+            help="classification, generation, chat, token-classification or extraction.  \\[default: what the data's format is for]",
+            rich_help_panel=TASK,
         ),
     ] = None,
     template: Annotated[
@@ -103,7 +110,7 @@ def tune(
     head: Annotated[
         str | None,
         typer.Option(
-            help="How labels are read: verbalizer or linear.  \\[default: verbalizer; linear for p-tuning-v2]",
+            help="How labels are read: verbalizer or linear.  \\[default: verbalizer; linear for p-tuning-v2, and inside a text]",
             rich_help_panel=PROMPT,
         ),
     ] = None,
@@ -154,7 +161,11 @@ def tune(
         str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.  \\[default: auto]", rich_help_panel=MACHINE)
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="auto, float32, bfloat16 or float16.  \\[default: auto]", rich_help_panel=MACHINE)
+        str | None,
+        typer.Option(
+            help="auto, float32, bfloat16, float16, or quantised by bitsandbytes: int8, nf4.  \\[default: auto]",
+            rich_help_panel=MACHINE,
+        ),
     ] = None,
     save_every: Annotated[
         int | None,
@@ -192,7 +203,7 @@ def tune(
     The best prompt of the run, by the validation examples, is saved in OUTPUT. Beside it, OUTPUT.run holds metrics.jsonl,
     the resolved settings, a picture of the loss, and the checkpoint that --resume goes on from.
     """
-    given = {name: value for name, value in locals().items() if value is not None}
+    given = {name.rstrip("_"): value for name, value in locals().items() if value is not None}
     for name in ("resume", "overwrite", "config", "track", "as_json"):
         given.pop(name, None)
     settings = resolved(parsed(given), config, resume)
@@ -244,20 +255,15 @@ def parsed(given: dict[str, Any]) -> dict[str, Any]:
     if "labels" in given:
         parsed["labels"] = [label.strip() for label in given["labels"].split(",")]
     if "verbalizer" in given:
-        parsed["verbalizer"] = _pairs(given["verbalizer"])
+        parsed["verbalizer"] = pairs("--verbalizer", "label=word", given["verbalizer"])
+    if "map" in given:
+        parsed["map"] = names_of(given["map"])
     return parsed
 
 
 def unescaped(text: str) -> str:
     r"""A template as the shell passes it, with `\n`, `\t` and `\\` resolved."""
     return re.sub(r"\\[nt\\]", lambda match: codecs.decode(match[0], "unicode_escape"), text)
-
-
-def _pairs(text: str) -> dict[str, str]:
-    pairs = [part.partition("=") for part in text.split(",")]
-    if wrong := [label for label, equals, word in pairs if not (label and equals and word)]:
-        raise SettingError(f"--verbalizer {text}: write label=word, separated by commas (at {wrong[0]!r})")
-    return {label.strip(): word for label, _, word in pairs}
 
 
 def run_watched(
@@ -298,10 +304,11 @@ def report(tuned: Tuned) -> None:
             f"Best on the validation examples: {percent(tuned.best['accuracy'])} right, at step {tuned.best['step']}."
         )
     elif tuned.best:
-        people.print(
-            f"Best on the validation examples: perplexity {tuned.best['perplexity']:.2f}, at step {tuned.best['step']}."
-        )
+        name, value = next((name, value) for name, value in tuned.best.items() if name != "step")
+        people.print(f"Best on the validation examples: {name} {value:.2f}, at step {tuned.best['step']}.")
     people.print(f"Saved in [bold]{folder}[/]; curve and figures in {folder}.run.")
-    command = "classify" if tuned.prompt.manifest.task.labels else "generate"
-    text = '"…"' if command == "classify" else '--prompt "…"'
+    from softprompt.tasks.task import ASKED_WITH
+
+    command = ASKED_WITH[tuned.prompt.manifest.task.kind]
+    text = {"generate": '--prompt "…"', "extract": '--question "…" --context "…"'}.get(command, '"…"')
     people.print(f"Next:  softprompt evaluate {folder} --data TEST.jsonl   or   softprompt {command} {folder} {text}")

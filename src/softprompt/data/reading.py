@@ -1,75 +1,93 @@
-"""Read a file of examples. Every complaint names the file and the line."""
+"""From what `--data` names to examples. Every row is read once at the start, so that complaints come then."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from softprompt.data.example import Example
-from softprompt.errors import DataError, RowError, SettingError
+from softprompt.data.arrow_tables import read_folder, read_parquet
+from softprompt.data.delimited_files import read_csv, read_tsv
+from softprompt.data.examples import Examples, Meaning, renamed
+from softprompt.data.formats import Format, detected, format_named
+from softprompt.data.hub import PREFIX, read_hub
+from softprompt.data.json_files import read_json, read_jsonl
+from softprompt.data.rows import Rows
+from softprompt.errors import DataError, SettingError
+
+READERS: dict[str, Callable[[Path], Rows]] = {
+    ".jsonl": read_jsonl,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".parquet": read_parquet,
+}
 
 
-def read_examples(path: str | Path) -> list[Example]:
-    """All examples of a file, in order; its ending says how to read it (`.jsonl`, `.json`).
+def read_examples(
+    source: str | Path, names: Mapping[str, str] | None = None, format_name: str | None = None
+) -> Examples:
+    """All examples of a file, a folder or a data set of the Hub, in order.
+
+    Args:
+        source: a file whose ending says how to read it, a folder of `save_to_disk`, or `hf:NAME[:1000]`.
+        names: our names of fields to the rows' own, where they differ.
+        format_name: what the fields mean; found by their names if None.
 
     Raises:
-        DataError: the file is missing, empty or not UTF-8.
-        RowError: a line is not a JSON object.
-        SettingError: an unknown ending.
+        DataError: it is missing, empty or unreadable.
+        RowError: a row is malformed, or of another format than the first.
+        SettingError: an unknown ending or format, a format that could be several, or a name for no field.
+        NoNetwork: the Hub cannot be reached.
     """
-    path = Path(path)
+    rows = read_rows(source)
+    if not len(rows):
+        raise DataError(f"{source} has no examples")
+    meaning = Meaning(_format(rows, str(source), names or {}, format_name), names or {})
+    return Examples(rows, meaning, range(len(rows)), _checked(rows, meaning))
+
+
+def read_rows(source: str | Path) -> Rows:
+    """The rows of a file, a folder or a data set of the Hub.
+
+    Raises:
+        DataError, SettingError, NoNetwork: as `read_examples`.
+    """
+    if str(source).startswith(PREFIX):
+        return read_hub(str(source))
+    path = Path(source)
+    if path.is_dir():
+        return read_folder(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise SettingError(f"{path}: its ending must be one of {', '.join(READERS)}")
+        raise SettingError(
+            f"{path}: its ending must be one of {', '.join(READERS)}; a folder is one of save_to_disk, "
+            "a name on the Hub begins with hf:"
+        )
     if not path.is_file():
         raise DataError(f"no file {path}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    examples = list(reader(path, text))
-    if not examples:
-        raise DataError(f"{path} has no examples")
-    return examples
+    return reader(path)
 
 
-def _jsonl(path: Path, text: str) -> Iterator[Example]:
-    # Not splitlines(): a text field may hold U+2028, which is no line end in JSONL.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            where = f"{path}:{number}"
-            yield _example(_parse(line, where), where)
+def _format(rows: Rows, name: str, names: Mapping[str, str], format_name: str | None) -> Format:
+    """The format that is asked for, or that the first row has."""
+    first = rows[0]
+    if unknown := [theirs for theirs in names.values() if isinstance(first, dict) and theirs not in first]:
+        raise SettingError(f"--map: {rows.where(0)} has no field {unknown[0]!r}; its fields are {', '.join(first)}")
+    fields = renamed(first, rows.where(0), names)
+    return detected(fields, name) if format_name is None else format_named(format_name)
 
 
-def _json(path: Path, text: str) -> Iterator[Example]:
-    if not text.strip():
-        return
-    rows = _parse(text, str(path))
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a list of objects; one object a line is JSONL: name it .jsonl")
-    for number, row in enumerate(rows, start=1):
-        where = f"{path}, row {number}"
-        yield _example(row, where)
+def _checked(rows: Rows, meaning: Meaning) -> str:
+    """Read every row once, for its complaints, and name the content of all: SHA-256."""
+    digest = hashlib.sha256()
+    for index, row in enumerate(rows.read(range(len(rows)))):
+        meaning.example(row, rows.where(index))
+        digest.update(_canonical(row))
+    return digest.hexdigest()
 
 
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        at = f"line {error.lineno}, character {error.colno}" if error.lineno > 1 else f"character {error.colno}"
-        raise RowError(where, f"not JSON: {error.msg} at {at}") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets of thousands of levels
-        raise RowError(where, f"not JSON that can be read: {error}") from error
-
-
-def _example(row: Any, where: str) -> Example:
-    if not isinstance(row, dict):
-        raise RowError(where, f"expected an object with named fields, found {type(row).__name__}")
-    return Example(row, where)
-
-
-READERS: dict[str, Callable[[Path, str], Iterator[Example]]] = {".jsonl": _jsonl, ".json": _json}
+def _canonical(row: Any) -> bytes:
+    return json.dumps(row, sort_keys=True, default=str).encode()

@@ -2,43 +2,76 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from softprompt.data import Example
+from softprompt.errors import TaskError
+from softprompt.evaluation.ensemble import Ensemble
 from softprompt.evaluation.generating import Sampling, generate
 from softprompt.evaluation.measuring import measure
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import Objective
-from softprompt.tasks.generation import GenerationObjective
+from softprompt.tasks import Objective, Task
 from softprompt.tasks.metrics import bleu, is_looping
+from softprompt.tasks.writing import WritingObjective
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
     model: FrozenModel,
-    prompt: SavedPrompt,
+    prompt: SavedPrompt | Sequence[SavedPrompt],
     examples: Sequence[Example],
     *,
     hard_prompt: bool = True,
     sampling: Sampling | None = None,
+    by: str = "mean",
 ) -> dict[str, Any]:
     """Figures of merit of a prompt, and under `hard_prompt` those of its template alone, read by the verbalizer.
 
-    Classification: accuracy, macro F1, loss. Generation: perplexity and loss of the first right response, and of the
-    greedy responses (or those of `sampling`) BLEU against all right ones and the share that loops.
+    Classification: accuracy, macro F1, loss. Token classification: F1 of names where the tags are BIO, accuracy of
+    words, loss. Extraction: F1, exact match, loss. Generation and chat: perplexity and loss of the first right
+    response, and of the greedy responses (or those of `sampling`) BLEU against all right ones and the share that loops.
+    Several prompts classify together, by the `mean` of their probabilities or by `vote`: see `Ensemble`.
 
     Raises:
-        WrongBaseModel: the prompt is for another model.
+        WrongBaseModel: a prompt is for another model.
         RowError: an example does not fit the prompt's task.
+        TaskError: several prompts that do not classify, or not for one task.
     """
-    payload = prompt.bound(model)
-    figures: dict[str, Any] = _figures(prompt.objective(model, payload), payload, examples, sampling or Sampling())
-    figures["examples"] = len(examples)
-    if hard_prompt:
-        bare = prompt.manifest.task.bind(model, model.shape.window)
-        figures["hard_prompt"] = _figures(bare, None, examples, sampling or Sampling())
-    return figures
+    sampling = sampling or Sampling()
+    if isinstance(prompt, SavedPrompt):
+        payload = prompt.bound(model)
+        figures = _figures(prompt.objective(model, payload), payload, examples, sampling)
+        task = prompt.manifest.task
+    else:
+        figures = _figures_together(Ensemble.of(model, prompt, by), examples)
+        task = prompt[0].manifest.task
+    return {
+        **figures,
+        "examples": len(examples),
+        **({"hard_prompt": _hard_prompt(model, task, examples, sampling)} if hard_prompt else {}),
+    }
+
+
+def _hard_prompt(
+    model: FrozenModel, task: Task, examples: Sequence[Example], sampling: Sampling
+) -> dict[str, float] | None:
+    """The template alone; None where it asks nothing by itself, as one without a blank that a linear head reads."""
+    try:
+        bare = task.bind(model, model.shape.window)
+    except TaskError as error:
+        logger.warning("no hard prompt beside it: %s", error)
+        return None
+    return _figures(bare, None, examples, sampling)
+
+
+def _figures_together(ensemble: Ensemble, examples: Sequence[Example]) -> dict[str, float]:
+    rows = [ensemble.objective.encode(example) for example in examples]
+    figures = ensemble.objective.metrics(ensemble.outputs(rows), rows)
+    return {**figures, "cut": sum(row.cut for row in rows)}
 
 
 def _figures(
@@ -47,15 +80,15 @@ def _figures(
     rows = [objective.encode(example) for example in examples]
     figures = measure(objective, payload, rows)
     figures["cut"] = sum(row.cut for row in rows)
-    if isinstance(objective, GenerationObjective):
+    if isinstance(objective, WritingObjective):
         texts = responses(objective, payload, examples, sampling)
-        references = [objective.task.references(example) for example in examples]
+        references = [objective.references(example) for example in examples]
         figures |= {"bleu": bleu(texts, references), "looping": sum(map(is_looping, texts)) / len(texts)}
     return figures
 
 
 def responses(
-    objective: GenerationObjective, payload: Payload | None, examples: Sequence[Example], sampling: Sampling
+    objective: WritingObjective, payload: Payload | None, examples: Sequence[Example], sampling: Sampling
 ) -> list[str]:
     """What the model writes for each example."""
     rows = [objective.encode_prompt(example, sampling.max_new_tokens) for example in examples]

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from softprompt.errors import SettingError
-from softprompt.model import FrozenModel, Past, Payload, PromptedCache
+from softprompt.model import Payload, WritingModel
 from softprompt.tasks.objective import Row, arranged, padded
 
 
@@ -38,41 +38,36 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
-            raise SettingError(f"no such sampling: {self}")
+        right = {
+            f"--max-new-tokens {self.max_new_tokens}: choose at least 1": self.max_new_tokens >= 1,
+            f"--temperature {self.temperature}: choose 0 or more": self.temperature >= 0,
+            f"--top-p {self.top_p}: choose above 0, up to 1": 0 < self.top_p <= 1,
+            f"--top-k {self.top_k}: choose 0 or more": self.top_k >= 0,
+        }
+        if wrong := [complaint for complaint, is_right in right.items() if not is_right]:
+            raise SettingError("; ".join(wrong))
 
 
 @torch.no_grad()
 def steps(
-    model: FrozenModel, rows: Sequence[Row], payloads: Sequence[Payload | None], sampling: Sampling
+    model: WritingModel, rows: Sequence[Row], payloads: Sequence[Payload | None], sampling: Sampling
 ) -> Iterator[Int[Tensor, "B"]]:
     """The next token of each row, step after step, until all have ended; a row that has ended repeats `eos`."""
-    ids, mask = padded([arranged(row, p) for row, p in zip(rows, payloads, strict=True)], model.device)
-    past = model.stand_behind(list(payloads), len(rows), grow=True)
-    hidden = model.advance(ids, mask, past)[torch.arange(len(rows)), mask.sum(dim=1) - 1]
+    ids, mask = padded([arranged(row, p)[0] for row, p in zip(rows, payloads, strict=True)], model.device)
+    draft = model.draft(ids, mask, list(payloads))
     choose = _Chooser(sampling)
     ended = torch.zeros(len(rows), dtype=torch.bool, device=model.device)
     for remaining in range(sampling.max_new_tokens, 0, -1):
-        tokens = torch.where(ended, model.eos, choose(ids, model.logits(hidden)))
+        tokens = torch.where(ended, model.eos, choose(ids, model.logits(draft.hidden)))
         yield tokens
         ended |= tokens == model.eos
         if bool(ended.all()) or remaining == 1:
             return
-        past = behind(past, mask)
-        mask = torch.ones(len(rows), 1, dtype=torch.bool, device=model.device)
-        hidden = model.advance(tokens.unsqueeze(1), mask, past)[:, -1]
-
-
-def behind(past: Past, mask: Bool[Tensor, "B T"]) -> Past:
-    """The state once tokens with this mask were added to the growing cache of `past`."""
-    whole = torch.cat([past.mask, mask], dim=1)
-    if isinstance(past.cache, PromptedCache):
-        past.cache.mask = whole
-    return Past(past.cache, whole)
+        draft = draft.extended(tokens)
 
 
 def generate(
-    model: FrozenModel,
+    model: WritingModel,
     rows: Sequence[Row],
     payloads: Sequence[Payload | None],
     sampling: Sampling,
@@ -89,7 +84,7 @@ def generate(
     return texts
 
 
-def stream(model: FrozenModel, row: Row, payload: Payload | None, sampling: Sampling) -> Iterator[str]:
+def stream(model: WritingModel, row: Row, payload: Payload | None, sampling: Sampling) -> Iterator[str]:
     """The response to one row in pieces, which join to what is written whole: no piece ends inside a character."""
     tokens: list[int] = []
     sent = ""
@@ -104,7 +99,7 @@ def stream(model: FrozenModel, row: Row, payload: Payload | None, sampling: Samp
         yield rest
 
 
-def decoded(model: FrozenModel, tokens: list[int]) -> str:
+def decoded(model: WritingModel, tokens: list[int]) -> str:
     """The text of a response up to its end-of-text token."""
     if model.eos in tokens:
         tokens = tokens[: tokens.index(model.eos)]

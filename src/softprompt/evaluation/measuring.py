@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from softprompt.model import Payload
 from softprompt.tasks import Objective, Row
@@ -22,7 +23,8 @@ def row_outputs(
     for start in range(0, len(order), batch_size):
         batch = objective.collate([rows[i] for i in order[start : start + batch_size]], payload)
         found.append(objective.outputs(objective.read(batch, payload), batch).cpu())
-    return torch.cat(found)[torch.tensor(order).argsort()]
+    # Of a task that reads every word, a row has as many columns as the longest of its batch: they are padded behind.
+    return pad_sequence([row for each in found for row in each], batch_first=True)[torch.tensor(order).argsort()]
 
 
 def measure(

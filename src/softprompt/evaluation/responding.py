@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from softprompt.data import Example
 from softprompt.errors import TaskError
 from softprompt.evaluation.generating import Sampling, stream
-from softprompt.evaluation.predicting import only_field
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
-from softprompt.tasks.generation import GenerationObjective
+from softprompt.tasks.task import ASKED_WITH
+from softprompt.tasks.writing import WritingObjective
 
 
 def respond(model: FrozenModel, prompt: SavedPrompt, text: str, sampling: Sampling | None = None) -> Iterator[str]:
-    """The response to a text that fills the template's only field; the pieces join to the whole.
+    """The response to a text: the template's only field, or the user's message in a chat. The pieces join to the whole.
 
     Raises:
         TaskError: the prompt chooses among labels instead of writing.
@@ -24,7 +23,8 @@ def respond(model: FrozenModel, prompt: SavedPrompt, text: str, sampling: Sampli
     sampling = sampling or Sampling()
     payload = prompt.bound(model)
     objective = prompt.objective(model, payload)
-    if not isinstance(objective, GenerationObjective):
-        raise TaskError("this prompt chooses among labels and writes no response: use softprompt classify")
-    example = Example({only_field(objective.template): text}, "the text")
-    return stream(model, objective.encode_prompt(example, sampling.max_new_tokens), payload, sampling)
+    if not isinstance(objective, WritingObjective):
+        command = ASKED_WITH[prompt.manifest.task.kind]
+        raise TaskError(f"this prompt writes no response: use softprompt {command}")
+    row = objective.encode_prompt(objective.asked(text), sampling.max_new_tokens)
+    return stream(objective.model, row, payload, sampling)

@@ -1,14 +1,24 @@
 """The frozen base model: load it, and ask of it what a soft prompt needs. Knows no task, method or saved prompt."""
 
 from softprompt.model.cache import Past, PromptedCache
+from softprompt.model.causal import CausalModel
+from softprompt.model.composition import compose
+from softprompt.model.encoder_decoder import EncoderDecoderModel
 from softprompt.model.frozen import FrozenModel, Payloads
-from softprompt.model.loading import load_model
-from softprompt.model.payload import Embeddings, Payload, Placement, Prefix
-from softprompt.model.shape import ModelShape
+from softprompt.model.loading import frozen, load_model
+from softprompt.model.masked import MaskedModel
+from softprompt.model.payload import Embeddings, Payload, Placement, Prefix, placeholder
+from softprompt.model.shape import Kind, ModelShape
+from softprompt.model.writing import Draft, WritingModel
 
 __all__ = [
+    "CausalModel",
+    "Draft",
     "Embeddings",
+    "EncoderDecoderModel",
     "FrozenModel",
+    "Kind",
+    "MaskedModel",
     "ModelShape",
     "Past",
     "Payload",
@@ -16,5 +26,9 @@ __all__ = [
     "Placement",
     "Prefix",
     "PromptedCache",
+    "WritingModel",
+    "compose",
+    "frozen",
     "load_model",
+    "placeholder",
 ]

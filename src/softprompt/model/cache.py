@@ -7,6 +7,7 @@ checkpointing may run a layer twice), `CaptureLayer` records what a layer comput
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
-from softprompt.model.payload import Prefix
+from softprompt.model.payload import Payload, Prefix
 
 
 class ReadOnlyLayer(CacheLayerMixin):
@@ -136,6 +137,26 @@ class Past:
     def lengths(self) -> Int[Tensor, "B"]:
         """The positions each row has behind it: its next token's position."""
         return self.mask.sum(dim=1)
+
+    def behind(self, mask: Bool[Tensor, "B T"]) -> Past:
+        """The state once tokens with this mask were added to the growing cache."""
+        whole = torch.cat([self.mask, mask], dim=1)
+        if isinstance(self.cache, PromptedCache):
+            self.cache.mask = whole
+        return Past(self.cache, whole)
+
+
+def prefixes(
+    payloads: Payload | Sequence[Payload | None] | None, num_rows: int, device: torch.device
+) -> tuple[Float[Tensor, "L 2 b G S D"] | None, Bool[Tensor, "B S"]]:
+    """Keys and values in front of the rows (b is 1 or B), and which of them each row has."""
+    if isinstance(payloads, Prefix):
+        return shared(payloads, num_rows)
+    if isinstance(payloads, Sequence):
+        found = [p if isinstance(p, Prefix) else None for p in payloads]
+        if some := [p for p in found if p is not None]:
+            return stacked(found, like=some[0])
+    return None, torch.zeros(num_rows, 0, dtype=torch.bool, device=device)
 
 
 def shared(prefix: Prefix, num_rows: int) -> tuple[Float[Tensor, "L 2 1 G P D"], Bool[Tensor, "B P"]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from operator import attrgetter
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from softprompt.errors import ModelNotSupported
+from softprompt.model.shape import Kind
 
 
 @dataclass(frozen=True)
@@ -18,31 +20,140 @@ class Family:
     """The answers that a family gives to the questions a soft prompt has.
 
     Attributes:
+        kind: how its tokens see one another.
         trunk: the network without its language-model head.
-        layers: its decoder layers, first to last.
+        layers: its layers, first to last; of an encoder-decoder those of the encoder.
         window: from a configuration, the most positions a row may have.
         told_positions: from a configuration, whether the trunk is told each token's position; if not (ALiBi), it reads
             them off the attention mask.
+        to_words: what the head does to a hidden state before the last linear layer, whose rows are the words.
+        word_bias: what the head adds to the words' logits, or None.
+        first_position: the position of a row's first token.
+        takes_cache: the network accepts keys and values in front of a row, and does not ignore them.
     """
 
+    kind: Kind
     trunk: Callable[[PreTrainedModel], nn.Module]
     layers: Callable[[PreTrainedModel], nn.ModuleList]
     window: Callable[[PreTrainedConfig], int]
     told_positions: Callable[[PreTrainedConfig], bool]
+    to_words: Callable[[PreTrainedModel], Callable[[Tensor], Tensor]]
+    word_bias: Callable[[PreTrainedModel], Tensor | None]
+    first_position: Callable[[PreTrainedModel], int]
+    takes_cache: bool = True
 
 
-def _always(_: Any) -> bool:
-    return True
+def _head_bias(network: Any) -> Tensor | None:
+    return getattr(network.get_output_embeddings(), "bias", None)
 
 
-def _family(
-    trunk: str, layers: str, window: Callable[[Any], int], told_positions: Callable[[Any], bool] = _always
+def _nothing(_: Any) -> Callable[[Tensor], Tensor]:
+    return lambda hidden: hidden
+
+
+def _causal(
+    trunk: str, layers: str, window: Callable[[Any], int], told_positions: Callable[[Any], bool] = lambda _: True
 ) -> Family:
-    return Family(attrgetter(trunk), attrgetter(f"{trunk}.{layers}"), window, told_positions)
+    return Family(
+        Kind.CAUSAL,
+        attrgetter(trunk),
+        attrgetter(f"{trunk}.{layers}"),
+        window,
+        told_positions,
+        _nothing,
+        _head_bias,
+        lambda _: 0,
+    )
+
+
+def _masked(
+    trunk: str,
+    layers: str,
+    to_words: Callable[[Any], Callable[[Tensor], Tensor]],
+    first: Callable[[Any], int],
+    takes_cache: bool = True,
+) -> Family:
+    def window(config: Any) -> int:
+        limit: int = config.max_position_embeddings - first(config)
+        return limit
+
+    return Family(
+        Kind.MASKED,
+        attrgetter(trunk),
+        attrgetter(f"{trunk}.{layers}"),
+        window,
+        lambda _: True,
+        to_words,
+        _head_bias,
+        lambda network: first(network.config),
+        takes_cache,
+    )
+
+
+def _encoder_decoder(
+    trunk: Callable[[Any], nn.Module],
+    layers: str,
+    window: Callable[[Any], int],
+    to_words: Callable[[Any], Callable[[Tensor], Tensor]] = _nothing,
+    word_bias: Callable[[Any], Tensor | None] = _head_bias,
+) -> Family:
+    return Family(
+        Kind.ENCODER_DECODER,
+        trunk,
+        lambda network: attrgetter(layers)(trunk(network)),
+        window,
+        lambda _: False,
+        to_words,
+        word_bias,
+        lambda _: 0,
+        takes_cache=False,  # peft hands one to the decoder alone
+    )
+
+
+def _chain(*steps: str) -> Callable[[Any], Callable[[Tensor], Tensor]]:
+    """The modules of a network by name, one after the other."""
+    return lambda network: lambda hidden: reduce(lambda states, step: attrgetter(step)(network)(states), steps, hidden)
+
+
+def _roberta_head(network: Any) -> Callable[[Tensor], Tensor]:
+    head = network.lm_head
+    return lambda hidden: head.layer_norm(nn.functional.gelu(head.dense(hidden)))
+
+
+def _scaled(network: Any) -> Callable[[Tensor], Tensor]:
+    """T5's head, but for 1.1 and Flan: with tied weights the states come down to the embeddings' scale."""
+    scale = network.config.d_model**-0.5 if network.config.scale_decoder_outputs else 1.0
+    return lambda hidden: hidden * scale
+
+
+def _bart_bias(network: Any) -> Tensor:
+    bias: Tensor = network.final_logits_bias[0]
+    return bias
+
+
+def _itself(network: Any) -> nn.Module:
+    module: nn.Module = network
+    return module
+
+
+def _zero(_: Any) -> int:
+    return 0
+
+
+def _behind_padding(config: Any) -> int:
+    """RoBERTa counts positions from behind its padding id."""
+    first: int = config.pad_token_id + 1
+    return first
 
 
 def _max_positions(config: Any) -> int:
     limit: int = config.max_position_embeddings
+    return limit
+
+
+def _t5_window(config: Any) -> int:
+    """T5 has no last position; it was trained on rows of 512, which only some configurations say."""
+    limit: int = getattr(config, "n_positions", None) or 512
     return limit
 
 
@@ -79,7 +190,9 @@ def _rotary_parameters(config: Any) -> list[dict[str, Any]]:
     return [parameters] if "rope_type" in parameters else [each for each in parameters.values() if each]
 
 
-_rotary = _family("model", "layers", _rotary_window)
+_rotary = _causal("model", "layers", _rotary_window)
+
+_bart = _encoder_decoder(attrgetter("model"), "encoder.layers", _max_positions, word_bias=_bart_bias)
 
 FAMILIES: dict[str, Family] = {
     "llama": _rotary,
@@ -89,12 +202,34 @@ FAMILIES: dict[str, Family] = {
     "gemma2": _rotary,
     "gemma3_text": _rotary,
     "phi3": _rotary,
-    "gpt2": _family("transformer", "h", lambda config: config.n_positions),
-    "gpt_neox": _family("gpt_neox", "layers", _rotary_window),
-    "opt": _family("model.decoder", "layers", _max_positions),
+    "gpt2": _causal("transformer", "h", lambda config: config.n_positions),
+    "gpt_neox": _causal("gpt_neox", "layers", _rotary_window),
+    "opt": _causal("model.decoder", "layers", _max_positions),
     # ALiBi has no last position; BLOOM was trained on rows of 2,048, which its configuration does not say reliably.
-    "bloom": _family("transformer", "h", lambda _: 2048, told_positions=lambda _: False),
-    "falcon": _family("transformer", "h", _rotary_window, told_positions=lambda config: not config.alibi),
+    "bloom": _causal("transformer", "h", lambda _: 2048, told_positions=lambda _: False),
+    "falcon": _causal("transformer", "h", _rotary_window, told_positions=lambda config: not config.alibi),
+    "bert": _masked("bert", "encoder.layer", _chain("cls.predictions.transform"), _zero),
+    "roberta": _masked("roberta", "encoder.layer", _roberta_head, _behind_padding),
+    "xlm-roberta": _masked("roberta", "encoder.layer", _roberta_head, _behind_padding),
+    "distilbert": _masked(
+        "distilbert",
+        "transformer.layer",
+        _chain("vocab_transform", "activation", "vocab_layer_norm"),
+        _zero,
+        takes_cache=False,
+    ),
+    "electra": _masked("electra", "encoder.layer", _chain("generator_predictions"), _zero),
+    "albert": _masked(
+        "albert",
+        "encoder.albert_layer_groups",
+        _chain("predictions.dense", "predictions.activation", "predictions.LayerNorm"),
+        _zero,
+        takes_cache=False,
+    ),
+    "t5": _encoder_decoder(_itself, "encoder.block", _t5_window, _scaled),
+    "mt5": _encoder_decoder(_itself, "encoder.block", _t5_window),
+    "bart": _bart,
+    "mbart": _bart,
 }
 
 #: Why a family that somebody is sure to try is refused, where more can be said than that it is unknown.

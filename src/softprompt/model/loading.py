@@ -2,129 +2,87 @@
 
 from __future__ import annotations
 
-import json
-import logging
-from pathlib import Path
+from typing import Any
 
-import httpx2
 import torch
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
-from softprompt.errors import ModelNotFound, NoNetwork, SettingError
-from softprompt.model.embedded import EMBEDDED, unpacked
+from softprompt.errors import ModelNotFound, first_line
+from softprompt.model.causal import CausalModel
+from softprompt.model.encoder_decoder import EncoderDecoderModel
 from softprompt.model.family import resolve
 from softprompt.model.frozen import FrozenModel
+from softprompt.model.locating import Located, located
+from softprompt.model.masked import MaskedModel
+from softprompt.model.precision import device_named, dtype_named, keep_gradients, quantization
 from softprompt.model.quiet import quiet
+from softprompt.model.shape import Kind
 
-logger = logging.getLogger(__name__)
-
-HUB_TIMEOUT_SECONDS = 10.0
-FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # no pickles
+AUTO = {
+    Kind.CAUSAL: AutoModelForCausalLM,
+    Kind.MASKED: AutoModelForMaskedLM,
+    Kind.ENCODER_DECODER: AutoModelForSeq2SeqLM,
+}
+KINDS: dict[Kind, type[FrozenModel]] = {
+    Kind.CAUSAL: CausalModel,
+    Kind.MASKED: MaskedModel,
+    Kind.ENCODER_DECODER: EncoderDecoderModel,
+}
 
 
 def load_model(name: str, *, device: str = "auto", dtype: str = "auto") -> FrozenModel:
     """Load a base model and freeze it.
 
     Args:
-        name: `smollm2-135m`, a folder, or a Hub id.
+        name: `smollm2-135m`, a folder, a `.gguf` file, or a Hub id.
         device: `auto` (the accelerator if there is one), or torch's name of it: `cpu`, `cuda`, `cuda:1`, `mps`.
-        dtype: `auto` (float32 on the CPU, elsewhere the checkpoint's own), `float32`, `bfloat16` or `float16`.
+        dtype: `auto` (float32 on the CPU, elsewhere the checkpoint's own), `float32`, `bfloat16`, `float16`, or
+            quantised by bitsandbytes: `int8`, `nf4`.
 
     Raises:
-        ModelNotFound: no such folder, Hub id or embedded model.
+        ModelNotFound: no such folder, file, Hub id or embedded model.
         ModelNotSupported: a family whose answers would be wrong.
         NoNetwork: the Hub cannot be reached and the model was never downloaded.
         SettingError: no such device or precision.
     """
-    target = _device(device)
-    precision = _dtype(dtype, target)
-    folder = _folder(name)
+    target = device_named(device)
+    precision = dtype_named(dtype, target)
+    quantized = quantization(dtype, precision)
+    files = located(name)
+    model = _read(files, name, dtype="auto")
+    fingerprint = model.fingerprint  # taken before the weights are cast: rounding to float16 would give another
+    if quantized is None:
+        torch.nn.Module.to(model.network, device=target, dtype=precision or model.dtype)
+        return model
+    rounded = _read(files, name, dtype=precision or "auto", quantization_config=quantized, device_map={"": target})
+    rounded.fingerprint, rounded.num_parameters, rounded.precision = fingerprint, model.num_parameters, dtype
+    return rounded
+
+
+def _read(files: Located, name: str, **arguments: Any) -> FrozenModel:
     with quiet():
         try:
-            resolve(AutoConfig.from_pretrained(folder))
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            network = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+            auto = AUTO[resolve(AutoConfig.from_pretrained(files.folder, **files.arguments)).kind]
+            tokenizer = AutoTokenizer.from_pretrained(files.folder, **files.arguments)
+            network = auto.from_pretrained(files.folder, **files.arguments, **arguments)
         except (OSError, ValueError, KeyError) as error:
-            raise ModelNotFound(
-                f"{name!r} cannot be loaded as a causal language model: {_first_line(error)}"
-            ) from error
-    model = FrozenModel(network, tokenizer, name)
-    _ = model.fingerprint  # taken before the weights are cast: rounding to float16 would give another
-    torch.nn.Module.to(network, device=target, dtype=precision or network.dtype)
-    return model
+            raise ModelNotFound(f"{name!r} cannot be loaded as a language model: {first_line(error)}") from error
+    keep_gradients(network)
+    return frozen(network, tokenizer, files.name)
 
 
-def _folder(name: str) -> Path:
-    """The folder that holds the model, unpacked or downloaded first where it must be."""
-    if name in EMBEDDED:
-        return unpacked(name)
-    if Path(name).is_dir():
-        return Path(name)
-    if Path(name).is_absolute() or name.startswith((".", "~")):
-        raise ModelNotFound(f"no folder {name}")
-    return _downloaded(name)
+def frozen(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> FrozenModel:
+    """A network that is in memory already, frozen.
 
-
-def _downloaded(name: str) -> Path:
-    """The Hub's files of a model, from the cache where they are whole: then the network is not asked at all."""
-    try:
-        cached = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError):
-        cached = None
-    if cached is not None and _is_whole(cached):
-        return cached
-    _ask_hub(name)
-    return Path(snapshot_download(name, allow_patterns=FILES))
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether a download was not cut short: the configuration and all weights are there."""
-    index = folder / "model.safetensors.index.json"
-    weights = (
-        set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else {"model.safetensors"}
-    )
-    return all((folder / file).is_file() for file in ("config.json", *weights))
-
-
-def _ask_hub(name: str) -> None:
-    """Ask once whether the Hub has the model. transformers would retry for most of a minute without a network."""
-    offline = f"{name!r} is not in the cache and the Hub cannot be reached: connect, or give a folder"
-    missing = f"no model {name!r}: not embedded ({', '.join(EMBEDDED)}), no such folder here, and not on the Hub"
-    try:
-        HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
-    except HFValidationError as error:
-        raise ModelNotFound(missing) from error
-    except HfHubHTTPError as error:
-        if error.response.status_code in (401, 403, 404):
-            raise ModelNotFound(f"{missing} (or it is private: `hf auth login`)") from error
-        raise NoNetwork(f"the Hub answered {error.response.status_code} for {name!r}: try again later") from error
-    except (httpx2.HTTPError, OSError) as error:
-        raise NoNetwork(f"{offline} ({_first_line(error)})") from error
-
-
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise SettingError(f"no device {device!r} here: {_first_line(error)}") from error
-    return chosen
-
-
-def _dtype(dtype: str, device: torch.device) -> torch.dtype | None:
-    """The precision to cast to, or None for the checkpoint's own."""
-    names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype == "auto":
-        return torch.float32 if device.type == "cpu" else None
-    if dtype not in names:
-        raise SettingError(f"unknown precision {dtype!r}: one of auto, {', '.join(names)}")
-    return names[dtype]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    Raises:
+        ModelNotSupported: a family whose answers would be wrong.
+    """
+    return KINDS[resolve(network.config).kind](network, tokenizer, name)

@@ -18,6 +18,7 @@ class Placement(StrEnum):
     BEFORE = "before"  # in front of everything, BOS included: what peft can express
     AFTER_BOS = "after-bos"  # BOS, then the virtual tokens, then the text
     AFTER_TEXT = "after-text"  # behind the text, in front of the answer
+    IN_TEMPLATE = "in-template"  # where the template's markers [P1], [P2], … stand
 
 
 def placeholder(virtual_token: int) -> int:
@@ -27,14 +28,14 @@ def placeholder(virtual_token: int) -> int:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Virtual tokens as embeddings. In front of the text they compile to a `Prefix`; behind it they stay.
+    """Virtual tokens as embeddings. In front of a causal model's text they compile to a `Prefix`; elsewhere they stay.
 
     Attributes:
-        tensor: `[P, H]`.
+        tensor: `[P, E]`.
         placement: where they stand.
     """
 
-    tensor: Float[Tensor, "P H"]
+    tensor: Float[Tensor, "P E"]
     placement: Placement = Placement.BEFORE
 
     @property
@@ -42,23 +43,27 @@ class Embeddings:
         """P."""
         return self.tensor.shape[0]
 
-    @property
-    def compiles(self) -> bool:
-        """Whether the virtual tokens stand before the text and so never see it."""
-        return self.placement is not Placement.AFTER_TEXT
-
     def with_tensor(self, tensor: Tensor) -> Embeddings:
         """The same payload around another tensor of the same shape."""
         return replace(self, tensor=tensor)
 
     @property
     def num_positions(self) -> int:
-        """The positions of a row that the virtual tokens take."""
-        return self.num_virtual_tokens
+        """The positions that the virtual tokens add to a row; in a template the row counts them itself."""
+        return 0 if self.placement is Placement.IN_TEMPLATE else self.num_virtual_tokens
 
     def arrange(self, prompt: list[int]) -> list[int]:
-        """A row's prompt ids as they meet this payload: the placeholders of its virtual tokens behind them."""
-        return [*prompt, *(placeholder(i) for i in range(self.num_virtual_tokens))]
+        """A row's prompt ids as they meet this payload: with the placeholders of its virtual tokens in their place."""
+        virtual = [placeholder(i) for i in range(self.num_virtual_tokens)]
+        match self.placement:
+            case Placement.BEFORE:
+                return [*virtual, *prompt]
+            case Placement.AFTER_BOS:
+                return [*prompt[:1], *virtual, *prompt[1:]]
+            case Placement.AFTER_TEXT:
+                return [*prompt, *virtual]
+            case Placement.IN_TEMPLATE:
+                return prompt
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ class Prefix:
     """Virtual tokens as the keys and values they leave in every layer, keys after the rotary embedding.
 
     Attributes:
-        tensor: `[L, 2, G, P, D]`.
+        tensor: `[L, 2, G, P, D]`; the L of an encoder-decoder are the encoder's layers, the decoder's, and those once
+            more, for what stands in front of the encoder's output there.
         placement: where they stand; never after the text.
         has_bos: the first position is the BOS token's own, so that rows behind this prefix leave theirs out.
     """
@@ -84,11 +90,6 @@ class Prefix:
     def num_positions(self) -> int:
         """The positions in front of the text that this prefix takes, BOS included."""
         return self.tensor.shape[3]
-
-    @property
-    def compiles(self) -> bool:
-        """Always: it is compiled, but for a missing BOS position."""
-        return True
 
     def arrange(self, prompt: list[int]) -> list[int]:
         """A row's prompt ids as they meet this payload: without the BOS that the prefix already holds."""

@@ -115,7 +115,7 @@ def saved_prefix(request: StartRequest) -> Start:
     with torch.no_grad():
         payload = request.model.compile(_load(request))
     if not isinstance(payload, Prefix):
-        raise SettingError(f"{request.argument} stands after the text: no prefix can start from it")
+        raise SettingError(f"the virtual tokens of {request.argument} read the text: no prefix can start from them")
     tensor = payload.tensor[:, :, :, payload.has_bos :]
     return Start(_same_length(request, tensor, payload.num_virtual_tokens), f"saved prompt {request.argument}")
 
@@ -151,10 +151,12 @@ def _embedded(model: FrozenModel, ids: Sequence[int]) -> Float[Tensor, "P H"]:
 
 
 def _keys_and_values(request: StartRequest, embeddings: Tensor) -> Float[Tensor, "L 2 G P D"]:
+    model = request.model
     with torch.no_grad():
-        payload = request.model.compile(Embeddings(embeddings.to(request.model.device), request.placement))
-    assert isinstance(payload, Prefix)  # a prefix never stands after the text
-    return payload.tensor[:, :, :, payload.has_bos :].float().cpu()
+        payload = model.compile(Embeddings(embeddings.to(model.device), request.placement))
+        if isinstance(payload, Prefix):
+            return payload.tensor[:, :, :, payload.has_bos :].float().cpu()
+        return model.prefill(payload.tensor).float().cpu()  # in a masked model, those of the text by itself
 
 
 def _load(request: StartRequest) -> Embeddings | Prefix:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TypeVar
 
 import torch
@@ -55,7 +56,8 @@ class Method:
     Attributes:
         starts: its initialisers by name.
         encoders: how to build it for each encoder it has; the first is the default.
-        relative_rate: AdamW's learning rate as a fraction of the root mean square of the word embeddings.
+        relative_rate: AdamW's learning rate as a fraction of the scale of what is trained.
+        scale: that scale in a model: the root mean square of its word embeddings, or of keys and values.
         head: how labels are read unless the user says otherwise.
         placements: where its virtual tokens can stand.
         num_virtual_tokens: P unless the user says otherwise.
@@ -65,10 +67,15 @@ class Method:
     starts: dict[str, Callable[[StartRequest], Start]]
     encoders: dict[str, Callable[[Parts], SoftPrompt]]
     relative_rate: float
+    scale: Callable[[FrozenModel], float] = attrgetter("embedding_scale")
     head: str = "verbalizer"
     placements: tuple[Placement, ...] = tuple(Placement)
     num_virtual_tokens: int = 40
     has_sink: bool = False
+
+    def default_rate(self, model: FrozenModel) -> float:
+        """AdamW's learning rate on a model, unless the user says otherwise."""
+        return self.relative_rate * self.scale(model)
 
 
 @dataclass(frozen=True)
@@ -125,12 +132,19 @@ METHODS: dict[str, Method] = {
     "prefix": Method(
         PREFIX_STARTS,
         {"none": _deep, "mlp": _reparametrized},
-        relative_rate=0.037,
+        relative_rate=0.0031,
+        scale=attrgetter("key_value_scale"),
         placements=_BEFORE_THE_TEXT,
         has_sink=True,
     ),
     "p-tuning-v2": Method(
-        PREFIX_STARTS, {"none": _deep}, relative_rate=0.037, head="linear", placements=_BEFORE_THE_TEXT, has_sink=True
+        PREFIX_STARTS,
+        {"none": _deep},
+        relative_rate=0.0031,
+        scale=attrgetter("key_value_scale"),
+        head="linear",
+        placements=_BEFORE_THE_TEXT,
+        has_sink=True,
     ),
 }
 
@@ -195,6 +209,8 @@ def num_virtual_tokens(options: PromptOptions, model: FrozenModel) -> int:
 def _check(options: PromptOptions, method: Method, model: FrozenModel) -> None:
     if options.placement not in method.placements:
         raise SettingError(f"{options.method} cannot stand {options.placement}: one of {', '.join(method.placements)}")
+    if options.placement not in model.placements:
+        raise SettingError(f"in {model.name} no prompt can stand {options.placement}: {', '.join(model.placements)}")
     if options.placement is Placement.AFTER_BOS and model.bos is None:
         raise SettingError(f"the tokenizer of {model.name} puts no BOS in front of a text: use --placement before")
     if options.freeze_sink and (not method.has_sink or options.encoder == "mlp"):

@@ -42,7 +42,7 @@ class Base(BaseModel):
         return cls(
             name=model.name,
             fingerprint=model.fingerprint,
-            dtype=str(model.dtype).removeprefix("torch."),
+            dtype=model.precision,
             shape=model.shape,
             num_parameters=model.num_parameters,
         )

@@ -14,12 +14,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softprompt.errors import DamagedPrompt, NotASavedPrompt, NotExpressible
-from softprompt.model import Embeddings, ModelShape, Payload, Placement, Prefix
+from softprompt.model import Embeddings, Kind, ModelShape, Payload, Placement, Prefix
 from softprompt.saved.tensors import parse_tensors, read_bytes, to_bytes
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
 KEY = "prompt_embeddings"
+
+#: peft lays a prompt in front of a row only where it knows the task; for a masked model it has none, and this one runs
+#: the model as it is.
+TASK_TYPES = {
+    Kind.CAUSAL: "CAUSAL_LM",
+    Kind.MASKED: "FEATURE_EXTRACTION",
+    Kind.ENCODER_DECODER: "SEQ_2_SEQ_LM",
+}
 
 
 def flattened(prefix: Float[Tensor, "L 2 G P D"]) -> Float[Tensor, "P _"]:
@@ -33,8 +41,10 @@ def unflattened(rows: Float[Tensor, "P _"], shape: ModelShape) -> Float[Tensor, 
     return rows.reshape(sizes).permute(1, 2, 3, 0, 4)
 
 
-def why_not(payload: Payload, has_head: bool) -> str | None:
+def why_not(payload: Payload, shape: ModelShape, has_head: bool) -> str | None:
     """What peft cannot express about a prompt, or None."""
+    if isinstance(payload, Prefix) and not shape.takes_cache:
+        return "a prefix on this base model, whose network ignores the keys and values that peft hands it"
     if payload.placement is not Placement.BEFORE:
         return f"virtual tokens {payload.placement}: peft always puts them in front of everything"
     if has_head:
@@ -48,7 +58,7 @@ def write_peft(payload: Payload, shape: ModelShape, base_name: str, has_head: bo
     Raises:
         NotExpressible: peft would read something else than what was trained.
     """
-    if reason := why_not(payload, has_head):
+    if reason := why_not(payload, shape, has_head):
         raise NotExpressible(f"peft cannot express {reason}. Use --format prefix, or keep the prompt as it is")
     config: dict[str, Any] = {
         "base_model_name_or_path": base_name,
@@ -56,7 +66,7 @@ def write_peft(payload: Payload, shape: ModelShape, base_name: str, has_head: bo
         "num_layers": shape.num_layers,
         "num_transformer_submodules": 1,
         "num_virtual_tokens": payload.num_virtual_tokens,
-        "task_type": "CAUSAL_LM",
+        "task_type": TASK_TYPES[shape.kind],
     }
     match payload:
         case Embeddings():
@@ -105,11 +115,17 @@ def read_peft(folder: Path, shape: ModelShape) -> Payload:
         NotASavedPrompt: no adapter, or one of another kind.
         DamagedPrompt: truncated, NaN inside, or of shapes that do not fit the model.
     """
-    kind = read_peft_config(folder).get("peft_type")
+    config = read_peft_config(folder)
+    kind, path = config.get("peft_type"), folder / TENSORS
     if kind not in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING"):
         raise NotASavedPrompt(f"{folder} is a peft adapter of type {kind}: no soft prompt, so it cannot be imported")
-    path = folder / TENSORS
-    return payload_from(parse_tensors(read_bytes(path), path), shape, path, is_prefix=kind == "PREFIX_TUNING")
+    if kind == "PREFIX_TUNING" and shape.kind is Kind.ENCODER_DECODER:
+        raise NotASavedPrompt(f"{folder} is a prefix for a decoder alone: there is none like it here, train one anew")
+    payload = payload_from(parse_tensors(read_bytes(path), path), shape, path, is_prefix=kind == "PREFIX_TUNING")
+    if isinstance(payload, Embeddings) and config.get("num_transformer_submodules") == 2:
+        # peft keeps as many virtual tokens again for the decoder of an encoder-decoder, and never uses them.
+        return payload.with_tensor(payload.tensor.chunk(2)[0])
+    return payload
 
 
 def payload_from(tensors: dict[str, Tensor], shape: ModelShape, where: Path, *, is_prefix: bool) -> Payload:

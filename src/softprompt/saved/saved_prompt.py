@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softprompt.errors import DamagedPrompt, OutputExists, TrainingDiverged, WrongBaseModel
+from softprompt.errors import DamagedPrompt, NotExpressible, OutputExists, TrainingDiverged, WrongBaseModel
 from softprompt.model import FrozenModel, ModelShape, Payload, Prefix
 from softprompt.saved import manifest as manifests
 from softprompt.saved import peft_format
@@ -121,22 +121,32 @@ class SavedPrompt:
             return model.compile(self.payload.with_tensor(self.payload.tensor.to(model.device)))
 
     def compiled(self, model: FrozenModel) -> SavedPrompt:
-        """The same prompt saved as the prefix it compiles to; one that stands after the text stays as it is."""
-        manifest = self.manifest
+        """The same prompt saved as the prefix it compiles to.
+
+        Raises:
+            NotExpressible: its virtual tokens read the text, so they leave other keys and values in every row.
+            WrongBaseModel: it was made for another model.
+        """
+        manifest, payload = self.manifest, self.bound(model)
+        if not isinstance(payload, Prefix):
+            raise NotExpressible(
+                f"{model.name} is {model.shape.kind}: virtual tokens {payload.placement} read the text, "
+                "so no prefix says the same in every row"
+            )
         return SavedPrompt.make(
             model,
-            self.bound(model),
+            payload,
             manifest.task,
             method=manifest.method,
             trained_parameters=manifest.trained_parameters,
             metrics=manifest.metrics,
-            head=self._linear_head(),
+            head=self.linear_head(),
         )
 
     def objective(self, model: FrozenModel, payload: Payload | None) -> Objective:
         """The prompt's own task on a model, with the room that `payload` leaves, read by its own head if it has one."""
         room = model.shape.window - (0 if payload is None else payload.num_positions)
-        head = self._linear_head()
+        head = self.linear_head()
         return self.manifest.task.bind(model, room, None if head is None else head.to(model.device))
 
     @property
@@ -147,7 +157,7 @@ class SavedPrompt:
     @property
     def peft_refusal(self) -> str | None:
         """What peft cannot express about this prompt; None where its folder is a peft adapter."""
-        return peft_format.why_not(self.payload, self.head is not None)
+        return peft_format.why_not(self.payload, self.manifest.base.shape, self.head is not None)
 
     def check_base(self, model: FrozenModel) -> None:
         """Refuse a model that the prompt was not made for.
@@ -165,7 +175,8 @@ class SavedPrompt:
         if replace(base.shape, window=model.shape.window) != model.shape:
             raise DamagedPrompt(f"the manifest gives sizes that {model.name} does not have: {base.shape}")
 
-    def _linear_head(self) -> LinearHead | None:
+    def linear_head(self) -> LinearHead | None:
+        """The trained head, frozen, or None."""
         if self.head is None:
             return None
         head = LinearHead(*self.head["weight"].shape)
@@ -191,7 +202,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
 def _tensor_files(
     payload: Payload, head: dict[str, Tensor] | None, shape: ModelShape, base_name: str
 ) -> dict[str, bytes]:
-    if peft_format.why_not(payload, head is not None) is None:
+    if peft_format.why_not(payload, shape, head is not None) is None:
         return peft_format.write_peft(payload, shape, base_name)
     rows = peft_format.flattened(payload.tensor) if isinstance(payload, Prefix) else payload.tensor
     return {OWN_TENSORS: to_bytes({peft_format.KEY: rows, **{f"head.{n}": t for n, t in (head or {}).items()}})}

@@ -1,9 +1,23 @@
 """What is asked of the model: which text it sees, where it is read, and what is right. Knows no soft prompt."""
 
+from softprompt.tasks.chat import ChatTask
 from softprompt.tasks.classification import ClassificationTask
+from softprompt.tasks.extraction import ExtractionTask
 from softprompt.tasks.generation import GenerationTask
 from softprompt.tasks.linear_head import LinearHead
 from softprompt.tasks.objective import Batch, Objective, Row
+from softprompt.tasks.tagging import TaggingTask
 from softprompt.tasks.task import Task
 
-__all__ = ["Batch", "ClassificationTask", "GenerationTask", "LinearHead", "Objective", "Row", "Task"]
+__all__ = [
+    "Batch",
+    "ChatTask",
+    "ClassificationTask",
+    "ExtractionTask",
+    "GenerationTask",
+    "LinearHead",
+    "Objective",
+    "Row",
+    "TaggingTask",
+    "Task",
+]

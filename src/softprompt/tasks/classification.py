@@ -13,10 +13,11 @@ from torch import Tensor
 
 from softprompt.data import Example
 from softprompt.errors import RowError, TaskError
-from softprompt.model import FrozenModel, Payloads
+from softprompt.model import FrozenModel, MaskedModel, Payloads
+from softprompt.tasks.cloze import ClozeVerbalizer
 from softprompt.tasks.metrics import accuracy, macro_f1
 from softprompt.tasks.objective import Batch, Objective, Row, arranged, padded, payload_of
-from softprompt.tasks.template import Template, continuation, joined
+from softprompt.tasks.template import Template, joined
 from softprompt.tasks.verbalizer import Verbalizer
 
 SHOWN_FROM = 500  # examples of each label among which one is looked for to start from
@@ -24,7 +25,13 @@ SHOWN_FROM = 500  # examples of each label among which one is looked for to star
 
 @runtime_checkable
 class Reader(Protocol):
-    """How a label is read: `Verbalizer` or `LinearHead`."""
+    """How a label is read: `Verbalizer`, `ClozeVerbalizer` or `LinearHead`.
+
+    Attributes:
+        answer_begins: where the first state to read stands, counted from the end of a row's prompt.
+    """
+
+    answer_begins: int
 
     @property
     def paths(self) -> Sequence[tuple[int, ...]]:
@@ -33,6 +40,13 @@ class Reader(Protocol):
     @property
     def nodes(self) -> Sequence[tuple[int, int]]:
         """The states to read: which path, and behind how many of its tokens."""
+
+    @property
+    def extra_tokens(self) -> int:
+        """How many tokens a row may grow by to be read."""
+
+    def split(self, model: FrozenModel, ids: list[int]) -> tuple[list[int], list[int]]:
+        """A row's ids in front of the answer and behind it."""
 
     def log_probabilities(self, model: FrozenModel, states: Float[Tensor, "B N H"]) -> Float[Tensor, "B K"]:
         """Log-probabilities of the K labels."""
@@ -124,20 +138,32 @@ class ClassificationTask(BaseModel):
         """The task on a model that leaves `room` positions for a row, read by the verbalizer or by a trained head."""
         return ClassificationObjective(model, self, room, head or self._verbalizer(model))
 
-    def _verbalizer(self, model: FrozenModel) -> Verbalizer:
+    def _verbalizer(self, model: FrozenModel) -> Reader:
+        """How the labels' own words are read off this kind of model.
+
+        Raises:
+            TaskError: the template has no blank where the model would fill one.
+        """
         template = Template(self.template)
+        template.check_answerable(model)
         answers = [joined(template, self.words.get(label, label)) for label in self.labels]
-        return Verbalizer([continuation(model, template.tail, answer) for answer in answers], model.eos)
+        words = [model.answer(template.tail.rstrip(" "), answer) for answer in answers]
+        return ClozeVerbalizer(words, model.blank) if isinstance(model, MaskedModel) else Verbalizer(words, model.eos)
 
 
 class ClassificationObjective(Objective):
-    """K-way cross-entropy over what the reader reads."""
+    """K-way cross-entropy over what the reader reads.
+
+    Raises:
+        TaskError: the template has a blank, and the model fills none.
+    """
 
     def __init__(self, model: FrozenModel, task: ClassificationTask, room: int, reader: Reader):
         super().__init__(model)
         self.task, self.reader = task, reader
         self.template = Template(task.template)
-        self.room = room - max(map(len, reader.paths))
+        self.template.check_blank(model)
+        self.room = model.room_beside(reader.extra_tokens, room)
 
     def encode(self, example: Example) -> Row:
         """The filled template and the label's index."""
@@ -145,17 +171,18 @@ class ClassificationObjective(Objective):
 
     def encode_text(self, example: Example, label: int = -1) -> Row:
         """The filled template of an example that needs no label."""
-        prompt, cut = self.template.encode(self.model, example, self.room)
-        return Row(prompt, [], label, cut)
+        ids, cut = self.template.encode(self.model, example, self.room)
+        prompt, tail = self.reader.split(self.model, ids)
+        return Row(prompt, [], label, cut, tail=tail)
 
     def collate(self, rows: Sequence[Row], payloads: Payloads) -> Batch:
         """One sequence a row and path of the reader; read at the reader's nodes."""
-        prompts = [arranged(row, payload_of(payloads, i)) for i, row in enumerate(rows)]
+        each = [arranged(row, payload_of(payloads, i)) for i, row in enumerate(rows)]
         paths = self.reader.paths
-        ids, mask = padded([[*prompt, *path] for prompt in prompts for path in paths], self.model.device)
+        ids, mask = padded([[*prompt, *path, *tail] for prompt, tail in each for path in paths], self.model.device)
         reads = [
-            (i * len(paths) + path) * ids.shape[1] + len(prompt) - 1 + depth
-            for i, prompt in enumerate(prompts)
+            (i * len(paths) + path) * ids.shape[1] + len(prompt) + self.reader.answer_begins + depth
+            for i, (prompt, _) in enumerate(each)
             for path, depth in self.reader.nodes
         ]
         return Batch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from jaxtyping import Int
@@ -26,9 +27,13 @@ def macro_f1(predicted: Int[Tensor, "N"], labels: Int[Tensor, "N"], num_labels: 
     return float(f1[(occurring + foretold) > 0].mean())
 
 
-def is_looping(text: str, repeats: int = 3, longest: int = 4) -> bool:
+# Chinese and Japanese put no spaces between words, so each of their characters counts as one.
+WORD = re.compile(r"[\u3000-\u9fff\uf900-\ufaff\uff00-\uffef]|[^\s\u3000-\u9fff\uf900-\ufaff\uff00-\uffef]+")
+
+
+def is_looping(text: str, repeats: int = 3, longest: int = 12) -> bool:
     """Whether some words, up to `longest` of them, come `repeats` times in a row: "the the the"."""
-    words = text.split()
+    words = WORD.findall(text)
     return any(
         all(words[at + i] == words[at + i + size] for i in range(size * (repeats - 1)))
         for size in range(1, longest + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from softprompt.data import Example
 from softprompt.model import FrozenModel, Payload, Payloads
+from softprompt.tasks.passage import Passage
 
 
 @dataclass(frozen=True)
@@ -19,19 +20,38 @@ class Row:
     """An example in tokens.
 
     Attributes:
-        prompt: ids up to where the answer begins, BOS included.
+        prompt: ids up to where the answer begins, BOS included; negative ones are placeholders of virtual tokens.
         response: ids of the answer, empty where the answer is read off and not written.
         label: the index of the right label, or -1.
         cut: text was cut to fit the model's window.
+        learnt: where in the response the tokens stand that are learnt, where that is not everywhere: a chat goes on
+            after the first answer, and what its user says is not learnt.
+        tail: ids behind the answer, where a masked model reads on.
+        passage: the tokens inside the prompt that a head reads, where it reads some.
+        targets: what is right there, as the objective counts: a tag for each word, an answer's first and last token;
+            empty where it was cut away.
+        answers: the right answers as texts, where a part of the text answers.
+        lost: what is to be learnt was cut away, so there is nothing to learn.
     """
 
     prompt: list[int]
     response: list[int]
     label: int = -1
     cut: bool = False
+    learnt: tuple[int, ...] | None = None
+    tail: list[int] = field(default_factory=list)
+    passage: Passage | None = None
+    targets: tuple[int, ...] = ()
+    answers: tuple[str, ...] = ()
+    lost: bool = False
 
     def __len__(self) -> int:
-        return len(self.prompt) + len(self.response)
+        return len(self.prompt) + len(self.response) + len(self.tail)
+
+    @property
+    def supervised(self) -> Sequence[int]:
+        """Where in the response the tokens stand that are learnt."""
+        return range(len(self.response)) if self.learnt is None else self.learnt
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,8 @@ class Batch:
         ids: `[N, T]`; negative ids are placeholders of virtual tokens.
         mask: `[N, T]`, false at padding.
         reads: `[R]` positions in the flattened `[N * T]` whose hidden state matters.
-        targets: `[R]` token ids, or `[B]` labels: as the objective that made the batch reads them.
+        targets: `[R]` token ids or tags, `[B]` labels, `[2·B]` ends of answers: as the objective that made the batch
+            reads them.
         weights: `[B]` how much each row counts: 1, or its supervised tokens.
         sequences_per_row: N / B.
     """
@@ -97,9 +118,14 @@ class Objective(ABC):
         return self.model.hidden(batch.ids, batch.mask, payloads).flatten(0, 1)[batch.reads]
 
 
-def arranged(row: Row, payload: Payload | None) -> list[int]:
-    """A row's prompt ids as they stand with its payload."""
-    return row.prompt if payload is None else payload.arrange(row.prompt)
+def arranged(row: Row, payload: Payload | None) -> tuple[list[int], list[int]]:
+    """A row's ids in front of the answer and behind it, as they stand with its payload.
+
+    Without a payload there are no virtual tokens, so the placeholders that a template's markers left are dropped.
+    """
+    if payload is None:
+        return [i for i in row.prompt if i >= 0], [i for i in row.tail if i >= 0]
+    return payload.arrange(row.prompt), row.tail
 
 
 def payload_of(payloads: Payloads, row: int) -> Payload | None:

@@ -8,11 +8,25 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from softprompt.errors import TaskError
+from softprompt.tasks.chat import ChatTask
 from softprompt.tasks.classification import ClassificationTask
+from softprompt.tasks.extraction import ExtractionTask
 from softprompt.tasks.generation import GenerationTask
+from softprompt.tasks.tagging import TaggingTask
 from softprompt.tasks.template import Template
 
-Task = Annotated[ClassificationTask | GenerationTask, Field(discriminator="kind")]
+Task = Annotated[
+    ClassificationTask | GenerationTask | ChatTask | TaggingTask | ExtractionTask, Field(discriminator="kind")
+]
+
+#: The command that asks a prompt of each kind of task.
+ASKED_WITH = {
+    "classification": "classify",
+    "generation": "generate",
+    "chat": "generate",
+    "token-classification": "tag",
+    "extraction": "extract",
+}
 
 
 def described(

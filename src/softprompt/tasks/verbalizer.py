@@ -36,7 +36,10 @@ class Verbalizer:
         paths: token sequences to append to a row, so that every branching can be read; `((),)` when all labels part at
             their first token.
         nodes: for each branching, the path that reaches it and how many of that path's tokens it stands behind.
+        answer_begins: the last token of the prompt tells what comes next.
     """
+
+    answer_begins = -1
 
     def __init__(self, words: Sequence[Sequence[int]], end: int):
         """Build the trie of K words in tokens; `end` ends a word that another word continues.
@@ -53,6 +56,15 @@ class Verbalizer:
             [(n, b.tokens.index(s[len(b.path)])) for n, b in enumerate(branchings) if _passes(s, b.path)]
             for s in sequences
         ]
+
+    @property
+    def extra_tokens(self) -> int:
+        """What the longest path adds to a row."""
+        return max(map(len, self.paths))
+
+    def split(self, model: FrozenModel, ids: list[int]) -> tuple[list[int], list[int]]:  # noqa: ARG002
+        """A row's ids, all in front of the answer."""
+        return ids, []
 
     def log_probabilities(self, model: FrozenModel, states: Float[Tensor, "B N H"]) -> Float[Tensor, "B K"]:
         """Log-probabilities of the K labels from the hidden states at the N branchings; each row sums to one."""

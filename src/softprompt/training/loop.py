@@ -16,6 +16,7 @@ from softprompt.tasks import Objective, Row
 from softprompt.training.checkpoint import Best, Progress, read_checkpoint, write_checkpoint
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.order import Order
+from softprompt.training.rows import EncodedRows
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.settings import TuneSettings
 from softprompt.training.watching import Evaluated, Stepped, Watcher
@@ -39,7 +40,7 @@ class Outcome:
 def train(
     objective: Objective,
     prompt: SoftPrompt,
-    rows: Sequence[Row],
+    rows: EncodedRows,
     validation: Sequence[Row],
     settings: TuneSettings,
     optimiser: Optimiser,
@@ -47,7 +48,7 @@ def train(
     watcher: Watcher,
 ) -> Outcome:
     """Train `prompt` in place, from the checkpoint in `folder` or the beginning, to the last step or an early stop."""
-    order = Order([len(row) for row in rows], settings.batch_size * settings.accumulate, settings.seed)
+    order = Order(rows.lengths, settings.batch_size * settings.accumulate, settings.seed)
     progress = _resume(prompt, optimiser, folder)
     watcher.begin(settings.steps, progress.step)
 

@@ -7,8 +7,11 @@ little is padded; then those steps are shuffled.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 POOLED_STEPS = 8
 
@@ -37,8 +40,11 @@ class Order:
         """`count` examples of the endless sequence of shuffled epochs, from `start` on."""
         total = len(self.lengths)
         first, last = start // total, (start + count - 1) // total
-        epochs = [i for epoch in range(first, last + 1) for i in shuffled(total, self.seed, stream=epoch)]
-        return epochs[start - first * total :][:count]
+        drawn: list[int] = []
+        for epoch in range(first, last + 1):
+            begin = max(start - epoch * total, 0)
+            drawn += _order(total, self.seed, epoch)[begin : start + count - epoch * total].tolist()
+        return drawn
 
 
 def shuffled(count: int, seed: int, stream: int) -> list[int]:
@@ -46,6 +52,11 @@ def shuffled(count: int, seed: int, stream: int) -> list[int]:
 
     Streams 0, 1, … are epochs; -1, -2, … are pools.
     """
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + stream) % 2**63)
-    order: list[int] = torch.randperm(count, generator=generator).tolist()
+    order: list[int] = _order(count, seed, stream).tolist()
     return order
+
+
+@lru_cache(maxsize=4)  # an epoch of millions is not drawn anew for every step
+def _order(count: int, seed: int, stream: int) -> Int[Tensor, "N"]:
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + stream) % 2**63)
+    return torch.randperm(count, generator=generator)

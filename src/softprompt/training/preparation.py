@@ -1,81 +1,191 @@
-"""From files to rows: which task the data is, which examples choose the best step, and everything in tokens."""
+"""From what the settings name to rows: which task the data is, which examples choose the best step, all in tokens."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 
-from softprompt.data import Example, read_examples
+from softprompt.data import Example, Examples, read_examples
 from softprompt.errors import TaskError
-from softprompt.model import FrozenModel
-from softprompt.prompts import SoftPrompt
-from softprompt.tasks import ClassificationTask, GenerationTask, Objective, Row, Task
+from softprompt.model import FrozenModel, Placement
+from softprompt.prompts import PromptOptions, SoftPrompt
+from softprompt.tasks import (
+    ChatTask,
+    ClassificationTask,
+    ExtractionTask,
+    GenerationTask,
+    LinearHead,
+    Objective,
+    TaggingTask,
+    Task,
+)
 from softprompt.tasks.template import Template
 from softprompt.training.order import shuffled
+from softprompt.training.rows import EncodedRows
 from softprompt.training.settings import TuneSettings
 
 logger = logging.getLogger(__name__)
 
 HELD_OUT = 0.1
-FEWEST_HELD_OUT = 4
-HELD_OUT_STREAM = 2**40  # far from the epochs' and pools' streams
+FEWEST_HELD_OUT, MOST_HELD_OUT = 4, 1000
+HELD_OUT_STREAM, SHOWN_STREAM = 2**40, 2**41  # far from the epochs' and pools' streams
+LABEL = TuneSettings.model_fields["label_field"].default
+SHOWN_AMONG = 20_000  # examples that a start is looked for among, which are in memory for it
 
 
-def task_for(settings: TuneSettings, examples: Sequence[Example]) -> Task:
-    """The task that the settings name, or that the examples' fields fit, complete with its labels.
+def read(settings: TuneSettings) -> dict[str, Examples]:
+    """The examples of `data`, and those of `validation` if it is named, in the same format.
+
+    Raises:
+        DataError, SettingError, NoNetwork: they cannot be read.
+    """
+    data = read_examples(settings.data, settings.map, settings.format)
+    logger.info("%s", data.summary)
+    if settings.validation is None:
+        return {"data": data}
+    return {
+        "data": data,
+        "validation": read_examples(settings.validation, settings.map, data.meaning.format.name),
+    }
+
+
+def task_for(settings: TuneSettings, examples: Examples) -> Task:
+    """The task that the settings name, or that the examples' format is for, complete with its labels.
 
     Raises:
         TaskError, RowError: settings and examples do not fit.
     """
-    kind = settings.task or _detected(settings, examples[0])
-    template = {} if settings.template is None else {"template": settings.template}
-    task: Task
-    if kind == "classification":
-        task = ClassificationTask(
-            labels=settings.labels or (), words=settings.verbalizer, label_field=settings.label_field, **template
-        )
-    else:
-        if settings.labels or settings.verbalizer:
-            raise TaskError("--labels and --verbalizer are for a classification, and this is a generation")
-        task = GenerationTask(response_field=settings.response_field, **template)
-    _check_fields(Template(task.template), examples[0])
+    form = examples.meaning.format
+    kind = settings.task or _detected(settings, form.task, examples[0])
+    template = settings.template or (form.template if form.task == kind else None)
+    task = TASKS[kind](settings, {} if template is None else {"template": template})
+    _check_fields(task, examples[0])
     return task.prepared(examples)
 
 
-def _detected(settings: TuneSettings, example: Example) -> str:
-    if settings.labels or settings.label_field in example.fields:
+def _classification(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
+    return ClassificationTask(
+        labels=settings.labels or (), words=settings.verbalizer, label_field=settings.label_field, **template
+    )
+
+
+def _generation(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
+    _check_no_labels(settings, "a generation")
+    return GenerationTask(response_field=settings.response_field, **template)
+
+
+def _chat(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
+    _check_no_labels(settings, "a chat")
+    if template:
+        raise TaskError("--template: a chat is written by the model's own template, so it needs none")
+    return ChatTask()
+
+
+def _tagging(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
+    if settings.verbalizer:
+        raise TaskError("--verbalizer is for a classification of whole texts: a head reads the tags of words")
+    return TaggingTask(labels=settings.labels or (), **template)
+
+
+def _extraction(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
+    _check_no_labels(settings, "an extraction")
+    return ExtractionTask(**template)
+
+
+TASKS: dict[str, Callable[[TuneSettings, Mapping[str, Any]], Task]] = {
+    "classification": _classification,
+    "generation": _generation,
+    "chat": _chat,
+    "token-classification": _tagging,
+    "extraction": _extraction,
+}
+
+
+def _check_no_labels(settings: TuneSettings, what: str) -> None:
+    if settings.labels or settings.verbalizer:
+        raise TaskError(f"--labels and --verbalizer are for a classification, and this is {what}")
+
+
+def _detected(settings: TuneSettings, suited: str | None, example: Example) -> str:
+    """The kind of task that the settings' labels and fields are for, or else that the format is for."""
+    if suited == "token-classification":  # its labels are tags
+        return suited
+    if settings.labels or settings.label_field in example.fields.keys() - {LABEL}:
         return "classification"
+    if suited is not None and settings.label_field == LABEL:
+        return suited
     if settings.response_field in example.fields:
         return "generation"
     raise TaskError(
         f"{example.where} has neither {settings.label_field!r} nor {settings.response_field!r} "
-        f"(its fields are {', '.join(example.fields)}): say --task, and --label-field or --response-field"
+        f"(its fields are {', '.join(example.fields)}): say --map, or --task, and --label-field or --response-field"
     )
 
 
-def _check_fields(template: Template, example: Example) -> None:
-    if unknown := [field for field in template.fields if field not in example.fields]:
+def _check_fields(task: Task, example: Example) -> None:
+    if unknown := [field for field in Template(task.template).fields if field not in example.fields]:
         raise TaskError(
-            f"the template asks for {{{unknown[0]}}}, but {example.where} has the fields {', '.join(example.fields)}"
+            f"the template asks for {{{unknown[0]}}}, but {example.where} has the fields "
+            f"{', '.join(example.fields)}: say --template, or --map {unknown[0]}=FIELD"
         )
 
 
-def split(settings: TuneSettings, examples: list[Example], task: Task) -> tuple[list[Example], list[Example]]:
+def placed(settings: TuneSettings, task: Task) -> PromptOptions:
+    """How the prompt is made: as the settings say, and where the template's markers are, if it has some.
+
+    Raises:
+        TaskError: settings and markers do not fit together, or settings and task.
+    """
+    options = _headed(settings.prompt_options(), task)
+    markers = Template(task.template).num_virtual_tokens
+    if not markers:
+        if options.placement is Placement.IN_TEMPLATE:
+            raise TaskError("--placement in-template: the template has no marker [P1] to say where")
+        return options
+    if options.num_virtual_tokens not in (None, markers):
+        raise TaskError(f"the template has {markers} markers for {options.num_virtual_tokens} virtual tokens")
+    if options.placement not in (Placement.BEFORE, Placement.IN_TEMPLATE):
+        raise TaskError(f"--placement {options.placement}: the template's markers say where, leave it out")
+    return replace(options, num_virtual_tokens=markers, placement=Placement.IN_TEMPLATE)
+
+
+def _headed(options: PromptOptions, task: Task) -> PromptOptions:
+    """The options with a trained head, where the task is read inside the text: no word of the model's says a tag."""
+    if not isinstance(task, TaggingTask | ExtractionTask):
+        return options
+    if options.head not in (None, "linear"):
+        raise TaskError(f"--head {options.head}: tokens inside a text are read by a linear head alone, leave it out")
+    if options.placement is Placement.AFTER_TEXT:
+        raise TaskError("--placement after-text: what is read inside the text never sees what stands behind it")
+    return replace(options, head="linear")
+
+
+def split(settings: TuneSettings, data: Mapping[str, Examples], task: Task) -> tuple[Examples, Examples]:
     """Training and validation examples; without a validation file, a tenth of the data is held out."""
-    if settings.validation is not None:
-        held_out = read_examples(settings.validation)
-        for example in held_out:
-            _check_fields(Template(task.template), example)
-        return examples, held_out
-    count = round(len(examples) * HELD_OUT)
+    examples = data["data"]
+    if "validation" in data:
+        for example in data["validation"]:
+            _check_fields(task, example)
+        return examples, data["validation"]
+    count = min(round(len(examples) * HELD_OUT), MOST_HELD_OUT)
     if count < FEWEST_HELD_OUT:
         logger.warning("no validation examples, and too few to hold some out: the last step is kept, good or bad")
-        return examples, []
+        return examples, examples[:0]
     logger.info("no --validation: %d of %d examples are held out to choose the best step", count, len(examples))
     order = shuffled(len(examples), settings.seed, stream=HELD_OUT_STREAM)
-    return [examples[i] for i in sorted(order[count:])], [examples[i] for i in sorted(order[:count])]
+    return examples.chosen(sorted(order[count:])), examples.chosen(sorted(order[:count]))
+
+
+def shown(settings: TuneSettings, examples: Examples) -> list[Example]:
+    """The examples that the virtual tokens' start is looked for among: all, or as many drawn as fit in memory."""
+    if len(examples) <= SHOWN_AMONG:
+        return list(examples)
+    order = shuffled(len(examples), settings.seed, stream=SHOWN_STREAM)
+    return list(examples.chosen(sorted(order[:SHOWN_AMONG])))
 
 
 def bind(task: Task, model: FrozenModel, prompt: SoftPrompt) -> Objective:
@@ -85,9 +195,32 @@ def bind(task: Task, model: FrozenModel, prompt: SoftPrompt) -> Objective:
     return task.bind(model, model.shape.window - positions, prompt.head)
 
 
-def encode(objective: Objective, examples: Sequence[Example], name: str) -> list[Row]:
-    """Examples in tokens; says how many texts were cut."""
-    rows = [objective.encode(example) for example in examples]
-    if cut := sum(row.cut for row in rows):
-        logger.warning("%d of %d %s texts were cut to fit the model's window", cut, len(rows), name)
+def bare(task: Task, model: FrozenModel) -> Objective:
+    """The task on a model without a prompt, to look at rows: a head it needs has learnt nothing."""
+    needs_head = isinstance(task, TaggingTask | ExtractionTask)
+    head = LinearHead(len(task.labels), model.shape.hidden_size) if needs_head else None
+    return task.bind(model, model.shape.window, head)
+
+
+def learnable(rows: EncodedRows, examples: Examples) -> EncodedRows:
+    """The rows in which there is something to learn: not those whose answer was cut away, and it is said how many.
+
+    Raises:
+        TaskError: it was in all of them.
+    """
+    if not rows.lost:
+        return rows
+    if len(rows.lost) == len(rows):
+        raise TaskError("no answer stands in what fits the model's window: choose a longer window or shorter texts")
+    logger.warning("%d of %d training rows are left out: their answer was cut away", len(rows.lost), len(rows))
+    lost = set(rows.lost)
+    kept = [i for i in range(len(rows)) if i not in lost]
+    return replace(rows, examples=examples.chosen(kept), lengths=[rows.lengths[i] for i in kept], lost=())
+
+
+def encode(objective: Objective, examples: Sequence[Example], name: str) -> EncodedRows:
+    """Examples in tokens, whenever they are needed; says how many texts were cut."""
+    rows = EncodedRows.of(objective, examples)
+    if rows.cut:
+        logger.warning("%d of %d %s texts were cut to fit the model's window", rows.cut, len(rows), name)
     return rows

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from softprompt.data.hub import PREFIX
 from softprompt.errors import SettingError
 from softprompt.model import Placement
 from softprompt.prompts import PromptOptions
+
+
+def _source(value: Any) -> Any:
+    """A path in its shortest form, so that two ways to write it are one setting; a name of the Hub as it is."""
+    return str(value if str(value).startswith(PREFIX) else Path(value)) if isinstance(value, str | Path) else value
+
+
+Source = Annotated[str, BeforeValidator(_source)]
+"""Where examples come from: a file, a folder, or a data set of the Hub."""
 
 
 class TuneSettings(BaseModel):
@@ -18,10 +28,12 @@ class TuneSettings(BaseModel):
 
     Attributes:
         model: the embedded model's name, a folder, or a Hub id.
-        data: examples to learn from.
-        validation: examples to choose the best step by; a tenth of `data` if None.
+        data: examples to learn from: a file, a folder, or `hf:` and a name on the Hub.
+        validation: examples to choose the best step by; a tenth of `data`, at most 1,000, if None.
+        map: our names of fields to the data's own, where they differ.
+        format: what the data's fields mean; told by their names if None.
         output: the saved prompt's folder; the run's own files go to `<output>.run`.
-        task: `classification` or `generation`; None: whichever the data's fields fit.
+        task: `classification`, `generation` or `chat`; None: whichever the data's fields fit.
         template: what the model sees of an example.
         labels: what to choose from; found in the data if None.
         verbalizer: what the model says for a label, where that is not the label.
@@ -47,17 +59,19 @@ class TuneSettings(BaseModel):
         save_every: steps from one checkpoint to the next; as often as it evaluates if None.
         seed: of every random number.
         device: `auto`, `cpu`, `cuda`, …
-        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+        dtype: `auto`, `float32`, `bfloat16`, `float16`, or quantised: `int8`, `nf4`.
         gradient_checkpointing: recompute layers in the backward pass to save memory.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = "smollm2-135m"
-    data: Path
-    validation: Path | None = None
+    data: Source
+    validation: Source | None = None
+    map: Mapping[str, str] = Field(default_factory=dict)
+    format: str | None = None
     output: Path
-    task: Literal["classification", "generation"] | None = None
+    task: Literal["classification", "generation", "chat", "token-classification", "extraction"] | None = None
     template: str | None = None
     labels: tuple[str, ...] | None = None
     verbalizer: Mapping[str, str] = Field(default_factory=dict)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from softprompt.errors import SettingError
@@ -27,21 +28,25 @@ class Tracker:
         Raises:
             SettingError: there is no such tracker, or its package is not installed.
         """
+        from accelerate import PartialState
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
         if name not in TRACKERS:
             raise SettingError(f"unknown tracker {name!r}: one of {', '.join(TRACKERS)}")
         if name not in {tracker.value for tracker in get_available_trackers()}:
             raise SettingError(f"{name} is not installed: pip install 'softprompt[track]'")
+        PartialState()  # the trackers' own logger refuses to work without it
         kind = LOGGER_TYPE_TO_CLASS[name]
         folder = {"logging_dir": str(settings.run_folder)} if kind.requires_logging_directory else {}
         backend = kind(settings.output.name, **folder)
-        backend.start()
-        backend.store_init_configuration(_flat(settings))
+        with redirect_stdout(sys.stderr):  # they greet and take leave there, where only our JSON may stand
+            backend.start()
+            backend.store_init_configuration(_flat(settings))
         try:
             yield cls(backend)
         finally:
-            backend.finish()
+            with redirect_stdout(sys.stderr):
+                backend.finish()
 
     def begin(self, steps: int, done: int) -> None:
         """Nothing to send."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import torch
 
-from softprompt.data import read_examples
 from softprompt.errors import CheckpointError, OutputExists, TrainingDiverged
 from softprompt.model import FrozenModel, load_model
 from softprompt.prompts import METHODS, SoftPrompt, build_prompt, num_virtual_tokens
@@ -20,7 +18,8 @@ from softprompt.tasks import Objective, Row, Task
 from softprompt.training.loop import Outcome, train
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.picture import draw_curve
-from softprompt.training.preparation import bind, encode, split, task_for
+from softprompt.training.preparation import bind, encode, learnable, placed, read, shown, split, task_for
+from softprompt.training.rows import EncodedRows
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.settings import TuneSettings
 from softprompt.training.watching import Unwatched, Watcher
@@ -112,38 +111,41 @@ class _Job:
     prompt: SoftPrompt
     start: str
     objective: Objective
-    rows: list[Row]
+    rows: EncodedRows
     validation: list[Row]
+    digests: dict[str, str]
     peak: float
 
     def facts(self, settings: TuneSettings) -> dict[str, Any]:
         """What the run folder remembers; a resumed run must begin with the same settings, data and base."""
         return {
             "settings": settings.model_dump(mode="json"),
-            "data": {**_hashes(settings), "base": self.model.fingerprint},
+            "data": {**self.digests, "base": self.model.fingerprint},
             "learning_rate": self.peak,
             "start": self.start,
         }
 
 
 def _prepared(settings: TuneSettings, model: FrozenModel | None) -> _Job:
-    examples = read_examples(settings.data)
-    task = task_for(settings, examples)
-    examples, held_out = split(settings, examples, task)
+    data = read(settings)
+    task = task_for(settings, data["data"])
+    examples, held_out = split(settings, data, task)
     model = model or load_model(settings.model, device=settings.device, dtype=settings.dtype)
     if settings.gradient_checkpointing:
         model.checkpoint_gradients()
-    options = settings.prompt_options()
-    start_text = task.start_text(model, examples, num_virtual_tokens(options, model))
+    options = placed(settings, task)
+    start_text = task.start_text(model, shown(settings, examples), num_virtual_tokens(options, model))
     prompt, start = build_prompt(options, model, start_text, task.labels)
     objective = bind(task, model, prompt)
-    rows, validation = encode(objective, examples, "training"), encode(objective, held_out, "validation")
-    peak = settings.learning_rate or METHODS[settings.method].relative_rate * model.embedding_scale
+    rows = learnable(encode(objective, examples, "training"), examples)
+    validation = list(encode(objective, held_out, "validation"))
+    peak = settings.learning_rate or METHODS[settings.method].default_rate(model)
     logger.info("%s starts from %s", settings.method, start)
     logger.info(
         "%d numbers train beside %d frozen ones; learning rate %.2g", prompt.num_parameters, model.num_parameters, peak
     )
-    return _Job(model, task, prompt, start, objective, rows, validation, peak)
+    digests = {name: each.digest for name, each in data.items()}
+    return _Job(model, task, prompt, start, objective, rows, validation, digests, peak)
 
 
 def _check_output(settings: TuneSettings, folder: RunFolder, resume: bool, overwrite: bool) -> None:
@@ -167,11 +169,6 @@ def _begin(folder: RunFolder, facts: dict[str, Any], resume: bool) -> None:
             raise CheckpointError(
                 f"the run in {folder.path} began with other {part}: {names}. Resume it as it was, or --overwrite"
             )
-
-
-def _hashes(settings: TuneSettings) -> dict[str, str]:
-    files = {"data": settings.data, "validation": settings.validation}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if path is not None}
 
 
 def _keep(outcome: Outcome, settings: TuneSettings, job: _Job) -> SavedPrompt | None:

@@ -1,0 +1,145 @@
+"""A causal model: each token sees those in front of it, so a prompt there never sees the text and is run once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache
+
+from softprompt.errors import SettingError
+from softprompt.model import cache as caches
+from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, Past
+from softprompt.model.family import sliding_window
+from softprompt.model.frozen import Payloads, virtual_tokens
+from softprompt.model.payload import Embeddings, Payload, Placement, Prefix
+from softprompt.model.writing import Draft, WritingModel
+
+
+class CausalModel(WritingModel):
+    """Llama, GPT-2, BLOOM and the like."""
+
+    placements = (Placement.BEFORE, Placement.AFTER_BOS, Placement.AFTER_TEXT, Placement.IN_TEMPLATE)
+
+    def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
+        self._slides = sliding_window(network.config) is not None
+        super().__init__(network, tokenizer, name)
+
+    def row(self, ids: list[int]) -> list[int]:
+        """A text's ids behind the BOS, where the tokenizer puts one."""
+        return ids if self.bos is None else [self.bos, *ids]
+
+    def answer(self, before: str, text: str) -> list[int]:
+        """As it continues the text."""
+        return self.continuation(before, text)
+
+    def room_beside(self, answer: int, room: int) -> int:
+        """What the answer leaves: both are one row."""
+        return room - answer
+
+    def hidden(
+        self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], payloads: Payloads = None
+    ) -> Float[Tensor, "B T H"]:
+        """The last layer's output for each token, each row behind its own payload."""
+        return self.advance(ids, mask, self.stand_behind(payloads, ids.shape[0]))
+
+    def advance(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], past: Past) -> Float[Tensor, "B T H"]:
+        """The last layer's output for tokens that stand behind `past`; a growing cache grows by T positions."""
+        window, positions_in_all = self.family.window(self.network.config), past.mask.shape[1] + ids.shape[1]
+        if self._slides and positions_in_all > window:
+            raise SettingError(  # padding between the prompt and a token pushes the prompt out of the token's sight
+                f"{positions_in_all} positions in a row, padding included, where the sliding-window layers of "
+                f"{self.name} see {window}: shorten the text, or run rows of one length together"
+            )
+        positions = (past.lengths.unsqueeze(1) + mask.cumsum(dim=1) - 1).clamp(min=0)
+        output: Tensor = self.family.trunk(self.network)(
+            inputs_embeds=self.embed(ids, past.virtual),
+            attention_mask=torch.cat([past.mask, mask], dim=1).long(),
+            past_key_values=past.cache,
+            use_cache=past.cache is not None,
+            **({"position_ids": positions} if self.family.told_positions(self.network.config) else {}),
+        ).last_hidden_state
+        return output
+
+    def summary(self, ids: Sequence[int]) -> int:
+        """All of them: the last token has seen every other."""
+        return len(ids)
+
+    def stand_behind(self, payloads: Payloads, num_rows: int, grow: bool = False) -> Past:
+        """The state that `num_rows` rows begin with, each behind its compiled payload; `grow` to generate from it."""
+        tensor, mask = caches.prefixes(payloads, num_rows, self.device)
+        cache: Cache | None = None
+        if grow:
+            cache = caches.growing(tensor, mask, len(self.family.layers(self.network)), self.dtype)
+        elif tensor is not None:
+            cache = caches.read_only(tensor)
+        return Past(cache, mask, virtual_tokens(payloads))
+
+    def draft(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], payloads: Payloads) -> Draft:
+        """The rows behind their compiled payloads, in a cache that grows with what is written."""
+        return self._drafted(ids, mask, self.stand_behind(payloads, ids.shape[0], grow=True))
+
+    def _drafted(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], past: Past) -> Draft:
+        last = mask.sum(dim=1) - 1
+        hidden = self.advance(ids, mask, past)[torch.arange(len(last)), last]
+        whole = past.behind(mask)
+        return Draft(hidden, lambda tokens: self._drafted(tokens.unsqueeze(1), mask.new_ones(len(last), 1), whole))
+
+    def prefill(self, embeddings: Float[Tensor, "P E"]) -> Float[Tensor, "L 2 G P D"]:
+        """The keys and values that these embeddings leave when they stand in front: one row, with gradient."""
+        layers = [CaptureLayer() for _ in self.family.layers(self.network)]
+        P = embeddings.shape[0]
+        self.family.trunk(self.network)(
+            inputs_embeds=embeddings.to(self.dtype).unsqueeze(0),
+            attention_mask=torch.ones(1, P, dtype=torch.long, device=self.device),
+            past_key_values=Cache(layers=list(layers)),
+            use_cache=True,
+        )
+        return torch.stack([layer.captured for layer in layers])
+
+    def first_values(self, ids: Int[Tensor, "N"]) -> Float[Tensor, "N _"]:
+        """The first layer's values, `[N, G·D]`, of tokens each by itself; no other layer is run."""
+        layer = FirstLayer()
+        with suppress(Enough):
+            self.family.trunk(self.network)(
+                inputs_embeds=self.embed(ids.unsqueeze(1)),
+                attention_mask=torch.ones(len(ids), 1, dtype=torch.long, device=self.device),
+                past_key_values=Cache(layers=[layer]),
+                use_cache=True,
+            )
+        assert layer.values is not None
+        return layer.values.flatten(1).float()
+
+    def compile(self, payload: Payload) -> Payload:
+        """The payload as it is used: a prefix wherever it stands before the text. One forward pass, with gradient."""
+        match payload:
+            case Embeddings(placement=Placement.AFTER_TEXT | Placement.IN_TEMPLATE):
+                return payload
+            case Embeddings(placement=Placement.AFTER_BOS):
+                rows = torch.cat([self._bos_embedding().to(payload.tensor.dtype), payload.tensor])
+                return Prefix(self.prefill(rows), payload.placement, has_bos=True)
+            case Embeddings():
+                return Prefix(self.prefill(payload.tensor), payload.placement)
+            case Prefix(placement=Placement.AFTER_BOS, has_bos=False):
+                bos = self.prefill(self._bos_embedding()).to(payload.tensor.dtype)
+                return Prefix(torch.cat([bos, payload.tensor], dim=3), payload.placement, has_bos=True)
+        return payload
+
+    def _bos_embedding(self) -> Float[Tensor, "1 E"]:
+        """The BOS token, embedded; only ever asked of a model that has one (`prompts.check_placement`)."""
+        return self.embed(torch.tensor([[self.bos]], device=self.device))[0]
+
+    def checkpoint_gradients(self) -> None:
+        """Recompute each layer in the backward pass instead of keeping its activations: less memory, slower.
+
+        transformers' own switch drops `past_key_values`, and with it a prefix, in silence. Here every layer is wrapped
+        as it is; the caches that training uses may be read twice.
+        """
+        for layer in self.family.layers(self.network):
+            layer.forward = partial(checkpoint, type(layer).forward.__get__(layer), use_reentrant=False)

@@ -1,0 +1,80 @@
+"""Where a base model's files are: unpacked, in a folder, in a GGUF file, or on the Hub."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+from softprompt.asking import why_unreachable
+from softprompt.errors import ModelNotFound, NoNetwork, RepositoryNotFound
+from softprompt.model.embedded import EMBEDDED, unpacked
+
+FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # no pickles
+
+
+@dataclass(frozen=True)
+class Located:
+    """A model's files.
+
+    Attributes:
+        folder: where they are.
+        arguments: what transformers must be told besides to read them.
+        name: what a saved prompt remembers the model as: a folder by its whole path.
+    """
+
+    folder: Path
+    arguments: dict[str, str]
+    name: str
+
+
+def located(name: str) -> Located:
+    """The files of a model, unpacked or downloaded first where they must be.
+
+    Raises:
+        ModelNotFound: no such folder, file, Hub id or embedded model.
+        NoNetwork: the Hub cannot be reached and the model was never downloaded.
+    """
+    path = Path(name).expanduser()
+    if name in EMBEDDED:
+        return Located(unpacked(name), {}, name)
+    if path.is_dir():
+        return Located(path, {}, str(path.absolute()))
+    if path.suffix == ".gguf" and path.is_file():
+        return Located(path.parent, {"gguf_file": path.name}, str(path.absolute()))
+    if path.is_absolute() or name.startswith((".", "~")) or path.suffix == ".gguf":
+        raise ModelNotFound(f"no {'file' if path.suffix == '.gguf' else 'folder'} {name}")
+    return Located(_downloaded(name), {}, name)
+
+
+def _downloaded(name: str) -> Path:
+    """The Hub's files of a model, from the cache where they are whole: then the network is not asked at all."""
+    try:
+        cached = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        cached = None
+    if cached is not None and _is_whole(cached):
+        return cached
+    try:
+        unreachable = why_unreachable("model", name)
+    except RepositoryNotFound as error:
+        raise ModelNotFound(
+            f"no model {name!r}: not embedded ({', '.join(EMBEDDED)}), no such folder here, and {error}"
+        ) from error
+    if unreachable is not None:
+        raise NoNetwork(
+            f"{name!r} is not in the cache and the Hub cannot be reached: connect, or give a folder ({unreachable})"
+        )
+    return Path(snapshot_download(name, allow_patterns=FILES))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a download was not cut short: the configuration and all weights are there."""
+    index = folder / "model.safetensors.index.json"
+    weights = (
+        set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    )
+    return all((folder / file).is_file() for file in ("config.json", *weights))

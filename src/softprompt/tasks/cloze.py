@@ -1,0 +1,69 @@
+"""Read a label off a masked model's blank.
+
+Labels of one token are compared at one blank, by a softmax over the labels alone. A label of n tokens gets n blanks,
+all read in one pass, and scores the mean of its tokens' log-probabilities there, so that no label pays for its length
+(as PET reads labels of several tokens, Schick and Schütze 2021, arXiv 2009.07118, with the mean for their product).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from softprompt.errors import TaskError
+from softprompt.model import FrozenModel
+
+
+class ClozeVerbalizer:
+    """K labels as tokens for blanks.
+
+    Attributes:
+        paths: as many blanks as the labels of each length need.
+        nodes: for each blank, its path and its place in it.
+        answer_begins: the first blank stands at the answer's own place.
+    """
+
+    answer_begins = 0
+
+    def __init__(self, words: Sequence[Sequence[int]], blank: int):
+        """Take the K words in tokens, and the id of a blank.
+
+        Raises:
+            TaskError: two labels have the same tokens, or one has none.
+        """
+        if any(not word for word in words):
+            raise TaskError("a label has no tokens: give it a word with --verbalizer")
+        if same := next((a for a, b in pairwise(sorted(map(tuple, words))) if a == b), None):
+            first, second = [i + 1 for i, word in enumerate(words) if tuple(word) == same][:2]
+            raise TaskError(f"labels {first} and {second} have the same tokens: give one another word (--verbalizer)")
+        sizes = sorted({len(word) for word in words})
+        self.blank = blank
+        self.paths = tuple((blank,) * size for size in sizes)
+        self.nodes = [(path, place) for path, size in enumerate(sizes) for place in range(size)]
+        first_node = {size: sum(sizes[: sizes.index(size)]) for size in sizes}
+        self._labels = [[(first_node[len(word)] + i, token) for i, token in enumerate(word)] for word in words]
+        self._is_even = len(sizes) == 1
+
+    @property
+    def extra_tokens(self) -> int:
+        """What the longest label adds to a row, which has one blank already."""
+        return max(map(len, self.paths)) - 1
+
+    def split(self, model: FrozenModel, ids: list[int]) -> tuple[list[int], list[int]]:  # noqa: ARG002
+        """A row's ids in front of its blank and behind it."""
+        at = ids.index(self.blank)
+        return ids[:at], ids[at + 1 :]
+
+    def log_probabilities(self, model: FrozenModel, states: Float[Tensor, "B N H"]) -> Float[Tensor, "B K"]:
+        """Log-probabilities of the K labels from the hidden states at the N blanks; each row sums to one."""
+        scores = [torch.stack([self._score(model, states[:, n], t) for n, t in label]) for label in self._labels]
+        return torch.stack([each.mean(dim=0) for each in scores], dim=1).log_softmax(dim=1)
+
+    def _score(self, model: FrozenModel, state: Float[Tensor, "B H"], token: int) -> Float[Tensor, "B"]:
+        """A token's log-probability at a blank, up to what all labels share there if they are all of one length."""
+        logit = model.logits(state, torch.tensor([token], device=state.device))[:, 0]
+        return logit if self._is_even else logit - model.logits(state).logsumexp(dim=1)

@@ -1,0 +1,196 @@
+"""The card: what a reader finds in it, that hostile words stay words, and that its code runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from softprompt.cli.main import run
+from softprompt.hub import card, push
+from softprompt.hub.card import block, span
+from softprompt.hub.origin import Origin
+from softprompt.model import load_model
+from softprompt.saved import SavedPrompt
+from softprompt.tasks import ClassificationTask, ExtractionTask, GenerationTask, TaggingTask
+from softprompt.tasks.chat import ChatTask
+from softprompt.tasks.task import Task
+from tests.hub.fake import FakeHub
+from tests.saved.making import make, random_head
+from tests.strategies import random_embeddings
+from tests.tiny import shared_model, tiny_tokenizer
+
+NAME = "acme/reviews"
+TASKS: dict[str, Task] = {
+    "one field": ClassificationTask(labels=("good", "bad"), template="Review: {text}\nIt is"),
+    "two fields": ClassificationTask(labels=("0", "1"), words={"0": "no"}, template="{one} {two}\nSame:"),
+    "writing": GenerationTask(template="Review: {input}\nOur answer:"),
+    "writing of two": GenerationTask(template="Q: {question} {{C}}: {context}\nA:"),
+    "chat": ChatTask(),
+}
+
+
+def about(task: Task, saved: SavedPrompt | None = None) -> SavedPrompt:
+    """A prompt for a task."""
+    saved = saved or make()
+    return replace(saved, manifest=saved.manifest.model_copy(update={"task": task}).sealed())
+
+
+def named(saved: SavedPrompt, base: str) -> SavedPrompt:
+    manifest = saved.manifest
+    model = manifest.base.model_copy(update={"name": base})
+    return replace(saved, manifest=manifest.model_copy(update={"base": model}).sealed())
+
+
+def test_the_front_matter_says_what_the_hub_can_search_for() -> None:
+    data = ModelCard(card(named(make(), "tiny/llama"), NAME, Origin.HUB)).data.to_dict()
+    assert data == {
+        "base_model": "tiny/llama",
+        "library_name": "peft",
+        "metrics": ["accuracy"],
+        "pipeline_tag": "text-classification",
+        "tags": ["softprompt", "soft-prompt", "prompt-tuning"],
+    }
+
+
+@pytest.mark.parametrize("origin", [Origin.EMBEDDED, Origin.FOLDER])
+def test_a_base_that_is_not_on_the_hub_is_not_claimed_to_be(origin: Origin) -> None:
+    assert "base_model" not in ModelCard(card(make(), NAME, origin)).data.to_dict()
+
+
+def test_what_peft_cannot_read_is_no_peft_repository() -> None:
+    text = card(make(head=random_head(shared_model("llama"))), NAME, Origin.EMBEDDED)
+    assert ModelCard(text).data.library_name == "softprompt"
+    assert "Not possible: peft cannot express the trained linear head" in text
+    assert "PeftModel" not in text
+    assert "A trained linear head reads the label" in text
+
+
+def test_a_reader_finds_all_there_is_to_know() -> None:
+    saved = make()
+    text = card(saved, NAME, Origin.EMBEDDED)
+    for words in (
+        "# reviews",
+        "```text\nReview: {text}\nIt is\n```",
+        "- `good`\n- `bad`",
+        f"`{saved.manifest.base.fingerprint}`",
+        f"`{saved.manifest.content_hash}`",
+        "`prompt`, init `text`, seed `0`",
+        "Virtual tokens: 3, saved as embeddings, placed before",
+        "Numbers: 72, which is 0.222% of the base model",
+        "- accuracy: 0.75\n- loss: 0.5",
+        "softprompt pull acme/reviews prompt",
+    ):
+        assert words in text
+
+
+def test_a_verbalizer_and_fields_are_named() -> None:
+    text = card(about(TASKS["two fields"]), NAME, Origin.EMBEDDED)
+    assert "- `0`, for which the model says `no`\n- `1`\n" in text
+    assert "`{one}`, `{two}`" in text
+    assert "`one`, `two` and\n`label`" in text
+
+
+def test_without_figures_it_says_so() -> None:
+    saved = make()
+    bare = replace(saved, manifest=saved.manifest.model_copy(update={"metrics": {}}).sealed())
+    text = card(bare, NAME, Origin.EMBEDDED)
+    assert "None were recorded" in text
+    assert ModelCard(text).data.metrics is None
+
+
+def test_it_is_the_same_each_time() -> None:
+    assert card(make(), NAME, Origin.HUB) == card(make(), NAME, Origin.HUB)
+
+
+def test_there_are_no_holes_in_it() -> None:
+    for task in TASKS.values():
+        for origin in Origin:
+            text = card(about(task), NAME, origin)
+            assert "\n\n\n" not in text
+            assert text.endswith("```\n")
+            assert "{%" not in text
+            assert len(re.findall("^```", text, re.MULTILINE)) % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "pipeline", "command"),
+    [
+        (TaggingTask(labels=("B-FOOD", "O")), "token-classification", 'softprompt tag prompt "a text"'),
+        (ExtractionTask(), "question-answering", 'softprompt extract prompt --question "a question"'),
+    ],
+)
+def test_what_is_read_inside_a_text_is_asked_for_otherwise(task: Task, pipeline: str, command: str) -> None:
+    saved = about(task, make(head=random_head(shared_model("llama"))))
+    for origin in Origin:
+        text = card(saved, NAME, origin)
+        assert ModelCard(text).data.pipeline_tag == pipeline
+        assert command in text
+        assert "classify" not in text
+        assert "\n\n\n" not in text
+        assert "{%" not in text
+
+
+def test_hostile_words_stay_words() -> None:
+    task = ClassificationTask(labels=("`a`", "b\n# Heading"), template="{text}\n```\n# Not a heading {{ 7 * 7 }}")
+    saved = make()
+    metrics = {"step": 1, "validation": {"accuracy": "<script>", "loss": 0.5}}
+    forged = saved.manifest.model_copy(update={"task": task, "metrics": metrics}).sealed()
+    text = card(replace(saved, manifest=forged), NAME, Origin.EMBEDDED)
+    assert "````text\n{text}\n```\n# Not a heading {{ 7 * 7 }}\n````" in text
+    assert "- `` `a` ``\n- `b\\n# Heading`\n" in text
+    assert "<script>" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a", "`a`"), ("a`b", "`` a`b ``"), ("``", "``` `` ```"), ("a\nb", "`a\\nb`"), (" ", "`   `")]
+)
+def test_any_text_can_be_code(text: str, shown: str) -> None:
+    assert span(text) == shown
+    assert block(text).splitlines()[0].strip("`") == "text"
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A tiny model in a folder, with room for the longest response that the commands write."""
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    tokenizer = deepcopy(tiny_tokenizer())
+    tokenizer.chat_template = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+    config = LlamaConfig(**sizes, vocab_size=len(tokenizer), intermediate_size=40, max_position_embeddings=512)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")  # of peft, about its own call
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("origin", [Origin.EMBEDDED, Origin.FOLDER])
+def test_its_code_runs(
+    hub: FakeHub, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, origin: Origin
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("softprompt.model.locating.unpacked", lambda _: base)
+    model = load_model(str(base))
+    if origin is Origin.EMBEDDED:
+        model.name = "smollm2-135m"
+    method = {"name": "prompt", "init": "text"}
+    virtual = random_embeddings(model, 3, seed=0)
+    saved = SavedPrompt.make(model, virtual, TASKS[task], method=method, trained_parameters=72)
+    push(saved, NAME)
+    row = dict.fromkeys(("one", "two", "question", "context"), "a") | {"output": "yes"}
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row | {"label": n}) + "\n" for n in ("0", "1")))
+    text = hub.repositories[NAME].files["README.md"].decode().replace("FOLDER", str(base))
+    for language, code in re.findall(r"^```(sh|python)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        if language == "python":
+            exec(compile(code, "the card", "exec"), {})
+            continue
+        for line in code.splitlines():
+            assert run(shlex.split(line)[1:]) == 0, line

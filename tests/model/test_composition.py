@@ -1,0 +1,123 @@
+"""Prompts one behind the other, and keys moved to where they come to stand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from softprompt.errors import SettingError
+from softprompt.model import Embeddings, FrozenModel, Placement, Prefix, compose
+from softprompt.model.cache import CaptureLayer
+from softprompt.model.rotary import moved_on
+from tests.strategies import causal_families, lengths, random_embeddings, random_prefix, seeds
+from tests.tiny import FAMILIES, MASKED_FAMILIES, shared_model
+
+LEARNED = ("gpt2", "opt")
+
+
+def prefilled_at(model: FrozenModel, embeddings: Tensor, first: int) -> Tensor:
+    """The keys and values of embeddings that see only each other and stand at positions from `first` on."""
+    layers = [CaptureLayer() for _ in range(model.shape.num_layers)]
+    model.family.trunk(model.network)(
+        inputs_embeds=embeddings.unsqueeze(0),
+        position_ids=torch.arange(first, first + len(embeddings)).unsqueeze(0),
+        past_key_values=Cache(layers=list(layers)),
+        use_cache=True,
+    )
+    return torch.stack([layer.captured for layer in layers])
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in (*LEARNED, "bloom", "falcon-alibi")])
+@torch.no_grad()
+def test_moved_keys_are_those_of_the_same_tokens_further_on(family: str) -> None:
+    model = shared_model(family)
+    embeddings = random_embeddings(model, 4, seed=0).tensor
+    moved = moved_on(model, model.prefill(embeddings), 7)
+    torch.testing.assert_close(moved, prefilled_at(model, embeddings, 7), atol=1e-4, rtol=0)
+    assert (moved - model.prefill(embeddings)).abs().max() > 1e-2
+
+
+@given(family=causal_families, P=lengths, Q=lengths, seed=seeds)
+@torch.no_grad()
+def test_embeddings_compose_to_those_written_in_a_row(family: str, P: int, Q: int, seed: int) -> None:
+    model = shared_model(family)
+    first, second = random_embeddings(model, P, seed), random_embeddings(model, Q, seed + 1)
+    both = compose(model, [first, second])
+    assert torch.equal(both.tensor, torch.cat([first.tensor, second.tensor]))
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in LEARNED])
+@torch.no_grad()
+def test_a_prefix_says_the_same_behind_another_that_nobody_attends_to(family: str) -> None:
+    """Keys that point away from every query stand in front: the prefix behind them must answer as it does alone."""
+    model = shared_model(family)
+    alone = random_prefix(model, 5, seed=1)
+    ids = torch.tensor([[9, 10, 11]])
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    composed = compose(model, [random_prefix(model, 3, seed=0), alone])
+    assert isinstance(composed, Prefix)
+    expected = model.logits(model.hidden(ids, mask, alone))
+    past = model.stand_behind(composed, 1)  # type: ignore[attr-defined]  # causal
+    unseen = past.mask.clone()
+    unseen[:, :3] = False
+    if family in ("bloom", "falcon-alibi"):  # positions are read off the mask: nothing moves
+        found = model.advance(ids, mask, type(past)(past.cache, unseen))  # type: ignore[attr-defined]
+    else:
+        found = advanced_from(model, ids, past.cache, unseen, first=8)
+    torch.testing.assert_close(model.logits(found), expected, atol=1e-4, rtol=0)
+
+
+def advanced_from(model: FrozenModel, ids: Tensor, cache: Cache, seen: Tensor, first: int) -> Tensor:
+    """The last layer's output for tokens at positions from `first` on, which see what `seen` says of the cache."""
+    output: Tensor = model.family.trunk(model.network)(
+        inputs_embeds=model.embed(ids),
+        attention_mask=torch.cat([seen, torch.ones_like(ids, dtype=torch.bool)], dim=1).long(),
+        position_ids=torch.arange(first, first + ids.shape[1]).unsqueeze(0),
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    return output
+
+
+@torch.no_grad()
+def test_embeddings_and_a_prefix_become_one_prefix() -> None:
+    model = shared_model("llama")
+    embeddings, prefix = random_embeddings(model, 2, seed=0), random_prefix(model, 3, seed=1)
+    both = compose(model, [embeddings, prefix])
+    assert isinstance(both, Prefix)
+    assert torch.equal(both.tensor[:, :, :, :2], model.prefill(embeddings.tensor))
+    torch.testing.assert_close(both.tensor[:, :, :, 2:], moved_on(model, prefix.tensor, 2))
+
+
+@torch.no_grad()
+def test_bos_stands_once() -> None:
+    model = shared_model("llama")
+    each = [random_prefix(model, 2, seed) for seed in (0, 1)]
+    placed = [Prefix(p.tensor, Placement.AFTER_BOS) for p in each]
+    both = compose(model, placed)
+    assert isinstance(both, Prefix)
+    assert (both.num_positions, both.num_virtual_tokens) == (5, 4)
+    torch.testing.assert_close(both.tensor[:, :, :, 3:], moved_on(model, each[1].tensor, 2))
+
+
+@pytest.mark.parametrize("family", MASKED_FAMILIES)
+@torch.no_grad()
+def test_masked_models_compose_what_is_alike(family: str) -> None:
+    model = shared_model(family)
+    prefixes = [random_prefix(model, 2, seed) for seed in (0, 1)]
+    both = compose(model, list(prefixes))
+    assert torch.equal(both.tensor, torch.cat([p.tensor for p in prefixes], dim=3))
+    with pytest.raises(SettingError, match="do not compose"):
+        compose(model, [prefixes[0], random_embeddings(model, 2, 0)])
+
+
+@pytest.mark.parametrize(
+    "placements", [(Placement.BEFORE, Placement.AFTER_BOS), (Placement.AFTER_TEXT, Placement.AFTER_TEXT), ()]
+)
+def test_what_does_not_compose(placements: tuple[Placement, ...]) -> None:
+    model = shared_model("llama")
+    with pytest.raises(SettingError, match="compose"):
+        compose(model, [Embeddings(torch.zeros(1, 24), placement) for placement in placements])
