@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def figures(model: FrozenModel, template: str, payload: Payload | None, test: list[Example]) -> dict[str, Any]:
+def figures(model: FrozenModel, template: str, payload: Payload | None, test: Sequence[Example]) -> dict[str, Any]:
     task = GenerationTask(template=template)
     objective = task.bind(model, model.shape.window - 64)
     # An example prompt goes on with the next "Data:" where a tuned one ends: what counts is the first line.
