@@ -1,0 +1,86 @@
+"""The examples as their reader runs them: from a project's root, beside which lies the data, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from tests.docs.test_docs import substituted
+from tests.tiny import tiny_tokenizer
+
+ROOT = Path(__file__).parents[2]
+
+SUBJECTS = ("the film", "the plot", "its ending", "each scene", "the cast", "a song")
+WORDS = {"great fun": "positive", "a bore": "negative", "lovely": "positive", "awful": "negative"}
+SHOPS = {"很好": "正面", "不错": "正面", "太差": "负面", "坏了": "负面"}
+INSTRUCTIONS = {"说一个季节。": "春天。", "写一个数字。": "三。", "翻译这个词。": "鱼。"}
+
+
+def reviews() -> list[dict[str, Any]]:
+    """216 reviews of two sentences, too short to stand alone, and one of a single word."""
+    rows = [
+        {"text": f"{subject} {verb} {word}. I have seen it {number} times with all of my friends!", "label": label}
+        for number in range(3)
+        for subject in SUBJECTS
+        for verb in ("was", "is", "seemed")
+        for word, label in WORDS.items()
+    ]
+    return [{"text": "lovely", "label": "positive"}, *rows]
+
+
+def instructions() -> list[dict[str, Any]]:
+    """60 instructions, of which some have an input and one has an answer that is too long."""
+    rows = [
+        {"instruction": f"{number}。{asked}", "input": "鱼" if number % 2 else "", "output": said}
+        for number in range(20)
+        for asked, said in INSTRUCTIONS.items()
+    ]
+    return [{**rows[0], "output": "很" * 300}, *rows]
+
+
+def shop_reviews() -> list[dict[str, Any]]:
+    """280 reviews in Chinese."""
+    return [
+        {"text": f"第{number}次买，质量{word}", "label": label} for number in range(70) for word, label in SHOPS.items()
+    ]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the model that stands in for the embedded one: no BOS, as there."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = tiny_tokenizer()
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        **sizes,
+        vocab_size=len(tokenizer),
+        intermediate_size=40,
+        max_position_embeddings=4096,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def project(tiny: Path, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
+    """A project's root with the examples as working folder, the data beside it, the tiny model, runs of 2 steps."""
+    root, data = tmp_path / "project", tmp_path / "shared" / "data"
+    root.mkdir()
+    data.mkdir(parents=True)
+    (root / "examples").symlink_to(ROOT / "examples")
+    for name, rows in {"movie_reviews.train": reviews(), "shop_reviews_zh": shop_reviews()}.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (data / f"{name}.jsonl").write_text(text, "utf-8")
+    (data / "alpaca_zh.json").write_text(json.dumps(instructions(), ensure_ascii=False), "utf-8")
+    with substituted(tiny) as patch:
+        patch.chdir(root)
+        yield patch

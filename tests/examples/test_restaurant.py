@@ -1,0 +1,62 @@
+"""The first tutorial's last line, on the real model: what comes behind "This restaurant was absolutely amazing!".
+
+There it is "a the the the". `examples/reviews.py` is run as it is, on fewer reviews and steps, so that it takes about a
+minute and a half.
+"""
+
+from __future__ import annotations
+
+import runpy
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import softprompt
+from softprompt.data import Example, read_examples
+from softprompt.evaluation.measuring import measure
+from softprompt.model import FrozenModel
+from softprompt.tasks.metrics import is_looping
+from tests.examples.conftest import ROOT
+
+DATA = ROOT.parent / "shared" / "data"
+SMALLER = {"DATA": "reviews.jsonl", "HELD_OUT": 8, "STEPS": 24}
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the script defines, with the first reviews for its data."""
+    if not DATA.is_dir():
+        pytest.skip("the reviews do not come with the repository: they lie beside it, in ../shared/data")
+    with (DATA / "movie_reviews.train.jsonl").open(encoding="utf-8") as file:
+        (tmp_path / "reviews.jsonl").write_text("".join(islice(file, 500)), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    defined = runpy.run_path(str(ROOT / "examples" / "reviews.py"))
+    defined["main"].__globals__.update(SMALLER)
+    return defined
+
+
+@pytest.mark.real
+def test_the_restaurant_is_reviewed_without_a_loop(script: dict[str, Any], smollm2: FrozenModel) -> None:
+    script["main"]()
+    prompt = softprompt.SavedPrompt.read("runs/reviews/prompt")
+
+    sampling = softprompt.Sampling(max_new_tokens=60)
+    text = "".join(softprompt.respond(smollm2, prompt, "This restaurant was absolutely amazing!", sampling))
+    words = text.lower().split()
+    threes = Counter(zip(words, words[1:], words[2:], strict=False))
+    assert len(words) > 3, "an empty answer has no loop either"
+    assert max(threes.values()) < 3, text  # stricter than no loop: nowhere, and however far apart
+    assert not is_looping(text), text
+
+    unseen = script["opened"](read_examples(DATA / "movie_reviews.test.jsonl")[:100])
+    payload = prompt.bound(smollm2)
+    objective, bare = prompt.objective(smollm2, payload), prompt.objective(smollm2, None)
+    rows = [objective.encode(Example(row)) for row in unseen]
+    unended = [replace(row, response=row.response[:-1]) for row in rows]  # it learnt more than where a review ends
+    for some in (rows, unended):
+        with_prefix, without = measure(objective, payload, some)["perplexity"], measure(bare, None, some)["perplexity"]
+        assert with_prefix < without
