@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from softprompt.errors import HubRefused, NoNetwork, RepositoryNotFound, SoftPromptError
+from softprompt.errors import HubRefused, NoNetwork, RepositoryNotFound, SoftPromptError, first_line
 
 LATER = (408, 429, 500, 502, 503, 504)
 
@@ -87,19 +87,11 @@ def _silent(error: BaseException, repository: str) -> NoNetwork:
     if isinstance(error, OfflineModeIsEnabled):
         return NoNetwork(f"HF_HUB_OFFLINE is set, so {repository} cannot be reached: unset it and run again")
     return NoNetwork(
-        f"the Hub cannot be reached, or broke off, for {repository}: connect and run again ({_reason(error)})"
+        f"the Hub cannot be reached, or broke off, for {repository}: connect and run again ({first_line(error)})"
     )
 
 
 def _said(error: HfHubHTTPError) -> str:
     """The Hub's own words, where it has any."""
-    words = _first_line(error.server_message or "")
+    words = (error.server_message or "").strip().partition("\n")[0].rstrip(".")
     return f" ({words})" if words else ""
-
-
-def _reason(error: BaseException) -> str:
-    return _first_line(str(error)) or type(error).__name__
-
-
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0].rstrip(".")

@@ -8,13 +8,13 @@ from huggingface_hub import HfApi, ModelInfo
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, by its documentation
 
+from softprompt.asking import TIMEOUT_SECONDS
 from softprompt.errors import SettingError
 from softprompt.hub.answers import hub_errors
 from softprompt.saved import manifest as manifests
 from softprompt.saved import peft_format
 from softprompt.saved.saved_prompt import OWN_TENSORS
 
-TIMEOUT_SECONDS = 10.0
 PROMPT_FILES = (manifests.FILE, peft_format.CONFIG, peft_format.TENSORS, OWN_TENSORS)
 CARD = "README.md"
 

@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache
 from softprompt.errors import SettingError
 from softprompt.model import cache as caches
 from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, Past
-from softprompt.model.family import sliding_window
+from softprompt.model.family import resolve, sliding_window
 from softprompt.model.frozen import Payloads, virtual_tokens
 from softprompt.model.payload import Embeddings, Payload, Placement, Prefix
 from softprompt.model.writing import Draft, WritingModel
@@ -28,7 +28,8 @@ class CausalModel(WritingModel):
     placements = (Placement.BEFORE, Placement.AFTER_BOS, Placement.AFTER_TEXT, Placement.IN_TEMPLATE)
 
     def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
-        self._slides = sliding_window(network.config) is not None
+        slides = sliding_window(network.config) is not None
+        self._reach = resolve(network.config).window(network.config) if slides else None  # `super` runs the network
         super().__init__(network, tokenizer, name)
 
     def row(self, ids: list[int]) -> list[int]:
@@ -51,11 +52,11 @@ class CausalModel(WritingModel):
 
     def advance(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], past: Past) -> Float[Tensor, "B T H"]:
         """The last layer's output for tokens that stand behind `past`; a growing cache grows by T positions."""
-        window, positions_in_all = self.family.window(self.network.config), past.mask.shape[1] + ids.shape[1]
-        if self._slides and positions_in_all > window:
+        num_positions = past.mask.shape[1] + ids.shape[1]
+        if self._reach is not None and num_positions > self._reach:
             raise SettingError(  # padding between the prompt and a token pushes the prompt out of the token's sight
-                f"{positions_in_all} positions in a row, padding included, where the sliding-window layers of "
-                f"{self.name} see {window}: shorten the text, or run rows of one length together"
+                f"{num_positions} positions in a row, padding included, where the sliding-window layers of "
+                f"{self.name} see {self._reach}: shorten the text, or run rows of one length together"
             )
         positions = (past.lengths.unsqueeze(1) + mask.cumsum(dim=1) - 1).clamp(min=0)
         output: Tensor = self.family.trunk(self.network)(

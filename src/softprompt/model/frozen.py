@@ -6,6 +6,7 @@ How tokens see one another is what the kinds differ in: `CausalModel`, `MaskedMo
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -99,6 +100,17 @@ class FrozenModel(ABC):
     def special_tokens(self) -> dict[str, int]:
         """The tokens that are no text, by how they are written."""
         return {token.content: at for at, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+
+    @cached_property
+    def _special_pattern(self) -> re.Pattern[str]:
+        longest_first = sorted(self.special_tokens, key=len, reverse=True)
+        return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+
+    def split_special(self, text: str) -> list[str | int]:
+        """A text in parts: the ids of the special tokens it writes, and the words between them."""
+        if not self.special_tokens:
+            return [text]
+        return [self.special_tokens.get(part, part) for part in self._special_pattern.split(text) if part]
 
     def tokenize(self, text: str, *, plain: bool = False) -> list[int]:
         """The ids of a text; special tokens written in it are themselves, or if `plain` words like any other."""

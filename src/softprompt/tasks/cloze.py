@@ -45,7 +45,9 @@ class ClozeVerbalizer:
         self.paths = tuple((blank,) * size for size in sizes)
         self.nodes = [(path, place) for path, size in enumerate(sizes) for place in range(size)]
         first_node = {size: sum(sizes[: sizes.index(size)]) for size in sizes}
-        self._labels = [[(first_node[len(word)] + i, token) for i, token in enumerate(word)] for word in words]
+        labels = [[(first_node[len(word)] + i, token) for i, token in enumerate(word)] for word in words]
+        self._tokens = [sorted({t for label in labels for at, t in label if at == n}) for n in range(len(self.nodes))]
+        self._labels = [[(n, self._tokens[n].index(token)) for n, token in label] for label in labels]
         self._is_even = len(sizes) == 1
 
     @property
@@ -60,10 +62,13 @@ class ClozeVerbalizer:
 
     def log_probabilities(self, model: FrozenModel, states: Float[Tensor, "B N H"]) -> Float[Tensor, "B K"]:
         """Log-probabilities of the K labels from the hidden states at the N blanks; each row sums to one."""
-        scores = [torch.stack([self._score(model, states[:, n], t) for n, t in label]) for label in self._labels]
-        return torch.stack([each.mean(dim=0) for each in scores], dim=1).log_softmax(dim=1)
+        nodes = [self._scores(model, states[:, n], tokens) for n, tokens in enumerate(self._tokens)]
+        labels = [torch.stack([nodes[n][:, at] for n, at in label]).mean(dim=0) for label in self._labels]
+        return torch.stack(labels, dim=1).log_softmax(dim=1)
 
-    def _score(self, model: FrozenModel, state: Float[Tensor, "B H"], token: int) -> Float[Tensor, "B"]:
-        """A token's log-probability at a blank, up to what all labels share there if they are all of one length."""
-        logit = model.logits(state, torch.tensor([token], device=state.device))[:, 0]
-        return logit if self._is_even else logit - model.logits(state).logsumexp(dim=1)
+    def _scores(self, model: FrozenModel, state: Float[Tensor, "B H"], tokens: Sequence[int]) -> Float[Tensor, "B M"]:
+        """The log-probabilities of M tokens at a blank, up to what all labels share there if all are of one length."""
+        ids = torch.tensor(tokens, device=state.device)
+        if self._is_even:
+            return model.logits(state, ids)
+        return model.logits(state).log_softmax(dim=1)[:, ids]

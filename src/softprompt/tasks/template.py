@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,7 +83,7 @@ class Template:
         ids: list[int] = []
         found: list[tuple[int, tuple[int, int]]] = []
         text, begin, end = "", 0, 0
-        for piece in [*_with_special_tokens(self._pieces, model.special_tokens), None]:
+        for piece in [*_with_special_tokens(self._pieces, model), None]:
             if isinstance(piece, Literal | Field):
                 if piece == Field(field):
                     begin, end = len(text), len(text) + len(values[field])
@@ -126,7 +125,7 @@ class Template:
         """The ids between the row's special tokens; text between markers is tokenised in one, a marker ends it."""
         ids: list[int] = []
         text = ""
-        for piece in _with_special_tokens(self._pieces, model.special_tokens):
+        for piece in _with_special_tokens(self._pieces, model):
             if isinstance(piece, Literal | Field):
                 text += _text(piece, values)
                 continue
@@ -136,18 +135,16 @@ class Template:
         return [*ids, *model.tokenize(text, plain=True)]
 
 
-def _with_special_tokens(pieces: list[Piece], special: Mapping[str, int]) -> list[Piece | int]:
+def _with_special_tokens(pieces: list[Piece], model: FrozenModel) -> list[Piece | int]:
     """The pieces with the special tokens that literals write as ids; those in a field are a text's own words."""
-    if not special:
-        return list(pieces)
-    written = re.compile("(" + "|".join(map(re.escape, sorted(special, key=len, reverse=True))) + ")")
     found: list[Piece | int] = []
     for piece in pieces:
-        if isinstance(piece, Literal):
-            found += [special[part] if part in special else Literal(part) for part in written.split(piece.text) if part]
-        else:
-            found.append(piece)
+        found += map(_literal, model.split_special(piece.text)) if isinstance(piece, Literal) else [piece]
     return found
+
+
+def _literal(part: str | int) -> Literal | int:
+    return part if isinstance(part, int) else Literal(part)
 
 
 def _with_spans(model: FrozenModel, text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -188,9 +185,7 @@ def only_field(template: Template) -> str:
 
 def shorten(model: FrozenModel, text: str, tokens: int) -> str:
     """A text without its last `tokens` tokens, cut at a token's end in the original characters."""
-    ends: list[tuple[int, int]] = model.tokenizer(
-        text, add_special_tokens=False, return_offsets_mapping=True
-    ).offset_mapping
+    _, ends = _with_spans(model, text)
     keep = len(ends) - tokens
     return text[: min(ends[keep - 1][1], len(text) - 1)] if keep > 0 else ""
 
