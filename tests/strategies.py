@@ -10,7 +10,8 @@ from torch import Tensor
 
 from softprompt.model import Embeddings, EncoderDecoderModel, FrozenModel, Payload, Placement, Prefix
 from softprompt.model.encoder_decoder import START
-from tests.tiny import ALL_FAMILIES, ENCODER_DECODER_FAMILIES, FAMILIES, WITH_BOS
+from softprompt.prompts import METHODS as ALL_METHODS
+from tests.tiny import ALL_FAMILIES, ENCODER_DECODER_FAMILIES, FAMILIES, KINDS, WITH_BOS
 
 families = st.sampled_from(ALL_FAMILIES)
 causal_families = st.sampled_from(FAMILIES)
@@ -25,11 +26,34 @@ METHODS = (
     ("residual", "mlp"),
     ("p-tuning", "mlp"),
     ("p-tuning", "lstm"),
+    ("context", "none"),
     ("prefix", "none"),
     ("prefix", "mlp"),
     ("p-tuning-v2", "none"),
 )
-methods = st.sampled_from(METHODS)
+
+#: Each family with every method that is for models of its kind: `(family, method, encoder)`.
+METHODS_ON_FAMILIES = tuple(
+    (family, name, encoder)
+    for family in ALL_FAMILIES
+    for name, encoder in METHODS
+    if KINDS[family] in ALL_METHODS[name].kinds
+)
+methods_on_families = st.sampled_from(METHODS_ON_FAMILIES)
+
+
+#: Those that start from a text, as every task has one; not every task has examples that end in an answer.
+METHODS_FOR_ANY_TASK = tuple((name, encoder) for name, encoder in METHODS if not ALL_METHODS[name].shows_examples)
+
+
+def methods_starting_from(start: str) -> tuple[tuple[str, str], ...]:
+    """The methods that have this start, `random` or `prompt`; with every encoder."""
+    return tuple((name, encoder) for name, encoder in METHODS if start in ALL_METHODS[name].starts)
+
+
+def room(method: str, num_virtual_tokens: int) -> int:
+    """P for a method where others have so few: one that shows whole examples needs room for one of each label."""
+    return 60 if ALL_METHODS[method].shows_examples else num_virtual_tokens
 
 
 def random_embeddings(

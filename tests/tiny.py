@@ -37,7 +37,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from softprompt.model import FrozenModel, frozen
+from softprompt.model import FrozenModel, Kind, frozen
 
 WORDS = "the film was great fun a bore lovely awful good bad name food serves rice fish tea its plot ending scene"
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
@@ -131,6 +131,12 @@ ENCODER_DECODER_CONFIGS: dict[str, PreTrainedConfig] = {
 ENCODER_DECODER_FAMILIES = tuple(ENCODER_DECODER_CONFIGS)
 
 ALL_FAMILIES = FAMILIES + MASKED_FAMILIES + ENCODER_DECODER_FAMILIES
+
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(FAMILIES, Kind.CAUSAL),
+    **dict.fromkeys(MASKED_FAMILIES, Kind.MASKED),
+    **dict.fromkeys(ENCODER_DECODER_FAMILIES, Kind.ENCODER_DECODER),
+}
 
 #: Families whose tokenizer puts a BOS in front of every text here, as the real ones' do.
 WITH_BOS = ("llama", *MASKED_FAMILIES, "bart")

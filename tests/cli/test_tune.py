@@ -183,3 +183,15 @@ def test_a_prompt_goes_on_from_another(tune: Tune, output: Path) -> None:
     assert tune("--method", "prefix", "--init", f"prompt:{first}", "--overwrite").code == 0
     assert SavedPrompt.read(output).manifest.method["init"] == f"prompt:{first}"
     tune("--overwrite", "--init", f"prompt:{first}", "--virtual-tokens", "4").refused("say --virtual-tokens 3")
+
+
+def test_tasks_that_are_learnt_together_get_a_prompt_each(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:
+    mixed = write_jsonl(
+        "mixed.jsonl", [{**row, "domain": ("film", "song")[i // 4 % 2]} for i, row in enumerate(REVIEWS)]
+    )
+    told = tune("--method", "multitask", "--task-field", "domain", "--json", data=mixed).json["tasks"]
+    assert told == {name: str(output / "tasks" / name) for name in ("film", "song")}
+    assert {SavedPrompt.read(folder).manifest.method["name"] for folder in told.values()} == {"multitask"}
+    ran = tune("--method", "multitask", "--task-field", "domain", "--task-rank", 2, "--overwrite", data=mixed)
+    assert str(output / "tasks" / "film") in ran.out
+    assert f"--init prompt:{output}" in ran.out

@@ -21,7 +21,12 @@ WriteJsonl = Callable[[str, Sequence[Any]], Path]
         (["--virtual-tokens", "-3"], ["-3 virtual tokens", "at least 1"]),
         (["--virtual-tokens", "128"], ["128 virtual tokens", "fewer than 128", "window"]),
         (["--virtual-tokens", "127"], ["reviews.jsonl:1", "template alone needs"]),
-        (["--method", "lora"], ["unknown method 'lora'", "prompt, residual, p-tuning, prefix, p-tuning-v2"]),
+        (["--method", "lora"], ["unknown method 'lora'", "prompt, residual, p-tuning, ", ", prefix, p-tuning-v2"]),
+        (
+            ["--method", "context", "--virtual-tokens", "5"],
+            ["each of the 2 labels", "does not fit in 5 virtual tokens"],
+        ),
+        (["--method", "context", "--init", "vocab"], ["unknown init 'vocab': one of text"]),
         (["--init", "magic"], ["unknown init 'magic'", "text, labels, vocab, random, zeros, prompt"]),
         (["--init", "prompt:/nowhere"], ["/nowhere is not a saved prompt"]),
         (["--encoder", "gru"], ["unknown encoder 'gru'", "none, mlp"]),

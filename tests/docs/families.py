@@ -22,8 +22,8 @@ Where there are places, they are those of the virtual tokens ([placements](model
 for a tokenizer that puts a BOS (or CLS) in front of every text. The window is how long a row may be:
 [model.md](model.md#families).
 
-| family | kind | `prompt`, `residual`, `p-tuning` | `prefix`, `p-tuning-v2` | labels by words | by a linear head | writes | peft reads prompts | peft reads prefixes |
-|---|---|---|---|---|---|---|---|---|
+| family | kind | `prompt`, `residual`, `p-tuning` | `context` | `prefix`, `p-tuning-v2` | labels by words | by a linear head | writes | peft reads prompts | peft reads prefixes |
+|---|---|---|---|---|---|---|---|---|---|
 """  # noqa: E501
 LABELS = ("good", "bad")
 
@@ -40,6 +40,7 @@ def _line(family: str) -> list[str]:
         family,
         str(model.shape.kind),
         _places(model, family, ("prompt", "residual", "p-tuning")),
+        _places(model, family, ("context",)),
         _places(model, family, ("prefix", "p-tuning-v2")),
         _yes(_works(model, words, PromptOptions("prompt", 3))),
         _yes(_works(model, words, PromptOptions("prefix", 3, head="linear"))),

@@ -129,7 +129,10 @@ def write_data(folder: Path) -> None:
         for word, label in (("great fun", "positive"), ("a bore", "negative"))
     ]
     answers = [{"input": row["text"], "output": f"Thank you: {row['label']}"} for row in reviews]
+    mixed = [{**row, "domain": ("film", "song")[i % 3 // 2]} for i, row in enumerate(reviews)]
     contents = {
+        "mixed.jsonl": mixed,
+        "new.jsonl": reviews,
         **dict.fromkeys(("train.jsonl", "val.jsonl", "test.jsonl"), reviews),
         **dict.fromkeys(("answers.jsonl", "answers.test.jsonl"), answers),
     }

@@ -14,7 +14,7 @@ from softprompt.model import FrozenModel, Placement
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask
-from tests.strategies import families, lengths, methods, seeds
+from tests.strategies import lengths, methods_on_families, seeds
 from tests.tiny import MASKED_FAMILIES, WITH_BOS, shared_model, template_for
 
 
@@ -47,9 +47,10 @@ def round_trip(model: FrozenModel, options: PromptOptions, template: str = "{tex
     assert torch.equal(before, after)
 
 
-@given(family=families, method=methods, P=lengths, seed=seeds)
-def test_saved_is_trained(family: str, method: tuple[str, str], P: int, seed: int) -> None:
-    options = PromptOptions(method[0], P, encoder=method[1], seed=seed)
+@given(method=methods_on_families, P=lengths, seed=seeds)
+def test_saved_is_trained(method: tuple[str, str, str], P: int, seed: int) -> None:
+    family, name, encoder = method
+    options = PromptOptions(name, P, encoder=encoder, seed=seed)
     round_trip(shared_model(family), options, template_for(family))
 
 

@@ -21,7 +21,7 @@ from softprompt.model.encoder_decoder import START
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt, read_peft
 from softprompt.tasks import GenerationTask
-from tests.strategies import METHODS, families, lengths, methods, random_prefix, seeds
+from tests.strategies import METHODS, lengths, methods_on_families, random_prefix, seeds
 from tests.tiny import ENCODER_DECODER_FAMILIES, FAMILIES, MASKED_FAMILIES, shared_model
 
 TEXT = [[5, 9, 77, 300, 12]]
@@ -65,10 +65,11 @@ def exported(model: FrozenModel, options: PromptOptions) -> None:
     assert (theirs(model.network) - found).abs().max() > 1e-2  # the prompt does something
 
 
-@given(family=families, method=methods, P=lengths, seed=seeds)
-def test_peft_reads_our_export(family: str, method: tuple[str, str], P: int, seed: int) -> None:
+@given(method=methods_on_families, P=lengths, seed=seeds)
+def test_peft_reads_our_export(method: tuple[str, str, str], P: int, seed: int) -> None:
+    family, name, encoder = method
     torch.manual_seed(seed)
-    exported(shared_model(family), PromptOptions(method[0], P, encoder=method[1], head="verbalizer", seed=seed))
+    exported(shared_model(family), PromptOptions(name, P, encoder=encoder, head="verbalizer", seed=seed))
 
 
 @pytest.mark.parametrize("family", MASKED_FAMILIES)

@@ -13,7 +13,7 @@ import torch
 
 import softprompt
 from softprompt.training import Evaluated, Stepped
-from tests.strategies import METHODS
+from tests.strategies import METHODS, room
 from tests.tiny import FAMILIES, tiny_model
 
 STEPS = 7
@@ -47,7 +47,7 @@ def train(
         method=method,
         encoder=encoder,
         steps=STEPS,
-        virtual_tokens=3,
+        virtual_tokens=room(method, 3),
         batch_size=3,
         accumulate=2,
         evaluate_every=2,

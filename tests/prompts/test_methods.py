@@ -15,12 +15,12 @@ from tests.tiny import FAMILIES, shared_model
 
 LABELS = ("good", "bad", "so-so")
 L, G, D, H, P = 3, 2, 6, 24, 4  # the tiny Llama's, and ours
+TEXT = "the film was great"  # P tokens
 
 
 def built(method: str, encoder: str | None = None, **options: object):  # type: ignore[no-untyped-def]
-    return build_prompt(PromptOptions(method, P, encoder=encoder, **options), shared_model("llama"), "a film", LABELS)[
-        0
-    ]
+    choices = PromptOptions(method, P, encoder=encoder, **options)
+    return build_prompt(choices, shared_model("llama"), TEXT, LABELS)[0]
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,7 @@ def built(method: str, encoder: str | None = None, **options: object):  # type: 
         ("prompt", "none", P * H),
         ("residual", "mlp", P * H + 2 * H + (H * 128 + 128) + (128 * H + H)),
         ("p-tuning", "mlp", P * H + (H * 256 + 256) + (256 * 256 + 256) + (256 * H + H)),
+        ("context", "none", P * H),
         ("prefix", "none", L * 2 * G * P * D),
         ("prefix", "mlp", P * H + (H * 512 + 512) + (512 * L * 2 * G * D + L * 2 * G * D)),
         ("p-tuning-v2", "none", L * 2 * G * P * D + 3 * H + 3),
@@ -59,14 +60,14 @@ def test_every_counted_parameter_trains(family: str, method: str, encoder: str) 
 @pytest.mark.parametrize(("method", "encoder"), strategies.METHODS)
 def test_a_prompt_starts_exactly_where_its_start_is(method: str, encoder: str) -> None:
     model = shared_model("llama")
-    words = model.embed(torch.tensor([model.tokenize(" ".join(["a film"] * P))[-P:]]))[0]
+    words = model.embed(torch.tensor([model.tokenize(TEXT)]))[0]
     with torch.no_grad():
         payload = built(method, encoder)()
     expected = words if isinstance(payload, Embeddings) else model.prefill(words)
     torch.testing.assert_close(payload.tensor, expected)
 
 
-@pytest.mark.parametrize(("method", "encoder"), strategies.METHODS)
+@pytest.mark.parametrize(("method", "encoder"), strategies.methods_starting_from("random"))
 def test_the_seed_decides_everything(method: str, encoder: str) -> None:
     one, same, other = (built(method, encoder, init="random", seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
@@ -81,9 +82,16 @@ def test_building_leaves_the_global_random_source_alone() -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-@pytest.mark.parametrize("init", ["text", "text:the plot", "labels", "vocab", "random", "zeros"])
-@pytest.mark.parametrize("method", METHODS)
-def test_every_start_fits_every_method(method: str, init: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "init"),
+    [
+        (name, init)
+        for name in dict(strategies.METHODS)
+        for init in (*METHODS[name].starts, "text:the plot was a bore")
+        if init != "prompt"
+    ],
+)
+def test_every_start_that_a_method_has(method: str, init: str) -> None:
     payload = built(method, init=init)()
     assert payload.num_virtual_tokens == P
     assert payload.tensor.isfinite().all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import struct
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import CPTConfig, MultitaskPromptTuningConfig, PeftConfig, get_peft_model
 from torch import Tensor
 
 from softprompt.errors import DamagedPrompt, NotASavedPrompt, NotExpressible
@@ -17,6 +19,7 @@ from softprompt.model import Embeddings, Kind, ModelShape, Placement, Prefix
 from softprompt.saved import read_peft, write_peft
 from softprompt.saved.peft_format import CONFIG, TENSORS, flattened, read_peft_config, unflattened
 from softprompt.saved.tensors import to_bytes
+from tests.tiny import shared_model
 
 SHAPE = ModelShape(
     kind=Kind.CAUSAL,
@@ -130,7 +133,7 @@ def test_what_peft_cannot_express_is_refused(payload: Embeddings | Prefix, has_h
         write_peft(payload, SHAPE, "base", has_head)
 
 
-@pytest.mark.parametrize("kind", ["LORA", "IA3", "MULTITASK_PROMPT_TUNING", None])
+@pytest.mark.parametrize("kind", ["LORA", "IA3", "ADAPTION_PROMPT", None])
 def test_an_adapter_of_another_kind_is_named(tmp_path: Path, kind: str | None) -> None:
     lay(tmp_path, {"peft_type": kind}, {"prompt_embeddings": numbered(4, 20)})
     with pytest.raises(NotASavedPrompt, match=f"a peft adapter of type {kind}: .*cannot be imported"):
@@ -178,3 +181,73 @@ def test_an_adapter_of_numbers_that_are_none(tmp_path: Path) -> None:
     lay(tmp_path, {"peft_type": "P_TUNING"}, {"prompt_embeddings": numbered(4, 20) / 0})
     with pytest.raises(DamagedPrompt, match="holds NaN or infinite numbers"):
         read_peft(tmp_path, SHAPE)
+
+
+def adapted(network: torch.nn.Module, config: PeftConfig) -> torch.nn.Module:
+    """A model that peft wraps, trained for two steps."""
+    torch.manual_seed(1)
+    wrapped = get_peft_model(copy.deepcopy(network), config)
+    optimiser = torch.optim.Adam([p for p in wrapped.parameters() if p.requires_grad], lr=0.1)
+    ids = torch.tensor([[5, 9, 77, 300, 12]])
+    for _ in range(2):
+        optimiser.zero_grad()
+        wrapped(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids).loss.backward()
+        optimiser.step()
+    return wrapped.eval()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@torch.no_grad()
+def test_what_peft_trained_context_aware(family: str, tmp_path: Path) -> None:
+    """Its file holds the context's embeddings with what they were moved by, already in the ball."""
+    model = shared_model(family)
+    config = CPTConfig(
+        task_type="CAUSAL_LM", cpt_token_ids=[31, 8, 44, 7, 60], cpt_tokens_type_mask=[1, 2, 2, 3, 4],
+        opt_weighted_loss_type="decay", opt_loss_decay_factor=0.95, opt_projection_epsilon=5.0,
+        opt_projection_format_epsilon=5.0,
+    )  # fmt: skip
+    with torch.enable_grad():
+        wrapped = adapted(model.network, config)
+    wrapped.save_pretrained(str(tmp_path))
+    payload = read_peft(tmp_path, model.shape)
+    words = model.embed(torch.tensor([config.cpt_token_ids]))[0]
+    assert torch.equal(payload.tensor[4], words[4])
+    assert ((payload.tensor - words)[:4].norm(dim=1) > 1e-2).all()
+    ids = torch.tensor([[5, 9, 77, 300, 12]])
+    theirs = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, -5:]
+    behind = model.compile(payload)
+    ours = model.logits(model.hidden(ids, torch.ones_like(ids, dtype=torch.bool), behind))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_what_peft_trained_for_several_tasks(tmp_path: Path) -> None:
+    model = shared_model("llama")
+    config = MultitaskPromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4, num_tasks=3, num_ranks=2)
+    torch.manual_seed(3)
+    wrapped = get_peft_model(copy.deepcopy(model.network), config).eval()
+    wrapped.save_pretrained(str(tmp_path))
+    ids = torch.tensor([[5, 9, 77, 300, 12]])
+    found = []
+    for task in range(3):
+        theirs = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids), task_ids=torch.tensor([task])).logits
+        behind = model.compile(read_peft(tmp_path, model.shape, task))
+        found.append(model.logits(model.hidden(ids, torch.ones_like(ids, dtype=torch.bool), behind)))
+        torch.testing.assert_close(found[-1], theirs[:, -5:], atol=1e-4, rtol=0)
+    assert not torch.allclose(found[0], found[1], atol=1e-6)
+    for wrong in (None, 3, -1):
+        with pytest.raises(NotASavedPrompt, match="holds 3 tasks: say which, from 0 to 2"):
+            read_peft(tmp_path, model.shape, wrong)
+
+
+def test_a_task_of_an_adapter_that_has_one(tmp_path: Path) -> None:
+    lay(tmp_path, {"peft_type": "PROMPT_TUNING"}, {"prompt_embeddings": numbered(4, 20)})
+    with pytest.raises(NotASavedPrompt, match="is of one task"):
+        read_peft(tmp_path, SHAPE, 0)
+
+
+def test_an_adapter_whose_factors_do_not_fit(tmp_path: Path) -> None:
+    factors = {"prefix_task_cols": numbered(2, 5, 1), "prefix_task_rows": numbered(2, 1, 20)}
+    lay(tmp_path, {"peft_type": "MULTITASK_PROMPT_TUNING"}, {"prompt_embeddings": numbered(4, 20), **factors})
+    with pytest.raises(DamagedPrompt, match="factors"):
+        read_peft(tmp_path, SHAPE, 0)

@@ -80,6 +80,19 @@ def test_the_task_in_words_names_what_the_model_would_say() -> None:
     assert text.startswith("Read the text and decide which of these it is: bad, 1 or good.")
 
 
+@pytest.mark.parametrize(("room", "each"), [(70, 1), (120, 1), (200, 2), (330, 3), (900, 3)])
+def test_with_more_room_more_examples_are_shown_and_not_longer_ones(room: int, each: int) -> None:
+    """Of each label there are three that fit into 50 tokens; labels take turns, and none is shown twice."""
+    model = shared_model("llama")
+    texts = [f"{'the film was slow ' * n}{i}" for i, n in enumerate((1, 2, 3), start=1)]
+    examples = [Example({"text": text, "label": label}) for label in ("good", "bad") for text in texts]
+    shown = ClassificationTask(labels=("bad", "good")).start_text(model, examples, room).split("\n\n")
+    assert shown.pop() == ""
+    assert [text.rsplit(" ", 1)[1] for text in shown] == ["bad", "good"] * each
+    assert len(set(shown)) == 2 * each
+    assert len(model.tokenize("\n\n".join(shown))) <= room
+
+
 def test_what_the_model_would_say_is_read_behind_the_template() -> None:
     model = shared_model("llama")
     objective = bound(model, labels=("0", "1"), words={"0": "bad", "1": "good"})

@@ -18,7 +18,7 @@ from softprompt.saved import SavedPrompt
 from softprompt.tasks import ExtractionTask, LinearHead
 from softprompt.tasks.extraction import ExtractionObjective, best_spans
 from softprompt.tasks.overlap import exact_match, normalised, overlap_f1
-from tests.strategies import METHODS, random_embeddings, random_prefix
+from tests.strategies import METHODS_FOR_ANY_TASK, random_embeddings, random_prefix
 from tests.tiny import MASKED_FAMILIES, shared_model, tiny_model
 
 WriteJsonl = Callable[[str, Sequence[Any]], Path]
@@ -200,7 +200,7 @@ def test_it_needs_a_head_one_stack_and_a_place_for_the_context() -> None:
         ExtractionTask(template="{question} {text}").prepared([])
 
 
-@pytest.mark.parametrize(("method", "encoder"), METHODS)
+@pytest.mark.parametrize(("method", "encoder"), METHODS_FOR_ANY_TASK)
 @pytest.mark.parametrize("family", ["bert", "llama"])
 def test_saved_is_trained(family: str, method: str, encoder: str, tmp_path: Path, write_jsonl: WriteJsonl) -> None:
     model, data = tiny_model(family), write_jsonl("a.jsonl", ROWS)

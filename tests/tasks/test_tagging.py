@@ -18,7 +18,7 @@ from softprompt.saved import SavedPrompt
 from softprompt.tasks import LinearHead, Row, TaggingTask
 from softprompt.tasks.entities import entities, entity_f1, is_bio
 from softprompt.tasks.tagging import TaggingObjective
-from tests.strategies import METHODS, random_embeddings, random_prefix
+from tests.strategies import METHODS_FOR_ANY_TASK, random_embeddings, random_prefix
 from tests.tiny import MASKED_FAMILIES, shared_model, tiny_model
 
 WriteJsonl = Callable[[str, Sequence[Any]], Path]
@@ -220,7 +220,7 @@ def test_it_needs_a_head_and_one_stack() -> None:
         TASK.bind(shared_model("t5"), 60, LinearHead(3, 24))
 
 
-@pytest.mark.parametrize(("method", "encoder"), METHODS)
+@pytest.mark.parametrize(("method", "encoder"), METHODS_FOR_ANY_TASK)
 @pytest.mark.parametrize("family", ["bert", "llama"])
 def test_saved_is_trained(family: str, method: str, encoder: str, tmp_path: Path, write_jsonl: WriteJsonl) -> None:
     model, data = tiny_model(family), write_jsonl("a.jsonl", ROWS)

@@ -58,13 +58,16 @@ def export(
 
 
 def import_(
-    peft_folder: Annotated[Path, typer.Argument(help="A peft adapter: prompt tuning, P-tuning or prefix tuning.")],
+    peft_folder: Annotated[
+        Path, typer.Argument(help="A peft adapter: prompt tuning (also multitask), P-tuning, CPT or prefix tuning.")
+    ],
     output: Annotated[Path, typer.Argument(help="The saved prompt's folder to make.")],
     template: Annotated[
         str | None, typer.Option(help="What the model saw in training, such as '{text}\\nLabel:'.")
     ] = None,
     labels: Annotated[str | None, typer.Option(help="Comma-separated, for a classification.")] = None,
     verbalizer: Annotated[str | None, typer.Option(help="What the model says for a label: 0=bad,1=good.")] = None,
+    index: Annotated[int | None, typer.Option("--task", help="Which task's, of a multitask prompt: 0, 1, …")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a saved prompt that is there.")] = False,
     model: BaseModel = None,
     device: Device = "auto",
@@ -88,7 +91,7 @@ def import_(
     if not name:
         raise SettingError(f"{peft_folder} does not name its base model: say --model")
     loaded = load_model(str(name), device=device, dtype=dtype)
-    payload = read_peft(peft_folder, loaded.shape)
+    payload = read_peft(peft_folder, loaded.shape, index)
     method = {"name": f"peft {config['peft_type']}"}
     saved = SavedPrompt.make(loaded, payload, task, method=method, trained_parameters=payload.tensor.numel())
     saved.write(output, overwrite=overwrite)

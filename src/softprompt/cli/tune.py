@@ -68,18 +68,29 @@ def tune(
     label_field: Annotated[
         str | None, typer.Option(help="The field with the label.  \\[default: label]", rich_help_panel=TASK)
     ] = None,
+    task_field: Annotated[
+        str | None,
+        typer.Option(
+            help="The field that names each example's task, where --method multitask learns several together.",
+            rich_help_panel=TASK,
+        ),
+    ] = None,
     response_field: Annotated[
         str | None, typer.Option(help="The field with the response.  \\[default: output]", rich_help_panel=TASK)
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
-            help="prompt, residual, p-tuning, prefix or p-tuning-v2.  \\[default: prefix]", rich_help_panel=PROMPT
+            help="prompt, residual, p-tuning, multitask, context, prefix or p-tuning-v2.  \\[default: prefix]",
+            rich_help_panel=PROMPT,
         ),
     ] = None,
     virtual_tokens: Annotated[
         int | None,
-        typer.Option(help="How many virtual tokens.  \\[default: 40; 100 for prompt]", rich_help_panel=PROMPT),
+        typer.Option(
+            help="How many virtual tokens.  \\[default: 40; 200 for prompt and multitask; at most 200 for context]",
+            rich_help_panel=PROMPT,
+        ),
     ] = None,
     init: Annotated[
         str | None,
@@ -99,6 +110,12 @@ def tune(
         str | None,
         typer.Option(
             help="Where they stand: before, after-bos or after-text.  \\[default: before]", rich_help_panel=PROMPT
+        ),
+    ] = None,
+    task_rank: Annotated[
+        int | None,
+        typer.Option(
+            help="The rank of each task's own part, with --method multitask.  \\[default: 1]", rich_help_panel=PROMPT
         ),
     ] = None,
     freeze_sink: Annotated[
@@ -282,12 +299,15 @@ def run_watched(
 
 def summary(tuned: Tuned) -> dict[str, Any]:
     """What --json prints."""
+    from softprompt.saved.saved_prompt import TASKS
+
     return {
         "prompt": None if tuned.prompt is None else str(tuned.folder),
         "steps": tuned.steps,
         "seconds": round(tuned.seconds, 2),
         "useful_tokens_per_second": round(tuned.useful_tokens_per_second, 1),
         "best": tuned.best or None,
+        **({"tasks": {name: str(tuned.folder / TASKS / name) for name in tuned.tasks}} if tuned.tasks else {}),
     }
 
 
@@ -307,8 +327,25 @@ def report(tuned: Tuned) -> None:
         name, value = next((name, value) for name, value in tuned.best.items() if name != "step")
         people.print(f"Best on the validation examples: {name} {value:.2f}, at step {tuned.best['step']}.")
     people.print(f"Saved in [bold]{folder}[/]; curve and figures in {folder}.run.")
+    if tuned.tasks:
+        report_tasks(tuned)
+        return
     from softprompt.tasks.task import ASKED_WITH
 
     command = ASKED_WITH[tuned.prompt.manifest.task.kind]
     text = {"generate": '--prompt "…"', "extract": '--question "…" --context "…"'}.get(command, '"…"')
     people.print(f"Next:  softprompt evaluate {folder} --data TEST.jsonl   or   softprompt {command} {folder} {text}")
+
+
+def report_tasks(tuned: Tuned) -> None:
+    """Where each task's own prompt is, and what it measured."""
+    from softprompt.saved.saved_prompt import TASKS
+
+    for name, saved in tuned.tasks.items():
+        measured = saved.manifest.metrics.get("validation", {})
+        figures = "  ".join(f"{n} {v:.4g}" for n, v in measured.items()) or "no validation examples"
+        people.print(f"  {escape(str(tuned.folder / TASKS / name))}  {figures}")
+    folder = escape(str(tuned.folder))
+    people.print(
+        f"A new task can start from what they share:  softprompt tune --method prompt --init prompt:{folder} …"
+    )

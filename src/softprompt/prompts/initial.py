@@ -17,6 +17,7 @@ from torch import Tensor
 from softprompt.errors import SettingError
 from softprompt.model import Embeddings, FrozenModel, Placement, Prefix
 from softprompt.saved import SavedPrompt
+from softprompt.tasks import Demonstrations
 
 # Lester et al. sample from the 5,000 most common tokens; byte-pair vocabularies are in order of merging, so their
 # beginning is the common part.
@@ -41,6 +42,7 @@ class StartRequest:
         placement: where the virtual tokens will stand.
         argument: what the user wrote behind the colon of `--init`, or the task's own words.
         generator: the source of all randomness, on the CPU.
+        shown: the task's examples with their answers, for a start that shows some.
     """
 
     model: FrozenModel
@@ -48,6 +50,7 @@ class StartRequest:
     placement: Placement
     argument: str
     generator: torch.Generator
+    shown: Demonstrations | None = None
 
 
 def random(request: StartRequest) -> Start:
@@ -71,12 +74,23 @@ def sampled_vocabulary(request: StartRequest) -> Start:
 
 def text(request: StartRequest) -> Start:
     """The embeddings of a text's tokens, `[P, H]`, cut at the end or repeated in front; no special tokens are added."""
-    ids = request.model.tokenize(request.argument)
-    if not ids:
-        raise SettingError("the initial text is empty: write --init text:'what the task is'")
-    P = request.num_virtual_tokens
+    ids, P = _tokens(request), request.num_virtual_tokens
     fitted = ids[:P] if len(ids) >= P else _repeated(request.model, request.argument, P)
     fate = f"cut from {len(ids)} to {P}" if len(ids) > P else f"{len(ids)}, repeated to {P}" if len(ids) < P else f"{P}"
+    return Start(_embedded(request.model, fitted), f"text {_shown(request.model, fitted)} (tokens: {fate})")
+
+
+def context(request: StartRequest) -> Start:
+    """The embeddings of examples with their answers, or else of a text, `[P, H]`: P is what they need, never more.
+
+    A text that is longer is cut at its end. (Blau et al. 2024, arXiv 2410.17222.)
+    """
+    if request.shown is not None:
+        ids, what = list(request.shown.ids), f"{len(request.shown.answers)} examples with their answers"
+        return Start(_embedded(request.model, ids), f"{what}: {_shown(request.model, ids)} (tokens: {len(ids)})")
+    ids = _tokens(request)
+    fitted = ids[: request.num_virtual_tokens]
+    fate = f"cut from {len(ids)} to {len(fitted)}" if len(ids) > len(fitted) else f"{len(ids)}"
     return Start(_embedded(request.model, fitted), f"text {_shown(request.model, fitted)} (tokens: {fate})")
 
 
@@ -137,6 +151,15 @@ PREFIX_STARTS: dict[str, Callable[[StartRequest], Start]] = {
     "zeros": zero_prefix,
     "prompt": saved_prefix,
 }
+
+CONTEXT_STARTS: dict[str, Callable[[StartRequest], Start]] = {"text": context}
+
+
+def _tokens(request: StartRequest) -> list[int]:
+    ids = request.model.tokenize(request.argument)
+    if not ids:
+        raise SettingError("the initial text is empty: write --init text:'what the task is'")
+    return ids
 
 
 def _repeated(model: FrozenModel, text: str, length: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -11,15 +12,17 @@ import torch
 from torch import nn
 
 from softprompt.errors import SettingError
-from softprompt.model import FrozenModel, Placement
+from softprompt.model import FrozenModel, Kind, Placement
 from softprompt.prompts import encoded_prompt
+from softprompt.prompts.context_prompt import RADIUS, ContextPrompt
 from softprompt.prompts.encoded_prompt import EncodedPrompt, seeded
-from softprompt.prompts.initial import EMBEDDING_STARTS, PREFIX_STARTS, Start, StartRequest
+from softprompt.prompts.initial import CONTEXT_STARTS, EMBEDDING_STARTS, PREFIX_STARTS, Start, StartRequest
+from softprompt.prompts.multitask_prompt import MultitaskPrompt
 from softprompt.prompts.prefix_tuning import DeepPrompt, ReparametrizedPrefix
 from softprompt.prompts.prompt_tuning import PromptTuning
 from softprompt.prompts.soft_prompt import SoftPrompt
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import LinearHead
+from softprompt.tasks import Demonstrations, LinearHead
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,15 @@ class PromptOptions:
 
     Attributes:
         method: a name in `METHODS`.
-        num_virtual_tokens: P.
+        num_virtual_tokens: P; of a method that shows examples, the most that they may need.
         init: `text`, `text:…`, `labels`, `vocab`, `random`, `zeros` or `prompt:FOLDER`.
         encoder: `none`, `mlp` or `lstm`, as far as the method has it.
         encoder_hidden: the encoder's width.
         placement: where the virtual tokens stand.
         freeze_sink: keep the first virtual token's keys as they start.
         head: `verbalizer` or `linear`.
+        tasks: the names of the tasks that are learnt together; none where there is one.
+        task_rank: the rank of what is each one's own.
         seed: of every random number.
     """
 
@@ -46,6 +51,8 @@ class PromptOptions:
     placement: Placement = Placement.BEFORE
     freeze_sink: bool = False
     head: str | None = None
+    tasks: tuple[str, ...] = ()
+    task_rank: int = 1
     seed: int = 0
 
 
@@ -60,8 +67,12 @@ class Method:
         scale: that scale in a model: the root mean square of its word embeddings, or of keys and values.
         head: how labels are read unless the user says otherwise.
         placements: where its virtual tokens can stand.
+        kinds: the kinds of model that it is for.
         num_virtual_tokens: P unless the user says otherwise.
         has_sink: whether the first virtual token's keys can be frozen.
+        learns_several: whether it learns several tasks together, which it then must.
+        shows_examples: whether its virtual tokens start as examples with their answers, of which P is the most they may
+            need; else they start as a text.
     """
 
     starts: dict[str, Callable[[StartRequest], Start]]
@@ -70,8 +81,11 @@ class Method:
     scale: Callable[[FrozenModel], float] = attrgetter("embedding_scale")
     head: str = "verbalizer"
     placements: tuple[Placement, ...] = tuple(Placement)
+    kinds: tuple[Kind, ...] = tuple(Kind)
     num_virtual_tokens: int = 40
     has_sink: bool = False
+    learns_several: bool = False
+    shows_examples: bool = False
 
     def default_rate(self, model: FrozenModel) -> float:
         """AdamW's learning rate on a model, unless the user says otherwise."""
@@ -83,6 +97,7 @@ class Parts:
     """What a prompt is built of, once every choice is made."""
 
     start: Start
+    shown: Demonstrations | None
     model: FrozenModel
     options: PromptOptions
     head: LinearHead | None
@@ -100,6 +115,18 @@ def _encoded(build: Callable[[int, int], nn.Module], default_hidden: int) -> Cal
         return EncodedPrompt(parts.start, encoder, parts.options.placement, parts.head)
 
     return assemble
+
+
+def _multitask(parts: Parts) -> SoftPrompt:
+    options, scale = parts.options, parts.model.embedding_scale
+    return MultitaskPrompt(
+        parts.start, options.tasks, options.task_rank, options.placement, parts.head, scale, parts.generator
+    )
+
+
+def _context(parts: Parts) -> SoftPrompt:
+    radius = RADIUS * parts.model.embedding_scale * math.sqrt(parts.start.tensor.shape[1])
+    return ContextPrompt(parts.start, parts.shown, radius, parts.options.placement, parts.head)
 
 
 def _deep(parts: Parts) -> SoftPrompt:
@@ -122,12 +149,24 @@ def _reparametrized(parts: Parts) -> SoftPrompt:
 _BEFORE_THE_TEXT = (Placement.BEFORE, Placement.AFTER_BOS)
 
 METHODS: dict[str, Method] = {
-    "prompt": Method(EMBEDDING_STARTS, {"none": _direct}, relative_rate=0.074, num_virtual_tokens=100),
+    "prompt": Method(EMBEDDING_STARTS, {"none": _direct}, relative_rate=0.074, num_virtual_tokens=200),
     "residual": Method(EMBEDDING_STARTS, {"mlp": _encoded(encoded_prompt.residual, 128)}, relative_rate=0.05),
     "p-tuning": Method(
         EMBEDDING_STARTS,
         {"mlp": _encoded(encoded_prompt.mlp, 256), "lstm": _encoded(encoded_prompt.Lstm, 256)},
         relative_rate=0.05,
+    ),
+    "multitask": Method(
+        EMBEDDING_STARTS, {"none": _multitask}, relative_rate=0.074, num_virtual_tokens=200, learns_several=True
+    ),
+    "context": Method(
+        CONTEXT_STARTS,
+        {"none": _context},
+        relative_rate=0.01,
+        placements=_BEFORE_THE_TEXT,
+        kinds=(Kind.CAUSAL,),
+        num_virtual_tokens=200,
+        shows_examples=True,
     ),
     "prefix": Method(
         PREFIX_STARTS,
@@ -150,14 +189,15 @@ METHODS: dict[str, Method] = {
 
 
 def build_prompt(
-    options: PromptOptions, model: FrozenModel, start_text: str, labels: tuple[str, ...] = ()
+    options: PromptOptions, model: FrozenModel, opening: str | Demonstrations, labels: tuple[str, ...] = ()
 ) -> tuple[SoftPrompt, str]:
     """A prompt ready to train, on the model's device in float32, and in words what its virtual tokens start from.
 
     Args:
         options: the user's choices.
         model: the frozen model it is for.
-        start_text: what the virtual tokens say at first, for starts that name no text.
+        opening: what the virtual tokens say at first, for starts that name no text: a text, or examples with their
+            answers where `shows_examples`.
         labels: what a classification chooses from; empty for other tasks.
 
     Raises:
@@ -168,16 +208,18 @@ def build_prompt(
     _check(options, method, model)
     name, _, argument = options.init.partition(":")
     initialise = chosen("init", name, method.starts)
-    argument = argument or (" ".join(labels) if name == "labels" else start_text)
+    shown = None if argument or isinstance(opening, str) else opening
+    text = opening if isinstance(opening, str) else ""
+    argument = argument or (" ".join(labels) if name == "labels" else text)
     build = chosen("encoder", options.encoder or next(iter(method.encoders)), method.encoders)
     generator = torch.Generator().manual_seed(options.seed)
-    start = initialise(StartRequest(model, P, options.placement, argument, generator))
+    start = initialise(StartRequest(model, P, options.placement, argument, generator, shown))
     if options.head == "linear" and not labels:
         raise SettingError("a linear head chooses among labels, and this task has none: --head verbalizer")
     head = _head(options.head or method.head, labels, model)
     if head is not None and name == "prompt":
         _continue_head(head, argument)
-    prompt = build(Parts(start, model, options, head, generator))
+    prompt = build(Parts(start, shown, model, options, head, generator))
     return prompt.to(model.device), start.used
 
 
@@ -198,7 +240,9 @@ def num_virtual_tokens(options: PromptOptions, model: FrozenModel) -> int:
         SettingError: no virtual token, more than the model's window holds, or an unknown method.
     """
     method = chosen("method", options.method, METHODS)
-    P = method.num_virtual_tokens if options.num_virtual_tokens is None else options.num_virtual_tokens
+    P = options.num_virtual_tokens
+    if P is None:  # in a short window they leave the text its room
+        P = min(method.num_virtual_tokens, max(1, model.shape.window // 4))
     if not 0 < P < model.shape.window:
         raise SettingError(
             f"{P} virtual tokens: choose at least 1 and fewer than {model.shape.window}, the window of {model.name}"
@@ -206,7 +250,24 @@ def num_virtual_tokens(options: PromptOptions, model: FrozenModel) -> int:
     return P
 
 
+def shows_examples(options: PromptOptions, model: FrozenModel) -> bool:
+    """Whether the virtual tokens start as examples with their answers: by the method, unless the user gave a text.
+
+    Raises:
+        SettingError: as `build_prompt`, where method and model do not go together.
+    """
+    method = chosen("method", options.method, METHODS)
+    _check(options, method, model)
+    name, _, own_text = options.init.partition(":")
+    return method.shows_examples and name == "text" and not own_text
+
+
 def _check(options: PromptOptions, method: Method, model: FrozenModel) -> None:
+    if model.shape.kind not in method.kinds:
+        raise SettingError(
+            f"{options.method} is for {' and '.join(method.kinds)} models, and {model.name} is a model of the kind "
+            f"{model.shape.kind}: choose another --method"
+        )
     if options.placement not in method.placements:
         raise SettingError(f"{options.method} cannot stand {options.placement}: one of {', '.join(method.placements)}")
     if options.placement not in model.placements:
@@ -215,6 +276,14 @@ def _check(options: PromptOptions, method: Method, model: FrozenModel) -> None:
         raise SettingError(f"the tokenizer of {model.name} puts no BOS in front of a text: use --placement before")
     if options.freeze_sink and (not method.has_sink or options.encoder == "mlp"):
         raise SettingError("only directly trained keys have a sink to freeze: --method prefix with --encoder none")
+    if method.learns_several and not options.tasks:
+        raise SettingError(
+            f"{options.method} learns several tasks together: say --task-field, the field that tells them apart"
+        )
+    if options.tasks and not method.learns_several:
+        raise SettingError(
+            f"{options.method} learns one task, so --task-field would be of no use: leave it out, or --method multitask"
+        )
 
 
 def _continue_head(head: LinearHead, folder: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from torch import nn
+from torch import Tensor, nn
 
-from softprompt.model import Payload
+from softprompt.model import FrozenModel, Payload
 from softprompt.tasks import LinearHead
 
 
@@ -15,7 +15,10 @@ class SoftPrompt(nn.Module, ABC):
 
     Attributes:
         head: a linear classification head trained with the prompt, or None where a verbalizer reads.
+        tasks: the names of the tasks that are learnt together; none where there is one.
     """
+
+    tasks: tuple[str, ...] = ()
 
     def __init__(self, head: LinearHead | None = None):
         super().__init__()
@@ -24,6 +27,15 @@ class SoftPrompt(nn.Module, ABC):
     @abstractmethod
     def forward(self) -> Payload:
         """The payload that the parameters stand for now, with gradient."""
+
+    def of(self, task: int) -> Payload:  # noqa: ARG002
+        """The payload of one of the tasks that are learnt together. Most prompts learn one, and say the same of all."""
+        payload: Payload = self()
+        return payload
+
+    def own_loss(self, model: FrozenModel) -> Tensor | None:  # noqa: ARG002
+        """A loss of the prompt's own, beside the rows', with gradient; None where it has none. Asked once a step."""
+        return None
 
     def rates(self) -> list[tuple[list[nn.Parameter], float]]:
         """The parameters in groups, each with its multiple of the learning rate.

@@ -16,7 +16,7 @@ _RENAME_EXCHANGE = 2
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write `files` as the content of `folder`, replacing a folder that is there.
+    """Write `files`, by their paths in it, as the content of `folder`, replacing a folder that is there.
 
     Raises:
         DiskFull: nothing was changed.
@@ -29,6 +29,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with this one's number
             temporary.mkdir(parents=True)
             for name, content in files.items():
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 write_file(temporary / name, content)
             _put(temporary, folder)
         finally:

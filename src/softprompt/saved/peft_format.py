@@ -1,7 +1,7 @@
 """peft's adapter folder, read and written exactly: `adapter_config.json` and `adapter_model.safetensors`.
 
-Prompt and P-tuning hold `prompt_embeddings` `[P, H]`, prefix tuning `[P, 2·L·G·D]`, each row `L0.K, L0.V, L1.K, …`,
-each `(G, D)`. What peft cannot express is refused, never written in a way that peft would read and get wrong.
+Prompt tuning, P-tuning and CPT hold `prompt_embeddings` `[P, H]`, prefix tuning `[P, 2·L·G·D]`, each row `L0.K, L0.V,
+L1.K, …`, each `(G, D)`. What peft cannot express is refused, never written in a way that peft would read and get wrong.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from softprompt.saved.tensors import parse_tensors, read_bytes, to_bytes
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
 KEY = "prompt_embeddings"
+
+#: The adapters whose file holds what stands in front of a row and nothing else: what trained it is thrown away, or, in
+#: context-aware prompt tuning, added in.
+READABLE = ("PROMPT_TUNING", "P_TUNING", "CPT", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING")
 
 #: peft lays a prompt in front of a row only where it knows the task; for a masked model it has none, and this one runs
 #: the model as it is.
@@ -108,8 +112,8 @@ def read_peft_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_peft(folder: Path, shape: ModelShape) -> Payload:
-    """The payload of a peft adapter that was trained with prompt tuning, P-tuning or prefix tuning.
+def read_peft(folder: Path, shape: ModelShape, task: int | None = None) -> Payload:
+    """The payload of a peft adapter that was trained with a method in `READABLE`; of several tasks, that of one.
 
     Raises:
         NotASavedPrompt: no adapter, or one of another kind.
@@ -117,15 +121,37 @@ def read_peft(folder: Path, shape: ModelShape) -> Payload:
     """
     config = read_peft_config(folder)
     kind, path = config.get("peft_type"), folder / TENSORS
-    if kind not in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING"):
+    if kind not in READABLE:
         raise NotASavedPrompt(f"{folder} is a peft adapter of type {kind}: no soft prompt, so it cannot be imported")
     if kind == "PREFIX_TUNING" and shape.kind is Kind.ENCODER_DECODER:
         raise NotASavedPrompt(f"{folder} is a prefix for a decoder alone: there is none like it here, train one anew")
-    payload = payload_from(parse_tensors(read_bytes(path), path), shape, path, is_prefix=kind == "PREFIX_TUNING")
+    tensors = parse_tensors(read_bytes(path), path)
+    if kind == "MULTITASK_PROMPT_TUNING":
+        tensors = _of_task(tensors, task, path)
+    elif task is not None:
+        raise NotASavedPrompt(f"{folder} is of one task ({kind}): leave out which")
+    payload = payload_from(tensors, shape, path, is_prefix=kind == "PREFIX_TUNING")
     if isinstance(payload, Embeddings) and config.get("num_transformer_submodules") == 2:
         # peft keeps as many virtual tokens again for the decoder of an encoder-decoder, and never uses them.
         return payload.with_tensor(payload.tensor.chunk(2)[0])
     return payload
+
+
+def _of_task(tensors: dict[str, Tensor], task: int | None, where: Path) -> dict[str, Tensor]:
+    """One task's virtual tokens: the shared ones, element by element times the product of its own two factors.
+
+    Raises:
+        NotASavedPrompt: it was not said which task, or there is none such.
+        DamagedPrompt: the factors are missing, or do not fit.
+    """
+    try:
+        shared, columns, rows = (tensors[name] for name in (KEY, "prefix_task_cols", "prefix_task_rows"))
+        products = shared * (columns @ rows)
+    except (KeyError, RuntimeError) as error:
+        raise DamagedPrompt(f"{where}: no shared prompt with factors for its tasks ({error})") from error
+    if task is None or not 0 <= task < len(products):
+        raise NotASavedPrompt(f"{where} holds {len(products)} tasks: say which, from 0 to {len(products) - 1} (--task)")
+    return {KEY: products[task]}
 
 
 def payload_from(tensors: dict[str, Tensor], shape: ModelShape, where: Path, *, is_prefix: bool) -> Payload:

@@ -6,6 +6,7 @@ A folder with `softprompt.json` and the numbers: as a peft adapter where peft ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ from softprompt.saved.tensors import parse_tensors, read_bytes, sha256, to_bytes
 from softprompt.tasks import LinearHead, Objective, Task
 
 OWN_TENSORS = "prompt.safetensors"
+TASKS = "tasks"
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,10 @@ class SavedPrompt:
             files[peft_format.CONFIG] = _checked_config(folder, payload, manifest)
         return cls(manifest, payload, _head(tensors, manifest, path), files)
 
-    def write(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write the folder, whole or not at all.
+    def write(
+        self, folder: str | Path, *, overwrite: bool = False, tasks: Mapping[str, SavedPrompt] | None = None
+    ) -> None:
+        """Write the folder, whole or not at all; the prompts of `tasks` become folders of these names in its `tasks`.
 
         Raises:
             OutputExists: something is there and `overwrite` was not said.
@@ -108,7 +112,8 @@ class SavedPrompt:
         """
         folder = Path(folder)
         check_free(folder, overwrite)
-        write_folder(folder, self.files)
+        others = {f"{TASKS}/{name}/{file}": b for name, p in (tasks or {}).items() for file, b in p.files.items()}
+        write_folder(folder, {**self.files, **others})
 
     def bound(self, model: FrozenModel) -> Payload:
         """The payload compiled for this model, ready to use: one forward pass, once.

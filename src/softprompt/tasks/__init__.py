@@ -2,6 +2,7 @@
 
 from softprompt.tasks.chat import ChatTask
 from softprompt.tasks.classification import ClassificationTask
+from softprompt.tasks.demonstrations import Demonstrations
 from softprompt.tasks.extraction import ExtractionTask
 from softprompt.tasks.generation import GenerationTask
 from softprompt.tasks.linear_head import LinearHead
@@ -13,6 +14,7 @@ __all__ = [
     "Batch",
     "ChatTask",
     "ClassificationTask",
+    "Demonstrations",
     "ExtractionTask",
     "GenerationTask",
     "LinearHead",

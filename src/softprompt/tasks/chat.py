@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,9 @@ from softprompt.tasks.linear_head import LinearHead
 from softprompt.tasks.objective import Row
 from softprompt.tasks.template import shorten
 from softprompt.tasks.writing import WritingObjective
+
+#: Private characters that stand for the special tokens that people write, while the chat template writes its own.
+MARKS = 0x100000
 
 
 class ChatTask(BaseModel):
@@ -115,6 +119,8 @@ class ChatObjective(WritingObjective):
         if not isinstance(model, CausalModel):
             raise TaskError(f"{model.name} is no causal model: a chat, whose answers stand in the text, needs one")
         self.task = task
+        self._marks = {token: chr(MARKS + i) for i, token in enumerate(model.special_tokens.values())}
+        self._written = {chr(MARKS + i): text for i, text in enumerate(model.special_tokens)}
 
     def encode(self, example: Example) -> Row:
         """A conversation up to the assistant's last message.
@@ -165,7 +171,7 @@ class ChatObjective(WritingObjective):
 
     def _opened(self, messages: list[Message], where: str) -> list[int]:
         """The ids of a conversation in which the assistant is about to speak."""
-        return self._with_bos(self.model.tokenize(self._text(messages, where, open_=True)))
+        return self._with_bos(self._tokens("", self._text(messages, where, open_=True)))
 
     def _encoded(self, messages: list[Message], where: str) -> Row:
         """The ids of a conversation whose last message is the assistant's, whatever their number.
@@ -176,8 +182,8 @@ class ChatObjective(WritingObjective):
         rendered = self._rendered(messages, where)
         text, ids, learnt, behind = rendered.text, list[int](), list[int](), 0
         for begin, end in rendered.answers:
-            ids += self.model.continuation(text[:behind], text[behind:begin])
-            said = self.model.continuation(text[:begin], text[begin:end])
+            ids += self._tokens(text[:behind], text[behind:begin])
+            said = self._tokens(text[:begin], text[begin:end])
             learnt += range(len(ids), len(ids) + len(said))
             ids, behind = ids + said, end
         if ids[-1] != self.model.eos:  # the template ends a turn otherwise than the model ends a text
@@ -185,6 +191,21 @@ class ChatObjective(WritingObjective):
             ids.append(self.model.eos)
         first = learnt[0]
         return Row(self._with_bos(ids[:first]), ids[first:], learnt=tuple(i - first for i in learnt))
+
+    def _marked(self, text: str) -> str:
+        """What somebody says, with a mark for each special token in it: it is a word there and no turn's end."""
+        return "".join(p if isinstance(p, str) else self._marks[p] for p in self.model.split_special(text))
+
+    def _tokens(self, before: str, text: str) -> list[int]:
+        """The ids of a part of the conversation that follows `before`, each mark as the words it stands for."""
+        ids: list[int] = []
+        for part in re.split(f"([{re.escape(''.join(self._written))}])", text) if self._written else [text]:
+            if part in self._written:
+                ids += self.model.tokenize(self._written[part], plain=True)
+            elif part:
+                ids += self.model.continuation(before, part)
+            before = part
+        return ids
 
     def _with_bos(self, ids: list[int]) -> list[int]:
         """The ids behind the BOS that belongs in front of a row, which some chat templates write and some do not."""
@@ -209,8 +230,9 @@ class ChatObjective(WritingObjective):
         return _Rendered(text, answers)
 
     def _text(self, messages: list[Message], where: str, open_: bool = False) -> str:
+        marked = [{**message, CONTENT: self._marked(message[CONTENT])} for message in messages]
         try:
-            text = self.model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_)
+            text = self.model.tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=open_)
         except TemplateError as error:
             raise RowError(where, f"the model's chat template refuses it: {error}") from error
         return str(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Literal, Protocol, runtime_checkable
 
@@ -15,12 +15,14 @@ from softprompt.data import Example
 from softprompt.errors import RowError, TaskError
 from softprompt.model import FrozenModel, MaskedModel, Payloads
 from softprompt.tasks.cloze import ClozeVerbalizer
+from softprompt.tasks.demonstrations import BLANK_LINE, Demonstration, Demonstrations, fitting
 from softprompt.tasks.metrics import accuracy, macro_f1
 from softprompt.tasks.objective import Batch, Objective, Row, arranged, padded, payload_of
 from softprompt.tasks.template import Template, joined
 from softprompt.tasks.verbalizer import Verbalizer
 
-SHOWN_FROM = 500  # examples of each label among which one is looked for to start from
+SHOWN_FROM = 500  # examples of each label among which some are looked for to start from
+SHOWN_TOKENS = 50  # with room for more, more examples are shown and not longer ones: benchmarks/results/tried.md
 
 
 @runtime_checkable
@@ -73,26 +75,46 @@ class ClassificationTask(BaseModel):
     def start_text(self, model: FrozenModel, examples: Sequence[Example], room: int) -> str:
         """What the virtual tokens say before they are trained, in at most `room` tokens where it can be.
 
-        An example of each label, if there is one that fits into its label's share of the room; else the task in words.
+        Examples of each label in turn, as many as have `SHOWN_TOKENS` each, and at least one; else the task in words.
         """
-        for share in (room // len(self.labels), room // len(self.labels) - 1):
-            shown = [self._shown(model, examples, label, share) for label in self.labels]
-            text = "".join(each or "" for each in shown)
-            if all(shown) and len(model.tokenize(text)) <= room:  # joined, they may take a token more than apart
-                return text
+        shown = [self._shown(model, examples, label) for label in self.labels]
+        for each in range(max(1, room // (len(self.labels) * SHOWN_TOKENS)), 0, -1):
+            share = room // (len(self.labels) * each)
+            for size in (share, share - 1):  # joined, texts may take a token more than apart
+                fit = [[text for text, length in texts if length <= size][:each] for texts in shown]
+                text = "".join(text for turn in zip(*fit, strict=False) for text in turn)
+                if all(len(texts) == each for texts in fit) and len(model.tokenize(text)) <= room:
+                    return text
         *others, last = (self.words.get(label, label) for label in self.labels)
         return f"Read the text and decide which of these it is: {', '.join(others)} or {last}.\n\n"
 
-    def _shown(self, model: FrozenModel, examples: Sequence[Example], label: str, room: int) -> str | None:
-        """The longest example of a label that fits, as the model sees it, with its answer."""
+    def demonstrations(self, model: FrozenModel, examples: Sequence[Example], room: int) -> Demonstrations:
+        """As many different examples with their answers as fit in `room` tokens, one of each label in turn.
+
+        Raises:
+            SettingError: not one of each label fits.
+        """
+        template, groups = Template(self.template), []
+        for label, answer in zip(self.labels, self._answers(), strict=True):
+            said, end = self._said(model, answer), model.continuation(answer, BLANK_LINE)
+            labelled = self._labelled(examples, label)
+            groups.append([Demonstration(template.filled(model, example), said, end) for example in labelled])
+        return fitting(groups, room)
+
+    def _shown(self, model: FrozenModel, examples: Sequence[Example], label: str) -> list[tuple[str, int]]:
+        """Examples of a label as the model sees them, with their answers, and each one's tokens; the longest first."""
         template = Template(self.template)
         answer = joined(template, self.words.get(label, label))
-        texts = [
-            template.render({field: example.text(field) for field in template.fields}) + answer + "\n\n"
-            for example in islice((e for e in examples if e.text(self.label_field) == label), SHOWN_FROM)
-        ]
-        sizes = {text: len(model.tokenize(text)) for text in texts}
-        return max((text for text in texts if sizes[text] <= room), key=sizes.__getitem__, default=None)
+        texts = dict.fromkeys(
+            template.render({field: example.text(field) for field in template.fields}) + answer + BLANK_LINE
+            for example in self._labelled(examples, label)
+        )
+        sizes = [(text, len(model.tokenize(text))) for text in texts]
+        return sorted(sizes, key=lambda each: each[1], reverse=True)
+
+    def _labelled(self, examples: Sequence[Example], label: str) -> Iterable[Example]:
+        """The examples of a label among which some are looked for to start from."""
+        return islice((example for example in examples if example.text(self.label_field) == label), SHOWN_FROM)
 
     def prepared(self, examples: Sequence[Example]) -> ClassificationTask:
         """The task with its labels, taken from the examples in alphabetical order if it has none yet.
@@ -144,11 +166,18 @@ class ClassificationTask(BaseModel):
         Raises:
             TaskError: the template has no blank where the model would fill one.
         """
-        template = Template(self.template)
-        template.check_answerable(model)
-        answers = [joined(template, self.words.get(label, label)) for label in self.labels]
-        words = [model.answer(template.tail.rstrip(" "), answer) for answer in answers]
+        Template(self.template).check_answerable(model)
+        words = [self._said(model, answer) for answer in self._answers()]
         return ClozeVerbalizer(words, model.blank) if isinstance(model, MaskedModel) else Verbalizer(words, model.eos)
+
+    def _answers(self) -> list[str]:
+        """What the model says for each label, as it follows the template."""
+        template = Template(self.template)
+        return [joined(template, self.words.get(label, label)) for label in self.labels]
+
+    def _said(self, model: FrozenModel, answer: str) -> list[int]:
+        """The ids of such an answer in its place."""
+        return model.answer(Template(self.template).tail.rstrip(" "), answer)
 
 
 class ClassificationObjective(Objective):

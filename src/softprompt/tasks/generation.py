@@ -10,10 +10,13 @@ from pydantic import BaseModel, ConfigDict
 from softprompt.data import Example
 from softprompt.errors import RowError, TaskError
 from softprompt.model import FrozenModel
+from softprompt.tasks.demonstrations import BLANK_LINE, Demonstration, Demonstrations, fitting
 from softprompt.tasks.linear_head import LinearHead
 from softprompt.tasks.objective import Row
 from softprompt.tasks.template import Template, joined, only_field
 from softprompt.tasks.writing import WritingObjective
+
+SHOWN_FROM = 500  # examples among which some are looked for to start from
 
 
 class GenerationTask(BaseModel):
@@ -35,6 +38,20 @@ class GenerationTask(BaseModel):
     def start_text(self, model: FrozenModel, examples: Sequence[Example], room: int) -> str:  # noqa: ARG002
         """What the virtual tokens say before they are trained: the task in words."""
         return "Read the input carefully and write the right response to it, complete, correct and in good style.\n\n"
+
+    def demonstrations(self, model: FrozenModel, examples: Sequence[Example], room: int) -> Demonstrations:
+        """As many different examples with their responses as fit in `room` tokens, among the first of them.
+
+        Raises:
+            SettingError: not one fits.
+        """
+        return fitting([[self._demonstration(model, example) for example in examples[:SHOWN_FROM]]], room)
+
+    def _demonstration(self, model: FrozenModel, example: Example) -> Demonstration:
+        template = Template(self.template)
+        answer = joined(template, self.references(example)[0])
+        said, end = model.answer(template.tail, answer), model.continuation(answer, BLANK_LINE)
+        return Demonstration(template.filled(model, example), said, end)
 
     @property
     def labels(self) -> tuple[str, ...]:

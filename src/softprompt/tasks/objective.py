@@ -32,6 +32,7 @@ class Row:
             empty where it was cut away.
         answers: the right answers as texts, where a part of the text answers.
         lost: what is to be learnt was cut away, so there is nothing to learn.
+        task: the index of its task, where several are learnt together.
     """
 
     prompt: list[int]
@@ -44,6 +45,7 @@ class Row:
     targets: tuple[int, ...] = ()
     answers: tuple[str, ...] = ()
     lost: bool = False
+    task: int = 0
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.response) + len(self.tail)

@@ -55,6 +55,14 @@ class Template:
         """The template's text with its fields filled in, without markers."""
         return "".join(_text(piece, values) for piece in self._pieces)
 
+    def filled(self, model: FrozenModel, example: Example) -> list[int]:
+        """The ids of an example, uncut and without the model's own tokens around it; virtual tokens are placeholders.
+
+        Raises:
+            RowError: a field is missing.
+        """
+        return self._ids(model, {field: example.text(field) for field in self.fields})
+
     def encode(self, model: FrozenModel, example: Example, room: int) -> tuple[list[int], bool]:
         """The ids of an example with the model's own tokens around it, in at most `room`, and whether text was cut.
 

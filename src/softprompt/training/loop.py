@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from softprompt.evaluation.measuring import measure
+from softprompt.model import FrozenModel, Payload, Payloads
 from softprompt.prompts import SoftPrompt
 from softprompt.tasks import Objective, Row
 from softprompt.training.checkpoint import Best, Progress, read_checkpoint, write_checkpoint
@@ -89,27 +90,43 @@ def accumulate_gradients(
     """Add the gradient of the rows' mean loss to the prompt's parameters; returns that loss and the useful tokens.
 
     What stands in front of every row is run once, not once a row or a pass: the passes sum their gradients at the
-    compiled payload, and one backward pass takes the sum on to the parameters.
+    compiled payload, and one backward pass takes the sum on to the parameters. A loss of the prompt's own adds to the
+    gradient alone, so that the losses of all methods compare.
     """
-    payload = objective.model.compile(prompt())
-    leaf = payload.tensor.detach().requires_grad_()
-    batches = [
-        objective.collate(rows[i : i + batch_size], payload.with_tensor(leaf)) for i in range(0, len(rows), batch_size)
-    ]
+    payloads = _compiled(objective.model, prompt, rows)
+    leaves = {task: payload.with_tensor(payload.tensor.detach().requires_grad_()) for task, payload in payloads.items()}
+    parts = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    batches = [objective.collate(part, _behind(part, leaves)) for part in parts]
     weight = sum(float(batch.weights.sum()) for batch in batches)
     total = 0.0
-    for batch in batches:
-        losses = objective.losses(objective.read(batch, payload.with_tensor(leaf)), batch)
+    for part, batch in zip(parts, batches, strict=True):
+        losses = objective.losses(objective.read(batch, _behind(part, leaves)), batch)
         loss = losses.sum() / weight
         loss.backward()
         total += loss.item()
-    payload.tensor.backward(leaf.grad)
+    compiled = [payload.tensor for payload in payloads.values()]
+    torch.autograd.backward(compiled, [leaf.tensor.grad for leaf in leaves.values()])
+    if (own := prompt.own_loss(objective.model)) is not None:
+        own.backward()
     return total, sum(batch.useful_tokens for batch in batches)
+
+
+def _compiled(model: FrozenModel, prompt: SoftPrompt, rows: Sequence[Row]) -> dict[int, Payload]:
+    """The payload of each task that the rows are of."""
+    return {task: model.compile(prompt.of(task)) for task in sorted({row.task for row in rows})}
+
+
+def _behind(rows: Sequence[Row], payloads: Mapping[int, Payload]) -> Payloads:
+    """The payload of each row's task; one for all of them where there is one task."""
+    if len(payloads) == 1:
+        return next(iter(payloads.values()))
+    return [payloads[row.task] for row in rows]
 
 
 def _evaluate(objective: Objective, prompt: SoftPrompt, validation: Sequence[Row], progress: Progress) -> Evaluated:
     with torch.no_grad():
-        metrics = measure(objective, objective.model.compile(prompt()), validation)
+        payloads = _behind(validation, _compiled(objective.model, prompt, validation))
+        metrics = measure(objective, payloads, validation)
     best, quality = progress.best, objective.quality(metrics)
     better = all(map(math.isfinite, quality)) and (best is None or quality > objective.quality(best.metrics))
     progress.stale = 0 if better else progress.stale + 1

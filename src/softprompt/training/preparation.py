@@ -12,10 +12,11 @@ import torch
 from softprompt.data import Example, Examples, read_examples
 from softprompt.errors import TaskError
 from softprompt.model import FrozenModel, Placement
-from softprompt.prompts import PromptOptions, SoftPrompt
+from softprompt.prompts import PromptOptions, SoftPrompt, num_virtual_tokens, shows_examples
 from softprompt.tasks import (
     ChatTask,
     ClassificationTask,
+    Demonstrations,
     ExtractionTask,
     GenerationTask,
     LinearHead,
@@ -24,6 +25,7 @@ from softprompt.tasks import (
     Task,
 )
 from softprompt.tasks.template import Template
+from softprompt.training.mixture import Mixture
 from softprompt.training.order import shuffled
 from softprompt.training.rows import EncodedRows
 from softprompt.training.settings import TuneSettings
@@ -188,6 +190,26 @@ def shown(settings: TuneSettings, examples: Examples) -> list[Example]:
     return list(examples.chosen(sorted(order[:SHOWN_AMONG])))
 
 
+def opening(
+    settings: TuneSettings, options: PromptOptions, task: Task, model: FrozenModel, examples: Examples
+) -> str | Demonstrations:
+    """What the virtual tokens say at first, as their method wants it: a text, or examples with their answers.
+
+    Raises:
+        SettingError: method and model do not go together, or not one example fits.
+        TaskError: the task has no examples that end in an answer.
+    """
+    room = num_virtual_tokens(options, model)
+    if not shows_examples(options, model):
+        return task.start_text(model, shown(settings, examples), room)
+    if not isinstance(task, ClassificationTask | GenerationTask):
+        raise TaskError(
+            f"{options.method} starts from examples that each end in an answer, and those of a {task.kind} do not: "
+            "choose another --method, or say --init text:'words of your own'"
+        )
+    return task.demonstrations(model, shown(settings, examples), room)
+
+
 def bind(task: Task, model: FrozenModel, prompt: SoftPrompt) -> Objective:
     """The task on a model, with the room that the prompt leaves in the window."""
     with torch.no_grad():
@@ -218,9 +240,18 @@ def learnable(rows: EncodedRows, examples: Examples) -> EncodedRows:
     return replace(rows, examples=examples.chosen(kept), lengths=[rows.lengths[i] for i in kept], lost=())
 
 
-def encode(objective: Objective, examples: Sequence[Example], name: str) -> EncodedRows:
+def mixed(settings: TuneSettings, examples: Examples) -> Mixture | None:
+    """The tasks that are learnt together, where the settings name a field that tells them apart.
+
+    Raises:
+        RowError, TaskError, SettingError: the field does not tell them.
+    """
+    return None if settings.task_field is None else Mixture.of(settings.task_field, examples)
+
+
+def encode(objective: Objective, examples: Sequence[Example], name: str, mixture: Mixture | None = None) -> EncodedRows:
     """Examples in tokens, whenever they are needed; says how many texts were cut."""
-    rows = EncodedRows.of(objective, examples)
+    rows = EncodedRows.of(objective, examples, mixture)
     if rows.cut:
         logger.warning("%d of %d %s texts were cut to fit the model's window", rows.cut, len(rows), name)
     return rows

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
 from softprompt.data import Example
 from softprompt.tasks import Objective, Row
+from softprompt.training.mixture import Mixture
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,7 @@ class EncodedRows(Sequence[Row]):
         lengths: each row's tokens.
         cut: of how many rows the text was cut.
         lost: the rows of which what is to be learnt was cut away.
+        mixture: which task each row is of, where several are learnt together.
     """
 
     objective: Objective
@@ -28,13 +30,14 @@ class EncodedRows(Sequence[Row]):
     lengths: Sequence[int]
     cut: int
     lost: Sequence[int] = ()
+    mixture: Mixture | None = None
 
     @classmethod
-    def of(cls, objective: Objective, examples: Sequence[Example]) -> EncodedRows:
+    def of(cls, objective: Objective, examples: Sequence[Example], mixture: Mixture | None = None) -> EncodedRows:
         """Rows, each encoded once to learn its length.
 
         Raises:
-            RowError: an example does not fit the task.
+            RowError: an example does not fit the task, or is of none that is learnt.
         """
         lengths, lost, cut = array("L"), array("L"), 0
         for index, example in enumerate(examples):
@@ -43,7 +46,9 @@ class EncodedRows(Sequence[Row]):
             cut += row.cut
             if row.lost:
                 lost.append(index)
-        return cls(objective, examples, lengths, cut, lost)
+            if mixture is not None:
+                mixture.index(example)
+        return cls(objective, examples, lengths, cut, lost, mixture)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -54,5 +59,9 @@ class EncodedRows(Sequence[Row]):
     def __getitem__(self, index: slice) -> list[Row]: ...
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if isinstance(index, slice):
-            return [self.objective.encode(example) for example in self.examples[index]]
-        return self.objective.encode(self.examples[index])
+            return [self._row(example) for example in self.examples[index]]
+        return self._row(self.examples[index])
+
+    def _row(self, example: Example) -> Row:
+        row = self.objective.encode(example)
+        return row if self.mixture is None else replace(row, task=self.mixture.index(example))

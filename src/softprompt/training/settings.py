@@ -38,15 +38,17 @@ class TuneSettings(BaseModel):
         labels: what to choose from; found in the data if None.
         verbalizer: what the model says for a label, where that is not the label.
         label_field: the field with the label.
+        task_field: the field that names an example's task, where several are learnt together.
         response_field: the field with the response.
         method: how the prompt is made.
-        virtual_tokens: P.
+        virtual_tokens: P; of a method that shows examples, the most that they may need.
         init: what the virtual tokens start from.
         encoder: `none`, `mlp` or `lstm`, as far as the method has it.
         encoder_hidden: its width.
         placement: where the virtual tokens stand.
         freeze_sink: keep the first virtual token's keys.
         head: `verbalizer` or `linear`.
+        task_rank: the rank of what is each task's own, where several are learnt together.
         steps: updates in all.
         batch_size: examples in one forward and backward pass.
         accumulate: passes in one update.
@@ -77,6 +79,7 @@ class TuneSettings(BaseModel):
     verbalizer: Mapping[str, str] = Field(default_factory=dict)
     label_field: str = "label"
     response_field: str = "output"
+    task_field: str | None = None
     method: str = "prefix"
     virtual_tokens: int | None = None
     init: str = "text"
@@ -85,6 +88,7 @@ class TuneSettings(BaseModel):
     placement: Placement = Placement.BEFORE
     freeze_sink: bool = False
     head: str | None = None
+    task_rank: int = Field(default=1, gt=0)
     steps: int = Field(default=100, gt=0)
     batch_size: int = Field(default=16, gt=0)
     accumulate: int = Field(default=1, gt=0)
@@ -138,6 +142,7 @@ class TuneSettings(BaseModel):
             placement=self.placement,
             freeze_sink=self.freeze_sink,
             head=self.head,
+            task_rank=self.task_rank,
             seed=self.seed,
         )
 

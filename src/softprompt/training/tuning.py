@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from softprompt.errors import CheckpointError, OutputExists, TrainingDiverged
-from softprompt.model import FrozenModel, load_model
-from softprompt.prompts import METHODS, SoftPrompt, build_prompt, num_virtual_tokens
+from softprompt.evaluation.measuring import measure
+from softprompt.model import FrozenModel, Payload, load_model
+from softprompt.prompts import METHODS, SoftPrompt, build_prompt
 from softprompt.saved import SavedPrompt
 from softprompt.saved.saved_prompt import check_free
 from softprompt.tasks import Objective, Row, Task
 from softprompt.training.loop import Outcome, train
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.picture import draw_curve
-from softprompt.training.preparation import bind, encode, learnable, placed, read, shown, split, task_for
+from softprompt.training.preparation import bind, encode, learnable, mixed, opening, placed, read, split, task_for
 from softprompt.training.rows import EncodedRows
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.settings import TuneSettings
@@ -38,6 +39,7 @@ class Tuned:
         seconds: spent training, evaluations left out.
         useful_tokens_per_second: tokens that are neither padding nor virtual.
         best: the step that was kept and what it measured on the validation examples.
+        tasks: where several were learnt together, each one's own prompt by its name.
     """
 
     prompt: SavedPrompt | None
@@ -46,6 +48,7 @@ class Tuned:
     seconds: float
     useful_tokens_per_second: float
     best: dict[str, Any]
+    tasks: dict[str, SavedPrompt]
 
 
 def tune(
@@ -95,7 +98,7 @@ def run(
     outcome = train(
         job.objective, job.prompt, job.rows, job.validation, settings, optimiser, folder, watcher or Unwatched()
     )
-    kept = None if outcome.stopped else _keep(outcome, settings, job)
+    kept = _Kept() if outcome.stopped else _keep(outcome, settings, job)
     draw_curve(folder, f"{settings.output.name}: {settings.method} on {job.model.name}")
     if outcome.diverged:
         raise _diverged(outcome, settings, optimiser, kept)
@@ -126,6 +129,14 @@ class _Job:
         }
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What a run saved: its prompt, and of tasks that were learnt together each one's own."""
+
+    prompt: SavedPrompt | None = None
+    tasks: dict[str, SavedPrompt] = field(default_factory=dict)
+
+
 def _prepared(settings: TuneSettings, model: FrozenModel | None) -> _Job:
     data = read(settings)
     task = task_for(settings, data["data"])
@@ -133,12 +144,12 @@ def _prepared(settings: TuneSettings, model: FrozenModel | None) -> _Job:
     model = model or load_model(settings.model, device=settings.device, dtype=settings.dtype)
     if settings.gradient_checkpointing:
         model.checkpoint_gradients()
-    options = placed(settings, task)
-    start_text = task.start_text(model, shown(settings, examples), num_virtual_tokens(options, model))
-    prompt, start = build_prompt(options, model, start_text, task.labels)
+    mixture = mixed(settings, data["data"])
+    options = replace(placed(settings, task), tasks=() if mixture is None else mixture.tasks)
+    prompt, start = build_prompt(options, model, opening(settings, options, task, model, examples), task.labels)
     objective = bind(task, model, prompt)
-    rows = learnable(encode(objective, examples, "training"), examples)
-    validation = list(encode(objective, held_out, "validation"))
+    rows = learnable(encode(objective, examples, "training", mixture), examples)
+    validation = list(encode(objective, held_out, "validation", mixture))
     peak = settings.learning_rate or METHODS[settings.method].default_rate(model)
     logger.info("%s starts from %s", settings.method, start)
     logger.info(
@@ -171,46 +182,62 @@ def _begin(folder: RunFolder, facts: dict[str, Any], resume: bool) -> None:
             )
 
 
-def _keep(outcome: Outcome, settings: TuneSettings, job: _Job) -> SavedPrompt | None:
+def _keep(outcome: Outcome, settings: TuneSettings, job: _Job) -> _Kept:
     """Save the best prompt of a run: the best evaluation's, or the last step's where nothing was evaluated."""
     best = outcome.progress.best
     if best is not None:
         job.prompt.load_state_dict(best.parameters)
     elif outcome.diverged:
-        return None
-    method = {
-        "name": settings.method,
-        **settings.model_dump(mode="json", include={"init", "encoder", "encoder_hidden", "freeze_sink", "seed"}),
-    }
+        return _Kept()
     with torch.no_grad():  # as it was evaluated: an LSTM computes otherwise, in the last bits, when it keeps a graph
-        payload = job.prompt()
-    saved = SavedPrompt.make(
+        payload, each = job.prompt(), [job.prompt.of(task) for task in range(len(job.prompt.tasks))]
+    saved = _made(settings, job, payload, {} if best is None else {"step": best.step, "validation": best.metrics})
+    tasks = {
+        name: _made(settings, job, each[task], _measured(job, task, each[task]))
+        for task, name in enumerate(job.prompt.tasks)
+    }
+    saved.write(settings.output, overwrite=True, tasks=tasks)
+    return _Kept(saved, tasks)
+
+
+def _made(settings: TuneSettings, job: _Job, payload: Payload, metrics: dict[str, Any]) -> SavedPrompt:
+    method = settings.model_dump(mode="json", include={"init", "encoder", "encoder_hidden", "freeze_sink", "seed"})
+    return SavedPrompt.make(
         job.model,
         payload,
         job.task,
-        method=method,
+        method={"name": settings.method, **method},
         trained_parameters=job.prompt.num_parameters,
-        metrics={} if best is None else {"step": best.step, "validation": best.metrics},
+        metrics=metrics,
         head=job.prompt.head,
     )
-    saved.write(settings.output, overwrite=True)
-    return saved
 
 
-def _diverged(
-    outcome: Outcome, settings: TuneSettings, optimiser: Optimiser, kept: SavedPrompt | None
-) -> TrainingDiverged:
+def _measured(job: _Job, task: int, payload: Payload) -> dict[str, Any]:
+    """What the validation examples of one task measure."""
+    rows = [row for row in job.validation if row.task == task]
+    if not rows:
+        return {}
+    with torch.no_grad():
+        return {"validation": measure(job.objective, job.model.compile(payload), rows)}
+
+
+def _diverged(outcome: Outcome, settings: TuneSettings, optimiser: Optimiser, kept: _Kept) -> TrainingDiverged:
     step = min(outcome.progress.step, settings.steps - 1)
     best = outcome.progress.best
-    fate = f"the best prompt so far (step {best.step}) is in {settings.output}" if kept and best else "nothing was kept"
+    fate = (
+        f"the best prompt so far (step {best.step}) is in {settings.output}"
+        if kept.prompt and best
+        else "nothing was kept"
+    )
     where = f"at step {step + 1}, learning rate {optimiser.rate(step):.2g}"
     return TrainingDiverged(
         f"the loss or its gradient was not a number {where}; {fate}. Try --learning-rate {optimiser.peak / 4:.2g}"
     )
 
 
-def _tuned(outcome: Outcome, settings: TuneSettings, saved: SavedPrompt | None) -> Tuned:
+def _tuned(outcome: Outcome, settings: TuneSettings, kept: _Kept) -> Tuned:
     progress = outcome.progress
     best = {} if progress.best is None else {"step": progress.best.step, **progress.best.metrics}
     speed = progress.useful_tokens / progress.seconds if progress.seconds else 0.0
-    return Tuned(saved, settings.output, progress.step, progress.seconds, speed, best)
+    return Tuned(kept.prompt, settings.output, progress.step, progress.seconds, speed, best, kept.tasks)

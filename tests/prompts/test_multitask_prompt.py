@@ -1,0 +1,138 @@
+"""Multitask prompt tuning: what is shared, what is each task's own, and that they learn together what one cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import softprompt
+from softprompt.data import read_examples
+from softprompt.errors import RowError, SettingError, TaskError
+from softprompt.prompts import PromptOptions, build_prompt
+from softprompt.saved import SavedPrompt
+from softprompt.training.loop import accumulate_gradients
+from softprompt.training.mixture import Mixture
+from softprompt.training.preparation import bind
+from softprompt.training.rows import EncodedRows
+from softprompt.training.settings import TuneSettings
+from tests.conftest import REVIEWS
+from tests.tiny import tiny_model
+
+Write = Callable[[str, Sequence[Any]], Path]
+OTHER = {"good": "bad", "bad": "good"}
+MIXED = [{**row, "task": "straight"} for row in REVIEWS] + [
+    {**row, "label": OTHER[row["label"]], "task": "opposite"} for row in REVIEWS
+]
+"""The same texts twice, with opposite labels: no single prompt can have both right."""
+
+
+@pytest.fixture
+def mixed(write_jsonl: Write) -> Path:
+    return write_jsonl("mixed.jsonl", MIXED)
+
+
+def tuned(data: Path, output: Path, **settings: Any) -> softprompt.Tuned:
+    given: dict[str, Any] = {"method": "multitask", "task_field": "task", "virtual_tokens": 4, "batch_size": 8}
+    return softprompt.tune(tiny_model("llama"), data=data, output=output, **{**given, **settings})
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_every_task_starts_from_the_same_words(rank: int) -> None:
+    options = PromptOptions("multitask", 4, tasks=("a", "b", "c"), task_rank=rank)
+    model = tiny_model("llama")
+    prompt, _ = build_prompt(options, model, "a good film")
+    start, _ = build_prompt(PromptOptions("prompt", 4), model, "a good film")
+    for payload in (prompt(), *(prompt.of(task) for task in range(3))):
+        torch.testing.assert_close(payload.tensor, start().tensor)
+    H = model.shape.hidden_size
+    assert prompt.num_parameters == 4 * H + 3 * rank * (4 + H)
+
+
+def test_a_step_is_the_sum_of_what_each_task_gives_alone(mixed: Path) -> None:
+    model, examples = tiny_model("llama"), read_examples(mixed)
+    mixture = Mixture.of("task", examples)
+    prompt, _ = build_prompt(PromptOptions("multitask", 4, tasks=mixture.tasks), model, "a film")
+    settings = TuneSettings.of({"data": str(mixed), "output": "p"})
+    from softprompt.training.preparation import task_for
+
+    objective = bind(task_for(settings, examples), model, prompt)
+    rows = list(EncodedRows.of(objective, examples, mixture))
+    loss, _ = accumulate_gradients(objective, prompt, rows, batch_size=len(rows))
+    together = {name: p.grad.clone() for name, p in prompt.named_parameters()}
+    prompt.zero_grad()
+    apart = [
+        accumulate_gradients(objective, prompt, [row for row in rows if row.task == task], batch_size=5)[0]
+        for task in (0, 1)
+    ]
+    assert loss == pytest.approx(sum(apart) / 2, abs=1e-5)
+    for name, parameter in prompt.named_parameters():
+        torch.testing.assert_close(together[name], parameter.grad / 2, atol=1e-6, rtol=1e-4)
+    assert not torch.equal(prompt.columns.grad[0], prompt.columns.grad[1])
+
+
+def test_tasks_that_contradict_one_another_are_learnt_together(mixed: Path, tmp_path: Path) -> None:
+    run = tuned(mixed, tmp_path / "p", validation=mixed, steps=120, batch_size=16, learning_rate=0.05, virtual_tokens=6)
+    assert run.best["accuracy"] > 0.85
+    model = tiny_model("llama")
+    for name, straight in (("straight", True), ("opposite", False)):
+        saved = SavedPrompt.read(tmp_path / "p" / "tasks" / name)
+        assert run.tasks[name].manifest == saved.manifest
+        own = [example for example in read_examples(mixed) if (example.text("task") == "straight") is straight]
+        figures = softprompt.evaluate(model, saved, own, hard_prompt=False)
+        assert figures["accuracy"] == saved.manifest.metrics["validation"]["accuracy"] > 0.8
+    shared = softprompt.evaluate(model, SavedPrompt.read(tmp_path / "p"), read_examples(mixed), hard_prompt=False)
+    assert shared["accuracy"] == 0.5  # each text stands in the data with both labels
+
+
+def test_a_new_task_starts_from_what_the_others_share(mixed: Path, reviews: Path, tmp_path: Path) -> None:
+    tuned(mixed, tmp_path / "p", steps=2)
+    shared = SavedPrompt.read(tmp_path / "p")
+    softprompt.tune(
+        tiny_model("llama"), data=reviews, output=tmp_path / "q", method="prompt", virtual_tokens=4, steps=1,
+        init=f"prompt:{tmp_path / 'p'}", learning_rate=1e-9,
+    )  # fmt: skip
+    torch.testing.assert_close(SavedPrompt.read(tmp_path / "q").payload.tensor, shared.payload.tensor)
+
+
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(mixed: Path, tmp_path: Path) -> None:
+    from tests.training.test_tuning import Recorder
+
+    tuned(mixed, tmp_path / "whole", steps=6, task_rank=2)
+    tuned(mixed, tmp_path / "halted", steps=6, task_rank=2, watcher=Recorder(stop_at=3))
+    tuned(mixed, tmp_path / "halted", steps=6, task_rank=2, resume=True)
+    whole, halted = (
+        {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        for folder in (tmp_path / "whole", tmp_path / "halted")
+    )
+    assert whole == halted
+    assert sum(name.endswith("softprompt.json") for name in whole) == 3
+
+
+def test_a_task_without_validation_examples_is_saved_all_the_same(
+    mixed: Path, write_jsonl: Write, tmp_path: Path
+) -> None:
+    straight = write_jsonl("straight.jsonl", [row for row in MIXED if row["task"] == "straight"])
+    run = tuned(mixed, tmp_path / "p", steps=2, validation=straight)
+    assert run.tasks["opposite"].manifest.metrics == {}
+    assert "accuracy" in run.tasks["straight"].manifest.metrics["validation"]
+
+
+def test_bad_input(mixed: Path, reviews: Path, write_jsonl: Write, tmp_path: Path) -> None:
+    def refused(kind: type[Exception], words: str, data: Path = mixed, **settings: Any) -> None:
+        with pytest.raises(kind, match=words):
+            tuned(data, tmp_path / "p", steps=1, **settings)
+        assert not (tmp_path / "p").exists()
+
+    refused(SettingError, "say --task-field", task_field=None)
+    refused(SettingError, "--method multitask", method="prompt")
+    refused(RowError, "no field 'domain'", task_field="domain")
+    refused(TaskError, "all examples are of the task", data=write_jsonl("one.jsonl", MIXED[:24]))
+    unsafe = write_jsonl("unsafe.jsonl", [{**row, "task": row["task"] + "/.."} for row in MIXED])
+    refused(SettingError, "cannot be one", data=unsafe)
+    strange = write_jsonl("strange.jsonl", [{**row, "task": "third"} for row in MIXED])
+    refused(RowError, "none that is learnt: opposite, straight", validation=strange)
+    refused(SettingError, "task-rank", task_rank=0)
