@@ -28,8 +28,9 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         try:
             shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with this one's number
             temporary.mkdir(parents=True)
+            for below in sorted({(temporary / name).parent for name in files} - {temporary}):
+                below.mkdir(parents=True)
             for name, content in files.items():
-                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 write_file(temporary / name, content)
             _put(temporary, folder)
         finally:
