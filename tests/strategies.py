@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from torch import Tensor
 from softprompt.model import Embeddings, EncoderDecoderModel, FrozenModel, Payload, Placement, Prefix
 from softprompt.model.encoder_decoder import START
 from softprompt.prompts import METHODS as ALL_METHODS
+from softprompt.prompts import PromptOptions
 from tests.tiny import ALL_FAMILIES, ENCODER_DECODER_FAMILIES, FAMILIES, KINDS, WITH_BOS
 
 families = st.sampled_from(ALL_FAMILIES)
@@ -26,6 +28,7 @@ METHODS = (
     ("residual", "mlp"),
     ("p-tuning", "mlp"),
     ("p-tuning", "lstm"),
+    ("multitask", "none"),
     ("context", "none"),
     ("prefix", "none"),
     ("prefix", "mlp"),
@@ -42,8 +45,11 @@ METHODS_ON_FAMILIES = tuple(
 methods_on_families = st.sampled_from(METHODS_ON_FAMILIES)
 
 
-#: Those that start from a text, as every task has one; not every task has examples that end in an answer.
-METHODS_FOR_ANY_TASK = tuple((name, encoder) for name, encoder in METHODS if not ALL_METHODS[name].shows_examples)
+#: Those that learn one task; a method that learns several needs rows that say which is theirs.
+METHODS_OF_ONE_TASK = tuple((name, encoder) for name, encoder in METHODS if not ALL_METHODS[name].learns_several)
+
+#: Of these, those that start from a text, as every task has one; not every task has examples that end in an answer.
+METHODS_FOR_ANY_TASK = tuple(each for each in METHODS_OF_ONE_TASK if not ALL_METHODS[each[0]].shows_examples)
 
 
 def methods_starting_from(start: str) -> tuple[tuple[str, str], ...]:
@@ -51,9 +57,23 @@ def methods_starting_from(start: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, encoder) for name, encoder in METHODS if start in ALL_METHODS[name].starts)
 
 
-def room(method: str, num_virtual_tokens: int) -> int:
-    """P for a method where others have so few: one that shows whole examples needs room for one of each label."""
-    return 60 if ALL_METHODS[method].shows_examples else num_virtual_tokens
+def options(method: str, num_virtual_tokens: int, **more: Any) -> PromptOptions:
+    """A method's options, with two tasks where it learns several."""
+    tasks = ("films", "songs") if ALL_METHODS[method].learns_several else ()
+    return PromptOptions(method, num_virtual_tokens, tasks=tasks, **more)
+
+
+def tuning(method: str, num_virtual_tokens: int) -> dict[str, Any]:
+    """What `tune` needs to know for a method on reviews: each label is a task of its own where it learns several.
+
+    One that shows whole examples needs room for one of each label.
+    """
+    several = {"task_field": "label"} if ALL_METHODS[method].learns_several else {}
+    return {
+        "method": method,
+        "virtual_tokens": 60 if ALL_METHODS[method].shows_examples else num_virtual_tokens,
+        **several,
+    }
 
 
 def random_embeddings(

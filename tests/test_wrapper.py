@@ -117,6 +117,11 @@ def test_a_placement_that_it_cannot_do_is_refused() -> None:
         SoftPromptModel.around(shared_model("llama"), PromptOptions("prompt", 4, placement=Placement.AFTER_TEXT))
 
 
+def test_several_tasks_are_refused() -> None:
+    with pytest.raises(softprompt.SoftPromptError, match="no row says which task"):
+        SoftPromptModel.around(shared_model("llama"), PromptOptions("multitask", 4, tasks=("films", "songs")))
+
+
 def test_nothing_trained_nothing_saved(tmp_path: Path) -> None:
     with pytest.raises(softprompt.SoftPromptError, match="no prompt is being trained"):
         SoftPromptModel(shared_model("llama")).save_pretrained(tmp_path / "p")

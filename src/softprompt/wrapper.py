@@ -71,12 +71,15 @@ class SoftPromptModel(nn.Module):
         """A loaded model with a new prompt in front.
 
         Raises:
-            SettingError: the model is not causal, or the prompt would stand inside the rows.
+            SettingError: the model is not causal, the prompt would stand inside the rows, or each of several tasks'
+                rows would need their own.
         """
         if not isinstance(frozen, CausalModel):
             raise SettingError(f"{frozen.name} is not a causal model: tune it with softprompt.tune")
         if options.placement is not Placement.BEFORE:
             raise SettingError(f"placement {options.placement}: here the caller lays out the rows; use softprompt.tune")
+        if options.tasks:
+            raise SettingError("here no row says which task it is of: learn several tasks with softprompt.tune")
         prompt, _ = build_prompt(options, frozen, START_TEXT)
         return cls(frozen, prompt, {"name": options.method, "init": options.init})
 

@@ -13,12 +13,12 @@ from softprompt.prompts import PromptOptions
 from softprompt.saved import SavedPrompt
 from softprompt.training.loop import accumulate_gradients
 from softprompt.wrapper import SoftPromptModel
-from tests.strategies import METHODS, methods_starting_from
+from tests.strategies import METHODS_OF_ONE_TASK, methods_starting_from, tuning
 from tests.tiny import FAMILIES, shared_model, tiny_model
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("method", "encoder"), METHODS)
+@pytest.mark.parametrize(("method", "encoder"), METHODS_OF_ONE_TASK)
 def test_row_10_gradient_checkpointing(family: str, method: str, encoder: str) -> None:
     ids = torch.tensor([[5, 9, 77, 300], [31, 8, 4, 3]])
     gradients = []
@@ -35,7 +35,7 @@ def test_row_10_gradient_checkpointing(family: str, method: str, encoder: str) -
 
 @pytest.mark.parametrize(("method", "encoder"), methods_starting_from("prompt"))
 def test_row_11_training_goes_on_from_a_saved_prompt(method: str, encoder: str, reviews: Path, tmp_path: Path) -> None:
-    settings = {"data": reviews, "method": method, "encoder": encoder, "virtual_tokens": 3, "batch_size": 4}
+    settings = {"data": reviews, "encoder": encoder, "batch_size": 4, **tuning(method, 3)}
     model = tiny_model("llama")
     softprompt.tune(model, output=tmp_path / "first", steps=2, **settings)
     softprompt.tune(

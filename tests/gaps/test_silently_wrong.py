@@ -14,11 +14,11 @@ from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, Row
 from softprompt.training.checkpoint import read_checkpoint
 from softprompt.wrapper import SoftPromptModel
-from tests.strategies import METHODS, laid_out, random_embeddings, random_prefix
+from tests.strategies import METHODS_OF_ONE_TASK, laid_out, random_embeddings, random_prefix
 from tests.tiny import FAMILIES, shared_model, tiny_model
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
-each_method = pytest.mark.parametrize(("method", "encoder"), METHODS)
+each_method = pytest.mark.parametrize(("method", "encoder"), METHODS_OF_ONE_TASK)
 LONG, SHORT = [5, 9, 77, 300, 12, 44], [31, 8]
 
 

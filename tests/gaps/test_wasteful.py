@@ -19,7 +19,7 @@ from softprompt.prompts.initial import EMBEDDING_STARTS, StartRequest, text
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, Row
 from softprompt.training.loop import accumulate_gradients
-from tests.strategies import random_embeddings, random_prefix
+from tests.strategies import options, random_embeddings, random_prefix
 from tests.tiny import shared_model, tiny_model
 
 
@@ -69,8 +69,7 @@ def test_row_16_an_encoder_runs_once_a_step(method: str, encoder: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_row_17_text_is_the_default_start(method: str) -> None:
-    tasks = ("films", "songs") if METHODS[method].learns_several else ()
-    _, used = build_prompt(PromptOptions(method, 4, tasks=tasks), shared_model("llama"), "the film was great")
+    _, used = build_prompt(options(method, 4), shared_model("llama"), "the film was great")
     assert "text 'the film was great" in used
 
 

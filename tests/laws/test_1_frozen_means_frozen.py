@@ -10,7 +10,7 @@ import pytest
 
 import softprompt
 from softprompt.model import FrozenModel
-from tests.strategies import METHODS_ON_FAMILIES, room
+from tests.strategies import METHODS_ON_FAMILIES, tuning
 from tests.tiny import template_for, tiny_model
 
 
@@ -31,11 +31,10 @@ def test_training_changes_no_weight(family: str, method: str, encoder: str, revi
             data=reviews,
             template=template_for(family),
             output=Path(folder) / "p",
-            method=method,
             encoder=encoder,
             steps=3,
             batch_size=4,
-            virtual_tokens=room(method, 3),
+            **tuning(method, 3),
         )
     assert tuned.steps == 3
     assert weights_hash(model) == before

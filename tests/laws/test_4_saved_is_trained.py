@@ -14,15 +14,15 @@ from softprompt.model import FrozenModel, Placement
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask
-from tests.strategies import lengths, methods_on_families, seeds
+from tests.strategies import lengths, methods_on_families, options, seeds
 from tests.tiny import MASKED_FAMILIES, WITH_BOS, shared_model, template_for
 
 
-def round_trip(model: FrozenModel, options: PromptOptions, template: str = "{text}\nLabel:") -> None:
+def round_trip(model: FrozenModel, given: PromptOptions, template: str = "{text}\nLabel:") -> None:
     """Train nothing, but move every parameter; save, load, compare the labels' probabilities."""
     task = ClassificationTask(labels=("good", "bad"), template=template)
-    prompt, _ = build_prompt(options, model, "a film", task.labels)
-    generator = torch.Generator().manual_seed(options.seed)
+    prompt, _ = build_prompt(given, model, "a film", task.labels)
+    generator = torch.Generator().manual_seed(given.seed)
     with torch.no_grad():
         for parameter in prompt.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
@@ -34,7 +34,7 @@ def round_trip(model: FrozenModel, options: PromptOptions, template: str = "{tex
         before = objective.log_probabilities(objective.read(batch, payload), batch)
     with TemporaryDirectory() as folder:
         made = SavedPrompt.make(
-            model, trained, task, method={"name": options.method}, trained_parameters=1, head=prompt.head
+            model, trained, task, method={"name": given.method}, trained_parameters=1, head=prompt.head
         )
         made.write(Path(folder) / "p")
         loaded = SavedPrompt.read(Path(folder) / "p")
@@ -50,8 +50,7 @@ def round_trip(model: FrozenModel, options: PromptOptions, template: str = "{tex
 @given(method=methods_on_families, P=lengths, seed=seeds)
 def test_saved_is_trained(method: tuple[str, str, str], P: int, seed: int) -> None:
     family, name, encoder = method
-    options = PromptOptions(name, P, encoder=encoder, seed=seed)
-    round_trip(shared_model(family), options, template_for(family))
+    round_trip(shared_model(family), options(name, P, encoder=encoder, seed=seed), template_for(family))
 
 
 @pytest.mark.parametrize("placement", [Placement.AFTER_BOS, Placement.AFTER_TEXT, Placement.IN_TEMPLATE])

@@ -21,7 +21,7 @@ from softprompt.model.encoder_decoder import START
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt, read_peft
 from softprompt.tasks import GenerationTask
-from tests.strategies import METHODS, lengths, methods_on_families, random_prefix, seeds
+from tests.strategies import METHODS, lengths, methods_on_families, options, random_prefix, seeds
 from tests.tiny import ENCODER_DECODER_FAMILIES, FAMILIES, MASKED_FAMILIES, shared_model
 
 TEXT = [[5, 9, 77, 300, 12]]
@@ -49,12 +49,12 @@ def theirs(wrapped: torch.nn.Module) -> Tensor:
     return logits[:, -ids.shape[1] :]
 
 
-def exported(model: FrozenModel, options: PromptOptions) -> None:
-    prompt, _ = build_prompt(options, model, "a film")
+def exported(model: FrozenModel, given: PromptOptions) -> None:
+    prompt, _ = build_prompt(given, model, "a film")
     with torch.no_grad():
         for parameter in prompt.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    saved = SavedPrompt.make(model, prompt(), GenerationTask(), method={"name": options.method}, trained_parameters=1)
+    saved = SavedPrompt.make(model, prompt(), GenerationTask(), method={"name": given.method}, trained_parameters=1)
     if saved.peft_refusal is not None:  # `test_what_peft_would_ignore_is_refused` says which these are
         return
     with TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def exported(model: FrozenModel, options: PromptOptions) -> None:
 def test_peft_reads_our_export(method: tuple[str, str, str], P: int, seed: int) -> None:
     family, name, encoder = method
     torch.manual_seed(seed)
-    exported(shared_model(family), PromptOptions(name, P, encoder=encoder, head="verbalizer", seed=seed))
+    exported(shared_model(family), options(name, P, encoder=encoder, head="verbalizer", seed=seed))
 
 
 @pytest.mark.parametrize("family", MASKED_FAMILIES)

@@ -13,7 +13,7 @@ import torch
 
 import softprompt
 from softprompt.training import Evaluated, Stepped
-from tests.strategies import METHODS, room
+from tests.strategies import METHODS, tuning
 from tests.tiny import FAMILIES, tiny_model
 
 STEPS = 7
@@ -44,21 +44,20 @@ def train(
         tiny_model(family),
         data=data,
         output=output,
-        method=method,
         encoder=encoder,
         steps=STEPS,
-        virtual_tokens=room(method, 3),
         batch_size=3,
         accumulate=2,
         evaluate_every=2,
         save_every=2,
         watcher=KilledAt(kill_at),
         resume=resume,
+        **tuning(method, 3),
     )
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def train_in_a_process(*arguments: object) -> int:

@@ -18,8 +18,8 @@ L, G, D, H, P = 3, 2, 6, 24, 4  # the tiny Llama's, and ours
 TEXT = "the film was great"  # P tokens
 
 
-def built(method: str, encoder: str | None = None, **options: object):  # type: ignore[no-untyped-def]
-    choices = PromptOptions(method, P, encoder=encoder, **options)
+def built(method: str, encoder: str | None = None, **more: object):  # type: ignore[no-untyped-def]
+    choices = strategies.options(method, P, encoder=encoder, **more)
     return build_prompt(choices, shared_model("llama"), TEXT, LABELS)[0]
 
 
@@ -29,6 +29,7 @@ def built(method: str, encoder: str | None = None, **options: object):  # type: 
         ("prompt", "none", P * H),
         ("residual", "mlp", P * H + 2 * H + (H * 128 + 128) + (128 * H + H)),
         ("p-tuning", "mlp", P * H + (H * 256 + 256) + (256 * 256 + 256) + (256 * H + H)),
+        ("multitask", "none", P * H + 2 * (P + H)),
         ("context", "none", P * H),
         ("prefix", "none", L * 2 * G * P * D),
         ("prefix", "mlp", P * H + (H * 512 + 512) + (512 * L * 2 * G * D + L * 2 * G * D)),
@@ -44,9 +45,9 @@ def test_parameter_counts(method: str, encoder: str, parameters: int) -> None:
 def test_every_counted_parameter_trains(family: str, method: str, encoder: str) -> None:
     """In the second step: a layer that starts at zero hides those before it in the first."""
     model = shared_model(family)
-    prompt, _ = build_prompt(PromptOptions(method, P, encoder=encoder), model, "a film", LABELS)
+    prompt, _ = build_prompt(strategies.options(method, P, encoder=encoder), model, "a film", LABELS)
     objective = ClassificationTask(labels=LABELS).bind(model, 100, prompt.head)
-    rows = [Row([5 + i, 9, 77, 300], [], label=i % 3) for i in range(6)]
+    rows = [Row([5 + i, 9, 77, 300], [], label=i % 3, task=i % 2 if prompt.tasks else None) for i in range(6)]
     optimiser = torch.optim.SGD(prompt.parameters(), lr=0.5)
     for _ in range(2):
         optimiser.zero_grad()
