@@ -29,7 +29,7 @@ from softprompt.data import read_examples
 from softprompt.model import FrozenModel
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.tasks import ClassificationTask, Objective, Row
-from softprompt.training.loop import accumulate_gradients
+from softprompt.training.gradients import PromptLearner, accumulate_gradients
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.order import Order
 
@@ -64,7 +64,7 @@ def main() -> None:
 
 def our_step(model: FrozenModel, method: str, objective: Objective, rows: list[Row]) -> Step:
     prompt, _ = build_prompt(PromptOptions(method, P), model, "Read the text.", ())
-    optimiser = Optimiser(prompt, 1e-3, steps=10_000, warmup=0.1, weight_decay=0.0, clip=1.0)
+    optimiser = Optimiser(PromptLearner(prompt), 1e-3, steps=10_000, warmup=0.1, weight_decay=0.0, clip=1.0)
     order = Order([len(row) for row in rows], 16, seed=0)
     steps = iter(range(10_000))
 

@@ -11,7 +11,7 @@ from transformers import StaticCache
 import softprompt
 from softprompt.prompts import PromptOptions
 from softprompt.saved import SavedPrompt
-from softprompt.training.loop import accumulate_gradients
+from softprompt.training.gradients import accumulate_gradients
 from softprompt.wrapper import SoftPromptModel
 from tests.strategies import METHODS_OF_ONE_TASK, methods_starting_from, tuning
 from tests.tiny import FAMILIES, shared_model, tiny_model

@@ -18,7 +18,7 @@ from softprompt.prompts import METHODS, PromptOptions, build_prompt
 from softprompt.prompts.initial import EMBEDDING_STARTS, StartRequest, text
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, Row
-from softprompt.training.loop import accumulate_gradients
+from softprompt.training.gradients import accumulate_gradients
 from tests.strategies import options, random_embeddings, random_prefix
 from tests.tiny import shared_model, tiny_model
 

@@ -21,7 +21,7 @@ from softprompt.prompts.context_prompt import DECAY, RADIUS, ContextPrompt
 from softprompt.prompts.soft_prompt import SoftPrompt
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, Demonstrations, GenerationTask
-from softprompt.training.loop import accumulate_gradients
+from softprompt.training.gradients import PromptLearner, accumulate_gradients
 from softprompt.training.optimisation import Optimiser
 from tests.conftest import REVIEWS
 from tests.tiny import FAMILIES, shared_model, tiny_model
@@ -48,7 +48,7 @@ def trained(model: FrozenModel, prompt: ContextPrompt, steps: int, rate: float =
     """What each step's update begins with: the rows' loss and the context's, together."""
     objective = TASK.bind(model, 128 - ROOM, prompt.head)
     rows = [objective.encode(example) for example in EXAMPLES]
-    optimiser = Optimiser(prompt, rate, steps, warmup=0.1, weight_decay=0.0, clip=1.0)
+    optimiser = Optimiser(PromptLearner(prompt), rate, steps, warmup=0.1, weight_decay=0.0, clip=1.0)
     losses = []
     for step in range(steps):
         with torch.no_grad():

@@ -9,7 +9,7 @@ from softprompt.errors import SettingError
 from softprompt.model import Embeddings, Prefix
 from softprompt.prompts import METHODS, PromptOptions, build_prompt
 from softprompt.tasks import ClassificationTask, Row
-from softprompt.training.loop import accumulate_gradients
+from softprompt.training.gradients import accumulate_gradients
 from tests import strategies
 from tests.tiny import FAMILIES, shared_model
 
@@ -47,7 +47,7 @@ def test_every_counted_parameter_trains(family: str, method: str, encoder: str) 
     model = shared_model(family)
     prompt, _ = build_prompt(strategies.options(method, P, encoder=encoder), model, "a film", LABELS)
     objective = ClassificationTask(labels=LABELS).bind(model, 100, prompt.head)
-    rows = [Row([5 + i, 9, 77, 300], [], label=i % 3, task=i % 2 if prompt.tasks else None) for i in range(6)]
+    rows = [Row([5 + i, 9, 77, 300], [], label=i % 3, task=i % max(1, len(prompt.tasks))) for i in range(6)]
     optimiser = torch.optim.SGD(prompt.parameters(), lr=0.5)
     for _ in range(2):
         optimiser.zero_grad()

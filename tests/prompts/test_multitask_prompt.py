@@ -14,7 +14,7 @@ from softprompt.data import read_examples
 from softprompt.errors import RowError, SettingError, TaskError
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt
-from softprompt.training.loop import accumulate_gradients
+from softprompt.training.gradients import accumulate_gradients
 from softprompt.training.mixture import Mixture
 from softprompt.training.preparation import bind
 from softprompt.training.rows import EncodedRows

@@ -10,6 +10,7 @@ import torch
 from softprompt.model import Placement
 from softprompt.prompts.initial import Start
 from softprompt.prompts.prompt_tuning import PromptTuning
+from softprompt.training.gradients import PromptLearner
 from softprompt.training.optimisation import Optimiser
 
 
@@ -18,7 +19,7 @@ def prompt() -> PromptTuning:
 
 
 def optimiser(of: PromptTuning, steps: int = 100, clip: float = 1.0) -> Optimiser:
-    return Optimiser(of, 0.1, steps=steps, warmup=0.1, weight_decay=0.0, clip=clip)
+    return Optimiser(PromptLearner(of), 0.1, steps=steps, warmup=0.1, weight_decay=0.0, clip=clip)
 
 
 def test_the_rate_rises_and_falls_to_nothing() -> None:

@@ -7,6 +7,7 @@ Random numbers and the place in the data are functions of the seed and the step,
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,9 @@ class Progress:
     seconds: float = 0.0
 
 
-def write_checkpoint(path: Path, progress: Progress, prompt: dict[str, Tensor], optimiser: dict[str, Tensor]) -> None:
+def write_checkpoint(
+    path: Path, progress: Progress, prompt: Mapping[str, Tensor], optimiser: Mapping[str, Tensor]
+) -> None:
     """Write the file, whole or not at all.
 
     Raises:

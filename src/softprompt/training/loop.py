@@ -1,4 +1,4 @@
-"""The training loop. It reads top to bottom, and knows neither task nor method by name."""
+"""The training loop. It reads top to bottom, and knows neither task nor method by name, nor what it is that learns."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from softprompt.evaluation.measuring import measure
-from softprompt.model import FrozenModel, Payload, Payloads
-from softprompt.prompts import SoftPrompt
 from softprompt.tasks import Objective, Row
-from softprompt.training.checkpoint import Best, Progress, read_checkpoint, write_checkpoint
+from softprompt.training.checkpoint import Best, Progress
+from softprompt.training.learner import Learner
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.order import Order
+from softprompt.training.record import Record
 from softprompt.training.rows import EncodedRows
-from softprompt.training.run_folder import RunFolder
 from softprompt.training.settings import TuneSettings
 from softprompt.training.watching import Evaluated, Stepped, Watcher
 
@@ -40,23 +39,23 @@ class Outcome:
 
 def train(
     objective: Objective,
-    prompt: SoftPrompt,
+    learner: Learner,
     rows: EncodedRows,
     validation: Sequence[Row],
     settings: TuneSettings,
     optimiser: Optimiser,
-    folder: RunFolder,
+    record: Record,
     watcher: Watcher,
 ) -> Outcome:
-    """Train `prompt` in place, from the checkpoint in `folder` or the beginning, to the last step or an early stop."""
+    """Train in place, from the record's checkpoint or the beginning, to the last step or an early stop."""
     order = Order(rows.lengths, settings.batch_size * settings.accumulate, settings.seed)
-    progress = _resume(prompt, optimiser, folder)
+    progress = record.resume(learner, optimiser)
     watcher.begin(settings.steps, progress.step)
 
     while progress.step < settings.steps and not _is_stale(progress, settings):
         started = time.perf_counter()
         chosen = [rows[i] for i in order.step(progress.step)]
-        loss, tokens = accumulate_gradients(objective, prompt, chosen, settings.batch_size)
+        loss, tokens = learner.accumulate(objective, chosen, settings.batch_size)
         if not math.isfinite(loss):
             return Outcome(progress, diverged=True)
         norm = optimiser.update(progress.step)
@@ -68,85 +67,34 @@ def train(
 
         rate = optimiser.rate(progress.step - 1)
         stepped = Stepped(progress.step, loss, rate, norm, progress.useful_tokens / progress.seconds)
-        folder.log_step(stepped)
+        record.log_step(stepped)
         watcher.stepped(stepped)
         if validation and _is_due(progress.step, settings.evaluation_interval, settings.steps):
-            evaluated = _evaluate(objective, prompt, validation, progress)
-            folder.log_evaluation(evaluated)
+            evaluated = _evaluate(objective, learner, validation, progress)
+            record.log_evaluation(evaluated)
             watcher.evaluated(evaluated)
             if progress.best is None:
                 return Outcome(progress, diverged=True)
         stop = watcher.stop_requested()
         if stop or _is_due(progress.step, settings.checkpoint_interval, settings.steps):
-            write_checkpoint(folder.checkpoint, progress, prompt.state_dict(), optimiser.state())
+            record.keep(progress, learner, optimiser)
         if stop and progress.step < settings.steps:
             return Outcome(progress, stopped=True)
     return Outcome(progress)
 
 
-def accumulate_gradients(
-    objective: Objective, prompt: SoftPrompt, rows: Sequence[Row], batch_size: int
-) -> tuple[float, int]:
-    """Add the gradient of the rows' mean loss to the prompt's parameters; returns that loss and the useful tokens.
-
-    What stands in front of every row is run once, not once a row or a pass: the passes sum their gradients at the
-    compiled payload, and one backward pass takes the sum on to the parameters. A loss of the prompt's own adds to the
-    gradient alone, so that the losses of all methods compare.
-    """
-    payloads = _compiled(objective.model, prompt, rows)
-    leaves = {task: payload.with_tensor(payload.tensor.detach().requires_grad_()) for task, payload in payloads.items()}
-    parts = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-    batches = [objective.collate(part, _behind(part, leaves)) for part in parts]
-    weight = sum(float(batch.weights.sum()) for batch in batches)
-    total = 0.0
-    for part, batch in zip(parts, batches, strict=True):
-        losses = objective.losses(objective.read(batch, _behind(part, leaves)), batch)
-        loss = losses.sum() / weight
-        loss.backward()
-        total += loss.item()
-    compiled = [payload.tensor for payload in payloads.values()]
-    torch.autograd.backward(compiled, [leaf.tensor.grad for leaf in leaves.values()])
-    if (own := prompt.own_loss(objective.model)) is not None:
-        own.backward()
-    return total, sum(batch.useful_tokens for batch in batches)
-
-
-def _compiled(model: FrozenModel, prompt: SoftPrompt, rows: Sequence[Row]) -> dict[int, Payload]:
-    """The payload of each task that the rows are of."""
-    return {task: model.compile(prompt.of(task)) for task in sorted({row.task for row in rows})}
-
-
-def _behind(rows: Sequence[Row], payloads: Mapping[int, Payload]) -> Payloads:
-    """The payload of each row's task; one for all of them where there is one task."""
-    if len(payloads) == 1:
-        return next(iter(payloads.values()))
-    return [payloads[row.task] for row in rows]
-
-
-def _evaluate(objective: Objective, prompt: SoftPrompt, validation: Sequence[Row], progress: Progress) -> Evaluated:
+def _evaluate(objective: Objective, learner: Learner, validation: Sequence[Row], progress: Progress) -> Evaluated:
     with torch.no_grad():
-        payloads = _behind(validation, _compiled(objective.model, prompt, validation))
-        metrics = measure(objective, payloads, validation)
+        metrics = measure(objective, learner.payloads(objective.model, validation), validation)
     best, quality = progress.best, objective.quality(metrics)
     better = all(map(math.isfinite, quality)) and (best is None or quality > objective.quality(best.metrics))
     progress.stale = 0 if better else progress.stale + 1
     if better:
-        progress.best = Best(progress.step, metrics, _copied(prompt.state_dict()))
+        progress.best = Best(progress.step, metrics, _copied(learner.state_dict()))
     return Evaluated(progress.step, metrics, better)
 
 
-def _resume(prompt: SoftPrompt, optimiser: Optimiser, folder: RunFolder) -> Progress:
-    if not folder.checkpoint.is_file():
-        folder.forget_after(0)
-        return Progress()
-    progress, parameters, moments = read_checkpoint(folder.checkpoint)
-    prompt.load_state_dict(parameters)
-    optimiser.restore(moments)
-    folder.forget_after(progress.step)
-    return progress
-
-
-def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.detach().clone() for name, t in tensors.items()}
 
 

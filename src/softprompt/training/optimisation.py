@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softprompt.prompts import SoftPrompt
+from softprompt.training.learner import Learner
+from softprompt.training.settings import TuneSettings
 
 # A run is a hundred steps, whose first gradients are many times its last: the usual 0.999 would remember them for ten
 # times as long as the run lasts.
@@ -16,21 +17,26 @@ BETAS = (0.9, 0.95)
 
 
 class Optimiser:
-    """Updates a prompt's parameters.
+    """Updates a learner's parameters.
 
     Attributes:
         peak: the rate at the end of the warm-up.
     """
 
-    def __init__(self, prompt: SoftPrompt, peak: float, steps: int, warmup: float, weight_decay: float, clip: float):
+    def __init__(self, learner: Learner, peak: float, steps: int, warmup: float, weight_decay: float, clip: float):
         self.peak, self.steps, self.clip = peak, steps, clip
         self.warmup_steps = max(1, round(steps * warmup))
-        groups = prompt.rates()
+        groups = learner.rates()
         self._multiples = [multiple for _, multiple in groups]
         self._parameters = [p for parameters, _ in groups for p in parameters]
         self._adamw = torch.optim.AdamW(
             [{"params": parameters} for parameters, _ in groups], betas=BETAS, weight_decay=weight_decay
         )
+
+    @classmethod
+    def of(cls, settings: TuneSettings, learner: Learner, peak: float) -> Optimiser:
+        """One with the settings' schedule."""
+        return cls(learner, peak, settings.steps, settings.warmup, settings.weight_decay, settings.clip)
 
     def rate(self, step: int) -> float:
         """The learning rate of step `step`, counted from 0."""

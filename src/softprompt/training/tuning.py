@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,13 @@ import torch
 from softprompt.errors import CheckpointError, OutputExists, TrainingDiverged
 from softprompt.evaluation.measuring import measure
 from softprompt.model import FrozenModel, Payload, load_model
-from softprompt.prompts import METHODS, SoftPrompt, build_prompt
 from softprompt.saved import SavedPrompt
 from softprompt.saved.saved_prompt import check_free
-from softprompt.tasks import Objective, Row, Task
-from softprompt.training.loop import Outcome, train
-from softprompt.training.optimisation import Optimiser
+from softprompt.training.job import Job
+from softprompt.training.loop import Outcome
 from softprompt.training.picture import draw_curve
-from softprompt.training.preparation import bind, encode, learnable, mixed, opening, placed, read, split, task_for
-from softprompt.training.rows import EncodedRows
+from softprompt.training.preparation import mixed, read, split, task_for
+from softprompt.training.record import FolderRecord
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.settings import TuneSettings
 from softprompt.training.watching import Unwatched, Watcher
@@ -92,41 +90,14 @@ def run(
     """
     folder = RunFolder(settings.run_folder)
     _check_output(settings, folder, resume, overwrite)
-    job = _prepared(settings, model)
-    _begin(folder, job.facts(settings), resume)
-    optimiser = Optimiser(job.prompt, job.peak, settings.steps, settings.warmup, settings.weight_decay, settings.clip)
-    outcome = train(
-        job.objective, job.prompt, job.rows, job.validation, settings, optimiser, folder, watcher or Unwatched()
-    )
+    job, digests = _prepared(settings, model)
+    _begin(folder, _facts(settings, job, digests), resume)
+    outcome = job.train(settings, FolderRecord(folder), watcher or Unwatched())
     kept = _Kept() if outcome.stopped else _keep(outcome, settings, job)
     draw_curve(folder, f"{settings.output.name}: {settings.method} on {job.model.name}")
     if outcome.diverged:
-        raise _diverged(outcome, settings, optimiser, kept)
+        raise _diverged(outcome, settings, job, kept)
     return _tuned(outcome, settings, kept)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A run, ready to train: everything that follows from its settings and its data."""
-
-    model: FrozenModel
-    task: Task
-    prompt: SoftPrompt
-    start: str
-    objective: Objective
-    rows: EncodedRows
-    validation: list[Row]
-    digests: dict[str, str]
-    peak: float
-
-    def facts(self, settings: TuneSettings) -> dict[str, Any]:
-        """What the run folder remembers; a resumed run must begin with the same settings, data and base."""
-        return {
-            "settings": settings.model_dump(mode="json"),
-            "data": {**self.digests, "base": self.model.fingerprint},
-            "learning_rate": self.peak,
-            "start": self.start,
-        }
 
 
 @dataclass(frozen=True)
@@ -137,26 +108,26 @@ class _Kept:
     tasks: dict[str, SavedPrompt] = field(default_factory=dict)
 
 
-def _prepared(settings: TuneSettings, model: FrozenModel | None) -> _Job:
+def _prepared(settings: TuneSettings, model: FrozenModel | None) -> tuple[Job, dict[str, str]]:
+    """The run, and the hashes of its data."""
     data = read(settings)
     task = task_for(settings, data["data"])
     examples, held_out = split(settings, data, task)
     model = model or load_model(settings.model, device=settings.device, dtype=settings.dtype)
     if settings.gradient_checkpointing:
         model.checkpoint_gradients()
-    mixture = mixed(settings, data["data"])
-    options = replace(placed(settings, task), tasks=() if mixture is None else mixture.tasks)
-    prompt, start = build_prompt(options, model, opening(settings, options, task, model, examples), task.labels)
-    objective = bind(task, model, prompt)
-    rows = learnable(encode(objective, examples, "training", mixture), examples)
-    validation = list(encode(objective, held_out, "validation", mixture))
-    peak = settings.learning_rate or METHODS[settings.method].default_rate(model)
-    logger.info("%s starts from %s", settings.method, start)
-    logger.info(
-        "%d numbers train beside %d frozen ones; learning rate %.2g", prompt.num_parameters, model.num_parameters, peak
-    )
-    digests = {name: each.digest for name, each in data.items()}
-    return _Job(model, task, prompt, start, objective, rows, validation, digests, peak)
+    job = Job.of(settings, model, task, examples, held_out, mixed(settings, data["data"]))
+    return job, {name: each.digest for name, each in data.items()}
+
+
+def _facts(settings: TuneSettings, job: Job, digests: dict[str, str]) -> dict[str, Any]:
+    """What the run folder remembers; a resumed run must begin with the same settings, data and base."""
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "data": {**digests, "base": job.model.fingerprint},
+        "learning_rate": job.peak,
+        "start": job.start,
+    }
 
 
 def _check_output(settings: TuneSettings, folder: RunFolder, resume: bool, overwrite: bool) -> None:
@@ -182,7 +153,7 @@ def _begin(folder: RunFolder, facts: dict[str, Any], resume: bool) -> None:
             )
 
 
-def _keep(outcome: Outcome, settings: TuneSettings, job: _Job) -> _Kept:
+def _keep(outcome: Outcome, settings: TuneSettings, job: Job) -> _Kept:
     """Save the best prompt of a run: the best evaluation's, or the last step's where nothing was evaluated."""
     best = outcome.progress.best
     if best is not None:
@@ -200,7 +171,7 @@ def _keep(outcome: Outcome, settings: TuneSettings, job: _Job) -> _Kept:
     return _Kept(saved, tasks)
 
 
-def _made(settings: TuneSettings, job: _Job, payload: Payload, metrics: dict[str, Any]) -> SavedPrompt:
+def _made(settings: TuneSettings, job: Job, payload: Payload, metrics: dict[str, Any]) -> SavedPrompt:
     method = settings.model_dump(mode="json", include={"init", "encoder", "encoder_hidden", "freeze_sink", "seed"})
     return SavedPrompt.make(
         job.model,
@@ -213,7 +184,7 @@ def _made(settings: TuneSettings, job: _Job, payload: Payload, metrics: dict[str
     )
 
 
-def _measured(job: _Job, task: int, payload: Payload) -> dict[str, Any]:
+def _measured(job: Job, task: int, payload: Payload) -> dict[str, Any]:
     """What the validation examples of one task measure."""
     rows = [row for row in job.validation if row.task == task]
     if not rows:
@@ -222,7 +193,7 @@ def _measured(job: _Job, task: int, payload: Payload) -> dict[str, Any]:
         return {"validation": measure(job.objective, job.model.compile(payload), rows)}
 
 
-def _diverged(outcome: Outcome, settings: TuneSettings, optimiser: Optimiser, kept: _Kept) -> TrainingDiverged:
+def _diverged(outcome: Outcome, settings: TuneSettings, job: Job, kept: _Kept) -> TrainingDiverged:
     step = min(outcome.progress.step, settings.steps - 1)
     best = outcome.progress.best
     fate = (
@@ -230,9 +201,9 @@ def _diverged(outcome: Outcome, settings: TuneSettings, optimiser: Optimiser, ke
         if kept.prompt and best
         else "nothing was kept"
     )
-    where = f"at step {step + 1}, learning rate {optimiser.rate(step):.2g}"
+    where = f"at step {step + 1}, learning rate {job.optimiser(settings).rate(step):.2g}"
     return TrainingDiverged(
-        f"the loss or its gradient was not a number {where}; {fate}. Try --learning-rate {optimiser.peak / 4:.2g}"
+        f"the loss or its gradient was not a number {where}; {fate}. Try --learning-rate {job.peak / 4:.2g}"
     )
 
 

@@ -1,0 +1,87 @@
+"""A run, ready to train: a prompt in front of a model, a task, and its examples in tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from softprompt.data import Examples
+from softprompt.model import FrozenModel
+from softprompt.prompts import METHODS, SoftPrompt, build_prompt
+from softprompt.tasks import Objective, Row, Task
+from softprompt.training.gradients import PromptLearner
+from softprompt.training.loop import Outcome, train
+from softprompt.training.mixture import Mixture
+from softprompt.training.optimisation import Optimiser
+from softprompt.training.preparation import bind, encode, learnable, opening, placed
+from softprompt.training.record import Record
+from softprompt.training.rows import EncodedRows
+from softprompt.training.settings import TuneSettings
+from softprompt.training.watching import Watcher
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that follows from a run's settings, its model and its examples.
+
+    Attributes:
+        model: the frozen model.
+        task: complete with its labels.
+        prompt: what trains.
+        start: in words, what its virtual tokens start from.
+        objective: the task on the model, with the room that the prompt leaves.
+        rows: what it learns from.
+        validation: what the best step is chosen by.
+        peak: the learning rate at the end of the warm-up.
+    """
+
+    model: FrozenModel
+    task: Task
+    prompt: SoftPrompt
+    start: str
+    objective: Objective
+    rows: EncodedRows
+    validation: Sequence[Row]
+    peak: float
+
+    @classmethod
+    def of(
+        cls,
+        settings: TuneSettings,
+        model: FrozenModel,
+        task: Task,
+        examples: Examples,
+        held_out: Examples,
+        mixture: Mixture | None = None,
+    ) -> Job:
+        """The run that the settings describe, on examples to learn from and others to choose the best step by.
+
+        Raises:
+            SoftPromptError: settings, task, model and examples do not go together.
+        """
+        options = replace(placed(settings, task), tasks=() if mixture is None else mixture.tasks)
+        prompt, start = build_prompt(options, model, opening(settings, options, task, model, examples), task.labels)
+        objective = bind(task, model, prompt)
+        rows = learnable(encode(objective, examples, "training", mixture), examples)
+        validation = list(encode(objective, held_out, "validation", mixture))
+        peak = settings.learning_rate or METHODS[settings.method].default_rate(model)
+        logger.info("%s starts from %s", settings.method, start)
+        logger.info(
+            "%d numbers train beside %d frozen ones; learning rate %.2g",
+            prompt.num_parameters,
+            model.num_parameters,
+            peak,
+        )
+        return cls(model, task, prompt, start, objective, rows, validation, peak)
+
+    def train(self, settings: TuneSettings, record: Record, watcher: Watcher) -> Outcome:
+        """Train the prompt in place, from what the record kept or the beginning."""
+        learner, optimiser = PromptLearner(self.prompt), self.optimiser(settings)
+        return train(self.objective, learner, self.rows, self.validation, settings, optimiser, record, watcher)
+
+    def optimiser(self, settings: TuneSettings) -> Optimiser:
+        """A new one for the prompt, as the settings say."""
+        return Optimiser.of(settings, PromptLearner(self.prompt), self.peak)
