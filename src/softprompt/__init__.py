@@ -15,6 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from softprompt.comparison import CompareSettings as CompareSettings
+    from softprompt.comparison import compare as compare
     from softprompt.errors import SoftPromptError as SoftPromptError
     from softprompt.evaluation import Sampling as Sampling
     from softprompt.evaluation import classify as classify
@@ -34,12 +36,14 @@ __version__ = "0.1.0"
 
 # Imported on first use: torch and transformers take seconds, which `softprompt --help` must not.
 _HOMES = {
+    "CompareSettings": "softprompt.comparison",
     "Sampling": "softprompt.evaluation",
     "SavedPrompt": "softprompt.saved",
     "SoftPromptError": "softprompt.errors",
     "SoftPromptModel": "softprompt.wrapper",
     "TuneSettings": "softprompt.training",
     "classify": "softprompt.evaluation",
+    "compare": "softprompt.comparison",
     "evaluate": "softprompt.evaluation",
     "extract": "softprompt.evaluation",
     "load_model": "softprompt.model",

@@ -18,6 +18,7 @@
     │   ├── NewerPrompt                 its manifest was written by a later softprompt
     │   ├── WrongBaseModel              it was trained on another base model
     │   └── NotExpressible              peft cannot say what this prompt says
+    ├── ApiFailed                       an API that was asked did not answer, or not as it should
     ├── OutputExists                    the output folder is taken
     ├── DiskFull                        nothing could be written; what was there before is whole
     ├── CheckpointError                 a run that cannot be resumed as asked
@@ -108,6 +109,10 @@ class WrongBaseModel(SavedPromptError):
 
 class NotExpressible(SavedPromptError):
     """peft's format cannot express this prompt."""
+
+
+class ApiFailed(SoftPromptError):
+    """An API that was asked did not answer, or not as it should."""
 
 
 class OutputExists(SoftPromptError):

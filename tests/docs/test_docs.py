@@ -41,6 +41,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 import softprompt
 from softprompt import errors
 from softprompt.cli.main import run
+from softprompt.comparison import CompareSettings
+from softprompt.comparison.worker import Teller, work
 from softprompt.prompts import METHODS
 from softprompt.prompts.initial import EMBEDDING_STARTS, PREFIX_STARTS
 from softprompt.saved import Base, Manifest
@@ -112,14 +114,26 @@ def substituted(tiny: Path) -> Iterator[pytest.MonkeyPatch]:
     def short(values: dict[str, Any]) -> TuneSettings:
         return of({**values, "steps": min(values.get("steps", STEPS), STEPS)})
 
+    compared = CompareSettings.of
+
+    def brief(values: dict[str, Any]) -> CompareSettings:
+        return compared({**values, "steps": 1, "seeds": 1, "trials": 1})
+
     logger = logging.getLogger("softprompt")
     before = logger.handlers[:], logger.level, logger.propagate
     with pytest.MonkeyPatch.context() as patch:
         for module in ("locating", "embedded"):
             patch.setattr(f"softprompt.model.{module}.unpacked", lambda _: tiny)
         patch.setattr(TuneSettings, "of", staticmethod(short))
+        patch.setattr(CompareSettings, "of", staticmethod(brief))
+        patch.setattr("softprompt.comparison.comparing.run_apart", run_here)
         yield patch
     logger.handlers[:], logger.level, logger.propagate = before
+
+
+def run_here(job: dict[str, Any], log: Path, heard: Any) -> None:
+    """What a worker does, in this process: in one of its own there would be the real model."""
+    work(job, Teller(io.StringIO()))
 
 
 def write_data(folder: Path) -> None:
@@ -133,7 +147,8 @@ def write_data(folder: Path) -> None:
     contents = {
         "mixed.jsonl": mixed,
         "new.jsonl": reviews,
-        **dict.fromkeys(("train.jsonl", "val.jsonl", "test.jsonl"), reviews),
+        **dict.fromkeys(("train.jsonl", "val.jsonl"), reviews),
+        "test.jsonl": [{**row, "text": f"{row['text']}, all in all"} for row in reviews],
         **dict.fromkeys(("answers.jsonl", "answers.test.jsonl"), answers),
     }
     for name, rows in contents.items():

@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 
 from softprompt import __version__
 from softprompt.cli.classify import classify
+from softprompt.cli.compare import compare
 from softprompt.cli.compose import compose, similarity
 from softprompt.cli.data import app as data
 from softprompt.cli.demo import demo
@@ -47,6 +48,7 @@ itself never changes, so one copy of it serves any number of prompts.
 )
 
 app.command(rich_help_panel="Make")(tune)
+app.command(rich_help_panel="Make")(compare)
 app.command(rich_help_panel="Make")(demo)
 app.add_typer(data, rich_help_panel="Make")
 app.command(rich_help_panel="Use")(evaluate)

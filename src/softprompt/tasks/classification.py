@@ -246,6 +246,11 @@ class ClassificationObjective(Objective):
             "loss": float(torch.nn.functional.nll_loss(outputs, labels)),
         }
 
+    def scores(self, outputs: Float[Tensor, "N K"], rows: Sequence[Row]) -> list[float]:
+        """Of each row whether it is right: 1 or 0."""
+        labels = torch.tensor([row.label for row in rows])
+        return (outputs.argmax(dim=1) == labels).double().tolist()
+
     def quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Accuracy; among equals, the lower loss."""
         return metrics["accuracy"], -metrics["loss"]

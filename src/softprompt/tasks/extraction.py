@@ -151,6 +151,11 @@ class ExtractionObjective(ReadingObjective):
             "loss": float(outputs[:, 3].double().sum()) / max(1, sum(not row.lost for row in rows)),
         }
 
+    def scores(self, outputs: Float[Tensor, "N 4"], rows: Sequence[Row]) -> list[float]:
+        """Of each row the F1 of its answer's words."""
+        pairs = [(self.answer(output, row), row.answers) for output, row in zip(outputs, rows, strict=True)]
+        return [overlap_f1(*pair) for pair in pairs]
+
     def answer(self, output: Float[Tensor, "4"], row: Row) -> str:
         """The text of a row's best answer."""
         assert row.passage is not None

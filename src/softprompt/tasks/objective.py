@@ -110,6 +110,10 @@ class Objective(ABC):
         """Figures of merit over all rows of an evaluation, the headline first."""
 
     @abstractmethod
+    def scores(self, outputs: Float[Tensor, "N C"], rows: Sequence[Row]) -> list[float]:
+        """Each row's own figure, larger is better: what two ways to answer the same rows are compared by."""
+
+    @abstractmethod
     def quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """By what the best is chosen: larger is better."""
 

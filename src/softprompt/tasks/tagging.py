@@ -162,6 +162,15 @@ class TaggingObjective(ReadingObjective):
         read = iter(output.view(-1, len(self.task.labels)))
         return [next(read) if place >= 0 else None for place in row.passage.places]
 
+    def scores(self, outputs: Float[Tensor, "N C"], rows: Sequence[Row]) -> list[float]:
+        """Of each row the share of its words whose tag is right; a word that was not read is wrong."""
+        words = [self.by_word(output, row) for output, row in zip(outputs, rows, strict=True)]
+        return [
+            sum(word is not None and int(word.argmax()) == right for word, right in zip(each, row.targets, strict=True))
+            / max(1, len(each))
+            for each, row in zip(words, rows, strict=True)
+        ]
+
     def metrics(self, outputs: Float[Tensor, "N C"], rows: Sequence[Row]) -> dict[str, float]:
         """Accuracy of the words and their mean loss; where the tags are BIO, F1 of the names first.
 

@@ -92,6 +92,10 @@ class WritingObjective(Objective):
         loss = float(outputs[:, 0].double().sum() / outputs[:, 1].double().sum())
         return {"perplexity": math.exp(min(loss, 700.0)), "loss": loss}
 
+    def scores(self, outputs: Float[Tensor, "N 2"], rows: Sequence[Row]) -> list[float]:  # noqa: ARG002
+        """Of each row the mean log-probability of its supervised tokens."""
+        return (-outputs[:, 0].double() / outputs[:, 1].double()).tolist()
+
     def quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """The lower loss."""
         return (-metrics["loss"],)

@@ -219,9 +219,14 @@ def bind(task: Task, model: FrozenModel, prompt: SoftPrompt) -> Objective:
 
 def bare(task: Task, model: FrozenModel) -> Objective:
     """The task on a model without a prompt, to look at rows: a head it needs has learnt nothing."""
-    needs_head = isinstance(task, TaggingTask | ExtractionTask)
-    head = LinearHead(len(task.labels), model.shape.hidden_size) if needs_head else None
-    return task.bind(model, model.shape.window, head)
+    return task.bind(model, model.shape.window, head_of(task, model))
+
+
+def head_of(task: Task, model: FrozenModel) -> LinearHead | None:
+    """A head that has learnt nothing, where the task is read inside the text; None where the model's words answer."""
+    if not isinstance(task, TaggingTask | ExtractionTask):
+        return None
+    return LinearHead(len(task.labels), model.shape.hidden_size).to(model.device)
 
 
 def learnable(rows: EncodedRows, examples: Examples) -> EncodedRows:

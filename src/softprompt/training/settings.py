@@ -114,7 +114,7 @@ class TuneSettings(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise SettingError("; ".join(_complaint(e) for e in error.errors())) from error
+            raise SettingError("; ".join(complaint(cls, e) for e in error.errors())) from error
 
     @property
     def evaluation_interval(self) -> int:
@@ -158,11 +158,12 @@ def run_folder_of(output: Path) -> Path:
     return output.with_name(output.name + ".run")
 
 
-def _complaint(error: Any) -> str:
+def complaint(settings: type[BaseModel], error: Any) -> str:
+    """What pydantic complains of, as the user wrote it."""
     name = "-".join(str(part) for part in error["loc"][:1]).replace("_", "-")
     if error["type"] == "missing":
         return f"--{name} is missing"
     if error["type"] == "extra_forbidden":
-        known = ", ".join(field.replace("_", "-") for field in TuneSettings.model_fields)
+        known = ", ".join(field.replace("_", "-") for field in settings.model_fields)
         return f"unknown setting {name!r}: one of {known}"
     return f"--{name} {error['input']}: {error['msg'][0].lower()}{error['msg'][1:]}"

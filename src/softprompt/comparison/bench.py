@@ -1,0 +1,96 @@
+"""What all ways of a comparison share: the base model, the task, and examples that each has one use."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+
+from softprompt.comparison.contamination import check_overlap, overlaps
+from softprompt.comparison.settings import CompareSettings
+from softprompt.data import Examples, read_examples
+from softprompt.errors import DataError, SettingError
+from softprompt.model import FrozenModel, load_model
+from softprompt.tasks import Task
+from softprompt.training.preparation import bare, read, split, task_for
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The same for every way.
+
+    Attributes:
+        settings: of the comparison.
+        task: complete with its labels.
+        training: what is learnt from.
+        validation: what rates, draws and steps are chosen by.
+        test: what nothing is chosen by.
+        elsewhere: examples of the same task from another domain, if there are some.
+        overlap: how many inputs two splits have in common, by the splits' names.
+    """
+
+    settings: CompareSettings
+    task: Task
+    training: Examples
+    validation: Examples
+    test: Examples
+    elsewhere: Examples | None
+    overlap: dict[str, int]
+
+    @classmethod
+    def of(cls, settings: CompareSettings) -> Bench:
+        """Read the data and check that the splits are apart.
+
+        Raises:
+            SoftPromptError: the data cannot be read, do not fit the task, or test examples are among the others.
+        """
+        tuning = settings.tuning()
+        data = read(tuning)
+        task = task_for(tuning, data["data"])
+        training, validation = split(tuning, data, task)
+        if not len(validation):
+            raise DataError(f"{settings.data} has too few examples to hold some out: name a --validation file")
+        meaning = data["data"].meaning.format.name
+        test = read_examples(settings.test, settings.map, meaning)
+        elsewhere = settings.out_of_domain and read_examples(settings.out_of_domain, settings.map, meaning)
+        if most := [size for size in settings.sizes if size > len(training)]:
+            raise SettingError(f"--sizes {most[0]}: there are {len(training)} examples to learn from")
+        overlap = overlaps(task, {"training": training, "validation": validation, "test": test})
+        check_overlap(overlap, settings.allow_overlap)
+        return cls(settings, task, training, validation, test, elsewhere or None, overlap)
+
+    def check(self) -> None:
+        """Look at every example that something will be measured on, before anything is trained.
+
+        Raises:
+            RowError: an example does not fit the task.
+        """
+        objective = bare(self.task, self.model)
+        for example in (*self.test, *(self.elsewhere or ())):
+            objective.encode(example)
+
+    @cached_property
+    def model(self) -> FrozenModel:
+        """The base model, which no way may change: those that change weights take a copy."""
+        return load_model(self.settings.model, device=self.settings.device, dtype=self.settings.dtype)
+
+    @cached_property
+    def neutral(self) -> Sequence[str]:
+        """Paragraphs that have nothing to do with any task.
+
+        Raises:
+            DataError: the file named in the settings cannot be read, or is empty.
+        """
+        source = self.settings.neutral or files("softprompt.comparison") / "neutral.txt"
+        try:
+            text = source.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"--neutral {source}: {error}") from error
+        paragraphs = [each.strip() for each in text.split("\n\n") if each.strip()]
+        if not paragraphs:
+            raise DataError(f"--neutral {source} is empty")
+        return paragraphs

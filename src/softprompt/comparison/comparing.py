@@ -1,0 +1,223 @@
+"""The whole comparison: run each way, and make the report of what was finished."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from softprompt.comparison.apart import run_apart
+from softprompt.comparison.bench import Bench
+from softprompt.comparison.cells import Cells, planned, trainings
+from softprompt.comparison.framing import facts_of, framed
+from softprompt.comparison.report import recommend, write_report
+from softprompt.comparison.running import Unheard, WayRun
+from softprompt.comparison.settings import CompareSettings
+from softprompt.comparison.summary import compared, first_metrics, scores_of, summarised
+from softprompt.comparison.way import Kind, Trial, Way
+from softprompt.comparison.ways import way_named
+from softprompt.comparison.ways.hard import HardPrompt
+from softprompt.errors import OutputExists, SettingError
+from softprompt.tasks import ClassificationTask
+from softprompt.training.watching import Unwatched
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """Is told how far a comparison is."""
+
+    def begin(self, cells: int) -> None:
+        """There are so many cells."""
+
+    def way_began(self, name: str, title: str) -> None:
+        """A way is run, or was before."""
+
+    def heard(self, event: Mapping[str, Any]) -> None:
+        """Its worker tells something: a cell began or ended, a training began, a step was made."""
+
+    def way_ended(self, name: str, cells: int, error: str | None) -> None:
+        """A way is finished, or failed; it had so many cells."""
+
+
+def compare(
+    settings: CompareSettings, progress: Progress | None = None, command: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Run every way that the settings name, write the report, and give it.
+
+    Finished cells are in `OUTPUT/cells` and are not run again; what one way cannot do does not keep the others from it.
+
+    Args:
+        settings: everything the comparison depends on.
+        progress: is told how far it is.
+        command: what was typed, to be shown in the report.
+
+    Raises:
+        SettingError: an unknown way, or a setting that cannot be.
+        DataError: the data cannot be read, or the test set is among them.
+        OutputExists: the folder holds something else.
+    """
+    return Comparison.of(settings, progress or Quiet()).run(command or ["softprompt", "compare"])
+
+
+class Quiet:
+    """A progress that shows nothing."""
+
+    def begin(self, cells: int) -> None:
+        """Ignored."""
+
+    def way_began(self, name: str, title: str) -> None:
+        """Ignored."""
+
+    def heard(self, event: Mapping[str, Any]) -> None:
+        """Ignored."""
+
+    def way_ended(self, name: str, cells: int, error: str | None) -> None:
+        """Ignored."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ways on a bench.
+
+    Attributes:
+        bench: what they share.
+        ways: by their names as they were typed.
+        facts: what every cell depends on.
+        progress: is told how far it is.
+    """
+
+    bench: Bench
+    ways: Mapping[str, Way]
+    facts: Mapping[str, Any]
+    progress: Progress
+
+    @classmethod
+    def of(cls, settings: CompareSettings, progress: Progress) -> Comparison:
+        """Check everything that can be checked before anything is run.
+
+        Raises:
+            SoftPromptError: as `compare`.
+        """
+        if twice := [name for name in settings.ways if settings.ways.count(name) > 1]:
+            raise SettingError(f"--ways: {twice[0]} stands there twice")
+        ways = {name: way_named(name) for name in settings.ways}
+        _check_sweep(settings, ways)
+        check_folder(settings.output)
+        bench = Bench.of(settings)
+        bench.check()
+        return cls(bench, ways, facts_of(bench), progress)
+
+    def run(self, command: Sequence[str]) -> dict[str, Any]:
+        """Run what is not finished, and make the report."""
+        started, settings = time.monotonic(), self.bench.settings
+        (settings.output / "logs").mkdir(parents=True, exist_ok=True)
+        steps = self._steps()
+        self.progress.begin(sum(len(planned(settings, name, way)) for name, way in self.ways.items()))
+        errors: dict[str, str] = {}
+        for name, way in self.ways.items():
+            self.progress.way_began(name, way.title)
+            error = self._run(name, steps[name])
+            if error is not None:
+                errors[name] = error
+            self.progress.way_ended(name, len(planned(settings, name, way)), error)
+        report = self._report(command, steps, errors, (time.monotonic() - started) / 60)
+        report["recommendation"] = recommend(report)
+        write_report(report, settings.output)
+        return report
+
+    def _run(self, name: str, steps: int) -> str | None:
+        if self._way_run(name, steps).is_finished():
+            return None
+        return self._apart(name, steps, pilot=False)
+
+    def _apart(self, name: str, steps: int, *, pilot: bool) -> str | None:
+        settings = self.bench.settings
+        job = {
+            "settings": settings.model_dump(mode="json"),
+            "way": name,
+            "steps": steps,
+            "pilot": pilot,
+            "folder": str(settings.output / "cells"),
+            "facts": self._facts(name, steps),
+        }
+        return run_apart(job, settings.output / "logs" / f"{name.replace('/', '-')}.log", self.progress.heard)
+
+    def _steps(self) -> dict[str, int]:
+        """How many updates each way's trainings have: the same number, or what fits in the same time."""
+        settings = self.bench.settings
+        if settings.budget_minutes is None:
+            return dict.fromkeys(self.ways, settings.steps)
+        learning = [name for name, way in self.ways.items() if way.learns]
+        runs = sum(trainings(planned(settings, name, self.ways[name])) for name in learning)
+        share = 60 * settings.budget_minutes / max(1, runs)
+        return {name: self._fitting(name, share) if name in learning else 1 for name in self.ways}
+
+    def _fitting(self, name: str, seconds: float) -> int:
+        """The updates that fit in so many seconds; 1 if the way fails at its first ones, which its run will tell."""
+        self.progress.way_began(name, f"{self.ways[name].title}: how long an update takes")
+        if self._apart(name, 0, pilot=True) is not None:
+            return 1
+        each = self._way_run(name, 0).pilot()
+        return max(1, int(seconds / each)) if each else 1
+
+    def _way_run(self, name: str, steps: int) -> WayRun:
+        cells = Cells(self.bench.settings.output / "cells", self._facts(name, steps))
+        return WayRun(self.bench, name, self.ways[name], steps, cells, Unheard())
+
+    def _facts(self, name: str, steps: int) -> dict[str, Any]:
+        """What the way's cells depend on: those of one that learns on no draws, and only an API's on where it is."""
+        settings, way = self.bench.settings, self.ways[name]
+        draws = {} if way.learns else {"draws": settings.trials}
+        asked = {"api": [settings.base_url, settings.api_model]} if way.kind is Kind.API else {}
+        return {**self.facts, "steps": steps, **draws, **asked}
+
+    def _report(
+        self, command: Sequence[str], steps: Mapping[str, int], errors: Mapping[str, str], minutes: float
+    ) -> dict[str, Any]:
+        settings = self.bench.settings
+        before = self._bare_loss()
+        plans = {name: planned(settings, name, way) for name, way in self.ways.items()}
+        cells = {name: self._way_run(name, steps[name]).cells for name in self.ways}
+        finished = [name for name in self.ways if name not in errors]
+        versus = compared({name: scores_of(plans[name], cells[name]) for name in self._comparable(finished)})
+        entries: dict[str, Any] = {}
+        for name, way in self.ways.items():
+            if name in errors:
+                entries[name] = {"title": way.title, "kind": str(way.kind), "error": errors[name]}
+                continue
+            summary = summarised(way, plans[name], cells[name], self.bench, before)
+            entries[name] = {**summary, "steps": steps[name] if way.learns else 0, "versus": versus.get(name, {})}
+        return {**framed(self.bench, command, minutes, self._metric(finished, plans, cells)), "ways": entries}
+
+    def _comparable(self, finished: Sequence[str]) -> list[str]:
+        """The ways whose scores are of one kind: of a response an API tells no probability, and is scored otherwise."""
+        chooses = isinstance(self.bench.task, ClassificationTask)
+        return [name for name in finished if chooses or self.ways[name].kind is not Kind.API]
+
+    def _metric(self, finished: Sequence[str], plans: Any, cells: Any) -> str:
+        """The headline: the first figure that the first way measures; an API's last, since it has no probabilities."""
+        names = sorted(finished, key=lambda name: self.ways[name].kind is Kind.API)
+        return next(iter(first_metrics(plans[names[0]], cells[names[0]]))) if names else "accuracy"
+
+    def _bare_loss(self) -> float | None:
+        return HardPrompt().fit(self.bench, Trial(self.bench.training), Unwatched()).neutral_loss(self.bench.neutral)
+
+
+def _check_sweep(settings: CompareSettings, ways: Mapping[str, Way]) -> None:
+    if settings.sweep and not any(way.kind is Kind.SOFT_PROMPT for way in ways.values()):
+        raise SettingError("--sweep varies a setting of soft prompts, and --ways names none")
+    for name, values in settings.sweep.items():
+        for value in values:
+            settings.tuning(**{name.replace("-", "_"): value})
+
+
+def check_folder(folder: Path) -> None:
+    """Whether a comparison may be written to a folder: it is new, empty, or holds one.
+
+    Raises:
+        OutputExists: it holds something else.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "cells").is_dir()):
+        raise OutputExists(f"{folder} holds something that is no comparison: name another --output")

@@ -1,0 +1,115 @@
+"""What a report found, as the questions that its recommendation, its plots and its page ask. It writes no words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+#: The verdicts of a paired test, as the report has them.
+BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A report, read.
+
+    Attributes:
+        report: what was measured, with nothing in it that is not a number where a number belongs (`finite`).
+    """
+
+    report: Facts
+
+    @property
+    def metric(self) -> str:
+        """The headline figure of merit."""
+        return str(self.report["metric"])
+
+    @property
+    def ways(self) -> Facts:
+        """All ways by name, as the user ordered them."""
+        found: Facts = self.report["ways"]
+        return found
+
+    @cached_property
+    def judged(self) -> list[str]:
+        """The ways that did not fail and have a headline figure."""
+        return [name for name, way in self.ways.items() if "error" not in way and self._measured(way) is not None]
+
+    @property
+    def failed(self) -> list[str]:
+        """The ways that could not be judged."""
+        return [name for name in self.ways if name not in self.judged]
+
+    @property
+    def seeds(self) -> int:
+        """How often each way was trained."""
+        return len(self.report["budget"]["seeds"])
+
+    def _measured(self, way: Facts) -> Any:
+        return (way.get(self.metric) or {}).get("mean")
+
+    def title(self, name: str) -> str:
+        """A way as the report names it."""
+        return str(self.ways[name]["title"]).strip()
+
+    def score(self, name: str) -> Facts:
+        """The headline figure of a way: its mean, spread, worst and seeds."""
+        found: Facts = self.ways[name][self.metric]
+        return found
+
+    def mean(self, name: str) -> float:
+        """The mean of the headline figure of a way."""
+        return float(self.score(name)["mean"])
+
+    def gain(self, value: int | float) -> float:
+        """A headline figure as something that is larger where it is better."""
+        return float(value if self.report["larger_is_better"] else -value)
+
+    def versus(self, one: str, other: str) -> Facts:
+        """The paired test of a way against another; empty where there was none."""
+        return (self.ways[one].get("versus") or {}).get(other) or {}
+
+    def is_better(self, one: str, other: str) -> bool:
+        """Whether the test shows a way to be better than another."""
+        return BETTER in (self.versus(one, other).get("verdict"), _mirrored(self.versus(other, one).get("verdict")))
+
+    @cached_property
+    def best(self) -> str:
+        """The way with the best mean; the first named of equals."""
+        return max(self.judged, key=lambda name: self.gain(self.mean(name)))
+
+    @cached_property
+    def baseline(self) -> str | None:
+        """The way to beat by training: the hard prompt, or else the first that only prompts."""
+        prompting = [name for name in self.judged if self.ways[name]["kind"] == "prompting"]
+        return "hard" if "hard" in prompting else next(iter(prompting), None)
+
+    @cached_property
+    def equals(self) -> list[str]:
+        """The best way, and those that the test does not tell from it or puts before it."""
+        verdicts = {name: self.versus(self.best, name).get("verdict") for name in self.judged}
+        return [name for name in self.judged if name == self.best or verdicts[name] in (NOT_SHOWN, WORSE)]
+
+    def rows_per_second(self, name: str, tasks: int) -> float | None:
+        """How fast a way answers with so many tasks served at once."""
+        served = (self.ways[name].get("serving") or {}).get(str(tasks)) or {}
+        rows = served.get("rows_per_second")
+        return None if rows is None else float(rows)
+
+
+def finite(value: Any) -> Any:
+    """A report with null for whatever is not a number, which JSON cannot say and nobody can draw."""
+    if isinstance(value, Mapping):
+        return {str(name): finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _mirrored(verdict: str | None) -> str | None:
+    return {BETTER: WORSE, WORSE: BETTER}.get(verdict or "", verdict)

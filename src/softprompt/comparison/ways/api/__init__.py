@@ -1,0 +1,1 @@
+"""The hard prompt through an OpenAI-compatible API."""

@@ -1,0 +1,108 @@
+"""A process that runs one way, so that one which runs out of memory takes no other with it.
+
+    python -m softprompt.comparison.worker FOLDER < job.json
+
+It is told its job as JSON on standard input, and tells what happens as lines of JSON on standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from io import TextIOBase
+from pathlib import Path
+from typing import Any
+
+from softprompt.comparison.bench import Bench
+from softprompt.comparison.cells import Cells
+from softprompt.comparison.running import WayRun
+from softprompt.comparison.settings import CompareSettings
+from softprompt.comparison.ways import way_named
+from softprompt.errors import SoftPromptError
+from softprompt.training import Evaluated, Stepped
+
+OOM = Path("/proc/self/oom_score_adj")
+
+
+class Teller:
+    """A watcher that writes every event as a line."""
+
+    def __init__(self, stream: TextIOBase):
+        self.stream = stream
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """One line."""
+        self.stream.write(json.dumps({"event": event, **facts}) + "\n")
+        self.stream.flush()
+
+    def begin(self, steps: int, done: int) -> None:  # noqa: ARG002
+        """A training begins."""
+        self.tell("begin", steps=steps)
+
+    def stepped(self, event: Stepped) -> None:
+        """An update was made."""
+        self.tell("step", step=event.step, loss=event.loss)
+
+    def evaluated(self, event: Evaluated) -> None:
+        """An evaluation was made."""
+        self.tell("evaluated", step=event.step, metrics=dict(event.metrics))
+
+    def stop_requested(self) -> bool:
+        """Never: whoever waits for this process ends it."""
+        return False
+
+    def cell_began(self, cell: str) -> None:
+        """A cell is run."""
+        self.tell("cell_began", cell=cell)
+
+    def cell_ended(self, cell: str) -> None:
+        """A cell is finished."""
+        self.tell("cell_ended", cell=cell)
+
+
+def main() -> None:
+    """Do the job that standard input describes."""
+    teller = Teller(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    os.dup2(2, 1)  # whatever a library prints is no event
+    if OOM.exists():
+        OOM.write_text("900")  # if memory runs out, this process goes and not whoever waits for it
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    for noisy in ("httpx2", "httpx", "openai"):  # a line for every request
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        work(json.load(sys.stdin), teller)
+    except Exception as error:
+        logging.getLogger("softprompt.comparison").exception("the way failed")
+        teller.tell("failed", error=reason(error))
+
+
+def work(job: dict[str, Any], teller: Teller) -> None:
+    """Run a way.
+
+    Raises:
+        SoftPromptError: it cannot be had.
+    """
+    settings = CompareSettings.of(job["settings"])
+    bench = Bench.of(settings)
+    cells = Cells(Path(job["folder"]), job["facts"])
+    run = WayRun(bench, job["way"], way_named(job["way"]), job["steps"], cells, teller)
+    if job["pilot"]:
+        run.pilot()
+    else:
+        run.run()
+
+
+def reason(error: BaseException) -> str:
+    """Why a way failed, in a sentence."""
+    if isinstance(error, SoftPromptError):
+        return str(error)
+    said = str(error)
+    if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said.lower():
+        return "ran out of memory: a smaller --batch-size needs less, and so do ways that train fewer numbers"
+    return f"{type(error).__name__}: {said}"
+
+
+if __name__ == "__main__":
+    main()

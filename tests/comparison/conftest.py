@@ -1,0 +1,60 @@
+"""A bench on a tiny model: reviews to learn from, others to choose by, others again to be measured on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from softprompt.comparison import Bench, CompareSettings
+from tests.cli.conftest import saved_model
+
+WORDS = (("great fun", "good"), ("a bore", "bad"), ("lovely", "good"), ("awful", "bad"))
+SUBJECTS = {
+    "train": ("the film", "the plot", "its ending", "each scene", "the cast", "a song"),
+    "validation": ("the food", "its name", "the tea"),
+    "test": ("the rice", "the fish", "its pie", "each tea"),
+}
+TEMPLATE = "{text}\nLabel:"
+
+
+def reviews_of(split: str) -> list[dict[str, str]]:
+    return [{"text": f"{subject} was {word}", "label": label} for subject in SUBJECTS[split] for word, label in WORDS]
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny Llama."""
+    return saved_model(tmp_path_factory.mktemp("base"), seed=0)
+
+
+Settings = Callable[..., CompareSettings]
+
+
+@pytest.fixture
+def settings(base: Path, tmp_path: Path) -> Settings:
+    """Settings of a small comparison, with changes."""
+    files = {split: written(tmp_path / f"{split}.jsonl", reviews_of(split)) for split in SUBJECTS}
+
+    def make(**changes: Any) -> CompareSettings:
+        given = {
+            "model": str(base), "data": files["train"], "validation": files["validation"], "test": files["test"],
+            "template": TEMPLATE, "steps": 3, "batch_size": 4, "seeds": 2, "trials": 2, "output": tmp_path / "report",
+        }  # fmt: skip
+        return CompareSettings.of({**given, **changes})
+
+    return make
+
+
+@pytest.fixture
+def bench(settings: Settings) -> Bench:
+    """What all ways share."""
+    return Bench.of(settings())

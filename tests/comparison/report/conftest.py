@@ -1,0 +1,45 @@
+"""The sample reports, each written once for all tests that only read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from softprompt.comparison.report import write_report
+from tests.comparison.report.samples import classifying, failing, finished, writing
+
+
+def never_ending() -> dict[str, Any]:
+    """A report whose names are long and have no place to break."""
+    report = classifying(("hard", "prefix"), thorough=False)
+    report["command"] = "softprompt compare --data " + "a-very-long-name-without-a-space" * 8
+    report["data"]["training"]["source"] = report["task"]["template"] = "x" * 300
+    report["ways"]["prefix"]["title"] = "prefix-tuning-under-a-name-of-its-own-that-never-ends " * 3
+    return finished(report)
+
+
+REPORTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "full": classifying,
+    "minimal": lambda: classifying(("prefix",), seeds=1, thorough=False),
+    "failing": failing,
+    "all failed": lambda: failing(every=True),
+    "writing": writing,
+    "long names": never_ending,
+}
+
+
+@pytest.fixture(scope="session")
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Write a sample report by its name; gives its folder, which is not to be changed."""
+
+    @cache
+    def write(name: str) -> Path:
+        folder = tmp_path_factory.mktemp("report") / "output"
+        write_report(REPORTS[name](), folder)
+        return folder
+
+    return write

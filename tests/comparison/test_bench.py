@@ -1,0 +1,63 @@
+"""What ways share: splits that are apart, and complaints before anything is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from softprompt.comparison import Bench
+from softprompt.errors import DataError, RowError, SettingError
+from tests.comparison.conftest import Settings, reviews_of, written
+
+
+def test_the_task_has_its_labels_and_the_splits_are_apart(settings: Settings) -> None:
+    bench = Bench.of(settings())
+    assert bench.task.labels == ("bad", "good")
+    assert [len(bench.training), len(bench.validation), len(bench.test)] == [24, 12, 16]
+    assert set(bench.overlap.values()) == {0}
+
+
+def test_a_tenth_is_held_out_without_validation(settings: Settings, tmp_path: Path) -> None:
+    rows = [{"text": f"{row['text']} {i}", "label": row["label"]} for i in range(2) for row in reviews_of("train")]
+    bench = Bench.of(settings(data=written(tmp_path / "more.jsonl", rows), validation=None))
+    assert (len(bench.training), len(bench.validation)) == (43, 5)
+
+
+def test_too_few_to_hold_some_out(settings: Settings) -> None:
+    with pytest.raises(DataError, match="name a --validation file"):
+        Bench.of(settings(validation=None))
+
+
+def test_test_examples_among_the_others_are_refused(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = {"text": "THE film  was great fun", "label": "good"}  # case and white space make it no other
+    test = written(tmp_path / "leaky.jsonl", [*reviews_of("test"), seen])
+    with pytest.raises(DataError, match=r"training and test have 1 inputs in common.*--allow-overlap"):
+        Bench.of(settings(test=test))
+    assert Bench.of(settings(test=test, allow_overlap=True)).overlap["training and test"] == 1
+    assert "training and test have 1 inputs" in caplog.text
+
+
+def test_a_size_that_there_is_not(settings: Settings) -> None:
+    with pytest.raises(SettingError, match="--sizes 25: there are 24 examples"):
+        Bench.of(settings(sizes=(4, 25)))
+
+
+def test_every_test_example_is_looked_at_first(settings: Settings, tmp_path: Path) -> None:
+    test = written(tmp_path / "odd.jsonl", [*reviews_of("test"), {"text": "so so", "label": "middling"}])
+    with pytest.raises(RowError, match=r"odd.jsonl:17: label 'middling'"):
+        Bench.of(settings(test=test)).check()
+
+
+def test_the_neutral_text(settings: Settings, tmp_path: Path) -> None:
+    assert len(Bench.of(settings()).neutral) == 8
+    own = tmp_path / "own.txt"
+    own.write_text("one\n\n\n\ntwo\n", encoding="utf-8")
+    assert Bench.of(settings(neutral=own)).neutral == ["one", "two"]
+    own.write_text(" \n", encoding="utf-8")
+    with pytest.raises(DataError, match="is empty"):
+        Bench.of(settings(neutral=own)).neutral  # noqa: B018
+    with pytest.raises(DataError, match="missing.txt"):
+        Bench.of(settings(neutral=tmp_path / "missing.txt")).neutral  # noqa: B018

@@ -1,0 +1,33 @@
+"""Draws: alike for every way, balanced, and the small inside the large."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from softprompt.comparison import Bench
+from softprompt.comparison.drawing import drawn
+from softprompt.errors import SettingError
+
+
+def texts(bench: Bench, count: int, seed: int) -> list[str]:
+    return [example.text("text") for example in drawn(bench.training, count, seed, bench.task)]
+
+
+def test_as_many_of_each_label(bench: Bench) -> None:
+    for count in (2, 7, 24):
+        labels = Counter(e.text("label") for e in drawn(bench.training, count, 0, bench.task))
+        assert abs(labels["good"] - labels["bad"]) <= 1
+        assert sum(labels.values()) == count
+
+
+def test_the_seed_decides_and_more_holds_fewer(bench: Bench) -> None:
+    assert texts(bench, 6, 1) == texts(bench, 6, 1) != texts(bench, 6, 2)
+    assert texts(bench, 12, 1)[:6] == texts(bench, 6, 1)
+
+
+@pytest.mark.parametrize(("count", "words"), [(25, "there are 24 to learn from"), (1, "there are 2 labels")])
+def test_what_cannot_be_drawn(bench: Bench, count: int, words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        texts(bench, count, 0)

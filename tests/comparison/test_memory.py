@@ -1,0 +1,26 @@
+"""The most memory since a moment."""
+
+from __future__ import annotations
+
+import torch
+
+from softprompt.comparison.memory import forget_peak, peak_bytes
+
+CPU = torch.device("cpu")
+MEGABYTE = 2**20
+
+
+def test_a_peak_is_seen_and_forgotten() -> None:
+    forget_peak(CPU)
+    before = peak_bytes(CPU)
+    assert before is not None
+    block = torch.ones(64 * MEGABYTE, dtype=torch.uint8)
+    with_block = peak_bytes(CPU)
+    assert with_block is not None
+    assert with_block >= before + 60 * MEGABYTE
+    del block
+    assert abs((peak_bytes(CPU) or 0) - with_block) < 4 * MEGABYTE  # it was a peak; the kernel counts in batches
+    forget_peak(CPU)
+    after = peak_bytes(CPU)
+    assert after is not None
+    assert after < with_block - 40 * MEGABYTE

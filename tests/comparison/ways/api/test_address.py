@@ -1,0 +1,64 @@
+"""Whom the API way asks, and what is said before anything is asked."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from softprompt.errors import SettingError, SoftPromptError, TaskError
+from softprompt.tasks import TaggingTask
+from tests.comparison.ways.api.asked import ROWS, Asked
+from tests.comparison.ways.api.fake import KEY, FakeApi
+
+
+class TestSettings:
+    def refused(self, asked: Asked, error: type[SoftPromptError], words: str, **settings: Any) -> None:
+        with pytest.raises(error, match=words) as caught:
+            asked.fitted(**settings)
+        assert KEY not in str(caught.value)
+
+    def test_the_model_of_the_settings(self, api: FakeApi, asked: Asked) -> None:
+        asked.measured(ROWS[:1], argument=None, api_model="from-settings")
+        assert api.requests[0]["model"] == "from-settings"
+
+    def test_no_model(self, asked: Asked) -> None:
+        self.refused(asked, SettingError, "say --ways api:MODEL or --api-model MODEL", argument=None)
+
+    def test_no_key_for_openai(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("OPENAI_API_KEY")
+        self.refused(asked, SettingError, "no key: set OPENAI_API_KEY, or name .+ --base-url", base_url=None)
+
+    def test_an_address_only_in_the_environment(
+        self, api: FakeApi, asked: Asked, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OPENAI_BASE_URL", api.url)
+        self.refused(asked, SettingError, "OPENAI_BASE_URL is set: name that address with --base-url", base_url=None)
+
+    @pytest.mark.parametrize("key", [f"{KEY}\n", f"  {KEY}\r\n"])
+    def test_a_key_from_a_file(self, asked: Asked, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+        assert asked.measured(ROWS[:1]).scores == [1.0]
+
+    @pytest.mark.parametrize("key", [f"{KEY}\nX-Other: 1", f"{KEY}é"])
+    def test_no_key_at_all(self, asked: Asked, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+        self.refused(asked, SettingError, "OPENAI_API_KEY holds characters that no key has")
+
+    @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x/v1", "http://", "http://x:port", "http://[::1"])
+    def test_no_address(self, asked: Asked, url: str) -> None:
+        self.refused(asked, SettingError, "no address: write it like http://localhost:8000/v1", base_url=url)
+
+    @pytest.mark.parametrize("url", [f"http://me:{KEY}@x/v1", f"http://x/v1?key={KEY}", f"http://x/v1#{KEY}"])
+    def test_a_key_in_the_address(self, asked: Asked, url: str) -> None:
+        self.refused(asked, SettingError, "--base-url may hold no password", base_url=url)
+
+    def test_without_openai(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "openai", None)
+        for name in ("asking", "answers", "fitted"):
+            monkeypatch.delitem(sys.modules, f"softprompt.comparison.ways.api.{name}", raising=False)
+        self.refused(asked, SettingError, r"pip install 'softprompt\[compare\]'")
+
+    def test_a_task_that_is_not_to_be_had_in_words(self, asked: Asked) -> None:
+        self.refused(asked, TaskError, "token-classification is not asked of an API", task=TaggingTask())
