@@ -52,6 +52,14 @@ def test_a_comparison(softprompt: Softprompt, options: dict[str, Any], tmp_path:
     assert again["ways"]["prefix"] == {**prefix, "versus": {"hard": prefix["versus"]["hard"]}}
 
 
+def test_all_ways_fail(softprompt: Softprompt, options: dict[str, Any]) -> None:
+    ran = softprompt("compare", *line(options, ways="last:9"))
+    assert ran.code == 2
+    assert "has 3 layers" in ran.err
+    assert "every way failed" in ran.err
+    assert json.loads((options["output"] / "report.json").read_text())["recommendation"]["way"] is None
+
+
 def test_the_same_time_for_each(softprompt: Softprompt, options: dict[str, Any]) -> None:
     ran = softprompt("compare", *line(options, ways="hard,head,full", seeds=1, **{"budget-minutes": 0.02}))
     assert ran.code == 0, ran.err

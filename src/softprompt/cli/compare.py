@@ -130,10 +130,12 @@ def compare(
         report = run(settings, progress, ["softprompt", *sys.argv[1:]])
     if as_json:
         print_json(report)
-        return
-    people.print(_table(report))
-    people.print(f"\n{escape(report['recommendation']['words'])}\n")
-    people.print(f"The report is in [bold]{escape(str(output / 'report.html'))}[/]")
+    else:
+        people.print(_table(report))
+        people.print(f"\n{escape(report['recommendation']['words'])}\n")
+        people.print(f"The report is in [bold]{escape(str(output / 'report.html'))}[/]")
+    if all("error" in way for way in report["ways"].values()):
+        raise SettingError("every way failed: the report has their reasons")
 
 
 class Shown:

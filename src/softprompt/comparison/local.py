@@ -20,7 +20,7 @@ from softprompt.tasks.metrics import bleu, confusion
 from softprompt.tasks.writing import WritingObjective
 
 SERVED_ROWS = 32
-SERVED_TOKENS = Sampling(max_new_tokens=16)
+SERVED_TOKENS = 16
 NEUTRAL_TOKENS = 256
 
 
@@ -50,7 +50,7 @@ class FittedHere(Fitted):
         metrics, scores = self.objective.metrics(outputs, rows), self.objective.scores(outputs, rows)
         if isinstance(self.objective, WritingObjective):
             some = examples[:WRITTEN]
-            texts = responses(self.objective, self.payload, some, Sampling(max_new_tokens=WRITTEN_TOKENS))
+            texts = responses(self.objective, self.payload, some, at_most(WRITTEN_TOKENS, self.objective))
             metrics["bleu"] = bleu(texts, [self.objective.references(example) for example in some])
         if not isinstance(self.objective, ClassificationObjective):
             return Measured(metrics, scores)
@@ -99,7 +99,8 @@ class FittedHere(Fitted):
     def _asked(self, examples: Sequence[Example]) -> list[Row]:
         some = examples[:SERVED_ROWS]
         if isinstance(self.objective, WritingObjective):
-            return [self.objective.encode_prompt(example, SERVED_TOKENS.max_new_tokens) for example in some]
+            most = at_most(SERVED_TOKENS, self.objective).max_new_tokens
+            return [self.objective.encode_prompt(example, most) for example in some]
         return [self.objective.encode(example) for example in some]
 
     def _timed(self, rows: list[Row], payloads: Payloads) -> float:
@@ -110,6 +111,11 @@ class FittedHere(Fitted):
     def _answer(self, rows: list[Row], payloads: Payloads) -> None:
         if isinstance(self.objective, WritingObjective):
             each = list(payloads) if isinstance(payloads, Sequence) else [payloads] * len(rows)
-            generate(self.objective.model, rows, each, SERVED_TOKENS)
+            generate(self.objective.model, rows, each, at_most(SERVED_TOKENS, self.objective))
         else:
             row_outputs(self.objective, payloads, rows)
+
+
+def at_most(tokens: int, objective: WritingObjective) -> Sampling:
+    """Greedy responses of so many tokens, or fewer in a short window, most of which is the text's."""
+    return Sampling(max_new_tokens=max(1, min(tokens, objective.room // 4)))
