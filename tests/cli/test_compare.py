@@ -52,6 +52,20 @@ def test_a_comparison(softprompt: Softprompt, options: dict[str, Any], tmp_path:
     assert again["ways"]["prefix"] == {**prefix, "versus": {"hard": prefix["versus"]["hard"]}}
 
 
+def test_interrupted_before_its_first_cell(
+    softprompt: Softprompt, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("softprompt.comparison.comparing.run_apart", interrupted)
+        ran = softprompt("compare", *line(options, ways="hard"))
+    assert ran.code == 130
+    assert "the same command goes on from there" in ran.err
+    assert softprompt("compare", *line(options, ways="hard")).code == 0
+
+
 def test_all_ways_fail(softprompt: Softprompt, options: dict[str, Any]) -> None:
     ran = softprompt("compare", *line(options, ways="last:9"))
     assert ran.code == 2

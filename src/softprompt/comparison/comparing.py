@@ -19,7 +19,7 @@ from softprompt.comparison.summary import compared, first_metrics, scores_of, su
 from softprompt.comparison.way import Kind, Trial, Way
 from softprompt.comparison.ways import way_named
 from softprompt.comparison.ways.hard import HardPrompt
-from softprompt.errors import OutputExists, SettingError
+from softprompt.errors import OutputExists, SettingError, disk_errors
 from softprompt.tasks import ClassificationTask
 from softprompt.training.watching import Unwatched
 
@@ -112,7 +112,9 @@ class Comparison:
     def run(self, command: Sequence[str]) -> dict[str, Any]:
         """Run what is not finished, and make the report."""
         started, settings = time.monotonic(), self.bench.settings
-        (settings.output / "logs").mkdir(parents=True, exist_ok=True)
+        with disk_errors(settings.output):
+            for name in ("cells", "logs"):  # by its cells a folder is known as a comparison's, also before the first
+                (settings.output / name).mkdir(parents=True, exist_ok=True)
         steps = self._steps()
         self.progress.begin(sum(len(planned(settings, name, way)) for name, way in self.ways.items()))
         errors: dict[str, str] = {}
