@@ -15,10 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from softprompt.cli.output import Device, Dtype, FormatName, Json, Names, names_of, notes, pairs, people, print_json
+from softprompt.cli.task_options import LabelField, Labels, ResponseField, TaskName, TemplateText, Verbalizer
 from softprompt.cli.tune import unescaped
 from softprompt.errors import SettingError
 
-TASK, BUDGET, API, MACHINE = "Task", "Budget", "API", "Machine"
+BUDGET, API = "Budget", "API"
 
 
 def compare(
@@ -69,25 +70,12 @@ def compare(
     ] = False,
     map_: Names = None,
     format_: FormatName = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="classification, generation, chat, token-classification or extraction.  \\[default: what the data's format is for]",
-            rich_help_panel=TASK,
-        ),
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(help="What the model sees; fields in braces. The same for every way.", rich_help_panel=TASK),
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Comma-separated.  \\[default: found in the data]", rich_help_panel=TASK)
-    ] = None,
-    verbalizer: Annotated[
-        str | None, typer.Option(help="What the model says for a label: 0=bad,1=good.", rich_help_panel=TASK)
-    ] = None,
-    label_field: Annotated[str, typer.Option(help="The field with the label.", rich_help_panel=TASK)] = "label",
-    response_field: Annotated[str, typer.Option(help="The field with the response.", rich_help_panel=TASK)] = "output",
+    task: TaskName = None,
+    template: TemplateText = None,
+    labels: Labels = None,
+    verbalizer: Verbalizer = None,
+    label_field: LabelField = None,
+    response_field: ResponseField = None,
     base_url: Annotated[
         str | None,
         typer.Option(help="Where an OpenAI-compatible API answers; its key is in OPENAI_API_KEY.", rich_help_panel=API),
@@ -111,20 +99,19 @@ def compare(
     from softprompt.comparison import CompareSettings
     from softprompt.comparison import compare as run
 
-    settings = CompareSettings.of(
-        {
-            "model": model, "data": data, "validation": validation, "test": test, "out_of_domain": out_of_domain,
-            "neutral": neutral, "map": names_of(map_), "format": format_, "task": task,
-            "template": None if template is None else unescaped(template), "labels": labels and labels.split(","),
-            "verbalizer": {} if verbalizer is None else pairs("--verbalizer", "label=word", verbalizer),
-            "label_field": label_field, "response_field": response_field, "ways": ways.split(","), "seeds": seeds,
-            "trials": trials, "steps": steps, "batch_size": batch_size, "budget_minutes": budget_minutes,
-            "sizes": numbers("--sizes", sizes), "sweep": dict(map(_swept, sweep or [])),
-            "allow_overlap": allow_overlap, "base_url": base_url, "api_model": api_model,
-            "api_prices": None if api_prices is None else api_prices.split(","), "output": output, "device": device,
-            "dtype": dtype,
-        }
-    )  # fmt: skip
+    given = {
+        "model": model, "data": data, "validation": validation, "test": test, "out_of_domain": out_of_domain,
+        "neutral": neutral, "map": names_of(map_), "format": format_, "task": task,
+        "template": None if template is None else unescaped(template), "labels": labels and [label.strip() for label in labels.split(",")],
+        "verbalizer": {} if verbalizer is None else pairs("--verbalizer", "label=word", verbalizer),
+        "label_field": label_field, "response_field": response_field, "ways": [way.strip() for way in ways.split(",")], "seeds": seeds,
+        "trials": trials, "steps": steps, "batch_size": batch_size, "budget_minutes": budget_minutes,
+        "sizes": numbers("--sizes", sizes), "sweep": dict(map(_swept, sweep or [])),
+        "allow_overlap": allow_overlap, "base_url": base_url, "api_model": api_model,
+        "api_prices": None if api_prices is None else api_prices.split(","), "output": output, "device": device,
+        "dtype": dtype,
+    }  # fmt: skip
+    settings = CompareSettings.of({name: value for name, value in given.items() if value is not None})
     sys.path.insert(0, str(Path.cwd()))  # for ways of the user's own, as `python -m` would find them
     with Shown().listening() as progress:
         report = run(settings, progress, ["softprompt", *sys.argv[1:]])

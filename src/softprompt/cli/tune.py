@@ -12,12 +12,14 @@ import typer
 from rich.markup import escape
 
 from softprompt.cli.output import FormatName, Json, Names, names_of, notes, pairs, people, percent, print_json
+from softprompt.cli.task_options import PANEL as TASK
+from softprompt.cli.task_options import LabelField, Labels, ResponseField, TaskName, TemplateText, Verbalizer
 from softprompt.errors import CheckpointError, DataError, SettingError
 
 if TYPE_CHECKING:
     from softprompt.training import Tuned, TuneSettings, Watcher
 
-TASK, PROMPT, TRAINING, RUN, MACHINE = "Task", "Prompt", "Training", "Run", "Machine"
+PROMPT, TRAINING, RUN, MACHINE = "Prompt", "Training", "Run", "Machine"
 
 
 def tune(
@@ -41,33 +43,11 @@ def tune(
     ] = None,
     map_: Names = None,
     format_: FormatName = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="classification, generation, chat, token-classification or extraction.  \\[default: what the data's format is for]",
-            rich_help_panel=TASK,
-        ),
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(
-            help="What the model sees; fields in braces, \\n for a new line: 'Review: {text}\\nSentiment:'. The answer follows it.",
-            rich_help_panel=TASK,
-        ),
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Comma-separated.  \\[default: found in the data]", rich_help_panel=TASK)
-    ] = None,
-    verbalizer: Annotated[
-        str | None,
-        typer.Option(
-            help="What the model says for a label, where that is not the label itself: 0=bad,1=good.",
-            rich_help_panel=TASK,
-        ),
-    ] = None,
-    label_field: Annotated[
-        str | None, typer.Option(help="The field with the label.  \\[default: label]", rich_help_panel=TASK)
-    ] = None,
+    task: TaskName = None,
+    template: TemplateText = None,
+    labels: Labels = None,
+    verbalizer: Verbalizer = None,
+    label_field: LabelField = None,
     task_field: Annotated[
         str | None,
         typer.Option(
@@ -75,9 +55,7 @@ def tune(
             rich_help_panel=TASK,
         ),
     ] = None,
-    response_field: Annotated[
-        str | None, typer.Option(help="The field with the response.  \\[default: output]", rich_help_panel=TASK)
-    ] = None,
+    response_field: ResponseField = None,
     method: Annotated[
         str | None,
         typer.Option(

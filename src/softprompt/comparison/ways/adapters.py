@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from softprompt.comparison.bench import Bench
+from softprompt.comparison.ways.argument import number
 from softprompt.comparison.ways.weights import Adapted, WeightWay, thawed
 from softprompt.errors import SettingError
 from softprompt.model import FrozenModel
@@ -28,11 +29,9 @@ class Injected(WeightWay):
     """
 
     def __init__(self, title: str, config: Callable[[Any, int], Any], default_rate: float, argument: str | None = None):
-        text = argument or str(RANK)
-        if not text.isdecimal() or int(text) < 1:
-            raise SettingError(f"{title}:{text}: say the rank, as in lora:8")
-        self.config, self.default_rate, self.rank = config, default_rate, int(text)
-        self.title = title if argument is None else f"{title}, rank {text}"
+        self.config, self.default_rate = config, default_rate
+        self.rank = number(title.lower(), argument, RANK, "the rank")
+        self.title = title if argument is None else f"{title}, rank {self.rank}"
 
     def adapt(self, bench: Bench, model: FrozenModel, seed: int) -> Adapted:  # noqa: ARG002
         """What peft adds.
@@ -85,10 +84,7 @@ class Bottleneck(WeightWay):
         Raises:
             SettingError: it is no number above zero.
         """
-        text = argument or "32"
-        if not text.isdecimal() or int(text) < 1:
-            raise SettingError(f"adapter:{text}: say the width, as in adapter:32")
-        self.width = int(text)
+        self.width = number("adapter", argument, 32, "the width")
         self.title = f"bottleneck adapters, width {self.width}"
 
     def adapt(self, bench: Bench, model: FrozenModel, seed: int) -> Adapted:  # noqa: ARG002
@@ -96,11 +92,11 @@ class Bottleneck(WeightWay):
         H = model.shape.hidden_size
         generator = torch.Generator().manual_seed(seed)
         added: dict[str, nn.Parameter] = {}
-        for number, layer in enumerate(model.family.layers(model.network)):
+        for place, layer in enumerate(model.family.layers(model.network)):
             down = torch.randn(self.width, H, generator=generator) / H**0.5
             adapter = _Bottleneck(down.to(model.device, model.dtype))
             layer.register_forward_hook(adapter.behind)
-            added |= {f"{number}.{name}": parameter for name, parameter in adapter.named_parameters()}
+            added |= {f"{place}.{name}": parameter for name, parameter in adapter.named_parameters()}
         return Adapted(model, added)
 
 

@@ -14,6 +14,7 @@ from softprompt.comparison.bench import Bench
 from softprompt.comparison.drawing import drawn
 from softprompt.comparison.local import FittedHere
 from softprompt.comparison.way import Fitted, Kind, Trial, Way
+from softprompt.comparison.ways.argument import number
 from softprompt.data import Example, Examples
 from softprompt.errors import SettingError, TaskError
 from softprompt.evaluation.measuring import measure
@@ -35,10 +36,7 @@ class FewShot(Way):
         Raises:
             SettingError: it is no number above zero.
         """
-        text = argument or str(DEFAULT_SHOTS)
-        if not text.isdecimal() or int(text) < 1:
-            raise SettingError(f"few-shot:{text}: say how many examples, as in few-shot:8")
-        self.shots = int(text)
+        self.shots = number("few-shot", argument, DEFAULT_SHOTS, "how many examples")
         self.title = f"{self.shots} examples in the prompt"
 
     def fit(self, bench: Bench, trial: Trial, watcher: Watcher) -> Fitted:  # noqa: ARG002

@@ -5,7 +5,7 @@ from __future__ import annotations
 from softprompt.comparison.bench import Bench
 from softprompt.comparison.local import FittedHere
 from softprompt.comparison.way import Fitted, Kind, Trial, Way
-from softprompt.errors import SettingError
+from softprompt.comparison.ways.argument import nothing
 from softprompt.training import Watcher
 
 
@@ -15,8 +15,7 @@ class HardPrompt(Way):
     title, kind, learns, repeats = "hard prompt", Kind.PROMPTING, False, False
 
     def __init__(self, argument: str | None = None):
-        if argument:
-            raise SettingError(f"hard:{argument}: a hard prompt takes nothing behind a colon")
+        nothing("hard", argument)
 
     def fit(self, bench: Bench, trial: Trial, watcher: Watcher) -> Fitted:  # noqa: ARG002
         """There is nothing to do.

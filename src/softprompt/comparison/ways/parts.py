@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from softprompt.comparison.bench import Bench
+from softprompt.comparison.ways.argument import nothing, number
 from softprompt.comparison.ways.weights import Adapted, WeightWay, thawed
 from softprompt.errors import SettingError, TaskError
 from softprompt.model import FrozenModel
@@ -20,7 +21,7 @@ class Full(WeightWay):
     title, default_rate, removable = "full fine-tuning", 3e-5, False
 
     def __init__(self, argument: str | None = None):
-        _takes_nothing("full", argument)
+        nothing("full", argument)
 
     def adapt(self, bench: Bench, model: FrozenModel, seed: int) -> Adapted:  # noqa: ARG002
         """All of them."""
@@ -38,10 +39,7 @@ class LastLayers(WeightWay):
         Raises:
             SettingError: it is no number above zero.
         """
-        text = argument or "2"
-        if not text.isdecimal() or int(text) < 1:
-            raise SettingError(f"last:{text}: say how many layers train, as in last:2")
-        self.layers = int(text)
+        self.layers = number("last", argument, 2, "how many layers train")
         self.title = f"last {self.layers} layers" if self.layers > 1 else "last layer"
 
     def adapt(self, bench: Bench, model: FrozenModel, seed: int) -> Adapted:  # noqa: ARG002
@@ -63,7 +61,7 @@ class BitFit(WeightWay):
     title, default_rate, removable = "BitFit", 2e-3, False
 
     def __init__(self, argument: str | None = None):
-        _takes_nothing("bitfit", argument)
+        nothing("bitfit", argument)
 
     def adapt(self, bench: Bench, model: FrozenModel, seed: int) -> Adapted:  # noqa: ARG002
         """Every bias inside the layers."""
@@ -82,7 +80,7 @@ class Head(WeightWay):
     title, default_rate = "linear head alone", 3e-3
 
     def __init__(self, argument: str | None = None):
-        _takes_nothing("head", argument)
+        nothing("head", argument)
 
     def adapt(self, bench: Bench, model: FrozenModel, seed: int) -> Adapted:  # noqa: ARG002
         """The head.
@@ -106,8 +104,3 @@ def _floating(parameters: Iterable[nn.Parameter], model: FrozenModel) -> Iterabl
         if not parameter.is_floating_point():
             raise TaskError(f"{model.name} is quantised ({model.precision}): its own weights cannot train")
         yield parameter
-
-
-def _takes_nothing(name: str, argument: str | None) -> None:
-    if argument:
-        raise SettingError(f"{name}:{argument}: {name} takes nothing behind a colon")
