@@ -89,6 +89,25 @@ def test_mixed_rows_are_named(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ({"input": "a", "output": "b"}, {"instruction": "Do so."}, "has the field 'instruction', other than the first"),
+        ({"question": "q", "context": "c", "answer": "c"}, {"options": ["c", "d"]}, "has the field 'options'"),
+    ],
+)
+def test_what_a_further_row_says_more_is_not_lost(read: Read, first: dict[str, Any], second: Any, words: str) -> None:
+    with pytest.raises(RowError, match=rf"a\.jsonl:2: {words}"):
+        read(first, {**first, **second})
+
+
+def test_a_format_that_was_asked_for_holds_for_all_rows(read: Read) -> None:
+    row = {"instruction": "Do so.", "input": "a", "output": "b"}
+    assert len(read(row, row, format_name="input-output")) == 2
+    with pytest.raises(RowError, match=r"a\.jsonl:2: has no field 'instruction'"):
+        read(row, {"input": "a", "output": "b"}, format_name="input-output")
+
+
+@pytest.mark.parametrize(
     ("row", "prompt"),
     [
         ({"input": "the text"}, "Do so.\n\nthe text"),

@@ -1,8 +1,7 @@
-"""A saved prompt and the base model it is for, with a word about precision."""
+"""A saved prompt and the base model it is for."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from softprompt.model import FrozenModel
     from softprompt.saved import SavedPrompt
-
-logger = logging.getLogger("softprompt.cli")
 
 
 def load(folder: Path, model: str | None, device: str, dtype: str) -> tuple[SavedPrompt, FrozenModel]:
@@ -22,14 +19,7 @@ def load(folder: Path, model: str | None, device: str, dtype: str) -> tuple[Save
     from softprompt.model import load_model
 
     base = prompt.manifest.base
-    loaded = load_model(model or base.name, device=device, dtype=dtype)
-    if loaded.precision != base.dtype:
-        logger.warning(
-            "the prompt was trained in %s and is used in %s: its answers may differ slightly",
-            base.dtype,
-            loaded.precision,
-        )
-    return prompt, loaded
+    return prompt, load_model(model or base.name, device=device, dtype=dtype)
 
 
 def load_all(

@@ -202,6 +202,7 @@ def tune(
     for name in ("resume", "overwrite", "config", "track", "as_json"):
         given.pop(name, None)
     settings = resolved(parsed(given), config, resume)
+    track = track or _read_config(config).get("track")
     tuned = run_watched(settings, resume=resume, overwrite=overwrite, track=track)
     if as_json:
         print_json(summary(tuned))
@@ -215,7 +216,8 @@ def resolved(given: dict[str, Any], config: Path | None, resume: bool) -> TuneSe
     from softprompt.training.run_folder import RunFolder
     from softprompt.training.settings import run_folder_of
 
-    given = {**_read_config(config), **given}
+    told = {name: value for name, value in _read_config(config).items() if name != "track"}  # no setting of the run
+    given = {**told, **given}
     if not resume:
         return TuneSettings.of(given)
     if "output" not in given:

@@ -37,11 +37,15 @@ class Format:
 
     def fits(self, fields: Fields) -> bool:
         """Whether a row with these fields is of this format."""
-        return bool(self.needs) and not self.missing(fields) and not any(name in fields for name in self.unlike)
+        return bool(self.needs) and not self.missing(fields) and not self.strange(fields)
 
     def missing(self, fields: Fields) -> tuple[str, ...]:
         """The names of the first field that a row should have and has not; empty if it has all."""
         return next((names for names in self.needs if not any(name in fields for name in names)), ())
+
+    def strange(self, fields: Fields) -> tuple[str, ...]:
+        """The fields by which a row is of another format, though it has what this one needs."""
+        return tuple(name for name in self.unlike if name in fields)
 
     def fields_of(self, row: Fields, where: str) -> Fields:
         """A row's fields as the task asks for them.

@@ -15,7 +15,7 @@ from softprompt.data.formats import Format, detected, format_named
 from softprompt.data.hub import PREFIX, read_hub
 from softprompt.data.json_files import read_json, read_jsonl
 from softprompt.data.rows import Rows
-from softprompt.errors import DataError, SettingError
+from softprompt.errors import DataError, RowError, SettingError
 
 READERS: dict[str, Callable[[Path], Rows]] = {
     ".jsonl": read_jsonl,
@@ -82,11 +82,24 @@ def _format(rows: Rows, name: str, names: Mapping[str, str], format_name: str | 
 
 def _checked(rows: Rows, meaning: Meaning) -> str:
     """Read every row once, for its complaints, and name the content of all: SHA-256."""
-    digest = hashlib.sha256()
+    digest, strange = hashlib.sha256(), None
     for index, row in enumerate(rows.read(range(len(rows)))):
+        fields = renamed(row, rows.where(index), meaning.names)
+        strange = meaning.format.strange(fields) if strange is None else strange
+        if meaning.format.strange(fields) != strange:  # what such a field says would be lost without a word
+            raise RowError(rows.where(index), _other_than_the_first(meaning, fields, strange))
         meaning.example(row, rows.where(index))
         digest.update(_canonical(row))
     return digest.hexdigest()
+
+
+def _other_than_the_first(meaning: Meaning, fields: Mapping[str, Any], strange: tuple[str, ...]) -> str:
+    differing = sorted({*strange} ^ {*meaning.format.strange(fields)})
+    has = "has no" if differing[0] in strange else "has the"
+    return (
+        f"{has} field {differing[0]!r}, other than the first row, which was read as {meaning.format.name}: "
+        "write all rows alike, or split the file"
+    )
 
 
 def _canonical(row: Any) -> bytes:

@@ -79,12 +79,16 @@ def _figures(
 ) -> dict[str, float]:
     rows = [objective.encode(example) for example in examples]
     figures = measure(objective, payload, rows)
-    figures["cut"] = sum(row.cut for row in rows)
+    cut = [row.cut for row in rows]
     if isinstance(objective, WritingObjective):
-        texts = responses(objective, payload, examples, sampling)
+        asked = [objective.encode_prompt(example, sampling.max_new_tokens) for example in examples]
+        cut = [
+            one or row.cut for one, row in zip(cut, asked, strict=True)
+        ]  # a response to be written may need more room
+        texts = generate(objective.model, asked, [payload] * len(asked), sampling)
         references = [objective.references(example) for example in examples]
         figures |= {"bleu": bleu(texts, references), "looping": sum(map(is_looping, texts)) / len(texts)}
-    return figures
+    return {**figures, "cut": sum(cut)}
 
 
 def responses(

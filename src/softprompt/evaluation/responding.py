@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from softprompt.errors import TaskError
@@ -10,6 +11,8 @@ from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
 from softprompt.tasks.task import ASKED_WITH
 from softprompt.tasks.writing import WritingObjective
+
+logger = logging.getLogger(__name__)
 
 
 def respond(model: FrozenModel, prompt: SavedPrompt, text: str, sampling: Sampling | None = None) -> Iterator[str]:
@@ -27,4 +30,6 @@ def respond(model: FrozenModel, prompt: SavedPrompt, text: str, sampling: Sampli
         command = ASKED_WITH[prompt.manifest.task.kind]
         raise TaskError(f"this prompt writes no response: use softprompt {command}")
     row = objective.encode_prompt(objective.asked(text), sampling.max_new_tokens)
+    if row.cut:
+        logger.warning("the text was cut to fit the model's window beside a response of %d", sampling.max_new_tokens)
     return stream(objective.model, row, payload, sampling)

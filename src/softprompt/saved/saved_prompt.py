@@ -6,6 +6,7 @@ A folder with `softprompt.json` and the numbers: as a peft adapter where peft ca
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -23,6 +24,8 @@ from softprompt.saved.folders import write_folder
 from softprompt.saved.manifest import Base, Manifest
 from softprompt.saved.tensors import parse_tensors, read_bytes, sha256, to_bytes
 from softprompt.tasks import LinearHead, Objective, Task
+
+logger = logging.getLogger(__name__)
 
 OWN_TENSORS = "prompt.safetensors"
 TASKS = "tasks"
@@ -165,7 +168,7 @@ class SavedPrompt:
         return peft_format.why_not(self.payload, self.manifest.base.shape, self.head is not None)
 
     def check_base(self, model: FrozenModel) -> None:
-        """Refuse a model that the prompt was not made for.
+        """Refuse a model that the prompt was not made for, and say so where it has another precision.
 
         Raises:
             WrongBaseModel: it was made for another.
@@ -179,6 +182,12 @@ class SavedPrompt:
             )
         if replace(base.shape, window=model.shape.window) != model.shape:
             raise DamagedPrompt(f"the manifest gives sizes that {model.name} does not have: {base.shape}")
+        if base.dtype != model.precision:
+            logger.warning(
+                "the prompt was trained in %s and is used in %s: its answers may differ slightly",
+                base.dtype,
+                model.precision,
+            )
 
     def linear_head(self) -> LinearHead | None:
         """The trained head, frozen, or None."""
