@@ -55,7 +55,10 @@ WriteJsonl = Callable[[str, Sequence[Any]], Path]
         (["--template", "Review:"], ["names no field"]),
         (["--template", "{review}"], ["{review}", "reviews.jsonl:1", "text, label"]),
         (["--template", "[P1] [P2] {text} so", "--virtual-tokens", "3"], ["2 markers for 3 virtual tokens"]),
-        (["--template", "[P1] [P2] [P3] {text} so", "--placement", "after-text"], ["--placement after-text", "leave it out"]),
+        (
+            ["--template", "[P1] [P2] [P3] {text} so", "--placement", "after-text"],
+            ["--placement after-text", "leave it out"],
+        ),
         (["--template", "{text} so", "--placement", "in-template"], ["no marker [P1]"]),
         (["--labels", "good"], ["at least two different labels"]),
         (["--labels", "good,bad,ugly"], ["no example has the label ugly"]),

@@ -15,6 +15,7 @@ import pytest
 from softprompt.comparison import Bench, Fitted, Kind, Trial, Way
 from softprompt.comparison.apart import run_apart
 from softprompt.comparison.cells import Cell, Cells
+from softprompt.comparison.facts import data_of
 from softprompt.comparison.worker import reason
 from softprompt.errors import SettingError
 from softprompt.training import Watcher
@@ -44,7 +45,7 @@ class Waits(Dies):
 def job_of(settings: Settings, name: str, tmp_path: Path) -> dict[str, Any]:
     return {
         "settings": settings().model_dump(mode="json"), "way": name, "steps": 2, "pilot": False,
-        "folder": str(tmp_path / "cells"), "facts": {},
+        "folder": str(tmp_path / "cells"), "facts": {}, "data": data_of(Bench.of(settings())),
     }  # fmt: skip
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from softprompt.comparison.cells import MULTIPLES, Cell, Cells, planned, trainings
+from softprompt.comparison.cells import Cell, Cells, planned, trainings
+from softprompt.comparison.settings import MULTIPLES
 from softprompt.comparison.ways import way_named
 from tests.comparison.conftest import Settings
 

@@ -27,7 +27,6 @@ def test_the_seed_decides_and_more_holds_fewer(bench: Bench) -> None:
     assert texts(bench, 12, 1)[:6] == texts(bench, 6, 1)
 
 
-@pytest.mark.parametrize(("count", "words"), [(25, "there are 24 to learn from"), (1, "there are 2 labels")])
-def test_what_cannot_be_drawn(bench: Bench, count: int, words: str) -> None:
-    with pytest.raises(SettingError, match=words):
-        texts(bench, count, 0)
+def test_what_cannot_be_drawn(bench: Bench) -> None:
+    with pytest.raises(SettingError, match="there are 24 to learn from"):
+        texts(bench, 25, 0)

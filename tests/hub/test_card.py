@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +15,21 @@ import torch
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+import softprompt
 from softprompt.cli.main import run
+from softprompt.evaluation import Sampling
 from softprompt.hub import card, push
 from softprompt.hub.card import block, span
 from softprompt.hub.origin import Origin
-from softprompt.model import load_model
+from softprompt.model import FrozenModel, Payload, load_model
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, ExtractionTask, GenerationTask, TaggingTask
 from softprompt.tasks.chat import ChatTask
 from softprompt.tasks.task import Task
 from tests.hub.fake import FakeHub
 from tests.saved.making import make, random_head
-from tests.strategies import random_embeddings
-from tests.tiny import shared_model, tiny_tokenizer
+from tests.strategies import random_embeddings, random_prefix
+from tests.tiny import shared_model, template_for, tiny_model, tiny_tokenizer
 
 NAME = "acme/reviews"
 TASKS: dict[str, Task] = {
@@ -187,6 +190,11 @@ def test_its_code_runs(
     push(saved, NAME)
     row = dict.fromkeys(("one", "two", "question", "context"), "a") | {"output": "yes"}
     (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row | {"label": n}) + "\n" for n in ("0", "1")))
+    run_code(hub, base)
+
+
+def run_code(hub: FakeHub, base: Path) -> None:
+    """Run every command and every block of Python of the card on the Hub."""
     text = hub.repositories[NAME].files["README.md"].decode().replace("FOLDER", str(base))
     for language, code in re.findall(r"^```(sh|python)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         if language == "python":
@@ -194,3 +202,86 @@ def test_its_code_runs(
             continue
         for line in code.splitlines():
             assert run(shlex.split(line)[1:]) == 0, line
+
+
+def in_folder(family: str, folder: Path) -> FrozenModel:
+    """A tiny model of the family, saved in a folder and loaded from there."""
+    made = tiny_model(family)
+    made.network.save_pretrained(folder)
+    made.tokenizer.save_pretrained(folder)
+    return load_model(str(folder))
+
+
+def said_with_peft(saved: SavedPrompt, base: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the card's code for peft prints of "a text", with the prompt in a folder beside the base."""
+    saved.write(base.parent / "p", overwrite=True)
+    text = card(saved, str(base.parent / "p"), Origin.FOLDER).replace("FOLDER", str(base))
+    code = text.rpartition("```python\n")[2].partition("```")[0]
+    assert "PeftModel" in code
+    capsys.readouterr()
+    exec(compile(code, "the card", "exec"), {})
+    return capsys.readouterr().out.strip()
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")  # of peft, about its own call
+@pytest.mark.parametrize("made", [random_embeddings, random_prefix])
+@pytest.mark.parametrize("family", ["llama", "bert", "roberta", "t5", "bart"])
+def test_its_code_for_peft_gives_our_own_label(
+    family: str, made: Callable[..., Payload], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = in_folder(family, tmp_path / "base")
+    task = ClassificationTask(labels=("good", "bad", "great"), words={"great": "fun"}, template=template_for(family))
+    ours, theirs = [], []
+    for seed in range(6):
+        method = {"name": "prompt"}
+        saved = SavedPrompt.make(model, made(model, 3, seed=seed), task, method=method, trained_parameters=72)
+        if saved.peft_refusal is not None:  # of an encoder-decoder's prefix, and the card says it
+            return
+        ours.append(softprompt.classify(model, saved, ["a text"])[0].label)
+        theirs.append(said_with_peft(saved, tmp_path / "base", capsys))
+    assert theirs == ours
+    assert len(set(ours)) > 1, "one answer to all tells nothing"
+
+
+@pytest.mark.parametrize("family", ["bert", "t5", "bart"])
+def test_all_of_its_code_runs_for_every_kind(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = in_folder(family, tmp_path / "base")
+    task = ClassificationTask(labels=("good", "bad"), template=template_for(family))
+    virtual = random_embeddings(model, 3, seed=0)
+    push(SavedPrompt.make(model, virtual, task, method={"name": "prompt"}, trained_parameters=72), NAME)
+    run_code(hub, tmp_path / "base")
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_what_an_encoder_decoder_writes_with_peft_is_what_it_writes_here(
+    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = in_folder(family, tmp_path / "base")
+    virtual, method = random_embeddings(model, 3, seed=0), {"name": "prompt"}
+    saved = SavedPrompt.make(model, virtual, GenerationTask(), method=method, trained_parameters=72)
+    ours = "".join(softprompt.respond(model, saved, "a text", Sampling(max_new_tokens=40)))
+    assert said_with_peft(saved, tmp_path / "base", capsys) == ours.strip()
+
+
+@pytest.mark.parametrize(
+    ("family", "template", "words"),
+    [
+        ("llama", "{text}\nLabel:", "off the last token."),
+        ("bert", "{text} so [MASK] .", "off the blank."),
+        ("bert", "{text}", "off the first token."),
+        ("t5", "{text}\nLabel:", "off what the decoder begins with."),
+    ],
+)
+def test_it_says_where_a_head_reads(family: str, template: str, words: str) -> None:
+    saved = make(model=shared_model(family), head=random_head(shared_model(family)))
+    text = card(about(ClassificationTask(labels=("good", "bad"), template=template), saved), NAME, Origin.HUB)
+    assert f"A trained linear head reads the label {words}" in text
+
+
+def test_what_a_masked_model_cannot_write_is_not_shown() -> None:
+    text = card(about(GenerationTask(), make(model=shared_model("bert"))), NAME, Origin.HUB)
+    assert "fills blanks and does not write" in text
+    assert "PeftModel" not in text

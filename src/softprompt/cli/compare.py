@@ -121,6 +121,8 @@ def compare(
         people.print(_table(report))
         people.print(f"\n{escape(report['recommendation']['words'])}\n")
         people.print(f"The report is in [bold]{escape(str(output / 'report.html'))}[/]")
+    for cell, error in [each for way in report["ways"].values() for each in way.get("left_out", {}).items()]:
+        notes.print(f"left out: {escape(cell)}: {escape(error)}")
     if all("error" in way for way in report["ways"].values()):
         raise SettingError("every way failed: the report has their reasons")
 
@@ -135,7 +137,7 @@ class Shown:
         )  # fmt: skip
         self.task = self.bar.add_task("preparing", total=None, now="", left="")
         self.cells = self.done = self.run = self.of_way = 0
-        self.started = time.monotonic()
+        self.started: float | None = None
         self.spent = 0.0
         self.steps = 1
 
@@ -171,8 +173,13 @@ class Shown:
                 share = f"step {event['step']}/{self.steps}  loss {event['loss']:.3f}"
                 self.bar.update(self.task, now=share, left=self._left())
             case "cell_ended":
-                self.of_way, self.run = self.of_way + 1, self.run + 1
-                self.spent += time.monotonic() - self.started
+                self.of_way += 1
+                if self.started is not None:  # it was run, and not finished before
+                    self.run, self.spent, self.started = (
+                        self.run + 1,
+                        self.spent + time.monotonic() - self.started,
+                        None,
+                    )
                 self.bar.update(self.task, completed=self.done + self.of_way, left=self._left())
 
     def way_ended(self, name: str, cells: int, error: str | None) -> None:

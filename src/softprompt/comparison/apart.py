@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from softprompt.errors import DiskFull, disk_errors
 
 Event = Callable[[Mapping[str, Any]], None]
 """Is told what a worker tells."""
@@ -18,9 +21,12 @@ def run_apart(job: Mapping[str, Any], log: Path, heard: Event) -> str | None:
     """Run a worker's job to its end; why it failed, or None. What it printed is in `log`.
 
     However this ends, the process has ended too.
+
+    Raises:
+        DiskFull: nothing can be kept any more.
     """
-    failures: list[str] = []
-    with log.open("w", encoding="utf-8") as errors, _worker(errors) as process:
+    failures: list[Mapping[str, Any]] = []
+    with disk_errors(log), log.open("w", encoding="utf-8") as errors, _worker(errors) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -28,16 +34,18 @@ def run_apart(job: Mapping[str, Any], log: Path, heard: Event) -> str | None:
             process.stdin.close()
             for line in process.stdout:
                 event = json.loads(line)
-                failures += [event["error"]] if event["event"] == "failed" else []
+                failures += [event] if event["event"] == "failed" else []
                 heard(event)
-        except BrokenPipeError:
-            pass  # it ended before it had read its job; how is told below
+        except (BrokenPipeError, json.JSONDecodeError):
+            pass  # it ended before it had read its job, or in the middle of a line; how is told below
         except BaseException:
             process.kill()
             raise
         code = process.wait()
+    if any(failure["disk_full"] for failure in failures):
+        raise DiskFull(failures[0]["error"])  # no other way would fare better
     if failures:
-        return failures[0]
+        return str(failures[0]["error"])
     return None if code == 0 else _ended(code, log)
 
 
@@ -49,6 +57,7 @@ def _worker(errors: Any) -> subprocess.Popen[str]:
         stderr=errors,
         text=True,
         encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # where somebody's own ways are
         start_new_session=True,  # Ctrl-C is for whoever waits, and ends this one in its own way
     )
 

@@ -11,9 +11,9 @@ from importlib.resources import files
 from softprompt.comparison.contamination import check_overlap, overlaps
 from softprompt.comparison.settings import CompareSettings
 from softprompt.data import Examples, read_examples
-from softprompt.errors import DataError, SettingError
+from softprompt.errors import DataError, SettingError, TaskError
 from softprompt.model import FrozenModel, load_model
-from softprompt.tasks import Task
+from softprompt.tasks import ClassificationTask, LinearHead, Objective, Task
 from softprompt.training.preparation import bare, read, split, task_for
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,12 @@ class Bench:
         elsewhere = settings.out_of_domain and read_examples(settings.out_of_domain, settings.map, meaning)
         if most := [size for size in settings.sizes if size > len(training)]:
             raise SettingError(f"--sizes {most[0]}: there are {len(training)} examples to learn from")
-        overlap = overlaps(task, {"training": training, "validation": validation, "test": test})
+        if isinstance(task, ClassificationTask) and (few := [n for n in settings.sizes if n < len(task.labels)]):
+            raise SettingError(f"--sizes {few[0]}: there are {len(task.labels)} labels, and each needs an example")
+        if settings.seeds > 1 and len(training) in settings.sizes:
+            logger.warning("--sizes %d is all there is: its seeds learn from the same examples", len(training))
+        splits = {"training": training, "validation": validation, "test": test}
+        overlap = overlaps(task, splits | ({"out of domain": elsewhere} if elsewhere else {}))
         check_overlap(overlap, settings.allow_overlap)
         return cls(settings, task, training, validation, test, elsewhere or None, overlap)
 
@@ -69,9 +74,19 @@ class Bench:
         Raises:
             RowError: an example does not fit the task.
         """
-        objective = bare(self.task, self.model)
-        for example in (*self.test, *(self.elsewhere or ())):
+        objective = self._any_objective()
+        for example in (*self.validation, *self.test, *(self.elsewhere or ())):
             objective.encode(example)
+
+    def _any_objective(self) -> Objective:
+        """The task, read by a head where the model's words have no answer: other ways than prompting may."""
+        try:
+            return bare(self.task, self.model)
+        except TaskError:
+            if not self.task.labels:
+                raise
+            head = LinearHead(len(self.task.labels), self.model.shape.hidden_size).to(self.model.device)
+            return self.task.bind(self.model, self.model.shape.window, head)
 
     @cached_property
     def model(self) -> FrozenModel:

@@ -15,9 +15,6 @@ from softprompt.comparison.way import Kind, Way
 from softprompt.errors import disk_errors
 from softprompt.saved.folders import write_file
 
-#: Rates are tried in this order, as multiples of a way's own: first up and down by about a factor of three.
-MULTIPLES = (1.0, 3.0, 0.3, 10.0, 0.1, 1.8, 0.55, 5.5, 0.18)
-
 
 @dataclass(frozen=True)
 class Cell:

@@ -11,17 +11,23 @@ from typing import Any, Protocol, runtime_checkable
 from softprompt.comparison.apart import run_apart
 from softprompt.comparison.bench import Bench
 from softprompt.comparison.cells import Cells, planned, trainings
-from softprompt.comparison.framing import facts_of, framed
+from softprompt.comparison.facts import data_of, facts_of
+from softprompt.comparison.framing import framed
+from softprompt.comparison.local import neutral_loss
 from softprompt.comparison.report import recommend, write_report
 from softprompt.comparison.running import Unheard, WayRun
 from softprompt.comparison.settings import CompareSettings
 from softprompt.comparison.summary import compared, first_metrics, scores_of, summarised
-from softprompt.comparison.way import Kind, Trial, Way
+from softprompt.comparison.way import Kind, Way
 from softprompt.comparison.ways import way_named
-from softprompt.comparison.ways.hard import HardPrompt
 from softprompt.errors import OutputExists, SettingError, disk_errors
 from softprompt.tasks import ClassificationTask
-from softprompt.training.watching import Unwatched
+
+#: Settings of a soft prompt or its training that may be swept. The others are what ways share, or their budget.
+SWEPT = (
+    "virtual_tokens", "init", "encoder", "encoder_hidden", "placement", "freeze_sink", "head",
+    "batch_size", "accumulate", "warmup", "weight_decay", "clip",
+)  # fmt: skip
 
 
 @runtime_checkable
@@ -84,13 +90,11 @@ class Comparison:
     Attributes:
         bench: what they share.
         ways: by their names as they were typed.
-        facts: what every cell depends on.
         progress: is told how far it is.
     """
 
     bench: Bench
     ways: Mapping[str, Way]
-    facts: Mapping[str, Any]
     progress: Progress
 
     @classmethod
@@ -107,24 +111,24 @@ class Comparison:
         check_folder(settings.output)
         bench = Bench.of(settings)
         bench.check()
-        return cls(bench, ways, facts_of(bench), progress)
+        return cls(bench, ways, progress)
 
     def run(self, command: Sequence[str]) -> dict[str, Any]:
         """Run what is not finished, and make the report."""
         started, settings = time.monotonic(), self.bench.settings
+        resumed = any((settings.output / "cells").glob("*.json"))
         with disk_errors(settings.output):
             for name in ("cells", "logs"):  # by its cells a folder is known as a comparison's, also before the first
                 (settings.output / name).mkdir(parents=True, exist_ok=True)
-        steps = self._steps()
+        steps, errors = self._steps()
         self.progress.begin(sum(len(planned(settings, name, way)) for name, way in self.ways.items()))
-        errors: dict[str, str] = {}
         for name, way in self.ways.items():
             self.progress.way_began(name, way.title)
-            error = self._run(name, steps[name])
+            error = errors.get(name) or self._run(name, steps[name])
             if error is not None:
                 errors[name] = error
             self.progress.way_ended(name, len(planned(settings, name, way)), error)
-        report = self._report(command, steps, errors, (time.monotonic() - started) / 60)
+        report = self._report(command, steps, errors, None if resumed else (time.monotonic() - started) / 60)
         report["recommendation"] = recommend(report)
         write_report(report, settings.output)
         return report
@@ -132,7 +136,10 @@ class Comparison:
     def _run(self, name: str, steps: int) -> str | None:
         if self._way_run(name, steps).is_finished():
             return None
-        return self._apart(name, steps, pilot=False)
+        error = self._apart(name, steps, pilot=False)
+        if error is None and not self._way_run(name, steps).is_finished():
+            return "its process ended before everything was run"
+        return error
 
     def _apart(self, name: str, steps: int, *, pilot: bool) -> str | None:
         settings = self.bench.settings
@@ -141,42 +148,42 @@ class Comparison:
             "way": name,
             "steps": steps,
             "pilot": pilot,
+            "data": data_of(self.bench),
             "folder": str(settings.output / "cells"),
             "facts": self._facts(name, steps),
         }
         return run_apart(job, settings.output / "logs" / f"{name.replace('/', '-')}.log", self.progress.heard)
 
-    def _steps(self) -> dict[str, int]:
-        """How many updates each way's trainings have: the same number, or what fits in the same time."""
+    def _steps(self) -> tuple[dict[str, int], dict[str, str]]:
+        """How many updates each way's trainings have, and of which ways that cannot be told, with the reason.
+
+        The same number for all, or what fits in the same time.
+        """
         settings = self.bench.settings
         if settings.budget_minutes is None:
-            return dict.fromkeys(self.ways, settings.steps)
+            return dict.fromkeys(self.ways, settings.steps), {}
         learning = [name for name, way in self.ways.items() if way.learns]
         runs = sum(trainings(planned(settings, name, self.ways[name])) for name in learning)
         share = 60 * settings.budget_minutes / max(1, runs)
-        return {name: self._fitting(name, share) if name in learning else 1 for name in self.ways}
-
-    def _fitting(self, name: str, seconds: float) -> int:
-        """The updates that fit in so many seconds; 1 if the way fails at its first ones, which its run will tell."""
-        self.progress.way_began(name, f"{self.ways[name].title}: how long an update takes")
-        if self._apart(name, 0, pilot=True) is not None:
-            return 1
-        each = self._way_run(name, 0).pilot()
-        return max(1, int(seconds / each)) if each else 1
+        steps, errors = dict.fromkeys(self.ways, 1), {}
+        for name in learning:
+            self.progress.way_began(name, f"{self.ways[name].title}: how long an update takes")
+            error = self._apart(name, 0, pilot=True)
+            if error is None:
+                steps[name] = max(1, int(share / self._way_run(name, 0).pilot()))
+            else:
+                errors[name] = error
+        return steps, errors
 
     def _way_run(self, name: str, steps: int) -> WayRun:
         cells = Cells(self.bench.settings.output / "cells", self._facts(name, steps))
         return WayRun(self.bench, name, self.ways[name], steps, cells, Unheard())
 
     def _facts(self, name: str, steps: int) -> dict[str, Any]:
-        """What the way's cells depend on: those of one that learns on no draws, and only an API's on where it is."""
-        settings, way = self.bench.settings, self.ways[name]
-        draws = {} if way.learns else {"draws": settings.trials}
-        asked = {"api": [settings.base_url, settings.api_model]} if way.kind is Kind.API else {}
-        return {**self.facts, "steps": steps, **draws, **asked}
+        return facts_of(self.bench, self.ways[name], steps)
 
     def _report(
-        self, command: Sequence[str], steps: Mapping[str, int], errors: Mapping[str, str], minutes: float
+        self, command: Sequence[str], steps: Mapping[str, int], errors: Mapping[str, str], minutes: float | None
     ) -> dict[str, Any]:
         settings = self.bench.settings
         before = self._bare_loss()
@@ -196,21 +203,23 @@ class Comparison:
     def _comparable(self, finished: Sequence[str]) -> list[str]:
         """The ways whose scores are of one kind: of a response an API tells no probability, and is scored otherwise."""
         chooses = isinstance(self.bench.task, ClassificationTask)
-        return [name for name in finished if chooses or self.ways[name].kind is not Kind.API]
+        return [name for name in finished if chooses or self.ways[name].runs_here]
 
     def _metric(self, finished: Sequence[str], plans: Any, cells: Any) -> str:
         """The headline: the first figure that the first way measures; an API's last, since it has no probabilities."""
-        names = sorted(finished, key=lambda name: self.ways[name].kind is Kind.API)
+        names = sorted(finished, key=lambda name: not self.ways[name].runs_here)
         return next(iter(first_metrics(plans[names[0]], cells[names[0]]))) if names else "accuracy"
 
     def _bare_loss(self) -> float | None:
-        return HardPrompt().fit(self.bench, Trial(self.bench.training), Unwatched()).neutral_loss(self.bench.neutral)
+        return neutral_loss(self.bench.model, None, self.bench.neutral)
 
 
 def _check_sweep(settings: CompareSettings, ways: Mapping[str, Way]) -> None:
     if settings.sweep and not any(way.kind is Kind.SOFT_PROMPT for way in ways.values()):
         raise SettingError("--sweep varies a setting of soft prompts, and --ways names none")
     for name, values in settings.sweep.items():
+        if name.replace("-", "_") not in SWEPT:
+            raise SettingError(f"--sweep {name}: one of {', '.join(SWEPT).replace('_', '-')}")
         for value in values:
             settings.tuning(**{name.replace("-", "_"): value})
 

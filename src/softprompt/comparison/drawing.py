@@ -17,12 +17,10 @@ def drawn(examples: Examples, count: int, seed: int, task: Task) -> Examples:
     """`count` examples, as many of each label as can be. What a seed draws of more holds what it draws of fewer.
 
     Raises:
-        SettingError: there are not so many, or fewer are asked for than there are labels.
+        SettingError: there are not so many.
     """
     if count > len(examples):
         raise SettingError(f"{count} examples are asked for, and there are {len(examples)} to learn from")
-    if count < len(task.labels):
-        raise SettingError(f"{count} examples are asked for, and there are {len(task.labels)} labels: one of each")
     order = shuffled(len(examples), seed, stream=DRAWN_STREAM)
     if not isinstance(task, ClassificationTask):
         return examples.chosen(order[:count])

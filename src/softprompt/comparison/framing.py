@@ -1,4 +1,4 @@
-"""What a report says of everything but the ways, and what every cell depends on."""
+"""What a report says of everything but the ways."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from softprompt.comparison.summary import SMALLER_IS_BETTER
 from softprompt.data import Examples
 
 
-def framed(bench: Bench, command: Sequence[str], minutes: float, metric: str) -> dict[str, Any]:
+def framed(bench: Bench, command: Sequence[str], minutes: float | None, metric: str) -> dict[str, Any]:
     """What the report says of everything but the ways."""
     settings, model = bench.settings, bench.model
     splits = {"training": bench.training, "validation": bench.validation, "test": bench.test}
@@ -54,18 +54,3 @@ def framed(bench: Bench, command: Sequence[str], minutes: float, metric: str) ->
 
 def _split(examples: Examples) -> dict[str, Any]:
     return {"source": examples.rows.name, "examples": len(examples)}
-
-
-def facts_of(bench: Bench) -> dict[str, Any]:
-    """What every cell depends on; what its way adds comes beside them."""
-    splits = {"training": bench.training, "validation": bench.validation, "test": bench.test}
-    return {
-        "softprompt": __version__,
-        "base": bench.model.fingerprint,
-        "precision": bench.model.precision,
-        "task": bench.task.model_dump(mode="json"),
-        "data": {name: [each.digest, len(each)] for name, each in splits.items()},
-        "elsewhere": None if bench.elsewhere is None else bench.elsewhere.digest,
-        "neutral": list(bench.neutral),
-        "batch_size": bench.settings.batch_size,
-    }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
 
 import torch
 
@@ -13,13 +15,13 @@ from softprompt.data import Example
 from softprompt.evaluation.evaluating import responses
 from softprompt.evaluation.generating import Sampling, generate
 from softprompt.evaluation.measuring import measure, row_outputs
-from softprompt.model import CausalModel, Payload, Payloads
+from softprompt.model import CausalModel, FrozenModel, Payload, Payloads
 from softprompt.tasks import GenerationTask, Objective, Row
 from softprompt.tasks.classification import ClassificationObjective
 from softprompt.tasks.metrics import bleu, confusion
 from softprompt.tasks.writing import WritingObjective
 
-SERVED_ROWS = 32
+SERVED_ROWS, TIMED_ALONE = 32, 5
 SERVED_TOKENS = 16
 NEUTRAL_TOKENS = 256
 
@@ -61,14 +63,7 @@ class FittedHere(Fitted):
     @torch.no_grad()
     def neutral_loss(self, texts: Sequence[str]) -> float | None:
         """The loss per token of texts, each cut to its first tokens; causal models only."""
-        model = self.objective.model
-        if not isinstance(model, CausalModel):
-            return None
-        taken = 0 if self.payload is None else self.payload.num_positions
-        reading = GenerationTask().bind(model, model.shape.window - taken)
-        rows = [model.row(model.tokenize(text, plain=True))[:NEUTRAL_TOKENS] for text in texts]
-        each = [Row(ids[:1], ids[1:]) for ids in rows if len(ids) > 1]
-        return measure(reading, self.payload, each, batch_size=8)["loss"]
+        return neutral_loss(self.objective.model, self.payload, texts)
 
     @torch.no_grad()
     def served(self, examples: Sequence[Example], tasks: int) -> Serving:
@@ -78,23 +73,37 @@ class FittedHere(Fitted):
         would cost is left out, so the figure flatters such ways.
         """
         rows = self._asked(examples)
-        self._answer(rows[:1], self.payload)  # what is made once is not timed
         if tasks == 1:
-            alone = min(self._timed([row], self.payload) for row in rows[:5])
-            return Serving(alone, len(rows) / self._timed(rows, self.payload))
+            self._answer(rows, self.payload)  # what is made once is not timed
+            alone = fmean(self._timed([row], self.payload) for row in rows[:TIMED_ALONE])
+            return self._serving(alone, rows, self._timed(rows, self.payload))
         many = [rows[i % len(rows)] for i in range(tasks)]
-        if self.mixes:
-            return self._passes([many[i : i + SERVED_ROWS] for i in range(0, tasks, SERVED_ROWS)])
-        return self._passes([[row] for row in many])
+        size = SERVED_ROWS if self.mixes else 1
+        passes = [many[i : i + size] for i in range(0, tasks, size)]
+        self._answer(passes[0], self._payloads(passes[0]))
+        return self._passes(passes)
 
     def _passes(self, passes: Sequence[list[Row]]) -> Serving:
         """The rows of passes that run one after the other, all of which arrived at the beginning."""
         elapsed, waited = 0.0, 0.0
         for rows in passes:
-            elapsed += self._timed(rows, self.payload if len(rows) == 1 else [self.payload] * len(rows))
+            elapsed += self._timed(rows, self._payloads(rows))
             waited += elapsed * len(rows)
-        total = sum(map(len, passes))
-        return Serving(waited / total, total / elapsed)
+        every = [row for rows in passes for row in rows]
+        return self._serving(waited / len(every), every, elapsed)
+
+    def _serving(self, latency: float, rows: Sequence[Row], seconds: float) -> Serving:
+        written = at_most(SERVED_TOKENS, self.objective).max_new_tokens if self._writes else 0
+        tokens = sum(len(row) + written for row in rows)
+        return Serving(latency, len(rows) / seconds, tokens / seconds)
+
+    def _payloads(self, rows: Sequence[Row]) -> Payloads:
+        """A payload for each row, as if each were another task's."""
+        return self.payload if len(rows) == 1 else [self.payload] * len(rows)
+
+    @property
+    def _writes(self) -> bool:
+        return isinstance(self.objective, WritingObjective)
 
     def _asked(self, examples: Sequence[Example]) -> list[Row]:
         some = examples[:SERVED_ROWS]
@@ -116,6 +125,17 @@ class FittedHere(Fitted):
             row_outputs(self.objective, payloads, rows)
 
 
-def at_most(tokens: int, objective: WritingObjective) -> Sampling:
+@torch.no_grad()
+def neutral_loss(model: FrozenModel, payload: Payload | None, texts: Sequence[str]) -> float | None:
+    """The loss per token of texts behind a compiled payload, each cut to its first tokens; causal models only."""
+    if not isinstance(model, CausalModel):
+        return None
+    room = model.shape.window - (0 if payload is None else payload.num_positions)
+    rows = [model.row(model.tokenize(text, plain=True))[: min(NEUTRAL_TOKENS, room)] for text in texts]
+    each = [Row(ids[:1], ids[1:]) for ids in rows if len(ids) > 1]
+    return measure(GenerationTask().bind(model, room), payload, each, batch_size=8)["loss"] if each else None
+
+
+def at_most(tokens: int, objective: Any) -> Sampling:
     """Greedy responses of so many tokens, or fewer in a short window, most of which is the text's."""
     return Sampling(max_new_tokens=max(1, min(tokens, objective.room // 4)))

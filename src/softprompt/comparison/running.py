@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from softprompt.comparison.bench import Bench
-from softprompt.comparison.cells import MULTIPLES, Cell, Cells, planned
+from softprompt.comparison.cells import Cell, Cells, planned
 from softprompt.comparison.drawing import drawn
 from softprompt.comparison.memory import forget_peak, peak_bytes
-from softprompt.comparison.way import Course, Fitted, Kind, Trial, Way
-from softprompt.errors import TrainingDiverged
+from softprompt.comparison.settings import MULTIPLES
+from softprompt.comparison.way import Course, Fitted, Trial, Way
+from softprompt.errors import DiskFull, SoftPromptError, TaskError, TrainingDiverged
 from softprompt.training import Watcher
 from softprompt.training.preparation import bare
 from softprompt.training.watching import Unwatched
@@ -92,7 +93,9 @@ class WayRun:
         if found is None:
             few = replace(self.bench, validation=self.bench.validation[:PILOT_STEPS])
             course = self.way.fit(few, Trial(self.bench.training, steps=PILOT_STEPS), self.watcher).course
-            found = {"seconds": 0.0 if course is None else course.seconds / PILOT_STEPS}
+            if course is None:
+                raise TaskError(f"{self.name} says that it learns, and gives no course of it")
+            found = {"seconds": course.seconds / PILOT_STEPS}
             self.cells.put(cell, {}, found)
         seconds: float = found["seconds"]
         return seconds
@@ -105,6 +108,7 @@ class WayRun:
             found, fitted = self._tried(cell, rate)
             if found["metrics"] is not None:
                 best.offer(self._quality(found["metrics"]), rate, fitted)
+            del fitted  # a model that is not the best must not stand beside the next
         if trials and best.rate is None:
             raise TrainingDiverged(f"the loss was not a number at any of {len(trials)} rates around {base:.2g}")
         return best.rate, best.fitted
@@ -112,8 +116,8 @@ class WayRun:
     def _tried(self, cell: Cell, rate: float) -> tuple[dict[str, Any], Fitted | None]:
         given = {"rate": rate}
         found, fitted = self.cells.find(cell, given), None
-        self.watcher.cell_began(cell.name)
         if found is None:
+            self.watcher.cell_began(cell.name)
             try:
                 fitted = self._fitted(cell, rate)
                 found = {"rate": rate, **_told(fitted.course), "peak_memory_bytes": self._peak()}
@@ -125,27 +129,39 @@ class WayRun:
 
     def _measured(self, cell: Cell, rate: float | None, fitted: Fitted | None) -> None:
         given = {"rate": rate}
-        self.watcher.cell_began(cell.name)
         if self.cells.find(cell, given) is None:
-            fitted = fitted or self._fitted(cell, rate)
-            found = {"rate": rate, "peak_memory_bytes": self._peak(), **self._figures(cell, fitted)}
-            self.cells.put(cell, given, found)
+            self.watcher.cell_began(cell.name)
+            self.cells.put(cell, given, {"rate": rate, **self._found(cell, rate, fitted)})
         self.watcher.cell_ended(cell.name)
+
+    def _found(self, cell: Cell, rate: float | None, fitted: Fitted | None) -> dict[str, Any]:
+        """What a cell finds. Where a size or a value of a sweep cannot be had, the way itself still can."""
+        try:
+            fitted = fitted or self._fitted(cell, rate)
+            return {"peak_memory_bytes": self._peak(), **self._figures(cell, fitted)}
+        except DiskFull:
+            raise
+        except SoftPromptError as error:
+            if cell.purpose == "seed":
+                raise
+            return {"error": str(error)}
 
     def _fitted(self, cell: Cell, rate: float | None) -> Fitted:
         examples = self.bench.training
         if cell.purpose == "size":
             examples = drawn(examples, cell.number, cell.seed, self.bench.task)
         options = dict([cell.option]) if cell.option else {}
-        if self.way.kind is not Kind.API:  # the base model is not even loaded for it
+        if self.way.runs_here:  # else the base model is not even loaded
             forget_peak(self.bench.model.device)
         return self.way.fit(self.bench, Trial(examples, cell.seed, self.steps, rate, options), self.watcher)
 
     def _figures(self, cell: Cell, fitted: Fitted) -> dict[str, Any]:
         """What the report is made of; what costs time and does not depend on the seed is measured at seed 0 alone."""
-        bench = self.bench
+        measured = fitted.measured(self.bench.test)
+        if len(measured.scores) != len(self.bench.test):
+            raise TaskError(f"{self.name} gives {len(measured.scores)} scores for {len(self.bench.test)} test examples")
         found = {
-            **asdict(fitted.measured(bench.test)),
+            **asdict(measured),
             "trained_parameters": fitted.trained_parameters,
             "stored_bytes": fitted.stored_bytes,
             "removable": fitted.removable,
@@ -169,7 +185,7 @@ class WayRun:
 
     def _peak(self) -> int | None:
         """The most memory since `_fitted` began; of what runs elsewhere there is none to tell."""
-        return None if self.way.kind is Kind.API else peak_bytes(self.bench.model.device)
+        return peak_bytes(self.bench.model.device) if self.way.runs_here else None
 
     def _quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         return bare(self.bench.task, self.bench.model).quality(metrics)

@@ -14,6 +14,9 @@ from softprompt.training.settings import Source, complaint
 
 WAYS = ("hard", "few-shot:8", "prompt", "prefix", "lora", "full")
 
+#: Rates are tried in this order, as multiples of a way's own: first up and down by about a factor of three.
+MULTIPLES = (1.0, 3.0, 0.3, 10.0, 0.1, 1.8, 0.55, 5.5, 0.18)
+
 
 class CompareSettings(BaseModel):
     """A comparison's settings; None where the default depends on something else.
@@ -61,7 +64,7 @@ class CompareSettings(BaseModel):
     response_field: str = "output"
     ways: tuple[str, ...] = Field(default=WAYS, min_length=1)
     seeds: int = Field(default=3, gt=0)
-    trials: int = Field(default=3, gt=0, le=9)
+    trials: int = Field(default=3, gt=0, le=len(MULTIPLES))
     steps: int = Field(default=100, gt=0)
     batch_size: int = Field(default=16, gt=0)
     budget_minutes: float | None = Field(default=None, gt=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from softprompt.comparison.bench import Bench
@@ -25,7 +26,8 @@ def summarised(way: Way, plan: Sequence[Cell], cells: Cells, bench: Bench, befor
         bench: what it shares with the others.
         before: the bare base's loss on neutral text.
     """
-    found = [(cell, cells.find(cell) or {}) for cell in plan]
+    every = [(cell, cells.find(cell) or {}) for cell in plan]
+    found = [(cell, each) for cell, each in every if "error" not in each or cell.purpose == "trial"]
     seeds = [each for cell, each in found if cell.purpose == "seed"]
     trials = [each for cell, each in found if cell.purpose == "trial"]
     first = seeds[0]
@@ -40,7 +42,7 @@ def summarised(way: Way, plan: Sequence[Cell], cells: Cells, bench: Bench, befor
         "seconds": _mean([course["seconds"] for course in courses]),
         "search_seconds": _searching([each for _, each in found]),
         "useful_tokens_per_second": _mean([course["useful_tokens_per_second"] for course in courses]),
-        "peak_memory_bytes": max((each["peak_memory_bytes"] or 0 for each in (*seeds, *trials)), default=0) or None,
+        "peak_memory_bytes": next((each.get("peak_memory_bytes") for each in (*trials, *seeds)), None),
         "serving": _serving(first.get("serving") or {}),
         "removable": first["removable"],
         "forgetting": _forgetting(before, first.get("neutral_loss")),
@@ -52,6 +54,7 @@ def summarised(way: Way, plan: Sequence[Cell], cells: Cells, bench: Bench, befor
         "sizes": _grouped(found, "size", lambda cell: str(cell.number)),
         "sweeps": _swept(found),
         "confusion": _summed([each["confusion"] for each in seeds]),
+        "left_out": {cell.name: each["error"] for cell, each in every if "error" in each and cell.purpose != "trial"},
         "calls": priced(first["calls"], bench.settings.api_prices),
     }
 
@@ -68,9 +71,12 @@ def priced(calls: Mapping[str, Any] | None, prices: tuple[float, float] | None) 
 
 def compared(scores: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, dict[str, Any]]:
     """Of the ways' scores, `[S, N]` each, how every way compares with every other."""
-    pairs = {(one, other): difference(scores[one], scores[other]) for one in scores for other in scores if one != other}
+    pairs = {(one, other): difference(scores[one], scores[other]) for one, other in combinations(scores, 2)}
+    pairs |= {(other, one): each.turned for (one, other), each in pairs.items()}
     return {
-        one: {other: {**vars(each), "verdict": each.verdict} for (first, other), each in pairs.items() if first == one}
+        one: {
+            other: {**vars(pairs[one, other]), "verdict": pairs[one, other].verdict} for other in scores if other != one
+        }
         for one in scores
     }
 
@@ -106,7 +112,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _searching(found: Sequence[Found]) -> float | None:
     """Seconds of all trainings together; seed 0 went on with what a trial trained."""
-    trials = [each["seconds"] for each in found if "seconds" in each]
+    trials = [each["seconds"] for each in found if each.get("seconds")]
     later = [each["course"]["seconds"] for each in found if each.get("course")]
     return sum(trials) + sum(later[1:]) if later else None
 

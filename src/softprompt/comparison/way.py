@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from softprompt.comparison.bench import Bench
+from softprompt.comparison.settings import CompareSettings
 from softprompt.data import Example, Examples
 from softprompt.training import Watcher
 
@@ -87,10 +88,12 @@ class Serving:
     Attributes:
         latency_seconds: until a request has its answer, in the mean.
         rows_per_second: answers.
+        tokens_per_second: tokens of the texts that were read, and of the responses that were written.
     """
 
     latency_seconds: float
     rows_per_second: float
+    tokens_per_second: float
 
 
 class Fitted(ABC):
@@ -131,16 +134,22 @@ class Way(ABC):
         kind: what it changes.
         learns: whether it learns by steps, so that learning rates are tried.
         repeats: whether a seed changes anything.
+        runs_here: whether it needs the base model; else others are asked.
     """
 
     title: str
     kind: Kind
     learns: bool = True
     repeats: bool = True
+    runs_here: bool = True
 
     def rate(self, bench: Bench) -> float:  # noqa: ARG002
         """The learning rate around which others are tried, where it learns by steps."""
         return 1e-3
+
+    def uses(self, settings: CompareSettings) -> Mapping[str, Any]:
+        """Which of the comparison's settings its results depend on; what is finished is known by them."""
+        return {"batch_size": settings.batch_size} if self.learns else {}
 
     @abstractmethod
     def fit(self, bench: Bench, trial: Trial, watcher: Watcher) -> Fitted:

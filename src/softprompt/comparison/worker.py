@@ -1,6 +1,6 @@
 """A process that runs one way, so that one which runs out of memory takes no other with it.
 
-    python -m softprompt.comparison.worker FOLDER < job.json
+    python -m softprompt.comparison.worker < job.json
 
 It is told its job as JSON on standard input, and tells what happens as lines of JSON on standard output.
 """
@@ -11,16 +11,18 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from io import TextIOBase
 from pathlib import Path
 from typing import Any
 
 from softprompt.comparison.bench import Bench
 from softprompt.comparison.cells import Cells
+from softprompt.comparison.facts import data_of
 from softprompt.comparison.running import WayRun
 from softprompt.comparison.settings import CompareSettings
 from softprompt.comparison.ways import way_named
-from softprompt.errors import SoftPromptError
+from softprompt.errors import DataError, DiskFull, SoftPromptError
 from softprompt.training import Evaluated, Stepped
 
 OOM = Path("/proc/self/oom_score_adj")
@@ -66,7 +68,7 @@ def main() -> None:
     """Do the job that standard input describes."""
     teller = Teller(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)  # whatever a library prints is no event
-    if OOM.exists():
+    with suppress(OSError):
         OOM.write_text("900")  # if memory runs out, this process goes and not whoever waits for it
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     for noisy in ("httpx2", "httpx", "openai"):  # a line for every request
@@ -75,7 +77,7 @@ def main() -> None:
         work(json.load(sys.stdin), teller)
     except Exception as error:
         logging.getLogger("softprompt.comparison").exception("the way failed")
-        teller.tell("failed", error=reason(error))
+        teller.tell("failed", error=reason(error), disk_full=isinstance(error, DiskFull))
 
 
 def work(job: dict[str, Any], teller: Teller) -> None:
@@ -86,6 +88,8 @@ def work(job: dict[str, Any], teller: Teller) -> None:
     """
     settings = CompareSettings.of(job["settings"])
     bench = Bench.of(settings)
+    if data_of(bench) != job["data"]:
+        raise DataError("the data has changed since the comparison began: run it again")
     cells = Cells(Path(job["folder"]), job["facts"])
     run = WayRun(bench, job["way"], way_named(job["way"]), job["steps"], cells, teller)
     if job["pilot"]:

@@ -13,9 +13,12 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from softprompt.hub.origin import Origin
+from softprompt.model import Kind
 from softprompt.saved import Manifest, SavedPrompt
+from softprompt.tasks.classification import ClassificationTask
+from softprompt.tasks.pieces import BLANK
 from softprompt.tasks.task import ASKED_WITH
-from softprompt.tasks.template import Template
+from softprompt.tasks.template import Template, joined
 
 WORDS = Path(__file__).with_name("card.md")
 
@@ -35,6 +38,13 @@ PIPELINES = {
     "chat": "text-generation",
     "token-classification": "token-classification",
     "extraction": "question-answering",
+}
+
+#: The class of transformers that loads a base model of each kind.
+AUTO_CLASSES = {
+    Kind.CAUSAL: "AutoModelForCausalLM",
+    Kind.MASKED: "AutoModelForMaskedLM",
+    Kind.ENCODER_DECODER: "AutoModelForSeq2SeqLM",
 }
 
 
@@ -71,6 +81,8 @@ def _facts(saved: SavedPrompt) -> dict[str, Any]:
         "task": manifest.task,
         "base": manifest.base,
         "settings": {n: v for n, v in manifest.method.items() if n not in ("name", "start") and v is not None},
+        "kind": manifest.base.shape.kind.value,
+        "auto_class": AUTO_CLASSES[manifest.base.shape.kind],
         "fields": Template(manifest.task.template).fields,
         "words": dict(getattr(manifest.task, "words", {})),
         "parameters": saved.num_parameters,
@@ -80,7 +92,45 @@ def _facts(saved: SavedPrompt) -> dict[str, Any]:
         "figures": _figures(manifest),
         "refusal": saved.peft_refusal,
         "has_head": saved.head is not None,
+        "head_reads": _head_reads(manifest),
+        "row": _row(manifest),
+        "behind": _behind(manifest),
+        "answers": _answers(manifest),
     }
+
+
+def _head_reads(manifest: Manifest) -> str:
+    """What a linear head reads a label off: the token that stands for the row."""
+    match manifest.base.shape.kind:
+        case Kind.CAUSAL:
+            return "the last token"
+        case Kind.MASKED:
+            return "the blank" if Template(manifest.task.template).has_blank else "the first token"
+        case Kind.ENCODER_DECODER:
+            return "what the decoder begins with"
+
+
+def _row(manifest: Manifest) -> str:
+    """The template as a tokenizer is given it: without spaces in front of the blank, which would be a token there."""
+    return re.sub(f" *{re.escape(BLANK)}", BLANK, manifest.task.template)
+
+
+def _behind(manifest: Manifest) -> str:
+    """The text that an answer's tokens continue; none in a decoder, which begins with the answer."""
+    if manifest.base.shape.kind is Kind.ENCODER_DECODER:
+        return ""
+    return Template(manifest.task.template).tail.rstrip(" ")
+
+
+def _answers(manifest: Manifest) -> dict[str, str]:
+    """What the model says for each label where it is read, space in front included; empty for other tasks."""
+    task = manifest.task
+    if not isinstance(task, ClassificationTask):
+        return {}
+    said = {label: joined(Template(task.template), task.words.get(label, label)) for label in task.labels}
+    if manifest.base.shape.kind is Kind.ENCODER_DECODER:
+        return {label: answer.lstrip(" ") for label, answer in said.items()}
+    return said
 
 
 def _answer_field(manifest: Manifest) -> str:
@@ -110,9 +160,9 @@ def block(text: str, language: str = "text") -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def literal(text: str) -> str:
-    """Text as Python writes it, in double quotes."""
-    return json.dumps(text, ensure_ascii=False)
+def literal(value: str | dict[str, str]) -> str:
+    """A text, or texts by name, as Python writes them, in double quotes."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _longest_run(text: str) -> int:

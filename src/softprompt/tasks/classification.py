@@ -94,12 +94,20 @@ class ClassificationTask(BaseModel):
         Raises:
             SettingError: not one of each label fits.
         """
-        template, groups = Template(self.template), []
-        for label, answer in zip(self.labels, self._answers(), strict=True):
-            said, end = self._said(model, answer), model.continuation(answer, BLANK_LINE)
-            labelled = self._labelled(examples, label)
-            groups.append([Demonstration(template.filled(model, example), said, end) for example in labelled])
+        groups = [
+            [self.demonstration(model, example) for example in self._labelled(examples, label)] for label in self.labels
+        ]
         return fitting(groups, room)
+
+    def demonstration(self, model: FrozenModel, example: Example) -> Demonstration:
+        """An example with its answer, in tokens.
+
+        Raises:
+            RowError: its label is none of the task's.
+        """
+        answer = self._answers()[self.index(example)]
+        said, end = self._said(model, answer), model.continuation(answer, BLANK_LINE)
+        return Demonstration(Template(self.template).filled(model, example), said, end)
 
     def _shown(self, model: FrozenModel, examples: Sequence[Example], label: str) -> list[tuple[str, int]]:
         """Examples of a label as the model sees them, with their answers, and each one's tokens; the longest first."""

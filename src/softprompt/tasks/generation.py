@@ -45,9 +45,10 @@ class GenerationTask(BaseModel):
         Raises:
             SettingError: not one fits.
         """
-        return fitting([[self._demonstration(model, example) for example in examples[:SHOWN_FROM]]], room)
+        return fitting([[self.demonstration(model, example) for example in examples[:SHOWN_FROM]]], room)
 
-    def _demonstration(self, model: FrozenModel, example: Example) -> Demonstration:
+    def demonstration(self, model: FrozenModel, example: Example) -> Demonstration:
+        """An example with its response, in tokens."""
         template = Template(self.template)
         answer = joined(template, self.references(example)[0])
         said, end = model.answer(template.tail, answer), model.continuation(answer, BLANK_LINE)

@@ -8,6 +8,7 @@ import torch
 from softprompt.comparison import Bench, Trial
 from softprompt.comparison.local import FittedHere
 from softprompt.comparison.ways import WAYS, way_named
+from softprompt.data import Examples
 from softprompt.prompts import METHODS
 from softprompt.tasks import Row
 from softprompt.training.watching import Unwatched
@@ -38,16 +39,17 @@ def test_examples_in_the_prompt_are_read_as_if_they_stood_in_the_row(settings: S
     payload = found.payload
     assert payload is not None
     row = found.objective.encode(bench.test[0])
-    ids = bench.task.demonstrations(bench.model, list(_chosen(bench)), 64).ids
+    ids = [i for e in _chosen(bench) for part in [bench.task.demonstration(bench.model, e)] for i in
+           (*part.prompt, *part.answer, *part.end)]  # fmt: skip
     assert payload.num_positions == len(ids) + 1  # and BOS in front of them
-    assert found.stored_bytes == len(bench.model.tokenizer.decode(list(ids)).encode())
+    assert found.stored_bytes == len((bench.model.tokenizer.decode(ids) + bench.task.template).encode())
     whole = Row([bench.model.bos, *ids, *row.prompt[1:]], [], row.label)
     apart = found.objective.collate([row], payload), found.objective.collate([whole], None)
     behind = found.objective.read(apart[0], payload), found.objective.read(apart[1], None)
     torch.testing.assert_close(*behind, atol=1e-4, rtol=0)
 
 
-def _chosen(bench: Bench) -> object:
+def _chosen(bench: Bench) -> Examples:
     from softprompt.comparison.drawing import drawn
 
     return drawn(bench.training, 2, 0, bench.task)

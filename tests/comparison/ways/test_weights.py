@@ -146,7 +146,7 @@ def test_tags_are_learnt_with_a_head_beside(settings: Settings, tmp_path: object
         ("prefix:lstm", "unknown encoder 'lstm'"),
         ("few-shot:none", "as in few-shot:8"),
         ("few-shot:25", "24 examples to choose from"),
-        ("few-shot:20", "fill half the window"),
+        ("few-shot:20", "fill more than half the window"),
         ("magic", "unknown way 'magic': one of hard"),
         ("no.such.module:Way", "No module named"),
         ("tests.tiny:FAMILIES", "--ways tests.tiny:FAMILIES"),

@@ -9,11 +9,19 @@ from functools import partial
 from softprompt.comparison.way import Way
 from softprompt.comparison.ways.adapters import Bottleneck, Injected
 from softprompt.comparison.ways.api.way import ApiWay
+from softprompt.comparison.ways.argument import nothing
 from softprompt.comparison.ways.few_shot import FewShot
 from softprompt.comparison.ways.hard import HardPrompt
 from softprompt.comparison.ways.parts import BitFit, Full, Head, LastLayers
 from softprompt.comparison.ways.soft import SOFT
 from softprompt.errors import SettingError
+
+
+def _ia3(argument: str | None) -> Way:
+    """It scales what is there, so it has no rank."""
+    nothing("ia3", argument)
+    return Injected("IA³", lambda peft, _: peft.IA3Config(feedforward_modules=[]), 1e-2)
+
 
 #: Each takes what stands behind a colon, or None.
 WAYS: dict[str, Callable[[str | None], Way]] = {
@@ -24,7 +32,7 @@ WAYS: dict[str, Callable[[str | None], Way]] = {
     "lora": partial(Injected, "LoRA", lambda peft, r: peft.LoraConfig(r=r, lora_alpha=2 * r), 5e-4),
     "dora": partial(Injected, "DoRA", lambda peft, r: peft.LoraConfig(r=r, lora_alpha=2 * r, use_dora=True), 5e-4),
     "lokr": partial(Injected, "LoKr", lambda peft, r: peft.LoKrConfig(r=r, alpha=2 * r), 3e-3),
-    "ia3": partial(Injected, "IA³", lambda peft, _: peft.IA3Config(feedforward_modules=[]), 1e-2),
+    "ia3": _ia3,
     "adapter": Bottleneck,
     "bitfit": BitFit,
     "head": Head,

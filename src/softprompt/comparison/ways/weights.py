@@ -15,6 +15,7 @@ from softprompt.comparison.course import followed
 from softprompt.comparison.local import FittedHere
 from softprompt.comparison.way import Fitted, Kind, Trial, Way
 from softprompt.model import FrozenModel, frozen
+from softprompt.model.precision import QUANTIZED
 from softprompt.tasks import LinearHead, Objective, Row, Task
 from softprompt.training import Watcher
 from softprompt.training.loop import train
@@ -132,8 +133,14 @@ class Weights:
 
 
 def copied(model: FrozenModel) -> FrozenModel:
-    """The same model with weights of its own, which may change."""
-    return frozen(copy.deepcopy(model.network), model.tokenizer, model.name)
+    """The same model with weights of its own, which may change.
+
+    In float32, as prompts are: in half precision a small update of a large weight is no update. Quantised weights stay.
+    """
+    network = copy.deepcopy(model.network)
+    own = frozen(network if model.precision in QUANTIZED else network.float(), model.tokenizer, model.name)
+    own.precision, own.num_parameters, own.fingerprint = model.precision, model.num_parameters, model.fingerprint
+    return own
 
 
 def thawed(network: nn.Module, chosen: Sequence[nn.Parameter]) -> dict[str, nn.Parameter]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from softprompt.comparison.bench import Bench
 from softprompt.comparison.settings import CompareSettings
 from softprompt.comparison.way import Fitted, Kind, Trial, Way
@@ -15,11 +18,15 @@ from softprompt.training import Watcher
 class ApiWay(Way):
     """The template as it is, sent to an OpenAI-compatible API."""
 
-    kind, learns, repeats = Kind.API, False, False
+    kind, learns, repeats, runs_here = Kind.API, False, False, False
 
     def __init__(self, argument: str | None = None, limits: Limits | None = None):
         self.model, self.limits = argument or None, limits or Limits()
         self.title = f"hard prompt through an API{f': {argument}' if argument else ''}"
+
+    def uses(self, settings: CompareSettings) -> Mapping[str, Any]:
+        """Who is asked."""
+        return {"base_url": settings.base_url, "model": self.model or settings.api_model}
 
     def fit(self, bench: Bench, trial: Trial, watcher: Watcher) -> Fitted:  # noqa: ARG002
         """Find out whom to ask, and ask nothing yet: the first request tells whether the key and the model are right.
