@@ -1,4 +1,4 @@
-"""Choose among options: soft prompts of two sizes beside the hard prompt, on questions that none has seen.
+"""Choose a way to adapt a model: hard prompt, soft prompts, LoRA, full fine-tuning, each as well as it can be.
 
     python examples/medical.py
 
@@ -19,6 +19,8 @@ STAND_IN = RUN / "stand-in.jsonl"
 MODEL = "smollm2-135m"  # whichever you consider
 DATA = str(STAND_IN)  # the tutorial's matter: "hf:GBaker/MedQA-USMLE-4-options[:1000]"
 TEMPLATE = "{question}\n\n{options}\n\nAnswer:"
+WAYS = ("hard", "prompt", "prefix", "lora", "full")
+REPORT = RUN / "report"  # report.html is for reading
 HELD_OUT = 60  # questions that are neither learnt from nor used to choose the best step
 
 
@@ -27,15 +29,14 @@ def main() -> None:
     rows = [{name: example.text(name) for name in ("question", "options", "label")} for example in read_examples(DATA)]
     train, test = written(RUN / "train.jsonl", rows[:-HELD_OUT]), written(RUN / "test.jsonl", rows[-HELD_OUT:])
 
-    model = softprompt.load_model(MODEL)
-    for method in ("prompt", "prefix"):
-        softprompt.tune(
-            model, data=train, output=RUN / method, template=TEMPLATE, method=method, steps=60, overwrite=True
-        )
-        prompt = softprompt.SavedPrompt.read(RUN / method)
-        figures = softprompt.evaluate(model, prompt, read_examples(test))
-        right, bare = figures["accuracy"], figures["hard_prompt"]["accuracy"]
-        print(f"{method}: {prompt.num_parameters:,} numbers, {right:.0%} right; the hard prompt {bare:.0%}")
+    report = softprompt.compare(
+        model=MODEL, data=train, test=test, template=TEMPLATE, ways=WAYS, steps=60, seeds=1, trials=2, output=REPORT
+    )
+    for name, way in report["ways"].items():
+        print(f"{name}: {way['trained_parameters']:,} numbers train, {way['accuracy']['mean']:.0%} right")
+    print(report["recommendation"]["words"])
+
+    softprompt.tune(MODEL, data=train, output=RUN / "prefix", template=TEMPLATE, steps=60, overwrite=True)
 
 
 def stand_in() -> list[dict[str, Any]]:

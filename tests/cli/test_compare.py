@@ -95,7 +95,7 @@ def test_the_same_time_for_each(softprompt: Softprompt, options: dict[str, Any])
         ({"sizes": "4,none"}, ("--sizes", "'none'")),
         ({"sizes": "4,400"}, ("--sizes 400", "24 examples")),
         ({"sweep": "virtual-tokens"}, ("--sweep", "virtual-tokens=1,5,20")),
-        ({"sweep": "magic=1,2"}, ("unknown setting 'magic'",)),
+        ({"sweep": "magic=1,2"}, ("--sweep magic: one of virtual-tokens",)),
         ({"sweep": "virtual-tokens=many"}, ("--virtual-tokens many",)),
         ({"sweep": "init=text,random", "ways": "hard,lora"}, ("--ways names none",)),
         ({"seeds": 0}, ("--seeds 0",)),

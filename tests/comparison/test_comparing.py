@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from softprompt.comparison import CompareSettings, compare
+from softprompt.comparison import CompareSettings
+from softprompt.comparison import run as compare_as
 from softprompt.comparison.worker import Teller, reason, work
 from softprompt.errors import DiskFull, SettingError
 from tests.comparison.conftest import Settings, written
@@ -58,7 +59,7 @@ def test_tasks_that_are_read_by_a_head(
 ) -> None:
     files = {name: written(tmp_path / f"{name}-rows.jsonl", rows) for name in ("data", "validation", "test")}
     ways = ("hard", "prefix", "lora:2", "head")
-    report = compare(settings(**files, template=None, allow_overlap=True, ways=ways, seeds=1, trials=1, steps=2))
+    report = compare_as(settings(**files, template=None, allow_overlap=True, ways=ways, seeds=1, trials=1, steps=2))
     assert report["metric"] == metric
     assert "trained with the prompt" in report["ways"]["hard"]["error"]
     assert {name for name in ways if "error" not in report["ways"][name]} == {"prefix", "lora:2", "head"}
@@ -68,7 +69,7 @@ def test_a_size_or_a_value_that_cannot_be_had_leaves_the_rest(settings: Settings
     given = settings(
         ways=("few-shot:4", "prefix"), sizes=(2, 8), sweep={"virtual-tokens": ("2", "500")}, seeds=1, trials=1
     )
-    report = compare(given)
+    report = compare_as(given)
     shot, prefix = report["ways"]["few-shot:4"], report["ways"]["prefix"]
     assert list(shot["sizes"]) == ["8"]
     assert "2 examples to choose from" in shot["left_out"]["few-shot:4/size/2/0"]
@@ -76,14 +77,16 @@ def test_a_size_or_a_value_that_cannot_be_had_leaves_the_rest(settings: Settings
     assert list(prefix["left_out"]) == ["prefix/sweep/virtual-tokens/500/0/0"]
     assert prefix["accuracy"]["mean"] >= 0
     here.clear()
-    compare(given)
+    compare_as(given)
     assert here == []  # what cannot be had is not tried again
 
 
 def test_what_a_change_makes_to_be_run_again(settings: Settings, here: list[str], tmp_path: Path) -> None:
     def run(**changes: Any) -> list[str]:
         here.clear()
-        compare(settings(**{"ways": ("hard", "few-shot:2", "bitfit"), "seeds": 1, "trials": 1, "steps": 1, **changes}))
+        compare_as(
+            settings(**{"ways": ("hard", "few-shot:2", "bitfit"), "seeds": 1, "trials": 1, "steps": 1, **changes})
+        )
         return here
 
     assert run() == ["hard", "few-shot:2", "bitfit"]
@@ -110,7 +113,9 @@ def test_own_code_that_changed_is_another_way(
         file.write_text(OWN.replace("LESS", str(less)))
         importlib.invalidate_caches()
         sys.modules.pop("own_compared_way", None)
-        found: dict[str, Any] = compare(settings(ways=("hard", "own_compared_way:Own")))["ways"]["own_compared_way:Own"]
+        found: dict[str, Any] = compare_as(settings(ways=("hard", "own_compared_way:Own")))["ways"][
+            "own_compared_way:Own"
+        ]
         return found
 
     assert run(0)["accuracy"]["mean"] == 1.0
@@ -122,12 +127,12 @@ def test_own_code_that_changed_is_another_way(
 
 def test_markers_of_virtual_tokens_are_no_words(settings: Settings) -> None:
     given = settings(template="[P1] [P2] {text}\nLabel:", ways=("few-shot:2", "prompt", "lora"), seeds=1, trials=1)
-    report = compare(given)
+    report = compare_as(given)
     assert not [way for way in report["ways"].values() if "error" in way]
 
 
 def test_a_way_whose_first_updates_fail_is_not_trained_for_one(settings: Settings) -> None:
-    report = compare(settings(ways=("hard", "last:9"), budget_minutes=0.01))
+    report = compare_as(settings(ways=("hard", "last:9"), budget_minutes=0.01))
     assert "has 3 layers" in report["ways"]["last:9"]["error"]
 
 
@@ -137,13 +142,13 @@ def test_a_full_disk_ends_all(settings: Settings, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("softprompt.comparison.comparing.run_apart", full)
     with pytest.raises(DiskFull):
-        compare(settings(ways=("hard", "lora")))
+        compare_as(settings(ways=("hard", "lora")))
 
 
 @pytest.mark.parametrize("name", ["steps", "seed", "template", "learning-rate", "magic"])
 def test_what_is_not_swept(settings: Settings, name: str) -> None:
     with pytest.raises(SettingError, match=f"--sweep {name}: one of virtual-tokens, init"):
-        compare(settings(ways=("prefix",), sweep={name: ("1",)}))
+        compare_as(settings(ways=("prefix",), sweep={name: ("1",)}))
 
 
 def test_half_precision_is_no_handicap(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -11,7 +12,10 @@ from softprompt.errors import SoftPromptError
 from softprompt.model import FrozenModel, Placement
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import ClassificationTask, GenerationTask, Task
+from softprompt.tasks import ClassificationTask, ExtractionTask, GenerationTask, TaggingTask, Task
+from softprompt.tasks.chat import ChatTask
+from softprompt.wrapper import SoftPromptModel
+from tests.strategies import options
 from tests.tiny import ALL_FAMILIES, WITH_BOS, shared_model, template_for
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
@@ -19,13 +23,27 @@ HEADING = """# What each family can do
 
 Found out by trying, on a tiny random model of each; a test compares. A dash is refused with a sentence that says why.
 Where there are places, they are those of the virtual tokens ([placements](model.md#the-two-payloads)); `after-bos` asks
-for a tokenizer that puts a BOS (or CLS) in front of every text. The window is how long a row may be:
-[model.md](model.md#families).
+for a tokenizer that puts a BOS (or CLS) in front of every text. A chat asks for one with a chat template. The last
+columns are what peft reads of what is made here, and whether transformers' `Trainer` can train a prompt
+([wrapper.md](wrapper.md)). The window is how long a row may be: [model.md](model.md#families).
 
-| family | kind | `prompt`, `residual`, `p-tuning` | `context` | `prefix`, `p-tuning-v2` | labels by words | by a linear head | writes | peft reads prompts | peft reads prefixes |
-|---|---|---|---|---|---|---|---|---|---|
+| family | kind | `prompt`, `residual`, `p-tuning`, `multitask` | `context` | `prefix`, `p-tuning-v2` | labels by words | by a linear head | tags words | extracts | writes | chats | peft reads prompts | peft reads prefixes | in `Trainer` |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 """  # noqa: E501
 LABELS = ("good", "bad")
+#: A row of every task's own fields.
+ROW = {
+    "text": "fun",
+    "label": "good",
+    "output": "yes",
+    "tokens": ["great", "fun"],
+    "tags": ["good", "bad"],
+    "question": "was it",
+    "context": "great fun",
+    "answer": "fun",
+    "messages": [{"role": "user", "content": "fun"}, {"role": "assistant", "content": "yes"}],
+}
+CHAT = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"  # noqa: E501
 
 
 def table() -> str:
@@ -35,19 +53,39 @@ def table() -> str:
 
 def _line(family: str) -> list[str]:
     model = shared_model(family)
-    words, text = ClassificationTask(labels=LABELS, template=template_for(family)), GenerationTask(template="{text}")
     return [
         family,
         str(model.shape.kind),
-        _places(model, family, ("prompt", "residual", "p-tuning")),
+        _places(model, family, ("prompt", "residual", "p-tuning", "multitask")),
         _places(model, family, ("context",)),
         _places(model, family, ("prefix", "p-tuning-v2")),
-        _yes(_works(model, words, PromptOptions("prompt", 3))),
-        _yes(_works(model, words, PromptOptions("prefix", 3, head="linear"))),
-        _yes(_works(model, text, PromptOptions("prompt", 3))),
+        *map(_yes, _tasks(model, family)),
         _yes(_peft_reads(model, "prompt")),
         _yes(_peft_reads(model, "prefix")),
+        _yes(_trains(model)),
     ]
+
+
+def _tasks(model: FrozenModel, family: str) -> list[bool]:
+    """Whether each task works, in the page's order."""
+    words, text = ClassificationTask(labels=LABELS, template=template_for(family)), GenerationTask(template="{text}")
+    by_head = PromptOptions("prefix", 3, head="linear")
+    return [
+        _works(model, words, PromptOptions("prompt", 3)),
+        _works(model, words, by_head),
+        _works(model, TaggingTask(labels=LABELS), by_head),
+        _works(model, ExtractionTask(), by_head),
+        _works(model, text, PromptOptions("prompt", 3)),
+        _works(_with_chat_template(model), ChatTask(), PromptOptions("prompt", 3)),
+    ]
+
+
+def _with_chat_template(model: FrozenModel) -> FrozenModel:
+    """The model with a tokenizer that was made to chat; families share their tiny tokenizers."""
+    other = copy.copy(model)
+    other.tokenizer = copy.deepcopy(model.tokenizer)
+    other.tokenizer.chat_template = CHAT
+    return other
 
 
 def _places(model: FrozenModel, family: str, methods: tuple[str, ...]) -> str:
@@ -62,7 +100,7 @@ def _stands(model: FrozenModel, family: str, method: str, place: Placement) -> b
         return any(_stands(others[other], other, method, place) for other in kin)
     marked = "[P1-3] " if place is Placement.IN_TEMPLATE else ""
     task = ClassificationTask(labels=LABELS, template=marked + template_for(family))
-    return _works(model, task, PromptOptions(method, 3, placement=place))
+    return _works(model, task, options(method, 3, placement=place))
 
 
 @torch.no_grad()
@@ -72,9 +110,7 @@ def _works(model: FrozenModel, task: Task, options: PromptOptions) -> bool:
         prompt, _ = build_prompt(options, model, "a film", task.labels)
         payload = model.compile(prompt())
         objective = task.bind(model, model.shape.window - payload.num_positions, prompt.head)
-        batch = objective.collate(
-            [objective.encode(Example({"text": "fun", "label": "good", "output": "yes"}))], payload
-        )
+        batch = objective.collate([objective.encode(Example(ROW))], payload)
         return bool(objective.losses(objective.read(batch, payload), batch).isfinite().all())
     except SoftPromptError:
         return False
@@ -84,6 +120,22 @@ def _peft_reads(model: FrozenModel, method: str) -> bool:
     prompt, _ = build_prompt(PromptOptions(method, 3), model, "a film")
     saved = SavedPrompt.make(model, prompt(), GenerationTask(), method={"name": method}, trained_parameters=1)
     return saved.peft_refusal is None
+
+
+def _trains(model: FrozenModel) -> bool:
+    """Whether a batch as `Trainer` gives it leaves gradients in the prompt, of either payload."""
+    return all(_gives_gradients(model, PromptOptions(method, 3)) for method in ("prompt", "prefix"))
+
+
+def _gives_gradients(model: FrozenModel, options: PromptOptions) -> bool:
+    ids = torch.tensor([[5, 6, 7]])
+    try:
+        wrapped = SoftPromptModel.around(model, options)
+        wrapped(ids, attention_mask=torch.ones_like(ids), labels=ids).loss.backward()
+    except SoftPromptError:
+        return False
+    gradients = [parameter.grad for parameter in wrapped.parameters()]
+    return all(each is not None and bool(each.isfinite().all()) and bool(each.any()) for each in gradients)
 
 
 def _yes(works: bool) -> str:

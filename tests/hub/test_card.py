@@ -29,7 +29,7 @@ from softprompt.tasks.task import Task
 from tests.hub.fake import FakeHub
 from tests.saved.making import make, random_head
 from tests.strategies import random_embeddings, random_prefix
-from tests.tiny import shared_model, template_for, tiny_model, tiny_tokenizer
+from tests.tiny import ENCODER_DECODER_CONFIGS, shared_model, template_for, tiny_model, tiny_tokenizer
 
 NAME = "acme/reviews"
 TASKS: dict[str, Task] = {
@@ -223,6 +223,18 @@ def said_with_peft(saved: SavedPrompt, base: Path, capsys: pytest.CaptureFixture
     return capsys.readouterr().out.strip()
 
 
+#: Labels whose first tokens differ, behind a space and without one. Each prompt has other ones, as a random model says
+#: the same behind most prompts.
+TOLD_APART = [
+    ("the", "was", "great", "name", "plot"),
+    ("lovely", "bad", "food", "rice", "its"),
+    ("a", "good", "tea", "ending", "scene"),
+]
+
+#: What peft cannot express, so that the card has no code for it.
+REFUSED = [("t5", random_prefix), ("bart", random_prefix)]
+
+
 @pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")  # of peft, about its own call
 @pytest.mark.parametrize("made", [random_embeddings, random_prefix])
 @pytest.mark.parametrize("family", ["llama", "bert", "roberta", "t5", "bart"])
@@ -230,17 +242,14 @@ def test_its_code_for_peft_gives_our_own_label(
     family: str, made: Callable[..., Payload], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = in_folder(family, tmp_path / "base")
-    task = ClassificationTask(labels=("good", "bad", "great"), words={"great": "fun"}, template=template_for(family))
-    ours, theirs = [], []
-    for seed in range(6):
-        method = {"name": "prompt"}
-        saved = SavedPrompt.make(model, made(model, 3, seed=seed), task, method=method, trained_parameters=72)
-        if saved.peft_refusal is not None:  # of an encoder-decoder's prefix, and the card says it
-            return
-        ours.append(softprompt.classify(model, saved, ["a text"])[0].label)
-        theirs.append(said_with_peft(saved, tmp_path / "base", capsys))
-    assert theirs == ours
-    assert len(set(ours)) > 1, "one answer to all tells nothing"
+    for seed, labels in enumerate(TOLD_APART):
+        task = ClassificationTask(labels=labels, words={labels[1]: "bore"}, template=template_for(family))
+        payload, method = made(model, 3, seed=seed), {"name": "prompt"}
+        saved = SavedPrompt.make(model, payload, task, method=method, trained_parameters=72)
+        assert (saved.peft_refusal is None) == ((family, made) not in REFUSED)
+        if saved.peft_refusal is None:
+            [ours] = softprompt.classify(model, saved, ["a text"])
+            assert said_with_peft(saved, tmp_path / "base", capsys) == ours.label
 
 
 @pytest.mark.parametrize("family", ["bert", "t5", "bart"])
@@ -255,14 +264,16 @@ def test_all_of_its_code_runs_for_every_kind(
     run_code(hub, tmp_path / "base")
 
 
-@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize(("family", "most"), [("t5", 40), ("bart", 39)])  # transformers has BART end with the last
 def test_what_an_encoder_decoder_writes_with_peft_is_what_it_writes_here(
-    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    family: str, most: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # transformers writes with as many layers in the decoder as in the encoder, or fails
+    monkeypatch.setattr(ENCODER_DECODER_CONFIGS["t5"], "num_decoder_layers", 2)
     model = in_folder(family, tmp_path / "base")
     virtual, method = random_embeddings(model, 3, seed=0), {"name": "prompt"}
     saved = SavedPrompt.make(model, virtual, GenerationTask(), method=method, trained_parameters=72)
-    ours = "".join(softprompt.respond(model, saved, "a text", Sampling(max_new_tokens=40)))
+    ours = "".join(softprompt.respond(model, saved, "a text", Sampling(max_new_tokens=most)))
     assert said_with_peft(saved, tmp_path / "base", capsys) == ours.strip()
 
 

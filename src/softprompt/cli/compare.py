@@ -96,8 +96,7 @@ def compare(
     "better" only where a paired bootstrap shows it. A way that fails is marked, and the others go on. Ctrl-C keeps what
     is finished, and the same command goes on from there.
     """
-    from softprompt.comparison import CompareSettings
-    from softprompt.comparison import compare as run
+    from softprompt.comparison import CompareSettings, run
 
     given = {
         "model": model, "data": data, "validation": validation, "test": test, "out_of_domain": out_of_domain,

@@ -1,7 +1,7 @@
 """Which way to adapt a model: each is run on the same data, and a report says what that showed."""
 
 from softprompt.comparison.bench import Bench
-from softprompt.comparison.comparing import compare
+from softprompt.comparison.comparing import compare, run
 from softprompt.comparison.settings import CompareSettings
 from softprompt.comparison.way import Course, Fitted, Kind, Measured, Serving, Trial, Way
 
@@ -16,4 +16,5 @@ __all__ = [
     "Trial",
     "Way",
     "compare",
+    "run",
 ]

@@ -73,7 +73,9 @@ class Bench:
 
         Raises:
             RowError: an example does not fit the task.
+            DataError: the neutral text cannot be read.
         """
+        assert self.neutral  # complains if it cannot be read
         objective = self._any_objective()
         for example in (*self.validation, *self.test, *(self.elsewhere or ())):
             objective.encode(example)

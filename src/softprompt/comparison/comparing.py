@@ -47,7 +47,15 @@ class Progress(Protocol):
         """A way is finished, or failed; it had so many cells."""
 
 
-def compare(
+def compare(*, progress: Progress | None = None, **settings: Any) -> dict[str, Any]:
+    """Compare ways to adapt a model, write the report, and give it: `run` for Python.
+
+    The settings are those of `CompareSettings`; `data`, `test` and `output` are needed.
+    """
+    return run(CompareSettings.of(settings), progress)
+
+
+def run(
     settings: CompareSettings, progress: Progress | None = None, command: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """Run every way that the settings name, write the report, and give it.
@@ -64,7 +72,7 @@ def compare(
         DataError: the data cannot be read, or the test set is among them.
         OutputExists: the folder holds something else.
     """
-    return Comparison.of(settings, progress or Quiet()).run(command or ["softprompt", "compare"])
+    return Comparison.of(settings, progress or Quiet()).run(command or ["softprompt.compare"])
 
 
 class Quiet:
