@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -212,15 +213,15 @@ def in_folder(family: str, folder: Path) -> FrozenModel:
     return load_model(str(folder))
 
 
-def said_with_peft(saved: SavedPrompt, base: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """What the card's code for peft prints of "a text", with the prompt in a folder beside the base."""
+def ran_with_peft(saved: SavedPrompt, base: Path) -> dict[str, Any]:
+    """The names that the card's code for peft leaves behind, with the prompt in a folder beside the base."""
     saved.write(base.parent / "p", overwrite=True)
     text = card(saved, str(base.parent / "p"), Origin.FOLDER).replace("FOLDER", str(base))
     code = text.rpartition("```python\n")[2].partition("```")[0]
     assert "PeftModel" in code
-    capsys.readouterr()
-    exec(compile(code, "the card", "exec"), {})
-    return capsys.readouterr().out.strip()
+    names: dict[str, Any] = {}
+    exec(compile(code, "the card", "exec"), names)
+    return names
 
 
 #: Labels whose first tokens differ, behind a space and without one. Each prompt has other ones, as a random model says
@@ -249,7 +250,12 @@ def test_its_code_for_peft_gives_our_own_label(
         assert (saved.peft_refusal is None) == ((family, made) not in REFUSED)
         if saved.peft_refusal is None:
             [ours] = softprompt.classify(model, saved, ["a text"])
-            assert said_with_peft(saved, tmp_path / "base", capsys) == ours.label
+            found = ran_with_peft(saved, tmp_path / "base")["found"]
+            assert capsys.readouterr().out.strip() == ours.label
+            probabilities = torch.tensor(list(found.values())).softmax(dim=0)
+            torch.testing.assert_close(
+                probabilities, torch.tensor(list(ours.probabilities.values())), atol=1e-4, rtol=0
+            )
 
 
 @pytest.mark.parametrize("family", ["bert", "t5", "bart"])
@@ -274,7 +280,8 @@ def test_what_an_encoder_decoder_writes_with_peft_is_what_it_writes_here(
     virtual, method = random_embeddings(model, 3, seed=0), {"name": "prompt"}
     saved = SavedPrompt.make(model, virtual, GenerationTask(), method=method, trained_parameters=72)
     ours = "".join(softprompt.respond(model, saved, "a text", Sampling(max_new_tokens=most)))
-    assert said_with_peft(saved, tmp_path / "base", capsys) == ours.strip()
+    ran_with_peft(saved, tmp_path / "base")
+    assert capsys.readouterr().out.strip() == ours.strip()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from softprompt.model import FrozenModel, Placement
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask
-from tests.strategies import lengths, methods_on_families, options, seeds
+from tests.laws.few import fewest
+from tests.strategies import METHODS_ON_FAMILIES, lengths, options, seeds
 from tests.tiny import MASKED_FAMILIES, WITH_BOS, shared_model, template_for
 
 
@@ -47,10 +48,11 @@ def round_trip(model: FrozenModel, given: PromptOptions, template: str = "{text}
     assert torch.equal(before, after)
 
 
-@given(method=methods_on_families, P=lengths, seed=seeds)
-def test_saved_is_trained(method: tuple[str, str, str], P: int, seed: int) -> None:
-    family, name, encoder = method
-    round_trip(shared_model(family), options(name, P, encoder=encoder, seed=seed), template_for(family))
+@pytest.mark.parametrize(("family", "method", "encoder"), METHODS_ON_FAMILIES)
+@given(P=lengths, seed=seeds)
+@fewest
+def test_saved_is_trained(family: str, method: str, encoder: str, P: int, seed: int) -> None:
+    round_trip(shared_model(family), options(method, P, encoder=encoder, seed=seed), template_for(family))
 
 
 @pytest.mark.parametrize("placement", [Placement.AFTER_BOS, Placement.AFTER_TEXT, Placement.IN_TEMPLATE])
