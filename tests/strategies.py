@@ -42,7 +42,6 @@ METHODS_ON_FAMILIES = tuple(
     for name, encoder in METHODS
     if KINDS[family] in ALL_METHODS[name].kinds
 )
-methods_on_families = st.sampled_from(METHODS_ON_FAMILIES)
 
 
 #: Those that learn one task; a method that learns several needs rows that say which is theirs.
