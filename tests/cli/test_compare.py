@@ -75,14 +75,13 @@ def test_all_ways_fail(softprompt: Softprompt, options: dict[str, Any]) -> None:
 
 
 def test_the_same_time_for_each(softprompt: Softprompt, options: dict[str, Any]) -> None:
-    ran = softprompt("compare", *line(options, ways="hard,head,full", seeds=1, **{"budget-minutes": 0.02}))
+    ran = softprompt("compare", *line(options, ways="hard,head", seeds=1, **{"budget-minutes": 0.02}))
     assert ran.code == 0, ran.err
     report = json.loads((options["output"] / "report.json").read_text())
     assert report["budget"]["minutes"] == 0.02
     assert report["budget"]["steps"] is None
-    for name in ("head", "full"):
-        assert report["ways"][name]["steps"] >= 1
-        assert report["ways"][name]["seconds"] < 6  # 0.6 seconds were its share; machines are busy
+    assert report["ways"]["head"]["steps"] > 1
+    assert report["ways"]["head"]["seconds"] < 12  # 1.2 seconds were its share; machines are busy
     assert "The report is in" in ran.out
     assert "hard" in ran.out
 

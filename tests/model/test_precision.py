@@ -11,7 +11,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, BertConfig, LlamaConfig
 
 import softprompt
-from softprompt.cli.loading import load
 from softprompt.errors import SettingError
 from softprompt.model import load_model
 from softprompt.saved import SavedPrompt
@@ -68,8 +67,8 @@ def test_a_prompt_is_trained_through_quantised_weights(
     assert saved.manifest.base.dtype == dtype
     before = softprompt.evaluate(model, saved, softprompt_examples(reviews))
     assert before["loss"] < before["hard_prompt"]["loss"]
-    with caplog.at_level(logging.WARNING, logger="softprompt.cli"):
-        load(tmp_path / "p", str(folder), "cpu", "float32")
+    with caplog.at_level(logging.WARNING, logger="softprompt.saved"):
+        saved.bound(plain)
     assert f"trained in {dtype} and is used in float32" in caplog.text
 
 
