@@ -10,6 +10,8 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: no test may reach a network
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start; their own number is set below
+
 import hypothesis
 import pytest
 import torch
