@@ -160,3 +160,13 @@ def test_half_precision_is_no_handicap(settings: Settings) -> None:
     model = copied(Bench.of(given).model)
     assert {str(p.dtype) for p in model.network.parameters()} == {"torch.float32"}
     assert model.precision == "bfloat16"
+
+
+def test_a_template_without_a_blank_is_no_obstacle_to_a_head(settings: Settings, tmp_path: Path) -> None:
+    """A masked model's words have no answer there; what a head reads has."""
+    from tests.cli.conftest import saved_model
+
+    base = str(saved_model(tmp_path / "bert", seed=0, family="bert"))
+    report = compare_as(settings(model=base, template="{text}", ways=("hard", "head"), seeds=1, trials=2, steps=2))
+    assert "error" in report["ways"]["hard"]
+    assert report["ways"]["head"]["accuracy"]["mean"] >= 0

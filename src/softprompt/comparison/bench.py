@@ -75,12 +75,12 @@ class Bench:
             RowError: an example does not fit the task.
             DataError: the neutral text cannot be read.
         """
-        assert self.neutral  # complains if it cannot be read
-        objective = self._any_objective()
+        logger.debug("%d neutral paragraphs", len(self.neutral))  # reading them complains where it must
         for example in (*self.validation, *self.test, *(self.elsewhere or ())):
-            objective.encode(example)
+            self.objective.encode(example)
 
-    def _any_objective(self) -> Objective:
+    @cached_property
+    def objective(self) -> Objective:
         """The task, read by a head where the model's words have no answer: other ways than prompting may."""
         try:
             return bare(self.task, self.model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def data_of(bench: Bench) -> dict[str, Any]:
     return {name: [each.digest, len(each)] for name, each in splits.items()}
 
 
+@lru_cache(maxsize=1)  # a vocabulary of a hundred thousand is not sorted for every way
 def _model(model: FrozenModel) -> Mapping[str, Any]:
     tokenizer = model.tokenizer
     said = [tokenizer.chat_template, sorted(tokenizer.get_vocab().items()), model.bos, model.eos]

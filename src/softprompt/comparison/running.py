@@ -14,7 +14,6 @@ from softprompt.comparison.settings import MULTIPLES
 from softprompt.comparison.way import Course, Fitted, Trial, Way
 from softprompt.errors import DiskFull, SoftPromptError, TaskError, TrainingDiverged
 from softprompt.training import Watcher
-from softprompt.training.preparation import bare
 from softprompt.training.watching import Unwatched
 
 SERVED_TASKS = (1, 50)
@@ -188,7 +187,7 @@ class WayRun:
         return peak_bytes(self.bench.model.device) if self.way.runs_here else None
 
     def _quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        return bare(self.bench.task, self.bench.model).quality(metrics)
+        return self.bench.objective.quality(metrics)
 
 
 @dataclass

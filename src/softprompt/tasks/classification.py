@@ -94,9 +94,11 @@ class ClassificationTask(BaseModel):
         Raises:
             SettingError: not one of each label fits.
         """
-        groups = [
-            [self.demonstration(model, example) for example in self._labelled(examples, label)] for label in self.labels
-        ]
+        template, groups = Template(self.template), []
+        for index, label in enumerate(self.labels):
+            said, end = self._said_and_ended(model, index)
+            labelled = self._labelled(examples, label)
+            groups.append([Demonstration(template.filled(model, example), said, end) for example in labelled])
         return fitting(groups, room)
 
     def demonstration(self, model: FrozenModel, example: Example) -> Demonstration:
@@ -105,9 +107,13 @@ class ClassificationTask(BaseModel):
         Raises:
             RowError: its label is none of the task's.
         """
-        answer = self._answers()[self.index(example)]
-        said, end = self._said(model, answer), model.continuation(answer, BLANK_LINE)
+        said, end = self._said_and_ended(model, self.index(example))
         return Demonstration(Template(self.template).filled(model, example), said, end)
+
+    def _said_and_ended(self, model: FrozenModel, label: int) -> tuple[list[int], list[int]]:
+        """The ids of a label's answer in its place, and of the blank line behind it."""
+        answer = self._answers()[label]
+        return self._said(model, answer), model.continuation(answer, BLANK_LINE)
 
     def _shown(self, model: FrozenModel, examples: Sequence[Example], label: str) -> list[tuple[str, int]]:
         """Examples of a label as the model sees them, with their answers, and each one's tokens; the longest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -50,19 +50,29 @@ def accumulate_gradients(
     """
     payloads = _compiled(objective.model, prompt, rows)
     leaves = {task: payload.with_tensor(payload.tensor.detach().requires_grad_()) for task, payload in payloads.items()}
-    parts = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-    batches = [objective.collate(part, _behind(part, leaves)) for part in parts]
-    weight = sum(float(batch.weights.sum()) for batch in batches)
-    total = 0.0
-    for part, batch in zip(parts, batches, strict=True):
-        losses = objective.losses(objective.read(batch, _behind(part, leaves)), batch)
-        loss = losses.sum() / weight
-        loss.backward()
-        total += loss.item()
+    total, tokens = add_gradients(objective, rows, batch_size, lambda part: _behind(part, leaves))
     compiled = [payload.tensor for payload in payloads.values()]
     torch.autograd.backward(compiled, [leaf.tensor.grad for leaf in leaves.values()])
     if (own := prompt.own_loss(objective.model)) is not None:
         own.backward()
+    return total, tokens
+
+
+def add_gradients(
+    objective: Objective, rows: Sequence[Row], batch_size: int, behind: Callable[[Sequence[Row]], Payloads]
+) -> tuple[float, int]:
+    """Add the gradient of the rows' mean loss, pass by pass; returns that loss and the useful tokens.
+
+    `behind` says what the rows of a pass stand behind.
+    """
+    parts = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    batches = [objective.collate(part, behind(part)) for part in parts]
+    weight = sum(float(batch.weights.sum()) for batch in batches)
+    total = 0.0
+    for part, batch in zip(parts, batches, strict=True):
+        loss = objective.losses(objective.read(batch, behind(part)), batch).sum() / weight
+        loss.backward()
+        total += loss.item()
     return total, sum(batch.useful_tokens for batch in batches)
 
 

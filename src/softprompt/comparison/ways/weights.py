@@ -18,6 +18,7 @@ from softprompt.model import FrozenModel, frozen
 from softprompt.model.precision import QUANTIZED
 from softprompt.tasks import LinearHead, Objective, Row, Task
 from softprompt.training import Watcher
+from softprompt.training.gradients import add_gradients
 from softprompt.training.loop import train
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.preparation import encode, head_of, learnable
@@ -103,15 +104,7 @@ class Weights:
 
     def accumulate(self, objective: Objective, rows: Sequence[Row], batch_size: int) -> tuple[float, int]:
         """Add the gradient of the rows' mean loss; returns that loss and the useful tokens."""
-        parts = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-        batches = [objective.collate(part, None) for part in parts]
-        weight = sum(float(batch.weights.sum()) for batch in batches)
-        total = 0.0
-        for batch in batches:
-            loss = objective.losses(objective.read(batch, None), batch).sum() / weight
-            loss.backward()
-            total += loss.item()
-        return total, sum(batch.useful_tokens for batch in batches)
+        return add_gradients(objective, rows, batch_size, lambda _: None)
 
     def payloads(self, model: FrozenModel, rows: Sequence[Row]) -> None:  # noqa: ARG002
         """Nothing stands in front of the rows."""
