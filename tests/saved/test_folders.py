@@ -167,18 +167,23 @@ def test_killed_while_it_overwrites_a_prompt_is_whole(tmp_path: Path) -> None:
 def kill_while_overwriting(folder: Path, times: int = 30) -> None:
     """Run by itself, in a process with one thread: it forks."""
     prompts = [make(), make(head=random_head(shared_model("llama")))]
-    started = time.perf_counter()
     prompts[0].write(folder)
-    a_write = time.perf_counter() - started
     kept = []
     for round_ in range(times):
+        started = time.perf_counter()
+        a_write, from_child = os.pipe()
         child = os.fork()
         if child == 0:
             for saved in itertools.cycle([prompts[round_ % 2], prompts[1 - round_ % 2]]):
                 saved.write(folder, overwrite=True)
-        time.sleep(random.Random(round_).uniform(0, 4 * a_write))
+                os.write(from_child, b".")
+        os.close(from_child)
+        # By its word, not by a clock: on a busy machine nothing may be written for long.
+        assert os.read(a_write, 1) == b"."
+        time.sleep(random.Random(round_).uniform(0, 2 * (time.perf_counter() - started)))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        os.close(a_write)
         kept.append([prompt.files for prompt in prompts].index(SavedPrompt.read(folder).files))
         assert content(folder) == prompts[kept[-1]].files
     assert set(kept) == {0, 1}
