@@ -3,8 +3,8 @@
     python examples/cloze.py
 
 No trained masked model can be had without a network. The stand-in is a tiny BERT with random weights: it shows that the
-job runs, and nothing of what BERT knows. Beside this repository lies other people's text that does not come with it:
-here, shop reviews. With a network, change the two names to the tutorial's.
+job runs, and nothing of what BERT knows. The stand-in for the tutorial's reviews are other people's, which lie beside
+this repository, with its labels, 1 and 0. With a network, change the two names to the tutorial's.
 """
 
 import json
@@ -19,17 +19,19 @@ import softprompt
 from softprompt.data import read_examples
 
 RUN = Path("runs/cloze")
-STAND_IN = RUN / "tiny-bert"
+STAND_IN, REVIEWS = RUN / "tiny-bert", RUN / "stand-in.jsonl"
 MODEL = str(STAND_IN)  # the tutorial's: "bert-base-chinese"
-DATA = "../shared/data/shop_reviews_zh.jsonl"  # the tutorial's: "hf:lansinuote/ChnSentiCorp[:2000]"
-VERBALIZER = {"正面": "好", "负面": "差"}  # from the labels of the data, which there are 1 and 0
+DATA = str(REVIEWS)  # the tutorial's: "hf:lansinuote/ChnSentiCorp[:2000]"
+VERBALIZER = {"1": "好", "0": "差"}
 TEMPLATE = "[P1] [P2] {text}。总体评价是[MASK]的"
 HELD_OUT = 200  # reviews that are neither learnt from nor used to choose the best step
 
 
 def main() -> None:
+    if str(REVIEWS) == DATA:
+        written(REVIEWS, shop_reviews())
     rows = [{name: example.text(name) for name in ("text", "label")} for example in read_examples(DATA)]
-    train, test = written("train", rows[:-HELD_OUT]), written("test", rows[-HELD_OUT:])
+    train, test = written(RUN / "train.jsonl", rows[:-HELD_OUT]), written(RUN / "test.jsonl", rows[-HELD_OUT:])
     if str(STAND_IN) == MODEL:
         build_stand_in(row["text"] for row in rows)
 
@@ -52,6 +54,12 @@ def main() -> None:
         print(found.text, found.label, found.probabilities)
 
 
+def shop_reviews() -> list[dict[str, Any]]:
+    numbers = {"正面": 1, "负面": 0}
+    reviews = read_examples("../shared/data/shop_reviews_zh.jsonl")
+    return [{"text": review.text("text"), "label": numbers[review.text("label")]} for review in reviews]
+
+
 def build_stand_in(texts: Iterable[str]) -> None:
     characters = sorted({*"".join(texts), *TEMPLATE, *VERBALIZER.values()})
     words = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters])
@@ -64,9 +72,8 @@ def build_stand_in(texts: Iterable[str]) -> None:
     tokenizer.save_pretrained(STAND_IN)
 
 
-def written(name: str, rows: list[dict[str, Any]]) -> Path:
+def written(path: Path, rows: list[dict[str, Any]]) -> Path:
     RUN.mkdir(parents=True, exist_ok=True)
-    path = RUN / f"{name}.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     return path
 

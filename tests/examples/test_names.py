@@ -74,7 +74,6 @@ def test_two_names_are_changed(job: str, project: pytest.MonkeyPatch, tmp_path: 
     for name, own in {"MODEL": "model", "DATA": "data"}.items():
         source, count = re.subn(rf"^{name} = .*$", f"{name} = {str(tmp_path / own)!r}", source, flags=re.MULTILINE)
         assert count == 1
-    source = source.replace('{"正面": "好", "负面": "差"}', '{"1": "好", "0": "差"}')  # as the cloze's script says
     exec(compile(source, f"{job}.py", "exec"), {"__name__": "__main__"})
     made = [SavedPrompt.read(manifest.parent) for manifest in Path("runs", job).glob("*/softprompt.json")]
     assert made
