@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from softprompt.comparison.apart import run_apart
 from softprompt.comparison.bench import Bench
@@ -14,6 +14,7 @@ from softprompt.comparison.cells import Cells, planned, trainings
 from softprompt.comparison.facts import data_of, facts_of
 from softprompt.comparison.framing import framed
 from softprompt.comparison.local import neutral_loss
+from softprompt.comparison.progress import Progress, Quiet
 from softprompt.comparison.report import recommend, write_report
 from softprompt.comparison.running import Unheard, WayRun
 from softprompt.comparison.settings import CompareSettings
@@ -25,26 +26,9 @@ from softprompt.tasks import ClassificationTask
 
 #: Settings of a soft prompt or its training that may be swept. The others are what ways share, or their budget.
 SWEPT = (
-    "virtual_tokens", "init", "encoder", "encoder_hidden", "placement", "freeze_sink", "head",
+    "virtual_tokens", "init", "encoder", "encoder_hidden", "placement", "freeze_sink", "layers", "head",
     "batch_size", "accumulate", "warmup", "weight_decay", "clip",
 )  # fmt: skip
-
-
-@runtime_checkable
-class Progress(Protocol):
-    """Is told how far a comparison is."""
-
-    def begin(self, cells: int) -> None:
-        """There are so many cells."""
-
-    def way_began(self, name: str, title: str) -> None:
-        """A way is run, or was before."""
-
-    def heard(self, event: Mapping[str, Any]) -> None:
-        """Its worker tells something: a cell began or ended, a training began, a step was made."""
-
-    def way_ended(self, name: str, cells: int, error: str | None) -> None:
-        """A way is finished, or failed; it had so many cells."""
 
 
 def compare(*, progress: Progress | None = None, **settings: Any) -> dict[str, Any]:
@@ -73,22 +57,6 @@ def run(
         OutputExists: the folder holds something else.
     """
     return Comparison.of(settings, progress or Quiet()).run(command or ["softprompt.compare"])
-
-
-class Quiet:
-    """A progress that shows nothing."""
-
-    def begin(self, cells: int) -> None:
-        """Ignored."""
-
-    def way_began(self, name: str, title: str) -> None:
-        """Ignored."""
-
-    def heard(self, event: Mapping[str, Any]) -> None:
-        """Ignored."""
-
-    def way_ended(self, name: str, cells: int, error: str | None) -> None:
-        """Ignored."""
 
 
 @dataclass(frozen=True)

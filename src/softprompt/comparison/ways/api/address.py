@@ -52,10 +52,13 @@ class Address:
         except ValueError:
             return host == "localhost" or host.endswith(".localhost")
 
+    def without_key(self, words: str) -> str:
+        """What the other side said, without the key, which some repeat."""
+        return words.replace(self.key, "…") if self.key else words
+
     def quoted(self, words: str) -> str:
-        """What the other side said, in brackets for a message: one short line, and no key, which some repeat."""
-        hidden = words.replace(self.key, "…") if self.key else words
-        line = "".join(c for c in " ".join(hidden.split()) if c.isprintable())[:MOST_WORDS].rstrip(".")
+        """What the other side said, in brackets for a message: one short line, and no key."""
+        line = "".join(c for c in " ".join(self.without_key(words).split()) if c.isprintable())[:MOST_WORDS].rstrip(".")
         return f" ({line})" if line else ""
 
 

@@ -46,7 +46,8 @@ class Answer:
                 "check --base-url, which often ends in /v1"
             ) from None
         usage = found.usage or _Usage()
-        return cls(found.choices[0].message.content or "", usage.prompt_tokens, usage.completion_tokens, retries)
+        text = address.without_key(found.choices[0].message.content or "")
+        return cls(text, usage.prompt_tokens, usage.completion_tokens, retries)
 
 
 class _Message(BaseModel):

@@ -10,6 +10,7 @@ from anyio.from_thread import start_blocking_portal
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from softprompt.comparison.ways.api.address import NO_KEY, Address
+from softprompt.comparison.ways.api.answered import Answered
 from softprompt.comparison.ways.api.answers import Answer, api_errors
 from softprompt.comparison.ways.api.limits import Limits
 from softprompt.comparison.ways.api.spoken import Conversation
@@ -18,20 +19,23 @@ from softprompt.comparison.ways.api.spoken import Conversation
 class Api:
     """A model behind an API, and what it has answered so far."""
 
-    def __init__(self, address: Address, model: str, limits: Limits):
-        self.address, self.model, self.limits = address, model, limits
+    def __init__(self, address: Address, model: str, limits: Limits, answered: Answered):
+        self.address, self.model, self.limits, self.answered = address, model, limits, answered
         self._answers: dict[Conversation, Answer] = {}
 
     def ask(self, conversations: Sequence[Conversation], max_tokens: int) -> list[str]:
         """What is answered to each conversation, in at most that many tokens.
 
-        What was answered before is not asked again. The first request that fails ends the others that are under way.
+        What was answered before is not asked again, even to another process that then failed. The first request that
+        fails ends the others that are under way.
 
         Raises:
             ApiFailed: one was not answered.
         """
-        new = [each for each in dict.fromkeys(conversations) if each not in self._answers]
-        if new:
+        wanted = [each for each in dict.fromkeys(conversations) if each not in self._answers]
+        before = {each: self.answered.find(each, max_tokens) for each in wanted}
+        self._answers |= {each: answer for each, answer in before.items() if answer is not None}
+        if new := [each for each in wanted if each not in self._answers]:
             self._ask_new(new, max_tokens)
         return [self._answers[each].text for each in conversations]
 
@@ -59,7 +63,8 @@ class Api:
 
         async def ask_in_turn() -> None:
             for each in waiting:
-                self._answers[each] = await self._answer(client, each, max_tokens)
+                answer = self._answers[each] = await self._answer(client, each, max_tokens)
+                self.answered.keep(each, max_tokens, answer)
 
         async with self._client() as client, create_task_group() as group:
             for _ in range(self.limits.at_once):

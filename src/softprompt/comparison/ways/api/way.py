@@ -9,6 +9,7 @@ from softprompt.comparison.bench import Bench
 from softprompt.comparison.settings import CompareSettings
 from softprompt.comparison.way import Fitted, Kind, Trial, Way
 from softprompt.comparison.ways.api.address import Address
+from softprompt.comparison.ways.api.answered import Answered
 from softprompt.comparison.ways.api.limits import Limits
 from softprompt.comparison.ways.api.spoken import spoken
 from softprompt.errors import SettingError
@@ -43,7 +44,8 @@ class ApiWay(Way):
         except ImportError as error:
             raise SettingError("openai is not installed: pip install 'softprompt[compare]'") from error
         stored = len(bench.task.template.encode())
-        return FittedApi(Api(address, model, self.limits), task, stored)
+        answered = Answered(bench.settings.output / "answers", address.url, model)
+        return FittedApi(Api(address, model, self.limits, answered), task, stored)
 
     def _model(self, settings: CompareSettings) -> str:
         model = self.model or settings.api_model
