@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,15 @@ hypothesis.settings.register_profile("thorough", max_examples=200, deadline=None
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 torch.set_num_threads(1)  # the tests themselves run in parallel
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trunks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What lies below prefixes is remembered in a folder of the tests', not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("trunks")
+        patch.setattr("softprompt.training.preparation.cache_folder", lambda: folder)
+        yield
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from softprompt.model import Embeddings, EncoderDecoderModel, FrozenModel, Payload, Placement, Prefix
+from softprompt.model import CausalModel, Embeddings, EncoderDecoderModel, FrozenModel, Payload, Placement, Prefix
 from softprompt.model.encoder_decoder import START
 from softprompt.prompts import METHODS as ALL_METHODS
 from softprompt.prompts import PromptOptions
@@ -84,10 +84,11 @@ def random_embeddings(
     return Embeddings(noise * model.embedding_scale, placement)
 
 
-def random_prefix(model: FrozenModel, num_virtual_tokens: int, seed: int) -> Prefix:
-    """Keys and values that no text could have left."""
+def random_prefix(model: FrozenModel, num_virtual_tokens: int, seed: int, first_layer: int = 0) -> Prefix:
+    """Keys and values that no text could have left, in the layers from `first_layer` up."""
     generator = torch.Generator().manual_seed(seed)
-    return Prefix(torch.randn(model.shape.prefix(num_virtual_tokens), generator=generator))
+    tensor = torch.randn(model.shape.prefix(num_virtual_tokens), generator=generator)[first_layer:]
+    return Prefix(tensor, first_layer=first_layer)
 
 
 @st.composite
@@ -96,9 +97,11 @@ def payloads(draw: st.DrawFn, model: FrozenModel, name: str) -> Payload:
     P, seed = draw(lengths), draw(seeds)
     impossible = {Placement.IN_TEMPLATE, *([] if name in WITH_BOS else [Placement.AFTER_BOS])}  # rows have no template
     kind = draw(st.sampled_from(["prefix", *(p for p in model.placements if p not in impossible)]))
-    payload = random_prefix(model, P, seed) if kind == "prefix" else random_embeddings(model, P, seed, Placement(kind))
     with torch.no_grad():
-        return model.compile(payload)
+        if kind != "prefix":
+            return model.compile(random_embeddings(model, P, seed, Placement(kind)))
+        highest = model.shape.num_layers - 1 if isinstance(model, CausalModel) else 0
+        return model.compile(random_prefix(model, P, seed, draw(st.integers(0, highest))))
 
 
 def as_row(model: FrozenModel, ids: Sequence[int]) -> list[int]:

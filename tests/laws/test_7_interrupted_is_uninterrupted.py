@@ -56,6 +56,22 @@ def train(
     )
 
 
+def top(data: str, output: str, kill_at: int = 0, resume: bool = False) -> None:
+    """A prefix in the top layer, above states that are remembered."""
+    softprompt.tune(
+        tiny_model("llama"),
+        data=data,
+        output=output,
+        layers=1,
+        virtual_tokens=3,
+        steps=STEPS,
+        batch_size=3,
+        evaluate_every=2,
+        watcher=KilledAt(kill_at),
+        resume=resume,
+    )
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -87,6 +103,18 @@ def test_killed_and_resumed(
     assert [line["step"] for line in steps] == list(range(1, STEPS + 1))
 
 
+def test_killed_above_a_trunk(reviews: Path, tmp_path: Path) -> None:
+    """The process that is killed remembers in another file, so that the one that resumes computes everything anew."""
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    top(str(reviews), str(undisturbed))
+    own = {**os.environ, "SOFTPROMPT_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", __name__, "top", str(reviews), str(disturbed), "5"]
+    assert subprocess.run(command, check=False, env=own).returncode == -signal.SIGKILL
+    assert (tmp_path / "cache" / "trunks.sqlite").is_file()
+    top(str(reviews), str(disturbed), resume=True)
+    assert content(disturbed) == content(undisturbed)
+
+
 def lines(folder: Path) -> list[dict[str, object]]:
     from softprompt.training.run_folder import RunFolder
 
@@ -95,5 +123,8 @@ def lines(folder: Path) -> list[dict[str, object]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # as in the process that resumes: another number sums in another order
-    family, method, encoder, data, output, kill_at = sys.argv[1:]
-    train(family, method, encoder, data, output, kill_at=int(kill_at))
+    *which, data, output, kill_at = sys.argv[1:]
+    if which == ["top"]:
+        top(data, output, kill_at=int(kill_at))
+    else:
+        train(*which, data, output, kill_at=int(kill_at))

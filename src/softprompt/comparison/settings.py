@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from softprompt.errors import SettingError
 from softprompt.training import TuneSettings
-from softprompt.training.settings import Source, complaint
+from softprompt.training.settings import SharedSettings, Source
 
 WAYS = ("hard", "few-shot:8", "prompt", "prefix", "lora", "full")
 
@@ -18,22 +17,18 @@ WAYS = ("hard", "few-shot:8", "prompt", "prefix", "lora", "full")
 MULTIPLES = (1.0, 3.0, 0.3, 10.0, 0.1, 1.8, 0.55, 5.5, 0.18)
 
 
-class CompareSettings(BaseModel):
+class CompareSettings(SharedSettings):
     """A comparison's settings; None where the default depends on something else.
 
+    Its `steps` are each training's, and by its `validation` each way's rate and best step are chosen.
+
     Attributes:
-        model: the embedded model's name, a folder, or a Hub id.
-        data: examples to learn from.
-        validation: examples by which each way's rate and best step are chosen; a tenth of `data` if None.
         test: examples that nothing is chosen by; each way is measured on them once a seed.
         out_of_domain: examples of the same task from elsewhere, measured beside `test`.
         neutral: a text file that has nothing to do with the task, to measure forgetting by; a text of ours if None.
-        map, format, task, template, labels, verbalizer, label_field, response_field: as in `TuneSettings`.
         ways: names of ways, with an argument behind a colon where they take one; or `module:Class`, your own.
         seeds: how many; they are 0, 1, …
         trials: how many learning rates each way may try.
-        steps: updates of each training.
-        batch_size: examples in one update.
         budget_minutes: instead of `steps`: the time that all trainings of the comparison may take together, the same
             for each.
         sizes: numbers of training examples for the low-data curve.
@@ -42,31 +37,14 @@ class CompareSettings(BaseModel):
         base_url: where an OpenAI-compatible API answers.
         api_model: the model to ask it for.
         api_prices: dollars per million prompt tokens and per million completion tokens.
-        output: the report's folder.
-        device, dtype: as in `TuneSettings`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = "smollm2-135m"
-    data: Source
-    validation: Source | None = None
     test: Source
     out_of_domain: Source | None = None
     neutral: Path | None = None
-    map: Mapping[str, str] = Field(default_factory=dict)
-    format: str | None = None
-    task: Literal["classification", "generation", "chat", "token-classification", "extraction"] | None = None
-    template: str | None = None
-    labels: tuple[str, ...] | None = None
-    verbalizer: Mapping[str, str] = Field(default_factory=dict)
-    label_field: str = "label"
-    response_field: str = "output"
     ways: tuple[str, ...] = Field(default=WAYS, min_length=1)
     seeds: int = Field(default=3, gt=0)
     trials: int = Field(default=3, gt=0, le=len(MULTIPLES))
-    steps: int = Field(default=100, gt=0)
-    batch_size: int = Field(default=16, gt=0)
     budget_minutes: float | None = Field(default=None, gt=0)
     sizes: tuple[int, ...] = ()
     sweep: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -74,21 +52,6 @@ class CompareSettings(BaseModel):
     base_url: str | None = None
     api_model: str | None = None
     api_prices: tuple[float, float] | None = None
-    output: Path
-    device: str = "auto"
-    dtype: str = "auto"
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> CompareSettings:
-        """Settings from names and values.
-
-        Raises:
-            SettingError: a name or a value that cannot be, all of them listed.
-        """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise SettingError("; ".join(complaint(cls, e) for e in error.errors())) from error
 
     def tuning(self, **more: Any) -> TuneSettings:
         """The same as settings of `tune`, with what a way or a training adds.
@@ -96,5 +59,4 @@ class CompareSettings(BaseModel):
         Raises:
             SettingError: what is added cannot be.
         """
-        shared = set(TuneSettings.model_fields) & set(type(self).model_fields)
-        return TuneSettings.of({**self.model_dump(include=shared), **more})
+        return TuneSettings.of({**self.model_dump(include=set(SharedSettings.model_fields)), **more})

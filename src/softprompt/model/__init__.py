@@ -1,6 +1,6 @@
 """The frozen base model: load it, and ask of it what a soft prompt needs. Knows no task, method or saved prompt."""
 
-from softprompt.model.cache import Past, PromptedCache
+from softprompt.model.cache import Past, PromptedCache, Span
 from softprompt.model.causal import CausalModel
 from softprompt.model.composition import compose
 from softprompt.model.encoder_decoder import EncoderDecoderModel
@@ -26,6 +26,7 @@ __all__ = [
     "Placement",
     "Prefix",
     "PromptedCache",
+    "Span",
     "WritingModel",
     "compose",
     "frozen",

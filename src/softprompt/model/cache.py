@@ -8,8 +8,9 @@ checkpointing may run a layer twice), `CaptureLayer` records what a layer comput
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +18,8 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
 from softprompt.model.payload import Payload, Prefix
+
+AnyLayer = TypeVar("AnyLayer", bound=CacheLayerMixin)
 
 
 class ReadOnlyLayer(CacheLayerMixin):
@@ -120,30 +123,62 @@ class PromptedCache(Cache):
 
 
 @dataclass(frozen=True)
-class Past:
-    """What a forward pass stands behind.
+class Span:
+    """Layers that stand behind the same virtual tokens: all of a network's, or some where a prefix begins higher up.
 
     Attributes:
+        first: its lowest layer.
+        last: the layer above its highest.
         cache: keys and values of S positions, or None when there are none.
         mask: `[B, S]`, which of them each row has.
-        virtual: `[b, P, H]` embeddings of the virtual tokens that stand inside the rows (b is 1 or B), or None.
     """
 
+    first: int
+    last: int
     cache: Cache | None
     mask: Bool[Tensor, "B S"]
-    virtual: Float[Tensor, "b P H"] | None = None
 
     @property
     def lengths(self) -> Int[Tensor, "B"]:
-        """The positions each row has behind it: its next token's position."""
+        """The positions each row has behind it here: its next token's position."""
         return self.mask.sum(dim=1)
 
-    def behind(self, mask: Bool[Tensor, "B T"]) -> Past:
+    def behind(self, mask: Bool[Tensor, "B T"]) -> Span:
         """The state once tokens with this mask were added to the growing cache."""
         whole = torch.cat([self.mask, mask], dim=1)
         if isinstance(self.cache, PromptedCache):
             self.cache.mask = whole
-        return Past(self.cache, whole)
+        return replace(self, mask=whole)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a forward pass stands behind.
+
+    Attributes:
+        spans: the layers, from the lowest up; one span where every row sees its prompt in all of them, or none.
+        virtual: `[b, P, H]` embeddings of the virtual tokens that stand inside the rows (b is 1 or B), or None.
+    """
+
+    spans: tuple[Span, ...]
+    virtual: Float[Tensor, "b P H"] | None = None
+
+    def behind(self, mask: Bool[Tensor, "B T"]) -> Past:
+        """The state once tokens with this mask were added to the growing caches."""
+        return Past(tuple(span.behind(mask) for span in self.spans))
+
+
+def spans(
+    payloads: Payload | Sequence[Payload | None] | None, num_layers: int
+) -> list[tuple[int, int, Payload | list[Payload | None] | None]]:
+    """Layers that see the same prefixes, from the lowest up: the first, the one above the last, and what they see."""
+    each = payloads if isinstance(payloads, Sequence) else [payloads]
+    firsts = sorted({0} | {payload.first_layer for payload in each if isinstance(payload, Prefix)})
+    found: list[tuple[int, int, Payload | list[Payload | None] | None]] = []
+    for first, last in pairwise([*firsts, num_layers]):
+        seen = [payload.within(first, last) if isinstance(payload, Prefix) else None for payload in each]
+        found.append((first, last, list(seen) if isinstance(payloads, Sequence) else seen[0]))
+    return found
 
 
 def prefixes(
@@ -178,18 +213,27 @@ def stacked(prefixes: list[Prefix | None], like: Prefix) -> tuple[Float[Tensor, 
     return tensor, mask
 
 
-def read_only(tensor: Float[Tensor, "L 2 b G P D"]) -> Cache:
-    """A cache that lends these keys and values and keeps nothing."""
-    return Cache(layers=[ReadOnlyLayer(layer[0], layer[1]) for layer in tensor])
+def read_only(tensor: Float[Tensor, "L 2 b G P D"], first: int = 0) -> Cache:
+    """A cache that lends these keys and values to the layers from `first` on, and keeps nothing."""
+    return Cache(layers=list(_from(first, [ReadOnlyLayer(layer[0], layer[1]) for layer in tensor])))
 
 
 def growing(
-    tensor: Float[Tensor, "L 2 b G P D"] | None, mask: Bool[Tensor, "B P"], num_layers: int, dtype: torch.dtype
+    tensor: Float[Tensor, "L 2 b G P D"] | None,
+    mask: Bool[Tensor, "B P"],
+    num_layers: int,
+    dtype: torch.dtype,
+    first: int = 0,
 ) -> PromptedCache:
-    """A cache that begins with these keys and values (or empty) and grows with every forward pass."""
+    """A cache for layers from `first` on that begins with these keys and values (or empty), and grows."""
     layers = [DynamicLayer() for _ in range(num_layers)]
     if tensor is not None:
         rows = mask.shape[0]
         for layer, (keys, values) in zip(layers, tensor.to(dtype), strict=True):
             layer.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
-    return PromptedCache(layers, mask)
+    return PromptedCache(_from(first, layers), mask)
+
+
+def _from(first: int, layers: list[AnyLayer]) -> list[AnyLayer]:
+    """The layers of a cache from `first` on. Below stands the lowest of them: a network asks layer 0 for its length."""
+    return [layers[0]] * first + layers

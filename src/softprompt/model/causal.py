@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,10 +16,12 @@ from transformers.cache_utils import Cache
 
 from softprompt.errors import SettingError
 from softprompt.model import cache as caches
-from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, Past
+from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, Past, Span
 from softprompt.model.family import resolve, sliding_window
 from softprompt.model.frozen import Payloads, virtual_tokens
+from softprompt.model.partial import Reached, partial
 from softprompt.model.payload import Embeddings, Payload, Placement, Prefix
+from softprompt.model.trunk_cache import TrunkCache
 from softprompt.model.writing import Draft, WritingModel
 
 
@@ -28,6 +31,7 @@ class CausalModel(WritingModel):
     placements = (Placement.BEFORE, Placement.AFTER_BOS, Placement.AFTER_TEXT, Placement.IN_TEMPLATE)
 
     def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
+        self._trunk: TrunkCache | None = None
         slides = sliding_window(network.config) is not None
         self._reach = resolve(network.config).window(network.config) if slides else None  # `super` runs the network
         super().__init__(network, tokenizer, name)
@@ -52,21 +56,62 @@ class CausalModel(WritingModel):
 
     def advance(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], past: Past) -> Float[Tensor, "B T H"]:
         """The last layer's output for tokens that stand behind `past`; a growing cache grows by T positions."""
-        num_positions = past.mask.shape[1] + ids.shape[1]
+        embeddings = self.embed(ids, past.virtual)
+        text_alone, *others = past.spans
+        if not others:
+            return self._run(text_alone, embeddings, mask)
+        if self._trunk is None or text_alone.cache is not None or past.virtual is not None:
+            states = self._run(text_alone, embeddings, mask)
+        else:  # where no row sees a virtual token yet, a row's states are a function of its text
+            states = self._trunk.states(ids, mask, text_alone.last, self._trunk_of_one)
+        for span in others:
+            states = self._run(span, embeddings, mask, states)
+        return states
+
+    def remembering(self, trunk: TrunkCache) -> CausalModel:
+        """The same model, which looks up what lies below the lowest prefix where it was computed before."""
+        model = copy.copy(self)
+        model._trunk = trunk
+        return model
+
+    def _trunk_of_one(self, ids: Int[Tensor, "1 T"], last: int) -> Float[Tensor, "1 T H"]:
+        """What the layers below `last` make of one text."""
+        nothing = Span(0, last, None, torch.zeros(1, 0, dtype=torch.bool, device=self.device))
+        with torch.no_grad():
+            return self._run(nothing, self.embed(ids), torch.ones_like(ids, dtype=torch.bool))
+
+    def _run(
+        self,
+        span: Span,
+        embeddings: Float[Tensor, "B T E"],
+        mask: Bool[Tensor, "B T"],
+        states: Float[Tensor, "B T H"] | None = None,
+    ) -> Float[Tensor, "B T H"]:
+        """What a span's highest layer gives for tokens behind the span's past; `states` come from the layer below."""
+        self._check_reach(span.mask.shape[1] + mask.shape[1])
+        positions = (span.lengths.unsqueeze(1) + mask.cumsum(dim=1) - 1).clamp(min=0)
+        trunk, layers = self.family.trunk(self.network), self.family.layers(self.network)
+        if (span.first, span.last) != (0, len(layers)):
+            trunk = partial(trunk, layers, span.first, span.last, states, self.family.layers_give_tuples)
+        try:
+            output: Tensor = trunk(
+                inputs_embeds=embeddings,
+                attention_mask=torch.cat([span.mask, mask], dim=1).long(),
+                past_key_values=span.cache,
+                use_cache=span.cache is not None,
+                **({"position_ids": positions} if self.family.told_positions(self.network.config) else {}),
+            ).last_hidden_state
+        except Reached as reached:
+            return reached.states
+        return output
+
+    def _check_reach(self, num_positions: int) -> None:
+        """Whether every layer sees the whole row: padding between prompt and token pushes the prompt out of sight."""
         if self._reach is not None and num_positions > self._reach:
-            raise SettingError(  # padding between the prompt and a token pushes the prompt out of the token's sight
+            raise SettingError(
                 f"{num_positions} positions in a row, padding included, where the sliding-window layers of "
                 f"{self.name} see {self._reach}: shorten the text, or run rows of one length together"
             )
-        positions = (past.lengths.unsqueeze(1) + mask.cumsum(dim=1) - 1).clamp(min=0)
-        output: Tensor = self.family.trunk(self.network)(
-            inputs_embeds=self.embed(ids, past.virtual),
-            attention_mask=torch.cat([past.mask, mask], dim=1).long(),
-            past_key_values=past.cache,
-            use_cache=past.cache is not None,
-            **({"position_ids": positions} if self.family.told_positions(self.network.config) else {}),
-        ).last_hidden_state
-        return output
 
     def summary(self, ids: Sequence[int]) -> int:
         """All of them: the last token has seen every other."""
@@ -74,13 +119,18 @@ class CausalModel(WritingModel):
 
     def stand_behind(self, payloads: Payloads, num_rows: int, grow: bool = False) -> Past:
         """The state that `num_rows` rows begin with, each behind its compiled payload; `grow` to generate from it."""
+        found = caches.spans(payloads, len(self.family.layers(self.network)))
+        spans = tuple(self._span(first, last, seen, num_rows, grow) for first, last, seen in found)
+        return Past(spans, virtual_tokens(payloads))
+
+    def _span(self, first: int, last: int, payloads: Payloads, num_rows: int, grow: bool) -> Span:
         tensor, mask = caches.prefixes(payloads, num_rows, self.device)
         cache: Cache | None = None
         if grow:
-            cache = caches.growing(tensor, mask, len(self.family.layers(self.network)), self.dtype)
+            cache = caches.growing(tensor, mask, last - first, self.dtype, first)
         elif tensor is not None:
-            cache = caches.read_only(tensor)
-        return Past(cache, mask, virtual_tokens(payloads))
+            cache = caches.read_only(tensor, first)
+        return Span(first, last, cache, mask)
 
     def draft(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], payloads: Payloads) -> Draft:
         """The rows behind their compiled payloads, in a cache that grows with what is written."""
@@ -143,4 +193,4 @@ class CausalModel(WritingModel):
         as it is; the caches that training uses may be read twice.
         """
         for layer in self.family.layers(self.network):
-            layer.forward = partial(checkpoint, type(layer).forward.__get__(layer), use_reentrant=False)
+            layer.forward = functools.partial(checkpoint, type(layer).forward.__get__(layer), use_reentrant=False)

@@ -30,6 +30,7 @@ class Family:
         word_bias: what the head adds to the words' logits, or None.
         first_position: the position of a row's first token.
         takes_cache: the network accepts keys and values in front of a row, and does not ignore them.
+        layers_give_tuples: a layer gives its output as the first of several things.
     """
 
     kind: Kind
@@ -41,6 +42,7 @@ class Family:
     word_bias: Callable[[PreTrainedModel], Tensor | None]
     first_position: Callable[[PreTrainedModel], int]
     takes_cache: bool = True
+    layers_give_tuples: bool = False
 
 
 def _head_bias(network: Any) -> Tensor | None:
@@ -52,7 +54,11 @@ def _nothing(_: Any) -> Callable[[Tensor], Tensor]:
 
 
 def _causal(
-    trunk: str, layers: str, window: Callable[[Any], int], told_positions: Callable[[Any], bool] = lambda _: True
+    trunk: str,
+    layers: str,
+    window: Callable[[Any], int],
+    told_positions: Callable[[Any], bool] = lambda _: True,
+    layers_give_tuples: bool = False,
 ) -> Family:
     return Family(
         Kind.CAUSAL,
@@ -63,6 +69,7 @@ def _causal(
         _nothing,
         _head_bias,
         lambda _: 0,
+        layers_give_tuples=layers_give_tuples,
     )
 
 
@@ -206,8 +213,8 @@ FAMILIES: dict[str, Family] = {
     "gpt_neox": _causal("gpt_neox", "layers", _rotary_window),
     "opt": _causal("model.decoder", "layers", _max_positions),
     # ALiBi has no last position; BLOOM was trained on rows of 2,048, which its configuration does not say reliably.
-    "bloom": _causal("transformer", "h", lambda _: 2048, told_positions=lambda _: False),
-    "falcon": _causal("transformer", "h", _rotary_window, told_positions=lambda config: not config.alibi),
+    "bloom": _causal("transformer", "h", lambda _: 2048, lambda _: False, layers_give_tuples=True),
+    "falcon": _causal("transformer", "h", _rotary_window, lambda config: not config.alibi, layers_give_tuples=True),
     "bert": _masked("bert", "encoder.layer", _chain("cls.predictions.transform"), _zero),
     "roberta": _masked("roberta", "encoder.layer", _roberta_head, _behind_padding),
     "xlm-roberta": _masked("roberta", "encoder.layer", _roberta_head, _behind_padding),

@@ -72,14 +72,16 @@ class Prefix:
 
     Attributes:
         tensor: `[L, 2, G, P, D]`; the L of an encoder-decoder are the encoder's layers, the decoder's, and those once
-            more, for what stands in front of the encoder's output there.
+            more, for what stands in front of the encoder's output there. With a `first_layer` it has so many fewer.
         placement: where they stand; never after the text.
         has_bos: the first position is the BOS token's own, so that rows behind this prefix leave theirs out.
+        first_layer: counted from 0; the layers below it see the text alone. Of causal models only.
     """
 
     tensor: Float[Tensor, "L 2 G P D"]
     placement: Placement = Placement.BEFORE
     has_bos: bool = False
+    first_layer: int = 0
 
     @property
     def num_virtual_tokens(self) -> int:
@@ -98,6 +100,12 @@ class Prefix:
     def with_tensor(self, tensor: Tensor) -> Prefix:
         """The same payload around another tensor of the same shape."""
         return replace(self, tensor=tensor)
+
+    def within(self, first: int, last: int) -> Prefix | None:
+        """What the layers from `first` up to and without `last` see of it; None where they lie below it."""
+        if first < self.first_layer:
+            return None
+        return replace(self, tensor=self.tensor[first - self.first_layer : last - self.first_layer], first_layer=first)
 
 
 Payload = Embeddings | Prefix

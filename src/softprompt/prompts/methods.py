@@ -37,6 +37,7 @@ class PromptOptions:
         encoder_hidden: the encoder's width.
         placement: where the virtual tokens stand.
         freeze_sink: keep the first virtual token's keys as they start.
+        layers: on how many of the top layers a prefix stands; on all if None.
         head: `verbalizer` or `linear`.
         tasks: the names of the tasks that are learnt together; none where there is one.
         task_rank: the rank of what is each one's own.
@@ -50,6 +51,7 @@ class PromptOptions:
     encoder_hidden: int | None = None
     placement: Placement = Placement.BEFORE
     freeze_sink: bool = False
+    layers: int | None = None
     head: str | None = None
     tasks: tuple[str, ...] = ()
     task_rank: int = 1
@@ -69,7 +71,8 @@ class Method:
         placements: where its virtual tokens can stand.
         kinds: the kinds of model that it is for.
         num_virtual_tokens: P unless the user says otherwise.
-        has_sink: whether the first virtual token's keys can be frozen.
+        is_deep: whether its virtual tokens are keys and values in every layer: these can be had in the top layers
+            alone, and those of the first virtual token can be frozen.
         learns_several: whether it learns several tasks together, which it then must.
         shows_examples: whether its virtual tokens start as examples with their answers, of which P is the most they may
             need; else they start as a text.
@@ -83,7 +86,7 @@ class Method:
     placements: tuple[Placement, ...] = tuple(Placement)
     kinds: tuple[Kind, ...] = tuple(Kind)
     num_virtual_tokens: int = 40
-    has_sink: bool = False
+    is_deep: bool = False
     learns_several: bool = False
     shows_examples: bool = False
 
@@ -130,7 +133,8 @@ def _context(parts: Parts) -> SoftPrompt:
 
 
 def _deep(parts: Parts) -> SoftPrompt:
-    return DeepPrompt(parts.start, parts.options.placement, parts.head, parts.options.freeze_sink)
+    options = parts.options
+    return DeepPrompt(parts.start, options.placement, parts.head, options.freeze_sink, _first_layer(parts))
 
 
 def _reparametrized(parts: Parts) -> SoftPrompt:
@@ -139,11 +143,17 @@ def _reparametrized(parts: Parts) -> SoftPrompt:
     tokens = torch.randn(P, parts.model.shape.hidden_size, generator=parts.generator)
 
     def build(_: int, width: int) -> nn.Module:
-        return ReparametrizedPrefix(parts.start, tokens, width, parts.options.placement, parts.head)
+        placement, first_layer = parts.options.placement, _first_layer(parts)
+        return ReparametrizedPrefix(parts.start, tokens, width, placement, parts.head, first_layer)
 
     prompt = seeded(build, tokens.shape[1], hidden, parts.generator)
     assert isinstance(prompt, SoftPrompt)
     return prompt
+
+
+def _first_layer(parts: Parts) -> int:
+    layers = parts.options.layers
+    return 0 if layers is None else parts.model.shape.num_layers - layers
 
 
 _BEFORE_THE_TEXT = (Placement.BEFORE, Placement.AFTER_BOS)
@@ -174,7 +184,7 @@ METHODS: dict[str, Method] = {
         relative_rate=0.0031,
         scale=attrgetter("key_value_scale"),
         placements=_BEFORE_THE_TEXT,
-        has_sink=True,
+        is_deep=True,
     ),
     "p-tuning-v2": Method(
         PREFIX_STARTS,
@@ -183,7 +193,7 @@ METHODS: dict[str, Method] = {
         scale=attrgetter("key_value_scale"),
         head="linear",
         placements=_BEFORE_THE_TEXT,
-        has_sink=True,
+        is_deep=True,
     ),
 }
 
@@ -274,8 +284,10 @@ def _check(options: PromptOptions, method: Method, model: FrozenModel) -> None:
         raise SettingError(f"in {model.name} no prompt can stand {options.placement}: {', '.join(model.placements)}")
     if options.placement is Placement.AFTER_BOS and model.bos is None:
         raise SettingError(f"the tokenizer of {model.name} puts no BOS in front of a text: use --placement before")
-    if options.freeze_sink and (not method.has_sink or options.encoder == "mlp"):
+    if options.freeze_sink and (not method.is_deep or options.encoder == "mlp"):
         raise SettingError("only directly trained keys have a sink to freeze: --method prefix with --encoder none")
+    if options.layers is not None:
+        _check_layers(options, options.layers, method, model)
     if method.learns_several and not options.tasks:
         raise SettingError(
             f"{options.method} learns several tasks together: say --task-field, the field that tells them apart"
@@ -284,6 +296,17 @@ def _check(options: PromptOptions, method: Method, model: FrozenModel) -> None:
         raise SettingError(
             f"{options.method} learns one task, so --task-field would be of no use: leave it out, or --method multitask"
         )
+
+
+def _check_layers(options: PromptOptions, layers: int, method: Method, model: FrozenModel) -> None:
+    if not method.is_deep:
+        raise SettingError(f"{options.method} has no virtual tokens in every layer to leave some out: --method prefix")
+    if model.shape.kind is not Kind.CAUSAL:
+        raise SettingError(f"--layers is for causal models, and {model.name} is {model.shape.kind}: leave it out")
+    if options.placement is not Placement.BEFORE:
+        raise SettingError(f"--layers with --placement {options.placement}: a prefix in the top layers stands before")
+    if not 0 < layers <= model.shape.num_layers:
+        raise SettingError(f"--layers {layers}: {model.name} has {model.shape.num_layers}")
 
 
 def _continue_head(head: LinearHead, folder: str) -> None:

@@ -17,7 +17,7 @@ from softprompt.tasks import LinearHead
 
 
 class DeepPrompt(SoftPrompt):
-    """Keys and values as parameters, `[L, 2, G, P, D]` in all.
+    """Keys and values as parameters, `[L, 2, G, P, D]` in all; L are the layers from `first_layer` up.
 
     With `freeze_sink` the first virtual token's keys stay where they start: models look at their first position when
     they look at nothing, and moving that sink upsets every head (as peft's cartridges do, arXiv 2506.06266).
@@ -25,41 +25,56 @@ class DeepPrompt(SoftPrompt):
 
     sink: Tensor
 
-    def __init__(self, start: Start, placement: Placement, head: LinearHead | None = None, freeze_sink: bool = False):
+    def __init__(
+        self,
+        start: Start,
+        placement: Placement,
+        head: LinearHead | None = None,
+        freeze_sink: bool = False,
+        first_layer: int = 0,
+    ):
         super().__init__(head)
         frozen = int(freeze_sink)
-        keys, values = start.tensor.unbind(dim=1)
+        keys, values = start.tensor[first_layer:].unbind(dim=1)
         self.register_buffer("sink", keys[:, :, :frozen].clone())
         self.keys = nn.Parameter(keys[:, :, frozen:].clone())
         self.values = nn.Parameter(values.clone())
-        self.placement = placement
+        self.placement, self.first_layer = placement, first_layer
 
     def forward(self) -> Prefix:
         """The prefix, `[L, 2, G, P, D]`."""
         keys = torch.cat([self.sink, self.keys], dim=2)
-        return Prefix(torch.stack([keys, self.values], dim=1), self.placement)
+        return Prefix(torch.stack([keys, self.values], dim=1), self.placement, first_layer=self.first_layer)
 
 
 class ReparametrizedPrefix(SoftPrompt):
-    """A small vector a virtual token, `[P, hidden]`, and a network from it to all layers' keys and values.
+    """A small vector a virtual token, `[P, hidden]`, and a network from it to the keys and values of L layers.
 
     The network's output is added to the start, so that training begins exactly there. It runs once a step.
     """
 
     start: Tensor
 
-    def __init__(self, start: Start, tokens: Tensor, hidden: int, placement: Placement, head: LinearHead | None = None):
+    def __init__(
+        self,
+        start: Start,
+        tokens: Tensor,
+        hidden: int,
+        placement: Placement,
+        head: LinearHead | None = None,
+        first_layer: int = 0,
+    ):
         super().__init__(head)
-        L, _, G, _, D = start.tensor.shape
-        self.register_buffer("start", start.tensor.clone())
+        self.register_buffer("start", start.tensor[first_layer:].clone())
+        L, _, G, _, D = self.start.shape
         self.tokens = nn.Parameter(tokens.clone())
         self.encoder = nn.Sequential(
             nn.Linear(tokens.shape[1], hidden), nn.Tanh(), silent(nn.Linear(hidden, L * 2 * G * D))
         )
-        self.placement = placement
+        self.placement, self.first_layer = placement, first_layer
 
     def forward(self) -> Prefix:
         """The prefix, `[L, 2, G, P, D]`."""
         L, _, G, P, D = self.start.shape
         change = self.encoder(self.tokens).view(P, L, 2, G, D).permute(1, 2, 3, 0, 4)
-        return Prefix(self.start + change, self.placement)
+        return Prefix(self.start + change, self.placement, first_layer=self.first_layer)

@@ -74,6 +74,7 @@ class SavedPrompt:
             num_virtual_tokens=payload.num_virtual_tokens,
             placement=payload.placement,
             has_bos=isinstance(payload, Prefix) and payload.has_bos,
+            first_layer=payload.first_layer if isinstance(payload, Prefix) else 0,
             trained_parameters=trained_parameters,
             base=Base.of(model),
             task=task,
@@ -223,10 +224,11 @@ def _tensor_files(
 
 
 def _payload(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> Payload:
-    is_prefix = manifest.payload == "prefix"
-    payload = peft_format.payload_from(tensors, manifest.base.shape, path, is_prefix=is_prefix)
+    is_prefix, shape = manifest.payload == "prefix", manifest.base.shape
+    own_layers = replace(shape, num_layers=shape.num_layers - manifest.first_layer)
+    payload = peft_format.payload_from(tensors, own_layers, path, is_prefix=is_prefix)
     if isinstance(payload, Prefix):
-        payload = replace(payload, has_bos=manifest.has_bos)
+        payload = replace(payload, has_bos=manifest.has_bos, first_layer=manifest.first_layer)
     if payload.num_virtual_tokens != manifest.num_virtual_tokens:
         raise DamagedPrompt(
             f"{path} holds {payload.num_virtual_tokens} virtual tokens, the manifest says {manifest.num_virtual_tokens}"

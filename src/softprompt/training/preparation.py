@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from softprompt.data import Example, Examples, read_examples
 from softprompt.errors import TaskError
-from softprompt.model import FrozenModel, Placement
+from softprompt.model import CausalModel, FrozenModel, Placement
+from softprompt.model.embedded import cache_folder
+from softprompt.model.states_file import StatesFile
+from softprompt.model.trunk_cache import TrunkCache
 from softprompt.prompts import PromptOptions, SoftPrompt, num_virtual_tokens, shows_examples
 from softprompt.tasks import (
     ChatTask,
@@ -215,6 +220,20 @@ def bind(task: Task, model: FrozenModel, prompt: SoftPrompt) -> Objective:
     with torch.no_grad():
         positions = model.compile(prompt()).num_positions
     return task.bind(model, model.shape.window - positions, prompt.head)
+
+
+def remembering(model: FrozenModel) -> FrozenModel:
+    """The model with a memory of what lies below a prefix in its top layers, shared by all runs of this user."""
+    assert isinstance(model, CausalModel)  # no other has a prefix in its top layers alone
+    return model.remembering(
+        TrunkCache(_states_file(cache_folder() / "trunks.sqlite"), f"{model.fingerprint} {model.precision}")
+    )
+
+
+@lru_cache
+def _states_file(path: Path) -> StatesFile:
+    """One for all runs of this process."""
+    return StatesFile(path)
 
 
 def bare(task: Task, model: FrozenModel) -> Objective:

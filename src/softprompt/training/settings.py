@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -23,8 +23,11 @@ Source = Annotated[str, BeforeValidator(_source)]
 """Where examples come from: a file, a folder, or a data set of the Hub."""
 
 
-class TuneSettings(BaseModel):
-    """A run's settings; None where the default depends on something else.
+Settings = TypeVar("Settings", bound="SharedSettings")
+
+
+class SharedSettings(BaseModel):
+    """What a training and a comparison both depend on; None where the default depends on something else.
 
     Attributes:
         model: the embedded model's name, a folder, or a Hub id.
@@ -32,37 +35,17 @@ class TuneSettings(BaseModel):
         validation: examples to choose the best step by; a tenth of `data`, at most 1,000, if None.
         map: our names of fields to the data's own, where they differ.
         format: what the data's fields mean; told by their names if None.
-        output: the saved prompt's folder; the run's own files go to `<output>.run`.
+        output: the folder of what is made.
         task: `classification`, `generation` or `chat`; None: whichever the data's fields fit.
         template: what the model sees of an example.
         labels: what to choose from; found in the data if None.
         verbalizer: what the model says for a label, where that is not the label.
         label_field: the field with the label.
-        task_field: the field that names an example's task, where several are learnt together.
         response_field: the field with the response.
-        method: how the prompt is made.
-        virtual_tokens: P; of a method that shows examples, the most that they may need.
-        init: what the virtual tokens start from.
-        encoder: `none`, `mlp` or `lstm`, as far as the method has it.
-        encoder_hidden: its width.
-        placement: where the virtual tokens stand.
-        freeze_sink: keep the first virtual token's keys.
-        head: `verbalizer` or `linear`.
-        task_rank: the rank of what is each task's own, where several are learnt together.
         steps: updates in all.
         batch_size: examples in one forward and backward pass.
-        accumulate: passes in one update.
-        learning_rate: AdamW's; by default a fraction of the embeddings' scale that suits the method.
-        warmup: the share of the steps in which the rate rises.
-        weight_decay: AdamW's.
-        clip: the largest norm of the gradient.
-        evaluate_every: steps from one evaluation to the next; a quarter of the run if None.
-        patience: stop after this many evaluations without a better one; never if None.
-        save_every: steps from one checkpoint to the next; as often as it evaluates if None.
-        seed: of every random number.
         device: `auto`, `cpu`, `cuda`, …
         dtype: `auto`, `float32`, `bfloat16`, `float16`, or quantised: `int8`, `nf4`.
-        gradient_checkpointing: recompute layers in the backward pass to save memory.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,33 +62,13 @@ class TuneSettings(BaseModel):
     verbalizer: Mapping[str, str] = Field(default_factory=dict)
     label_field: str = "label"
     response_field: str = "output"
-    task_field: str | None = None
-    method: str = "prefix"
-    virtual_tokens: int | None = None
-    init: str = "text"
-    encoder: str | None = None
-    encoder_hidden: int | None = Field(default=None, gt=0)
-    placement: Placement = Placement.BEFORE
-    freeze_sink: bool = False
-    head: str | None = None
-    task_rank: int = Field(default=1, gt=0)
     steps: int = Field(default=100, gt=0)
     batch_size: int = Field(default=16, gt=0)
-    accumulate: int = Field(default=1, gt=0)
-    learning_rate: float | None = Field(default=None, gt=0, le=1000)
-    warmup: float = Field(default=0.1, ge=0, le=1)
-    weight_decay: float = Field(default=0.0, ge=0)
-    clip: float = Field(default=1.0, gt=0)
-    evaluate_every: int | None = Field(default=None, gt=0)
-    patience: int | None = Field(default=None, gt=0)
-    save_every: int | None = Field(default=None, gt=0)
-    seed: int = Field(default=0, ge=0)
     device: str = "auto"
     dtype: str = "auto"
-    gradient_checkpointing: bool = False
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> TuneSettings:
+    def of(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
         """Settings from names and values.
 
         Raises:
@@ -115,6 +78,56 @@ class TuneSettings(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise SettingError("; ".join(complaint(cls, e) for e in error.errors())) from error
+
+
+class TuneSettings(SharedSettings):
+    """A run's settings; None where the default depends on something else. Its own files go to `<output>.run`.
+
+    Attributes:
+        task_field: the field that names an example's task, where several are learnt together.
+        method: how the prompt is made.
+        virtual_tokens: P; of a method that shows examples, the most that they may need.
+        init: what the virtual tokens start from.
+        encoder: `none`, `mlp` or `lstm`, as far as the method has it.
+        encoder_hidden: its width.
+        placement: where the virtual tokens stand.
+        freeze_sink: keep the first virtual token's keys.
+        layers: on how many of the top layers a prefix stands; on all if None.
+        head: `verbalizer` or `linear`.
+        task_rank: the rank of what is each task's own, where several are learnt together.
+        accumulate: passes in one update.
+        learning_rate: AdamW's; by default a fraction of the embeddings' scale that suits the method.
+        warmup: the share of the steps in which the rate rises.
+        weight_decay: AdamW's.
+        clip: the largest norm of the gradient.
+        evaluate_every: steps from one evaluation to the next; a quarter of the run if None.
+        patience: stop after this many evaluations without a better one; never if None.
+        save_every: steps from one checkpoint to the next; as often as it evaluates if None.
+        seed: of every random number.
+        gradient_checkpointing: recompute layers in the backward pass to save memory.
+    """
+
+    task_field: str | None = None
+    method: str = "prefix"
+    virtual_tokens: int | None = None
+    init: str = "text"
+    encoder: str | None = None
+    encoder_hidden: int | None = Field(default=None, gt=0)
+    placement: Placement = Placement.BEFORE
+    freeze_sink: bool = False
+    layers: int | None = None
+    head: str | None = None
+    task_rank: int = Field(default=1, gt=0)
+    accumulate: int = Field(default=1, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0, le=1000)
+    warmup: float = Field(default=0.1, ge=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    evaluate_every: int | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, gt=0)
+    save_every: int | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0)
+    gradient_checkpointing: bool = False
 
     @property
     def evaluation_interval(self) -> int:
@@ -141,6 +154,7 @@ class TuneSettings(BaseModel):
             encoder_hidden=self.encoder_hidden,
             placement=self.placement,
             freeze_sink=self.freeze_sink,
+            layers=self.layers,
             head=self.head,
             task_rank=self.task_rank,
             seed=self.seed,

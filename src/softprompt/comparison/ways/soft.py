@@ -42,7 +42,7 @@ class Soft(Way):
         """Train it, and compile the best of its steps."""
         settings = self.settings(bench, trial)
         job = Job.of(settings, bench.model, bench.task, trial.examples, bench.validation)
-        course, best = followed(lambda listener: job.train(settings, NoRecord(), listener), watcher, job.peak)
+        course, best = followed(lambda listener: job.training(settings, NoRecord(), listener).run(), watcher, job.peak)
         job.prompt.load_state_dict(best)
         with torch.no_grad():
             payload = job.prompt()

@@ -18,8 +18,7 @@ from softprompt.model import FrozenModel, frozen
 from softprompt.model.precision import QUANTIZED
 from softprompt.tasks import LinearHead, Objective, Row, Task
 from softprompt.training import Watcher
-from softprompt.training.gradients import add_gradients
-from softprompt.training.loop import train
+from softprompt.training.loop import Outcome, Training
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.preparation import encode, head_of, learnable
 from softprompt.training.record import NoRecord
@@ -74,11 +73,11 @@ class WeightWay(Way):
         validation = list(encode(objective, bench.validation, "validation"))
         learner = Weights(adapted.parameters)
         optimiser = Optimiser.of(settings, learner, peak)
-        course, best = followed(
-            lambda listener: train(objective, learner, rows, validation, settings, optimiser, NoRecord(), listener),
-            watcher,
-            peak,
-        )
+
+        def train(listener: Watcher) -> Outcome:
+            return Training(objective, learner, rows, validation, settings, optimiser, NoRecord(), listener).run()
+
+        course, best = followed(train, watcher, peak)
         learner.load_state_dict(best)
         trained = sum(p.numel() for p in adapted.parameters.values())
         stored = sum(p.numel() * p.element_size() for p in adapted.parameters.values())
@@ -103,8 +102,15 @@ class Weights:
         self.parameters = parameters
 
     def accumulate(self, objective: Objective, rows: Sequence[Row], batch_size: int) -> tuple[float, int]:
-        """Add the gradient of the rows' mean loss; returns that loss and the useful tokens."""
-        return add_gradients(objective, rows, batch_size, lambda _: None)
+        """Add the gradient of the rows' mean loss, pass by pass; returns that loss and the useful tokens."""
+        batches = [objective.collate(rows[i : i + batch_size], None) for i in range(0, len(rows), batch_size)]
+        weight = sum(float(batch.weights.sum()) for batch in batches)
+        total = 0.0
+        for batch in batches:
+            loss = objective.losses(objective.read(batch, None), batch).sum() / weight
+            loss.backward()
+            total += loss.item()
+        return total, sum(batch.useful_tokens for batch in batches)
 
     def payloads(self, model: FrozenModel, rows: Sequence[Row]) -> None:  # noqa: ARG002
         """Nothing stands in front of the rows."""

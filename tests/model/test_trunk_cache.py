@@ -1,0 +1,84 @@
+"""What lies below a prefix is computed once a text, and looked up is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from softprompt.model import CausalModel
+from softprompt.model.trunk_cache import TrunkCache
+from tests.strategies import laid_out, random_prefix
+from tests.tiny import FAMILIES, shared_model
+
+
+class Shelves:
+    """A store in memory that counts."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, bytes], Tensor] = {}
+
+    def get(self, shelf: str, keys: Sequence[bytes]) -> dict[bytes, Tensor]:
+        return {key: self.kept[shelf, key] for key in keys if (shelf, key) in self.kept}
+
+    def put(self, shelf: str, tensors: dict[bytes, Tensor]) -> None:
+        assert not any((shelf, key) in self.kept for key in tensors)
+        self.kept.update({(shelf, key): tensor for key, tensor in tensors.items()})
+
+
+def remembering(family: str, store: Shelves) -> CausalModel:
+    model = shared_model(family)
+    assert isinstance(model, CausalModel)
+    return model.remembering(TrunkCache(store, model.fingerprint))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("side", ["left", "right"])
+@torch.no_grad()
+def test_remembered_is_computed(family: str, side: str) -> None:
+    store = Shelves()
+    model, prefix = remembering(family, store), random_prefix(shared_model(family), 3, seed=0, first_layer=1)
+    ids, mask = laid_out([[5, 9, 77], [31, 8], [5, 9, 77]], side, extra=1)
+    first = model.hidden(ids, mask, prefix)
+    assert len(store.kept) == 2
+    again = model.hidden(ids, mask, prefix)
+    expected = shared_model(family).hidden(ids, mask, prefix)
+    assert torch.equal(again[mask], first[mask])
+    torch.testing.assert_close(first[mask], expected[mask], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_text_is_the_same_in_every_batch_to_the_last_bit() -> None:
+    alone, among = Shelves(), Shelves()
+    prefix = random_prefix(shared_model("llama"), 3, seed=0, first_layer=1)
+    remembering("llama", alone).hidden(*laid_out([[5, 9, 77]], "right"), prefix)
+    remembering("llama", among).hidden(*laid_out([[8] * 9, [5, 9, 77]], "right"), prefix)
+    (key,) = alone.kept
+    assert torch.equal(among.kept[key], alone.kept[key])
+
+
+@torch.no_grad()
+def test_models_and_depths_have_their_own() -> None:
+    store = Shelves()
+    ids, mask = laid_out([[5, 9, 77]], "right")
+    for family in ("llama", "qwen2"):
+        for first in (1, 2):
+            prefix = random_prefix(shared_model(family), 3, seed=0, first_layer=first)
+            remembering(family, store).hidden(ids, mask, prefix)
+    assert len(store.kept) == 4
+
+
+@torch.no_grad()
+def test_only_where_no_row_sees_a_prompt_below() -> None:
+    store = Shelves()
+    model = remembering("llama", store)
+    ids, mask = laid_out([[5, 9, 77]] * 2, "right")
+    top, whole = random_prefix(model, 3, seed=0, first_layer=1), random_prefix(model, 3, seed=0)
+    for payloads in (None, whole, [top, whole]):
+        model.hidden(ids, mask, payloads)
+    assert not store.kept
+    mixed = model.hidden(ids, mask, [top, None])
+    assert len(store.kept) == 1
+    torch.testing.assert_close(mixed, shared_model("llama").hidden(ids, mask, [top, None]), atol=1e-5, rtol=0)
