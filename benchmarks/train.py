@@ -4,9 +4,15 @@
 
 A useful token is a token of the text: neither padding nor virtual. peft trains as the tutorials do (batches of 4,
 every row padded to 128 tokens, loss over all of the vocabulary) and as a careful user would (the same, padded to
-the longest row of the batch, batches of 16). Ours is `accumulate_gradients` plus the optimiser's update, on batches
-of 16 in training's own order. The ways take turns, so that a machine that slows down slows down for all; the median
-of the rounds counts. Prints a table, then one JSON line with the ratios.
+the longest row of the batch, batches of 16). Ours is `PromptLearner.accumulate` plus the optimiser's update, on batches
+of 16 in training's own order; prefixes in the top layers alone are timed from the second epoch on, when what lies below
+is remembered. Eight prompts on the top half train together, beside eight steps of one on all layers. The ways take
+turns, so that a machine that slows down slows down for all; the median of the rounds counts. Prints a table, then one
+JSON line with the ratios.
+
+`matrix_rate_share` is the share of this machine's rate at large float32 products that our prefix reaches, at the 4N
+operations a useful token needs (forward, and the gradient of the states but not of the weights); N are the layers'
+weights, since of the vocabulary a classification computes two words.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ import argparse
 import copy
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,12 +33,16 @@ from rich.table import Table
 
 import softprompt
 from softprompt.data import read_examples
-from softprompt.model import FrozenModel
+from softprompt.model import CausalModel, FrozenModel, Prefix
+from softprompt.model.states_file import StatesFile
+from softprompt.model.trunk_cache import TrunkCache
 from softprompt.prompts import PromptOptions, build_prompt
-from softprompt.tasks import ClassificationTask, Objective, Row
-from softprompt.training.gradients import PromptLearner, accumulate_gradients
+from softprompt.tasks import ClassificationTask, Row
+from softprompt.training.gradients import Part, PromptLearner, accumulate_gradients
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.order import Order
+from softprompt.training.passes import Limit
+from softprompt.training.together import ROWS_ON_CPU
 
 P = 16
 TEMPLATE = "Review: {text}\nSentiment:"
@@ -53,28 +64,73 @@ def main() -> None:
     words = [model.tokenize(f" {label}") for label in task.labels]
 
     ways: dict[str, Step] = {}
+    L = model.shape.num_layers
+    for k in (L // 2, L // 4):
+        ways[f"prefix, softprompt, top {k} layers"] = our_step(remembering(model, rows, k), ["prefix"], task, rows, k)
+    ways["8 prefixes together, top half"] = our_step(
+        remembering(model, rows, L // 2), ["prefix"] * 8, task, rows, L // 2
+    )
     for method in ("prefix", "prompt"):
         ways[f"{method}, peft, 4 padded to 128"] = peft_step(model, method, rows, words, batch_size=4, pad_to=128)
         ways[f"{method}, peft, 16 padded to the longest"] = peft_step(
             model, method, rows, words, batch_size=16, pad_to=0
         )
-        ways[f"{method}, softprompt"] = our_step(model, method, objective, rows)
-    report(measure(ways, arguments.rounds), arguments.rounds)
+        ways[f"{method}, softprompt"] = our_step(model, [method], task, rows)
+    speeds = measure(ways, arguments.rounds)
+    layers = sum(p.numel() for layer in model.family.layers(model.network) for p in layer.parameters())
+    share = speeds["prefix, softprompt"] * 4 * layers / matrix_rate()
+    report(speeds, share, L, arguments.rounds)
 
 
-def our_step(model: FrozenModel, method: str, objective: Objective, rows: list[Row]) -> Step:
-    prompt, _ = build_prompt(PromptOptions(method, P), model, "Read the text.", ())
-    optimiser = Optimiser(PromptLearner(prompt), 1e-3, steps=10_000, warmup=0.1, weight_decay=0.0, clip=1.0)
-    order = Order([len(row) for row in rows], 16, seed=0)
+def our_step(
+    model: FrozenModel, methods: list[str], task: ClassificationTask, rows: list[Row], layers: int | None = None
+) -> Step:
+    objective = task.bind(model, model.shape.window - P)
+    built = [
+        build_prompt(PromptOptions(m, P, layers=layers, seed=i), model, "Read.", ()) for i, m in enumerate(methods)
+    ]
+    prompts = [prompt for prompt, _ in built]
+    optimisers = [
+        Optimiser(PromptLearner(each), 1e-3, 10_000, warmup=0.1, weight_decay=0.0, clip=1.0) for each in prompts
+    ]
+    orders = [Order([len(row) for row in rows], 16, seed) for seed in range(len(prompts))]
     steps = iter(range(10_000))
 
     def step() -> int:
         number = next(steps)
-        _, tokens = accumulate_gradients(objective, prompt, [rows[i] for i in order.step(number)], 16)
-        optimiser.update(number)
-        return tokens
+        chosen = [[rows[i] for i in order.step(number)] for order in orders]
+        parts = [Part(prompt, objective, each, 16) for prompt, each in zip(prompts, chosen, strict=True)]
+        found = accumulate_gradients(parts, Limit(ROWS_ON_CPU))
+        for optimiser in optimisers:
+            optimiser.update(number)
+        return sum(tokens for _, tokens in found)
 
     return step
+
+
+def remembering(model: FrozenModel, rows: list[Row], layers: int) -> FrozenModel:
+    """The model when an epoch has been seen: what lies below the top layers is in the file."""
+    assert isinstance(model, CausalModel)
+    file = StatesFile(Path(tempfile.mkdtemp()) / "trunks.sqlite")
+    own = model.remembering(TrunkCache(file, model.fingerprint))
+    first = model.shape.num_layers - layers
+    nothing = Prefix(torch.zeros(model.shape.prefix(1))[first:], first_layer=first)
+    with torch.no_grad():
+        for row in rows:
+            ids = torch.tensor([row.prompt])
+            own.hidden(ids, torch.ones_like(ids, dtype=torch.bool), nothing)
+    return own
+
+
+def matrix_rate(size: int = 1536, seconds: float = 2.0) -> float:
+    """Operations a second in products of large float32 matrices: what this machine can do."""
+    one, other = torch.randn(size, size), torch.randn(size, size)
+    one @ other
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        one @ other
+        done += 1
+    return 2 * size**3 * done / (time.perf_counter() - started)
 
 
 def peft_step(
@@ -119,7 +175,7 @@ def measure(ways: dict[str, Step], rounds: int) -> dict[str, float]:
     return {name: statistics.median(speeds[1:]) for name, speeds in found.items()}
 
 
-def report(speeds: dict[str, float], rounds: int) -> None:
+def report(speeds: dict[str, float], share: float, num_layers: int, rounds: int) -> None:
     table = Table("way", "useful tokens/s", title=f"training, median of {rounds} steps")
     for name, speed in speeds.items():
         table.add_row(name, f"{speed:.0f}")
@@ -128,6 +184,15 @@ def report(speeds: dict[str, float], rounds: int) -> None:
         f"{method}_vs_{key}": round(speeds[f"{method}, softprompt"] / speeds[f"{method}, peft, {way}"], 2)
         for method in ("prefix", "prompt")
         for key, way in (("padded128", "4 padded to 128"), ("longest", "16 padded to the longest"))
+    }
+    whole, half, quarter = (
+        f"prefix, softprompt{top}" for top in ("", *(f", top {num_layers // n} layers" for n in (2, 4)))
+    )
+    ratios |= {
+        "trunk_half": round(speeds[half] / speeds[whole], 2),
+        "trunk_quarter": round(speeds[quarter] / speeds[whole], 2),
+        "together_8": round(speeds[whole] / speeds["8 prefixes together, top half"], 2),
+        "matrix_rate_share": round(share, 2),
     }
     print(json.dumps({**ratios, "useful_tokens_per_second": {name: round(s, 1) for name, s in speeds.items()}}))
 

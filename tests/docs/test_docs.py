@@ -112,7 +112,7 @@ def substituted(tiny: Path) -> Iterator[pytest.MonkeyPatch]:
     of = TuneSettings.of
 
     def short(values: dict[str, Any]) -> TuneSettings:
-        return of({**values, "steps": min(values.get("steps", STEPS), STEPS)})
+        return of({**values, "steps": min(values.get("steps", STEPS), STEPS), "layers": values.get("layers") and 1})
 
     compared = CompareSettings.of
 

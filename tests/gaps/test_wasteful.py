@@ -18,7 +18,7 @@ from softprompt.prompts import METHODS, PromptOptions, build_prompt
 from softprompt.prompts.initial import EMBEDDING_STARTS, StartRequest, text
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, Row
-from softprompt.training.gradients import accumulate_gradients
+from softprompt.training.gradients import PromptLearner
 from tests.strategies import options, random_embeddings, random_prefix
 from tests.tiny import shared_model, tiny_model
 
@@ -62,7 +62,7 @@ def test_row_16_an_encoder_runs_once_a_step(method: str, encoder: str) -> None:
     objective = ClassificationTask(labels=("good", "bad")).bind(model, 100)
     rows = [Row([5, 9, 7, 40], [], label=i % 2) for i in range(8)]
     with calls(prompt.get_submodule("encoder")) as shapes:
-        accumulate_gradients(objective, prompt, rows, batch_size=2)
+        PromptLearner(prompt).accumulate(objective, rows, 2)
     assert len(shapes) == 1
     assert shapes[0][0] == 3  # P tokens, not P a row
 

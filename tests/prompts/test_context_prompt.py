@@ -21,7 +21,7 @@ from softprompt.prompts.context_prompt import DECAY, RADIUS, ContextPrompt
 from softprompt.prompts.soft_prompt import SoftPrompt
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, Demonstrations, GenerationTask
-from softprompt.training.gradients import PromptLearner, accumulate_gradients
+from softprompt.training.gradients import PromptLearner
 from softprompt.training.optimisation import Optimiser
 from tests.conftest import REVIEWS
 from tests.tiny import FAMILIES, shared_model, tiny_model
@@ -54,7 +54,7 @@ def trained(model: FrozenModel, prompt: ContextPrompt, steps: int, rate: float =
         with torch.no_grad():
             own = prompt.own_loss(model)
         losses.append(
-            accumulate_gradients(objective, prompt, rows, len(rows))[0] + (0.0 if own is None else float(own))
+            PromptLearner(prompt).accumulate(objective, rows, len(rows))[0] + (0.0 if own is None else float(own))
         )
         optimiser.update(step)
     return losses
@@ -168,7 +168,7 @@ def test_a_step_adds_the_contexts_gradient_and_reports_the_rows_loss() -> None:
 
     prompt, plain = built(model), built(model)
     plain.__class__ = WithoutOwn
-    found = [accumulate_gradients(objective, each, rows, 4) for each in (prompt, plain)]
+    found = [PromptLearner(each).accumulate(objective, rows, 4) for each in (prompt, plain)]
     assert found[0] == found[1]
     own = built(model)
     own.own_loss(model).backward()  # type: ignore[union-attr]

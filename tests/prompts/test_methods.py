@@ -9,7 +9,7 @@ from softprompt.errors import SettingError
 from softprompt.model import Embeddings, Prefix
 from softprompt.prompts import METHODS, PromptOptions, build_prompt
 from softprompt.tasks import ClassificationTask, Row
-from softprompt.training.gradients import accumulate_gradients
+from softprompt.training.gradients import PromptLearner
 from tests import strategies
 from tests.tiny import FAMILIES, shared_model
 
@@ -51,7 +51,7 @@ def test_every_counted_parameter_trains(family: str, method: str, encoder: str) 
     optimiser = torch.optim.SGD(prompt.parameters(), lr=0.5)
     for _ in range(2):
         optimiser.zero_grad()
-        accumulate_gradients(objective, prompt, rows, 6)
+        PromptLearner(prompt).accumulate(objective, rows, 6)
         optimiser.step()
     for name, parameter in prompt.named_parameters():
         assert parameter.grad is not None, name

@@ -14,7 +14,7 @@ from softprompt.data import read_examples
 from softprompt.errors import RowError, SettingError, TaskError
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt
-from softprompt.training.gradients import accumulate_gradients
+from softprompt.training.gradients import PromptLearner
 from softprompt.training.mixture import Mixture
 from softprompt.training.preparation import bind
 from softprompt.training.rows import EncodedRows
@@ -61,12 +61,11 @@ def test_a_step_is_the_sum_of_what_each_task_gives_alone(mixed: Path) -> None:
 
     objective = bind(task_for(settings, examples), model, prompt)
     rows = list(EncodedRows.of(objective, examples, mixture))
-    loss, _ = accumulate_gradients(objective, prompt, rows, batch_size=len(rows))
+    loss, _ = PromptLearner(prompt).accumulate(objective, rows, len(rows))
     together = {name: p.grad.clone() for name, p in prompt.named_parameters()}
     prompt.zero_grad()
     apart = [
-        accumulate_gradients(objective, prompt, [row for row in rows if row.task == task], batch_size=5)[0]
-        for task in (0, 1)
+        PromptLearner(prompt).accumulate(objective, [row for row in rows if row.task == task], 5)[0] for task in (0, 1)
     ]
     assert loss == pytest.approx(sum(apart) / 2, abs=1e-5)
     for name, parameter in prompt.named_parameters():

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from softprompt.cli.output import FormatName, Json, Names, names_of, notes, pairs, people, percent, print_json
+from softprompt.cli.output import FormatName, Json, Names, names_of, notes, pairs, print_json
 from softprompt.cli.task_options import PANEL as TASK
 from softprompt.cli.task_options import LabelField, Labels, ResponseField, TaskName, TemplateText, Verbalizer
+from softprompt.cli.tuned import report, summary
 from softprompt.errors import CheckpointError, DataError, SettingError
 
 if TYPE_CHECKING:
@@ -102,6 +102,14 @@ def tune(
             "--freeze-sink", help="Keep the first virtual token's keys as they start.", rich_help_panel=PROMPT
         ),
     ] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option(
+            help="On how many of the top layers a prefix stands: fewer train faster, since what lies below is computed "
+            "once for each text.  \\[default: all]",
+            rich_help_panel=PROMPT,
+        ),
+    ] = None,
     head: Annotated[
         str | None,
         typer.Option(
@@ -183,6 +191,21 @@ def tune(
             help="Settings as TOML, named as the options; the command line has the last word.", rich_help_panel=RUN
         ),
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Train a prompt for each combination, together: lr=0.01,0.003,seed=0,1,2. Each gets a folder in OUTPUT.",
+            rich_help_panel=RUN,
+            show_default=False,
+        ),
+    ] = None,
+    tasks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Train a prompt for each table \\[tasks.NAME] of a TOML file, together. Each gets a folder in OUTPUT.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     track: Annotated[
         str | None, typer.Option(help="Send the figures to tensorboard, wandb or trackio.", rich_help_panel=RUN)
     ] = None,
@@ -199,8 +222,16 @@ def tune(
     the resolved settings, a picture of the loss, and the checkpoint that --resume goes on from.
     """
     given = {name.rstrip("_"): value for name, value in locals().items() if value is not None}
-    for name in ("resume", "overwrite", "config", "track", "as_json"):
+    for name in ("resume", "overwrite", "config", "sweep", "tasks", "track", "as_json"):
         given.pop(name, None)
+    if sweep or tasks is not None:
+        from softprompt.cli.tune_many import runs_of, tune_many
+
+        if track is not None:
+            raise SettingError("--track follows one run: leave it out with --sweep and --tasks")
+        runs = runs_of({**_told(config), **parsed(given)}, sweep, tasks)
+        tune_many(runs, resume=resume, overwrite=overwrite, rank=tasks is None, as_json=as_json)
+        return
     settings = resolved(parsed(given), config, resume)
     track = track or _read_config(config).get("track")
     tuned = run_watched(settings, resume=resume, overwrite=overwrite, track=track)
@@ -216,8 +247,7 @@ def resolved(given: dict[str, Any], config: Path | None, resume: bool) -> TuneSe
     from softprompt.training.run_folder import RunFolder
     from softprompt.training.settings import run_folder_of
 
-    told = {name: value for name, value in _read_config(config).items() if name != "track"}  # no setting of the run
-    given = {**told, **given}
+    given = {**_told(config), **given}
     if not resume:
         return TuneSettings.of(given)
     if "output" not in given:
@@ -229,6 +259,11 @@ def resolved(given: dict[str, Any], config: Path | None, resume: bool) -> TuneSe
         names = ", ".join(f"--{n.replace('_', '-')}" for n in changed)
         raise CheckpointError(f"the run began with other values of {names}: resume it as it was, or --overwrite")
     return now
+
+
+def _told(config: Path | None) -> dict[str, Any]:
+    """The settings of a TOML file; where its figures go is none."""
+    return {name: value for name, value in _read_config(config).items() if name != "track"}
 
 
 def _read_config(config: Path | None) -> dict[str, Any]:
@@ -275,57 +310,3 @@ def run_watched(
         bar = stack.enter_context(ProgressBar(notes).listening())
         watchers: list[Watcher] = [bar, *([stack.enter_context(Tracker.open(track, settings))] if track else [])]
         return run(settings, watcher=Watchers(watchers), resume=resume, overwrite=overwrite)
-
-
-def summary(tuned: Tuned) -> dict[str, Any]:
-    """What --json prints."""
-    from softprompt.saved.saved_prompt import TASKS
-
-    return {
-        "prompt": None if tuned.prompt is None else str(tuned.folder),
-        "steps": tuned.steps,
-        "seconds": round(tuned.seconds, 2),
-        "useful_tokens_per_second": round(tuned.useful_tokens_per_second, 1),
-        "best": tuned.best or None,
-        **({"tasks": {name: str(tuned.folder / TASKS / name) for name in tuned.tasks}} if tuned.tasks else {}),
-    }
-
-
-def report(tuned: Tuned) -> None:
-    """What people read."""
-    folder = escape(str(tuned.folder))
-    if tuned.prompt is None:
-        people.print(f"Stopped after step {tuned.steps}. Go on:  softprompt tune --output {folder} --resume")
-        return
-    seconds, speed = f"{tuned.seconds:.0f} s", f"{tuned.useful_tokens_per_second:.0f} useful tokens/s"
-    people.print(f"{tuned.steps} steps in {seconds} of training, {speed}.")
-    if "accuracy" in tuned.best:
-        people.print(
-            f"Best on the validation examples: {percent(tuned.best['accuracy'])} right, at step {tuned.best['step']}."
-        )
-    elif tuned.best:
-        name, value = next((name, value) for name, value in tuned.best.items() if name != "step")
-        people.print(f"Best on the validation examples: {name} {value:.2f}, at step {tuned.best['step']}.")
-    people.print(f"Saved in [bold]{folder}[/]; curve and figures in {folder}.run.")
-    if tuned.tasks:
-        report_tasks(tuned)
-        return
-    from softprompt.tasks.task import ASKED_WITH
-
-    command = ASKED_WITH[tuned.prompt.manifest.task.kind]
-    text = {"generate": '--prompt "…"', "extract": '--question "…" --context "…"'}.get(command, '"…"')
-    people.print(f"Next:  softprompt evaluate {folder} --data TEST.jsonl   or   softprompt {command} {folder} {text}")
-
-
-def report_tasks(tuned: Tuned) -> None:
-    """Where each task's own prompt is, and what it measured."""
-    from softprompt.saved.saved_prompt import TASKS
-
-    for name, saved in tuned.tasks.items():
-        measured = saved.manifest.metrics.get("validation", {})
-        figures = "  ".join(f"{n} {v:.4g}" for n, v in measured.items()) or "no validation examples"
-        people.print(f"  {escape(str(tuned.folder / TASKS / name))}  {figures}")
-    folder = escape(str(tuned.folder))
-    people.print(
-        f"A new task can start from what they share:  softprompt tune --method prompt --init prompt:{folder} …"
-    )

@@ -1,8 +1,9 @@
-"""The gradient of a prompt: what stands in front of every row is run once a step, whatever the number of rows."""
+"""The gradient of prompts: what stands in front of every row is run once a step, whatever the number of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from softprompt.model import FrozenModel, Payload, Payloads
 from softprompt.prompts import SoftPrompt
 from softprompt.tasks import Objective, Row
+from softprompt.training.passes import Chunk, Limit, passed
 
 
 class PromptLearner:
@@ -20,7 +22,7 @@ class PromptLearner:
 
     def accumulate(self, objective: Objective, rows: Sequence[Row], batch_size: int) -> tuple[float, int]:
         """See `accumulate_gradients`."""
-        return accumulate_gradients(objective, self.prompt, rows, batch_size)
+        return accumulate_gradients([Part(self.prompt, objective, rows, batch_size)], Limit())[0]
 
     def payloads(self, model: FrozenModel, rows: Sequence[Row]) -> Payloads:
         """What each row stands behind, compiled."""
@@ -39,41 +41,60 @@ class PromptLearner:
         self.prompt.load_state_dict(state)
 
 
-def accumulate_gradients(
-    objective: Objective, prompt: SoftPrompt, rows: Sequence[Row], batch_size: int
-) -> tuple[float, int]:
-    """Add the gradient of the rows' mean loss to the prompt's parameters; returns that loss and the useful tokens.
+@dataclass(frozen=True)
+class Part:
+    """What one prompt learns in a step.
 
-    What stands in front of every row is run once, not once a row or a pass: the passes sum their gradients at the
+    Attributes:
+        prompt: it.
+        objective: its task.
+        rows: of the step.
+        batch_size: how many of them may be in a pass.
+    """
+
+    prompt: SoftPrompt
+    objective: Objective
+    rows: Sequence[Row]
+    batch_size: int
+
+
+def accumulate_gradients(parts: Sequence[Part], limit: Limit) -> list[tuple[float, int]]:
+    """Add the gradient of each part's mean loss to its prompt's parameters; returns those losses and useful tokens.
+
+    What stands in front of a part's rows is run once, not once a row or a pass: the passes sum their gradients at the
     compiled payload, and one backward pass takes the sum on to the parameters. A loss of the prompt's own adds to the
     gradient alone, so that the losses of all methods compare.
     """
-    payloads = _compiled(objective.model, prompt, rows)
-    leaves = {task: payload.with_tensor(payload.tensor.detach().requires_grad_()) for task, payload in payloads.items()}
-    total, tokens = add_gradients(objective, rows, batch_size, lambda part: _behind(part, leaves))
-    compiled = [payload.tensor for payload in payloads.values()]
-    torch.autograd.backward(compiled, [leaf.tensor.grad for leaf in leaves.values()])
-    if (own := prompt.own_loss(objective.model)) is not None:
-        own.backward()
-    return total, tokens
+    found: list[tuple[float, int]] = []
+    compiled = [_compiled(part.objective.model, part.prompt, part.rows) for part in parts]
+    leaves = [{task: _leaf(payload) for task, payload in payloads.items()} for payloads in compiled]
+    chunks = [_chunks(part, own) for part, own in zip(parts, leaves, strict=True)]
+    losses = {id(chunk): loss for chunk, loss in passed([chunk for own in chunks for chunk in own], limit)}
+    for part, payloads, own, of_part in zip(parts, compiled, leaves, chunks, strict=True):
+        tensors = [payload.tensor for payload in payloads.values()]
+        torch.autograd.backward(tensors, [leaf.tensor.grad for leaf in own.values()])
+        if (own_loss := part.prompt.own_loss(part.objective.model)) is not None:
+            own_loss.backward()
+        found.append((sum(losses[id(c)] for c in of_part), sum(c.batch.useful_tokens for c in of_part)))
+    return found
 
 
-def add_gradients(
-    objective: Objective, rows: Sequence[Row], batch_size: int, behind: Callable[[Sequence[Row]], Payloads]
-) -> tuple[float, int]:
-    """Add the gradient of the rows' mean loss, pass by pass; returns that loss and the useful tokens.
-
-    `behind` says what the rows of a pass stand behind.
-    """
-    parts = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-    batches = [objective.collate(part, behind(part)) for part in parts]
+def _chunks(part: Part, leaves: Mapping[int, Payload]) -> list[Chunk]:
+    pieces = [part.rows[i : i + part.batch_size] for i in range(0, len(part.rows), part.batch_size)]
+    behind = [[leaves[row.task] for row in piece] for piece in pieces]
+    batches = [part.objective.collate(piece, each) for piece, each in zip(pieces, behind, strict=True)]
     weight = sum(float(batch.weights.sum()) for batch in batches)
-    total = 0.0
-    for part, batch in zip(parts, batches, strict=True):
-        loss = objective.losses(objective.read(batch, behind(part)), batch).sum() / weight
-        loss.backward()
-        total += loss.item()
-    return total, sum(batch.useful_tokens for batch in batches)
+    beside = [] if part.prompt.head is None else list(part.prompt.head.parameters())
+    sequences = [
+        [payload for payload in each for _ in range(batch.sequences_per_row)]
+        for batch, each in zip(batches, behind, strict=True)
+    ]
+    return [Chunk(part.objective, *each, beside, weight) for each in zip(batches, sequences, strict=True)]
+
+
+def _leaf(payload: Payload) -> Payload:
+    """The payload cut off from its graph, gathering gradient of its own."""
+    return payload.with_tensor(payload.tensor.detach().requires_grad_())
 
 
 def _compiled(model: FrozenModel, prompt: SoftPrompt, rows: Sequence[Row]) -> dict[int, Payload]:

@@ -11,10 +11,10 @@ from softprompt.model import FrozenModel
 from softprompt.prompts import METHODS, SoftPrompt, build_prompt
 from softprompt.tasks import Objective, Row, Task
 from softprompt.training.gradients import PromptLearner
-from softprompt.training.loop import Outcome, train
+from softprompt.training.loop import Training
 from softprompt.training.mixture import Mixture
 from softprompt.training.optimisation import Optimiser
-from softprompt.training.preparation import bind, encode, learnable, opening, placed
+from softprompt.training.preparation import bind, encode, learnable, opening, placed, remembering
 from softprompt.training.record import Record
 from softprompt.training.rows import EncodedRows
 from softprompt.training.settings import TuneSettings
@@ -64,6 +64,8 @@ class Job:
         """
         options = replace(placed(settings, task), tasks=() if mixture is None else mixture.tasks)
         prompt, start = build_prompt(options, model, opening(settings, options, task, model, examples), task.labels)
+        if settings.layers is not None:
+            model = remembering(model)
         objective = bind(task, model, prompt)
         rows = learnable(encode(objective, examples, "training", mixture), examples)
         validation = list(encode(objective, held_out, "validation", mixture))
@@ -77,10 +79,10 @@ class Job:
         )
         return cls(model, task, prompt, start, objective, rows, validation, peak)
 
-    def train(self, settings: TuneSettings, record: Record, watcher: Watcher) -> Outcome:
-        """Train the prompt in place, from what the record kept or the beginning."""
+    def training(self, settings: TuneSettings, record: Record, watcher: Watcher) -> Training:
+        """The prompt's training, from what the record kept or the beginning."""
         learner, optimiser = PromptLearner(self.prompt), self.optimiser(settings)
-        return train(self.objective, learner, self.rows, self.validation, settings, optimiser, record, watcher)
+        return Training(self.objective, learner, self.rows, self.validation, settings, optimiser, record, watcher)
 
     def optimiser(self, settings: TuneSettings) -> Optimiser:
         """A new one for the prompt, as the settings say."""

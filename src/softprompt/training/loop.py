@@ -37,50 +37,95 @@ class Outcome:
     stopped: bool = False
 
 
-def train(
-    objective: Objective,
-    learner: Learner,
-    rows: EncodedRows,
-    validation: Sequence[Row],
-    settings: TuneSettings,
-    optimiser: Optimiser,
-    record: Record,
-    watcher: Watcher,
-) -> Outcome:
-    """Train in place, from the record's checkpoint or the beginning, to the last step or an early stop."""
-    order = Order(rows.lengths, settings.batch_size * settings.accumulate, settings.seed)
-    progress = record.resume(learner, optimiser)
-    watcher.begin(settings.steps, progress.step)
+class Training:
+    """One run. It trains in place, from the record's checkpoint or the beginning, to the last step or an early stop.
 
-    while progress.step < settings.steps and not _is_stale(progress, settings):
-        started = time.perf_counter()
-        chosen = [rows[i] for i in order.step(progress.step)]
-        loss, tokens = learner.accumulate(objective, chosen, settings.batch_size)
-        if not math.isfinite(loss):
-            return Outcome(progress, diverged=True)
-        norm = optimiser.update(progress.step)
+    `run` does it all. Whoever trains several together takes the `chosen` rows, adds their gradient, and says `update`.
+
+    Attributes:
+        progress: how far it is.
+        outcome: how it ended, or how it stands.
+        is_over: it has ended.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        learner: Learner,
+        rows: EncodedRows,
+        validation: Sequence[Row],
+        settings: TuneSettings,
+        optimiser: Optimiser,
+        record: Record,
+        watcher: Watcher,
+    ):
+        self.objective, self.learner, self.settings = objective, learner, settings
+        self._rows, self._validation = rows, validation
+        self._optimiser, self._record, self._watcher = optimiser, record, watcher
+        self._order = Order(rows.lengths, settings.batch_size * settings.accumulate, settings.seed)
+        self.progress = record.resume(learner, optimiser)
+        self.outcome = Outcome(self.progress)
+        self.is_over = self._has_ended()
+        watcher.begin(settings.steps, self.progress.step)
+
+    def run(self) -> Outcome:
+        """Train to the end."""
+        while not self.is_over:
+            started = time.perf_counter()
+            loss, tokens = self.learner.accumulate(self.objective, self.chosen(), self.settings.batch_size)
+            self.update(loss, tokens, time.perf_counter() - started)
+        return self.outcome
+
+    def chosen(self) -> list[Row]:
+        """The rows of the next step."""
+        return [self._rows[i] for i in self._order.step(self.progress.step)]
+
+    def update(self, loss: float, tokens: int, seconds: float) -> None:
+        """Make the next step: the gradient of its rows' mean `loss` has been added to the learner's parameters.
+
+        Args:
+            loss: the mean over the rows.
+            tokens: the useful ones among them.
+            seconds: that the gradient took.
+        """
+        started, progress = time.perf_counter(), self.progress
+        norm = self._optimiser.update(progress.step) if math.isfinite(loss) else math.nan
         if not math.isfinite(norm):
-            return Outcome(progress, diverged=True)
+            self._end(diverged=True)
+            return
         progress.step += 1
         progress.useful_tokens += tokens
-        progress.seconds += time.perf_counter() - started
-
-        rate = optimiser.rate(progress.step - 1)
+        progress.seconds += seconds + time.perf_counter() - started
+        rate = self._optimiser.rate(progress.step - 1)
         stepped = Stepped(progress.step, loss, rate, norm, progress.useful_tokens / progress.seconds)
-        record.log_step(stepped)
-        watcher.stepped(stepped)
-        if validation and _is_due(progress.step, settings.evaluation_interval, settings.steps):
-            evaluated = _evaluate(objective, learner, validation, progress)
-            record.log_evaluation(evaluated)
-            watcher.evaluated(evaluated)
-            if progress.best is None:
-                return Outcome(progress, diverged=True)
-        stop = watcher.stop_requested()
-        if stop or _is_due(progress.step, settings.checkpoint_interval, settings.steps):
-            record.keep(progress, learner, optimiser)
-        if stop and progress.step < settings.steps:
-            return Outcome(progress, stopped=True)
-    return Outcome(progress)
+        self._record.log_step(stepped)
+        self._watcher.stepped(stepped)
+        if self._validation and _is_due(progress.step, self.settings.evaluation_interval, self.settings.steps):
+            self._evaluate()
+        if not self.is_over:
+            self._keep()
+
+    def _evaluate(self) -> None:
+        evaluated = _evaluate(self.objective, self.learner, self._validation, self.progress)
+        self._record.log_evaluation(evaluated)
+        self._watcher.evaluated(evaluated)
+        if self.progress.best is None:
+            self._end(diverged=True)
+
+    def _keep(self) -> None:
+        """Write a checkpoint where one is due, and see whether it goes on."""
+        stop, step = self._watcher.stop_requested(), self.progress.step
+        if stop or _is_due(step, self.settings.checkpoint_interval, self.settings.steps):
+            self._record.keep(self.progress, self.learner, self._optimiser)
+        if stop and step < self.settings.steps:
+            self._end(stopped=True)
+        self.is_over = self.is_over or self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self.progress.step >= self.settings.steps or _is_stale(self.progress, self.settings)
+
+    def _end(self, *, diverged: bool = False, stopped: bool = False) -> None:
+        self.outcome, self.is_over = Outcome(self.progress, diverged, stopped), True
 
 
 def _evaluate(objective: Objective, learner: Learner, validation: Sequence[Row], progress: Progress) -> Evaluated:

@@ -15,7 +15,7 @@ from softprompt.model import FrozenModel, Payload, load_model
 from softprompt.saved import SavedPrompt
 from softprompt.saved.saved_prompt import check_free
 from softprompt.training.job import Job
-from softprompt.training.loop import Outcome
+from softprompt.training.loop import Outcome, Training
 from softprompt.training.picture import draw_curve
 from softprompt.training.preparation import mixed, read, split, task_for
 from softprompt.training.record import FolderRecord
@@ -38,6 +38,7 @@ class Tuned:
         useful_tokens_per_second: tokens that are neither padding nor virtual.
         best: the step that was kept and what it measured on the validation examples.
         tasks: where several were learnt together, each one's own prompt by its name.
+        quality: by what the best was chosen, larger is better; empty where nothing was measured.
     """
 
     prompt: SavedPrompt | None
@@ -47,6 +48,7 @@ class Tuned:
     useful_tokens_per_second: float
     best: dict[str, Any]
     tasks: dict[str, SavedPrompt]
+    quality: tuple[float, ...] = ()
 
 
 def tune(
@@ -88,16 +90,65 @@ def run(
         TrainingDiverged: the loss was not a number; the best prompt before that was saved.
         SoftPromptError: any other mistake in the settings, the data or the model; nothing was written.
     """
-    folder = RunFolder(settings.run_folder)
-    _check_output(settings, folder, resume, overwrite)
-    job, digests = _prepared(settings, model)
-    _begin(folder, _facts(settings, job, digests), resume)
-    outcome = job.train(settings, FolderRecord(folder), watcher or Unwatched())
-    kept = _Kept() if outcome.stopped else _keep(outcome, settings, job)
-    draw_curve(folder, f"{settings.output.name}: {settings.method} on {job.model.name}")
-    if outcome.diverged:
-        raise _diverged(outcome, settings, job, kept)
-    return _tuned(outcome, settings, kept)
+    ready = Ready.of(settings, model, resume=resume, overwrite=overwrite)
+    return ready.end(ready.begin(watcher or Unwatched()).run())
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run of which everything is checked, and nothing written yet.
+
+    Attributes:
+        settings: everything it depends on.
+        job: what is to be trained.
+        folder: its own files.
+        facts: what the folder remembers of it.
+        resume: it goes on from a checkpoint.
+    """
+
+    settings: TuneSettings
+    job: Job
+    folder: RunFolder
+    facts: dict[str, Any]
+    resume: bool
+
+    @classmethod
+    def of(
+        cls, settings: TuneSettings, model: FrozenModel | None = None, *, resume: bool = False, overwrite: bool = False
+    ) -> Ready:
+        """Make a run ready, or a killed one ready again.
+
+        Raises:
+            SoftPromptError: as `run`.
+        """
+        folder = RunFolder(settings.run_folder)
+        _check_output(settings, folder, resume, overwrite)
+        job, digests = _prepared(settings, model)
+        return cls(settings, job, folder, _facts(settings, job, digests), resume)
+
+    def begin(self, watcher: Watcher) -> Training:
+        """Write down what the run depends on, and begin.
+
+        Raises:
+            CheckpointError: a run that is to go on began otherwise.
+            DiskFull: there is no room for it.
+        """
+        _begin(self.folder, self.facts, self.resume)
+        return self.job.training(self.settings, FolderRecord(self.folder), watcher)
+
+    def end(self, outcome: Outcome) -> Tuned:
+        """Save what the run made, and draw how it went.
+
+        Raises:
+            TrainingDiverged: the loss was not a number; the best prompt before that was saved.
+        """
+        settings, job = self.settings, self.job
+        kept = _Kept() if outcome.stopped else _keep(outcome, settings, job)
+        draw_curve(self.folder, f"{settings.output.name}: {settings.method} on {job.model.name}")
+        if outcome.diverged:
+            raise _diverged(outcome, settings, job, kept)
+        quality = () if outcome.progress.best is None else job.objective.quality(outcome.progress.best.metrics)
+        return _tuned(outcome, settings, kept, quality)
 
 
 @dataclass(frozen=True)
@@ -172,7 +223,9 @@ def _keep(outcome: Outcome, settings: TuneSettings, job: Job) -> _Kept:
 
 
 def _made(settings: TuneSettings, job: Job, payload: Payload, metrics: dict[str, Any]) -> SavedPrompt:
-    method = settings.model_dump(mode="json", include={"init", "encoder", "encoder_hidden", "freeze_sink", "seed"})
+    method = settings.model_dump(
+        mode="json", include={"init", "encoder", "encoder_hidden", "freeze_sink", "layers", "seed"}
+    )
     return SavedPrompt.make(
         job.model,
         payload,
@@ -207,8 +260,8 @@ def _diverged(outcome: Outcome, settings: TuneSettings, job: Job, kept: _Kept) -
     )
 
 
-def _tuned(outcome: Outcome, settings: TuneSettings, kept: _Kept) -> Tuned:
+def _tuned(outcome: Outcome, settings: TuneSettings, kept: _Kept, quality: tuple[float, ...]) -> Tuned:
     progress = outcome.progress
     best = {} if progress.best is None else {"step": progress.best.step, **progress.best.metrics}
     speed = progress.useful_tokens / progress.seconds if progress.seconds else 0.0
-    return Tuned(kept.prompt, settings.output, progress.step, progress.seconds, speed, best, kept.tasks)
+    return Tuned(kept.prompt, settings.output, progress.step, progress.seconds, speed, best, kept.tasks, quality)

@@ -1,0 +1,94 @@
+"""`softprompt tune` with `--sweep` or `--tasks`: many prompts in one run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from softprompt.cli.output import notes, people, print_json
+from softprompt.cli.progress_table import ProgressTable
+from softprompt.cli.tuned import summary
+from softprompt.errors import SettingError
+
+if TYPE_CHECKING:
+    from softprompt.training import Tuned, TuneSettings
+    from softprompt.training.many import Failed
+
+
+def runs_of(given: Mapping[str, Any], sweep: list[str] | None, tasks: Path | None) -> dict[str, TuneSettings]:
+    """The runs that a command line names.
+
+    Raises:
+        SettingError: both a sweep and tasks, or either cannot be.
+        DataError: the file of tasks cannot be read.
+    """
+    from softprompt.training.sweep import runs_of_sweep, runs_of_tasks, swept
+
+    if sweep and tasks is not None:
+        raise SettingError("--sweep and --tasks: one of them at a time")
+    if tasks is not None:
+        return runs_of_tasks(given, tasks)
+    return runs_of_sweep(given, swept(",".join(sweep or ())))
+
+
+def tune_many(runs: Mapping[str, TuneSettings], *, resume: bool, overwrite: bool, rank: bool, as_json: bool) -> None:
+    """Run them together, and print what became of each; `rank` puts the best first, where all have one task.
+
+    Raises:
+        SoftPromptError: none could begin, or all failed.
+    """
+    from softprompt.training.many import Failed, run_together
+
+    with ProgressTable(notes, list(runs)).listening() as table, _without_details():
+        ended = run_together(runs, watcher=table.lines.__getitem__, resume=resume, overwrite=overwrite)
+    if rank:
+        ended = dict(sorted(ended.items(), key=lambda each: _rank(each[1]), reverse=True))
+    if as_json:
+        print_json({"runs": {name: _summary(each) for name, each in ended.items()}})
+    else:
+        _report(ended)
+    if all(isinstance(each, Failed) for each in ended.values()):
+        raise next(each.error for each in ended.values() if isinstance(each, Failed))
+
+
+@contextmanager
+def _without_details() -> Iterator[None]:
+    """What one run says of its start would be a page of fifty; each run's own `run.json` has it."""
+    logger = logging.getLogger("softprompt")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _rank(ended: Tuned | Failed) -> tuple[float, ...]:
+    return getattr(ended, "quality", ())
+
+
+def _summary(ended: Tuned | Failed) -> dict[str, Any]:
+    from softprompt.training.many import Failed
+
+    return {"error": str(ended.error)} if isinstance(ended, Failed) else summary(ended)
+
+
+def _report(ended: Mapping[str, Tuned | Failed]) -> None:
+    from softprompt.training.many import Failed
+
+    table = Table("run", "steps", "best on validation", "prompt")
+    for name, each in ended.items():
+        if isinstance(each, Failed):
+            table.add_row(escape(name), "–", f"[red]{escape(str(each.error))}[/]", "–")
+            continue
+        best = {figure: value for figure, value in each.best.items() if figure != "step"}
+        figures = "  ".join(f"{figure} {value:.4g}" for figure, value in best.items())
+        where = "stopped; go on with --resume" if each.prompt is None else escape(str(each.folder))
+        table.add_row(escape(name), str(each.steps), f"{figures}  at step {each.best['step']}" if best else "–", where)
+    people.print(table)

@@ -1,0 +1,66 @@
+"""What became of a run of `softprompt tune`: for scripts, and for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from softprompt.cli.output import people, percent
+
+if TYPE_CHECKING:
+    from softprompt.training import Tuned
+
+
+def summary(tuned: Tuned) -> dict[str, Any]:
+    """What --json prints."""
+    from softprompt.saved.saved_prompt import TASKS
+
+    return {
+        "prompt": None if tuned.prompt is None else str(tuned.folder),
+        "steps": tuned.steps,
+        "seconds": round(tuned.seconds, 2),
+        "useful_tokens_per_second": round(tuned.useful_tokens_per_second, 1),
+        "best": tuned.best or None,
+        **({"tasks": {name: str(tuned.folder / TASKS / name) for name in tuned.tasks}} if tuned.tasks else {}),
+    }
+
+
+def report(tuned: Tuned) -> None:
+    """What people read."""
+    folder = escape(str(tuned.folder))
+    if tuned.prompt is None:
+        people.print(f"Stopped after step {tuned.steps}. Go on:  softprompt tune --output {folder} --resume")
+        return
+    seconds, speed = f"{tuned.seconds:.0f} s", f"{tuned.useful_tokens_per_second:.0f} useful tokens/s"
+    people.print(f"{tuned.steps} steps in {seconds} of training, {speed}.")
+    if "accuracy" in tuned.best:
+        people.print(
+            f"Best on the validation examples: {percent(tuned.best['accuracy'])} right, at step {tuned.best['step']}."
+        )
+    elif tuned.best:
+        name, value = next((name, value) for name, value in tuned.best.items() if name != "step")
+        people.print(f"Best on the validation examples: {name} {value:.2f}, at step {tuned.best['step']}.")
+    people.print(f"Saved in [bold]{folder}[/]; curve and figures in {folder}.run.")
+    if tuned.tasks:
+        report_tasks(tuned)
+        return
+    from softprompt.tasks.task import ASKED_WITH
+
+    command = ASKED_WITH[tuned.prompt.manifest.task.kind]
+    text = {"generate": '--prompt "…"', "extract": '--question "…" --context "…"'}.get(command, '"…"')
+    people.print(f"Next:  softprompt evaluate {folder} --data TEST.jsonl   or   softprompt {command} {folder} {text}")
+
+
+def report_tasks(tuned: Tuned) -> None:
+    """Where each task's own prompt is, and what it measured."""
+    from softprompt.saved.saved_prompt import TASKS
+
+    for name, saved in tuned.tasks.items():
+        measured = saved.manifest.metrics.get("validation", {})
+        figures = "  ".join(f"{n} {v:.4g}" for n, v in measured.items()) or "no validation examples"
+        people.print(f"  {escape(str(tuned.folder / TASKS / name))}  {figures}")
+    folder = escape(str(tuned.folder))
+    people.print(
+        f"A new task can start from what they share:  softprompt tune --method prompt --init prompt:{folder} …"
+    )

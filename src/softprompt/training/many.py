@@ -1,0 +1,94 @@
+"""Many prompts tuned in one run: made ready, trained together, and saved each in its own folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from softprompt.errors import SettingError, SoftPromptError, TrainingDiverged
+from softprompt.model import FrozenModel, load_model
+from softprompt.training.loop import Training
+from softprompt.training.run_folder import RunFolder
+from softprompt.training.settings import TuneSettings
+from softprompt.training.together import train_together
+from softprompt.training.tuning import Ready, Tuned
+from softprompt.training.watching import Unwatched, Watcher
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What became of a run that did not end well: `error` says why, and what there is of it."""
+
+    error: SoftPromptError
+
+
+def run_together(
+    runs: Mapping[str, TuneSettings],
+    model: FrozenModel | None = None,
+    watcher: Callable[[str], Watcher] = lambda _: Unwatched(),
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Tuned | Failed]:
+    """Train prompts together on one model, and save each; by their names, what became of them.
+
+    Each ends as `run` alone would have it. One whose loss is no number ends, and the others go on.
+
+    Args:
+        runs: the settings of each, by a name.
+        model: the base model if it is loaded already; that of the settings is loaded otherwise.
+        watcher: of each run, by its name.
+        resume: go on from each run's last checkpoint, where it has one, and begin those that never began.
+        overwrite: replace prompts or runs that are there.
+
+    Raises:
+        SettingError: there is none, they do not share one model, or two write to one folder.
+        SoftPromptError: one cannot begin, with its name; none was trained.
+    """
+    first = _checked(runs)
+    model = model or load_model(first.model, device=first.device, dtype=first.dtype)
+    ready: dict[str, Ready] = {}
+    for name, settings in runs.items():
+        goes_on = resume and RunFolder(settings.run_folder).settings.is_file()
+        with named(name):
+            ready[name] = Ready.of(settings, model, resume=goes_on, overwrite=overwrite)
+    trainings: dict[str, Training] = {}
+    for name, each in ready.items():
+        with named(name):
+            trainings[name] = each.begin(watcher(name))
+    train_together([(trainings[name], each.job.prompt) for name, each in ready.items()])
+    return {name: _ended(each, trainings[name]) for name, each in ready.items()}
+
+
+def _checked(runs: Mapping[str, TuneSettings]) -> TuneSettings:
+    """One of them, whose model is that of all."""
+    if not runs:
+        raise SettingError("no runs: name at least one")
+    first = next(iter(runs.values()))
+    for name, settings in runs.items():
+        for shared in ("model", "device", "dtype", "gradient_checkpointing"):
+            if getattr(settings, shared) != getattr(first, shared):
+                raise SettingError(f"{name}: --{shared.replace('_', '-')} must be the same for all that train together")
+    outputs = Counter(settings.output for settings in runs.values())
+    if twice := [str(output) for output, count in outputs.items() if count > 1]:
+        raise SettingError(f"several runs write to {twice[0]}: give each a folder of its own")
+    return first
+
+
+def _ended(ready: Ready, training: Training) -> Tuned | Failed:
+    try:
+        return ready.end(training.outcome)
+    except TrainingDiverged as error:
+        return Failed(error)
+
+
+@contextmanager
+def named(run: str) -> Iterator[None]:
+    """Put a run's name in front of what is wrong with it."""
+    try:
+        yield
+    except SoftPromptError as error:
+        error.args = (f"{run}: {error}",)
+        raise

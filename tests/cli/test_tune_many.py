@@ -1,0 +1,60 @@
+"""`softprompt tune --sweep` and `--tasks`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Softprompt
+
+SMALL = ("--steps", 2, "--batch-size", 4, "--virtual-tokens", 3, "--evaluate-every", 1)
+
+
+@pytest.fixture
+def given(base: Path, reviews: Path, tmp_path: Path) -> tuple[object, ...]:
+    """What every run here is told."""
+    return ("tune", "--model", base, "--data", reviews, "--validation", reviews, "--output", tmp_path / "out", *SMALL)
+
+
+def test_a_sweep(softprompt: Softprompt, given: tuple[object, ...], tmp_path: Path) -> None:
+    found = softprompt(*given, "--sweep", "lr=0.01,0.001,seed=0,1", "--json").json["runs"]
+    assert sorted(found) == sorted(f"lr={rate},seed={seed}" for rate in ("0.01", "0.001") for seed in (0, 1))
+    best = [run["best"]["accuracy"] for run in found.values()]
+    assert best == sorted(best, reverse=True)
+    assert all((tmp_path / "out" / name / "softprompt.json").is_file() for name in found)
+    assert found["lr=0.01,seed=0"]["prompt"] == str(tmp_path / "out" / "lr=0.01,seed=0")
+
+
+def test_for_people_a_table(softprompt: Softprompt, given: tuple[object, ...]) -> None:
+    ran = softprompt(*given, "--sweep", "seed=0,1")
+    assert ran.code == 0
+    assert "best on validation" in ran.out
+    assert "seed=0: step 1" in ran.err
+
+
+def test_tasks(softprompt: Softprompt, given: tuple[object, ...], reviews: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tasks.toml"
+    file.write_text(f"[tasks.films]\nseed = 1\n[tasks.songs]\ndata = '{reviews}'\nmethod = 'prompt'\n", "utf-8")
+    found = softprompt(*given, "--tasks", file, "--json").json["runs"]
+    assert list(found) == ["films", "songs"]
+    assert (tmp_path / "out" / "songs" / "softprompt.json").is_file()
+
+
+def test_twice(softprompt: Softprompt, given: tuple[object, ...]) -> None:
+    assert softprompt(*given, "--sweep", "seed=0,1").code == 0
+    softprompt(*given, "--sweep", "seed=0,1").refused("seed=0:", "exists", "--overwrite")
+    assert softprompt(*given, "--sweep", "seed=0,1", "--overwrite").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--sweep", "pace=1"], ["--sweep pace", "one of"]),
+        (["--sweep", "seed=0,1", "--tasks", "tasks.toml"], ["one of them at a time"]),
+        (["--tasks", "tasks.toml"], ["no file tasks.toml"]),
+        (["--sweep", "seed=0,1", "--track", "tensorboard"], ["--track follows one run"]),
+    ],
+)
+def test_refused(softprompt: Softprompt, given: tuple[object, ...], arguments: list[str], words: list[str]) -> None:
+    softprompt(*given, *arguments).refused(*words)

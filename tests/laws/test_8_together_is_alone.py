@@ -1,0 +1,110 @@
+"""Law 8: N prompts trained in one batch each equal the same prompt trained by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from softprompt.data import Example
+from softprompt.evaluation.measuring import row_outputs
+from softprompt.model import FrozenModel
+from softprompt.saved import SavedPrompt
+from softprompt.training import Tuned, TuneSettings, run
+from softprompt.training import together as trained_together
+from softprompt.training.many import run_together
+from tests.strategies import METHODS_ON_FAMILIES, tuning
+from tests.tiny import ALL_FAMILIES, shared_model, template_for
+
+STEPS = 4
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than training here."""
+    monkeypatch.setattr("softprompt.training.tuning.draw_curve", lambda *_: None)
+
+
+def settings(output: Path, data: Path, **more: Any) -> TuneSettings:
+    return TuneSettings.of(
+        {
+            "data": data,
+            "validation": data,
+            "output": output,
+            "model": "tiny",
+            "steps": STEPS,
+            "batch_size": 3,
+            "evaluate_every": 2,
+            **more,
+        }
+    )
+
+
+def answers(model: FrozenModel, prompt: SavedPrompt) -> torch.Tensor:
+    """The prompt's answers to two rows, as its task reads them."""
+    payload = prompt.bound(model)
+    objective = prompt.objective(model, payload)
+    rows = [objective.encode(Example({"text": text, "label": "good"})) for text in ("the film was tea", "a bore")]
+    return row_outputs(objective, payload, rows)
+
+
+def check(model: FrozenModel, runs: dict[str, dict[str, Any]], data: Path, folder: Path) -> None:
+    each = {name: settings(folder / "together" / name, data, **more) for name, more in runs.items()}
+    for name, found in run_together(each, model).items():
+        assert isinstance(found, Tuned)
+        assert found.prompt is not None
+        alone = run(settings(folder / "alone" / name, data, **runs[name]), model)
+        assert alone.prompt is not None
+        assert (found.steps, found.best.get("step")) == (alone.steps, alone.best.get("step"))
+        torch.testing.assert_close(answers(model, found.prompt), answers(model, alone.prompt), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+def test_all_methods_of_a_family(family: str, reviews: Path, tmp_path: Path) -> None:
+    """Of all lengths, with all encoders, in one run."""
+    of_family = [(name, encoder) for each, name, encoder in METHODS_ON_FAMILIES if each == family]
+    shared = {"template": template_for(family), "learning_rate": 0.01}
+    runs = {
+        f"{name}-{encoder}": {**tuning(name, 2 + i), **shared, "encoder": encoder, "seed": i}
+        for i, (name, encoder) in enumerate(of_family)
+    }
+    check(shared_model(family), runs, reviews, tmp_path)
+
+
+def test_each_has_its_own_end(reviews: Path, tmp_path: Path) -> None:
+    runs = {
+        "short": {"steps": 2, "virtual_tokens": 3},
+        "long": {"steps": 6, "virtual_tokens": 4, "warmup": 0.5},
+        "patient": {"steps": 9, "patience": 1, "evaluate_every": 1, "virtual_tokens": 2, "learning_rate": 1e-9},
+        "clipped": {"clip": 1e-3, "virtual_tokens": 3, "accumulate": 2},
+        "top": {"layers": 1, "virtual_tokens": 3},
+        "other words": {"virtual_tokens": 3, "template": "Is {text} good or bad?", "init": "random", "seed": 3},
+    }
+    check(shared_model("llama"), runs, reviews, tmp_path)
+
+
+def test_rows_of_several_are_in_one_pass(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the law would hold for a run that trains them one after the other."""
+    model, seen = shared_model("llama"), []
+    hidden = type(model).hidden
+
+    def counted(self: FrozenModel, ids: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        seen.append(len(ids))
+        return hidden(self, ids, *arguments)
+
+    monkeypatch.setattr(type(model), "hidden", counted)
+    each = {
+        str(i): settings(tmp_path / str(i), reviews, seed=i, virtual_tokens=3, steps=1, validation=None)
+        for i in range(4)
+    }
+    run_together(each, model)
+    assert max(seen) == 4 * 3
+
+
+@pytest.mark.parametrize("most", [1, 5, 7])
+def test_whatever_fits_in_a_pass(most: int, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trained_together, "ROWS_ON_CPU", most)
+    runs = {str(i): {"seed": i, "virtual_tokens": 2 + i, "method": "prompt"} for i in range(3)}
+    check(shared_model("gpt2"), runs, reviews, tmp_path)
