@@ -30,7 +30,7 @@ def main() -> None:
     train, test = written(RUN / "train.jsonl", rows[:-HELD_OUT]), written(RUN / "test.jsonl", rows[-HELD_OUT:])
 
     report = softprompt.compare(
-        model=MODEL, data=train, test=test, template=TEMPLATE, ways=WAYS, steps=60, seeds=1, trials=2, output=REPORT
+        model=MODEL, data=train, test=test, template=TEMPLATE, ways=WAYS, steps=24, seeds=1, trials=2, output=REPORT
     )
     for name, way in report["ways"].items():
         print(f"{name}: {way['trained_parameters']:,} numbers train, {way['accuracy']['mean']:.0%} right")

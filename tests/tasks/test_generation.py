@@ -56,6 +56,34 @@ def test_logits_exist_only_where_the_response_is_learnt() -> None:
     assert batch.targets.tolist() == [*rows[0].response, *rows[1].response]
 
 
+@pytest.mark.parametrize("few", [1, 3, 1000])
+def test_logits_of_a_few_tokens_at_a_time_give_the_same_gradient(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = shared_model("llama")
+    objective = GenerationTask().bind(model, 100)
+    rows = [
+        objective.encode(Example({"input": "the film", "output": said})) for said in ("a bore", "great fun, lovely")
+    ]
+    batch, seen = objective.collate(rows, None), []
+    logits = type(model).logits
+
+    def gradient() -> torch.Tensor:
+        hidden = objective.read(batch, None).detach().requires_grad_()
+        objective.losses(hidden, batch).sum().backward()
+        assert hidden.grad is not None
+        return hidden.grad
+
+    expected = gradient()
+
+    def counted(self: FrozenModel, hidden: torch.Tensor, *arguments: object) -> torch.Tensor:
+        seen.append(len(hidden))
+        return logits(self, hidden, *arguments)
+
+    monkeypatch.setattr(type(model), "logits", counted)
+    monkeypatch.setattr("softprompt.tasks.writing.LOGITS", few * model.shape.vocab_size)
+    torch.testing.assert_close(gradient(), expected, atol=1e-6, rtol=0)
+    assert max(seen) == min(few, len(batch.targets))
+
+
 def test_a_response_follows_the_template_and_ends() -> None:
     model = shared_model("llama")
     row = bound(model).encode(example(input="name: Aro", output="good food"))

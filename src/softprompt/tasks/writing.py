@@ -7,13 +7,18 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from softprompt.data import Example
 from softprompt.errors import SettingError, TaskError
 from softprompt.model import FrozenModel, Payloads, WritingModel
 from softprompt.tasks.objective import Batch, Objective, Row, arranged, padded, payload_of
+
+#: How many logits exist at once; in the backward pass they are computed again. A vocabulary may have 250,000 words,
+#: and a batch's supervised tokens times these would outgrow everything else.
+LOGITS = 2**24
 
 
 class WritingObjective(Objective):
@@ -78,10 +83,15 @@ class WritingObjective(Objective):
         )
 
     def losses(self, hidden: Float[Tensor, "R H"], batch: Batch) -> Float[Tensor, "B"]:
-        """Summed over each row's supervised tokens; logits exist only there."""
-        token_losses = torch.nn.functional.cross_entropy(self.model.logits(hidden), batch.targets, reduction="none")
+        """Summed over each row's supervised tokens; logits exist only there, and those of a few tokens at a time."""
+        few = max(1, LOGITS // self.model.shape.vocab_size)
+        parts = zip(hidden.split(few), batch.targets.split(few), strict=True)
+        token_losses = torch.cat([checkpoint(self._token_losses, *part, use_reentrant=False) for part in parts])
         owners = torch.repeat_interleave(batch.weights.long())
         return torch.zeros_like(batch.weights).index_add(0, owners, token_losses)
+
+    def _token_losses(self, hidden: Float[Tensor, "R H"], targets: Int[Tensor, "R"]) -> Float[Tensor, "R"]:
+        return torch.nn.functional.cross_entropy(self.model.logits(hidden), targets, reduction="none")
 
     def outputs(self, hidden: Float[Tensor, "R H"], batch: Batch) -> Float[Tensor, "B 2"]:
         """Each row's summed loss and its number of supervised tokens."""
