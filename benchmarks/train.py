@@ -23,7 +23,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -32,10 +32,9 @@ from rich.console import Console
 from rich.table import Table
 
 import softprompt
-from softprompt.data import read_examples
+from softprompt.data import Example, read_examples
 from softprompt.model import CausalModel, FrozenModel, Prefix
 from softprompt.model.states_file import StatesFile
-from softprompt.model.trunk_cache import TrunkCache
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.tasks import ClassificationTask, Row
 from softprompt.training.gradients import Part, PromptLearner, accumulate_gradients
@@ -58,28 +57,27 @@ def main() -> None:
 
     model = softprompt.load_model(arguments.model)
     examples = read_examples(arguments.data)[:500]
+    with tempfile.TemporaryDirectory() as folder:
+        speeds = measure(ways_of(model, examples, Path(folder)), arguments.rounds)
+    layers = sum(p.numel() for layer in model.family.layers(model.network) for p in layer.parameters())
+    share = speeds["prefix, softprompt"] * 4 * layers / matrix_rate()
+    report(speeds, share, model.shape.num_layers, arguments.rounds)
+
+
+def ways_of(model: FrozenModel, examples: Sequence[Example], folder: Path) -> dict[str, Step]:
     task = ClassificationTask(template=TEMPLATE).prepared(examples)
     objective = task.bind(model, model.shape.window - P)
     rows = [objective.encode(example) for example in examples]
     words = [model.tokenize(f" {label}") for label in task.labels]
-
-    ways: dict[str, Step] = {}
     L = model.shape.num_layers
-    for k in (L // 2, L // 4):
-        ways[f"prefix, softprompt, top {k} layers"] = our_step(remembering(model, rows, k), ["prefix"], task, rows, k)
-    ways["8 prefixes together, top half"] = our_step(
-        remembering(model, rows, L // 2), ["prefix"] * 8, task, rows, L // 2
-    )
+    top = {k: remembering(model, rows, k, folder) for k in (L // 2, L // 4)}
+    ways = {f"prefix, softprompt, top {k} layers": our_step(own, ["prefix"], task, rows, k) for k, own in top.items()}
+    ways["8 prefixes together, top half"] = our_step(top[L // 2], ["prefix"] * 8, task, rows, L // 2)
     for method in ("prefix", "prompt"):
-        ways[f"{method}, peft, 4 padded to 128"] = peft_step(model, method, rows, words, batch_size=4, pad_to=128)
-        ways[f"{method}, peft, 16 padded to the longest"] = peft_step(
-            model, method, rows, words, batch_size=16, pad_to=0
-        )
+        for size, width, how in ((4, 128, "4 padded to 128"), (16, 0, "16 padded to the longest")):
+            ways[f"{method}, peft, {how}"] = peft_step(model, method, rows, words, batch_size=size, pad_to=width)
         ways[f"{method}, softprompt"] = our_step(model, [method], task, rows)
-    speeds = measure(ways, arguments.rounds)
-    layers = sum(p.numel() for layer in model.family.layers(model.network) for p in layer.parameters())
-    share = speeds["prefix, softprompt"] * 4 * layers / matrix_rate()
-    report(speeds, share, L, arguments.rounds)
+    return ways
 
 
 def our_step(
@@ -108,11 +106,10 @@ def our_step(
     return step
 
 
-def remembering(model: FrozenModel, rows: list[Row], layers: int) -> FrozenModel:
+def remembering(model: FrozenModel, rows: list[Row], layers: int, folder: Path) -> FrozenModel:
     """The model when an epoch has been seen: what lies below the top layers is in the file."""
     assert isinstance(model, CausalModel)
-    file = StatesFile(Path(tempfile.mkdtemp()) / "trunks.sqlite")
-    own = model.remembering(TrunkCache(file, model.fingerprint))
+    own = model.remembering(StatesFile(folder / f"{layers}.sqlite"))
     first = model.shape.num_layers - layers
     nothing = Prefix(torch.zeros(model.shape.prefix(1))[first:], first_layer=first)
     with torch.no_grad():

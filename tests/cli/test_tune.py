@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from softprompt.cli.tune import unescaped
+from softprompt.cli.parsing import unescaped
 from softprompt.saved import SavedPrompt
 from tests.cli.conftest import Softprompt, Tune, files, logged
 from tests.conftest import REVIEWS

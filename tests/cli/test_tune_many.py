@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from softprompt.saved import SavedPrompt
+from softprompt.tasks.classification import ClassificationObjective
+from softprompt.tasks.objective import Batch
 from tests.cli.conftest import Softprompt
 
 SMALL = ("--steps", 2, "--batch-size", 4, "--virtual-tokens", 3, "--evaluate-every", 1)
@@ -39,6 +43,32 @@ def test_tasks(softprompt: Softprompt, given: tuple[object, ...], reviews: Path,
     found = softprompt(*given, "--tasks", file, "--json").json["runs"]
     assert list(found) == ["films", "songs"]
     assert (tmp_path / "out" / "songs" / "softprompt.json").is_file()
+
+
+def test_a_template_is_unescaped_and_what_is_typed_outdoes_the_file(
+    softprompt: Softprompt, given: tuple[object, ...], tmp_path: Path
+) -> None:
+    found = softprompt(*given, "--sweep", r"template=Review: {text}\nSo:,{text} is", "--json").json["runs"]
+    templates = {SavedPrompt.read(run["prompt"]).manifest.task.template for run in found.values()}
+    assert templates == {"Review: {text}\nSo:", "{text} is"}
+    file = tmp_path / "tasks.toml"
+    file.write_text("steps = 40\n[tasks.films]\n", "utf-8")
+    assert softprompt(*given, "--tasks", file, "--json").json["runs"]["films"]["steps"] == 2
+
+
+def test_some_that_fail_are_an_error_and_the_others_are_saved(
+    softprompt: Softprompt, given: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_losses = ClassificationObjective.losses
+
+    def losses(self: ClassificationObjective, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return true_losses(self, hidden, batch) * (float("nan") if "Wild" in self.task.template else 1.0)
+
+    monkeypatch.setattr(ClassificationObjective, "losses", losses)
+    ran = softprompt(*given, "--sweep", "template=Wild {text},{text} is")
+    assert ran.code == 2
+    assert "1 of 2 runs failed" in ran.err
+    assert (tmp_path / "out" / "template=-text--is").is_dir()
 
 
 def test_twice(softprompt: Softprompt, given: tuple[object, ...]) -> None:

@@ -16,7 +16,7 @@ from softprompt.comparison import Bench, Fitted, Kind, Trial, Way
 from softprompt.comparison.apart import run_apart
 from softprompt.comparison.cells import Cell, Cells
 from softprompt.comparison.facts import data_of
-from softprompt.comparison.worker import reason
+from softprompt.comparison.failing import reason
 from softprompt.errors import SettingError
 from softprompt.training import Watcher
 from tests.comparison.conftest import Settings

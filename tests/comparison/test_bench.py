@@ -45,6 +45,24 @@ def test_a_size_that_there_is_not(settings: Settings) -> None:
         Bench.of(settings(sizes=(4, 25)))
 
 
+def test_too_few_examples_for_the_seeds(settings: Settings) -> None:
+    with pytest.raises(SettingError, match="--sizes 24 is all there is to learn from: 2 seeds cannot draw different"):
+        Bench.of(settings(sizes=(4, 24)))
+    assert Bench.of(settings(sizes=(4, 24), seeds=1)).settings.sizes == (4, 24)
+
+
+def test_of_a_chat_the_answer_is_no_part_of_the_input(settings: Settings, tmp_path: Path) -> None:
+    def chat(name: str, answer: str) -> str:
+        said = [{"role": "user", "content": f"what of {name}?"}, {"role": "assistant", "content": answer}]
+        return written(tmp_path / f"{name}-{answer}.jsonl", [{"messages": said}])
+
+    given = settings(
+        data=chat("films", "good"), validation=chat("songs", "good"), test=chat("films", "bad"), template=None
+    )
+    with pytest.raises(DataError, match="training and test have 1 inputs in common"):
+        Bench.of(given)
+
+
 def test_every_test_example_is_looked_at_first(settings: Settings, tmp_path: Path) -> None:
     test = written(tmp_path / "odd.jsonl", [*reviews_of("test"), {"text": "so so", "label": "middling"}])
     with pytest.raises(RowError, match=r"odd.jsonl:17: label 'middling'"):

@@ -11,7 +11,8 @@ import pytest
 
 from softprompt.comparison import CompareSettings
 from softprompt.comparison import run as compare_as
-from softprompt.comparison.worker import Teller, reason, work
+from softprompt.comparison.failing import reason
+from softprompt.comparison.worker import Teller, work
 from softprompt.errors import DiskFull, SettingError
 from tests.comparison.conftest import Settings, written
 from tests.tasks.test_extraction import ROWS as EXTRACTED
@@ -79,6 +80,38 @@ def test_a_size_or_a_value_that_cannot_be_had_leaves_the_rest(settings: Settings
     here.clear()
     compare_as(given)
     assert here == []  # what cannot be had is not tried again
+
+
+def test_a_process_that_dies_in_a_sweep_leaves_the_seeds(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(job: dict[str, Any], log: Path, heard: Any) -> str:
+        with pytest.raises(KeyboardInterrupt):
+            work(job, DiesAt("sweep"))
+        return "ran out of memory: the system ended it (SIGKILL)"
+
+    monkeypatch.setattr("softprompt.comparison.comparing.run_apart", killed)
+    report = compare_as(settings(ways=("prefix",), sweep={"virtual-tokens": ("2", "3")}, seeds=2, trials=1))
+    prefix = report["ways"]["prefix"]
+    assert len(prefix["accuracy"]["seeds"]) == 2
+    assert len(prefix["left_out"]) == 4
+    assert "SIGKILL" in prefix["left_out"]["prefix/sweep/virtual-tokens/2/0/0"]
+
+
+class DiesAt(Teller):
+    """A worker's process that ends where a kind of cell begins."""
+
+    def __init__(self, purpose: str):
+        super().__init__(io.StringIO())
+        self.purpose = purpose
+
+    def cell_began(self, cell: str) -> None:
+        if f"/{self.purpose}/" in cell:
+            raise KeyboardInterrupt
+
+
+def test_what_stands_there_twice_is_measured_once(settings: Settings) -> None:
+    given = settings(sizes=(4, 8, 4), sweep={"virtual-tokens": ("2", "2", "3")})
+    assert given.sizes == (4, 8)
+    assert given.sweep == {"virtual-tokens": ("2", "3")}
 
 
 def test_what_a_change_makes_to_be_run_again(settings: Settings, here: list[str], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from softprompt.comparison import Bench, Fitted, Kind, Measured, Trial, Way
 from softprompt.comparison.cells import Cell, Cells, planned
 from softprompt.comparison.running import Unheard, WayRun
+from softprompt.comparison.summary import scores_of, summarised
 from softprompt.comparison.ways import way_named
 from softprompt.data import Example
 from softprompt.errors import TrainingDiverged
@@ -120,6 +121,58 @@ def test_a_rate_that_diverges_is_a_bad_rate(bench: Bench, tmp_path: Path) -> Non
         run_of(bench, "wilder", tmp_path, Wild(safe=0.0)).run()
 
 
+def test_a_later_seed_that_diverges_leaves_the_others(settings: Settings, tmp_path: Path) -> None:
+    class WildLater(Wild):
+        def fit(self, bench: Bench, trial: Trial, watcher: Watcher) -> Fitted:
+            if trial.seed == 1:
+                raise TrainingDiverged("the loss was not a number")
+            return way_named("lora").fit(bench, trial, watcher)
+
+    bench = Bench.of(settings(trials=1, seeds=3))
+    run = run_of(bench, "wild", tmp_path, WildLater())
+    run.run()
+    assert run.is_finished()
+    plan = planned(bench.settings, "wild", run.way)
+    assert len(scores_of(plan, run.cells)) == 2
+    summary = summarised(run.way, plan, run.cells, bench, None)
+    assert len(summary["accuracy"]["seeds"]) == 2
+    assert summary["left_out"] == {"wild/seed/0/1": "the loss was not a number"}
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), RuntimeError("a fault of ours")])
+def test_a_size_that_runs_out_of_memory_leaves_the_rest(error: Exception, settings: Settings, tmp_path: Path) -> None:
+    class Large(Wild):
+        def fit(self, bench: Bench, trial: Trial, watcher: Watcher) -> Fitted:
+            if len(trial.examples) == 8:
+                raise error
+            return way_named("lora").fit(bench, trial, watcher)
+
+    run = run_of(Bench.of(settings(trials=1, seeds=1, sizes=(8,))), "large", tmp_path, Large())
+    if "fault" in str(error):
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            run.run()
+        return
+    run.run()
+    found = run.cells.find(Cell("large", "size", number=8))
+    assert found is not None
+    assert found["error"].startswith("ran out of memory")
+
+
+class FirstTwo(Wild):
+    """Is measured on two examples, as an API is on fifty."""
+
+    learns = repeats = False
+
+    def fit(self, bench: Bench, trial: Trial, watcher: Watcher) -> Fitted:
+        return Some(bench)
+
+
+def test_a_way_may_be_measured_on_some_examples(bench: Bench, tmp_path: Path) -> None:
+    run = run_of(bench, "some", tmp_path, FirstTwo())
+    run.run()
+    assert run.cells.find(Cell("some", "seed"))["scores"] == [0.0, 1.0]
+
+
 class Constant(Way):
     """The twenty lines of somebody's own way: always the first label."""
 
@@ -138,6 +191,13 @@ class First(Fitted):
         self.measured_on.append(len(examples))
         right = [float(self.bench.task.index(example) == 0) for example in examples]
         return Measured({"accuracy": sum(right) / len(right)}, right)
+
+
+class Some(First):
+    most = 2
+
+    def measured(self, examples: Sequence[Example]) -> Measured:
+        return super().measured(examples[: self.most])
 
 
 def test_a_way_of_ones_own(bench: Bench, tmp_path: Path) -> None:

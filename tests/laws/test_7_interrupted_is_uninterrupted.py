@@ -103,14 +103,17 @@ def test_killed_and_resumed(
     assert [line["step"] for line in steps] == list(range(1, STEPS + 1))
 
 
-def test_killed_above_a_trunk(reviews: Path, tmp_path: Path) -> None:
-    """The process that is killed remembers in another file, so that the one that resumes computes everything anew."""
+@pytest.mark.parametrize("resumed", ["cache", "another"])
+def test_killed_above_a_trunk(resumed: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that resumes finds what the killed one remembered, or nothing."""
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    monkeypatch.setattr("softprompt.training.preparation.cache_folder", lambda: tmp_path / "first")
     top(str(reviews), str(undisturbed))
     own = {**os.environ, "SOFTPROMPT_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", __name__, "top", str(reviews), str(disturbed), "5"]
     assert subprocess.run(command, check=False, env=own).returncode == -signal.SIGKILL
     assert (tmp_path / "cache" / "trunks.sqlite").is_file()
+    monkeypatch.setattr("softprompt.training.preparation.cache_folder", lambda: tmp_path / resumed)
     top(str(reviews), str(disturbed), resume=True)
     assert content(disturbed) == content(undisturbed)
 

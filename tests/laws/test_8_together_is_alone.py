@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,16 @@ def test_each_has_its_own_end(reviews: Path, tmp_path: Path) -> None:
         "other words": {"virtual_tokens": 3, "template": "Is {text} good or bad?", "init": "random", "seed": 3},
     }
     check(shared_model("llama"), runs, reviews, tmp_path)
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3"])
+def test_long_texts_behind_prompts_of_several_lengths_in_a_short_window(
+    family: str, write_jsonl: Callable[[str, Sequence[Any]], Path], tmp_path: Path
+) -> None:
+    """The longest text and the longest prompt do not fit together; each with its own does."""
+    rows = [{"text": f"the film {n} " + "was so " * 60, "label": ("good", "bad")[n % 2]} for n in range(12)]
+    runs = {str(P): {"virtual_tokens": P, "batch_size": 2, "steps": 2} for P in (2, 40)}
+    check(shared_model(family), runs, write_jsonl("long.jsonl", rows), tmp_path)
 
 
 def test_rows_of_several_are_in_one_pass(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

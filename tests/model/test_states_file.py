@@ -101,6 +101,17 @@ def test_the_shelf_that_was_used_longest_ago_makes_room(tmp_path: Path, caplog: 
     assert not caplog.records
 
 
+def test_shelves_make_room_until_there_is_enough(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "states"
+    for number, shelf in enumerate(("a little", "more", "a lot")):
+        StatesFile(path, limit=600_000).put(shelf, {KEYS[n]: tensor(n) for n in range(1 + 4 * number)})
+    file = StatesFile(path, limit=600_000)
+    file.put("a", {KEYS[number]: tensor(number) for number in range(20)})
+    assert numbers(file) == list(range(20))
+    assert (numbers(file, "a little"), numbers(file, "more")) == ([], [])
+    assert not caplog.records
+
+
 def test_a_place_that_cannot_be_written_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
     file = StatesFile(tmp_path / "file" / "states")
@@ -117,12 +128,13 @@ from pathlib import Path
 from tests.model.test_states_file import KEYS, StatesFile, tensor
 file = StatesFile(Path(sys.argv[1]))
 for number in range(40):
-    file.put("a", {KEYS[number]: tensor(number)})
+    if number % 4 == int(sys.argv[2]):
+        file.put("a", {KEYS[number]: tensor(number)})
 """
 
 
-def test_two_processes_at_once(tmp_path: Path) -> None:
+def test_several_processes_at_once(tmp_path: Path) -> None:
     path = tmp_path / "states"
-    both = [subprocess.Popen([sys.executable, "-c", WRITER, str(path)]) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    each = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(number)]) for number in range(4)]
+    assert [process.wait(timeout=120) for process in each] == [0, 0, 0, 0]
     assert numbers(StatesFile(path)) == list(range(40))

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from softprompt.model import CausalModel
-from softprompt.model.trunk_cache import TrunkCache
 from tests.strategies import laid_out, random_prefix
-from tests.tiny import FAMILIES, shared_model
+from tests.tiny import FAMILIES, shared_model, tiny_model
 
 
 class Shelves:
@@ -31,7 +30,7 @@ class Shelves:
 def remembering(family: str, store: Shelves) -> CausalModel:
     model = shared_model(family)
     assert isinstance(model, CausalModel)
-    return model.remembering(TrunkCache(store, model.fingerprint))
+    return model.remembering(store)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -68,6 +67,18 @@ def test_models_and_depths_have_their_own() -> None:
             prefix = random_prefix(shared_model(family), 3, seed=0, first_layer=first)
             remembering(family, store).hidden(ids, mask, prefix)
     assert len(store.kept) == 4
+
+
+@torch.no_grad()
+def test_another_configuration_of_the_same_weights_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, ids = Shelves(), laid_out([[5, 9, 77]], "right")
+    prefix = random_prefix(shared_model("llama"), 3, seed=0, first_layer=1)
+    for epsilon in (1e-6, 1e-2):
+        model = tiny_model("llama")
+        assert isinstance(model, CausalModel)
+        monkeypatch.setattr(model.network.config, "rms_norm_eps", epsilon)  # which all tiny models share
+        model.remembering(store).hidden(*ids, prefix)
+    assert len(store.kept) == 2
 
 
 @torch.no_grad()

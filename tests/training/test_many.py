@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from softprompt.errors import OutputExists, SoftPromptError, TrainingDiverged
+from softprompt.errors import DiskFull, OutputExists, SoftPromptError, TrainingDiverged
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
 from softprompt.tasks.classification import ClassificationObjective
 from softprompt.tasks.objective import Batch
 from softprompt.training import Tuned, TuneSettings, passes
 from softprompt.training.many import Failed, run_together
+from softprompt.training.run_folder import RunFolder
 from softprompt.training.watching import Stepped, Unwatched
 from tests.tiny import tiny_model
 
@@ -88,6 +89,30 @@ def test_a_folder_that_is_taken(model: FrozenModel, reviews: Path, tmp_path: Pat
     assert not (tmp_path / "b.run").exists()
     run_together(runs(tmp_path, reviews, {"b": {}, "a": {}}), model, overwrite=True)
     assert (tmp_path / "b").is_dir()
+
+
+def test_each_is_saved_when_it_ends_and_one_that_cannot_be_leaves_the_others(
+    model: FrozenModel, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[bool] = []
+    log = RunFolder.log_step
+
+    class Looks(Unwatched):
+        def stepped(self, event: Stepped) -> None:
+            saved.append((tmp_path / "short").is_dir())
+
+    def full(self: RunFolder, event: Stepped) -> None:
+        if self.path.name == "broken.run" and event.step == 3:
+            raise DiskFull(f"no space left for {self.path}")
+        log(self, event)
+
+    monkeypatch.setattr(RunFolder, "log_step", full)
+    each = {"short": {"steps": 1}, "long": {"steps": 6}, "broken": {"steps": 6}}
+    ended = run_together(runs(tmp_path, reviews, each), model, lambda name: Looks() if name == "long" else Unwatched())
+    assert saved == [False, True, True, True, True, True]
+    assert isinstance(ended["long"], Tuned)
+    assert isinstance(ended["broken"], Failed)
+    assert "broken.run" in str(ended["broken"].error)
 
 
 class StopsAt(Unwatched):

@@ -38,6 +38,7 @@ def test_a_value_may_hold_what_a_folder_cannot() -> None:
         ("seed=", "write it like"),
         ("seed=0,,1", "write it like"),
         ("seed=0,seed=1", "seed stands there twice"),
+        ("labels=a", "--sweep labels: one of"),
     ],
 )
 def test_what_is_no_sweep(text: str, words: str) -> None:
@@ -74,9 +75,9 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_a_task_each(tmp_path: Path) -> None:
-    runs = runs_of_tasks({"output": tmp_path, "batch_size": 4}, written(tmp_path, TASKS))
+    runs = runs_of_tasks({"batch_size": 4, "steps": 99}, written(tmp_path, TASKS), {"output": tmp_path, "seed": 3})
     films, songs = runs["films"], runs["songs"]
-    assert (films.data, films.steps, films.virtual_tokens, films.batch_size) == ("films.jsonl", 7, 5, 4)
+    assert (films.data, films.steps, films.virtual_tokens, films.batch_size, films.seed) == ("films.jsonl", 7, 5, 4, 3)
     assert (songs.steps, songs.output) == (3, tmp_path / "songs")
 
 
@@ -89,14 +90,29 @@ def test_a_task_each(tmp_path: Path) -> None:
         ("tasks = 3", SettingError, "names no tasks"),
         ("[tasks.films]\ndata = 'a'\npace = 3", SettingError, "unknown setting 'pace'"),
         ("[tasks.films]\ndata = 'a'\nmodel = 'gpt2'", SettingError, "model of .tasks.films. is the same for all"),
+        ("[tasks.'']\ndata = 'a'", SettingError, "a run cannot be named ''"),
+        ("[tasks.'..']\ndata = 'a'", SettingError, "a run cannot be named"),
+        ("[tasks.'a.run']\ndata = 'a'", SettingError, "a run cannot be named"),
         ("[tasks.'a b']\ndata = 'a'\n[tasks.'a-b']\ndata = 'a'", SettingError, "two runs would be named a-b"),
     ],
 )
 def test_what_is_no_file_of_tasks(text: str, error: type[Exception], words: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=words):
-        runs_of_tasks({"output": tmp_path}, written(tmp_path, text))
+        runs_of_tasks({}, written(tmp_path, text), {"output": tmp_path})
+
+
+def test_what_is_typed_has_the_last_word(tmp_path: Path) -> None:
+    runs = runs_of_tasks({}, written(tmp_path, TASKS), {"output": tmp_path, "steps": 2})
+    assert [run.steps for run in runs.values()] == [2, 2]
+
+
+def test_a_long_name_is_shortened() -> None:
+    runs = runs_of_sweep(GIVEN, {"init": ["text:" + "words " * 60 + end for end in ("a", "b")]})
+    folders = [run.output.name for run in runs.values()]
+    assert len(set(folders)) == 2
+    assert max(map(len, folders)) < 120
 
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file"):
-        runs_of_tasks({"output": tmp_path}, tmp_path / "tasks.toml")
+        runs_of_tasks({}, tmp_path / "tasks.toml", {"output": tmp_path})

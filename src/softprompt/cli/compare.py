@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from softprompt.cli.output import Device, Dtype, FormatName, Json, Names, names_of, notes, pairs, people, print_json
+from softprompt.cli.parsing import unescaped
 from softprompt.cli.task_options import LabelField, Labels, ResponseField, TaskName, TemplateText, Verbalizer
-from softprompt.cli.tune import unescaped
 from softprompt.errors import SettingError
 
 BUDGET, API = "Budget", "API"
@@ -105,7 +105,7 @@ def compare(
         "verbalizer": {} if verbalizer is None else pairs("--verbalizer", "label=word", verbalizer),
         "label_field": label_field, "response_field": response_field, "ways": [way.strip() for way in ways.split(",")], "seeds": seeds,
         "trials": trials, "steps": steps, "batch_size": batch_size, "budget_minutes": budget_minutes,
-        "sizes": numbers("--sizes", sizes), "sweep": dict(map(_swept, sweep or [])),
+        "sizes": numbers("--sizes", sizes), "sweep": _all_swept(sweep or []),
         "allow_overlap": allow_overlap, "base_url": base_url, "api_model": api_model,
         "api_prices": None if api_prices is None else api_prices.split(","), "output": output, "device": device,
         "dtype": dtype,
@@ -208,11 +208,18 @@ def numbers(option: str, text: str | None) -> list[int]:
     return [int(part) for part in parts]
 
 
+def _all_swept(texts: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, values in map(_swept, texts):
+        found.setdefault(name, []).extend(values)
+    return found
+
+
 def _swept(text: str) -> tuple[str, list[str]]:
     name, equals, values = text.partition("=")
     if not (name and equals and values):
         raise SettingError(f"--sweep {text}: write a setting and its values, as in virtual-tokens=1,5,20")
-    return name, values.split(",")
+    return name.strip(), [value.strip() for value in values.split(",")]
 
 
 def _table(report: Mapping[str, Any]) -> Table:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from softprompt.cli.output import FormatName, Json, Names, names_of, notes, people, print_json
-from softprompt.cli.tune import unescaped
+from softprompt.cli.parsing import unescaped
 
 if TYPE_CHECKING:
     from softprompt.data import Example, Examples

@@ -78,7 +78,7 @@ def import_(
 
     peft does not record the task: say the template, and the labels of a classification.
     """
-    from softprompt.cli.tune import parsed
+    from softprompt.cli.parsing import parsed
     from softprompt.model import load_model
     from softprompt.saved import SavedPrompt, read_peft
     from softprompt.saved.peft_format import read_peft_config

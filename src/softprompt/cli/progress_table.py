@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,6 +16,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from softprompt.training import Evaluated, Stepped
+
+
+BETWEEN = 0.25  # seconds from one drawing to the next; fifty lines take a while
 
 
 class Line:
@@ -60,12 +64,16 @@ class ProgressTable:
         self.live = Live(console=console, transient=True, auto_refresh=False, vertical_overflow="ellipsis")
         self.preparing = console.status("preparing: the data, the model, both in tokens")
         self.interrupted = False
+        self.drawn = 0.0
 
     def draw(self) -> None:
         """Show how far each run is."""
         self.preparing.stop()
         if not self.live.is_started:
             self.live.start()
+        if time.monotonic() - self.drawn < BETWEEN:
+            return
+        self.drawn = time.monotonic()
         table = Table("run", "step", "loss", "best on validation")
         for name, line in self.lines.items():
             loss = "–" if line.loss is None else f"{line.loss:.3f}"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
-import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from softprompt.cli.output import FormatName, Json, Names, names_of, notes, pairs, print_json
+from softprompt.cli.output import FormatName, Json, Names, notes, print_json
+from softprompt.cli.parsing import parsed
 from softprompt.cli.task_options import PANEL as TASK
 from softprompt.cli.task_options import LabelField, Labels, ResponseField, TaskName, TemplateText, Verbalizer
 from softprompt.cli.tuned import report, summary
@@ -229,7 +228,7 @@ def tune(
 
         if track is not None:
             raise SettingError("--track follows one run: leave it out with --sweep and --tasks")
-        runs = runs_of({**_told(config), **parsed(given)}, sweep, tasks)
+        runs = runs_of(_told(config), parsed(given), sweep, tasks)
         tune_many(runs, resume=resume, overwrite=overwrite, rank=tasks is None, as_json=as_json)
         return
     settings = resolved(parsed(given), config, resume)
@@ -277,25 +276,6 @@ def _read_config(config: Path | None) -> dict[str, Any]:
         raise DataError(f"no file {config}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{config} is not TOML: {error}") from error
-
-
-def parsed(given: dict[str, Any]) -> dict[str, Any]:
-    """Option texts as settings: lists split, escapes in the template resolved."""
-    parsed = dict(given)
-    if "template" in given:
-        parsed["template"] = unescaped(given["template"])
-    if "labels" in given:
-        parsed["labels"] = [label.strip() for label in given["labels"].split(",")]
-    if "verbalizer" in given:
-        parsed["verbalizer"] = pairs("--verbalizer", "label=word", given["verbalizer"])
-    if "map" in given:
-        parsed["map"] = names_of(given["map"])
-    return parsed
-
-
-def unescaped(text: str) -> str:
-    r"""A template as the shell passes it, with `\n`, `\t` and `\\` resolved."""
-    return re.sub(r"\\[nt\\]", lambda match: codecs.decode(match[0], "unicode_escape"), text)
 
 
 def run_watched(

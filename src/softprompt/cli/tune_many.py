@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from softprompt.cli.output import notes, people, print_json
+from softprompt.cli.parsing import unescaped
 from softprompt.cli.progress_table import ProgressTable
 from softprompt.cli.tuned import summary
 from softprompt.errors import SettingError
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from softprompt.training.many import Failed
 
 
-def runs_of(given: Mapping[str, Any], sweep: list[str] | None, tasks: Path | None) -> dict[str, TuneSettings]:
-    """The runs that a command line names.
+def runs_of(
+    told: Mapping[str, Any], typed: Mapping[str, Any], sweep: list[str] | None, tasks: Path | None
+) -> dict[str, TuneSettings]:
+    """The runs that a command line names: `told` by a file of settings, `typed` with the last word.
 
     Raises:
         SettingError: both a sweep and tasks, or either cannot be.
@@ -33,15 +36,18 @@ def runs_of(given: Mapping[str, Any], sweep: list[str] | None, tasks: Path | Non
     if sweep and tasks is not None:
         raise SettingError("--sweep and --tasks: one of them at a time")
     if tasks is not None:
-        return runs_of_tasks(given, tasks)
-    return runs_of_sweep(given, swept(",".join(sweep or ())))
+        return runs_of_tasks(told, tasks, typed)
+    values = swept(",".join(sweep or ()))
+    if "template" in values:
+        values["template"] = [unescaped(template) for template in values["template"]]
+    return runs_of_sweep({**told, **typed}, values)
 
 
 def tune_many(runs: Mapping[str, TuneSettings], *, resume: bool, overwrite: bool, rank: bool, as_json: bool) -> None:
     """Run them together, and print what became of each; `rank` puts the best first, where all have one task.
 
     Raises:
-        SoftPromptError: none could begin, or all failed.
+        SoftPromptError: none could begin, or some failed; the others are saved.
     """
     from softprompt.training.many import Failed, run_together
 
@@ -53,8 +59,9 @@ def tune_many(runs: Mapping[str, TuneSettings], *, resume: bool, overwrite: bool
         print_json({"runs": {name: _summary(each) for name, each in ended.items()}})
     else:
         _report(ended)
-    if all(isinstance(each, Failed) for each in ended.values()):
-        raise next(each.error for each in ended.values() if isinstance(each, Failed))
+    if failed := {name: each.error for name, each in ended.items() if isinstance(each, Failed)}:
+        name, error = next(iter(failed.items()))
+        raise type(error)(f"{len(failed)} of {len(ended)} runs failed; {name}: {error}")
 
 
 @contextmanager

@@ -62,7 +62,10 @@ class Bench:
         if isinstance(task, ClassificationTask) and (few := [n for n in settings.sizes if n < len(task.labels)]):
             raise SettingError(f"--sizes {few[0]}: there are {len(task.labels)} labels, and each needs an example")
         if settings.seeds > 1 and len(training) in settings.sizes:
-            logger.warning("--sizes %d is all there is: its seeds learn from the same examples", len(training))
+            raise SettingError(
+                f"--sizes {len(training)} is all there is to learn from: {settings.seeds} seeds cannot draw different "
+                "examples, and all of them are measured anyway. Leave it out"
+            )
         splits = {"training": training, "validation": validation, "test": test}
         overlap = overlaps(task, splits | ({"out of domain": elsewhere} if elsewhere else {}))
         check_overlap(overlap, settings.allow_overlap)

@@ -10,7 +10,7 @@ from typing import Any
 
 from softprompt.comparison.apart import run_apart
 from softprompt.comparison.bench import Bench
-from softprompt.comparison.cells import Cells, planned, trainings
+from softprompt.comparison.cells import Cell, Cells, planned, trainings
 from softprompt.comparison.facts import data_of, facts_of
 from softprompt.comparison.framing import framed
 from softprompt.comparison.local import neutral_loss
@@ -165,14 +165,14 @@ class Comparison:
         before = self._bare_loss()
         plans = {name: planned(settings, name, way) for name, way in self.ways.items()}
         cells = {name: self._way_run(name, steps[name]).cells for name in self.ways}
-        finished = [name for name in self.ways if name not in errors]
+        finished = [name for name in self.ways if name not in errors or _has_seeds(plans[name], cells[name])]
         versus = compared({name: scores_of(plans[name], cells[name]) for name in self._comparable(finished)})
         entries: dict[str, Any] = {}
         for name, way in self.ways.items():
-            if name in errors:
+            if name not in finished:
                 entries[name] = {"title": way.title, "kind": str(way.kind), "error": errors[name]}
                 continue
-            summary = summarised(way, plans[name], cells[name], self.bench, before)
+            summary = summarised(way, plans[name], cells[name], self.bench, before, errors.get(name))
             entries[name] = {**summary, "steps": steps[name] if way.learns else 0, "versus": versus.get(name, {})}
         return {**framed(self.bench, command, minutes, self._metric(finished, plans, cells)), "ways": entries}
 
@@ -188,6 +188,11 @@ class Comparison:
 
     def _bare_loss(self) -> float | None:
         return neutral_loss(self.bench.model, None, self.bench.neutral)
+
+
+def _has_seeds(plan: Sequence[Cell], cells: Cells) -> bool:
+    """Whether a way was measured with every seed, whatever became of its sizes and sweeps."""
+    return all(cells.find(cell) for cell in plan if cell.purpose == "seed")
 
 
 def _check_sweep(settings: CompareSettings, ways: Mapping[str, Way]) -> None:

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from softprompt.data import Example
 from softprompt.errors import DataError
-from softprompt.tasks import Task
+from softprompt.tasks import ChatTask, Task
 from softprompt.tasks.template import Template
 
 logger = logging.getLogger(__name__)
@@ -17,7 +17,8 @@ logger = logging.getLogger(__name__)
 def overlaps(task: Task, splits: Mapping[str, Iterable[Example]]) -> dict[str, int]:
     """How many different inputs two splits have in common, by `"one and other"`.
 
-    An input is what the template shows of an example; case and white space do not make it another.
+    An input is what the template shows of an example, of a chat what is said before the assistant's last message; case
+    and white space do not make it another.
     """
     found = {name: {_input(task, example) for example in examples} for name, examples in splits.items()}
     return {f"{one} and {other}": len(found[one] & found[other]) for one, other in combinations(found, 2)}
@@ -38,5 +39,6 @@ def check_overlap(overlap: Mapping[str, int], allowed: bool) -> None:
 
 
 def _input(task: Task, example: Example) -> str:
-    shown = "\x1f".join(str(example.fields.get(field)) for field in Template(task.template).fields)
+    fields = {**example.fields, **task.asked(example)} if isinstance(task, ChatTask) else example.fields
+    shown = "\x1f".join(str(fields.get(field)) for field in Template(task.template).fields)
     return " ".join(shown.casefold().split())

@@ -24,6 +24,7 @@ def framed(bench: Bench, command: Sequence[str], minutes: float | None, metric: 
     return {
         "version": 1,
         "command": shlex.join(command),
+        "settings": settings.model_dump(mode="json"),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "softprompt": __version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device.type}",

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from softprompt.comparison.bench import Bench
 from softprompt.comparison.cells import Cell, Cells, planned
 from softprompt.comparison.drawing import drawn
+from softprompt.comparison.failing import is_out_of_memory, reason
 from softprompt.comparison.memory import forget_peak, peak_bytes
 from softprompt.comparison.settings import MULTIPLES
 from softprompt.comparison.way import Course, Fitted, Trial, Way
@@ -134,16 +135,21 @@ class WayRun:
         self.watcher.cell_ended(cell.name)
 
     def _found(self, cell: Cell, rate: float | None, fitted: Fitted | None) -> dict[str, Any]:
-        """What a cell finds. Where a size or a value of a sweep cannot be had, the way itself still can."""
+        """What a cell finds.
+
+        Where a size or a value of a sweep cannot be had, or a later seed diverges, there is still the way itself.
+        """
         try:
             fitted = fitted or self._fitted(cell, rate)
             return {"peak_memory_bytes": self._peak(), **self._figures(cell, fitted)}
         except DiskFull:
             raise
-        except SoftPromptError as error:
-            if cell.purpose == "seed":
+        except (SoftPromptError, MemoryError, RuntimeError) as error:
+            diverged_later = isinstance(error, TrainingDiverged) and cell.seed > 0
+            known = isinstance(error, SoftPromptError) or is_out_of_memory(error)
+            if not known or (cell.purpose == "seed" and not diverged_later):
                 raise
-            return {"error": str(error)}
+            return {"error": reason(error)}
 
     def _fitted(self, cell: Cell, rate: float | None) -> Fitted:
         examples = self.bench.training
@@ -157,8 +163,9 @@ class WayRun:
     def _figures(self, cell: Cell, fitted: Fitted) -> dict[str, Any]:
         """What the report is made of; what costs time and does not depend on the seed is measured at seed 0 alone."""
         measured = fitted.measured(self.bench.test)
-        if len(measured.scores) != len(self.bench.test):
-            raise TaskError(f"{self.name} gives {len(measured.scores)} scores for {len(self.bench.test)} test examples")
+        asked = min(len(self.bench.test), fitted.most or len(self.bench.test))
+        if len(measured.scores) != asked:
+            raise TaskError(f"{self.name} gives {len(measured.scores)} scores for {asked} test examples")
         found = {
             **asdict(measured),
             "trained_parameters": fitted.trained_parameters,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from softprompt.training import TuneSettings
 from softprompt.training.settings import SharedSettings, Source
@@ -52,6 +52,14 @@ class CompareSettings(SharedSettings):
     base_url: str | None = None
     api_model: str | None = None
     api_prices: tuple[float, float] | None = None
+
+    @field_validator("sizes", "sweep")
+    @classmethod
+    def _once(cls, value: Any) -> Any:
+        """What stands there twice is measured once."""
+        if isinstance(value, Mapping):
+            return {name: tuple(dict.fromkeys(values)) for name, values in value.items()}
+        return tuple(dict.fromkeys(value))
 
     def tuning(self, **more: Any) -> TuneSettings:
         """The same as settings of `tune`, with what a way or a training adds.

@@ -16,17 +16,20 @@ Found = Mapping[str, Any]
 """What a cell found."""
 
 
-def summarised(way: Way, plan: Sequence[Cell], cells: Cells, bench: Bench, before: float | None) -> dict[str, Any]:
+def summarised(
+    way: Way, plan: Sequence[Cell], cells: Cells, bench: Bench, before: float | None, failure: str | None = None
+) -> dict[str, Any]:
     """A way's entry in the report, without how it compares with the others.
 
     Args:
         way: the way.
-        plan: its cells, all of them finished.
+        plan: its cells; of the seeds the first is finished.
         cells: what they found.
         bench: what it shares with the others.
         before: the bare base's loss on neutral text.
+        failure: why cells that are not finished are not.
     """
-    every = [(cell, cells.find(cell) or {}) for cell in plan]
+    every = [(cell, cells.find(cell) or {"error": failure or "not run"}) for cell in plan]
     found = [(cell, each) for cell, each in every if "error" not in each or cell.purpose == "trial"]
     seeds = [each for cell, each in found if cell.purpose == "seed"]
     trials = [each for cell, each in found if cell.purpose == "trial"]
@@ -42,7 +45,7 @@ def summarised(way: Way, plan: Sequence[Cell], cells: Cells, bench: Bench, befor
         "seconds": _mean([course["seconds"] for course in courses]),
         "search_seconds": _searching([each for _, each in found]),
         "useful_tokens_per_second": _mean([course["useful_tokens_per_second"] for course in courses]),
-        "peak_memory_bytes": next((each.get("peak_memory_bytes") for each in (*trials, *seeds)), None),
+        "peak_memory_bytes": next(filter(None, (each.get("peak_memory_bytes") for each in (*trials, *seeds))), None),
         "serving": _serving(first.get("serving") or {}),
         "removable": first["removable"],
         "forgetting": _forgetting(before, first.get("neutral_loss")),
@@ -83,7 +86,8 @@ def compared(scores: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, dict[
 
 def scores_of(plan: Sequence[Cell], cells: Cells) -> list[list[float]]:
     """The scores of a way's seeds on the test examples."""
-    return [(cells.find(cell) or {})["scores"] for cell in plan if cell.purpose == "seed"]
+    found = [cells.find(cell) or {} for cell in plan if cell.purpose == "seed"]
+    return [each["scores"] for each in found if "scores" in each]
 
 
 def first_metrics(plan: Sequence[Cell], cells: Cells) -> Mapping[str, float]:

@@ -105,6 +105,7 @@ class Fitted(ABC):
         removable: whether the untouched base answers other texts from the same copy of the weights.
         course: how its training went, if there was one.
         calls: what asking others has cost, if others were asked.
+        most: how many examples it is measured on at most, the first ones; None: on all.
     """
 
     trained_parameters: int = 0
@@ -112,6 +113,7 @@ class Fitted(ABC):
     removable: bool = True
     course: Course | None = None
     calls: Mapping[str, Any] | None = None
+    most: int | None = None
 
     @abstractmethod
     def measured(self, examples: Sequence[Example]) -> Measured:

@@ -19,10 +19,11 @@ from typing import Any
 from softprompt.comparison.bench import Bench
 from softprompt.comparison.cells import Cells
 from softprompt.comparison.facts import data_of
+from softprompt.comparison.failing import reason
 from softprompt.comparison.running import WayRun
 from softprompt.comparison.settings import CompareSettings
 from softprompt.comparison.ways import way_named
-from softprompt.errors import DataError, DiskFull, SoftPromptError
+from softprompt.errors import DataError, DiskFull
 from softprompt.training import Evaluated, Stepped
 
 OOM = Path("/proc/self/oom_score_adj")
@@ -96,16 +97,6 @@ def work(job: dict[str, Any], teller: Teller) -> None:
         run.pilot()
     else:
         run.run()
-
-
-def reason(error: BaseException) -> str:
-    """Why a way failed, in a sentence."""
-    if isinstance(error, SoftPromptError):
-        return str(error)
-    said = str(error)
-    if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said.lower():
-        return "ran out of memory: a smaller --batch-size needs less, and so do ways that train fewer numbers"
-    return f"{type(error).__name__}: {said}"
 
 
 if __name__ == "__main__":

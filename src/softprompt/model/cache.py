@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
 from softprompt.model.payload import Payload, Prefix
@@ -176,7 +176,8 @@ def spans(
     firsts = sorted({0} | {payload.first_layer for payload in each if isinstance(payload, Prefix)})
     found: list[tuple[int, int, Payload | list[Payload | None] | None]] = []
     for first, last in pairwise([*firsts, num_layers]):
-        seen = [payload.within(first, last) if isinstance(payload, Prefix) else None for payload in each]
+        within = {id(p): p.within(first, last) if isinstance(p, Prefix) else None for p in each}  # one for all its rows
+        seen = [within[id(payload)] for payload in each]
         found.append((first, last, list(seen) if isinstance(payloads, Sequence) else seen[0]))
     return found
 
@@ -202,15 +203,17 @@ def shared(prefix: Prefix, num_rows: int) -> tuple[Float[Tensor, "L 2 1 G P D"],
 
 def stacked(prefixes: list[Prefix | None], like: Prefix) -> tuple[Float[Tensor, "L 2 B G P D"], Bool[Tensor, "B P"]]:
     """A prefix for each row, the shorter ones padded on the left; a row may have none."""
-    longest = max(p.num_positions for p in prefixes if p is not None)
+    distinct = list({id(prefix): prefix for prefix in prefixes}.values())  # laid beside each other once, then chosen
+    places = {id(prefix): place for place, prefix in enumerate(distinct)}
+    longest = max(0 if p is None else p.num_positions for p in distinct)
     L, _, G, _, D = like.tensor.shape
-    tensor = like.tensor.new_zeros(L, 2, len(prefixes), G, longest, D)
-    mask = torch.zeros(len(prefixes), longest, dtype=torch.bool, device=tensor.device)
-    for row, prefix in enumerate(prefixes):
-        if prefix is not None:
-            tensor[:, :, row, :, longest - prefix.num_positions :] = prefix.tensor
-            mask[row, longest - prefix.num_positions :] = True
-    return tensor, mask
+    nothing = like.tensor.new_zeros(L, 2, G, 0, D)
+    each = [nothing if p is None else p.tensor for p in distinct]
+    table = torch.stack([nn.functional.pad(t, (0, 0, longest - t.shape[3], 0)) for t in each], dim=2)
+    rows = torch.tensor([places[id(prefix)] for prefix in prefixes], device=table.device)
+    lengths = torch.tensor([t.shape[3] for t in each], device=table.device)
+    mask = torch.arange(longest, device=table.device) >= longest - lengths.unsqueeze(1)
+    return table.index_select(2, rows), mask[rows]
 
 
 def read_only(tensor: Float[Tensor, "L 2 b G P D"], first: int = 0) -> Cache:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -21,7 +23,7 @@ from softprompt.model.family import resolve, sliding_window
 from softprompt.model.frozen import Payloads, virtual_tokens
 from softprompt.model.partial import Reached, partial
 from softprompt.model.payload import Embeddings, Payload, Placement, Prefix
-from softprompt.model.trunk_cache import TrunkCache
+from softprompt.model.trunk_cache import Store, TrunkCache
 from softprompt.model.writing import Draft, WritingModel
 
 
@@ -68,10 +70,10 @@ class CausalModel(WritingModel):
             states = self._run(span, embeddings, mask, states)
         return states
 
-    def remembering(self, trunk: TrunkCache) -> CausalModel:
+    def remembering(self, store: Store) -> CausalModel:
         """The same model, which looks up what lies below the lowest prefix where it was computed before."""
         model = copy.copy(self)
-        model._trunk = trunk
+        model._trunk = TrunkCache(store, f"{self.fingerprint} {self.precision} {_setting(self.network)}")
         return model
 
     def _trunk_of_one(self, ids: Int[Tensor, "1 T"], last: int) -> Float[Tensor, "1 T H"]:
@@ -194,3 +196,9 @@ class CausalModel(WritingModel):
         """
         for layer in self.family.layers(self.network):
             layer.forward = functools.partial(checkpoint, type(layer).forward.__get__(layer), use_reentrant=False)
+
+
+def _setting(network: PreTrainedModel) -> str:
+    """Names what the network's arithmetic depends on beside its weights: its configuration, and how it attends."""
+    config = json.dumps(network.config.to_dict(), sort_keys=True, default=str)
+    return f"{hashlib.sha256(config.encode()).hexdigest()[:16]} {network.config._attn_implementation}"

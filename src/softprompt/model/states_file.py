@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from filelock import FileLock
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 LIMIT = 8 * 2**30  # bytes
 PATIENCE = 30.0  # seconds to wait for another process that writes
+STAMPED = 60.0  # seconds from one note that a shelf is in use to the next
 PAGE = 16 * 1024  # bytes; a short text's states have tens of thousands
 
 TABLES = """
@@ -42,7 +44,7 @@ class StatesFile:
     def __init__(self, path: Path, limit: int = LIMIT):
         self.path, self.limit = path, limit
         self._connection: sqlite3.Connection | None = None
-        self._shelves: dict[str, int] = {}
+        self._shelves: dict[str, tuple[int, float]] = {}
         self._given_up = self._full = False
 
     def get(self, shelf: str, keys: Sequence[bytes]) -> dict[bytes, Tensor]:
@@ -69,14 +71,23 @@ class StatesFile:
         if self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             file = sqlite3.connect(self.path, timeout=PATIENCE, check_same_thread=False)
+            try:
+                self._set_up(file)
+            except BaseException:
+                file.close()
+                raise
             self._connection = file
+        return self._connection
+
+    def _set_up(self, file: sqlite3.Connection) -> None:
+        """Make a connection as it must be; one process at a time, since SQLite waits for no other to change a mode."""
+        with FileLock(f"{self.path}.lock", timeout=PATIENCE):
             file.execute(f"PRAGMA page_size = {PAGE}")
             file.execute("PRAGMA journal_mode = WAL")
             file.execute("PRAGMA synchronous = NORMAL")  # a crash may lose the last texts, and nothing else
             file.execute(f"PRAGMA mmap_size = {self.limit}")
             file.execute(f"PRAGMA max_page_count = {max(8, self.limit // PAGE)}")
             file.executescript(TABLES)
-        return self._connection
 
     def _read(self, file: sqlite3.Connection, shelf: str, keys: Sequence[bytes]) -> dict[bytes, Tensor]:
         number, found = self._shelf(file, shelf), {}
@@ -97,25 +108,25 @@ class StatesFile:
         for key, tensor in tensors.items():
             content = save({"states": tensor.cpu().contiguous()})
             rows.append((number, key, zlib.crc32(content), content))
-        try:
-            self._insert(file, rows)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._make_room(file, number):
-                raise
-            self._insert(file, rows)
-
-    def _insert(self, file: sqlite3.Connection, rows: Sequence[tuple[int, bytes, int, bytes]]) -> None:
-        with file:
-            file.executemany("INSERT OR IGNORE INTO kept VALUES (?, ?, ?, ?)", rows)
+        while True:
+            try:
+                with file:
+                    file.executemany("INSERT OR IGNORE INTO kept VALUES (?, ?, ?, ?)", rows)
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._make_room(file, number):
+                    raise
 
     def _shelf(self, file: sqlite3.Connection, name: str) -> int:
         """The number of a shelf, which is in use now."""
-        if name not in self._shelves:
+        number, stamped = self._shelves.get(name, (0, 0.0))
+        if time.time() - stamped > STAMPED:
             with file:
                 file.execute("INSERT OR IGNORE INTO shelves (name) VALUES (?)", (name,))
                 file.execute("UPDATE shelves SET used = ? WHERE name = ?", (time.time(), name))
-            (self._shelves[name],) = file.execute("SELECT id FROM shelves WHERE name = ?", (name,)).fetchone()
-        return self._shelves[name]
+            (number,) = file.execute("SELECT id FROM shelves WHERE name = ?", (name,)).fetchone()
+            self._shelves[name] = number, time.time()
+        return number
 
     def _make_room(self, file: sqlite3.Connection, in_use: int) -> bool:
         """Clear the shelf that was used longest ago; whether there was one."""

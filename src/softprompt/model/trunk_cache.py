@@ -36,7 +36,7 @@ class TrunkCache:
 
     Args:
         store: where they are kept, with those of other models.
-        base: names the weights and their precision.
+        base: names the weights, their precision and their configuration.
     """
 
     def __init__(self, store: Store, base: str):
@@ -63,7 +63,9 @@ class TrunkCache:
 
     def _shelf(self, device: torch.device, last: int) -> str:
         """Everything but the text that the states depend on, to the last bit."""
-        return f"{self.base}, layer {last}, {device.type}, torch {version('torch')}, {version('transformers')}"
+        where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        libraries = f"torch {version('torch')}, transformers {version('transformers')}"
+        return f"{self.base}, layer {last}, {where}, {torch.get_num_threads()} threads, {libraries}"
 
 
 def _key(text: Int[Tensor, "T"]) -> bytes:

@@ -70,6 +70,11 @@ class ChatTask(BaseModel):
             raise RowError(example.where, f"no field {self.messages_field!r}; its fields are {fields}")
         return chat_messages(example.fields[self.messages_field], example.where)
 
+    def asked(self, example: Example) -> dict[str, list[Message]]:
+        """The field with the messages before the assistant's last: what is asked, without the answer."""
+        messages = self.messages(example)
+        return {self.messages_field: messages[: _last_answer(messages, example.where)]}
+
     def bind(self, model: FrozenModel, room: int, head: LinearHead | None = None) -> ChatObjective:
         """The task on a model that leaves `room` positions for a row.
 

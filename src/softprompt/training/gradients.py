@@ -13,6 +13,9 @@ from softprompt.prompts import SoftPrompt
 from softprompt.tasks import Objective, Row
 from softprompt.training.passes import Chunk, Limit, passed
 
+#: Of so many virtual tokens the way through the model is held for the backward pass at once.
+HELD = 4096
+
 
 class PromptLearner:
     """A soft prompt as what learns; the model that it stands in front of is left as it is."""
@@ -66,11 +69,22 @@ def accumulate_gradients(parts: Sequence[Part], limit: Limit) -> list[tuple[floa
     gradient alone, so that the losses of all methods compare.
     """
     found: list[tuple[float, int]] = []
-    compiled = [_compiled(part.objective.model, part.prompt, part.rows) for part in parts]
-    leaves = [{task: _leaf(payload) for task, payload in payloads.items()} for payloads in compiled]
-    chunks = [_chunks(part, own) for part, own in zip(parts, leaves, strict=True)]
+    group: list[tuple[Part, dict[int, Payload]]] = []
+    for part in parts:
+        group.append((part, _compiled(part.objective.model, part.prompt, part.rows)))
+        if part is parts[-1] or sum(p.num_virtual_tokens for _, of in group for p in of.values()) >= HELD:
+            found += _accumulate(group, limit)
+            group = []
+    return found
+
+
+def _accumulate(group: Sequence[tuple[Part, dict[int, Payload]]], limit: Limit) -> list[tuple[float, int]]:
+    """Run the rows of parts behind what was compiled for them."""
+    found: list[tuple[float, int]] = []
+    leaves = [{task: _leaf(payload) for task, payload in payloads.items()} for _, payloads in group]
+    chunks = [_chunks(part, own) for (part, _), own in zip(group, leaves, strict=True)]
     losses = {id(chunk): loss for chunk, loss in passed([chunk for own in chunks for chunk in own], limit)}
-    for part, payloads, own, of_part in zip(parts, compiled, leaves, chunks, strict=True):
+    for (part, payloads), own, of_part in zip(group, leaves, chunks, strict=True):
         tensors = [payload.tensor for payload in payloads.values()]
         torch.autograd.backward(tensors, [leaf.tensor.grad for leaf in own.values()])
         if (own_loss := part.prompt.own_loss(part.objective.model)) is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from softprompt.errors import SettingError, SoftPromptError, TrainingDiverged
+from softprompt.errors import SettingError, SoftPromptError
 from softprompt.model import FrozenModel, load_model
 from softprompt.training.loop import Training
 from softprompt.training.run_folder import RunFolder
@@ -34,7 +34,8 @@ def run_together(
 ) -> dict[str, Tuned | Failed]:
     """Train prompts together on one model, and save each; by their names, what became of them.
 
-    Each ends as `run` alone would have it. One whose loss is no number ends, and the others go on.
+    Each ends as `run` alone would have it, and is saved when it ends. One that fails, since its loss is no number or
+    its folder cannot be written, ends, and the others go on.
 
     Args:
         runs: the settings of each, by a name.
@@ -58,8 +59,13 @@ def run_together(
     for name, each in ready.items():
         with named(name):
             trainings[name] = each.begin(watcher(name))
-    train_together([(trainings[name], each.job.prompt) for name, each in ready.items()])
-    return {name: _ended(each, trainings[name]) for name, each in ready.items()}
+    found: dict[str, Tuned | Failed] = {}
+
+    def ended(name: str, error: SoftPromptError | None) -> None:
+        found[name] = _ended(ready[name], trainings[name]) if error is None else Failed(error)
+
+    train_together({name: (trainings[name], each.job.prompt) for name, each in ready.items()}, ended)
+    return {name: found[name] for name in runs}
 
 
 def _checked(runs: Mapping[str, TuneSettings]) -> TuneSettings:
@@ -80,7 +86,7 @@ def _checked(runs: Mapping[str, TuneSettings]) -> TuneSettings:
 def _ended(ready: Ready, training: Training) -> Tuned | Failed:
     try:
         return ready.end(training.outcome)
-    except TrainingDiverged as error:
+    except SoftPromptError as error:
         return Failed(error)
 
 

@@ -27,6 +27,7 @@ class Order:
 
     def __init__(self, lengths: Sequence[int], per_step: int, seed: int):
         self.lengths, self.per_step, self.seed = lengths, per_step, seed
+        self._order = lru_cache(maxsize=4)(_order)  # an epoch of millions is not drawn anew for every step
 
     def step(self, number: int) -> list[int]:
         """The examples of step `number`, counted from 0."""
@@ -43,7 +44,7 @@ class Order:
         drawn: list[int] = []
         for epoch in range(first, last + 1):
             begin = max(start - epoch * total, 0)
-            drawn += _order(total, self.seed, epoch)[begin : start + count - epoch * total].tolist()
+            drawn += self._order(total, self.seed, epoch)[begin : start + count - epoch * total].tolist()
         return drawn
 
 
@@ -56,7 +57,6 @@ def shuffled(count: int, seed: int, stream: int) -> list[int]:
     return order
 
 
-@lru_cache(maxsize=4)  # an epoch of millions is not drawn anew for every step
 def _order(count: int, seed: int, stream: int) -> Int[Tensor, "N"]:
     generator = torch.Generator().manual_seed((seed * 1_000_003 + stream) % 2**63)
     return torch.randperm(count, generator=generator)

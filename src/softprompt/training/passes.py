@@ -75,11 +75,16 @@ def passed(chunks: Sequence[Chunk], limit: Limit) -> Iterator[tuple[Chunk, float
 
 
 def _first(waiting: Sequence[Chunk], most: int) -> list[Chunk]:
-    """As many chunks as may go together: one at least."""
-    count, rows = 1, len(waiting[0].batch.ids)
-    for chunk in waiting[1:]:
-        rows += len(chunk.batch.ids)
-        if rows > most or chunk.first_layer != waiting[0].first_layer:
+    """As many chunks as may go together: one at least.
+
+    All are padded to the longest text and the longest prompt, which must still fit the window between them.
+    """
+    window = waiting[0].objective.model.shape.window
+    count, rows, positions, T = 0, 0, 0, 0
+    for chunk in waiting:
+        rows, T = rows + len(chunk.batch.ids), max(T, chunk.batch.ids.shape[1])
+        positions = max(positions, *(payload.num_positions for payload in chunk.behind))
+        if count and (rows > most or positions + T > window or chunk.first_layer != waiting[0].first_layer):
             break
         count += 1
     return list(waiting[:count])

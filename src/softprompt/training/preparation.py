@@ -16,7 +16,6 @@ from softprompt.errors import TaskError
 from softprompt.model import CausalModel, FrozenModel, Placement
 from softprompt.model.embedded import cache_folder
 from softprompt.model.states_file import StatesFile
-from softprompt.model.trunk_cache import TrunkCache
 from softprompt.prompts import PromptOptions, SoftPrompt, num_virtual_tokens, shows_examples
 from softprompt.tasks import (
     ChatTask,
@@ -225,9 +224,7 @@ def bind(task: Task, model: FrozenModel, prompt: SoftPrompt) -> Objective:
 def remembering(model: FrozenModel) -> FrozenModel:
     """The model with a memory of what lies below a prefix in its top layers, shared by all runs of this user."""
     assert isinstance(model, CausalModel)  # no other has a prefix in its top layers alone
-    return model.remembering(
-        TrunkCache(_states_file(cache_folder() / "trunks.sqlite"), f"{model.fingerprint} {model.precision}")
-    )
+    return model.remembering(_states_file(cache_folder() / "trunks.sqlite"))
 
 
 @lru_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 import tomllib
@@ -16,6 +17,11 @@ ALIASES = {"lr": "learning_rate"}
 
 #: Settings that all runs of a sweep have alike: what is in one run has one model, and a folder made by its name.
 SHARED = ("model", "device", "dtype", "output", "gradient_checkpointing")
+
+#: Settings that are no single value.
+MANIFOLD = ("labels", "verbalizer", "map")
+
+LONGEST_NAME = 100  # characters of a folder's
 
 
 def swept(text: str) -> dict[str, list[str]]:
@@ -46,7 +52,7 @@ def _is_name(text: str) -> bool:
 
 
 def _setting(name: str) -> str:
-    known = [each for each in TuneSettings.model_fields if each not in SHARED]
+    known = [each for each in TuneSettings.model_fields if each not in SHARED + MANIFOLD]
     setting = ALIASES.get(name, name.replace("-", "_"))
     if setting not in known:
         raise SettingError(f"--sweep {name}: one of {', '.join(known).replace('_', '-')}, or lr for learning-rate")
@@ -68,8 +74,13 @@ def runs_of_sweep(given: Mapping[str, Any], sweep: Mapping[str, Sequence[str]]) 
     return runs
 
 
-def runs_of_tasks(given: Mapping[str, Any], file: Path) -> dict[str, TuneSettings]:
-    """A run for each table `[tasks.NAME]` of a TOML file; what stands above them holds for all, `given` for all but it.
+def runs_of_tasks(given: Mapping[str, Any], file: Path, typed: Mapping[str, Any]) -> dict[str, TuneSettings]:
+    """A run for each table `[tasks.NAME]` of a TOML file; what stands above them holds for all.
+
+    Args:
+        given: what holds where the file says nothing.
+        file: the file.
+        typed: what holds whatever the file says.
 
     Raises:
         DataError: there is no such file, it is no TOML, or two tasks have one name.
@@ -90,7 +101,7 @@ def runs_of_tasks(given: Mapping[str, Any], file: Path) -> dict[str, TuneSetting
     for name, own in tasks.items():
         if wrong := [key for key in own if key.replace("-", "_") in SHARED]:
             raise SettingError(f"{file}: {wrong[0]} of [tasks.{name}] is the same for all tasks: write it above them")
-        _add(runs, name, {**given, **_named(content), **_named(own)})
+        _add(runs, name, {**given, **_named(content), **_named(own), **typed})
     return runs
 
 
@@ -98,10 +109,19 @@ def _named(table: Mapping[str, Any]) -> dict[str, Any]:
     return {name.replace("-", "_"): value for name, value in table.items()}
 
 
+def _folder(name: str) -> str:
+    folder = re.sub(r"[^\w=,.+-]", "-", name)
+    if len(folder) > LONGEST_NAME:
+        folder = f"{folder[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    if not folder.strip(".") or folder.endswith(".run"):
+        raise SettingError(f"a run cannot be named {name!r}: each gets a folder of its name, and NAME.run beside it")
+    return folder
+
+
 def _add(runs: dict[str, TuneSettings], name: str, given: Mapping[str, Any]) -> None:
     if "output" not in given:
         raise SettingError("--output is missing: the folder in which each run gets one of its own")
-    folder = re.sub(r"[^\w=,.+-]", "-", name)
+    folder = _folder(name)
     settings = TuneSettings.of({**given, "output": Path(given["output"]) / folder})
     if any(settings.output == other.output for other in runs.values()):
         raise SettingError(f"two runs would be named {folder}")

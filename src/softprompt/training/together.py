@@ -7,8 +7,9 @@ the passes through the model: a device that a few rows leave idle is filled with
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 
+from softprompt.errors import SoftPromptError
 from softprompt.prompts import SoftPrompt
 from softprompt.training.gradients import Part, accumulate_gradients
 from softprompt.training.loop import Training
@@ -18,16 +19,31 @@ from softprompt.training.passes import Limit
 ROWS_ON_CPU, ROWS_ON_ACCELERATOR = 16, 512
 
 
-def train_together(trainings: Sequence[tuple[Training, SoftPrompt]]) -> None:
+Ended = Callable[[str, SoftPromptError | None], None]
+"""Is told that the run of a name is over, and of what went wrong with it, if something did."""
+
+
+def train_together(trainings: Mapping[str, tuple[Training, SoftPrompt]], ended: Ended) -> None:
     """Train all of them in place, each to its own end."""
-    limit = Limit(min((_rows_at_once(training) for training, _ in trainings), default=0))
-    while active := [(training, prompt) for training, prompt in trainings if not training.is_over]:
+    active = dict(trainings)
+    limit = Limit(min((_rows_at_once(training) for training, _ in active.values()), default=0))
+    while active := {name: each for name, each in active.items() if not _is_over(name, each[0], ended)}:
         started = time.perf_counter()
-        parts = [Part(p, t.objective, t.chosen(), t.settings.batch_size) for t, p in active]
+        parts = [Part(p, t.objective, t.chosen(), t.settings.batch_size) for t, p in active.values()]
         found = accumulate_gradients(parts, limit)
         seconds = (time.perf_counter() - started) / sum(tokens for _, tokens in found)
-        for (training, _), (loss, tokens) in zip(active, found, strict=True):
-            training.update(loss, tokens, seconds * tokens)
+        for (name, (training, _)), (loss, tokens) in zip(list(active.items()), found, strict=True):
+            try:
+                training.update(loss, tokens, seconds * tokens)
+            except SoftPromptError as error:  # its own log or checkpoint cannot be written
+                del active[name]
+                ended(name, error)
+
+
+def _is_over(name: str, training: Training, ended: Ended) -> bool:
+    if training.is_over:
+        ended(name, None)
+    return training.is_over
 
 
 def _rows_at_once(training: Training) -> int:

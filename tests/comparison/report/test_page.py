@@ -110,6 +110,16 @@ def test_the_page_names_every_way_and_holds_the_command(written: tuple[dict[str,
         assert words in said
 
 
+def test_what_was_measured_otherwise_and_what_was_left_out_is_said(folder_of: Callable[[str], Path]):
+    page = Page((folder_of("writing") / "report.html").read_text(encoding="utf-8"))
+    headings = [words for _, words in page.headings]
+    assert "Measured otherwise" in headings
+    assert "Failed" not in headings
+    assert "bleu 35" in page.text("dd").lower()
+    assert "900 virtual tokens: choose fewer" in page.text("dd")
+    assert "250" in page.text("td")  # what the API was asked
+
+
 def test_headings_are_in_order_and_none_is_skipped(written: tuple[dict[str, Any], Path]):
     headings = Page((written[1] / "report.html").read_text(encoding="utf-8")).headings
     levels = [level for level, _ in headings]

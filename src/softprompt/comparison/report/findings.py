@@ -42,8 +42,23 @@ class Findings:
 
     @property
     def failed(self) -> list[str]:
-        """The ways that could not be judged."""
-        return [name for name in self.ways if name not in self.judged]
+        """The ways that failed."""
+        return [name for name, way in self.ways.items() if "error" in way or not self.figures(name)]
+
+    @property
+    def apart(self) -> list[str]:
+        """The ways that were measured, but not by the headline figure: an API tells no probabilities."""
+        return [name for name in self.ways if name not in self.judged and name not in self.failed]
+
+    def figures(self, name: str) -> dict[str, float]:
+        """All figures of merit of a way, in the mean."""
+        found = {figure: each["mean"] for figure, each in self.ways[name].items() if _is_figure(each)}
+        return {figure: float(mean) for figure, mean in found.items() if mean is not None}
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What could not be had of ways that were measured all the same, and why."""
+        return {cell: str(why) for way in self.ways.values() for cell, why in (way.get("left_out") or {}).items()}
 
     @property
     def seeds(self) -> int:
@@ -109,6 +124,10 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, Mapping) and {"mean", "seeds"} <= value.keys()
 
 
 def _mirrored(verdict: str | None) -> str | None:

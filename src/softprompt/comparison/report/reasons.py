@@ -88,7 +88,7 @@ def _training(findings: Findings, way: str) -> str:
     seconds, search = facts.get("seconds"), facts.get("search_seconds")
     if not seconds:
         return ""
-    tried = "" if not search or search <= seconds else f", {duration(search)} with all seeds and learning rates"
+    tried = "" if not search or search <= seconds else f", {duration(search)} with all that was tried"
     others = _others(findings, way, lambda name: findings.ways[name].get("seconds") or None, duration)
     return f"Training: {duration(seconds)} a run{tried}{_beside(others)}."
 

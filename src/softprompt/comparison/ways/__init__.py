@@ -58,8 +58,10 @@ def way_named(name: str) -> Way:
 def _own(module: str, name: str) -> Way:
     try:
         way = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise SettingError(f"--ways {module}:{name}: {error}; known ways are {', '.join(WAYS)}") from error
+    except Exception as error:  # whatever somebody's own file does when it is read
+        raise SettingError(
+            f"--ways {module}:{name}: {type(error).__name__}: {error}; known ways are {', '.join(WAYS)}"
+        ) from error
     if not isinstance(way, Way):
         raise SettingError(f"--ways {module}:{name} is no subclass of softprompt.comparison.Way")
     return way

@@ -49,6 +49,10 @@ class FewShot(Way):
         """Draw, measure on the validation examples, keep the best draw."""
         if self.shots > len(trial.examples):
             raise SettingError(f"few-shot:{self.shots}: there are {len(trial.examples)} examples to choose from")
+        if self.shots == len(trial.examples) and bench.settings.seeds > 1:
+            raise SettingError(
+                f"few-shot:{self.shots}: too few examples for {bench.settings.seeds} seeds, each would show them all"
+            )
         draws = bench.settings.trials
         fits = [self._drawn(bench, trial.examples, trial.seed * draws + draw) for draw in range(draws)]
         fitting = [fitted for fitted in fits if fitted is not None]

@@ -18,6 +18,7 @@ class FittedApi(Fitted):
 
     def __init__(self, api: Api, task: Spoken, stored_bytes: int):
         self.api, self.task, self.stored_bytes = api, task, stored_bytes
+        self.most = task.most
         self._unreadable: set[Conversation] = set()
         self.calls = api.calls(0)
 
@@ -27,7 +28,7 @@ class FittedApi(Fitted):
         Raises:
             ApiFailed: it did not answer.
         """
-        some = list(examples[: self.task.most])
+        some = list(examples[: self.most])
         conversations = [self.task.conversation(example) for example in some]
         replies = self.api.ask(conversations, self.task.max_tokens)
         pairs = zip(conversations, replies, strict=True)

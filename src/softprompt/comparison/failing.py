@@ -1,0 +1,20 @@
+"""Why something failed, in a sentence for the report."""
+
+from __future__ import annotations
+
+from softprompt.errors import SoftPromptError
+
+
+def reason(error: BaseException) -> str:
+    """What is said of an error."""
+    if isinstance(error, SoftPromptError):
+        return str(error)
+    if is_out_of_memory(error):
+        return "ran out of memory: a smaller --batch-size needs less, and so do ways that train fewer numbers"
+    return f"{type(error).__name__}: {error}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice, here or on an accelerator."""
+    said = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said.lower()
