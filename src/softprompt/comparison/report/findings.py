@@ -42,8 +42,13 @@ class Findings:
 
     @property
     def failed(self) -> list[str]:
-        """The ways that failed."""
-        return [name for name, way in self.ways.items() if "error" in way or not self.figures(name)]
+        """The ways that failed, or whose headline figure is no number."""
+        measured = {name for name, way in self.ways.items() if "error" not in way and self.figures(name)}
+        return [
+            name
+            for name in self.ways
+            if name not in self.judged and (self.metric in self.ways[name] or name not in measured)
+        ]
 
     @property
     def apart(self) -> list[str]:
