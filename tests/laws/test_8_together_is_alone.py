@@ -19,13 +19,7 @@ from softprompt.training.many import run_together
 from tests.strategies import METHODS_ON_FAMILIES, tuning
 from tests.tiny import ALL_FAMILIES, shared_model, template_for
 
-STEPS = 4
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than training here."""
-    monkeypatch.setattr("softprompt.training.tuning.draw_curve", lambda *_: None)
+STEPS = 2
 
 
 def settings(output: Path, data: Path, **more: Any) -> TuneSettings:

@@ -59,8 +59,9 @@ PAYLOADS, KINDS_OF_MODELS = ("prompt", "prefix"), ("llama", "bert", "t5")
     ],
 )
 def test_every_method_learns_and_every_family(
-    family: str, method: str, encoder: str, reviews: Path, tmp_path: Path
+    family: str, method: str, encoder: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("softprompt.training.tuning.draw_curve", lambda *_: None)  # not for each of so many
     watcher = Recorder()
     softprompt.tune(
         tiny_model(family), data=reviews, validation=reviews, output=tmp_path / "p", method=method, encoder=encoder,
