@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from softprompt.comparison import Bench, CompareSettings
+from softprompt.comparison.failing import reason
+from softprompt.comparison.worker import Teller, work
 from tests.cli.conftest import saved_model
 
 WORDS = (("great fun", "good"), ("a bore", "bad"), ("lovely", "good"), ("awful", "bad"))
@@ -58,3 +61,20 @@ def settings(base: Path, tmp_path: Path) -> Settings:
 def bench(settings: Settings) -> Bench:
     """What all ways share."""
     return Bench.of(settings())
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ways are worked on in this process, which is quicker; gives the names of those that were."""
+    worked: list[str] = []
+
+    def run_here(job: Mapping[str, Any], log: Path, heard: Any) -> str | None:
+        worked.append(job["way"])
+        try:
+            work(dict(job), Teller(io.StringIO()))
+        except Exception as error:
+            return reason(error)
+        return None
+
+    monkeypatch.setattr("softprompt.comparison.comparing.run_apart", run_here)
+    return worked

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,13 @@ import pytest
 
 from softprompt.comparison import CompareSettings
 from softprompt.comparison import run as compare_as
-from softprompt.comparison.failing import reason
 from softprompt.comparison.worker import Teller, work
 from softprompt.errors import DiskFull, SettingError
 from tests.comparison.conftest import Settings, written
 from tests.tasks.test_extraction import ROWS as EXTRACTED
 from tests.tasks.test_tagging import ROWS as TAGGED
+
+pytestmark = pytest.mark.usefixtures("here")
 
 OWN = """
 from softprompt.comparison import Fitted, Kind, Measured, Way
@@ -33,23 +33,6 @@ class Right(Fitted):
     def measured(self, examples):
         return Measured({"accuracy": 1.0}, [1.0] * (len(examples) - LESS))
 """
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The ways that were worked on."""
-    worked: list[str] = []
-
-    def run_here(job: Mapping[str, Any], log: Path, heard: Any) -> str | None:
-        worked.append(job["way"])
-        try:
-            work(dict(job), Teller(io.StringIO()))
-        except Exception as error:
-            return reason(error)
-        return None
-
-    monkeypatch.setattr("softprompt.comparison.comparing.run_apart", run_here)
-    return worked
 
 
 @pytest.mark.parametrize(
