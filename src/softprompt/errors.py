@@ -149,3 +149,9 @@ def disk_errors(target: Path) -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     """What another library's error says first: a sentence of ours goes on with it."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice, here or on an accelerator."""
+    said = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said.lower()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from softprompt.cli.interrupting import Interruption
 
 if TYPE_CHECKING:
     from softprompt.training import Evaluated, Stepped
@@ -31,7 +31,7 @@ class ProgressBar:
         )
         self.task: TaskID | None = None
         self.preparing = console.status("preparing: the data, the model, both in tokens")
-        self.interrupted = False
+        self.interruption = Interruption(console)
 
     def begin(self, steps: int, done: int) -> None:
         """Draw the bar."""
@@ -58,23 +58,15 @@ class ProgressBar:
 
     def stop_requested(self) -> bool:
         """Whether Ctrl-C was pressed."""
-        return self.interrupted
+        return self.interruption.requested
 
     @contextmanager
     def listening(self) -> Iterator[ProgressBar]:
         """Draw while the run goes on, and listen to Ctrl-C."""
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            if self.interrupted:
-                signal.default_int_handler(number, frame)
-            self.interrupted = True
-            self.console.print("stopping after this step; Ctrl-C again to stop at once")
-
-        before = signal.signal(signal.SIGINT, interrupt)
         self.preparing.start()
         try:
-            yield self
+            with self.interruption.awaited():
+                yield self
         finally:
-            signal.signal(signal.SIGINT, before)
             self.preparing.stop()
             self.bar.stop()

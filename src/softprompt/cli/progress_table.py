@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
+
+from softprompt.cli.interrupting import Interruption
 
 if TYPE_CHECKING:
     from softprompt.training import Evaluated, Stepped
@@ -52,7 +52,7 @@ class Line:
 
     def stop_requested(self) -> bool:
         """Whether Ctrl-C was pressed."""
-        return self.table.interrupted
+        return self.table.interruption.requested
 
 
 class ProgressTable:
@@ -63,7 +63,7 @@ class ProgressTable:
         self.lines = {name: Line(self, name) for name in names}
         self.live = Live(console=console, transient=True, auto_refresh=False, vertical_overflow="ellipsis")
         self.preparing = console.status("preparing: the data, the model, both in tokens")
-        self.interrupted = False
+        self.interruption = Interruption(console)
         self.drawn = 0.0
 
     def draw(self) -> None:
@@ -83,18 +83,10 @@ class ProgressTable:
     @contextmanager
     def listening(self) -> Iterator[ProgressTable]:
         """Draw while the runs go on, and listen to Ctrl-C."""
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            if self.interrupted:
-                signal.default_int_handler(number, frame)
-            self.interrupted = True
-            self.console.print("stopping after this step; Ctrl-C again to stop at once")
-
-        before = signal.signal(signal.SIGINT, interrupt)
         self.preparing.start()
         try:
-            yield self
+            with self.interruption.awaited():
+                yield self
         finally:
-            signal.signal(signal.SIGINT, before)
             self.preparing.stop()
             self.live.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from softprompt.errors import SoftPromptError
+from softprompt.errors import SoftPromptError, is_out_of_memory
 
 
 def reason(error: BaseException) -> str:
@@ -12,9 +12,3 @@ def reason(error: BaseException) -> str:
     if is_out_of_memory(error):
         return "ran out of memory: a smaller --batch-size needs less, and so do ways that train fewer numbers"
     return f"{type(error).__name__}: {error}"
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory did not suffice, here or on an accelerator."""
-    said = str(error)
-    return isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said.lower()

@@ -9,11 +9,11 @@ from typing import Any, Protocol, runtime_checkable
 from softprompt.comparison.bench import Bench
 from softprompt.comparison.cells import Cell, Cells, planned
 from softprompt.comparison.drawing import drawn
-from softprompt.comparison.failing import is_out_of_memory, reason
+from softprompt.comparison.failing import reason
 from softprompt.comparison.memory import forget_peak, peak_bytes
 from softprompt.comparison.settings import MULTIPLES
 from softprompt.comparison.way import Course, Fitted, Trial, Way
-from softprompt.errors import DiskFull, SoftPromptError, TaskError, TrainingDiverged
+from softprompt.errors import DiskFull, SoftPromptError, TaskError, TrainingDiverged, is_out_of_memory
 from softprompt.training import Watcher
 from softprompt.training.watching import Unwatched
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from softprompt.errors import is_out_of_memory
 from softprompt.model import Payload, Prefix
 from softprompt.tasks import Batch, Objective
 
@@ -65,7 +66,7 @@ def passed(chunks: Sequence[Chunk], limit: Limit) -> Iterator[tuple[Chunk, float
         try:
             losses = _pass(some)
         except RuntimeError as error:
-            if len(some) == 1 or not _is_out_of_memory(error):
+            if len(some) == 1 or not is_out_of_memory(error):
                 raise
             limit.rows = sum(len(chunk.batch.ids) for chunk in some) // 2
             logger.warning("out of memory with the rows of %d prompts in a pass: going on with fewer", len(some))
@@ -112,7 +113,3 @@ def _pass(chunks: Sequence[Chunk]) -> list[float]:
 
 def _widened(rows: Tensor, T: int) -> Tensor:
     return nn.functional.pad(rows, (0, T - rows.shape[1]))
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
