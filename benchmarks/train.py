@@ -101,7 +101,7 @@ def our_step(
         found = accumulate_gradients(parts, Limit(ROWS_ON_CPU))
         for optimiser in optimisers:
             optimiser.update(number)
-        return sum(tokens for _, tokens in found)
+        return sum(learnt.useful_tokens for learnt in found)
 
     return step
 

@@ -178,12 +178,16 @@ def supply(prompts: Path, text: str) -> None:
 
 def commands(text: str) -> list[str]:
     joined = text.replace("\\\n", " ")
-    return [line for line in joined.splitlines() if line.startswith("softprompt ")]
+    return [line for line in joined.splitlines() if line.startswith(("softprompt ", "accelerate launch "))]
 
 
 def run_command(line: str, patch: pytest.MonkeyPatch) -> int:
-    """Run a line in this process; `< FILE` at its end is standard input."""
+    """Run a line in this process; `< FILE` at its end is standard input.
+
+    What would be launched in several runs in one: `tests/training/test_processes.py` launches it.
+    """
     words, _, file = line.partition(" < ")
+    words = words[words.index("softprompt ") :]
     arguments = shlex.split(words)[1:]
     if arguments[0] == "demo":
         arguments += ["--steps", str(STEPS)]

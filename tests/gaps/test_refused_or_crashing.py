@@ -84,7 +84,7 @@ def test_gradients_of_several_passes_sum_to_those_of_one() -> None:
     found = []
     for batch_size in (6, 2):
         prompt, _ = build_prompt(PromptOptions("prompt", 3), model, "a film")
-        loss, _ = PromptLearner(prompt).accumulate(objective, rows, batch_size)
+        loss, *_ = PromptLearner(prompt).accumulate(objective, rows, batch_size)
         found.append((torch.tensor(loss), prompt.embeddings.grad))
     for whole, parts in zip(*found, strict=True):
         torch.testing.assert_close(whole, parts, atol=1e-6, rtol=1e-4)

@@ -61,7 +61,7 @@ def test_a_step_is_the_sum_of_what_each_task_gives_alone(mixed: Path) -> None:
 
     objective = bind(task_for(settings, examples), model, prompt)
     rows = list(EncodedRows.of(objective, examples, mixture))
-    loss, _ = PromptLearner(prompt).accumulate(objective, rows, len(rows))
+    loss, *_ = PromptLearner(prompt).accumulate(objective, rows, len(rows))
     together = {name: p.grad.clone() for name, p in prompt.named_parameters()}
     prompt.zero_grad()
     apart = [

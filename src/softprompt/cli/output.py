@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,8 +42,10 @@ Together = Annotated[
 ]
 CombinedBy = Annotated[str, typer.Option("--by", help="How prompts answer together: mean (of probabilities) or vote.")]
 
-people = Console(soft_wrap=True, highlight=False, emoji=False)
-notes = Console(stderr=True, highlight=False, emoji=False)
+#: Of several processes that accelerate or torchrun launched one speaks; errors, which may be one's own, all of them say.
+speaks = int(os.environ.get("RANK", "0")) == 0
+people = Console(soft_wrap=True, highlight=False, emoji=False, quiet=not speaks)
+notes = Console(stderr=True, highlight=False, emoji=False, quiet=not speaks)
 
 
 def pairs(option: str, form: str, text: str) -> dict[str, str]:
@@ -68,7 +71,8 @@ def names_of(text: str | None) -> dict[str, str]:
 
 def print_json(value: Any) -> None:
     """One JSON object, on one line."""
-    print(json.dumps(value, ensure_ascii=False))  # noqa: T201
+    if speaks:
+        print(json.dumps(value, ensure_ascii=False))  # noqa: T201
 
 
 def percent(share: float) -> str:

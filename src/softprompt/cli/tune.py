@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from softprompt.cli.output import FormatName, Json, Names, notes, print_json
+from softprompt.cli.output import FormatName, Json, Names, notes, print_json, speaks
 from softprompt.cli.parsing import parsed
 from softprompt.cli.task_options import PANEL as TASK
 from softprompt.cli.task_options import LabelField, Labels, ResponseField, TaskName, TemplateText, Verbalizer
@@ -288,5 +288,8 @@ def run_watched(
 
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBar(notes).listening())
-        watchers: list[Watcher] = [bar, *([stack.enter_context(Tracker.open(track, settings))] if track else [])]
+        watchers: list[Watcher] = [
+            bar,
+            *([stack.enter_context(Tracker.open(track, settings))] if track and speaks else []),
+        ]
         return run(settings, watcher=Watchers(watchers), resume=resume, overwrite=overwrite)

@@ -23,6 +23,7 @@ from softprompt.comparison.way import Kind, Way
 from softprompt.comparison.ways import way_named
 from softprompt.errors import OutputExists, SettingError, disk_errors
 from softprompt.tasks import ClassificationTask
+from softprompt.training.processes import check_alone
 
 #: Settings of a soft prompt or its training that may be swept. The others are what ways share, or their budget.
 SWEPT = (
@@ -56,6 +57,7 @@ def run(
         DataError: the data cannot be read, or the test set is among them.
         OutputExists: the folder holds something else.
     """
+    check_alone("a comparison")
     return Comparison.of(settings, progress or Quiet()).run(command or ["softprompt.compare"])
 
 

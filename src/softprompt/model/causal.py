@@ -12,6 +12,8 @@ from contextlib import suppress
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
@@ -196,6 +198,14 @@ class CausalModel(WritingModel):
         """
         for layer in self.family.layers(self.network):
             layer.forward = functools.partial(checkpoint, type(layer).forward.__get__(layer), use_reentrant=False)
+
+    def shard(self, device: torch.device) -> None:
+        """See `FrozenModel`; FSDP as in Zhao et al. 2023 (arXiv 2304.11277). Embeddings are whole in every process."""
+        mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+        for layer in self.family.layers(self.network):
+            fully_shard(layer, mesh=mesh)
+        torch.nn.Module.to(self.network, device=device)
+        self.is_sharded = True
 
 
 def _setting(network: PreTrainedModel) -> str:

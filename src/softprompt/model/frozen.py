@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from softprompt.errors import SettingError
 from softprompt.model.family import Family, resolve, softcap
 from softprompt.model.fingerprint import fingerprint
 from softprompt.model.payload import Embeddings, Payload, Placement
@@ -37,8 +38,10 @@ class FrozenModel(ABC):
         bos: the id that the tokenizer puts in front of every text (BOS, or a masked model's CLS), or None.
         eos: the id that ends a response, or a masked model's row.
         placements: where virtual tokens can stand in its rows.
+        is_sharded: its layers are spread over processes, all of which must run it equally often.
     """
 
+    is_sharded = False
     placements: tuple[Placement, ...]
 
     def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
@@ -181,6 +184,16 @@ class FrozenModel(ABC):
     @abstractmethod
     def checkpoint_gradients(self) -> None:
         """Recompute each layer in the backward pass instead of keeping its activations: less memory, slower."""
+
+    def shard(self, device: torch.device) -> None:  # noqa: ARG002
+        """Keep a part of each layer on this device, the others in the processes that run with this one.
+
+        A layer is whole while it runs; all processes must run the model equally often.
+
+        Raises:
+            SettingError: the model is of a kind that is not spread.
+        """
+        raise SettingError(f"FSDP is for causal models: leave it out with {self.name}")
 
     def _measured(self) -> ModelShape:
         """The sizes as they are, not as configurations put them: each family has its own words for them."""

@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from softprompt.errors import ModelNotFound, first_line
+from softprompt.errors import ModelNotFound, SettingError, first_line
 from softprompt.model.causal import CausalModel
 from softprompt.model.encoder_decoder import EncoderDecoderModel
 from softprompt.model.family import resolve
@@ -38,7 +38,7 @@ KINDS: dict[Kind, type[FrozenModel]] = {
 }
 
 
-def load_model(name: str, *, device: str = "auto", dtype: str = "auto") -> FrozenModel:
+def load_model(name: str, *, device: str = "auto", dtype: str = "auto", sharded: bool = False) -> FrozenModel:
     """Load a base model and freeze it.
 
     Args:
@@ -46,12 +46,13 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto") -> Froze
         device: `auto` (the accelerator if there is one), or torch's name of it: `cpu`, `cuda`, `cuda:1`, `mps`.
         dtype: `auto` (float32 on the CPU, elsewhere the checkpoint's own), `float32`, `bfloat16`, `float16`, or
             quantised by bitsandbytes: `int8`, `nf4`.
+        sharded: keep a part of each layer here, the others in the processes that run with this one.
 
     Raises:
         ModelNotFound: no such folder, file, Hub id or embedded model.
         ModelNotSupported: a family whose answers would be wrong.
         NoNetwork: the Hub cannot be reached and the model was never downloaded.
-        SettingError: no such device or precision.
+        SettingError: no such device or precision, or a model that cannot be sharded.
     """
     target = device_named(device)
     precision = dtype_named(dtype, target)
@@ -59,6 +60,12 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto") -> Froze
     files = located(name)
     model = _read(files, name, dtype="auto")
     fingerprint = model.fingerprint  # taken before the weights are cast: rounding to float16 would give another
+    if sharded:
+        if quantized is not None:
+            raise SettingError(f"--dtype {dtype}: quantised weights are not spread over processes, leave out FSDP")
+        model.network.to(dtype=precision or model.dtype)
+        model.shard(target)
+        return model
     if quantized is None:
         torch.nn.Module.to(model.network, device=target, dtype=precision or model.dtype)
         return model

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from softprompt.evaluation.measuring import row_outputs
 from softprompt.model import FrozenModel, Payload, Payloads
 from softprompt.prompts import SoftPrompt
 from softprompt.tasks import Objective, Row
+from softprompt.training.learner import Learnt
 from softprompt.training.passes import Chunk, Limit, passed
 
 #: Of so many virtual tokens the way through the model is held for the backward pass at once.
@@ -23,13 +26,14 @@ class PromptLearner:
     def __init__(self, prompt: SoftPrompt):
         self.prompt = prompt
 
-    def accumulate(self, objective: Objective, rows: Sequence[Row], batch_size: int) -> tuple[float, int]:
+    def accumulate(self, objective: Objective, rows: Sequence[Row], batch_size: int) -> Learnt:
         """See `accumulate_gradients`."""
         return accumulate_gradients([Part(self.prompt, objective, rows, batch_size)], Limit())[0]
 
-    def payloads(self, model: FrozenModel, rows: Sequence[Row]) -> Payloads:
-        """What each row stands behind, compiled."""
-        return _behind(rows, _compiled(model, self.prompt, rows))
+    @torch.no_grad()
+    def outputs(self, objective: Objective, rows: Sequence[Row]) -> Float[Tensor, "N C"]:
+        """See `Learner`."""
+        return row_outputs(objective, _behind(rows, _compiled(objective.model, self.prompt, rows)), rows)
 
     def rates(self) -> list[tuple[list[nn.Parameter], float]]:
         """The prompt's."""
@@ -61,14 +65,14 @@ class Part:
     batch_size: int
 
 
-def accumulate_gradients(parts: Sequence[Part], limit: Limit) -> list[tuple[float, int]]:
-    """Add the gradient of each part's mean loss to its prompt's parameters; returns those losses and useful tokens.
+def accumulate_gradients(parts: Sequence[Part], limit: Limit) -> list[Learnt]:
+    """Add the gradient of each part's mean loss to its prompt's parameters.
 
     What stands in front of a part's rows is run once, not once a row or a pass: the passes sum their gradients at the
     compiled payload, and one backward pass takes the sum on to the parameters. A loss of the prompt's own adds to the
     gradient alone, so that the losses of all methods compare.
     """
-    found: list[tuple[float, int]] = []
+    found: list[Learnt] = []
     group: list[tuple[Part, dict[int, Payload]]] = []
     for part in parts:
         group.append((part, _compiled(part.objective.model, part.prompt, part.rows)))
@@ -78,9 +82,9 @@ def accumulate_gradients(parts: Sequence[Part], limit: Limit) -> list[tuple[floa
     return found
 
 
-def _accumulate(group: Sequence[tuple[Part, dict[int, Payload]]], limit: Limit) -> list[tuple[float, int]]:
+def _accumulate(group: Sequence[tuple[Part, dict[int, Payload]]], limit: Limit) -> list[Learnt]:
     """Run the rows of parts behind what was compiled for them."""
-    found: list[tuple[float, int]] = []
+    found: list[Learnt] = []
     leaves = [{task: _leaf(payload) for task, payload in payloads.items()} for _, payloads in group]
     chunks = [_chunks(part, own) for (part, _), own in zip(group, leaves, strict=True)]
     losses = {id(chunk): loss for chunk, loss in passed([chunk for own in chunks for chunk in own], limit)}
@@ -89,7 +93,8 @@ def _accumulate(group: Sequence[tuple[Part, dict[int, Payload]]], limit: Limit) 
         torch.autograd.backward(tensors, [leaf.tensor.grad for leaf in own.values()])
         if (own_loss := part.prompt.own_loss(part.objective.model)) is not None:
             own_loss.backward()
-        found.append((sum(losses[id(c)] for c in of_part), sum(c.batch.useful_tokens for c in of_part)))
+        loss, tokens = sum(losses[id(c)] for c in of_part), sum(c.batch.useful_tokens for c in of_part)
+        found.append(Learnt(loss, tokens, of_part[0].weight))
     return found
 
 

@@ -15,6 +15,7 @@ from softprompt.training.loop import Training
 from softprompt.training.mixture import Mixture
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.preparation import bind, encode, learnable, opening, placed, remembering
+from softprompt.training.processes import Alone
 from softprompt.training.record import Record
 from softprompt.training.rows import EncodedRows
 from softprompt.training.settings import TuneSettings
@@ -79,10 +80,18 @@ class Job:
         )
         return cls(model, task, prompt, start, objective, rows, validation, peak)
 
-    def training(self, settings: TuneSettings, record: Record, watcher: Watcher) -> Training:
+    def training(self, settings: TuneSettings, record: Record, watcher: Watcher, processes: Alone) -> Training:
         """The prompt's training, from what the record kept or the beginning."""
-        learner, optimiser = PromptLearner(self.prompt), self.optimiser(settings)
-        return Training(self.objective, learner, self.rows, self.validation, settings, optimiser, record, watcher)
+        return Training(
+            self.objective,
+            processes.learner(PromptLearner(self.prompt)),
+            self.rows,
+            self.validation,
+            settings,
+            self.optimiser(settings),
+            processes.record(record),
+            processes.watcher(watcher),
+        )
 
     def optimiser(self, settings: TuneSettings) -> Optimiser:
         """A new one for the prompt, as the settings say."""

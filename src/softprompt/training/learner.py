@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from softprompt.model import FrozenModel, Payloads
 from softprompt.tasks import Objective, Row
+
+
+class Learnt(NamedTuple):
+    """What rows came to whose gradient was added.
+
+    Attributes:
+        loss: their mean.
+        useful_tokens: neither padding nor virtual.
+        weight: what they count, each 1 or its supervised tokens: by how much the mean is of them.
+    """
+
+    loss: float
+    useful_tokens: int
+    weight: float
 
 
 @runtime_checkable
 class Learner(Protocol):
     """Parameters that train, and how rows are run with them."""
 
-    def accumulate(self, objective: Objective, rows: Sequence[Row], batch_size: int) -> tuple[float, int]:
-        """Add the gradient of the rows' mean loss to the parameters; returns that loss and the useful tokens."""
+    def accumulate(self, objective: Objective, rows: Sequence[Row], batch_size: int) -> Learnt:
+        """Add the gradient of the rows' mean loss to the parameters."""
 
-    def payloads(self, model: FrozenModel, rows: Sequence[Row]) -> Payloads:
-        """What the rows of an evaluation stand behind, compiled; None where nothing does."""
+    def outputs(self, objective: Objective, rows: Sequence[Row]) -> Float[Tensor, "N C"]:
+        """What an evaluation keeps of each row, on the CPU; `Objective.metrics` reads it."""
 
     def rates(self) -> list[tuple[list[nn.Parameter], float]]:
         """The parameters in groups, each with its multiple of the learning rate."""

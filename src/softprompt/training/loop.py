@@ -7,13 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from softprompt.evaluation.measuring import measure
 from softprompt.tasks import Objective, Row
 from softprompt.training.checkpoint import Best, Progress
-from softprompt.training.learner import Learner
+from softprompt.training.learner import Learner, Learnt
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.order import Order
 from softprompt.training.record import Record
@@ -72,32 +70,26 @@ class Training:
         """Train to the end."""
         while not self.is_over:
             started = time.perf_counter()
-            loss, tokens = self.learner.accumulate(self.objective, self.chosen(), self.settings.batch_size)
-            self.update(loss, tokens, time.perf_counter() - started)
+            learnt = self.learner.accumulate(self.objective, self.chosen(), self.settings.batch_size)
+            self.update(learnt, time.perf_counter() - started)
         return self.outcome
 
     def chosen(self) -> list[Row]:
         """The rows of the next step."""
         return [self._rows[i] for i in self._order.step(self.progress.step)]
 
-    def update(self, loss: float, tokens: int, seconds: float) -> None:
-        """Make the next step: the gradient of its rows' mean `loss` has been added to the learner's parameters.
-
-        Args:
-            loss: the mean over the rows.
-            tokens: the useful ones among them.
-            seconds: that the gradient took.
-        """
+    def update(self, learnt: Learnt, seconds: float) -> None:
+        """Make the next step: the gradient of its rows was added to the learner's parameters, in so many seconds."""
         started, progress = time.perf_counter(), self.progress
-        norm = self._optimiser.update(progress.step) if math.isfinite(loss) else math.nan
+        norm = self._optimiser.update(progress.step) if math.isfinite(learnt.loss) else math.nan
         if not math.isfinite(norm):
             self._end(diverged=True)
             return
         progress.step += 1
-        progress.useful_tokens += tokens
+        progress.useful_tokens += learnt.useful_tokens
         progress.seconds += seconds + time.perf_counter() - started
         rate = self._optimiser.rate(progress.step - 1)
-        stepped = Stepped(progress.step, loss, rate, norm, progress.useful_tokens / progress.seconds)
+        stepped = Stepped(progress.step, learnt.loss, rate, norm, progress.useful_tokens / progress.seconds)
         self._record.log_step(stepped)
         self._watcher.stepped(stepped)
         if self._validation and _is_due(progress.step, self.settings.evaluation_interval, self.settings.steps):
@@ -129,8 +121,7 @@ class Training:
 
 
 def _evaluate(objective: Objective, learner: Learner, validation: Sequence[Row], progress: Progress) -> Evaluated:
-    with torch.no_grad():
-        metrics = measure(objective, learner.payloads(objective.model, validation), validation)
+    metrics = objective.metrics(learner.outputs(objective, validation), validation)
     best, quality = progress.best, objective.quality(metrics)
     better = all(map(math.isfinite, quality)) and (best is None or quality > objective.quality(best.metrics))
     progress.stale = 0 if better else progress.stale + 1

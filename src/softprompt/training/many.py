@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from softprompt.errors import SettingError, SoftPromptError
 from softprompt.model import FrozenModel, load_model
 from softprompt.training.loop import Training
+from softprompt.training.processes import check_alone
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.settings import TuneSettings
 from softprompt.training.together import train_together
@@ -48,6 +49,7 @@ def run_together(
         SettingError: there is none, they do not share one model, or two write to one folder.
         SoftPromptError: one cannot begin, with its name; none was trained.
     """
+    check_alone("a run of several prompts")
     first = _checked(runs)
     model = model or load_model(first.model, device=first.device, dtype=first.dtype)
     ready: dict[str, Ready] = {}

@@ -31,10 +31,10 @@ def train_together(trainings: Mapping[str, tuple[Training, SoftPrompt]], ended: 
         started = time.perf_counter()
         parts = [Part(p, t.objective, t.chosen(), t.settings.batch_size) for t, p in active.values()]
         found = accumulate_gradients(parts, limit)
-        seconds = (time.perf_counter() - started) / sum(tokens for _, tokens in found)
-        for (name, (training, _)), (loss, tokens) in zip(list(active.items()), found, strict=True):
+        seconds = (time.perf_counter() - started) / sum(learnt.useful_tokens for learnt in found)
+        for (name, (training, _)), learnt in zip(list(active.items()), found, strict=True):
             try:
-                training.update(loss, tokens, seconds * tokens)
+                training.update(learnt, seconds * learnt.useful_tokens)
             except SoftPromptError as error:  # its own log or checkpoint cannot be written
                 del active[name]
                 ended(name, error)

@@ -11,13 +11,14 @@ import torch
 
 from softprompt.errors import CheckpointError, OutputExists, TrainingDiverged
 from softprompt.evaluation.measuring import measure
-from softprompt.model import FrozenModel, Payload, load_model
+from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
 from softprompt.saved.saved_prompt import check_free
 from softprompt.training.job import Job
 from softprompt.training.loop import Outcome, Training
 from softprompt.training.picture import draw_curve
 from softprompt.training.preparation import mixed, read, split, task_for
+from softprompt.training.processes import Alone, joined
 from softprompt.training.record import FolderRecord
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.settings import TuneSettings
@@ -76,7 +77,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Tuned:
-    """Train a prompt and save it.
+    """Train a prompt and save it. Of several processes that accelerate launched, each learns from a share of the rows.
 
     Args:
         settings: everything the run depends on.
@@ -90,7 +91,7 @@ def run(
         TrainingDiverged: the loss was not a number; the best prompt before that was saved.
         SoftPromptError: any other mistake in the settings, the data or the model; nothing was written.
     """
-    ready = Ready.of(settings, model, resume=resume, overwrite=overwrite)
+    ready = Ready.of(settings, model, joined(), resume=resume, overwrite=overwrite)
     return ready.end(ready.begin(watcher or Unwatched()).run())
 
 
@@ -104,6 +105,7 @@ class Ready:
         folder: its own files.
         facts: what the folder remembers of it.
         resume: it goes on from a checkpoint.
+        processes: that train it.
     """
 
     settings: TuneSettings
@@ -111,10 +113,17 @@ class Ready:
     folder: RunFolder
     facts: dict[str, Any]
     resume: bool
+    processes: Alone
 
     @classmethod
     def of(
-        cls, settings: TuneSettings, model: FrozenModel | None = None, *, resume: bool = False, overwrite: bool = False
+        cls,
+        settings: TuneSettings,
+        model: FrozenModel | None = None,
+        processes: Alone | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
     ) -> Ready:
         """Make a run ready, or a killed one ready again.
 
@@ -123,8 +132,9 @@ class Ready:
         """
         folder = RunFolder(settings.run_folder)
         _check_output(settings, folder, resume, overwrite)
-        job, digests = _prepared(settings, model)
-        return cls(settings, job, folder, _facts(settings, job, digests), resume)
+        processes = processes or Alone()
+        job, digests = _prepared(settings, model, processes)
+        return cls(settings, job, folder, _facts(settings, job, digests), resume, processes)
 
     def begin(self, watcher: Watcher) -> Training:
         """Write down what the run depends on, and begin.
@@ -133,8 +143,10 @@ class Ready:
             CheckpointError: a run that is to go on began otherwise.
             DiskFull: there is no room for it.
         """
-        _begin(self.folder, self.facts, self.resume)
-        return self.job.training(self.settings, FolderRecord(self.folder), watcher)
+        self.processes.wait()  # until all have seen that the folder is free
+        if self.processes.is_first:
+            _begin(self.folder, self.facts, self.resume)
+        return self.job.training(self.settings, FolderRecord(self.folder), watcher, self.processes)
 
     def end(self, outcome: Outcome) -> Tuned:
         """Save what the run made, and draw how it went.
@@ -143,8 +155,11 @@ class Ready:
             TrainingDiverged: the loss was not a number; the best prompt before that was saved.
         """
         settings, job = self.settings, self.job
-        kept = _Kept() if outcome.stopped else _keep(outcome, settings, job)
-        draw_curve(self.folder, f"{settings.output.name}: {settings.method} on {job.model.name}")
+        kept = _Kept() if outcome.stopped else _kept(outcome, settings, job)
+        if self.processes.is_first:
+            kept.write(settings.output)
+            draw_curve(self.folder, f"{settings.output.name}: {settings.method} on {job.model.name}")
+        self.processes.wait()
         if outcome.diverged:
             raise _diverged(outcome, settings, job, kept)
         quality = () if outcome.progress.best is None else job.objective.quality(outcome.progress.best.metrics)
@@ -153,18 +168,23 @@ class Ready:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What a run saved: its prompt, and of tasks that were learnt together each one's own."""
+    """What there is to save of a run: its prompt, and of tasks that were learnt together each one's own."""
 
     prompt: SavedPrompt | None = None
     tasks: dict[str, SavedPrompt] = field(default_factory=dict)
 
+    def write(self, folder: Path) -> None:
+        """Save it, if there is something."""
+        if self.prompt is not None:
+            self.prompt.write(folder, overwrite=True, tasks=self.tasks)
 
-def _prepared(settings: TuneSettings, model: FrozenModel | None) -> tuple[Job, dict[str, str]]:
+
+def _prepared(settings: TuneSettings, model: FrozenModel | None, processes: Alone) -> tuple[Job, dict[str, str]]:
     """The run, and the hashes of its data."""
     data = read(settings)
     task = task_for(settings, data["data"])
     examples, held_out = split(settings, data, task)
-    model = model or load_model(settings.model, device=settings.device, dtype=settings.dtype)
+    model = model or processes.load(settings)
     if settings.gradient_checkpointing:
         model.checkpoint_gradients()
     job = Job.of(settings, model, task, examples, held_out, mixed(settings, data["data"]))
@@ -204,8 +224,8 @@ def _begin(folder: RunFolder, facts: dict[str, Any], resume: bool) -> None:
             )
 
 
-def _keep(outcome: Outcome, settings: TuneSettings, job: Job) -> _Kept:
-    """Save the best prompt of a run: the best evaluation's, or the last step's where nothing was evaluated."""
+def _kept(outcome: Outcome, settings: TuneSettings, job: Job) -> _Kept:
+    """The best prompt of a run: the best evaluation's, or the last step's where nothing was evaluated."""
     best = outcome.progress.best
     if best is not None:
         job.prompt.load_state_dict(best.parameters)
@@ -218,7 +238,6 @@ def _keep(outcome: Outcome, settings: TuneSettings, job: Job) -> _Kept:
         name: _made(settings, job, each[task], _measured(job, task, each[task]))
         for task, name in enumerate(job.prompt.tasks)
     }
-    saved.write(settings.output, overwrite=True, tasks=tasks)
     return _Kept(saved, tasks)
 
 

@@ -14,6 +14,7 @@ from softprompt.prompts import METHODS
 from softprompt.prompts.methods import chosen
 from softprompt.training import TuneSettings, Watcher
 from softprompt.training.job import Job
+from softprompt.training.processes import Alone
 from softprompt.training.record import NoRecord
 
 
@@ -42,7 +43,9 @@ class Soft(Way):
         """Train it, and compile the best of its steps."""
         settings = self.settings(bench, trial)
         job = Job.of(settings, bench.model, bench.task, trial.examples, bench.validation)
-        course, best = followed(lambda listener: job.training(settings, NoRecord(), listener).run(), watcher, job.peak)
+        course, best = followed(
+            lambda listener: job.training(settings, NoRecord(), listener, Alone()).run(), watcher, job.peak
+        )
         job.prompt.load_state_dict(best)
         with torch.no_grad():
             payload = job.prompt()

@@ -8,16 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from softprompt.comparison.bench import Bench
 from softprompt.comparison.course import followed
 from softprompt.comparison.local import FittedHere
 from softprompt.comparison.way import Fitted, Kind, Trial, Way
+from softprompt.evaluation.measuring import row_outputs
 from softprompt.model import FrozenModel, frozen
 from softprompt.model.precision import QUANTIZED
 from softprompt.tasks import LinearHead, Objective, Row, Task
 from softprompt.training import Watcher
+from softprompt.training.learner import Learnt
 from softprompt.training.loop import Outcome, Training
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.preparation import encode, head_of, learnable
@@ -101,8 +104,8 @@ class Weights:
     def __init__(self, parameters: Mapping[str, nn.Parameter]):
         self.parameters = parameters
 
-    def accumulate(self, objective: Objective, rows: Sequence[Row], batch_size: int) -> tuple[float, int]:
-        """Add the gradient of the rows' mean loss, pass by pass; returns that loss and the useful tokens."""
+    def accumulate(self, objective: Objective, rows: Sequence[Row], batch_size: int) -> Learnt:
+        """Add the gradient of the rows' mean loss, pass by pass."""
         batches = [objective.collate(rows[i : i + batch_size], None) for i in range(0, len(rows), batch_size)]
         weight = sum(float(batch.weights.sum()) for batch in batches)
         total = 0.0
@@ -110,11 +113,11 @@ class Weights:
             loss = objective.losses(objective.read(batch, None), batch).sum() / weight
             loss.backward()
             total += loss.item()
-        return total, sum(batch.useful_tokens for batch in batches)
+        return Learnt(total, sum(batch.useful_tokens for batch in batches), weight)
 
-    def payloads(self, model: FrozenModel, rows: Sequence[Row]) -> None:  # noqa: ARG002
-        """Nothing stands in front of the rows."""
-        return
+    def outputs(self, objective: Objective, rows: Sequence[Row]) -> Float[Tensor, "N C"]:
+        """See `Learner`: nothing stands in front of the rows."""
+        return row_outputs(objective, None, rows)
 
     def rates(self) -> list[tuple[list[nn.Parameter], float]]:
         """All at one rate."""
