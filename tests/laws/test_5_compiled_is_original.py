@@ -8,14 +8,15 @@ from __future__ import annotations
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
-from softprompt.model import EncoderDecoderModel, FrozenModel, Placement
+from softprompt.model import EncoderDecoderModel, FrozenModel, Payload, Placement, Prefix
 from softprompt.model.encoder_decoder import START
 from softprompt.model.payload import placeholder
 from tests.laws.few import few
-from tests.strategies import as_row, lengths, random_embeddings, rows, seeds
-from tests.tiny import ALL_FAMILIES, shared_model
+from tests.strategies import as_row, lengths, payloads, random_embeddings, rows, seeds
+from tests.tiny import ALL_FAMILIES, FAMILIES, shared_model
 
 
 @torch.no_grad()
@@ -38,8 +39,7 @@ def original(model: FrozenModel, virtual: Tensor, sequence: list[int], bos: bool
 @torch.no_grad()
 def compiled(model: FrozenModel, virtual: Tensor, sequence: list[int], placement: Placement) -> Tensor:
     payload = model.compile(random_embeddings(model, len(virtual), 0, placement).with_tensor(virtual))
-    ids = torch.tensor([payload.arrange(sequence)])
-    return model.logits(model.hidden(ids, torch.ones_like(ids, dtype=torch.bool), payload))[0]
+    return logits(model, payload.arrange(sequence), payload)
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
@@ -62,6 +62,33 @@ def test_after_bos(family: str) -> None:
     sequence = [model.bos, 9, 10, 11]
     found = compiled(model, virtual, sequence, Placement.AFTER_BOS)
     torch.testing.assert_close(found, original(model, virtual, sequence, bos=True), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(data=st.data(), beginning=st.lists(st.integers(3, 383), min_size=1, max_size=6), sequences=rows)
+@few
+@torch.no_grad()
+def test_what_all_rows_begin_with_is_run_once(
+    family: str, data: st.DataObject, beginning: list[int], sequences: list[list[int]]
+) -> None:
+    model = shared_model(family)
+    payload = data.draw(payloads(model, family) | st.none())
+    compiled = None if payload is None else model.compile(payload)
+    shared = model.row(beginning)
+    prolonged = model.prolonged(compiled, shared)
+    for sequence in sequences:
+        whole, rest = (
+            each.arrange([*shared, *sequence]) if each else [*shared, *sequence] for each in (compiled, prolonged)
+        )
+        expected, found = (logits(model, ids, each) for ids, each in ((whole, compiled), (rest, prolonged)))
+        torch.testing.assert_close(found, expected[len(whole) - len(rest) :], atol=1e-4, rtol=0)
+    if compiled is None or (isinstance(compiled, Prefix) and not compiled.first_layer):
+        assert rest == sequences[-1]
+
+
+def logits(model: FrozenModel, sequence: list[int], payload: Payload | None) -> Tensor:
+    ids = torch.tensor([sequence])
+    return model.logits(model.hidden(ids, torch.ones_like(ids, dtype=torch.bool), payload))[0]
 
 
 @pytest.mark.real

@@ -18,6 +18,8 @@ def row_outputs(
     objective: Objective, payloads: Payloads, rows: Sequence[Row], batch_size: int = 32
 ) -> Float[Tensor, "N C"]:
     """What the objective keeps of each row, on the CPU."""
+    if rows and not isinstance(payloads, Sequence):
+        payloads = objective.behind(payloads, rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     found = []
     for start in range(0, len(order), batch_size):

@@ -94,6 +94,15 @@ class CaptureLayer(PastlessLayer):
         return torch.cat([self.keys, self.values])
 
 
+class LendingCaptureLayer(ReadOnlyLayer):
+    """Lends keys and values to one row, and keeps those that are computed behind them, with their graph."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Remember the new ones and hand back both."""
+        self.captured = torch.cat([key_states, value_states])
+        return super().update(key_states, value_states, *args, **kwargs)
+
+
 class Enough(Exception):
     """Raised by `FirstLayer` once it has seen what it was put there for, so that the other layers need not run."""
 

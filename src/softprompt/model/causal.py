@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,7 +21,7 @@ from transformers.cache_utils import Cache
 
 from softprompt.errors import SettingError
 from softprompt.model import cache as caches
-from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, Past, Span
+from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, LendingCaptureLayer, Past, Span
 from softprompt.model.family import resolve, sliding_window
 from softprompt.model.frozen import Payloads, virtual_tokens
 from softprompt.model.partial import Reached, partial
@@ -158,6 +159,17 @@ class CausalModel(WritingModel):
         )
         return torch.stack([layer.captured for layer in layers])
 
+    def _prolonged(self, prefix: Prefix, ids: Sequence[int]) -> Prefix:
+        """The prefix with the keys and values that the first ids of its rows leave behind it."""
+        if not ids:
+            return prefix
+        layers = [LendingCaptureLayer(keys, values) for keys, values in prefix.tensor.unsqueeze(2)]
+        span = Span(0, len(layers), Cache(layers=list(layers)), caches.shared(prefix, 1)[1])
+        row = torch.tensor([ids], device=self.device)
+        self._run(span, self.embed(row), row >= 0)
+        own = torch.stack([layer.captured for layer in layers]).to(prefix.tensor.dtype)
+        return replace(prefix, tensor=torch.cat([prefix.tensor, own], dim=3), beginning=len(ids))
+
     def first_values(self, ids: Int[Tensor, "N"]) -> Float[Tensor, "N _"]:
         """The first layer's values, `[N, G·D]`, of tokens each by itself; no other layer is run."""
         layer = FirstLayer()
@@ -184,6 +196,15 @@ class CausalModel(WritingModel):
             case Prefix(placement=Placement.AFTER_BOS, has_bos=False):
                 bos = self.prefill(self._bos_embedding()).to(payload.tensor.dtype)
                 return Prefix(torch.cat([bos, payload.tensor], dim=3), payload.placement, has_bos=True)
+        return payload
+
+    def prolonged(self, payload: Payload | None, ids: Sequence[int]) -> Payload | None:
+        """See `FrozenModel`: what is in front of the text takes in what follows it, if it stands in all layers."""
+        match payload:
+            case None:
+                return Prefix(self.prefill(self.embed(torch.tensor([ids], device=self.device))[0]), beginning=len(ids))
+            case Prefix(first_layer=0):
+                return self._prolonged(payload, payload.arrange(list(ids)))
         return payload
 
     def _bos_embedding(self) -> Float[Tensor, "1 E"]:

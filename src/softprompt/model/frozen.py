@@ -26,6 +26,10 @@ Payloads = Payload | Sequence[Payload | None] | None
 """One payload for every row, one for each row (None: the bare base), or none at all. All of them compiled."""
 
 
+PASS_ON_CPU, PASS_ON_ACCELERATOR = 32, 4096
+TOKENS_ON_CPU, TOKENS_ON_ACCELERATOR = 2048, 16384
+
+
 class FrozenModel(ABC):
     """A base model, frozen: in evaluation mode (no dropout) and without gradients for its weights.
 
@@ -172,6 +176,28 @@ class FrozenModel(ABC):
     @abstractmethod
     def compile(self, payload: Payload) -> Payload:
         """The payload as it is used, with gradient: what need not be run with every row is run here, once."""
+
+    def prolonged(self, payload: Payload | None, ids: Sequence[int]) -> Payload | None:  # noqa: ARG002
+        """A compiled payload together with the ids that all its rows begin with, as far as it can take them in."""
+        return payload
+
+    @property
+    def pass_cost(self) -> int:
+        """What a pass costs beside its tokens, in tokens: the weights are read once, however little they are used.
+
+        A few tokens on a CPU; on an accelerator as many as fill it. Where several processes must run the model equally
+        often, no pass of one's own is worth it.
+        """
+        if self.is_sharded:
+            return 10**9
+        return PASS_ON_CPU if self.device.type == "cpu" else PASS_ON_ACCELERATOR
+
+    @property
+    def pass_tokens(self) -> int:
+        """How many tokens may be in a pass that keeps what the backward pass needs; more would be no faster."""
+        if self.is_sharded:
+            return 10**9
+        return TOKENS_ON_CPU if self.device.type == "cpu" else TOKENS_ON_ACCELERATOR
 
     @abstractmethod
     def prefill(self, embeddings: Float[Tensor, "P E"]) -> Float[Tensor, "L 2 G P D"]:

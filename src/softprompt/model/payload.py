@@ -76,26 +76,28 @@ class Prefix:
         placement: where they stand; never after the text.
         has_bos: the first position is the BOS token's own, so that rows behind this prefix leave theirs out.
         first_layer: counted from 0; the layers below it see the text alone. Of causal models only.
+        beginning: how many of the ids that all its rows begin with it holds as well, behind the virtual tokens.
     """
 
     tensor: Float[Tensor, "L 2 G P D"]
     placement: Placement = Placement.BEFORE
     has_bos: bool = False
     first_layer: int = 0
+    beginning: int = 0
 
     @property
     def num_virtual_tokens(self) -> int:
-        """P, without the BOS position."""
-        return self.num_positions - self.has_bos
+        """P, without the positions of BOS and of the rows' beginning."""
+        return self.num_positions - self.has_bos - self.beginning
 
     @property
     def num_positions(self) -> int:
-        """The positions in front of the text that this prefix takes, BOS included."""
+        """The positions in front of the rows' own ids that this prefix takes, all that it holds included."""
         return self.tensor.shape[3]
 
     def arrange(self, prompt: list[int]) -> list[int]:
-        """A row's prompt ids as they meet this payload: without the BOS that the prefix already holds."""
-        return prompt[1:] if self.has_bos else prompt
+        """A row's prompt ids as they meet this payload: without those that the prefix already holds."""
+        return prompt[self.has_bos + self.beginning :]
 
     def with_tensor(self, tensor: Tensor) -> Prefix:
         """The same payload around another tensor of the same shape."""

@@ -51,6 +51,12 @@ class Row:
         return len(self.prompt) + len(self.response) + len(self.tail)
 
     @property
+    def unread(self) -> int:
+        """How many ids it begins with at which nothing is read."""
+        places = [] if self.passage is None else [place for place in self.passage.places if place >= 0]
+        return min([len(self.prompt) - 1, *places])
+
+    @property
     def supervised(self) -> Sequence[int]:
         """Where in the response the tokens stand that are learnt."""
         return range(len(self.response)) if self.learnt is None else self.learnt
@@ -117,11 +123,25 @@ class Objective(ABC):
     def quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """By what the best is chosen: larger is better."""
 
+    def behind(self, payload: Payload | None, rows: Sequence[Row]) -> Payload | None:
+        """What rows stand behind: a compiled payload, and what all of them begin with where running it once pays."""
+        shared = beginning(rows)
+        return (
+            self.model.prolonged(payload, shared) if len(shared) * (len(rows) - 1) > self.model.pass_cost else payload
+        )
+
     def read(self, batch: Batch, payloads: Payloads) -> Float[Tensor, "R H"]:
         """Run the model over a batch, each row behind its payload, and pick the states that are read."""
         if isinstance(payloads, Sequence):
             payloads = [payload for payload in payloads for _ in range(batch.sequences_per_row)]
         return self.model.hidden(batch.ids, batch.mask, payloads).flatten(0, 1)[batch.reads]
+
+
+def beginning(rows: Sequence[Row]) -> list[int]:
+    """The ids that all rows begin with, up to the first virtual token and the first place that is read."""
+    first, most = rows[0].prompt, min(row.unread for row in rows)
+    count = next((i for i in range(most) if first[i] < 0 or any(row.prompt[i] != first[i] for row in rows)), most)
+    return first[:count]
 
 
 def arranged(row: Row, payload: Payload | None) -> tuple[list[int], list[int]]:

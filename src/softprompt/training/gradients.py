@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from softprompt.evaluation.measuring import row_outputs
-from softprompt.model import FrozenModel, Payload, Payloads
+from softprompt.model import Payload
 from softprompt.prompts import SoftPrompt
 from softprompt.tasks import Objective, Row
 from softprompt.training.learner import Learnt
-from softprompt.training.passes import Chunk, Limit, passed
+from softprompt.training.passes import Chunk, Limit, cut, passed
 
-#: Of so many virtual tokens the way through the model is held for the backward pass at once.
+#: Of so many positions in front of rows the way through the model is held for the backward pass at once.
 HELD = 4096
 
 
@@ -33,7 +33,9 @@ class PromptLearner:
     @torch.no_grad()
     def outputs(self, objective: Objective, rows: Sequence[Row]) -> Float[Tensor, "N C"]:
         """See `Learner`."""
-        return row_outputs(objective, _behind(rows, _compiled(objective.model, self.prompt, rows)), rows)
+        payloads = {task: objective.model.compile(self.prompt.of(task)) for task in {row.task for row in rows}}
+        one = payloads[rows[0].task] if len(payloads) == 1 else None
+        return row_outputs(objective, one or [payloads[row.task] for row in rows], rows)
 
     def rates(self) -> list[tuple[list[nn.Parameter], float]]:
         """The prompt's."""
@@ -56,7 +58,7 @@ class Part:
         prompt: it.
         objective: its task.
         rows: of the step.
-        batch_size: how many of them may be in a pass.
+        batch_size: how many of them may be in a pass at most.
     """
 
     prompt: SoftPrompt
@@ -68,15 +70,15 @@ class Part:
 def accumulate_gradients(parts: Sequence[Part], limit: Limit) -> list[Learnt]:
     """Add the gradient of each part's mean loss to its prompt's parameters.
 
-    What stands in front of a part's rows is run once, not once a row or a pass: the passes sum their gradients at the
-    compiled payload, and one backward pass takes the sum on to the parameters. A loss of the prompt's own adds to the
-    gradient alone, so that the losses of all methods compare.
+    What stands in front of a part's rows is run once, not once a row or a pass, and so is what all of them begin with:
+    the passes sum their gradients at the compiled payload, and one backward pass takes the sum on to the parameters. A
+    loss of the prompt's own adds to the gradient alone, so that the losses of all methods compare.
     """
     found: list[Learnt] = []
     group: list[tuple[Part, dict[int, Payload]]] = []
     for part in parts:
-        group.append((part, _compiled(part.objective.model, part.prompt, part.rows)))
-        if part is parts[-1] or sum(p.num_virtual_tokens for _, of in group for p in of.values()) >= HELD:
+        group.append((part, _compiled(part)))
+        if part is parts[-1] or sum(p.num_positions for _, of in group for p in of.values()) >= HELD:
             found += _accumulate(group, limit)
             group = []
     return found
@@ -99,7 +101,9 @@ def _accumulate(group: Sequence[tuple[Part, dict[int, Payload]]], limit: Limit) 
 
 
 def _chunks(part: Part, leaves: Mapping[int, Payload]) -> list[Chunk]:
-    pieces = [part.rows[i : i + part.batch_size] for i in range(0, len(part.rows), part.batch_size)]
+    model, lengths = part.objective.model, [len(row) for row in part.rows]
+    together = cut(lengths, part.batch_size, model.pass_tokens, model.pass_cost)
+    pieces = [[part.rows[i] for i in some] for some in together]
     behind = [[leaves[row.task] for row in piece] for piece in pieces]
     batches = [part.objective.collate(piece, each) for piece, each in zip(pieces, behind, strict=True)]
     weight = sum(float(batch.weights.sum()) for batch in batches)
@@ -116,13 +120,10 @@ def _leaf(payload: Payload) -> Payload:
     return payload.with_tensor(payload.tensor.detach().requires_grad_())
 
 
-def _compiled(model: FrozenModel, prompt: SoftPrompt, rows: Sequence[Row]) -> dict[int, Payload]:
-    """The payload of each task that the rows are of."""
-    return {task: model.compile(prompt.of(task)) for task in sorted({row.task for row in rows})}
-
-
-def _behind(rows: Sequence[Row], payloads: Mapping[int, Payload]) -> Payloads:
-    """The payload of each row's task; one for all of them where there is one task."""
-    if len(payloads) == 1:
-        return next(iter(payloads.values()))
-    return [payloads[row.task] for row in rows]
+def _compiled(part: Part) -> dict[int, Payload]:
+    """The payload of each task that the rows are of, with what all its rows begin with."""
+    found: dict[int, Payload] = {}
+    for task in sorted({row.task for row in part.rows}):
+        payload = part.objective.model.compile(part.prompt.of(task))
+        found[task] = part.objective.behind(payload, [row for row in part.rows if row.task == task]) or payload
+    return found

@@ -55,6 +55,29 @@ class Chunk:
         return [*{id(payload): payload.tensor for payload in self.behind}.values(), *self.beside]
 
 
+def cut(lengths: Sequence[int], most: int, tokens: int, cost: int) -> list[list[int]]:
+    """Rows in passes, the long with the long: padding is computed as far as it is cheaper than one more pass.
+
+    Args:
+        lengths: of the rows, in tokens.
+        most: rows in a pass.
+        tokens: in a pass, padding included; a row that is longer is by itself.
+        cost: of a pass beside its tokens, in tokens.
+    """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    best = [(0, 0)]  # of the first rows of that order: what they cost, and where the last of their passes begins
+    for end in range(1, len(order) + 1):
+        longest = lengths[order[end - 1]]
+        starts = range(max(end - most, min(end - tokens // longest, end - 1), 0), end)
+        best.append(min((best[start][0] + cost + (end - start) * longest, start) for start in starts))
+    found, end = [], len(order)
+    while end:
+        start = best[end][1]
+        found.append(order[start:end])
+        end = start
+    return found
+
+
 def passed(chunks: Sequence[Chunk], limit: Limit) -> Iterator[tuple[Chunk, float]]:
     """Run all chunks, in whatever order suits, and add each one's gradient to what gathers it; yields its loss.
 
@@ -78,14 +101,17 @@ def passed(chunks: Sequence[Chunk], limit: Limit) -> Iterator[tuple[Chunk, float
 def _first(waiting: Sequence[Chunk], most: int) -> list[Chunk]:
     """As many chunks as may go together: one at least.
 
-    All are padded to the longest text and the longest prompt, which must still fit the window between them.
+    All are padded to the longest text, where that costs less than a pass of one's own, and to the longest prompt; both
+    must still fit the window between them.
     """
-    window = waiting[0].objective.model.shape.window
+    model = waiting[0].objective.model
     count, rows, positions, T = 0, 0, 0, 0
     for chunk in waiting:
-        rows, T = rows + len(chunk.batch.ids), max(T, chunk.batch.ids.shape[1])
+        padding = rows * (chunk.batch.ids.shape[1] - T)
+        rows, T = rows + len(chunk.batch.ids), chunk.batch.ids.shape[1]  # those that wait are in the order of their T
         positions = max(positions, *(payload.num_positions for payload in chunk.behind))
-        if count and (rows > most or positions + T > window or chunk.first_layer != waiting[0].first_layer):
+        fits = rows <= most and rows * T <= model.pass_tokens and positions + T <= model.shape.window
+        if count and not (fits and padding <= model.pass_cost and chunk.first_layer == waiting[0].first_layer):
             break
         count += 1
     return list(waiting[:count])
