@@ -13,185 +13,114 @@ JSON line with the ratios.
 `matrix_rate_share` is the share of this machine's rate at large float32 products that our prefix reaches, at the 4N
 operations a useful token needs (forward, and the gradient of the states but not of the weights); N are the layers'
 weights, since of the vocabulary a classification computes two words.
+
+    python -m benchmarks.train --data movie_reviews.train.jsonl --together 1,2,4,8,16,32,64 --plot together.png
+
+times that alone: how many times as long the steps of N prefixes take one after the other, each of `--together-rows`
+rows, as one step of all of them; on all layers and on the top half. It prints one JSON line too.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from rich.console import Console
 from rich.table import Table
 
 import softprompt
-from softprompt.data import Example, read_examples
-from softprompt.model import CausalModel, FrozenModel, Prefix
-from softprompt.model.states_file import StatesFile
-from softprompt.prompts import PromptOptions, build_prompt
-from softprompt.tasks import ClassificationTask, Row
-from softprompt.training.gradients import Part, PromptLearner, accumulate_gradients
-from softprompt.training.optimisation import Optimiser
-from softprompt.training.order import Order
-from softprompt.training.passes import Limit
-from softprompt.training.together import ROWS_ON_CPU
+from benchmarks.picture import draw
+from benchmarks.timing import gained, matrix_rate, measure
+from benchmarks.ways import Reviews, operations_a_token, ratios, ways_of
+from softprompt.data import read_examples
 
-P = 16
-TEMPLATE = "Review: {text}\nSentiment:"
-Step = Callable[[], int]
+MATRIX_ON_CPU = 1536  # rows and columns: large enough for a CPU's cores
+CPU = torch.device("cpu")
 
 
 def main() -> None:
+    arguments = parsed()
+    model = softprompt.load_model(arguments.model, device="cpu")
+    examples = read_examples(arguments.data)[:500]
+    with tempfile.TemporaryDirectory() as folder:
+        reviews = Reviews(model, examples, Path(folder))
+        if arguments.together:
+            report_together(reviews, arguments)
+        else:
+            report_speeds(reviews, arguments.rounds)
+
+
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-
-    model = softprompt.load_model(arguments.model)
-    examples = read_examples(arguments.data)[:500]
-    with tempfile.TemporaryDirectory() as folder:
-        speeds = measure(ways_of(model, examples, Path(folder)), arguments.rounds)
-    layers = sum(p.numel() for layer in model.family.layers(model.network) for p in layer.parameters())
-    share = speeds["prefix, softprompt"] * 4 * layers / matrix_rate()
-    report(speeds, share, model.shape.num_layers, arguments.rounds)
+    parser.add_argument("--together", type=counts, metavar="N,N,…", help="only the gain of so many prompts together")
+    parser.add_argument("--together-rows", type=int, default=4, help="rows of each of them in a step")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw that gain")
+    return parser.parse_args()
 
 
-def ways_of(model: FrozenModel, examples: Sequence[Example], folder: Path) -> dict[str, Step]:
-    task = ClassificationTask(template=TEMPLATE).prepared(examples)
-    objective = task.bind(model, model.shape.window - P)
-    rows = [objective.encode(example) for example in examples]
-    words = [model.tokenize(f" {label}") for label in task.labels]
-    L = model.shape.num_layers
-    top = {k: remembering(model, rows, k, folder) for k in (L // 2, L // 4)}
-    ways = {f"prefix, softprompt, top {k} layers": our_step(own, ["prefix"], task, rows, k) for k, own in top.items()}
-    ways["8 prefixes together, top half"] = our_step(top[L // 2], ["prefix"] * 8, task, rows, L // 2)
-    for method in ("prefix", "prompt"):
-        for size, width, how in ((4, 128, "4 padded to 128"), (16, 0, "16 padded to the longest")):
-            ways[f"{method}, peft, {how}"] = peft_step(model, method, rows, words, batch_size=size, pad_to=width)
-        ways[f"{method}, softprompt"] = our_step(model, [method], task, rows)
-    return ways
+def counts(text: str) -> list[int]:
+    """Numbers with commas between them."""
+    return [int(number) for number in text.split(",")]
 
 
-def our_step(
-    model: FrozenModel, methods: list[str], task: ClassificationTask, rows: list[Row], layers: int | None = None
-) -> Step:
-    objective = task.bind(model, model.shape.window - P)
-    built = [
-        build_prompt(PromptOptions(m, P, layers=layers, seed=i), model, "Read.", ()) for i, m in enumerate(methods)
-    ]
-    prompts = [prompt for prompt, _ in built]
-    optimisers = [
-        Optimiser(PromptLearner(each), 1e-3, 10_000, warmup=0.1, weight_decay=0.0, clip=1.0) for each in prompts
-    ]
-    orders = [Order([len(row) for row in rows], 16, seed) for seed in range(len(prompts))]
-    steps = iter(range(10_000))
-
-    def step() -> int:
-        number = next(steps)
-        chosen = [[rows[i] for i in order.step(number)] for order in orders]
-        parts = [Part(prompt, objective, each, 16) for prompt, each in zip(prompts, chosen, strict=True)]
-        found = accumulate_gradients(parts, Limit(ROWS_ON_CPU))
-        for optimiser in optimisers:
-            optimiser.update(number)
-        return sum(learnt.useful_tokens for learnt in found)
-
-    return step
+def report_speeds(reviews: Reviews, rounds: int) -> None:
+    model = reviews.model
+    speeds = measure(ways_of(reviews), rounds, CPU)
+    rate = matrix_rate(CPU, torch.float32, MATRIX_ON_CPU)
+    share = speeds["prefix, softprompt"] * operations_a_token(model) / rate
+    show_speeds(speeds, rounds)
+    print(
+        json.dumps(
+            {
+                **ratios(speeds, model.shape.num_layers),
+                "matrix_rate_share": round(share, 2),
+                "useful_tokens_per_second": {name: round(s, 1) for name, s in speeds.items()},
+            }
+        )
+    )
 
 
-def remembering(model: FrozenModel, rows: list[Row], layers: int, folder: Path) -> FrozenModel:
-    """The model when an epoch has been seen: what lies below the top layers is in the file."""
-    assert isinstance(model, CausalModel)
-    own = model.remembering(StatesFile(folder / f"{layers}.sqlite"))
-    first = model.shape.num_layers - layers
-    nothing = Prefix(torch.zeros(model.shape.prefix(1))[first:], first_layer=first)
-    with torch.no_grad():
-        for row in rows:
-            ids = torch.tensor([row.prompt])
-            own.hidden(ids, torch.ones_like(ids, dtype=torch.bool), nothing)
-    return own
+def report_together(reviews: Reviews, arguments: argparse.Namespace) -> None:
+    curves = curves_of(reviews, arguments.together, arguments.together_rows, arguments.rounds, CPU)
+    show_curves(curves, arguments.together_rows, arguments.rounds)
+    if arguments.plot is not None:
+        draw(curves, f"prefixes trained together, {reviews.model.name}", arguments.plot)
+    print(json.dumps({"together": curves, "rows_per_prompt": arguments.together_rows, "rounds": arguments.rounds}))
 
 
-def matrix_rate(size: int = 1536, seconds: float = 2.0) -> float:
-    """Operations a second in products of large float32 matrices: what this machine can do."""
-    one, other = torch.randn(size, size), torch.randn(size, size)
-    one @ other
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        one @ other
-        done += 1
-    return 2 * size**3 * done / (time.perf_counter() - started)
+def curves_of(
+    reviews: Reviews, together: Sequence[int], rows: int, rounds: int, device: torch.device
+) -> dict[str, dict[int, float]]:
+    """The gain of so many prefixes together, on all layers and on the top half."""
+    found = {}
+    for name, layers in (("all layers", None), ("top half", reviews.model.shape.num_layers // 2)):
+        steps = partial(reviews.steps, "prefix", layers=layers, rows_per_step=rows)
+        curve = gained(steps, together, rounds, device)
+        found[name] = {N: round(ratio, 2) for N, ratio in curve.items()}
+    return found
 
 
-def peft_step(
-    model: FrozenModel, method: str, rows: list[Row], words: list[list[int]], batch_size: int, pad_to: int
-) -> Step:
-    config = PrefixTuningConfig if method == "prefix" else PromptTuningConfig
-    wrapped = get_peft_model(copy.deepcopy(model.network), config(task_type="CAUSAL_LM", num_virtual_tokens=P))
-    optimiser = torch.optim.AdamW([p for p in wrapped.parameters() if p.requires_grad], lr=1e-3)
-    batches = endless(rows, batch_size)
-
-    def step() -> int:
-        batch = next(batches)
-        texts = [[*row.prompt, *words[row.label]] for row in batch]
-        longest = pad_to or max(map(len, texts))
-        ids = torch.tensor([text + [model.eos] * (longest - len(text)) for text in texts])
-        mask = torch.arange(longest) < torch.tensor([[len(text)] for text in texts])
-        labels = torch.where(torch.arange(longest) >= torch.tensor([[len(row.prompt)] for row in batch]), ids, -100)
-        wrapped(input_ids=ids, attention_mask=mask.long(), labels=labels.masked_fill(~mask, -100)).loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        return sum(len(row.prompt) for row in batch)
-
-    return step
-
-
-def endless(rows: list[Row], batch_size: int) -> Iterator[list[Row]]:
-    generator = torch.Generator().manual_seed(0)
-    while True:
-        order = torch.randperm(len(rows), generator=generator).tolist()
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            yield [rows[i] for i in order[start : start + batch_size]]
-
-
-def measure(ways: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Median useful tokens a second of each way; the first round warms up and does not count."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds + 1):
-        for name, step in ways.items():
-            started = time.perf_counter()
-            tokens = step()
-            found[name].append(tokens / (time.perf_counter() - started))
-    return {name: statistics.median(speeds[1:]) for name, speeds in found.items()}
-
-
-def report(speeds: dict[str, float], share: float, num_layers: int, rounds: int) -> None:
+def show_speeds(speeds: dict[str, float], rounds: int) -> None:
     table = Table("way", "useful tokens/s", title=f"training, median of {rounds} steps")
     for name, speed in speeds.items():
         table.add_row(name, f"{speed:.0f}")
     Console().print(table)
-    ratios = {
-        f"{method}_vs_{key}": round(speeds[f"{method}, softprompt"] / speeds[f"{method}, peft, {way}"], 2)
-        for method in ("prefix", "prompt")
-        for key, way in (("padded128", "4 padded to 128"), ("longest", "16 padded to the longest"))
-    }
-    whole, half, quarter = (
-        f"prefix, softprompt{top}" for top in ("", *(f", top {num_layers // n} layers" for n in (2, 4)))
-    )
-    ratios |= {
-        "trunk_half": round(speeds[half] / speeds[whole], 2),
-        "trunk_quarter": round(speeds[quarter] / speeds[whole], 2),
-        "together_8": round(speeds[whole] / speeds["8 prefixes together, top half"], 2),
-        "matrix_rate_share": round(share, 2),
-    }
-    print(json.dumps({**ratios, "useful_tokens_per_second": {name: round(s, 1) for name, s in speeds.items()}}))
+
+
+def show_curves(curves: dict[str, dict[int, float]], rows: int, rounds: int) -> None:
+    title = f"prefixes of {rows} rows together: times as fast as one after the other, median of {rounds}"
+    table = Table("prefixes", *curves, title=title)
+    for N in next(iter(curves.values())):
+        table.add_row(str(N), *(f"{curve[N]:.2f}" for curve in curves.values()))
+    Console().print(table)
 
 
 if __name__ == "__main__":

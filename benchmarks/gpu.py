@@ -1,0 +1,154 @@
+"""How fast does it train on an accelerator, and in how much memory? All in one run, with random weights, beside peft.
+
+    python -m benchmarks.gpu
+    python -m benchmarks.gpu --device cpu --shape tiny
+
+The first is meant for one GPU and is to end within eight minutes; the second tries the script out, with less of
+everything. The model has the shape of Llama 3.2 1B and random weights, in bfloat16, and torch runs eagerly. What is
+timed is what `benchmarks.train` times, the device waited for before and after each step; then N prefixes of four rows
+each as one step, for N up to 64, beside their N steps one after the other: 32 are to be 8 times as fast. Then the peaks
+that `benchmarks.memory` measures, in this one process. The texts are of 20 to 60 random words, or with `--data FILE`
+(text, label) real reviews, whose words are the tokens. A part that is not begun when `--budget` seconds are over is
+named as left out. Prints tables, then one JSON line; `--plot FILE` draws the gain over N.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.memory import Setting, peak, peaks_of, show_peaks, summary
+from benchmarks.picture import draw
+from benchmarks.shapes import LABELS, SHAPES, random_examples, random_model
+from benchmarks.timing import matrix_rate, measure
+from benchmarks.train import MATRIX_ON_CPU, counts, curves_of, show_curves, show_speeds
+from benchmarks.ways import TEMPLATE, Reviews, operations_a_token, ratios, ways_of
+from softprompt.data import Example, read_examples
+from softprompt.model import FrozenModel
+from softprompt.model.precision import DTYPES
+
+FEWEST_ROUNDS = 5
+MATRIX = 8192  # rows and columns: large enough for an accelerator
+#: With another shape a script is tried out, with less of everything.
+EXAMPLES = {"1b": 500, "tiny": 64}
+TOGETHER = {"1b": [1, 2, 4, 8, 16, 32, 64], "tiny": [1, 2, 4]}
+GOAL = {"prompts": 32, "times": 8}
+
+
+def main() -> None:
+    arguments = parsed()
+    started = time.monotonic()
+    examples = examples_of(arguments.data, arguments.examples)
+    model = random_model(arguments.shape, arguments.dtype, arguments.device, words_of(examples))
+    found: dict[str, Any] = {}
+    left_out = []
+    with tempfile.TemporaryDirectory() as folder:
+        reviews = Reviews(model, examples, Path(folder))
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "training": lambda: training(reviews, arguments.rounds),
+            "together": lambda: together(reviews, arguments),
+            "memory": lambda: memory(model, arguments),
+        }
+        for name, part in parts.items():
+            if time.monotonic() - started > arguments.budget:
+                left_out.append(name)
+                print(f"{name}: left out, since the {arguments.budget} s of the budget were over")
+            else:
+                found |= part()
+    seconds = round(time.monotonic() - started, 1)
+    print(json.dumps({**about(model, arguments), **found, "seconds": seconds, "left_out": left_out}))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--shape", choices=SHAPES, default="1b")
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--examples", type=int)
+    parser.add_argument("--rounds", type=rounds, default=FEWEST_ROUNDS)
+    parser.add_argument("--together", type=counts, metavar="N,N,…")
+    parser.add_argument("--together-rows", type=int, default=4, help="rows of each of them in a step")
+    parser.add_argument("--rows", type=int, default=4, help="of the step whose memory is measured")
+    parser.add_argument("--length", type=int, default=512, help="tokens of each of these rows")
+    parser.add_argument("--budget", type=float, default=360, help="seconds after which no further part is begun")
+    parser.add_argument("--plot", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    arguments.examples = arguments.examples or EXAMPLES[arguments.shape]
+    arguments.together = arguments.together or TOGETHER[arguments.shape]
+    return arguments
+
+
+def rounds(text: str) -> int:
+    """A number of rounds that has a median worth the name."""
+    if int(text) < FEWEST_ROUNDS:
+        raise argparse.ArgumentTypeError(f"{text} rounds: choose at least {FEWEST_ROUNDS}")
+    return int(text)
+
+
+def examples_of(data: Path | None, count: int) -> Sequence[Example]:
+    return random_examples(count) if data is None else list(read_examples(data)[:count])
+
+
+def words_of(examples: Sequence[Example]) -> list[str]:
+    """The texts whose words the tokenizer is to know, answers among them: the data's, and those of `memory`."""
+    texts = [TEMPLATE.format(text=example.text("text")) + f" {example.text('label')}" for example in examples]
+    return [*texts, *LABELS * len(texts)]
+
+
+def training(reviews: Reviews, rounds: int) -> dict[str, Any]:
+    """Useful tokens a second of every way, and what part of the device's matrix rate they are."""
+    model = reviews.model
+    speeds = measure(ways_of(reviews), rounds, model.device)
+    rate = matrix_rate(model.device, model.dtype, MATRIX_ON_CPU if model.device.type == "cpu" else MATRIX)
+    share = speeds["prefix, softprompt"] * operations_a_token(model) / rate
+    show_speeds(speeds, rounds)
+    print(f"our prefix reaches {share:.3f} of the device's matrix rate, {rate / 1e12:.1f} Tflop/s")
+    return {
+        **ratios(speeds, model.shape.num_layers),
+        "matrix_rate": rate,
+        "matrix_rate_share": round(share, 3),
+        "useful_tokens_per_second": {name: round(speed, 1) for name, speed in speeds.items()},
+    }
+
+
+def together(reviews: Reviews, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The gain of N prompts together."""
+    curves = curves_of(reviews, arguments.together, arguments.together_rows, arguments.rounds, reviews.model.device)
+    show_curves(curves, arguments.together_rows, arguments.rounds)
+    if arguments.plot is not None:
+        draw(curves, f"prefixes trained together, {reviews.model.name}, {arguments.device}", arguments.plot)
+    return {"together": curves, "rows_per_prompt": arguments.together_rows, "goal": GOAL}
+
+
+def memory(model: FrozenModel, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The peaks above the model; the last part, since the model is not fit for timing afterwards."""
+    setting = Setting(arguments.shape, arguments.dtype, arguments.device, arguments.rows, arguments.length)
+    peaks = peaks_of(lambda way, task: peak(model, setting, way, task))
+    show_peaks(peaks, setting)
+    return {"memory": summary(peaks)}
+
+
+def about(model: FrozenModel, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was run where."""
+    on = model.device
+    return {
+        "benchmark": "gpu",
+        "device": torch.cuda.get_device_name(on) if on.type == "cuda" else on.type,
+        "model": model.name,
+        "dtype": arguments.dtype,
+        "torch": f"{torch.__version__}, eager",
+        "data": "random words" if arguments.data is None else arguments.data.name,
+        "rounds": arguments.rounds,
+    }
+
+
+if __name__ == "__main__":
+    main()

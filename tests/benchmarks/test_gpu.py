@@ -1,0 +1,79 @@
+"""The benchmark for an accelerator runs on the CPU too, and says all that it promises."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import gpu
+from benchmarks.memory import TASKS, WAYS
+from benchmarks.shapes import LABELS, random_model
+from benchmarks.timing import measure
+from benchmarks.ways import TEMPLATE, Reviews, peft_step
+
+RATIOS = {
+    *(f"{method}_vs_{which}" for method in ("prefix", "prompt") for which in ("padded128", "longest")),
+    "trunk_half",
+    "trunk_quarter",
+    "together_8",
+    "matrix_rate_share",
+}
+ABOUT = {"benchmark", "device", "model", "dtype", "torch", "data", "rounds", "seconds", "left_out"}
+LESS = ("--together", "1,3", "--examples", "32", "--rows", "2", "--length", "32")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    """Run the script on a tiny model; gives what its JSON line says."""
+
+    def ran(*arguments: str) -> dict[str, Any]:
+        monkeypatch.setattr("sys.argv", ["gpu", "--device", "cpu", "--shape", "tiny", *LESS, *arguments])
+        gpu.main()
+        found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return found
+
+    return ran
+
+
+def test_it_says_all_it_promises(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    found = run("--plot", str(tmp_path / "together.png"))
+    parts = {"matrix_rate", "useful_tokens_per_second", "together", "rows_per_prompt", "goal", "memory"}
+    assert set(found) == {*ABOUT, *RATIOS, *parts}
+    assert found["left_out"] == []
+    assert set(found["together"]) == {"all layers", "top half"}
+    assert all(set(curve) == {"1", "3"} for curve in found["together"].values())
+    assert set(found["memory"]) == set(TASKS)
+    assert all(set(found["memory"][task]["mebibytes"]) == {str(way) for way in WAYS} for task in TASKS)
+    ratios = [found[name] for name in RATIOS] + [ratio for c in found["together"].values() for ratio in c.values()]
+    ratios += [ratio for task in TASKS for ratio in found["memory"][task]["of_peft"].values()]
+    assert all(math.isfinite(ratio) for ratio in ratios)
+    assert (tmp_path / "together.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_the_budget_leaves_out_is_said(run: Callable[..., dict[str, Any]], reviews: Path) -> None:
+    found = run("--budget", "0", "--data", str(reviews))
+    assert found["left_out"] == ["training", "together", "memory"]
+    assert set(found) == ABOUT
+
+
+def test_few_rounds_have_no_median(run: Callable[..., dict[str, Any]]) -> None:
+    with pytest.raises(SystemExit):
+        run("--rounds", "4")
+
+
+def test_peft_leaves_the_model_that_it_shares_with_us_as_it_was(tmp_path: Path) -> None:
+    model = random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS])
+    examples = gpu.examples_of(None, 8)
+    reviews = Reviews(model, examples, tmp_path)
+    ids = torch.arange(20).unsqueeze(0)
+    before, configured = model.hidden(ids, ids >= 0), model.network.config.to_dict()
+    ways = {method: peft_step(model, reviews.answered, method, 4) for method in ("prefix", "prompt")}
+    measure(ways, 1, model.device)
+    assert torch.equal(model.hidden(ids, ids >= 0), before)
+    assert model.network.config.to_dict() == configured

@@ -1,0 +1,51 @@
+"""The memory benchmark runs, and says all that it promises. What it says of a tiny model means nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import memory
+from benchmarks.memory import TASKS, WAYS, Setting, Way
+from benchmarks.shapes import LABELS, random_model
+from benchmarks.ways import TEMPLATE
+
+ROOT = Path(__file__).parents[2]
+TINY = Setting("tiny", "float32", "cpu", rows=3, length=32)
+
+
+def test_each_way_in_a_process_of_its_own() -> None:
+    command = [sys.executable, "-m", "benchmarks.memory", "--shape", "tiny", "--rows", "2", "--length", "64"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert set(found) == {"benchmark", "command", *TASKS}
+    for task in TASKS:
+        assert set(found[task]["mebibytes"]) == {str(way) for way in WAYS}
+        assert set(found[task]["of_peft"]) == {str(way) for way in WAYS if way.by == "softprompt"}
+        figures = [*found[task]["mebibytes"].values(), *found[task]["of_peft"].values()]
+        assert all(math.isfinite(figure) and figure > 0 for figure in figures)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_rows_are_as_long_as_is_said(task: str) -> None:
+    objective, rows = memory.task_of(random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS]), task, TINY)
+    assert [len(row) for row in rows] == [TINY.length] * TINY.rows
+    assert objective.collate(rows, None).ids.shape[0] == TINY.rows
+
+
+def test_a_way_that_does_not_fit_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step() -> int:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(memory, "step_of", lambda *_: step)
+    model = random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS])
+    assert memory.peak(model, TINY, WAYS[0], "generation") is None
+    peaks = memory.peaks_of(lambda *_: None)
+    assert memory.summary(peaks)["generation"]["of_peft"][str(Way("prefix", "softprompt"))] is None
+    memory.show_peaks(peaks, TINY)
