@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,18 +13,19 @@ from benchmarks.memory import TASKS, WAYS, Setting, Way
 from benchmarks.shapes import LABELS, random_model
 from benchmarks.ways import TEMPLATE
 
-ROOT = Path(__file__).parents[2]
 TINY = Setting("tiny", "float32", "cpu", rows=3, length=32)
 
 
-def test_each_way_in_a_process_of_its_own() -> None:
-    command = [sys.executable, "-m", "benchmarks.memory", "--shape", "tiny", "--rows", "2", "--length", "64"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    found = json.loads(ran.stdout.splitlines()[-1])
+def test_each_way_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    some = (Way("prefix", "peft"), Way("prefix", "softprompt", checkpointed=True))
+    monkeypatch.setattr(memory, "WAYS", some)
+    monkeypatch.setattr("sys.argv", ["memory", "--shape", "tiny", "--rows", "2", "--length", "64", "--device", "cpu"])
+    memory.main()
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(found) == {"benchmark", "command", *TASKS}
     for task in TASKS:
-        assert set(found[task]["mebibytes"]) == {str(way) for way in WAYS}
-        assert set(found[task]["of_peft"]) == {str(way) for way in WAYS if way.by == "softprompt"}
+        assert set(found[task]["mebibytes"]) == {str(way) for way in some}
+        assert set(found[task]["of_peft"]) == {str(some[1])}
         figures = [*found[task]["mebibytes"].values(), *found[task]["of_peft"].values()]
         assert all(math.isfinite(figure) and figure > 0 for figure in figures)
 
