@@ -47,6 +47,19 @@ def smollm2() -> FrozenModel:
     return load_model("smollm2-135m", device="cpu")
 
 
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """The address of a Ray cluster of two machines with one core each, which are processes of this one."""
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's own spelling; workers would give way to all other tests
+    from ray.cluster_utils import Cluster
+
+    machine = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
+    cluster.add_node(**machine)
+    yield cluster.address
+    cluster.shutdown()
+
+
 @pytest.fixture
 def write_jsonl(tmp_path: Path) -> Callable[[str, Sequence[Any]], Path]:
     """Write rows as JSONL; gives the path."""

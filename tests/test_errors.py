@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import re
 from pathlib import Path
 
@@ -53,6 +54,17 @@ def test_a_row_error_begins_with_the_place() -> None:
     assert str(error) == "train.jsonl:12: no label"
     assert error.where == "train.jsonl:12"
     assert isinstance(error, DataError)
+
+
+@pytest.mark.parametrize("name", existing())
+def test_an_error_survives_the_way_from_another_process(name: str) -> None:
+    kind = getattr(errors, name)
+    error = RowError("train.jsonl:12", "no label") if kind is RowError else kind("say why")
+    error.args = (f"a: {error}",)  # as a run's name is put in front
+    found = pickle.loads(pickle.dumps(error))
+    assert type(found) is kind
+    assert str(found) == str(error)
+    assert vars(found) == vars(error)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@
     │   ├── WrongBaseModel              it was trained on another base model
     │   └── NotExpressible              peft cannot say what this prompt says
     ├── ApiFailed                       an API that was asked did not answer, or not as it should
+    ├── ClusterFailed                   a Ray cluster cannot be reached, or loses a run's worker again and again
     ├── OutputExists                    the output folder is taken
     ├── DiskFull                        nothing could be written; what was there before is whole
     ├── CheckpointError                 a run that cannot be resumed as asked
@@ -29,10 +30,12 @@ Anything else that is raised is our mistake, and the command line exits with 1.
 
 from __future__ import annotations
 
+import copyreg
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class SoftPromptError(Exception):
@@ -53,6 +56,10 @@ class RowError(DataError):
     def __init__(self, where: str, problem: str):
         super().__init__(f"{where}: {problem}")
         self.where = where
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it stands, since a pickled error is otherwise made anew from its message alone."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class TaskError(SoftPromptError):
@@ -113,6 +120,10 @@ class NotExpressible(SavedPromptError):
 
 class ApiFailed(SoftPromptError):
     """An API that was asked did not answer, or not as it should."""
+
+
+class ClusterFailed(SoftPromptError):
+    """A Ray cluster cannot be reached, or lost a run's worker again and again."""
 
 
 class OutputExists(SoftPromptError):

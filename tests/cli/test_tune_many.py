@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ def test_a_sweep(softprompt: Softprompt, given: tuple[object, ...], tmp_path: Pa
     assert found["lr=0.01,seed=0"]["prompt"] == str(tmp_path / "out" / "lr=0.01,seed=0")
 
 
+def test_without_ray(softprompt: Softprompt, given: tuple[object, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    softprompt(*given, "--sweep", "seed=0,1", "--ray").refused("ray is not installed: pip install 'softprompt[ray]'")
+
+
 def test_for_people_a_table(softprompt: Softprompt, given: tuple[object, ...]) -> None:
     ran = softprompt(*given, "--sweep", "seed=0,1")
     assert ran.code == 0
@@ -54,6 +60,22 @@ def test_a_template_is_unescaped_and_what_is_typed_outdoes_the_file(
     file = tmp_path / "tasks.toml"
     file.write_text("steps = 40\n[tasks.films]\n", "utf-8")
     assert softprompt(*given, "--tasks", file, "--json").json["runs"]["films"]["steps"] == 2
+
+
+def test_on_a_ray_cluster(
+    softprompt: Softprompt,
+    given: tuple[object, ...],
+    ray_cluster: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
+    monkeypatch.chdir(tmp_path)
+    ran = softprompt(*given, "--output", "here", "--sweep", "lr=0.01,0.001", "--ray", "--json")
+    assert sorted(ran.json["runs"]) == ["lr=0.001", "lr=0.01"]
+    assert ran.json["runs"]["lr=0.01"]["steps"] == 2
+    assert "lr=0.01: step 2 validation accuracy" in ran.err
+    assert (tmp_path / "here" / "lr=0.01" / "softprompt.json").is_file()
 
 
 def test_some_that_fail_are_an_error_and_the_others_are_saved(
@@ -84,6 +106,7 @@ def test_twice(softprompt: Softprompt, given: tuple[object, ...]) -> None:
         (["--sweep", "seed=0,1", "--tasks", "tasks.toml"], ["one of them at a time"]),
         (["--tasks", "tasks.toml"], ["no file tasks.toml"]),
         (["--sweep", "seed=0,1", "--track", "tensorboard"], ["--track follows one run"]),
+        (["--ray"], ["--ray spreads many runs", "--sweep or --tasks"]),
     ],
 )
 def test_refused(softprompt: Softprompt, given: tuple[object, ...], arguments: list[str], words: list[str]) -> None:

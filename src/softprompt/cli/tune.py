@@ -205,6 +205,14 @@ def tune(
             rich_help_panel=RUN,
         ),
     ] = None,
+    ray: Annotated[
+        bool,
+        typer.Option(
+            "--ray",
+            help="Spread the runs of --sweep or --tasks over a Ray cluster: that of RAY_ADDRESS, or one on this machine.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     track: Annotated[
         str | None, typer.Option(help="Send the figures to tensorboard, wandb or trackio.", rich_help_panel=RUN)
     ] = None,
@@ -221,7 +229,7 @@ def tune(
     the resolved settings, a picture of the loss, and the checkpoint that --resume goes on from.
     """
     given = {name.rstrip("_"): value for name, value in locals().items() if value is not None}
-    for name in ("resume", "overwrite", "config", "sweep", "tasks", "track", "as_json"):
+    for name in ("resume", "overwrite", "config", "sweep", "tasks", "ray", "track", "as_json"):
         given.pop(name, None)
     if sweep or tasks is not None:
         from softprompt.cli.tune_many import runs_of, tune_many
@@ -229,8 +237,10 @@ def tune(
         if track is not None:
             raise SettingError("--track follows one run: leave it out with --sweep and --tasks")
         runs = runs_of(_told(config), parsed(given), sweep, tasks)
-        tune_many(runs, resume=resume, overwrite=overwrite, rank=tasks is None, as_json=as_json)
+        tune_many(runs, ray=ray, resume=resume, overwrite=overwrite, rank=tasks is None, as_json=as_json)
         return
+    if ray:
+        raise SettingError("--ray spreads many runs: name them with --sweep or --tasks")
     settings = resolved(parsed(given), config, resume)
     track = track or _read_config(config).get("track")
     tuned = run_watched(settings, resume=resume, overwrite=overwrite, track=track)

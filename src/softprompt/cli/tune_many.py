@@ -43,16 +43,28 @@ def runs_of(
     return runs_of_sweep({**told, **typed}, values)
 
 
-def tune_many(runs: Mapping[str, TuneSettings], *, resume: bool, overwrite: bool, rank: bool, as_json: bool) -> None:
-    """Run them together, and print what became of each; `rank` puts the best first, where all have one task.
+def tune_many(
+    runs: Mapping[str, TuneSettings], *, ray: bool, resume: bool, overwrite: bool, rank: bool, as_json: bool
+) -> None:
+    """Run them together, and print what became of each.
+
+    Args:
+        runs: the settings of each, by its name.
+        ray: on a Ray cluster, not in this process.
+        resume: go on with those that began.
+        overwrite: replace what is there.
+        rank: put the best first, where all have one task.
+        as_json: print for scripts.
 
     Raises:
         SoftPromptError: none could begin, or some failed; the others are saved.
     """
+    from softprompt.training.cluster import run_on_cluster
     from softprompt.training.many import Failed, run_together
 
+    run = run_on_cluster if ray else run_together
     with ProgressTable(notes, list(runs)).listening() as table, _without_details():
-        ended = run_together(runs, watcher=table.lines.__getitem__, resume=resume, overwrite=overwrite)
+        ended = run(runs, watcher=table.lines.__getitem__, resume=resume, overwrite=overwrite)
     if rank:
         ended = dict(sorted(ended.items(), key=lambda each: _rank(each[1]), reverse=True))
     if as_json:
@@ -61,7 +73,8 @@ def tune_many(runs: Mapping[str, TuneSettings], *, resume: bool, overwrite: bool
         _report(ended)
     if failed := {name: each.error for name, each in ended.items() if isinstance(each, Failed)}:
         name, error = next(iter(failed.items()))
-        raise type(error)(f"{len(failed)} of {len(ended)} runs failed; {name}: {error}")
+        error.args = (f"{len(failed)} of {len(ended)} runs failed; {name}: {error}",)
+        raise error
 
 
 @contextmanager

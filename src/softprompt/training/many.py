@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -49,29 +49,21 @@ def run_together(
         SettingError: there is none, they do not share one model, or two write to one folder.
         SoftPromptError: one cannot begin, with its name; none was trained.
     """
-    check_alone("a run of several prompts")
-    first = _checked(runs)
-    model = model or load_model(first.model, device=first.device, dtype=first.dtype)
-    ready: dict[str, Ready] = {}
-    for name, settings in runs.items():
-        goes_on = resume and RunFolder(settings.run_folder).settings.is_file()
-        with named(name):
-            ready[name] = Ready.of(settings, model, resume=goes_on, overwrite=overwrite)
-    trainings: dict[str, Training] = {}
-    for name, each in ready.items():
-        with named(name):
-            trainings[name] = each.begin(watcher(name))
+    check_together(runs)
+    ready = ready_together(runs, model, resume=runs if resume else (), overwrite=overwrite)
     found: dict[str, Tuned | Failed] = {}
-
-    def ended(name: str, error: SoftPromptError | None) -> None:
-        found[name] = _ended(ready[name], trainings[name]) if error is None else Failed(error)
-
-    train_together({name: (trainings[name], each.job.prompt) for name, each in ready.items()}, ended)
+    train_ready(ready, begin_together(ready, watcher), found.__setitem__)
     return {name: found[name] for name in runs}
 
 
-def _checked(runs: Mapping[str, TuneSettings]) -> TuneSettings:
-    """One of them, whose model is that of all."""
+def check_together(runs: Mapping[str, TuneSettings]) -> None:
+    """See that runs can train together at all.
+
+    Raises:
+        SettingError: there is none, they do not share one model, two write to one folder, or this is one of several
+            processes.
+    """
+    check_alone("a run of several prompts")
     if not runs:
         raise SettingError("no runs: name at least one")
     first = next(iter(runs.values()))
@@ -82,7 +74,58 @@ def _checked(runs: Mapping[str, TuneSettings]) -> TuneSettings:
     outputs = Counter(settings.output for settings in runs.values())
     if twice := [str(output) for output, count in outputs.items() if count > 1]:
         raise SettingError(f"several runs write to {twice[0]}: give each a folder of its own")
-    return first
+
+
+def ready_together(
+    runs: Mapping[str, TuneSettings],
+    model: FrozenModel | None = None,
+    *,
+    resume: Container[str] = (),
+    overwrite: bool = False,
+) -> dict[str, Ready]:
+    """Make runs ready that were checked to go together; nothing is written.
+
+    Args:
+        runs: the settings of each, by a name.
+        model: the base model if it is loaded already.
+        resume: those that go on from their last checkpoint, where they have one.
+        overwrite: replace prompts or runs that are there.
+
+    Raises:
+        SoftPromptError: one cannot begin, with its name.
+    """
+    first = next(iter(runs.values()))
+    model = model or load_model(first.model, device=first.device, dtype=first.dtype)
+    ready: dict[str, Ready] = {}
+    for name, settings in runs.items():
+        goes_on = name in resume and RunFolder(settings.run_folder).settings.is_file()
+        with named(name):
+            ready[name] = Ready.of(settings, model, resume=goes_on, overwrite=overwrite)
+    return ready
+
+
+def begin_together(ready: Mapping[str, Ready], watcher: Callable[[str], Watcher]) -> dict[str, Training]:
+    """Begin runs that are ready, each with its watcher.
+
+    Raises:
+        SoftPromptError: one cannot, with its name; none was trained.
+    """
+    trainings: dict[str, Training] = {}
+    for name, each in ready.items():
+        with named(name):
+            trainings[name] = each.begin(watcher(name))
+    return trainings
+
+
+def train_ready(
+    ready: Mapping[str, Ready], trainings: Mapping[str, Training], told: Callable[[str, Tuned | Failed], None]
+) -> None:
+    """Train runs that have begun, and save each when it ends; `told` hears what became of it."""
+
+    def ended(name: str, error: SoftPromptError | None) -> None:
+        told(name, _ended(ready[name], trainings[name]) if error is None else Failed(error))
+
+    train_together({name: (trainings[name], each.job.prompt) for name, each in ready.items()}, ended)
 
 
 def _ended(ready: Ready, training: Training) -> Tuned | Failed:
