@@ -133,7 +133,7 @@ def neutral_loss(model: FrozenModel, payload: Payload | None, texts: Sequence[st
     room = model.shape.window - (0 if payload is None else payload.num_positions)
     rows = [model.row(model.tokenize(text, plain=True))[: min(NEUTRAL_TOKENS, room)] for text in texts]
     each = [Row(ids[:1], ids[1:]) for ids in rows if len(ids) > 1]
-    return measure(GenerationTask().bind(model, room), payload, each, batch_size=8)["loss"] if each else None
+    return measure(GenerationTask().bind(model, room), payload, each)["loss"] if each else None
 
 
 def at_most(tokens: int, objective: Any) -> Sampling:

@@ -11,26 +11,25 @@ from torch.nn.utils.rnn import pad_sequence
 
 from softprompt.model import Payloads
 from softprompt.tasks import Objective, Row
+from softprompt.tasks.passes import cut
 
 
 @torch.no_grad()
-def row_outputs(
-    objective: Objective, payloads: Payloads, rows: Sequence[Row], batch_size: int = 32
-) -> Float[Tensor, "N C"]:
+def row_outputs(objective: Objective, payloads: Payloads, rows: Sequence[Row]) -> Float[Tensor, "N C"]:
     """What the objective keeps of each row, on the CPU."""
     if rows and not isinstance(payloads, Sequence):
         payloads = objective.behind(payloads, rows)
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    passes = cut([len(row) for row in rows], objective.model)
     found = []
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    for chosen in passes:
         behind = [payloads[i] for i in chosen] if isinstance(payloads, Sequence) else payloads
         batch = objective.collate([rows[i] for i in chosen], behind)
         found.append(objective.outputs(objective.read(batch, behind), batch).cpu())
-    # Of a task that reads every word, a row has as many columns as the longest of its batch: they are padded behind.
-    return pad_sequence([row for each in found for row in each], batch_first=True)[torch.tensor(order).argsort()]
+    # Of a task that reads every word, a row has as many columns as the longest of its pass: they are padded behind.
+    outputs = pad_sequence([row for each in found for row in each], batch_first=True)
+    return outputs[torch.tensor([i for chosen in passes for i in chosen]).argsort()]
 
 
-def measure(objective: Objective, payloads: Payloads, rows: Sequence[Row], batch_size: int = 32) -> dict[str, float]:
+def measure(objective: Objective, payloads: Payloads, rows: Sequence[Row]) -> dict[str, float]:
     """Figures of merit of compiled payloads (None: the hard prompt alone) over rows with known answers."""
-    return objective.metrics(row_outputs(objective, payloads, rows, batch_size), rows)
+    return objective.metrics(row_outputs(objective, payloads, rows), rows)

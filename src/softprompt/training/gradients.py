@@ -13,8 +13,9 @@ from softprompt.evaluation.measuring import row_outputs
 from softprompt.model import Payload
 from softprompt.prompts import SoftPrompt
 from softprompt.tasks import Objective, Row
+from softprompt.tasks.passes import cut
 from softprompt.training.learner import Learnt
-from softprompt.training.passes import Chunk, Limit, cut, passed
+from softprompt.training.passes import Chunk, Limit, passed
 
 #: Of so many positions in front of rows the way through the model is held for the backward pass at once.
 HELD = 4096
@@ -101,8 +102,7 @@ def _accumulate(group: Sequence[tuple[Part, dict[int, Payload]]], limit: Limit) 
 
 
 def _chunks(part: Part, leaves: Mapping[int, Payload]) -> list[Chunk]:
-    model, lengths = part.objective.model, [len(row) for row in part.rows]
-    together = cut(lengths, part.batch_size, model.pass_tokens, model.pass_cost)
+    together = cut([len(row) for row in part.rows], part.objective.model, part.batch_size)
     pieces = [[part.rows[i] for i in some] for some in together]
     behind = [[leaves[row.task] for row in piece] for piece in pieces]
     batches = [part.objective.collate(piece, each) for piece, each in zip(pieces, behind, strict=True)]

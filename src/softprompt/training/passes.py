@@ -55,29 +55,6 @@ class Chunk:
         return [*{id(payload): payload.tensor for payload in self.behind}.values(), *self.beside]
 
 
-def cut(lengths: Sequence[int], most: int, tokens: int, cost: int) -> list[list[int]]:
-    """Rows in passes, the long with the long: padding is computed as far as it is cheaper than one more pass.
-
-    Args:
-        lengths: of the rows, in tokens.
-        most: rows in a pass.
-        tokens: in a pass, padding included; a row that is longer is by itself.
-        cost: of a pass beside its tokens, in tokens.
-    """
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    best = [(0, 0)]  # of the first rows of that order: what they cost, and where the last of their passes begins
-    for end in range(1, len(order) + 1):
-        longest = lengths[order[end - 1]]
-        starts = range(max(end - most, min(end - tokens // longest, end - 1), 0), end)
-        best.append(min((best[start][0] + cost + (end - start) * longest, start) for start in starts))
-    found, end = [], len(order)
-    while end:
-        start = best[end][1]
-        found.append(order[start:end])
-        end = start
-    return found
-
-
 def passed(chunks: Sequence[Chunk], limit: Limit) -> Iterator[tuple[Chunk, float]]:
     """Run all chunks, in whatever order suits, and add each one's gradient to what gathers it; yields its loss.
 
