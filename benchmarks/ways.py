@@ -15,7 +15,7 @@ from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
 from benchmarks.timing import Step
 from softprompt.data import Example
-from softprompt.model import CausalModel, FrozenModel, Prefix
+from softprompt.model import CausalModel, FrozenModel
 from softprompt.model.states_file import StatesFile
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.tasks import ClassificationTask, Objective, Row
@@ -130,12 +130,11 @@ def remembering(model: FrozenModel, rows: Sequence[Row], layers: int, folder: Pa
     """The model when an epoch has been seen: what lies below the top layers is in the file."""
     assert isinstance(model, CausalModel)
     own = model.remembering(StatesFile(folder / f"{layers}.sqlite"))
-    first = model.shape.num_layers - layers
-    nothing = Prefix(torch.zeros(model.shape.prefix(1), device=model.device)[first:], first_layer=first)
+    prompt, _ = build_prompt(PromptOptions("prefix", P, layers=layers), model, "Read.", ())
     with torch.no_grad():
         for row in rows:
             ids = torch.tensor([row.prompt], device=model.device)
-            own.hidden(ids, torch.ones_like(ids, dtype=torch.bool), nothing)
+            own.hidden(ids, torch.ones_like(ids, dtype=torch.bool), prompt())
     return own
 
 

@@ -9,7 +9,16 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from softprompt.model import CausalModel, Embeddings, EncoderDecoderModel, FrozenModel, Payload, Placement, Prefix
+from softprompt.model import (
+    CausalModel,
+    Embeddings,
+    EncoderDecoderModel,
+    FrozenModel,
+    Ground,
+    Payload,
+    Placement,
+    Prefix,
+)
 from softprompt.model.encoder_decoder import START
 from softprompt.prompts import METHODS as ALL_METHODS
 from softprompt.prompts import PromptOptions
@@ -84,11 +93,11 @@ def random_embeddings(
     return Embeddings(noise * model.embedding_scale, placement)
 
 
-def random_prefix(model: FrozenModel, num_virtual_tokens: int, seed: int, first_layer: int = 0) -> Prefix:
-    """Keys and values that no text could have left, in the layers from `first_layer` up."""
+def random_prefix(model: FrozenModel, num_virtual_tokens: int, seed: int, ground: int = 0) -> Prefix:
+    """Keys and values that no text could have left, of which the `ground` lowest layers are not trained."""
     generator = torch.Generator().manual_seed(seed)
-    tensor = torch.randn(model.shape.prefix(num_virtual_tokens), generator=generator)[first_layer:]
-    return Prefix(tensor, first_layer=first_layer)
+    tensor = torch.randn(model.shape.prefix(num_virtual_tokens), generator=generator)
+    return Prefix(tensor[ground:], ground=Ground(tensor[:ground]) if ground else None)
 
 
 @st.composite

@@ -19,7 +19,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from softprompt.errors import SettingError
 from softprompt.evaluation.generating import Sampling, steps
-from softprompt.model import CausalModel, FrozenModel, Past, Payload, Placement, PromptedCache, Span, load_model
+from softprompt.model import CausalModel, FrozenModel, Past, Payload, Placement, PromptedCache, load_model
 from softprompt.prompts import PromptOptions, SoftPrompt, build_prompt
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import GenerationTask, Row, Task
@@ -148,8 +148,7 @@ class SoftPromptModel(nn.Module):
             num_items_in_batch: what `Trainer` divides the loss by under gradient accumulation.
 
         Raises:
-            SettingError: a cache that this model did not make, a prompt that is not loaded, or `use_cache` with a
-                prefix that stands in the top layers alone.
+            SettingError: a cache that this model did not make, or a prompt that is not loaded.
         """
         B, T = input_ids.shape
         mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask[:, -T:].bool()
@@ -157,7 +156,7 @@ class SoftPromptModel(nn.Module):
         hidden = self.frozen.advance(input_ids, mask, past)
         logits = self.frozen.logits(hidden)
         loss = None if labels is None else self._loss(logits, labels, num_items_in_batch)
-        grown = past.behind(mask).spans[0].cache
+        grown = past.behind(mask).cache
         cache = grown if isinstance(grown, PromptedCache) else None
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
 
@@ -210,16 +209,13 @@ class SoftPromptModel(nn.Module):
 
     def _past(self, cache: Any, prompts: Sequence[str | None] | None, num_rows: int, *, grow: bool) -> Past:
         if cache is None:
-            past = self.frozen.stand_behind(self._payloads(prompts, num_rows), num_rows, grow=grow)
-            if grow and len(past.spans) > 1:
-                raise SettingError("a prefix in the top layers alone has no one cache to go on from: use generate")
-            return past
+            return self.frozen.stand_behind(self._payloads(prompts, num_rows), num_rows, grow=grow)
         if not isinstance(cache, PromptedCache):
             raise SettingError(
                 f"past_key_values is a {type(cache).__name__} that knows nothing of the prompt: "
                 "pass what an earlier call with use_cache=True returned, or nothing"
             )
-        return Past((Span(0, self.frozen.shape.num_layers, cache, cache.mask),))
+        return Past(cache, cache.mask)
 
     def _payloads(self, prompts: Sequence[str | None] | None, num_rows: int) -> Payload | list[Payload | None] | None:
         if self._disabled:

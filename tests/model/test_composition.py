@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from softprompt.errors import SettingError
-from softprompt.model import Embeddings, FrozenModel, Past, Placement, Prefix, compose
+from softprompt.model import Embeddings, FrozenModel, Placement, Prefix, compose
 from softprompt.model.cache import CaptureLayer
 from softprompt.model.rotary import moved_on
 from tests.strategies import causal_families, lengths, random_embeddings, random_prefix, seeds
@@ -63,13 +63,12 @@ def test_a_prefix_says_the_same_behind_another_that_nobody_attends_to(family: st
     assert isinstance(composed, Prefix)
     expected = model.logits(model.hidden(ids, mask, alone))
     past = model.stand_behind(composed, 1)  # type: ignore[attr-defined]  # causal
-    span = past.spans[0]
-    unseen = span.mask.clone()
+    unseen = past.mask.clone()
     unseen[:, :3] = False
     if family in ("bloom", "falcon-alibi"):  # positions are read off the mask: nothing moves
-        found = model.advance(ids, mask, Past((replace(span, mask=unseen),)))  # type: ignore[attr-defined]
+        found = model.advance(ids, mask, replace(past, mask=unseen))  # type: ignore[attr-defined]
     else:
-        found = advanced_from(model, ids, span.cache, unseen, first=8)
+        found = advanced_from(model, ids, past.cache, unseen, first=8)
     torch.testing.assert_close(model.logits(found), expected, atol=1e-4, rtol=0)
 
 

@@ -60,7 +60,7 @@ def test_a_growing_past_knows_its_lengths() -> None:
     model = shared_model("llama")
     past = model.stand_behind([random_prefix(model, 3, 0), None], 2, grow=True)
     assert isinstance(past, Past)
-    assert past.spans[0].lengths.tolist() == [3, 0]
+    assert past.lengths.tolist() == [3, 0]
 
 
 def test_fingerprints_tell_models_apart() -> None:

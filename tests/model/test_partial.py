@@ -1,58 +1,60 @@
-"""A network in spans gives what it gives whole."""
+"""Some of a network's layers give what they give in the whole of it."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from softprompt.model import CausalModel, Past, Prefix
-from softprompt.model.cache import Span
+from softprompt.model import CausalModel, Prefix
+from softprompt.model.partial import Reached, partial
 from tests.strategies import laid_out, random_prefix
 from tests.tiny import FAMILIES, shared_model
-
-
-def causal(family: str) -> CausalModel:
-    model = shared_model(family)
-    assert isinstance(model, CausalModel)
-    return model
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_layer_by_layer_is_at_once(family: str) -> None:
-    model = causal(family)
+    model = shared_model(family)
     ids, mask = laid_out([[5, 9, 77], [31, 8]], "right")
-    nothing = torch.zeros(2, 0, dtype=torch.bool)
-    spans = tuple(Span(layer, layer + 1, None, nothing) for layer in range(model.shape.num_layers))
-    torch.testing.assert_close(model.advance(ids, mask, Past(spans)), model.hidden(ids, mask), atol=1e-6, rtol=0)
+    trunk, layers = model.family.trunk(model.network), model.family.layers(model.network)
+    given = {"inputs_embeds": model.embed(ids), "attention_mask": mask.long(), "use_cache": False}
+    if model.family.told_positions(model.network.config):
+        given["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    states = None
+    for layer in range(len(layers)):
+        try:
+            states = partial(trunk, layers, layer, layer + 1, states, model.family.layers_give_tuples)(**given)
+        except Reached as reached:
+            states = reached.states
+    torch.testing.assert_close(states.last_hidden_state, model.hidden(ids, mask), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_a_prefix_in_the_top_layers_is_one_that_nobody_below_attends_to(family: str) -> None:
-    """Rows of two prompts: what one row's prompt does below the other's first layer is not seen by the other."""
-    model = causal(family)
-    whole, top = random_prefix(model, 4, seed=0), random_prefix(model, 3, seed=1, first_layer=1)
-    ids, mask = laid_out([[5, 9, 77]] * 3, "right")
-    mixed = model.hidden(ids, mask, [whole, top, None])
-    for row, payload in enumerate((whole, top, None)):
-        alone = model.hidden(ids[:1], mask[:1], payload)
-        torch.testing.assert_close(mixed[row], alone[0], atol=1e-5, rtol=0)
-    assert (mixed[1] - mixed[2]).abs().max() > 1e-3
+def test_a_prefix_on_a_ground_is_one_in_all_layers(family: str) -> None:
+    model = shared_model(family)
+    prefix = random_prefix(model, 4, seed=0, ground=1)
+    ids, mask = laid_out([[5, 9, 77], [31, 8]], "right")
+    whole = prefix.above(0)
+    assert whole.ground is None
+    assert torch.equal(whole.tensor, random_prefix(model, 4, seed=0).tensor)
+    assert torch.equal(model.hidden(ids, mask, prefix), model.hidden(ids, mask, whole))
 
 
-@torch.no_grad()
-def test_from_the_first_layer_on_it_is_a_prefix_like_any_other() -> None:
-    model = causal("llama")
-    ids, mask = laid_out([[5, 9, 77]], "right")
-    prefix = random_prefix(model, 4, seed=0)
-    again = Prefix(prefix.tensor, first_layer=0)
-    torch.testing.assert_close(model.hidden(ids, mask, again), model.hidden(ids, mask, prefix), atol=0, rtol=0)
+class Forgetful:
+    """A store that keeps nothing."""
+
+    def get(self, *_: object) -> dict[bytes, torch.Tensor]:
+        return {}
+
+    def put(self, *_: object) -> None:
+        pass
 
 
 def test_no_gradient_is_computed_below() -> None:
-    model = causal("llama")
-    prefix = random_prefix(model, 4, seed=0, first_layer=2)
+    model = shared_model("llama")
+    assert isinstance(model, CausalModel)
+    prefix = random_prefix(model, 4, seed=0, ground=2)
     leaf = prefix.tensor.clone().requires_grad_()
     ids, mask = laid_out([[5, 9, 77]], "right")
     seen: list[bool] = []
@@ -61,10 +63,23 @@ def test_no_gradient_is_computed_below() -> None:
         for layer in model.family.layers(model.network)
     ]
     try:
-        model.hidden(ids, mask, prefix.with_tensor(leaf)).sum().backward()
+        model.remembering(Forgetful()).hidden(ids, mask, prefix.with_tensor(leaf)).sum().backward()
     finally:
         for handle in handles:
             handle.remove()
     assert seen == [layer >= 2 for layer in range(model.shape.num_layers)]
     assert leaf.grad is not None
     assert bool(leaf.grad.abs().sum() > 0)
+
+
+def test_rows_on_several_grounds() -> None:
+    """Each has its own, or none; remembered or not."""
+    model = shared_model("llama")
+    assert isinstance(model, CausalModel)
+    prefixes = [random_prefix(model, n, seed=n, ground=ground) for n, ground in ((2, 1), (3, 1), (4, 0))]
+    ids, mask = laid_out([[5, 9, 77], [31, 8], [6]], "left")
+    with torch.no_grad():
+        for payloads in (prefixes, [prefixes[0], prefixes[1], prefixes[0]]):
+            expected = model.hidden(ids, mask, [Prefix(each.above(0).tensor) for each in payloads])
+            found = model.remembering(Forgetful()).hidden(ids, mask, payloads)
+            torch.testing.assert_close(found[mask], expected[mask], atol=1e-5, rtol=0)

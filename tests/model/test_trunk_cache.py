@@ -38,7 +38,7 @@ def remembering(family: str, store: Shelves) -> CausalModel:
 @torch.no_grad()
 def test_remembered_is_computed(family: str, side: str) -> None:
     store = Shelves()
-    model, prefix = remembering(family, store), random_prefix(shared_model(family), 3, seed=0, first_layer=1)
+    model, prefix = remembering(family, store), random_prefix(shared_model(family), 3, seed=0, ground=1)
     ids, mask = laid_out([[5, 9, 77], [31, 8], [5, 9, 77]], side, extra=1)
     first = model.hidden(ids, mask, prefix)
     assert len(store.kept) == 2
@@ -51,7 +51,7 @@ def test_remembered_is_computed(family: str, side: str) -> None:
 @torch.no_grad()
 def test_a_text_is_the_same_in_every_batch_to_the_last_bit() -> None:
     alone, among = Shelves(), Shelves()
-    prefix = random_prefix(shared_model("llama"), 3, seed=0, first_layer=1)
+    prefix = random_prefix(shared_model("llama"), 3, seed=0, ground=1)
     remembering("llama", alone).hidden(*laid_out([[5, 9, 77]], "right"), prefix)
     remembering("llama", among).hidden(*laid_out([[8] * 9, [5, 9, 77]], "right"), prefix)
     (key,) = alone.kept
@@ -64,7 +64,7 @@ def test_models_and_depths_have_their_own() -> None:
     ids, mask = laid_out([[5, 9, 77]], "right")
     for family in ("llama", "qwen2"):
         for first in (1, 2):
-            prefix = random_prefix(shared_model(family), 3, seed=0, first_layer=first)
+            prefix = random_prefix(shared_model(family), 3, seed=0, ground=first)
             remembering(family, store).hidden(ids, mask, prefix)
     assert len(store.kept) == 4
 
@@ -72,7 +72,7 @@ def test_models_and_depths_have_their_own() -> None:
 @torch.no_grad()
 def test_another_configuration_of_the_same_weights_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     store, ids = Shelves(), laid_out([[5, 9, 77]], "right")
-    prefix = random_prefix(shared_model("llama"), 3, seed=0, first_layer=1)
+    prefix = random_prefix(shared_model("llama"), 3, seed=0, ground=1)
     for epsilon in (1e-6, 1e-2):
         model = tiny_model("llama")
         assert isinstance(model, CausalModel)
@@ -82,14 +82,21 @@ def test_another_configuration_of_the_same_weights_has_its_own(monkeypatch: pyte
 
 
 @torch.no_grad()
-def test_only_where_no_row_sees_a_prompt_below() -> None:
+def test_grounds_have_their_own() -> None:
+    store = Shelves()
+    for seed in (0, 0, 1):
+        remembering("llama", store).hidden(
+            *laid_out([[5, 9, 77]], "right"), random_prefix(shared_model("llama"), 3, seed, ground=1)
+        )
+    assert len(store.kept) == 2
+
+
+@torch.no_grad()
+def test_only_where_every_row_is_on_a_ground() -> None:
     store = Shelves()
     model = remembering("llama", store)
     ids, mask = laid_out([[5, 9, 77]] * 2, "right")
-    top, whole = random_prefix(model, 3, seed=0, first_layer=1), random_prefix(model, 3, seed=0)
-    for payloads in (None, whole, [top, whole]):
+    top, whole = random_prefix(model, 3, seed=0, ground=1), random_prefix(model, 3, seed=0)
+    for payloads in (None, whole, [top, whole], [top, None]):
         model.hidden(ids, mask, payloads)
     assert not store.kept
-    mixed = model.hidden(ids, mask, [top, None])
-    assert len(store.kept) == 1
-    torch.testing.assert_close(mixed, shared_model("llama").hidden(ids, mask, [top, None]), atol=1e-5, rtol=0)

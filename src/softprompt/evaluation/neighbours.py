@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softprompt.errors import SettingError
 from softprompt.model import Embeddings, FrozenModel, Prefix
 from softprompt.saved import SavedPrompt
 
@@ -33,14 +32,11 @@ def nearest_tokens(model: FrozenModel, prompt: SavedPrompt, count: int = 3) -> l
 
     Raises:
         WrongBaseModel: the prompt is for another model, whose words these are not.
-        SettingError: a prefix that the first layer does not see.
     """
     prompt.check_base(model)
     match prompt.payload:
         case Embeddings(tensor=tensor):
             mine, words = tensor, _all_embeddings(model)
-        case Prefix(first_layer=first) if first > 0:
-            raise SettingError("this prefix stands in the top layers alone, where no value is a word's own")
         case Prefix(tensor=tensor, has_bos=has_bos):
             mine, words = tensor[0, 1, :, has_bos:].transpose(0, 1).flatten(1), _first_values(model)
     similarity = _unit(mine.to(words.device, words.dtype)) @ _unit(words).T

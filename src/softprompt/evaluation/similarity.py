@@ -35,8 +35,7 @@ def similarity(prompts: Sequence[SavedPrompt]) -> Similarity:
     """Compare prompts of one base model; embeddings by themselves, prefixes by all their keys and values.
 
     Raises:
-        SettingError: fewer than two, or not all embeddings, or not all prefixes, or of several base models, or of
-            other layers.
+        SettingError: fewer than two, or not all embeddings, or not all prefixes, or of several base models.
     """
     if len(prompts) < 2:
         raise SettingError("name at least two prompts to compare")
@@ -45,8 +44,6 @@ def similarity(prompts: Sequence[SavedPrompt]) -> Similarity:
         raise SettingError(f"the prompts are of several base models ({names}), whose numbers cannot be compared")
     if len({prompt.manifest.payload for prompt in prompts}) > 1:
         raise SettingError("some of the prompts are embeddings, some prefixes: export --format prefix makes them alike")
-    if len({prompt.manifest.first_layer for prompt in prompts}) > 1:
-        raise SettingError("the prefixes stand in different layers, whose keys and values cannot be compared")
     tokens = [_tokens(prompt) for prompt in prompts]
     means = [torch.nn.functional.normalize(each.mean(dim=0), dim=0) for each in tokens]
     units = [torch.nn.functional.normalize(each, dim=1) for each in tokens]

@@ -1,13 +1,13 @@
 """The frozen base model: load it, and ask of it what a soft prompt needs. Knows no task, method or saved prompt."""
 
-from softprompt.model.cache import Past, PromptedCache, Span
+from softprompt.model.cache import Past, PromptedCache
 from softprompt.model.causal import CausalModel
 from softprompt.model.composition import compose
 from softprompt.model.encoder_decoder import EncoderDecoderModel
 from softprompt.model.frozen import FrozenModel, Payloads
 from softprompt.model.loading import frozen, load_model
 from softprompt.model.masked import MaskedModel
-from softprompt.model.payload import Embeddings, Payload, Placement, Prefix, placeholder
+from softprompt.model.payload import Embeddings, Ground, Payload, Placement, Prefix, placeholder
 from softprompt.model.shape import Kind, ModelShape
 from softprompt.model.writing import Draft, WritingModel
 
@@ -17,6 +17,7 @@ __all__ = [
     "Embeddings",
     "EncoderDecoderModel",
     "FrozenModel",
+    "Ground",
     "Kind",
     "MaskedModel",
     "ModelShape",
@@ -26,7 +27,6 @@ __all__ = [
     "Placement",
     "Prefix",
     "PromptedCache",
-    "Span",
     "WritingModel",
     "compose",
     "frozen",

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
-from softprompt.model.payload import Payload, Prefix
-
-AnyLayer = TypeVar("AnyLayer", bound=CacheLayerMixin)
+from softprompt.model.payload import Ground, Payload, Prefix
 
 
 class ReadOnlyLayer(CacheLayerMixin):
@@ -132,63 +129,44 @@ class PromptedCache(Cache):
 
 
 @dataclass(frozen=True)
-class Span:
-    """Layers that stand behind the same virtual tokens: all of a network's, or some where a prefix begins higher up.
+class Past:
+    """What a forward pass stands behind, in the layers from `first` on.
 
     Attributes:
-        first: its lowest layer.
-        last: the layer above its highest.
         cache: keys and values of S positions, or None when there are none.
         mask: `[B, S]`, which of them each row has.
+        virtual: `[b, P, H]` embeddings of the virtual tokens that stand inside the rows (b is 1 or B), or None.
+        first: the lowest of the layers; what those below make of the rows is known, or looked up.
+        grounds: what each row stands behind in the layers below.
     """
 
-    first: int
-    last: int
     cache: Cache | None
     mask: Bool[Tensor, "B S"]
+    virtual: Float[Tensor, "b P H"] | None = None
+    first: int = 0
+    grounds: tuple[Ground, ...] = ()
 
     @property
     def lengths(self) -> Int[Tensor, "B"]:
-        """The positions each row has behind it here: its next token's position."""
+        """The positions each row has behind it: its next token's position."""
         return self.mask.sum(dim=1)
 
-    def behind(self, mask: Bool[Tensor, "B T"]) -> Span:
+    def behind(self, mask: Bool[Tensor, "B T"]) -> Past:
         """The state once tokens with this mask were added to the growing cache."""
         whole = torch.cat([self.mask, mask], dim=1)
         if isinstance(self.cache, PromptedCache):
             self.cache.mask = whole
-        return replace(self, mask=whole)
+        return replace(self, mask=whole, virtual=None)
 
 
-@dataclass(frozen=True)
-class Past:
-    """What a forward pass stands behind.
-
-    Attributes:
-        spans: the layers, from the lowest up; one span where every row sees its prompt in all of them, or none.
-        virtual: `[b, P, H]` embeddings of the virtual tokens that stand inside the rows (b is 1 or B), or None.
-    """
-
-    spans: tuple[Span, ...]
-    virtual: Float[Tensor, "b P H"] | None = None
-
-    def behind(self, mask: Bool[Tensor, "B T"]) -> Past:
-        """The state once tokens with this mask were added to the growing caches."""
-        return Past(tuple(span.behind(mask) for span in self.spans))
-
-
-def spans(
-    payloads: Payload | Sequence[Payload | None] | None, num_layers: int
-) -> list[tuple[int, int, Payload | list[Payload | None] | None]]:
-    """Layers that see the same prefixes, from the lowest up: the first, the one above the last, and what they see."""
-    each = payloads if isinstance(payloads, Sequence) else [payloads]
-    firsts = sorted({0} | {payload.first_layer for payload in each if isinstance(payload, Prefix)})
-    found: list[tuple[int, int, Payload | list[Payload | None] | None]] = []
-    for first, last in pairwise([*firsts, num_layers]):
-        within = {id(p): p.within(first, last) if isinstance(p, Prefix) else None for p in each}  # one for all its rows
-        seen = [within[id(payload)] for payload in each]
-        found.append((first, last, list(seen) if isinstance(payloads, Sequence) else seen[0]))
-    return found
+def from_layer(
+    payloads: Payload | Sequence[Payload | None] | None, layer: int
+) -> Payload | Sequence[Payload | None] | None:
+    """What rows stand behind in the layers from `layer` on; payloads that were one for several rows still are."""
+    if not isinstance(payloads, Sequence):
+        return payloads.above(layer) if isinstance(payloads, Prefix) else payloads
+    cut = {id(each): each.above(layer) if isinstance(each, Prefix) else each for each in payloads}
+    return [cut[id(each)] for each in payloads]
 
 
 def prefixes(
@@ -226,8 +204,12 @@ def stacked(prefixes: list[Prefix | None], like: Prefix) -> tuple[Float[Tensor, 
 
 
 def read_only(tensor: Float[Tensor, "L 2 b G P D"], first: int = 0) -> Cache:
-    """A cache that lends these keys and values to the layers from `first` on, and keeps nothing."""
-    return Cache(layers=list(_from(first, [ReadOnlyLayer(layer[0], layer[1]) for layer in tensor])))
+    """A cache that lends these keys and values to the layers from `first` on, and keeps nothing.
+
+    Below stands the lowest of them: a network asks layer 0 for its length.
+    """
+    layers = [ReadOnlyLayer(keys, values) for keys, values in tensor]
+    return Cache(layers=[*[layers[0]] * first, *layers])
 
 
 def growing(
@@ -235,17 +217,11 @@ def growing(
     mask: Bool[Tensor, "B P"],
     num_layers: int,
     dtype: torch.dtype,
-    first: int = 0,
 ) -> PromptedCache:
-    """A cache for layers from `first` on that begins with these keys and values (or empty), and grows."""
+    """A cache that begins with these keys and values (or empty), and grows."""
     layers = [DynamicLayer() for _ in range(num_layers)]
     if tensor is not None:
         rows = mask.shape[0]
         for layer, (keys, values) in zip(layers, tensor.to(dtype), strict=True):
             layer.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
-    return PromptedCache(_from(first, layers), mask)
-
-
-def _from(first: int, layers: list[AnyLayer]) -> list[AnyLayer]:
-    """The layers of a cache from `first` on. Below stands the lowest of them: a network asks layer 0 for its length."""
-    return [layers[0]] * first + layers
+    return PromptedCache(layers, mask)

@@ -21,11 +21,11 @@ from transformers.cache_utils import Cache
 
 from softprompt.errors import SettingError
 from softprompt.model import cache as caches
-from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, LendingCaptureLayer, Past, Span
+from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, LendingCaptureLayer, Past
 from softprompt.model.family import resolve, sliding_window
 from softprompt.model.frozen import Payloads, virtual_tokens
 from softprompt.model.partial import Reached, partial
-from softprompt.model.payload import Embeddings, Payload, Placement, Prefix
+from softprompt.model.payload import Embeddings, Ground, Payload, Placement, Prefix
 from softprompt.model.trunk_cache import Store, TrunkCache
 from softprompt.model.writing import Draft, WritingModel
 
@@ -61,49 +61,45 @@ class CausalModel(WritingModel):
 
     def advance(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], past: Past) -> Float[Tensor, "B T H"]:
         """The last layer's output for tokens that stand behind `past`; a growing cache grows by T positions."""
-        embeddings = self.embed(ids, past.virtual)
-        text_alone, *others = past.spans
-        if not others:
-            return self._run(text_alone, embeddings, mask)
-        if self._trunk is None or text_alone.cache is not None or past.virtual is not None:
-            states = self._run(text_alone, embeddings, mask)
-        else:  # where no row sees a virtual token yet, a row's states are a function of its text
-            states = self._trunk.states(ids, mask, text_alone.last, self._trunk_of_one)
-        for span in others:
-            states = self._run(span, embeddings, mask, states)
-        return states
+        states = self._trunk.states(ids, mask, past.grounds, self._on_ground) if self._trunk and past.grounds else None
+        return self._run(past, self.embed(ids, past.virtual), mask, states)
 
     def remembering(self, store: Store) -> CausalModel:
-        """The same model, which looks up what lies below the lowest prefix where it was computed before."""
+        """The same model, which looks up what the layers of a ground make of a text where it was computed before."""
         model = copy.copy(self)
         model._trunk = TrunkCache(store, f"{self.fingerprint} {self.precision} {_setting(self.network)}")
         return model
 
-    def _trunk_of_one(self, ids: Int[Tensor, "1 T"], last: int) -> Float[Tensor, "1 T H"]:
-        """What the layers below `last` make of one text."""
-        nothing = Span(0, last, None, torch.zeros(1, 0, dtype=torch.bool, device=self.device))
+    def _on_ground(self, ids: Int[Tensor, "1 T"], ground: Ground) -> Float[Tensor, "1 T H"]:
+        """What the layers in which a ground stands make of one text."""
+        mask = torch.ones_like(ids, dtype=torch.bool)
         with torch.no_grad():
-            return self._run(nothing, self.embed(ids), torch.ones_like(ids, dtype=torch.bool))
+            past = self._behind(Prefix(ground.tensor), 1)
+            return self._run(past, self.embed(ids), mask, last=len(ground.tensor))
 
     def _run(
         self,
-        span: Span,
+        past: Past,
         embeddings: Float[Tensor, "B T E"],
         mask: Bool[Tensor, "B T"],
         states: Float[Tensor, "B T H"] | None = None,
+        last: int | None = None,
     ) -> Float[Tensor, "B T H"]:
-        """What a span's highest layer gives for tokens behind the span's past; `states` come from the layer below."""
-        self._check_reach(span.mask.shape[1] + mask.shape[1])
-        positions = (span.lengths.unsqueeze(1) + mask.cumsum(dim=1) - 1).clamp(min=0)
+        """What the layer below `last`, or the network, gives for tokens behind a past.
+
+        `states` come from the layer below the lowest that the past is for.
+        """
+        self._check_reach(past.mask.shape[1] + mask.shape[1])
+        positions = (past.lengths.unsqueeze(1) + mask.cumsum(dim=1) - 1).clamp(min=0)
         trunk, layers = self.family.trunk(self.network), self.family.layers(self.network)
-        if (span.first, span.last) != (0, len(layers)):
-            trunk = partial(trunk, layers, span.first, span.last, states, self.family.layers_give_tuples)
+        if past.first or last is not None:
+            trunk = partial(trunk, layers, past.first, last or len(layers), states, self.family.layers_give_tuples)
         try:
             output: Tensor = trunk(
                 inputs_embeds=embeddings,
-                attention_mask=torch.cat([span.mask, mask], dim=1).long(),
-                past_key_values=span.cache,
-                use_cache=span.cache is not None,
+                attention_mask=torch.cat([past.mask, mask], dim=1).long(),
+                past_key_values=past.cache,
+                use_cache=past.cache is not None,
                 **({"position_ids": positions} if self.family.told_positions(self.network.config) else {}),
             ).last_hidden_state
         except Reached as reached:
@@ -124,18 +120,22 @@ class CausalModel(WritingModel):
 
     def stand_behind(self, payloads: Payloads, num_rows: int, grow: bool = False) -> Past:
         """The state that `num_rows` rows begin with, each behind its compiled payload; `grow` to generate from it."""
-        found = caches.spans(payloads, len(self.family.layers(self.network)))
-        spans = tuple(self._span(first, last, seen, num_rows, grow) for first, last, seen in found)
-        return Past(spans, virtual_tokens(payloads))
+        each = payloads if isinstance(payloads, Sequence) else [payloads] * num_rows
+        grounds = tuple(p.ground for p in each if isinstance(p, Prefix) and p.ground is not None)
+        if grow or self._trunk is None or len(grounds) < num_rows or len({len(g.tensor) for g in grounds}) > 1:
+            return self._behind(caches.from_layer(payloads, 0), num_rows, grow)
+        first = len(grounds[0].tensor)
+        return replace(self._behind(caches.from_layer(payloads, first), num_rows, first=first), grounds=grounds)
 
-    def _span(self, first: int, last: int, payloads: Payloads, num_rows: int, grow: bool) -> Span:
+    def _behind(self, payloads: Payloads, num_rows: int, grow: bool = False, first: int = 0) -> Past:
+        """The state of rows behind what stands in the layers from `first` on."""
         tensor, mask = caches.prefixes(payloads, num_rows, self.device)
         cache: Cache | None = None
         if grow:
-            cache = caches.growing(tensor, mask, last - first, self.dtype, first)
+            cache = caches.growing(tensor, mask, len(self.family.layers(self.network)), self.dtype)
         elif tensor is not None:
             cache = caches.read_only(tensor, first)
-        return Span(first, last, cache, mask)
+        return Past(cache, mask, virtual_tokens(payloads), first)
 
     def draft(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], payloads: Payloads) -> Draft:
         """The rows behind their compiled payloads, in a cache that grows with what is written."""
@@ -164,9 +164,9 @@ class CausalModel(WritingModel):
         if not ids:
             return prefix
         layers = [LendingCaptureLayer(keys, values) for keys, values in prefix.tensor.unsqueeze(2)]
-        span = Span(0, len(layers), Cache(layers=list(layers)), caches.shared(prefix, 1)[1])
+        past = Past(Cache(layers=list(layers)), caches.shared(prefix, 1)[1])
         row = torch.tensor([ids], device=self.device)
-        self._run(span, self.embed(row), row >= 0)
+        self._run(past, self.embed(row), row >= 0)
         own = torch.stack([layer.captured for layer in layers]).to(prefix.tensor.dtype)
         return replace(prefix, tensor=torch.cat([prefix.tensor, own], dim=3), beginning=len(ids))
 
@@ -199,11 +199,14 @@ class CausalModel(WritingModel):
         return payload
 
     def prolonged(self, payload: Payload | None, ids: Sequence[int]) -> Payload | None:
-        """See `FrozenModel`: what is in front of the text takes in what follows it, if it stands in all layers."""
+        """See `FrozenModel`: what is in front of the text takes in what follows it, unless it stands on a ground.
+
+        A ground is what states are remembered by, and what rows begin with is another thing in every step.
+        """
         match payload:
             case None:
                 return Prefix(self.prefill(self.embed(torch.tensor([ids], device=self.device))[0]), beginning=len(ids))
-            case Prefix(first_layer=0):
+            case Prefix(ground=None):
                 return self._prolonged(payload, payload.arrange(list(ids)))
         return payload
 

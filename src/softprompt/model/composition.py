@@ -42,10 +42,8 @@ def compose(model: FrozenModel, payloads: Sequence[Payload]) -> Payload:
 
 def _compiled(model: FrozenModel, payload: Payload) -> Prefix:
     compiled = model.compile(payload)
-    if isinstance(compiled, Prefix) and not compiled.first_layer:
-        return compiled
     if isinstance(compiled, Prefix):
-        raise SettingError("a prefix in the top layers alone has nothing below to stand behind another: compose others")
+        return compiled
     raise SettingError(f"embeddings and prefixes do not compose on {model.name}, where embeddings read the text")
 
 

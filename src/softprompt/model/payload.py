@@ -5,9 +5,12 @@ Using a prompt knows these two payloads and no method by name. It does not know 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -66,23 +69,39 @@ class Embeddings:
                 return prompt
 
 
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What stands in a network's lowest layers and is not trained: what these make of a text behind it never changes.
+
+    Attributes:
+        tensor: `[K, 2, G, P, D]`, the keys and values of the K lowest layers.
+    """
+
+    tensor: Float[Tensor, "K 2 G P D"]
+
+    @cached_property
+    def key(self) -> bytes:
+        """Names its content."""
+        return hashlib.sha256(self.tensor.detach().float().cpu().numpy().tobytes()).digest()
+
+
 @dataclass(frozen=True)
 class Prefix:
     """Virtual tokens as the keys and values they leave in every layer, keys after the rotary embedding.
 
     Attributes:
         tensor: `[L, 2, G, P, D]`; the L of an encoder-decoder are the encoder's layers, the decoder's, and those once
-            more, for what stands in front of the encoder's output there. With a `first_layer` it has so many fewer.
+            more, for what stands in front of the encoder's output there. On a ground it has so many layers fewer.
         placement: where they stand; never after the text.
         has_bos: the first position is the BOS token's own, so that rows behind this prefix leave theirs out.
-        first_layer: counted from 0; the layers below it see the text alone. Of causal models only.
+        ground: what stands in the layers below, while the others are trained; of causal models only.
         beginning: how many of the ids that all its rows begin with it holds as well, behind the virtual tokens.
     """
 
     tensor: Float[Tensor, "L 2 G P D"]
     placement: Placement = Placement.BEFORE
     has_bos: bool = False
-    first_layer: int = 0
+    ground: Ground | None = None
     beginning: int = 0
 
     @property
@@ -103,11 +122,17 @@ class Prefix:
         """The same payload around another tensor of the same shape."""
         return replace(self, tensor=tensor)
 
-    def within(self, first: int, last: int) -> Prefix | None:
-        """What the layers from `first` up to and without `last` see of it; None where they lie below it."""
-        if first < self.first_layer:
-            return None
-        return replace(self, tensor=self.tensor[first - self.first_layer : last - self.first_layer], first_layer=first)
+    @property
+    def first_layer(self) -> int:
+        """The lowest layer that is not ground."""
+        return 0 if self.ground is None else len(self.ground.tensor)
+
+    def above(self, layer: int) -> Prefix:
+        """What stands in the layers from `layer` on, on no ground; from 0 on, that is all of it."""
+        if self.ground is None and not layer:
+            return self
+        ground = [] if self.ground is None else [self.ground.tensor[layer:].to(self.tensor)]
+        return replace(self, tensor=torch.cat([*ground, self.tensor[max(layer - self.first_layer, 0) :]]), ground=None)
 
 
 Payload = Embeddings | Prefix

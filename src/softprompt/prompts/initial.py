@@ -130,8 +130,6 @@ def saved_prefix(request: StartRequest) -> Start:
         payload = request.model.compile(_load(request))
     if not isinstance(payload, Prefix):
         raise SettingError(f"the virtual tokens of {request.argument} read the text: no prefix can start from them")
-    if payload.first_layer:
-        raise SettingError(f"{request.argument} stands in the top layers alone: a prefix needs a start in every layer")
     tensor = payload.tensor[:, :, :, payload.has_bos :]
     return Start(_same_length(request, tensor, payload.num_virtual_tokens), f"saved prompt {request.argument}")
 

@@ -37,7 +37,7 @@ class PromptOptions:
         encoder_hidden: the encoder's width.
         placement: where the virtual tokens stand.
         freeze_sink: keep the first virtual token's keys as they start.
-        layers: on how many of the top layers a prefix stands; on all if None.
+        layers: in how many of the top layers a prefix trains; in all if None.
         head: `verbalizer` or `linear`.
         tasks: the names of the tasks that are learnt together; none where there is one.
         task_rank: the rank of what is each one's own.
@@ -134,7 +134,7 @@ def _context(parts: Parts) -> SoftPrompt:
 
 def _deep(parts: Parts) -> SoftPrompt:
     options = parts.options
-    return DeepPrompt(parts.start, options.placement, parts.head, options.freeze_sink, _first_layer(parts))
+    return DeepPrompt(parts.start, options.placement, parts.head, options.freeze_sink, _ground(parts))
 
 
 def _reparametrized(parts: Parts) -> SoftPrompt:
@@ -143,15 +143,15 @@ def _reparametrized(parts: Parts) -> SoftPrompt:
     tokens = torch.randn(P, parts.model.shape.hidden_size, generator=parts.generator)
 
     def build(_: int, width: int) -> nn.Module:
-        placement, first_layer = parts.options.placement, _first_layer(parts)
-        return ReparametrizedPrefix(parts.start, tokens, width, placement, parts.head, first_layer)
+        return ReparametrizedPrefix(parts.start, tokens, width, parts.options.placement, parts.head, _ground(parts))
 
     prompt = seeded(build, tokens.shape[1], hidden, parts.generator)
     assert isinstance(prompt, SoftPrompt)
     return prompt
 
 
-def _first_layer(parts: Parts) -> int:
+def _ground(parts: Parts) -> int:
+    """How many of the lowest layers stay as they start."""
     layers = parts.options.layers
     return 0 if layers is None else parts.model.shape.num_layers - layers
 
@@ -300,11 +300,13 @@ def _check(options: PromptOptions, method: Method, model: FrozenModel) -> None:
 
 def _check_layers(options: PromptOptions, layers: int, method: Method, model: FrozenModel) -> None:
     if not method.is_deep:
-        raise SettingError(f"{options.method} has no virtual tokens in every layer to leave some out: --method prefix")
+        raise SettingError(f"{options.method} has no virtual tokens in layers, some of which to train: --method prefix")
     if model.shape.kind is not Kind.CAUSAL:
         raise SettingError(f"--layers is for causal models, and {model.name} is {model.shape.kind}: leave it out")
     if options.placement is not Placement.BEFORE:
-        raise SettingError(f"--layers with --placement {options.placement}: a prefix in the top layers stands before")
+        raise SettingError(
+            f"--layers with --placement {options.placement}: a prefix that trains in some layers stands before"
+        )
     if not 0 < layers <= model.shape.num_layers:
         raise SettingError(f"--layers {layers}: {model.name} has {model.shape.num_layers}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from softprompt.model import Placement, Prefix
+from softprompt.model import Ground, Placement, Prefix
 from softprompt.prompts.encoded_prompt import silent
 from softprompt.prompts.initial import Start
 from softprompt.prompts.soft_prompt import SoftPrompt
@@ -17,13 +17,14 @@ from softprompt.tasks import LinearHead
 
 
 class DeepPrompt(SoftPrompt):
-    """Keys and values as parameters, `[L, 2, G, P, D]` in all; L are the layers from `first_layer` up.
+    """Keys and values as parameters, `[L, 2, G, P, D]` in all; of these, the `ground` lowest layers stay as they start.
 
-    With `freeze_sink` the first virtual token's keys stay where they start: models look at their first position when
-    they look at nothing, and moving that sink upsets every head (as peft's cartridges do, arXiv 2506.06266).
+    With `freeze_sink` the first virtual token's keys stay where they start too: models look at their first position
+    when they look at nothing, and moving that sink upsets every head (as peft's cartridges do, arXiv 2506.06266).
     """
 
     sink: Tensor
+    ground: Tensor
 
     def __init__(
         self,
@@ -31,29 +32,32 @@ class DeepPrompt(SoftPrompt):
         placement: Placement,
         head: LinearHead | None = None,
         freeze_sink: bool = False,
-        first_layer: int = 0,
+        ground: int = 0,
     ):
         super().__init__(head)
         frozen = int(freeze_sink)
-        keys, values = start.tensor[first_layer:].unbind(dim=1)
+        keys, values = start.tensor[ground:].unbind(dim=1)
+        self.register_buffer("ground", start.tensor[:ground].clone())
         self.register_buffer("sink", keys[:, :, :frozen].clone())
         self.keys = nn.Parameter(keys[:, :, frozen:].clone())
         self.values = nn.Parameter(values.clone())
-        self.placement, self.first_layer = placement, first_layer
+        self.placement = placement
 
     def forward(self) -> Prefix:
-        """The prefix, `[L, 2, G, P, D]`."""
+        """The prefix, `[L, 2, G, P, D]` with its ground."""
         keys = torch.cat([self.sink, self.keys], dim=2)
-        return Prefix(torch.stack([keys, self.values], dim=1), self.placement, first_layer=self.first_layer)
+        return Prefix(torch.stack([keys, self.values], dim=1), self.placement, ground=_ground(self.ground))
 
 
 class ReparametrizedPrefix(SoftPrompt):
-    """A small vector a virtual token, `[P, hidden]`, and a network from it to the keys and values of L layers.
+    """A small vector a virtual token, `[P, hidden]`, and a network from it to the keys and values of the layers.
 
-    The network's output is added to the start, so that training begins exactly there. It runs once a step.
+    The network's output is added to the start, so that training begins exactly there. It runs once a step. The `ground`
+    lowest layers stay as they start.
     """
 
     start: Tensor
+    ground: Tensor
 
     def __init__(
         self,
@@ -62,19 +66,24 @@ class ReparametrizedPrefix(SoftPrompt):
         hidden: int,
         placement: Placement,
         head: LinearHead | None = None,
-        first_layer: int = 0,
+        ground: int = 0,
     ):
         super().__init__(head)
-        self.register_buffer("start", start.tensor[first_layer:].clone())
+        self.register_buffer("ground", start.tensor[:ground].clone())
+        self.register_buffer("start", start.tensor[ground:].clone())
         L, _, G, _, D = self.start.shape
         self.tokens = nn.Parameter(tokens.clone())
         self.encoder = nn.Sequential(
             nn.Linear(tokens.shape[1], hidden), nn.Tanh(), silent(nn.Linear(hidden, L * 2 * G * D))
         )
-        self.placement, self.first_layer = placement, first_layer
+        self.placement = placement
 
     def forward(self) -> Prefix:
-        """The prefix, `[L, 2, G, P, D]`."""
+        """The prefix, `[L, 2, G, P, D]` with its ground."""
         L, _, G, P, D = self.start.shape
         change = self.encoder(self.tokens).view(P, L, 2, G, D).permute(1, 2, 3, 0, 4)
-        return Prefix(self.start + change, self.placement, first_layer=self.first_layer)
+        return Prefix(self.start + change, self.placement, ground=_ground(self.ground))
+
+
+def _ground(tensor: Tensor) -> Ground | None:
+    return Ground(tensor) if len(tensor) else None

@@ -58,7 +58,6 @@ class Manifest(BaseModel):
         num_virtual_tokens: P.
         placement: where they stand.
         has_bos: the prefix begins with the BOS token's own position.
-        first_layer: the lowest layer that the prefix stands in, counted from 0.
         trained_parameters: how many numbers trained, an encoder included that was thrown away since.
         base: the model it is for.
         task: what it was trained to do.
@@ -76,7 +75,6 @@ class Manifest(BaseModel):
     num_virtual_tokens: int = Field(gt=0)
     placement: Placement
     has_bos: bool
-    first_layer: int = Field(default=0, ge=0)
     trained_parameters: int
     base: Base
     task: Task

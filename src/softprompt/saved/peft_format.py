@@ -49,8 +49,6 @@ def why_not(payload: Payload, shape: ModelShape, has_head: bool) -> str | None:
     """What peft cannot express about a prompt, or None."""
     if isinstance(payload, Prefix) and not shape.takes_cache:
         return "a prefix on this base model, whose network ignores the keys and values that peft hands it"
-    if isinstance(payload, Prefix) and payload.first_layer:
-        return "a prefix in the top layers alone: peft lays one in front of every layer"
     if payload.placement is not Placement.BEFORE:
         return f"virtual tokens {payload.placement}: peft always puts them in front of everything"
     if has_head:

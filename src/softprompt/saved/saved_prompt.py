@@ -60,6 +60,7 @@ class SavedPrompt:
         head: LinearHead | None = None,
     ) -> SavedPrompt:
         """A saved prompt out of a payload, not on the disk yet."""
+        payload = payload.above(0) if isinstance(payload, Prefix) else payload  # what trained, and what did not
         payload = payload.with_tensor(payload.tensor.detach().to("cpu", torch.float32))
         if not payload.tensor.isfinite().all():
             raise TrainingDiverged(
@@ -74,7 +75,6 @@ class SavedPrompt:
             num_virtual_tokens=payload.num_virtual_tokens,
             placement=payload.placement,
             has_bos=isinstance(payload, Prefix) and payload.has_bos,
-            first_layer=payload.first_layer if isinstance(payload, Prefix) else 0,
             trained_parameters=trained_parameters,
             base=Base.of(model),
             task=task,
@@ -225,10 +225,9 @@ def _tensor_files(
 
 def _payload(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> Payload:
     is_prefix, shape = manifest.payload == "prefix", manifest.base.shape
-    own_layers = replace(shape, num_layers=shape.num_layers - manifest.first_layer)
-    payload = peft_format.payload_from(tensors, own_layers, path, is_prefix=is_prefix)
+    payload = peft_format.payload_from(tensors, shape, path, is_prefix=is_prefix)
     if isinstance(payload, Prefix):
-        payload = replace(payload, has_bos=manifest.has_bos, first_layer=manifest.first_layer)
+        payload = replace(payload, has_bos=manifest.has_bos)
     if payload.num_virtual_tokens != manifest.num_virtual_tokens:
         raise DamagedPrompt(
             f"{path} holds {payload.num_virtual_tokens} virtual tokens, the manifest says {manifest.num_virtual_tokens}"
