@@ -104,7 +104,7 @@ def tune(
     layers: Annotated[
         int | None,
         typer.Option(
-            help="On how many of the top layers a prefix stands: fewer train faster, since what lies below is computed "
+            help="In how many of the top layers a prefix trains: fewer are faster, since what lies below is computed "
             "once for each text.  \\[default: all]",
             rich_help_panel=PROMPT,
         ),

@@ -71,8 +71,8 @@ class Method:
         placements: where its virtual tokens can stand.
         kinds: the kinds of model that it is for.
         num_virtual_tokens: P unless the user says otherwise.
-        is_deep: whether its virtual tokens are keys and values in every layer: these can be had in the top layers
-            alone, and those of the first virtual token can be frozen.
+        is_deep: whether its virtual tokens are keys and values in every layer: those of the top layers can train
+            alone, and the keys of the first virtual token can be frozen.
         learns_several: whether it learns several tasks together, which it then must.
         shows_examples: whether its virtual tokens start as examples with their answers, of which P is the most they may
             need; else they start as a text.

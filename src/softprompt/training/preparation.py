@@ -222,8 +222,8 @@ def bind(task: Task, model: FrozenModel, prompt: SoftPrompt) -> Objective:
 
 
 def remembering(model: FrozenModel) -> FrozenModel:
-    """The model with a memory of what lies below a prefix in its top layers, shared by all runs of this user."""
-    assert isinstance(model, CausalModel)  # no other has a prefix in its top layers alone
+    """The model with a memory of what lies below the layers that train, shared by all runs of this user."""
+    assert isinstance(model, CausalModel)  # of no other the top layers of a prefix train alone
     return model.remembering(_states_file(cache_folder() / "trunks.sqlite"))
 
 

@@ -92,7 +92,7 @@ class TuneSettings(SharedSettings):
         encoder_hidden: its width.
         placement: where the virtual tokens stand.
         freeze_sink: keep the first virtual token's keys.
-        layers: on how many of the top layers a prefix stands; on all if None.
+        layers: in how many of the top layers a prefix trains; in all if None.
         head: `verbalizer` or `linear`.
         task_rank: the rank of what is each task's own, where several are learnt together.
         accumulate: passes in one update.
