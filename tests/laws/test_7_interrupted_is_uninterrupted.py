@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def train(
 
 
 def top(data: str, output: str, kill_at: int = 0, resume: bool = False) -> None:
-    """A prefix in the top layer, above states that are remembered."""
+    """A prefix that trains in the top layer, above states that are remembered."""
     softprompt.tune(
         tiny_model("llama"),
         data=data,
@@ -76,8 +77,21 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def train_in_a_process(*arguments: object) -> int:
-    return subprocess.run([sys.executable, "-m", __name__, *map(str, arguments)], check=False).returncode
+def exit_code(job: Callable[..., None], *arguments: Any, cache: Path | None = None) -> int | None:
+    """What became of a job in a process of its own, which has only the libraries from the one before."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=_apart, args=(job, arguments, cache))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def _apart(job: Callable[..., None], arguments: tuple[Any, ...], cache: Path | None) -> None:
+    torch.set_num_threads(1)  # as in the process that resumes: another number sums in another order
+    if cache is not None:
+        os.environ["SOFTPROMPT_CACHE"] = str(cache)
+    job(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +107,7 @@ def test_killed_and_resumed(
 ) -> None:
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     train(family, method, encoder, str(reviews), str(undisturbed))
-    assert train_in_a_process(family, method, encoder, reviews, disturbed, kill_at) == -signal.SIGKILL
+    assert exit_code(train, family, method, encoder, str(reviews), str(disturbed), kill_at) == -signal.SIGKILL
     assert not disturbed.exists()
     train(
         family, method, encoder, str(reviews), str(disturbed), resume=(tmp_path / "disturbed.run" / "run.json").exists()
@@ -109,9 +123,7 @@ def test_killed_above_a_trunk(resumed: str, reviews: Path, tmp_path: Path, monke
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     monkeypatch.setattr("softprompt.training.preparation.cache_folder", lambda: tmp_path / "first")
     top(str(reviews), str(undisturbed))
-    own = {**os.environ, "SOFTPROMPT_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", __name__, "top", str(reviews), str(disturbed), "5"]
-    assert subprocess.run(command, check=False, env=own).returncode == -signal.SIGKILL
+    assert exit_code(top, str(reviews), str(disturbed), 5, cache=tmp_path / "cache") == -signal.SIGKILL
     assert (tmp_path / "cache" / "trunks.sqlite").is_file()
     monkeypatch.setattr("softprompt.training.preparation.cache_folder", lambda: tmp_path / resumed)
     top(str(reviews), str(disturbed), resume=True)
@@ -122,12 +134,3 @@ def lines(folder: Path) -> list[dict[str, object]]:
     from softprompt.training.run_folder import RunFolder
 
     return RunFolder(folder).lines()
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)  # as in the process that resumes: another number sums in another order
-    *which, data, output, kill_at = sys.argv[1:]
-    if which == ["top"]:
-        top(data, output, kill_at=int(kill_at))
-    else:
-        train(*which, data, output, kill_at=int(kill_at))
