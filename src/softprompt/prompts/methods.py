@@ -58,6 +58,10 @@ class PromptOptions:
     seed: int = 0
 
 
+#: What the rate is multiplied by where some layers train alone: they have further to go than all together.
+SOME_LAYERS = 4
+
+
 @dataclass(frozen=True)
 class Method:
     """A method and its defaults.
@@ -90,9 +94,10 @@ class Method:
     learns_several: bool = False
     shows_examples: bool = False
 
-    def default_rate(self, model: FrozenModel) -> float:
-        """AdamW's learning rate on a model, unless the user says otherwise."""
-        return self.relative_rate * self.scale(model)
+    def default_rate(self, model: FrozenModel, layers: int | None = None) -> float:
+        """AdamW's learning rate on a model, unless the user says otherwise; `layers` are those that train, None all."""
+        some = layers is not None and layers < model.shape.num_layers
+        return self.relative_rate * self.scale(model) * (SOME_LAYERS if some else 1)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Job:
         objective = bind(task, model, prompt)
         rows = learnable(encode(objective, examples, "training", mixture), examples)
         validation = list(encode(objective, held_out, "validation", mixture))
-        peak = settings.learning_rate or METHODS[settings.method].default_rate(model)
+        peak = settings.learning_rate or METHODS[settings.method].default_rate(model, settings.layers)
         logger.info("%s starts from %s", settings.method, start)
         logger.info(
             "%d numbers train beside %d frozen ones; learning rate %.2g",
