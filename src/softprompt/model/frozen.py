@@ -26,7 +26,7 @@ Payloads = Payload | Sequence[Payload | None] | None
 """One payload for every row, one for each row (None: the bare base), or none at all. All of them compiled."""
 
 
-PASS_ON_CPU, PASS_ON_ACCELERATOR = 32, 4096
+PASS_ON_CPU, PASS_ON_ACCELERATOR = 128, 4096
 TOKENS_ON_CPU, TOKENS_ON_ACCELERATOR = 2048, 16384
 
 
