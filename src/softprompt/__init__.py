@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from softprompt.hub import push as push
     from softprompt.model import load_model as load_model
     from softprompt.saved import SavedPrompt as SavedPrompt
+    from softprompt.store import Store as Store
     from softprompt.training import TuneSettings as TuneSettings
     from softprompt.training import tune as tune
     from softprompt.wrapper import SoftPromptModel as SoftPromptModel
@@ -41,6 +42,7 @@ _HOMES = {
     "SavedPrompt": "softprompt.saved",
     "SoftPromptError": "softprompt.errors",
     "SoftPromptModel": "softprompt.wrapper",
+    "Store": "softprompt.store",
     "TuneSettings": "softprompt.training",
     "classify": "softprompt.evaluation",
     "compare": "softprompt.comparison",

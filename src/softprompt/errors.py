@@ -18,6 +18,10 @@
     │   ├── NewerPrompt                 its manifest was written by a later softprompt
     │   ├── WrongBaseModel              it was trained on another base model
     │   └── NotExpressible              peft cannot say what this prompt says
+    ├── StoreError                      a prompt store: none there, damaged, or busy for too long
+    │   ├── NewerStore                  a later softprompt made it
+    │   ├── UnknownPrompt               no such prompt, version or alias, as far as this tenant can see
+    │   └── PromptInUse                 what is to be removed has an alias that points to it
     ├── ApiFailed                       an API that was asked did not answer, or not as it should
     ├── ClusterFailed                   a Ray cluster cannot be reached, or loses a run's worker again and again
     ├── OutputExists                    the output folder is taken
@@ -116,6 +120,22 @@ class WrongBaseModel(SavedPromptError):
 
 class NotExpressible(SavedPromptError):
     """peft's format cannot express this prompt."""
+
+
+class StoreError(SoftPromptError):
+    """A prompt store cannot be used as asked."""
+
+
+class NewerStore(StoreError):
+    """The store was made by a newer softprompt."""
+
+
+class UnknownPrompt(StoreError):
+    """The tenant has no such prompt, version or alias."""
+
+
+class PromptInUse(StoreError):
+    """An alias points to what is to be removed."""
 
 
 class ApiFailed(SoftPromptError):

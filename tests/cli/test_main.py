@@ -13,7 +13,7 @@ from softprompt import __version__
 from softprompt.cli.output import people
 from tests.cli.conftest import Softprompt
 
-COMMANDS = ("tune", "demo", "data", "evaluate", "classify", "generate", "show", "export", "import")
+COMMANDS = ("tune", "demo", "data", "evaluate", "classify", "generate", "show", "export", "import", "prompts")
 
 
 def test_the_version(softprompt: Softprompt) -> None:
@@ -110,7 +110,7 @@ def test_help_waits_for_no_model_library() -> None:
 import sys
 from softprompt.cli.main import run
 assert run(["tune", "--help"]) == 0
-assert not {"torch", "transformers", "datasets", "matplotlib"} & set(sys.modules)
+assert not {"torch", "transformers", "datasets", "matplotlib", "sqlalchemy"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
 

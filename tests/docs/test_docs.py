@@ -231,7 +231,7 @@ def test_a_page_runs_only_what_is_checked(page: Path) -> None:
 
 def nouns() -> list[str]:
     source = ROOT / "src" / "softprompt"
-    modules = [path.stem for path in source.glob("*.py") if path.stem != "__init__"]
+    modules = [path.stem for path in source.glob("*.py") if not path.stem.startswith("__")]
     return sorted(modules + [path.parent.name for path in source.glob("*/__init__.py")])
 
 
@@ -276,7 +276,7 @@ def test_links_resolve(page: Path) -> None:
             "dependencies",
             re.findall(r'^    "([\w-]+)(?=[>=<])', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE),
         ),
-        ("benchmarks", [path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "__init__"]),
+        ("benchmarks", [path.stem for path in (ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("__")]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -32,7 +32,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
                 below.mkdir(parents=True)
             for name, content in files.items():
                 write_file(temporary / name, content)
-            _put(temporary, folder)
+            put_in_place(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -50,8 +50,8 @@ def write_file(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _put(new: Path, place: Path) -> None:
-    """Move `new` to `place`. What was there ends up at `new`, to be thrown away."""
+def put_in_place(new: Path, place: Path) -> None:
+    """Move the folder `new` to `place`. What was there ends up at `new`, to be thrown away."""
     if not place.exists():
         new.rename(place)
     elif not _exchange(new, place):

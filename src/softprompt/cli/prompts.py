@@ -1,0 +1,246 @@
+"""`softprompt prompts`: a store of prompts, their versions, and which of them is in use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import track
+
+from softprompt.cli.output import Json, notes, people, print_json
+from softprompt.cli.prompts_tables import events_table, prompts_table
+
+if TYPE_CHECKING:
+    from softprompt.store import Damage, Event, Version
+
+DAMAGED = 2  # the exit code
+
+Place = Annotated[
+    Path, typer.Option("--store", envvar="SOFTPROMPT_STORE", help="The store's folder.", rich_help_panel="Where")
+]
+Tenant = Annotated[str, typer.Option(help="Whose prompt it is.", rich_help_panel="Where")]
+AnyTenant = Annotated[
+    str | None, typer.Option(help="Only this tenant's.  \\[default: everybody's]", rich_help_panel="Where")
+]
+By = Annotated[str | None, typer.Option(help="Who does it, for the history.  \\[default: the operating system's user]")]
+VersionOrAlias = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="Such as reviews@3, or reviews@canary.")]
+NameOrAlias = Annotated[str, typer.Argument(metavar="NAME[@ALIAS]", help="Such as reviews, or reviews@canary.")]
+
+STORE = Path("store")
+OURS = "default"
+
+app = typer.Typer(name="prompts", no_args_is_help=True, help="Keep prompts in a store: versions, aliases, tenants.")
+
+
+@app.callback()
+def prompts() -> None:
+    """Keep prompts in a store: versions, aliases, tenants.
+
+    A name such as `reviews` means its active version, `reviews@3` the third, `reviews@canary` the one that the alias
+    points to. Each tenant has names of its own.
+    """
+
+
+@app.command()
+def add(
+    prompt: Annotated[Path, typer.Argument(help="The saved prompt's folder.")],
+    name: Annotated[str, typer.Option(help="What it is called. A name that is there gets a new version.")],
+    tenant: Tenant = OURS,
+    activate: Annotated[bool, typer.Option(help="The bare name means this version from now on.")] = True,
+    note: Annotated[str, typer.Option(help="What there is to say about this version.", show_default=False)] = "",
+    by: By = None,
+    store: Place = STORE,
+    as_json: Json = False,
+) -> None:
+    """Add a saved prompt to the store as the next version of a name, and activate it. Makes the store if need be.
+
+    The prompt is checked first, and copied: its folder is not needed any more. What is the same is stored once.
+    """
+    from softprompt.store import Store
+
+    with notes.status("adding"), Store.open(store, create=True) as opened:
+        version = opened.add(prompt, name, tenant=tenant, activate=activate, note=note, by=by)
+    if as_json:
+        print_json({**_facts(version), "active": activate})
+    else:
+        people.print(f"Added [bold]{escape(str(version))}[/]{', which is active now' if activate else ''}.")
+
+
+@app.command("list")
+def list_(tenant: AnyTenant = None, store: Place = STORE, as_json: Json = False) -> None:
+    """List what is in the store: every version with its aliases, its task, its base model, and who added it."""
+    from softprompt.store import Store
+
+    with Store.open(store) as opened:
+        found = opened.prompts(tenant)
+    if as_json:
+        listed = [{**vars(each), "versions": [_facts(version) for version in each.versions]} for each in found]
+        print_json({"prompts": listed})
+    elif found:
+        people.print(prompts_table(found))
+    else:
+        people.print("There are no prompts.")
+
+
+@app.command()
+def activate(
+    version: VersionOrAlias,
+    alias: Annotated[str, typer.Option(help="The alias to point to it; active is what a bare name means.")] = "active",
+    tenant: Tenant = OURS,
+    by: By = None,
+    store: Place = STORE,
+    as_json: Json = False,
+) -> None:
+    """Point a name, or another alias of it, to a version. What has begun ends on the version that it began with."""
+    from softprompt.store import Store
+
+    with Store.open(store) as opened:
+        found = opened.activate(version, alias=alias, tenant=tenant, by=by)
+    _say(found, f"is {alias} now", as_json, alias=alias)
+
+
+@app.command()
+def deactivate(
+    name: NameOrAlias, tenant: Tenant = OURS, by: By = None, store: Place = STORE, as_json: Json = False
+) -> None:
+    """Point a name, or another alias of it, to nothing: nobody finds it until it is activated or rolled back."""
+    from softprompt.store import Store
+
+    with Store.open(store) as opened:
+        found = opened.deactivate(name, tenant=tenant, by=by)
+    _say(found, f"is {_alias(name)} no more", as_json, alias=_alias(name))
+
+
+@app.command()
+def rollback(
+    name: NameOrAlias, tenant: Tenant = OURS, by: By = None, store: Place = STORE, as_json: Json = False
+) -> None:
+    """Point a name, or another alias of it, to the version that it pointed to before. Again goes further back."""
+    from softprompt.store import Store
+
+    with Store.open(store) as opened:
+        found = opened.roll_back(name, tenant=tenant, by=by)
+    _say(found, f"is {_alias(name)} again", as_json, alias=_alias(name))
+
+
+@app.command()
+def remove(
+    version: Annotated[
+        str, typer.Argument(metavar="NAME[@VERSION]", help="Such as reviews@3; reviews alone means all its versions.")
+    ],
+    tenant: Tenant = OURS,
+    by: By = None,
+    store: Place = STORE,
+    as_json: Json = False,
+) -> None:
+    """Remove a version, or a prompt with all of them. What an alias points to is not removed: deactivate it first.
+
+    The number is not given again. `collect` frees the disk.
+    """
+    from softprompt.store import Store
+
+    with Store.open(store) as opened:
+        found = opened.remove(version, tenant=tenant, by=by)
+    if as_json:
+        print_json({"removed": [_facts(each) for each in found]})
+    else:
+        people.print(f"Removed [bold]{', '.join(escape(str(each)) for each in found)}[/].")
+
+
+@app.command()
+def history(
+    name: Annotated[str | None, typer.Argument(help="Only this prompt's.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many events at most.")] = 50,
+    tenant: AnyTenant = None,
+    store: Place = STORE,
+    as_json: Json = False,
+) -> None:
+    """Show who did what, and when. The newest stands first."""
+    from softprompt.store import Store
+
+    with Store.open(store) as opened:
+        found = opened.history(tenant, name, limit)
+    if as_json:
+        print_json({"events": [_event_facts(event) for event in found]})
+    else:
+        people.print(events_table(found))
+
+
+@app.command()
+def verify(store: Place = STORE, as_json: Json = False) -> None:
+    """Read and hash every stored prompt, and name those that are missing or damaged: then the exit code is 2."""
+    from softprompt.store import Store
+
+    with Store.open(store) as opened:
+        found = opened.verify(_tracked)
+    if as_json:
+        damaged = [_damage_facts(damage) for damage in found.damages]
+        facts = {"checked": found.contents, "damaged": damaged, "unneeded": found.unneeded, "database": found.database}
+        print_json({"whole": found.whole, **facts})
+    else:
+        for damage in found.damages:
+            people.print(f"[bold red]damaged:[/] {escape(_named(damage))}: {escape(damage.problem)}")
+        if found.database:
+            people.print(f"[bold red]damaged:[/] the database: {escape(found.database)}")
+        unneeded = f"; `softprompt prompts collect` can delete {found.unneeded} more" if found.unneeded else ""
+        people.print(f"{found.contents} stored prompts, {len(found.damages)} of them damaged{unneeded}.")
+    if not found.whole:
+        raise typer.Exit(DAMAGED)
+
+
+@app.command()
+def collect(
+    grace: Annotated[
+        int,
+        typer.Option(min=0, max=1_000_000, help="Minutes that nobody must have needed them: requests may still read."),
+    ] = 60,
+    by: By = None,
+    store: Place = STORE,
+    as_json: Json = False,
+) -> None:
+    """Delete from the disk what no version needs any more, and what killed processes left."""
+    from softprompt.store import Store
+
+    with notes.status("collecting"), Store.open(store) as opened:
+        found = opened.collect(timedelta(minutes=grace), by)
+    if as_json:
+        print_json({"deleted": list(found.contents), "size": found.size})
+    else:
+        people.print(f"Deleted {len(found.contents)} stored prompts, {decimal(found.size)}.")
+
+
+def _alias(name: str) -> str:
+    return name.partition("@")[2] or "active"
+
+
+def _say(version: Version, what: str, as_json: bool, **more: str) -> None:
+    if as_json:
+        print_json({**_facts(version), **more})
+    else:
+        people.print(f"[bold]{escape(str(version))}[/] {escape(what)}.")
+
+
+def _tracked(contents: Sequence[str]) -> Iterable[str]:
+    return track(contents, "verifying", console=notes, transient=True)
+
+
+def _facts(version: Version) -> dict[str, Any]:
+    return {**asdict(version), "created_at": version.created_at.isoformat()}
+
+
+def _event_facts(event: Event) -> dict[str, Any]:
+    return {**vars(event), "at": event.at.isoformat()}
+
+
+def _damage_facts(damage: Damage) -> dict[str, Any]:
+    return {**vars(damage), "versions": [_facts(version) for version in damage.versions]}
+
+
+def _named(damage: Damage) -> str:
+    return ", ".join(f"{version.tenant}'s {version}" for version in damage.versions)

@@ -1,0 +1,70 @@
+"""Prompts to store, and what must hold of a store whatever happened to it."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from softprompt.saved import SavedPrompt
+from softprompt.store import Event, Store
+from tests.saved.making import make
+from tests.strategies import random_embeddings
+from tests.tiny import shared_model
+
+AT_ONCE = timedelta(0)
+
+
+def several(count: int) -> list[SavedPrompt]:
+    """As many prompts for one base model, each another content."""
+    return [make(random_embeddings(shared_model("llama"), 3, seed=seed)) for seed in range(count)]
+
+
+def stored(path: Path) -> list[str]:
+    """All that lies among the store's folders, hidden things too."""
+    folder = path / "prompts"
+    return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
+
+
+def check_whole(store: Store) -> None:
+    """Nothing is damaged, whatever has a name can be read, and the store is what its history tells."""
+    found = store.verify()
+    assert found.whole, found
+    prompts = store.prompts()
+    for prompt in prompts:
+        for version in prompt.versions:
+            assert store.resolve(str(version), tenant=prompt.tenant) == version
+            assert store.read(version).manifest.content_hash == f"sha256:{version.content}"
+        for alias, number in prompt.aliases.items():
+            assert store.resolve(f"{prompt.name}@{alias}", tenant=prompt.tenant).number == number
+    assert {(p.tenant, p.name): ({v.number for v in p.versions}, p.aliases) for p in prompts} == told(store.history())
+
+
+def told(history: Sequence[Event]) -> dict[tuple[Any, Any], tuple[set[int], dict[str, int]]]:
+    """The versions and aliases of each prompt, as a history tells of them."""
+    versions: defaultdict[tuple[Any, Any], set[Any]] = defaultdict(set)
+    aliases: defaultdict[tuple[Any, Any], dict[str, Any]] = defaultdict(dict)
+    for event in reversed(history):
+        owner = event.tenant, event.prompt
+        match event.what:
+            case "add":
+                versions[owner].add(event.version)
+            case "remove":
+                versions[owner].remove(event.version)
+            case "activate" | "rollback":
+                aliases[owner][event.details["alias"]] = event.version
+            case "deactivate":
+                del aliases[owner][event.details["alias"]]
+    return {owner: (numbers, aliases[owner]) for owner, numbers in versions.items() if numbers}
+
+
+def check_nothing_left_over(store: Store) -> None:
+    """Once it is collected, there is what versions need and nothing else; what was being written is long given up."""
+    for each in (store.path / "prompts").glob(".*"):
+        os.utime(each, (0, 0))
+    store.collect(AT_ONCE)
+    needed = {version.content for prompt in store.prompts() for version in prompt.versions}
+    assert stored(store.path) == sorted(needed)

@@ -1,0 +1,86 @@
+"""Several processes and threads at once: numbers are given once, nobody is told to come again, nothing is mixed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from softprompt.saved import SavedPrompt
+from softprompt.store import Store
+from tests.store.making import AT_ONCE, check_nothing_left_over, check_whole, several
+
+EACH = 12
+
+
+def forked(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    return child
+
+
+def adding(path: Path, saved: list[SavedPrompt], own: str) -> None:
+    """Made, if it is not there; then versions of a name that others add to as well, and of one's own."""
+    with Store.open(path, create=True) as store:
+        for i in range(EACH):
+            store.add(saved[i % len(saved)], "shared", by=own)
+            store.add(saved[i % len(saved)], "own", tenant=own, activate=False)
+            store.remove("own", tenant=own)
+
+
+def collecting(path: Path) -> None:
+    with Store.open(path, create=True) as store:
+        for _ in range(3 * EACH):
+            store.collect(AT_ONCE)
+
+
+def processes(path: Path) -> None:
+    """Run by itself, in a process with one thread: it forks."""
+    saved = several(3)
+    works = [lambda: adding(path, saved, "acme"), lambda: adding(path, saved, "bolt"), lambda: collecting(path)]
+    for child in [forked(work) for work in works]:
+        assert os.waitpid(child, 0)[1] == 0
+    with Store.open(path) as store:
+        [shared] = store.prompts()
+        assert [version.number for version in shared.versions] == list(range(1, 2 * EACH + 1))
+        assert sorted(version.created_by for version in shared.versions) == ["acme"] * EACH + ["bolt"] * EACH
+        check_whole(store)
+        check_nothing_left_over(store)
+
+
+def test_processes_add_and_collect_at_once(tmp_path: Path) -> None:
+    result = subprocess.run([sys.executable, "-m", __name__, str(tmp_path / "store")], check=False, timeout=120)
+    assert result.returncode == 0
+
+
+def test_threads_swap_and_read_at_once(store: Store, saved: list[SavedPrompt]) -> None:
+    """Whoever resolves a name gets one of its versions, and reads that one to the end."""
+    by_number = {store.add(each, "reviews").number: each for each in saved[:3]}
+
+    def swap(start: int) -> None:
+        for i in range(start, start + 20):
+            store.activate(f"reviews@{i % 3 + 1}")
+
+    def read(_: int) -> None:
+        for _ in range(20):
+            version = store.resolve("reviews")
+            assert store.read(version).files == by_number[version.number].files
+
+    with ThreadPoolExecutor(6) as threads:
+        for done in [threads.submit(work, i) for i in range(3) for work in (swap, read)]:
+            done.result()
+    check_whole(store)
+
+
+if __name__ == "__main__":
+    processes(Path(sys.argv[1]))

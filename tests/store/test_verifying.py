@@ -1,0 +1,85 @@
+"""Whatever was changed after it was added is found, and whom it concerns is told."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from softprompt.errors import DamagedPrompt
+from softprompt.saved import SavedPrompt
+from softprompt.store import Store
+from tests.store.making import AT_ONCE
+
+Prompts = list[SavedPrompt]
+
+
+def flip(file: Path, place: int = -1) -> None:
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+def append(file: Path, more: bytes) -> None:
+    file.write_bytes(file.read_bytes() + more)
+
+
+def other_whole_prompt(folder: Path, saved: Prompts) -> None:
+    shutil.rmtree(folder)
+    saved[1].write(folder)
+
+
+HARMS: dict[str, Callable[[Path, Prompts], object]] = {
+    "a bit of a tensor": lambda folder, _: flip(folder / "adapter_model.safetensors"),
+    "a bit of the manifest": lambda folder, _: flip(folder / "softprompt.json", 20),
+    "spaces in the manifest": lambda folder, _: append(folder / "softprompt.json", b" "),
+    "peft's configuration": lambda folder, _: flip(folder / "adapter_config.json"),
+    "half a tensor file": lambda folder, _: (folder / "adapter_model.safetensors").write_bytes(b"half"),
+    "a file is gone": lambda folder, _: (folder / "adapter_config.json").unlink(),
+    "a file too many": lambda folder, _: (folder / "run.py").write_text("import os"),
+    "a folder too many": lambda folder, _: (folder / "tasks").mkdir(),
+    "another prompt": other_whole_prompt,
+    "all is gone": lambda folder, _: shutil.rmtree(folder),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_harm_is_found_and_mended(store: Store, saved: Prompts, harm: str) -> None:
+    mine = store.add(saved[0], "reviews", tenant="acme")
+    same = store.add(saved[0], "reviews", tenant="bolt")
+    store.add(saved[2], "reviews", tenant="bolt")
+    assert store.verify().whole
+    HARMS[harm](store.folder(mine), saved)
+    found = store.verify()
+    assert not found.whole
+    assert found.contents == 2
+    [damage] = found.damages
+    assert (damage.content, damage.versions) == (mine.content, (mine, same))
+    assert "to mend it, add the same prompt again" in damage.problem
+    with pytest.raises(DamagedPrompt, match=mine.content):
+        store.read(same)
+    store.add(saved[0], "reviews", tenant="acme")
+    assert store.verify().whole
+
+
+def test_what_nobody_needs_is_counted_and_no_damage(store: Store, saved: Prompts) -> None:
+    version = store.add(saved[0], "reviews", activate=False)
+    flip(store.folder(version) / "softprompt.json")
+    store.remove("reviews")
+    found = store.verify()
+    assert (found.whole, found.contents, found.unneeded) == (True, 0, 1)
+
+
+def test_what_goes_while_it_is_looked_through_is_no_damage(store: Store, saved: Prompts) -> None:
+    for each in saved[:2]:
+        store.add(each, "reviews", activate=False)
+
+    def tracked(contents: object) -> list[str]:
+        assert isinstance(contents, list)
+        store.remove("reviews")
+        store.collect(AT_ONCE)
+        return contents
+
+    assert store.verify(tracked).whole
