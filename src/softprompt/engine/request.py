@@ -1,0 +1,89 @@
+"""What is asked of the engine, and how far it is. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from softprompt.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen, as OpenAI's API and vLLM name it.
+
+    Attributes:
+        max_new_tokens: the longest response, in tokens.
+        temperature: 0 takes the most probable token; above, the logits are divided by it and a token is drawn.
+        top_p: draw from the fewest tokens that have this much probability (Holtzman et al. 2020, arXiv 1904.09751).
+        top_k: draw from this many; 0 for all.
+        min_p: draw from those that have this share of the most probable one's probability (arXiv 2407.01082).
+        presence_penalty: is taken from the logit of each token that the response has.
+        frequency_penalty: is taken from it as often as the response has it.
+        repetition_penalty: divides the positive logits of what text and response have, multiplies the negative ones
+            (Keskar et al. 2019, arXiv 1909.05858). Virtual tokens are no tokens, and never count.
+        logit_bias: is added to the logits of tokens.
+        seed: of the draws.
+        stop: texts before which the response ends.
+        ignore_eos: go on behind the end-of-text token.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int = 0
+    stop: Sequence[str] = ()
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        right = {
+            f"max_new_tokens {self.max_new_tokens}: choose at least 1": self.max_new_tokens >= 1,
+            f"temperature {self.temperature}: choose 0 or more": self.temperature >= 0,
+            f"top_p {self.top_p}: choose above 0, up to 1": 0 < self.top_p <= 1,
+            f"top_k {self.top_k}: choose 0 or more": self.top_k >= 0,
+            f"min_p {self.min_p}: choose 0 to 1": 0 <= self.min_p <= 1,
+            f"repetition_penalty {self.repetition_penalty}: choose above 0": self.repetition_penalty > 0,
+            "stop: an empty text stands everywhere": all(self.stop),
+        }
+        if wrong := [complaint for complaint, is_right in right.items() if not is_right]:
+            raise SettingError("; ".join(wrong))
+
+
+class End(StrEnum):
+    """Why a response ended."""
+
+    STOP = "stop"  # the end-of-text token, or a stop text
+    LENGTH = "length"  # as long as it may be
+    CANCELLED = "cancelled"  # nobody wants it any more
+    DEADLINE = "deadline"  # it took too long
+
+
+@dataclass(frozen=True)
+class Request:
+    """A row to be continued.
+
+    Attributes:
+        ids: its tokens as they meet the prompt's payload; negative ones are placeholders of virtual tokens.
+        sampling: how it is continued.
+        positions: that the prompt takes.
+        tenant: who asks: whoever asks for much does not keep others waiting.
+        deadline: on the engine's clock; None for no hurry.
+    """
+
+    ids: tuple[int, ...]
+    sampling: Sampling
+    positions: int = 0
+    tenant: str = ""
+    deadline: float | None = None
+
+    @property
+    def most_positions(self) -> int:
+        """The positions that it takes at its longest; the last token written is never read."""
+        return self.positions + len(self.ids) + self.sampling.max_new_tokens - 1

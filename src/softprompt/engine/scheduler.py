@@ -1,0 +1,175 @@
+"""Which rows go on in the next step, and with how many of their tokens. Knows no torch.
+
+Rows join and leave at every step (continuous batching: Yu et al. 2022, Orca). Every row that writes goes on with its
+one token; what is left of the step's tokens goes to texts that are still read, in pieces, so that a long one stalls
+nobody (chunked prefill: Agrawal et al. 2023, arXiv 2308.16369). Who joins next is the tenant that has been served least
+(virtual token counters: Sheng et al. 2023, arXiv 2401.00588).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from softprompt.engine.request import End, Request
+from softprompt.errors import SettingError
+
+WRITTEN = 2.0  # what a written token weighs beside one that is read: it has a step of its own
+
+
+@dataclass(eq=False)
+class Running:
+    """A request on its way.
+
+    Attributes:
+        request: what was asked.
+        known: its tokens: those of the request, then those written.
+        computed: how many of them the model has seen.
+        slot: where its keys and values are; -1 while it waits.
+    """
+
+    request: Request
+    known: list[int] = field(init=False)
+    computed: int = 0
+    slot: int = -1
+
+    def __post_init__(self) -> None:
+        self.known = list(self.request.ids)
+
+    @property
+    def written(self) -> list[int]:
+        """The response so far."""
+        return self.known[len(self.request.ids) :]
+
+    @property
+    def is_writing(self) -> bool:
+        """Its text has been read."""
+        return self.computed >= len(self.request.ids)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Tokens of a row that go through the model in a step: `count` of them, behind those that were computed."""
+
+    row: Running
+    count: int
+
+    @property
+    def is_last(self) -> bool:
+        """The row's next token can be told from it."""
+        return self.row.computed + self.count == len(self.row.known)
+
+
+class Scheduler:
+    """Decides.
+
+    Args:
+        slots: rows that may run at once.
+        length: positions of a slot.
+        tokens: that go through the model in a step, those of rows that write included.
+        waiting: requests that may wait.
+    """
+
+    def __init__(self, slots: int, length: int, tokens: int, waiting: int):
+        self.slots, self.length, self.tokens, self.most_waiting = slots, length, max(tokens, slots + 1), waiting
+        self.running: list[Running] = []
+        self._waiting: OrderedDict[str, deque[Running]] = OrderedDict()
+        self._served: dict[str, float] = {}
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that have no slot yet."""
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def is_idle(self) -> bool:
+        """There is nothing to do."""
+        return not self.running and not self._waiting
+
+    def add(self, request: Request) -> Running | None:
+        """Let a request wait for its turn; None if too many do.
+
+        Raises:
+            SettingError: it is longer than a slot.
+        """
+        if request.most_positions > self.length:
+            raise SettingError(
+                f"{request.positions} virtual tokens, {len(request.ids)} tokens of text and "
+                f"{request.sampling.max_new_tokens} of the response are more than the {self.length} that a row may have"
+            )
+        if self.num_waiting >= self.most_waiting:
+            return None
+        row = Running(request)
+        if request.tenant not in self._waiting:
+            self._waiting[request.tenant] = deque()
+            if not any(each.request.tenant == request.tenant for each in self.running):
+                self._catch_up(request.tenant)
+        self._waiting[request.tenant].append(row)
+        return row
+
+    def _catch_up(self, tenant: str) -> None:
+        """Whoever was away has saved nothing up: it begins where the least served of those present are."""
+        present = {row.request.tenant for row in self.running} | self._waiting.keys() - {tenant}
+        least = min((self._served.get(each, 0.0) for each in present), default=0.0)
+        self._served[tenant] = max(self._served.get(tenant, 0.0), least)
+
+    def plan(self) -> list[Piece]:
+        """The next step: rows that write first, in the order of their slots, then what is read."""
+        self._admit()
+        writing = [Piece(row, 1) for row in self.running if row.is_writing]
+        left = self.tokens - len(writing)
+        reading = []
+        for row in self.running:
+            if not row.is_writing and left > 0:
+                reading.append(Piece(row, min(left, len(row.known) - row.computed)))
+                left -= reading[-1].count
+        return writing + reading
+
+    def _admit(self) -> None:
+        """Give free slots to those that wait, the least served tenant first."""
+        while self._waiting and len(self.running) < self.slots:
+            tenant = min(self._waiting, key=lambda each: self._served.get(each, 0.0))
+            row = self._waiting[tenant].popleft()
+            if not self._waiting[tenant]:
+                del self._waiting[tenant]
+            self._served[tenant] = self._served.get(tenant, 0.0) + len(row.request.ids)
+            row.slot = len(self.running)
+            self.running.append(row)
+
+    def advance(self, piece: Piece, token: int | None) -> None:
+        """A piece was computed, and told the row's next token if it was its last."""
+        piece.row.computed += piece.count
+        if token is not None:
+            piece.row.known.append(token)
+            self._served[piece.row.request.tenant] += WRITTEN
+
+    def leave(self, row: Running) -> Running | None:
+        """A row is over. The one that takes its slot moves there, and is given back; None if none does."""
+        if row.slot < 0:
+            self._forget(row)
+            return None
+        last = self.running.pop()
+        if last is row:
+            return None
+        last.slot = row.slot
+        self.running[row.slot] = last
+        return last
+
+    def _forget(self, row: Running) -> None:
+        queue = self._waiting[row.request.tenant]
+        queue.remove(row)
+        if not queue:
+            del self._waiting[row.request.tenant]
+
+    def overdue(self, now: float) -> Iterator[Running]:
+        """Rows whose deadline is over."""
+        for row in [*self.running, *(row for queue in self._waiting.values() for row in queue)]:
+            if row.request.deadline is not None and row.request.deadline <= now:
+                yield row
+
+    def ended(self, row: Running, eos: int) -> End | None:
+        """Whether a row's last token ends it."""
+        if row.written[-1] == eos and not row.request.sampling.ignore_eos:
+            return End.STOP
+        return End.LENGTH if len(row.written) >= row.request.sampling.max_new_tokens else None

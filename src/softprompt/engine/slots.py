@@ -1,0 +1,187 @@
+"""Keys and values of the rows that run, in memory that is laid out once, and the attention that reads and writes them.
+
+All tokens of a step, whosever they are, go through the model as one flat row, so nothing is padded but the attention's
+keys. The model hands each layer's queries, keys and values to a function of ours (transformers'
+`AttentionInterface.register`), which knows whose they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedModel
+
+from softprompt.model import Prefix
+from softprompt.model.shape import ModelShape
+
+ATTENTION = "softprompt_slots"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Tokens of one row that stand beside one another in the flat row.
+
+    Attributes:
+        slot: of the row.
+        start: where in the flat row they begin.
+        count: how many they are.
+        behind: positions that the row has behind them in its slot.
+    """
+
+    slot: int
+    start: int
+    count: int
+    behind: int
+
+
+class Slots:
+    """Room for the keys and values of S rows of N positions, in every layer.
+
+    Args:
+        shape: of the model.
+        count: S.
+        length: N.
+    """
+
+    def __init__(self, shape: ModelShape, count: int, length: int, device: torch.device, dtype: torch.dtype):
+        self.count, self.length = count, length
+        size = (shape.num_layers, count, shape.num_kv_heads, length, shape.head_dim)
+        # Zeros that nobody has touched take no memory yet: what is really used grows with the rows.
+        self.keys, self.values = (torch.zeros(size, device=device, dtype=dtype) for _ in range(2))
+        self._heads = torch.arange(shape.num_kv_heads, device=device)
+        self._flat = [
+            tuple(each[i].view(-1, shape.head_dim) for each in (self.keys, self.values)) for i in range(size[0])
+        ]
+
+    def load(self, slot: int, prefix: Prefix) -> None:
+        """Let a row begin with a prefix."""
+        P = prefix.num_positions
+        self.keys[:, slot, :, :P] = prefix.tensor[:, 0]
+        self.values[:, slot, :, :P] = prefix.tensor[:, 1]
+
+    def move(self, source: int, target: int, positions: int) -> None:
+        """Give a row another slot."""
+        for each in (self.keys, self.values):
+            each[:, target, :, :positions] = each[:, source, :, :positions]
+
+    def written_at(self, segments: Sequence[Segment]) -> Int[Tensor, "T_G"]:
+        """Where the new keys of segments go, in a layer's memory as a list of heads' positions."""
+        device = self._heads.device
+        places = torch.cat(
+            [
+                torch.arange(s.behind, s.behind + s.count, device=device) + s.slot * len(self._heads) * self.length
+                for s in segments
+            ]
+        )
+        return (places.unsqueeze(1) + self._heads * self.length).flatten()
+
+    def write(
+        self, layer: int, at: Int[Tensor, "T_G"], keys: Float[Tensor, "1 G T D"], values: Float[Tensor, "1 G T D"]
+    ) -> None:
+        """Put new keys and values in their places."""
+        for memory, new in zip(self._flat[layer], (keys, values), strict=True):
+            memory.index_copy_(0, at, new[0].transpose(0, 1).reshape(-1, new.shape[-1]).to(memory.dtype))
+
+
+class Step:
+    """One pass of a flat row: `single` segments of one token each, in the order of their slots, then longer ones."""
+
+    def __init__(self, slots: Slots, single: Sequence[Segment], several: Sequence[Segment]):
+        self.slots, self.single, self.several = slots, single, several
+        self.at = slots.written_at([*single, *several])
+        device = slots.keys.device
+        self._rows = torch.tensor([s.slot for s in single], device=device)
+        self._all = [s.slot for s in single] == list(range(len(single)))
+        self._count = max((s.slot for s in single), default=-1) + 1
+        self._longest = max((s.behind + 1 for s in single), default=0)
+        self._mask = self._mask_of_single() if single else None
+        self._masks = [self._mask_of(segment) for segment in several]
+
+    def attend(
+        self,
+        layer: int,
+        queries: Float[Tensor, "1 A T D"],
+        keys: Tensor,
+        values: Tensor,
+        scale: float | None,
+        softcap: float | None,
+    ) -> Float[Tensor, "1 T A D"]:
+        """What each token's queries find in its row."""
+        self.slots.write(layer, self.at, keys, values)
+        own_keys, own_values = self.slots.keys[layer], self.slots.values[layer]
+        found = queries.new_empty(1, queries.shape[2], queries.shape[1], queries.shape[3])
+        if self.single:
+            found[0, : len(self.single)] = self._single(
+                queries[0, :, : len(self.single)], own_keys, own_values, scale, softcap
+            )
+        for segment, mask in zip(self.several, self._masks, strict=True):
+            part = slice(segment.start, segment.start + segment.count)
+            seen = (slice(segment.slot, segment.slot + 1), slice(None), slice(segment.behind + segment.count))
+            group = queries.shape[1] // own_keys.shape[1]
+            row = [each[seen].repeat_interleave(group, dim=1) for each in (own_keys, own_values)]
+            found[0, part] = _attention(queries[:, :, part], row[0], row[1], mask, scale, softcap)[0].transpose(0, 1)
+        return found
+
+    def _single(
+        self, queries: Float[Tensor, "A n D"], keys: Tensor, values: Tensor, scale: float | None, softcap: float | None
+    ) -> Float[Tensor, "n A D"]:
+        """What the rows with one token find, all at once: the heads of a group ask the same keys."""
+        A, n, D = queries.shape
+        asked = queries.transpose(0, 1).reshape(n, keys.shape[1], -1, D)
+        if not self._all:  # rows between them are still read, and ask nothing
+            asked = asked.new_zeros(self._count, *asked.shape[1:]).index_copy(0, self._rows, asked)
+        seen = (slice(self._count), slice(None), slice(self._longest))
+        answer = _attention(asked, keys[seen], values[seen], self._mask, scale, softcap)
+        return (answer if self._all else answer[self._rows]).reshape(n, A, D)
+
+    def _mask_of_single(self) -> Bool[Tensor, "n 1 1 S"]:
+        device = self.slots.keys.device
+        ends = torch.ones(self._count, 1, dtype=torch.long, device=device)  # a row that asks nothing sees something
+        ends[self._rows] = torch.tensor([[s.behind + 1] for s in self.single], device=device)
+        return (torch.arange(self._longest, device=device) < ends)[:, None, None]
+
+    def _mask_of(self, segment: Segment) -> Bool[Tensor, "1 1 T S"]:
+        places = torch.arange(segment.behind + segment.count, device=self.slots.keys.device)
+        return (places <= places[segment.behind :].unsqueeze(1))[None, None]
+
+
+def _attention(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float | None, softcap: float | None
+) -> Tensor:
+    if softcap is None:
+        return scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale)
+    weights = queries @ keys.transpose(-1, -2) * (queries.shape[-1] ** -0.5 if scale is None else scale)
+    weights = softcap * torch.tanh(weights / softcap)
+    return (
+        weights.masked_fill(~mask, float("-inf")).softmax(dim=-1) @ values
+        if mask is not None
+        else weights.softmax(dim=-1) @ values
+    )
+
+
+def _attend(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: None, step: Step, **rest: Any
+) -> tuple[Tensor, None]:
+    """What transformers' layers call."""
+    return step.attend(module.layer_idx, query, key, value, rest.get("scaling"), rest.get("softcap")), None
+
+
+AttentionInterface.register(ATTENTION, _attend)
+
+
+@contextmanager
+def attending(network: PreTrainedModel) -> Iterator[None]:
+    """Let the network's layers call our attention meanwhile; no mask is made for it."""
+    before = network.config._attn_implementation
+    network.config._attn_implementation = ATTENTION
+    try:
+        yield
+    finally:
+        network.config._attn_implementation = before

@@ -1,0 +1,125 @@
+"""What happens to requests beside being answered: law 9 says how they are answered."""
+
+from __future__ import annotations
+
+import pytest
+
+from softprompt.engine import End, Engine, Request, Sampling, Written
+from softprompt.errors import ModelNotSupported, SettingError
+from softprompt.model import FrozenModel
+from tests.strategies import random_embeddings
+from tests.tiny import shared_model
+
+TEXT = (5, 9, 77)
+
+
+@pytest.fixture
+def model() -> FrozenModel:
+    return shared_model("llama")
+
+
+@pytest.fixture
+def engine(model: FrozenModel) -> Engine:
+    return Engine(model, slots=3, length=40, tokens=8, waiting=4)
+
+
+def answered(engine: Engine, *samplings: Sampling) -> list[list[Written]]:
+    heard: list[list[Written]] = [[] for _ in samplings]
+    for sampling, each in zip(samplings, heard, strict=True):
+        engine.add(Request(TEXT, sampling), None, each.append)
+    while not engine.is_idle:
+        engine.step()
+    return heard
+
+
+def tokens(heard: list[Written]) -> list[int | None]:
+    return [written.token for written in heard]
+
+
+def test_one_that_is_cancelled_frees_its_slot_and_disturbs_nobody(engine: Engine, model: FrozenModel) -> None:
+    expected = tokens(answered(engine, Sampling(max_new_tokens=8))[0])
+    heard: list[list[Written]] = [[], [], []]
+    running = [engine.add(Request(TEXT, Sampling(max_new_tokens=8)), None, each.append) for each in heard]
+    engine.step()
+    engine.step()
+    assert running[0] is not None
+    engine.cancel(running[0])
+    engine.cancel(running[0])  # it is over: nothing happens
+    while not engine.is_idle:
+        engine.step()
+    assert heard[0][-1].end is End.CANCELLED
+    assert [tokens(each) for each in heard[1:]] == [expected] * 2
+
+
+def test_who_is_not_done_in_time_ends(model: FrozenModel) -> None:
+    now = [0.0]
+    engine = Engine(model, slots=1, length=40, clock=lambda: now[0])
+    running, waiting = [], []
+    for heard in (running, waiting):
+        engine.add(Request(TEXT, Sampling(max_new_tokens=9, ignore_eos=True), deadline=1.0), None, heard.append)
+    engine.step()
+    now[0] = 1.0
+    engine.step()
+    assert [each[-1].end for each in (running, waiting)] == [End.DEADLINE] * 2
+    assert len(running) == 2
+    assert engine.is_idle
+
+
+def test_a_stop_text_ends_a_response_before_it(engine: Engine) -> None:
+    whole = "".join(written.text for written in answered(engine, Sampling(max_new_tokens=12, ignore_eos=True))[0])
+    stop = whole[len(whole) // 2 :][:2]
+    (heard,) = answered(engine, Sampling(max_new_tokens=12, stop=[stop], ignore_eos=True))
+    assert "".join(written.text for written in heard) == whole[: whole.index(stop)]
+    assert heard[-1].end is End.STOP
+
+
+def test_a_seed_draws_the_same_whatever_else_is_in_the_batch(engine: Engine) -> None:
+    drawn = Sampling(max_new_tokens=6, temperature=1.0, seed=3, ignore_eos=True)
+    (alone,) = answered(engine, drawn)
+    among = answered(engine, Sampling(max_new_tokens=2), drawn, Sampling(max_new_tokens=9, temperature=2.0, seed=1))[1]
+    (other,) = answered(engine, Sampling(max_new_tokens=6, temperature=1.0, seed=4, ignore_eos=True))
+    assert tokens(among) == tokens(alone)
+    assert tokens(other) != tokens(alone)
+
+
+@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}])
+def test_drawing_from_the_most_probable_alone_is_greedy(engine: Engine, narrow: dict[str, float]) -> None:
+    greedy, drawn = answered(
+        engine,
+        Sampling(max_new_tokens=5),
+        Sampling(max_new_tokens=5, temperature=1.5, **narrow),  # type: ignore[arg-type]
+    )
+    assert tokens(drawn) == tokens(greedy)
+
+
+def test_penalties_and_biases(engine: Engine) -> None:
+    (greedy,) = answered(engine, Sampling(max_new_tokens=5, ignore_eos=True))
+    first = greedy[0].token
+    assert first is not None
+    (banned,) = answered(engine, Sampling(max_new_tokens=5, logit_bias={first: -1e9}, ignore_eos=True))
+    assert first not in tokens(banned)
+    (once,) = answered(engine, Sampling(max_new_tokens=9, presence_penalty=1e9, ignore_eos=True))
+    assert len(set(tokens(once))) == 9
+
+
+def test_virtual_tokens_never_count(model: FrozenModel, engine: Engine) -> None:
+    """A penalty on what text and response have leaves placeholders alone."""
+    heard: list[Written] = []
+    request = Request((-1, -2, *TEXT), Sampling(max_new_tokens=3, repetition_penalty=1.3))
+    engine.add(request, random_embeddings(model, 2, 0), heard.append)
+    while not engine.is_idle:
+        engine.step()
+    assert len(heard) == 3
+
+
+def test_too_many_and_too_long(engine: Engine, model: FrozenModel) -> None:
+    with pytest.raises(SettingError, match="more than the 40 that a row may have"):
+        engine.add(Request(TEXT, Sampling(max_new_tokens=99)), None, lambda _: None)
+    kept = [engine.add(Request(TEXT, Sampling(max_new_tokens=3)), None, lambda _: None) for _ in range(5)]
+    assert [running is None for running in kept] == [False] * 4 + [True]
+
+
+def test_a_model_whose_attention_is_its_own() -> None:
+    for family in ("bloom", "bert", "t5"):
+        with pytest.raises(ModelNotSupported, match="cannot be served"):
+            Engine(shared_model(family))

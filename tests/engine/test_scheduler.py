@@ -1,0 +1,146 @@
+"""Which rows go on, decided without a model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from softprompt.engine.request import End, Request, Sampling
+from softprompt.engine.scheduler import Running, Scheduler
+from softprompt.errors import SettingError
+
+
+def request(tenant: str = "", text: int = 3, response: int = 2, **more: float) -> Request:
+    return Request(tuple(range(5, 5 + text)), Sampling(max_new_tokens=response), tenant=tenant, **more)
+
+
+def run(scheduler: Scheduler) -> list[Running]:
+    """Go on until all is done, with token 7 whenever one is told; the rows in the order in which they ended."""
+    ended = []
+    while not scheduler.is_idle:
+        pieces = scheduler.plan()
+        assert sum(piece.count for piece in pieces) <= scheduler.tokens
+        assert [row.slot for row in scheduler.running] == list(range(len(scheduler.running)))
+        for piece in pieces:
+            scheduler.advance(piece, 7 if piece.is_last else None)
+        for piece in pieces:
+            if piece.row.written and scheduler.ended(piece.row, eos=2) is not None:
+                ended.append(piece.row)
+                scheduler.leave(piece.row)
+    return ended
+
+
+@given(
+    jobs=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 20), st.integers(1, 6)), max_size=20),
+    slots=st.integers(1, 5),
+    tokens=st.integers(1, 12),
+)
+def test_every_request_is_read_and_answered_whole(jobs: list[tuple[str, int, int]], slots: int, tokens: int) -> None:
+    scheduler = Scheduler(slots, length=40, tokens=tokens, waiting=100)
+    rows = [scheduler.add(request(*job)) for job in jobs]
+    ended = run(scheduler)
+    assert {id(row) for row in ended} == {id(row) for row in rows}
+    for row, (_, text, response) in zip(rows, jobs, strict=True):
+        assert row is not None
+        assert row.known == [*range(5, 5 + text), *[7] * response]
+        assert row.computed == len(row.known) - 1  # the last token is never read
+
+
+def test_a_long_text_stalls_nobody() -> None:
+    scheduler = Scheduler(slots=2, length=2000, tokens=10, waiting=10)
+    short = scheduler.add(request(response=5))
+    assert short is not None
+    scheduler.advance(scheduler.plan()[0], 7)
+    scheduler.add(request(text=1000))
+    for _ in range(3):
+        pieces = scheduler.plan()
+        assert pieces[0].row is short
+        assert [piece.count for piece in pieces] == [1, 9]
+        for piece in pieces:
+            scheduler.advance(piece, 7 if piece.is_last else None)
+
+
+def test_who_asks_for_much_waits_for_who_asks_for_little() -> None:
+    scheduler = Scheduler(slots=1, length=40, tokens=10, waiting=100)
+    for _ in range(10):
+        scheduler.add(request("much"))
+    run_one = scheduler.plan()[0]
+    scheduler.add(request("little"))
+    scheduler.advance(run_one, 7)
+    ended = run(scheduler)
+    assert [row.request.tenant for row in ended[:3]] == ["much", "little", "much"]
+
+
+def test_whoever_was_away_has_saved_nothing_up() -> None:
+    scheduler = Scheduler(slots=1, length=40, tokens=10, waiting=100)
+    for _ in range(5):
+        scheduler.add(request("here"))
+    run(scheduler)
+    for tenant in ("here", "back"):
+        for _ in range(4):
+            scheduler.add(request(tenant))
+    tenants = [row.request.tenant for row in run(scheduler)]
+    assert set(tenants[:3]) == {"here", "back"}
+
+
+def test_what_is_too_long_or_too_much() -> None:
+    scheduler = Scheduler(slots=1, length=10, tokens=10, waiting=1)
+    with pytest.raises(SettingError, match="8 virtual tokens, 3 tokens of text and 2"):
+        scheduler.add(request(positions=8))
+    assert scheduler.add(request()) is not None
+    assert scheduler.add(request()) is None
+
+
+def test_what_nobody_wants_leaves_at_once() -> None:
+    scheduler = Scheduler(slots=1, length=40, tokens=10, waiting=10)
+    first, second = scheduler.add(request("a")), scheduler.add(request("b"))
+    assert first is not None
+    assert second is not None
+    scheduler.plan()
+    assert scheduler.leave(second) is None
+    assert scheduler.num_waiting == 0
+    assert scheduler.leave(first) is None
+    assert scheduler.is_idle
+
+
+def test_the_last_takes_the_place_of_who_leaves() -> None:
+    scheduler = Scheduler(slots=3, length=40, tokens=30, waiting=10)
+    rows = [scheduler.add(request()) for _ in range(3)]
+    scheduler.plan()
+    assert rows[0] is not None
+    moved = scheduler.leave(rows[0])
+    assert moved is rows[2]
+    assert moved is not None
+    assert moved.slot == 0
+
+
+def test_deadlines_and_ends() -> None:
+    scheduler = Scheduler(slots=1, length=40, tokens=10, waiting=10)
+    row = scheduler.add(request(deadline=5.0))
+    assert row is not None
+    assert list(scheduler.overdue(4.9)) == []
+    assert list(scheduler.overdue(5.0)) == [row]
+    row.known.append(2)
+    assert scheduler.ended(row, eos=2) is End.STOP
+    assert scheduler.ended(row, eos=3) is None
+    row.known.append(9)
+    assert scheduler.ended(row, eos=3) is End.LENGTH
+
+
+def test_it_knows_no_torch() -> None:
+    code = (
+        "import sys, types\n"
+        "package = types.ModuleType('softprompt.engine'); package.__path__ = [sys.argv[1]]\n"
+        "whole = types.ModuleType('softprompt'); whole.__path__ = [sys.argv[2]]\n"
+        "sys.modules |= {'softprompt': whole, 'softprompt.engine': package}\n"  # what they export would bring torch
+        "import softprompt.engine.scheduler\n"
+        "assert 'torch' not in sys.modules"
+    )
+    import softprompt.engine
+
+    folders = [next(iter(each.__path__)) for each in (softprompt.engine, softprompt)]
+    subprocess.run([sys.executable, "-c", code, *folders], check=True)
