@@ -90,7 +90,7 @@ def test_whoever_was_away_has_saved_nothing_up() -> None:
 def test_what_is_too_long_or_too_much() -> None:
     scheduler = Scheduler(slots=1, length=10, tokens=10, waiting=1)
     with pytest.raises(SettingError, match="8 virtual tokens, 3 tokens of text and 2"):
-        scheduler.add(request(positions=8))
+        scheduler.add(request(), positions=8)
     assert scheduler.add(request()) is not None
     assert scheduler.add(request()) is None
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from softprompt.engine import Engine, Request, Sampling, Written
 from softprompt.evaluation.generating import Sampling as Plainly
 from softprompt.evaluation.generating import decoded, steps
-from softprompt.model import FrozenModel, Payload, Prefix
+from softprompt.model import FrozenModel, Payload
 from softprompt.tasks import Row
 from tests.laws.few import few
 from tests.strategies import payloads
@@ -40,8 +40,7 @@ def alone(model: FrozenModel, payload: Payload | None, text: list[int], count: i
 
 def asked(payload: Payload | None, text: list[int], count: int, tenant: str) -> Request:
     ids = text if payload is None else payload.arrange(text)
-    positions = payload.num_positions if isinstance(payload, Prefix) else 0
-    return Request(tuple(ids), Sampling(max_new_tokens=count), positions=positions, tenant=tenant)
+    return Request(tuple(ids), Sampling(max_new_tokens=count), tenant=tenant)
 
 
 @pytest.mark.parametrize("family", SERVED)

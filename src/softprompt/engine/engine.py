@@ -87,9 +87,10 @@ class Engine:
         Raises:
             SettingError: it is longer than a row may be.
         """
-        running = self.scheduler.add(request)
+        positions = 0
         if isinstance(payload, Prefix):
-            payload = payload.above(0)  # of a ground nothing is remembered here
+            payload, positions = payload.above(0), payload.num_positions  # of a ground nothing is remembered here
+        running = self.scheduler.add(request, positions)
         if running is not None:
             self._rows[running] = _Row(running, payload, sink, Writer(self._decoded, request.sampling.stop))
         return running
@@ -139,10 +140,7 @@ class Engine:
         return output[0]
 
     def _segment(self, piece: Piece, start: int) -> Segment:
-        row = piece.row
-        payload = self._rows[row].payload
-        positions = payload.num_positions if isinstance(payload, Prefix) else 0
-        return Segment(row.slot, start, piece.count, positions + row.computed)
+        return Segment(piece.row.slot, start, piece.count, piece.row.positions + piece.row.computed)
 
     def _embedded(self, piece: Piece) -> Float[Tensor, "1 T E"]:
         row = piece.row
@@ -181,7 +179,5 @@ class Engine:
     def _finish(self, row: Running, written: Written) -> None:
         moved, slot = self.scheduler.leave(row), row.slot
         if moved is not None:
-            prefix = self._rows[moved].payload
-            positions = moved.computed + (prefix.num_positions if isinstance(prefix, Prefix) else 0)
-            self.slots.move(len(self.scheduler.running), slot, positions)
+            self.slots.move(len(self.scheduler.running), slot, moved.positions + moved.computed)
         self._rows.pop(row).sink(written)

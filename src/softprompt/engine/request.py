@@ -72,18 +72,11 @@ class Request:
     Attributes:
         ids: its tokens as they meet the prompt's payload; negative ones are placeholders of virtual tokens.
         sampling: how it is continued.
-        positions: that the prompt takes.
         tenant: who asks: whoever asks for much does not keep others waiting.
         deadline: on the engine's clock; None for no hurry.
     """
 
     ids: tuple[int, ...]
     sampling: Sampling
-    positions: int = 0
     tenant: str = ""
     deadline: float | None = None
-
-    @property
-    def most_positions(self) -> int:
-        """The positions that it takes at its longest; the last token written is never read."""
-        return self.positions + len(self.ids) + self.sampling.max_new_tokens - 1

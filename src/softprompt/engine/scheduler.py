@@ -24,12 +24,14 @@ class Running:
 
     Attributes:
         request: what was asked.
+        positions: that its prompt takes in front of it.
         known: its tokens: those of the request, then those written.
         computed: how many of them the model has seen.
         slot: where its keys and values are; -1 while it waits.
     """
 
     request: Request
+    positions: int = 0
     known: list[int] = field(init=False)
     computed: int = 0
     slot: int = -1
@@ -87,20 +89,21 @@ class Scheduler:
         """There is nothing to do."""
         return not self.running and not self._waiting
 
-    def add(self, request: Request) -> Running | None:
-        """Let a request wait for its turn; None if too many do.
+    def add(self, request: Request, positions: int = 0) -> Running | None:
+        """Let a request wait for its turn, behind a prompt of so many positions; None if too many do.
 
         Raises:
             SettingError: it is longer than a slot.
         """
-        if request.most_positions > self.length:
+        longest = request.sampling.max_new_tokens
+        if positions + len(request.ids) + longest - 1 > self.length:  # the last token written is never read
             raise SettingError(
-                f"{request.positions} virtual tokens, {len(request.ids)} tokens of text and "
-                f"{request.sampling.max_new_tokens} of the response are more than the {self.length} that a row may have"
+                f"{positions} virtual tokens, {len(request.ids)} tokens of text and "
+                f"{longest} of the response are more than the {self.length} that a row may have"
             )
         if self.num_waiting >= self.most_waiting:
             return None
-        row = Running(request)
+        row = Running(request, positions)
         if request.tenant not in self._waiting:
             self._waiting[request.tenant] = deque()
             if not any(each.request.tenant == request.tenant for each in self.running):

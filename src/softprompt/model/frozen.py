@@ -185,7 +185,7 @@ class FrozenModel(ABC):
     def pass_cost(self) -> int:
         """What a pass costs beside its tokens, in tokens: the weights are read once, however little they are used.
 
-        A few tokens on a CPU; on an accelerator as many as fill it. Where several processes must run the model equally
+        Some on a CPU; on an accelerator as many as fill it. Where several processes must run the model equally
         often, no pass of one's own is worth it.
         """
         if self.is_sharded:
@@ -194,7 +194,7 @@ class FrozenModel(ABC):
 
     @property
     def pass_tokens(self) -> int:
-        """How many tokens may be in a pass that keeps what the backward pass needs; more would be no faster."""
+        """How many tokens may be in a pass: more would be no faster, and what the backward pass needs would be more."""
         if self.is_sharded:
             return 10**9
         return TOKENS_ON_CPU if self.device.type == "cpu" else TOKENS_ON_ACCELERATOR

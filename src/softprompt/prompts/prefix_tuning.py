@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor, nn
 
@@ -43,10 +45,15 @@ class DeepPrompt(SoftPrompt):
         self.values = nn.Parameter(values.clone())
         self.placement = placement
 
+    @cached_property
+    def _ground(self) -> Ground | None:
+        """One for all steps: its content is hashed once."""
+        return Ground(self.ground) if len(self.ground) else None
+
     def forward(self) -> Prefix:
         """The prefix, `[L, 2, G, P, D]` with its ground."""
         keys = torch.cat([self.sink, self.keys], dim=2)
-        return Prefix(torch.stack([keys, self.values], dim=1), self.placement, ground=_ground(self.ground))
+        return Prefix(torch.stack([keys, self.values], dim=1), self.placement, ground=self._ground)
 
 
 class ReparametrizedPrefix(SoftPrompt):
@@ -78,12 +85,13 @@ class ReparametrizedPrefix(SoftPrompt):
         )
         self.placement = placement
 
+    @cached_property
+    def _ground(self) -> Ground | None:
+        """One for all steps: its content is hashed once."""
+        return Ground(self.ground) if len(self.ground) else None
+
     def forward(self) -> Prefix:
         """The prefix, `[L, 2, G, P, D]` with its ground."""
         L, _, G, P, D = self.start.shape
         change = self.encoder(self.tokens).view(P, L, 2, G, D).permute(1, 2, 3, 0, 4)
-        return Prefix(self.start + change, self.placement, ground=_ground(self.ground))
-
-
-def _ground(tensor: Tensor) -> Ground | None:
-    return Ground(tensor) if len(tensor) else None
+        return Prefix(self.start + change, self.placement, ground=self._ground)

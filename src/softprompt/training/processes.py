@@ -25,9 +25,9 @@ from softprompt.tasks import Objective, Row
 from softprompt.training.checkpoint import Progress
 from softprompt.training.learner import Learner, Learnt
 from softprompt.training.optimisation import Optimiser
-from softprompt.training.record import Record
+from softprompt.training.record import NoRecord, Record
 from softprompt.training.settings import TuneSettings
-from softprompt.training.watching import Evaluated, Stepped, Watcher
+from softprompt.training.watching import Unwatched, Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -192,32 +192,20 @@ class SharedRecord:
     """The first process's record. What the others begin with, a run's start too, is what the first one has."""
 
     def __init__(self, record: Record, processes: Processes):
-        self.record, self.processes = record, processes
+        self.processes = processes
+        self.record = record if processes.is_first else NoRecord()
+        self.keep, self.log_step = self.record.keep, self.record.log_step
+        self.log_evaluation = self.record.log_evaluation
 
     def resume(self, learner: Learner, optimiser: Optimiser) -> Progress:
         """See `Record`."""
-        progress = self.record.resume(learner, optimiser) if self.processes.is_first else Progress()
+        progress = self.record.resume(learner, optimiser)
         mine = (progress, _on_cpu(learner.state_dict()), _on_cpu(optimiser.state()))
         progress, parameters, moments = self.processes.of_first(mine)
         if not self.processes.is_first:
             learner.load_state_dict(parameters)
             optimiser.restore(moments)
         return progress
-
-    def keep(self, progress: Progress, learner: Learner, optimiser: Optimiser) -> None:
-        """See `Record`."""
-        if self.processes.is_first:
-            self.record.keep(progress, learner, optimiser)
-
-    def log_step(self, event: Stepped) -> None:
-        """See `Record`."""
-        if self.processes.is_first:
-            self.record.log_step(event)
-
-    def log_evaluation(self, event: Evaluated) -> None:
-        """See `Record`."""
-        if self.processes.is_first:
-            self.record.log_evaluation(event)
 
 
 def _on_cpu(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -229,21 +217,8 @@ class SharedWatcher:
 
     def __init__(self, watcher: Watcher, processes: Processes):
         self.watcher, self.processes = watcher, processes
-
-    def begin(self, steps: int, done: int) -> None:
-        """See `Watcher`."""
-        if self.processes.is_first:
-            self.watcher.begin(steps, done)
-
-    def stepped(self, event: Stepped) -> None:
-        """See `Watcher`."""
-        if self.processes.is_first:
-            self.watcher.stepped(event)
-
-    def evaluated(self, event: Evaluated) -> None:
-        """See `Watcher`."""
-        if self.processes.is_first:
-            self.watcher.evaluated(event)
+        told = watcher if processes.is_first else Unwatched()
+        self.begin, self.stepped, self.evaluated = told.begin, told.stepped, told.evaluated
 
     def stop_requested(self) -> bool:
         """See `Watcher`."""
