@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from softprompt.engine import End, Engine, Request, Sampling, Written
 from softprompt.errors import ModelNotSupported, SettingError
@@ -110,6 +111,61 @@ def test_virtual_tokens_never_count(model: FrozenModel, engine: Engine) -> None:
     while not engine.is_idle:
         engine.step()
     assert len(heard) == 3
+
+
+def test_how_probable_each_token_was(engine: Engine, model: FrozenModel) -> None:
+    """To the model itself, before whatever else decides."""
+    biased = {7: 3.0}
+    (heard,) = answered(engine, Sampling(max_new_tokens=3, logprobs=4, logit_bias=biased, ignore_eos=True))
+    row = list(TEXT)
+    for written in heard:
+        with torch.inference_mode():
+            logprobs = model.network(torch.tensor([row])).logits[0, -1].log_softmax(dim=-1)
+        assert written.token is not None
+        assert written.logprob == pytest.approx(float(logprobs[written.token]), abs=1e-4)
+        best = [token for token, _ in written.alternatives]
+        assert best == logprobs.topk(4).indices.tolist()
+        row.append(written.token)
+    (none,) = answered(engine, Sampling(max_new_tokens=1))
+    assert (none[0].logprob, none[0].alternatives) == (None, ())
+
+
+@pytest.mark.parametrize("num_virtual_tokens", [0, 3])
+def test_what_was_read_before_is_not_read_again(model: FrozenModel, num_virtual_tokens: int) -> None:
+    """And the answer is the same; nobody but the tenant gains by it, and only behind the same prompt."""
+    payload = model.compile(random_embeddings(model, num_virtual_tokens, 0)) if num_virtual_tokens else None
+    text = tuple(range(5, 45))
+    engine = Engine(model, slots=2, length=80)
+
+    def asked(tenant: str = "acme", prompt: str | None = "hash") -> tuple[list[int | None], int]:
+        heard: list[Written] = []
+        request = Request(text, Sampling(max_new_tokens=6, ignore_eos=True), tenant=tenant, prompt=prompt)
+        running = engine.add(request, payload, heard.append)
+        assert running is not None
+        while not engine.is_idle:
+            engine.step()
+        return tokens(heard), running.reused
+
+    first, nothing = asked()
+    assert nothing == 0
+    assert asked() == (first, 32)
+    assert asked(tenant="other") == (first, 0)
+    assert asked(prompt="another") == (first, 0)
+    assert asked(prompt=None) == (first, 0)
+    assert asked(prompt=None) == (first, 0)
+
+
+def test_rows_wait_until_there_is_memory_for_them(model: FrozenModel) -> None:
+    position = model.shape.num_layers * 2 * model.shape.num_kv_heads * model.shape.head_dim * 4
+    engine = Engine(model, slots=3, length=40, memory=20 * position)
+    heard = [[], [], []]  # type: list[list[Written]]
+    for each in heard:
+        engine.add(Request(TEXT, Sampling(max_new_tokens=7, ignore_eos=True)), None, each.append)
+    engine.step()
+    assert [len(each) for each in heard] == [1, 1, 0]
+    while not engine.is_idle:
+        engine.step()
+    assert [len(each) for each in heard] == [7, 7, 7]
 
 
 def test_too_many_and_too_long(engine: Engine, model: FrozenModel) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softprompt.engine.request import End, Request, Sampling
-from softprompt.engine.scheduler import Running, Scheduler
+from softprompt.engine.scheduler import Piece, Running, Scheduler
 from softprompt.errors import SettingError
 
 
@@ -18,11 +18,17 @@ def request(tenant: str = "", text: int = 3, response: int = 2, **more: float) -
     return Request(tuple(range(5, 5 + text)), Sampling(max_new_tokens=response), tenant=tenant, **more)
 
 
+def planned(scheduler: Scheduler) -> list[Piece]:
+    """The next step, after whoever there is room for has joined."""
+    scheduler.admit()
+    return scheduler.plan()
+
+
 def run(scheduler: Scheduler) -> list[Running]:
     """Go on until all is done, with token 7 whenever one is told; the rows in the order in which they ended."""
     ended = []
     while not scheduler.is_idle:
-        pieces = scheduler.plan()
+        pieces = planned(scheduler)
         assert sum(piece.count for piece in pieces) <= scheduler.tokens
         assert [row.slot for row in scheduler.running] == list(range(len(scheduler.running)))
         for piece in pieces:
@@ -54,10 +60,10 @@ def test_a_long_text_stalls_nobody() -> None:
     scheduler = Scheduler(slots=2, length=2000, tokens=10, waiting=10)
     short = scheduler.add(request(response=5))
     assert short is not None
-    scheduler.advance(scheduler.plan()[0], 7)
+    scheduler.advance(planned(scheduler)[0], 7)
     scheduler.add(request(text=1000))
     for _ in range(3):
-        pieces = scheduler.plan()
+        pieces = planned(scheduler)
         assert pieces[0].row is short
         assert [piece.count for piece in pieces] == [1, 9]
         for piece in pieces:
@@ -68,7 +74,7 @@ def test_who_asks_for_much_waits_for_who_asks_for_little() -> None:
     scheduler = Scheduler(slots=1, length=40, tokens=10, waiting=100)
     for _ in range(10):
         scheduler.add(request("much"))
-    run_one = scheduler.plan()[0]
+    run_one = planned(scheduler)[0]
     scheduler.add(request("little"))
     scheduler.advance(run_one, 7)
     ended = run(scheduler)
@@ -100,7 +106,7 @@ def test_what_nobody_wants_leaves_at_once() -> None:
     first, second = scheduler.add(request("a")), scheduler.add(request("b"))
     assert first is not None
     assert second is not None
-    scheduler.plan()
+    planned(scheduler)
     assert scheduler.leave(second) is None
     assert scheduler.num_waiting == 0
     assert scheduler.leave(first) is None
@@ -110,7 +116,7 @@ def test_what_nobody_wants_leaves_at_once() -> None:
 def test_the_last_takes_the_place_of_who_leaves() -> None:
     scheduler = Scheduler(slots=3, length=40, tokens=30, waiting=10)
     rows = [scheduler.add(request()) for _ in range(3)]
-    scheduler.plan()
+    planned(scheduler)
     assert rows[0] is not None
     moved = scheduler.leave(rows[0])
     assert moved is rows[2]
@@ -144,3 +150,32 @@ def test_it_knows_no_torch() -> None:
 
     folders = [next(iter(each.__path__)) for each in (softprompt.engine, softprompt)]
     subprocess.run([sys.executable, "-c", code, *folders], check=True)
+
+
+def test_a_long_text_lets_those_behind_it_begin() -> None:
+    """They come to half of what is left, whatever the long one could take."""
+    scheduler = Scheduler(slots=3, length=2000, tokens=20, waiting=10)
+    for text in (1000, 6, 1000):
+        scheduler.add(request(text=text))
+    assert [piece.count for piece in planned(scheduler)] == [10, 5, 5]
+
+
+def test_who_is_not_sure_of_room_waits_and_is_not_overtaken() -> None:
+    scheduler = Scheduler(slots=5, length=40, tokens=50, waiting=10, room=30)
+    running, long, short = (scheduler.add(request(text=text)) for text in (10, 20, 1))
+    planned(scheduler)
+    assert scheduler.running == [running]
+    assert running is not None
+    scheduler.leave(running)
+    planned(scheduler)
+    assert scheduler.running == [long, short]
+    with pytest.raises(SettingError, match="more than the 30 that a row may have"):
+        scheduler.add(request(text=30))
+
+
+def test_nothing_is_kept_of_who_came_and_went() -> None:
+    scheduler = Scheduler(slots=2, length=40, tokens=50, waiting=100)
+    for tenant in range(50):
+        scheduler.add(request(f"t{tenant}"))
+    run(scheduler)
+    assert not scheduler._served

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from softprompt.engine.beginnings import BLOCK, Beginnings
+from softprompt.engine.grammar import Guide
 from softprompt.engine.request import End, Request
-from softprompt.engine.sampler import chosen
+from softprompt.engine.sampler import Choice, chosen
 from softprompt.engine.scheduler import Piece, Running, Scheduler
 from softprompt.engine.slots import Segment, Slots, Step, attending
 from softprompt.engine.text import Writer
 from softprompt.errors import ModelNotSupported
 from softprompt.model import CausalModel, Embeddings, FrozenModel, Payload, Prefix
 
+MIB = 2**20
+
 
 @dataclass(frozen=True)
 class Written:
-    """A token of a response, the text that is certain with it, and why it was the last, if it was."""
+    """A token of a response.
+
+    Attributes:
+        token: it; None where a response ends without one.
+        text: what is certain with it, and was not before.
+        end: why it was the last, if it was.
+        logprob: the logarithm of its probability, if that was asked for.
+        alternatives: the most probable tokens with theirs.
+    """
 
     token: int | None
     text: str
     end: End | None
+    logprob: float | None = None
+    alternatives: tuple[tuple[int, float], ...] = ()
 
 
 Sink = Callable[[Written], None]
@@ -40,10 +56,11 @@ class _Row:
     payload: Payload | None
     sink: Sink
     writer: Writer
+    guide: Guide | None
 
 
 class Engine:
-    """Runs rows together. Nothing in it is shared between rows but the model's weights.
+    """Runs rows together. Rows share the model's weights, and a tenant's rows what was made of texts that begin alike.
 
     Nobody else may run the model during a step.
 
@@ -53,6 +70,8 @@ class Engine:
         length: positions that a row may have, its prompt's included.
         tokens: that go through the model in a step.
         waiting: requests that may wait.
+        memory: bytes that the rows' keys and values may take together; None for as much as the slots could.
+        remembered: bytes for what is kept of texts that were read.
         clock: what deadlines are on.
 
     Raises:
@@ -66,14 +85,19 @@ class Engine:
         length: int = 2048,
         tokens: int = 256,
         waiting: int = 1024,
+        memory: int | None = None,
+        remembered: int = 256 * MIB,
         clock: Callable[[], float] = time.monotonic,
     ):
         if not (isinstance(model, CausalModel) and model.network._supports_attention_backend):
             raise ModelNotSupported(f"{model.name} cannot be served: its family does not let its attention be replaced")
         self.model, self._clock = model, clock
         length = min(length, model.shape.window)
-        self.scheduler = Scheduler(slots, length, tokens, waiting)
+        position = math.prod(model.shape.prefix(1)) * model.dtype.itemsize  # bytes
+        room = None if memory is None else memory // position
+        self.scheduler = Scheduler(slots, length, tokens, waiting, room)
         self.slots = Slots(model.shape, slots, length, model.device, model.dtype)
+        self.beginnings: Beginnings[Tensor] = Beginnings(remembered // (position * BLOCK))
         self._rows: dict[Running, _Row] = {}
 
     @property
@@ -92,7 +116,9 @@ class Engine:
             payload, positions = payload.above(0), payload.num_positions  # of a ground nothing is remembered here
         running = self.scheduler.add(request, positions)
         if running is not None:
-            self._rows[running] = _Row(running, payload, sink, Writer(self._decoded, request.sampling.stop))
+            sampling = request.sampling
+            guide = None if sampling.grammar is None else sampling.grammar.start()
+            self._rows[running] = _Row(running, payload, sink, Writer(self._decoded, sampling.stop), guide)
         return running
 
     def cancel(self, running: Running, end: End = End.CANCELLED) -> None:
@@ -105,20 +131,41 @@ class Engine:
         """Put every row on by a token, or read a piece of it. Those whose deadline is over end."""
         for row in list(self.scheduler.overdue(self._clock())):
             self.cancel(row, End.DEADLINE)
-        before = set(self.scheduler.running)
+        for row in self.scheduler.admit():
+            self._begin(row)
         pieces = self.scheduler.plan()
-        for row in self.scheduler.running:
-            if row not in before and isinstance(payload := self._rows[row].payload, Prefix):
-                self.slots.load(row.slot, payload)
         if not pieces:
             return
         hidden = self._run(pieces)
-        last = [piece for piece in pieces if piece.is_last]
-        tokens = self._tokens(hidden, pieces, last)
+        choices = self._choices(hidden, pieces, [piece for piece in pieces if piece.is_last])
         for piece in pieces:
-            self.scheduler.advance(piece, tokens.get(piece))
-        for piece in last:
-            self._tell(piece.row)
+            choice = choices.get(piece)
+            is_read = choice is not None and not piece.row.is_writing
+            self.scheduler.advance(piece, None if choice is None else choice.token)
+            if is_read:
+                self._remember(piece.row)
+        for piece, choice in choices.items():
+            self._tell(piece.row, choice)
+
+    def _begin(self, row: Running) -> None:
+        """Put into a row's slot what is known of it before the model is asked."""
+        payload = self._rows[row].payload
+        if isinstance(payload, Prefix):
+            self.slots.put(row.slot, 0, payload.tensor)
+        if (whose := _whose(row)) is not None:
+            for states in self.beginnings.find(whose, row.known):
+                self.slots.put(row.slot, row.positions + row.computed, states)
+                row.computed += states.shape[3]
+            row.reused = row.computed
+
+    def _remember(self, row: Running) -> None:
+        """Keep what was made of a row's tokens so far."""
+        if (whose := _whose(row)) is not None:
+            self.beginnings.keep(
+                whose,
+                row.known[: row.computed],
+                lambda start, stop: self.slots.get(row.slot, row.positions + start, row.positions + stop),
+            )
 
     def _run(self, pieces: Sequence[Piece]) -> Float[Tensor, "T H"]:
         """The last layer's output for the tokens of pieces, in a row."""
@@ -148,30 +195,37 @@ class Engine:
         ids = torch.tensor([row.known[row.computed : row.computed + piece.count]], device=self.model.device)
         return self.model.embed(ids, payload.tensor.unsqueeze(0) if isinstance(payload, Embeddings) else None)
 
-    def _tokens(
+    def _choices(
         self, hidden: Float[Tensor, "T H"], pieces: Sequence[Piece], last: Sequence[Piece]
-    ) -> Mapping[Piece, int]:
+    ) -> Mapping[Piece, Choice]:
         """The next token of each row whose last known one was computed."""
         if not last:
             return {}
-        ends, end = {}, -1
-        for piece in pieces:
-            end += piece.count
-            ends[piece] = end
-        at = torch.tensor([ends[piece] for piece in last], device=hidden.device)
-        tokens = chosen(self.model.logits(hidden[at]), [piece.row for piece in last])
-        return dict(zip(last, tokens, strict=True))
+        ends = dict(zip(pieces, accumulate(piece.count for piece in pieces), strict=True))
+        at = torch.tensor([ends[piece] - 1 for piece in last], device=hidden.device)
+        guides = {row: guide for piece in last if (guide := self._rows[row := piece.row].guide) is not None}
+        choices = chosen(self.model.logits(hidden[at]), [piece.row for piece in last], guides)
+        return dict(zip(last, choices, strict=True))
 
-    def _tell(self, row: Running) -> None:
+    def _tell(self, row: Running, choice: Choice) -> None:
         """Tell of a row's newest token, and end the row if it is the last."""
-        end, writer, token = self.scheduler.ended(row, self.model.eos), self._rows[row].writer, row.known[-1]
-        text = writer.add(token)
-        if writer.is_stopped:
+        if choice.token is None:
+            self.cancel(row, End.STUCK)
+            return
+        end, own = self.scheduler.ended(row, self.model.eos), self._rows[row]
+        if own.guide is not None:
+            own.guide.take(choice.token)
+        text = own.writer.add(choice.token)
+        if own.writer.is_stopped:
             end = End.STOP
+        if end is not None:
+            text += own.writer.rest()
+        written = Written(choice.token, text, end, choice.logprob, choice.alternatives)
         if end is None:
-            self._rows[row].sink(Written(token, text, None))
+            own.sink(written)
         else:
-            self._finish(row, Written(token, text + writer.rest(), end))
+            self._remember(row)
+            self._finish(row, written)
 
     def _decoded(self, tokens: list[int]) -> str:
         return str(self.model.tokenizer.decode(tokens, skip_special_tokens=True))
@@ -181,3 +235,9 @@ class Engine:
         if moved is not None:
             self.slots.move(len(self.scheduler.running), slot, moved.positions + moved.computed)
         self._rows.pop(row).sink(written)
+
+
+def _whose(row: Running) -> tuple[str, str] | None:
+    """Who may share what is made of a row's text; None if nobody may."""
+    request = row.request
+    return None if request.prompt is None else (request.tenant, request.prompt)

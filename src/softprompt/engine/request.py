@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from softprompt.errors import SettingError
+
+if TYPE_CHECKING:
+    from softprompt.engine.grammar import Grammar
+
+MOST_ALTERNATIVES = 20  # tokens beside the one that was chosen, as in OpenAI's API
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,9 @@ class Sampling:
         seed: of the draws.
         stop: texts before which the response ends.
         ignore_eos: go on behind the end-of-text token.
+        logprobs: tell how probable each token was to the model, before all of the above, and so many alternatives;
+            None to tell nothing.
+        grammar: what the response is written in: JSON of a schema, or a regular expression.
     """
 
     max_new_tokens: int = 128
@@ -41,6 +50,8 @@ class Sampling:
     seed: int = 0
     stop: Sequence[str] = ()
     ignore_eos: bool = False
+    logprobs: int | None = None
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         right = {
@@ -51,6 +62,9 @@ class Sampling:
             f"min_p {self.min_p}: choose 0 to 1": 0 <= self.min_p <= 1,
             f"repetition_penalty {self.repetition_penalty}: choose above 0": self.repetition_penalty > 0,
             "stop: an empty text stands everywhere": all(self.stop),
+            f"logprobs {self.logprobs}: choose 0 to {MOST_ALTERNATIVES}": (self.logprobs or 0)
+            in range(MOST_ALTERNATIVES + 1),
+            "ignore_eos: a response in a grammar ends where the grammar does": not (self.grammar and self.ignore_eos),
         }
         if wrong := [complaint for complaint, is_right in right.items() if not is_right]:
             raise SettingError("; ".join(wrong))
@@ -63,6 +77,7 @@ class End(StrEnum):
     LENGTH = "length"  # as long as it may be
     CANCELLED = "cancelled"  # nobody wants it any more
     DEADLINE = "deadline"  # it took too long
+    STUCK = "stuck"  # its grammar allows no token any more, or is too much work
 
 
 @dataclass(frozen=True)
@@ -74,9 +89,12 @@ class Request:
         sampling: how it is continued.
         tenant: who asks: whoever asks for much does not keep others waiting.
         deadline: on the engine's clock; None for no hurry.
+        prompt: names the payload's content, so that a later request of the tenant's behind the same one may take over
+            what was made of a text that begins alike; None to share nothing.
     """
 
     ids: tuple[int, ...]
     sampling: Sampling
     tenant: str = ""
     deadline: float | None = None
+    prompt: str | None = None

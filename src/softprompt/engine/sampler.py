@@ -4,28 +4,62 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from softprompt.engine.grammar import Guide
 from softprompt.engine.request import Sampling
 from softprompt.engine.scheduler import Running
 
 
-def chosen(logits: Float[Tensor, "B V"], rows: Sequence[Running]) -> list[int]:
-    """The next token of each row."""
-    logits = (
-        torch.stack([_adjusted(each, row) for each, row in zip(logits, rows, strict=True)])
-        if any(_adjusts(row.request.sampling) for row in rows)
-        else logits
-    )
-    tokens: list[int] = logits.argmax(dim=-1).tolist()
-    for index, row in enumerate(rows):
-        if row.request.sampling.temperature > 0:
-            tokens[index] = _drawn(logits[index], row)
-    return tokens
+@dataclass(frozen=True)
+class Choice:
+    """The next token of a row.
+
+    Attributes:
+        token: it; None if the row's grammar allows none.
+        logprob: the logarithm of its probability to the model, if that was asked for.
+        alternatives: the most probable tokens with theirs, the first one first.
+    """
+
+    token: int | None
+    logprob: float | None = None
+    alternatives: tuple[tuple[int, float], ...] = ()
+
+
+def chosen(
+    logits: Float[Tensor, "B V"], rows: Sequence[Running], guides: Mapping[Running, Guide] = MappingProxyType({})
+) -> list[Choice]:
+    """The next token of each row, in its grammar if it has one."""
+    adjusted = [
+        _adjusted(each, row, guides.get(row)) if row in guides or _adjusts(row.request.sampling) else each
+        for each, row in zip(logits, rows, strict=True)
+    ]
+    tokens = logits.argmax(dim=-1).tolist()
+    for index, (each, row) in enumerate(zip(adjusted, rows, strict=True)):
+        if each is None:
+            tokens[index] = None
+        elif row.request.sampling.temperature > 0:
+            tokens[index] = _drawn(each, row)
+        elif each is not logits[index]:
+            tokens[index] = int(each.argmax())
+    return [
+        Choice(token) if token is None else _told(token, each, row.request.sampling.logprobs)
+        for token, each, row in zip(tokens, logits, rows, strict=True)
+    ]
+
+
+def _told(token: int, logits: Float[Tensor, "V"], count: int | None) -> Choice:
+    if count is None:
+        return Choice(token)
+    logprobs = logits.float().log_softmax(dim=-1)
+    values, best = logprobs.topk(count)
+    return Choice(token, float(logprobs[token]), tuple(zip(best.tolist(), values.tolist(), strict=True)))
 
 
 def _adjusts(sampling: Sampling) -> bool:
@@ -33,8 +67,8 @@ def _adjusts(sampling: Sampling) -> bool:
     return any(penalties) or bool(sampling.logit_bias)
 
 
-def _adjusted(logits: Float[Tensor, "V"], row: Running) -> Float[Tensor, "V"]:
-    """Logits with the penalties and biases of a row."""
+def _adjusted(logits: Float[Tensor, "V"], row: Running, guide: Guide | None) -> Float[Tensor, "V"] | None:
+    """Logits with a row's penalties and biases, of the tokens that its grammar allows; None if it allows none."""
     sampling = row.request.sampling
     logits = logits.clone()
     if sampling.repetition_penalty != 1:
@@ -47,7 +81,10 @@ def _adjusted(logits: Float[Tensor, "V"], row: Running) -> Float[Tensor, "V"]:
         logits[token] -= sampling.presence_penalty + sampling.frequency_penalty * count
     for token, bias in sampling.logit_bias.items():
         logits[token] += bias
-    return logits
+    if guide is None:
+        return logits
+    allowed = guide.allowed(len(logits))
+    return None if allowed is None else logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), float("-inf"))
 
 
 def _drawn(logits: Float[Tensor, "V"], row: Running) -> int:

@@ -27,6 +27,7 @@ class Running:
         positions: that its prompt takes in front of it.
         known: its tokens: those of the request, then those written.
         computed: how many of them the model has seen.
+        reused: how many of these it had seen before, in another row.
         slot: where its keys and values are; -1 while it waits.
     """
 
@@ -34,10 +35,16 @@ class Running:
     positions: int = 0
     known: list[int] = field(init=False)
     computed: int = 0
+    reused: int = 0
     slot: int = -1
 
     def __post_init__(self) -> None:
         self.known = list(self.request.ids)
+
+    @property
+    def room(self) -> int:
+        """The positions that it may come to need. The last token written is never read."""
+        return self.positions + len(self.request.ids) + self.request.sampling.max_new_tokens - 1
 
     @property
     def written(self) -> list[int]:
@@ -71,10 +78,13 @@ class Scheduler:
         length: positions of a slot.
         tokens: that go through the model in a step, those of rows that write included.
         waiting: requests that may wait.
+        room: positions that the rows which run may come to need together; None for all that the slots have.
     """
 
-    def __init__(self, slots: int, length: int, tokens: int, waiting: int):
-        self.slots, self.length, self.tokens, self.most_waiting = slots, length, max(tokens, slots + 1), waiting
+    def __init__(self, slots: int, length: int, tokens: int, waiting: int, room: int | None = None):
+        self.slots, self.tokens, self.most_waiting = slots, max(tokens, slots + 1), waiting
+        self.room = slots * length if room is None else room
+        self.length = min(length, self.room)
         self.running: list[Running] = []
         self._waiting: OrderedDict[str, deque[Running]] = OrderedDict()
         self._served: dict[str, float] = {}
@@ -95,15 +105,14 @@ class Scheduler:
         Raises:
             SettingError: it is longer than a slot.
         """
-        longest = request.sampling.max_new_tokens
-        if positions + len(request.ids) + longest - 1 > self.length:  # the last token written is never read
+        row = Running(request, positions)
+        if row.room > self.length:
             raise SettingError(
                 f"{positions} virtual tokens, {len(request.ids)} tokens of text and "
-                f"{longest} of the response are more than the {self.length} that a row may have"
+                f"{request.sampling.max_new_tokens} of the response are more than the {self.length} that a row may have"
             )
         if self.num_waiting >= self.most_waiting:
             return None
-        row = Running(request, positions)
         if request.tenant not in self._waiting:
             self._waiting[request.tenant] = deque()
             if not any(each.request.tenant == request.tenant for each in self.running):
@@ -117,28 +126,40 @@ class Scheduler:
         least = min((self._served.get(each, 0.0) for each in present), default=0.0)
         self._served[tenant] = max(self._served.get(tenant, 0.0), least)
 
-    def plan(self) -> list[Piece]:
-        """The next step: rows that write first, in the order of their slots, then what is read."""
-        self._admit()
-        writing = [Piece(row, 1) for row in self.running if row.is_writing]
-        left = self.tokens - len(writing)
-        reading = []
-        for row in self.running:
-            if not row.is_writing and left > 0:
-                reading.append(Piece(row, min(left, len(row.known) - row.computed)))
-                left -= reading[-1].count
-        return writing + reading
+    def admit(self) -> list[Running]:
+        """Give free slots to those that wait, the least served tenant first; those who have one now.
 
-    def _admit(self) -> None:
-        """Give free slots to those that wait, the least served tenant first."""
+        Whose turn it is waits until there is room for it, and nobody overtakes: a long row comes to its turn too.
+        """
+        admitted = []
         while self._waiting and len(self.running) < self.slots:
             tenant = min(self._waiting, key=lambda each: self._served.get(each, 0.0))
-            row = self._waiting[tenant].popleft()
-            if not self._waiting[tenant]:
-                del self._waiting[tenant]
+            row = self._waiting[tenant][0]
+            if sum(each.room for each in self.running) + row.room > self.room:
+                break
+            self._forget(row)
             self._served[tenant] = self._served.get(tenant, 0.0) + len(row.request.ids)
             row.slot = len(self.running)
             self.running.append(row)
+            admitted.append(row)
+        return admitted
+
+    def plan(self) -> list[Piece]:
+        """The next step: rows that write first, in the order of their slots, then what is read.
+
+        A text takes half of what is left at most while others are to be read behind it, so that a long one does not
+        keep short ones from their beginning.
+        """
+        writing = [Piece(row, 1) for row in self.running if row.is_writing]
+        read = [row for row in self.running if not row.is_writing]
+        left = self.tokens - len(writing)
+        reading = []
+        for row in read:
+            share = left if row is read[-1] else (left + 1) // 2
+            if share:
+                reading.append(Piece(row, min(share, len(row.known) - row.computed)))
+                left -= reading[-1].count
+        return writing + reading
 
     def advance(self, piece: Piece, token: int | None) -> None:
         """A piece was computed, and told the row's next token if it was its last."""
@@ -153,6 +174,8 @@ class Scheduler:
             self._forget(row)
             return None
         last = self.running.pop()
+        if self.is_idle:
+            self._served.clear()  # there is nobody left to be fair to, and tenants are many
         if last is row:
             return None
         last.slot = row.slot

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
-from softprompt.model import Prefix
 from softprompt.model.shape import ModelShape
 
 ATTENTION = "softprompt_slots"
@@ -60,11 +59,15 @@ class Slots:
             tuple(each[i].view(-1, shape.head_dim) for each in (self.keys, self.values)) for i in range(size[0])
         ]
 
-    def load(self, slot: int, prefix: Prefix) -> None:
-        """Let a row begin with a prefix."""
-        P = prefix.num_positions
-        self.keys[:, slot, :, :P] = prefix.tensor[:, 0]
-        self.values[:, slot, :, :P] = prefix.tensor[:, 1]
+    def put(self, slot: int, at: int, states: Float[Tensor, "L 2 G n D"]) -> None:
+        """Let a row have keys and values from a position on."""
+        part = slice(at, at + states.shape[3])
+        self.keys[:, slot, :, part] = states[:, 0]
+        self.values[:, slot, :, part] = states[:, 1]
+
+    def get(self, slot: int, start: int, stop: int) -> Float[Tensor, "L 2 G n D"]:
+        """A copy of what a row has from one position to another."""
+        return torch.stack([each[:, slot, :, start:stop] for each in (self.keys, self.values)], dim=1)
 
     def move(self, source: int, target: int, positions: int) -> None:
         """Give a row another slot."""

@@ -1,0 +1,125 @@
+"""Responses in a form: JSON of a schema, or what a regular expression matches. Knows no torch.
+
+Which tokens may follow is llguidance's work (Microsoft's, as used by vLLM and OpenAI); here it is given a model's words
+and its errors are said.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softprompt.errors import SettingError
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+    from transformers import PreTrainedTokenizerFast
+
+LONGEST = 100_000  # characters of a grammar
+MOST_STATES = 25_000  # one or two KB each, for as long as a response is written
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """A form that responses can have, ready for any number of them."""
+
+    matcher: LLMatcher
+
+    def start(self) -> Guide:
+        """A guide for one response."""
+        return Guide(self.matcher.deep_copy())
+
+
+class Guide:
+    """Which tokens one response may go on with."""
+
+    def __init__(self, matcher: LLMatcher):
+        self._matcher = matcher
+
+    def allowed(self, size: int) -> NDArray[np.bool_] | None:
+        """For each of the `size` tokens of the vocabulary, whether it may be next; None if none may.
+
+        The end-of-text token may where the form is complete.
+        """
+        bits = np.zeros(-(-size // 32), dtype=np.int32)
+        self._matcher.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)
+        if self._matcher.is_error():
+            return None
+        allowed = np.unpackbits(bits.view(np.uint8), bitorder="little")[:size].astype(bool)
+        return allowed if allowed.any() else None
+
+    def take(self, token: int) -> None:
+        """This one was next."""
+        self._matcher.consume_token(token)
+
+
+class Grammars:
+    """Makes grammars for the words of one model. Threads may share it.
+
+    Args:
+        tokenizer: the model's.
+        size: V, tokens of its vocabulary.
+        eos: its end-of-text token.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, size: int, eos: int):
+        self._tokenizer, self._size, self._eos = tokenizer, size, eos
+
+    def json_schema(self, schema: Mapping[str, Any]) -> Grammar:
+        """JSON that a schema allows; `{"type": "object"}` allows any object.
+
+        Raises:
+            SettingError: the schema is none, too long, or uses what is not known here.
+        """
+        llguidance = _library()
+        if len(json.dumps(schema)) > LONGEST:
+            raise SettingError(f"the schema is too long: write it in {LONGEST} characters")
+        # Without bounds on white space a model can go on with that alone.
+        options = {"whitespace_pattern": "[ \\n]{0,2}"}
+        try:
+            text = llguidance.LLMatcher.grammar_from_json_schema(dict(schema), defaults=options)
+        except ValueError as error:
+            raise SettingError(f"the JSON schema cannot be used: {error}") from error
+        return self._made("the JSON schema", text)
+
+    def regex(self, pattern: str) -> Grammar:
+        """What a regular expression matches, from its beginning to its end.
+
+        Raises:
+            SettingError: it is none, or too long.
+        """
+        if len(pattern) > LONGEST:
+            raise SettingError(f"the regular expression is too long: write it in {LONGEST} characters")
+        return self._made("the regular expression", _library().LLMatcher.grammar_from_regex(pattern))
+
+    def _made(self, what: str, text: str) -> Grammar:
+        limits = _library().LLParserLimits(max_lexer_states=MOST_STATES, verbose_errors=False)
+        matcher = _library().LLMatcher(self._words, text, log_level=0, limits=limits)
+        if matcher.is_error():
+            said = " ".join(matcher.get_error().split())  # some of it is drawn under the expression
+            raise SettingError(f"{what} cannot be used: {said[:300]}")
+        return Grammar(matcher)
+
+    @cached_property
+    def _words(self) -> LLTokenizer:
+        _library()
+        from llguidance.hf import from_tokenizer
+
+        try:
+            return from_tokenizer(self._tokenizer, n_vocab=self._size, eos_token=self._eos)
+        except ValueError as error:
+            raise SettingError(f"this model's tokenizer cannot be held to a grammar: {error}") from error
+
+
+def _library() -> Any:
+    try:
+        import llguidance
+    except ModuleNotFoundError as error:
+        raise SettingError("grammars need llguidance: pip install 'softprompt[serve]'") from error
+    return llguidance
