@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import torch
 from jaxtyping import Float
@@ -179,7 +179,7 @@ class Engine:
         positions = torch.cat([torch.arange(s.behind, s.behind + s.count) for s in segments]).to(model.device)
         with attending(model.network):
             output: Tensor = model.family.trunk(model.network)(
-                inputs_embeds=torch.cat([self._embedded(piece) for piece in pieces], dim=1),
+                inputs_embeds=self._embedded(pieces),
                 position_ids=positions.unsqueeze(0),
                 use_cache=False,
                 step=step,
@@ -189,11 +189,16 @@ class Engine:
     def _segment(self, piece: Piece, start: int) -> Segment:
         return Segment(piece.row.slot, start, piece.count, piece.row.positions + piece.row.computed)
 
-    def _embedded(self, piece: Piece) -> Float[Tensor, "1 T E"]:
-        row = piece.row
-        payload = self._rows[row].payload
-        ids = torch.tensor([row.known[row.computed : row.computed + piece.count]], device=self.model.device)
-        return self.model.embed(ids, payload.tensor.unsqueeze(0) if isinstance(payload, Embeddings) else None)
+    def _embedded(self, pieces: Sequence[Piece]) -> Float[Tensor, "1 T E"]:
+        """The pieces' tokens, and those of their rows' virtual tokens that are among them."""
+        ids = [piece.row.known[piece.row.computed : piece.row.computed + piece.count] for piece in pieces]
+        whole = self.model.embed(torch.tensor([list(chain.from_iterable(ids))], device=self.model.device))
+        for end, piece, own in zip(accumulate(map(len, ids)), pieces, ids, strict=True):
+            payload = self._rows[piece.row].payload
+            if isinstance(payload, Embeddings) and min(own) < 0:
+                part = torch.tensor([own], device=self.model.device)
+                whole[:, end - len(own) : end] = self.model.embed(part, payload.tensor.unsqueeze(0))
+        return whole
 
     def _choices(
         self, hidden: Float[Tensor, "T H"], pieces: Sequence[Piece], last: Sequence[Piece]

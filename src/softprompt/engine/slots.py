@@ -100,11 +100,11 @@ class Step:
         self.slots, self.single, self.several = slots, single, several
         self.at = slots.written_at([*single, *several])
         device = slots.keys.device
-        self._rows = torch.tensor([s.slot for s in single], device=device)
+        self._rows = torch.tensor([s.slot for s in single], device=device, dtype=torch.long)
         self._all = [s.slot for s in single] == list(range(len(single)))
         self._count = max((s.slot for s in single), default=-1) + 1
         self._longest = max((s.behind + 1 for s in single), default=0)
-        self._mask = self._mask_of_single() if single else None
+        self._mask = self._mask_of_single()
         self._masks = [self._mask_of(segment) for segment in several]
 
     def attend(
@@ -141,32 +141,51 @@ class Step:
         if not self._all:  # rows between them are still read, and ask nothing
             asked = asked.new_zeros(self._count, *asked.shape[1:]).index_copy(0, self._rows, asked)
         seen = (slice(self._count), slice(None), slice(self._longest))
-        answer = _attention(asked, keys[seen], values[seen], self._mask, scale, softcap)
+        # Products of our own: a fused kernel cuts the queries into blocks, of which there is one.
+        answer = _products(asked, keys[seen], values[seen], self._mask, scale, softcap)
         return (answer if self._all else answer[self._rows]).reshape(n, A, D)
 
-    def _mask_of_single(self) -> Bool[Tensor, "n 1 1 S"]:
+    def _mask_of_single(self) -> Float[Tensor, "n 1 1 S"]:
         device = self.slots.keys.device
         ends = torch.ones(self._count, 1, dtype=torch.long, device=device)  # a row that asks nothing sees something
-        ends[self._rows] = torch.tensor([[s.behind + 1] for s in self.single], device=device)
-        return (torch.arange(self._longest, device=device) < ends)[:, None, None]
+        ends[self._rows, 0] = torch.tensor([s.behind + 1 for s in self.single], device=device, dtype=torch.long)
+        return self._added(torch.arange(self._longest, device=device) < ends)[:, None, None]
 
-    def _mask_of(self, segment: Segment) -> Bool[Tensor, "1 1 T S"]:
+    def _mask_of(self, segment: Segment) -> Float[Tensor, "1 1 T S"]:
         places = torch.arange(segment.behind + segment.count, device=self.slots.keys.device)
-        return (places <= places[segment.behind :].unsqueeze(1))[None, None]
+        return self._added(places <= places[segment.behind :].unsqueeze(1))[None, None]
+
+    def _added(self, seen: Bool[Tensor, "T S"]) -> Float[Tensor, "T S"]:
+        """What is added to the weights of positions so that only these are seen; made once for all layers."""
+        zeros = torch.zeros(seen.shape, device=seen.device, dtype=self.slots.keys.dtype)
+        return zeros.masked_fill(~seen, float("-inf"))
 
 
 def _attention(
-    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float | None, softcap: float | None
-) -> Tensor:
+    queries: Float[Tensor, "B A T D"],
+    keys: Float[Tensor, "B A S D"],
+    values: Float[Tensor, "B A S D"],
+    mask: Float[Tensor, "_ 1 _ S"],
+    scale: float | None,
+    softcap: float | None,
+) -> Float[Tensor, "B A T D"]:
     if softcap is None:
         return scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale)
-    weights = queries @ keys.transpose(-1, -2) * (queries.shape[-1] ** -0.5 if scale is None else scale)
-    weights = softcap * torch.tanh(weights / softcap)
-    return (
-        weights.masked_fill(~mask, float("-inf")).softmax(dim=-1) @ values
-        if mask is not None
-        else weights.softmax(dim=-1) @ values
-    )
+    return _products(queries, keys, values, mask, scale, softcap)
+
+
+def _products(
+    queries: Float[Tensor, "B A T D"],
+    keys: Float[Tensor, "B A S D"],
+    values: Float[Tensor, "B A S D"],
+    mask: Float[Tensor, "_ 1 _ S"],
+    scale: float | None,
+    softcap: float | None,
+) -> Float[Tensor, "B A T D"]:
+    weights = (queries * (queries.shape[-1] ** -0.5 if scale is None else scale)) @ keys.transpose(-1, -2)
+    if softcap is not None:
+        weights = softcap * torch.tanh(weights / softcap)
+    return (weights + mask).softmax(dim=-1, dtype=torch.float32).to(values.dtype) @ values
 
 
 def _attend(

@@ -24,6 +24,7 @@ from softprompt.model import cache as caches
 from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, LendingCaptureLayer, Past
 from softprompt.model.family import resolve, sliding_window
 from softprompt.model.frozen import Payloads, virtual_tokens
+from softprompt.model.packing import PackedLinear, can_pack, pack
 from softprompt.model.partial import Reached, partial
 from softprompt.model.payload import Embeddings, Ground, Payload, Placement, Prefix
 from softprompt.model.trunk_cache import Store, TrunkCache
@@ -37,6 +38,7 @@ class CausalModel(WritingModel):
 
     def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
         self._trunk: TrunkCache | None = None
+        self._packed_words: PackedLinear | None = None
         slides = sliding_window(network.config) is not None
         self._reach = resolve(network.config).window(network.config) if slides else None  # `super` runs the network
         super().__init__(network, tokenizer, name)
@@ -222,6 +224,22 @@ class CausalModel(WritingModel):
         """
         for layer in self.family.layers(self.network):
             layer.forward = functools.partial(checkpoint, type(layer).forward.__get__(layer), use_reentrant=False)
+
+    def pack(self) -> None:
+        """Put the weights into the order in which this CPU multiplies them fastest, where one is known.
+
+        The old ones go: from then on the model answers, and does not train any more.
+        """
+        if self._packed_words is not None or not can_pack(self.network):
+            return
+        _ = self.fingerprint, self.num_parameters  # of the weights as they are now
+        pack(self.family.layers(self.network), self.family.are_llamas(self.network.config))
+        self._packed_words = PackedLinear(
+            self.network.get_output_embeddings().weight, self.family.word_bias(self.network)
+        )
+
+    def _all_words(self, states: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows V"]:
+        return super()._all_words(states) if self._packed_words is None else self._packed_words(states)
 
     def shard(self, device: torch.device) -> None:
         """See `FrozenModel`; FSDP as in Zhao et al. 2023 (arXiv 2304.11277). Embeddings are whole in every process."""

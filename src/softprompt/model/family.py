@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import attrgetter
 from typing import Any
@@ -31,6 +31,7 @@ class Family:
         first_position: the position of a row's first token.
         takes_cache: the network accepts keys and values in front of a row, and does not ignore them.
         layers_give_tuples: a layer gives its output as the first of several things.
+        are_llamas: from a configuration, whether its layers are laid out and computed as Llama's.
     """
 
     kind: Kind
@@ -43,6 +44,7 @@ class Family:
     first_position: Callable[[PreTrainedModel], int]
     takes_cache: bool = True
     layers_give_tuples: bool = False
+    are_llamas: Callable[[PreTrainedConfig], bool] = lambda _: False
 
 
 def _head_bias(network: Any) -> Tensor | None:
@@ -198,14 +200,15 @@ def _rotary_parameters(config: Any) -> list[dict[str, Any]]:
 
 
 _rotary = _causal("model", "layers", _rotary_window)
+_llama = replace(_rotary, are_llamas=lambda config: config.hidden_act == "silu")
 
 _bart = _encoder_decoder(attrgetter("model"), "encoder.layers", _max_positions, word_bias=_bart_bias)
 
 FAMILIES: dict[str, Family] = {
-    "llama": _rotary,
-    "mistral": _rotary,
-    "qwen2": _rotary,
-    "qwen3": _rotary,
+    "llama": _llama,
+    "mistral": _llama,
+    "qwen2": _llama,
+    "qwen3": _llama,
     "gemma2": _rotary,
     "gemma3_text": _rotary,
     "phi3": _rotary,

@@ -163,11 +163,17 @@ class FrozenModel(ABC):
         self, hidden: Float[Tensor, "*rows H"], token_ids: Int[Tensor, "N"] | None = None
     ) -> Float[Tensor, "*rows V"]:
         """Logits `[…, V]`, or `[…, N]` of the tokens asked for: a verbalizer needs no other 49,000."""
-        weight, bias = self.network.get_output_embeddings().weight, self.family.word_bias(self.network)
-        if token_ids is not None:
-            weight, bias = weight[token_ids], None if bias is None else bias[token_ids]
-        logits = torch.nn.functional.linear(self.family.to_words(self.network)(hidden), weight, bias).float()
+        states = self.family.to_words(self.network)(hidden)
+        logits = self._all_words(states) if token_ids is None else self._words(states, token_ids)
+        logits = logits.float()
         return logits if self._softcap is None else self._softcap * torch.tanh(logits / self._softcap)
+
+    def _all_words(self, states: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows V"]:
+        return self._words(states, slice(None))
+
+    def _words(self, states: Float[Tensor, "*rows E"], which: Tensor | slice) -> Float[Tensor, "*rows N"]:
+        weight, bias = self.network.get_output_embeddings().weight, self.family.word_bias(self.network)
+        return torch.nn.functional.linear(states, weight[which], None if bias is None else bias[which])
 
     @abstractmethod
     def summary(self, ids: Sequence[int]) -> int:

@@ -1,0 +1,174 @@
+"""Frozen weights in the order in which this CPU multiplies them fastest, and layers that call it less often.
+
+Only a model that is not trained may do this: a packed weight has no gradient, and knows no other use. The kernels are
+oneDNN's, which torch brings; their names in torch are private, so where they are missing the model stays what it was.
+Measured on two cores in float32, a step of 64 rows takes half of the time packed, and 6% less once more with layers as
+below (17% less with one row, where every call counts).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import Cache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.pytorch_utils import Conv1D
+
+from softprompt.errors import SettingError
+
+ROWS = 16  # for how many rows oneDNN chooses the order; measured, it is the same from 1 to 256
+
+
+class PackedLinear(nn.Module):
+    """A linear layer, or several that read the same, side by side.
+
+    Args:
+        weight: `[N, M]`.
+        bias: `[N]`, or None.
+    """
+
+    def __init__(self, weight: Float[Tensor, "N M"], bias: Float[Tensor, "N"] | None = None):
+        super().__init__()
+        with torch.inference_mode():
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), ROWS)
+            self.bias = None if bias is None else bias.detach().clone()
+
+    def forward(self, states: Float[Tensor, "*rows M"]) -> Float[Tensor, "*rows N"]:
+        """The product."""
+        _check(states)
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, "none", [], "")
+        return product
+
+    def added(self, states: Float[Tensor, "*rows M"], to: Float[Tensor, "*rows N"]) -> Float[Tensor, "*rows N"]:
+        """The product, and something else with it, in one call."""
+        _check(states)
+        total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(states, to, self.weight, self.bias, "add")
+        return total
+
+
+class PackedLayer(nn.Module):
+    """A layer of Llama and its like: four products instead of seven, and their sums with them.
+
+    It is called as the layer that it stands for, with any of transformers' caches, masks and attention functions.
+
+    Args:
+        layer: of a network whose layers are laid out as Llama's.
+    """
+
+    def __init__(self, layer: Any):
+        super().__init__()
+        attention, mlp = layer.self_attn, layer.mlp
+        self.attention = attention  # attention functions ask it about the layer
+        self.before_attention, self.before_mlp = layer.input_layernorm, layer.post_attention_layernorm
+        heads = [each.out_features // attention.head_dim for each in (attention.q_proj, attention.k_proj)]
+        self.heads = (*heads, heads[1])
+        self.norms = _norms(attention, heads)
+        self.asked = _beside(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.answered = PackedLinear(attention.o_proj.weight, attention.o_proj.bias)
+        self.up = _beside(mlp.gate_proj, mlp.up_proj)
+        self.down = PackedLinear(mlp.down_proj.weight, mlp.down_proj.bias)
+        for part in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            delattr(attention, part)
+
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "B T H"],
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        position_embeddings: tuple[Tensor, Tensor] | None = None,
+        **rest: Any,
+    ) -> Float[Tensor, "B T H"]:
+        """The layer's output; `rest` is for the attention function."""
+        assert position_embeddings is not None
+        B, T, _ = hidden_states.shape
+        attention, A = self.attention, self.heads[0]
+        both = self.asked(_normed(self.before_attention, hidden_states)).view(B, T, sum(self.heads), -1)
+        turned = _rotated(self._normed_heads(both[:, :, : -self.heads[2]]), *position_embeddings).transpose(1, 2)
+        queries, keys, values = turned[:, :A], turned[:, A:], both[:, :, -self.heads[2] :].transpose(1, 2)
+        if past_key_values is not None:
+            keys, values = past_key_values.update(keys, values, attention.layer_idx)
+        attend = ALL_ATTENTION_FUNCTIONS[attention.config._attn_implementation]
+        found, _ = attend(attention, queries, keys, values, attention_mask, scaling=attention.scaling, **rest)
+        states = self.answered.added(found.reshape(B, T, -1), hidden_states)
+        gate, up = self.up(_normed(self.before_mlp, states)).chunk(2, dim=-1)
+        return self.down.added(functional.silu(gate).mul_(up), states)
+
+    def _normed_heads(self, heads: Float[Tensor, "B T N D"]) -> Float[Tensor, "B T N D"]:
+        """Queries and keys, each head normalised where the family does that (Qwen 3)."""
+        if self.norms is None:
+            return heads
+        weight, eps = self.norms
+        return functional.rms_norm(heads, heads.shape[-1:], eps=eps) * weight
+
+
+def can_pack(network: nn.Module) -> bool:
+    """Whether the weights can be packed: plain float32 on a CPU, and a torch that has the kernels."""
+    parameter = next(network.parameters())
+    has_kernels = hasattr(torch.ops.mkldnn, "_reorder_linear_weight") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return (
+        has_kernels
+        and torch.backends.mkldnn.is_available()
+        and parameter.device.type == "cpu"
+        and parameter.dtype == torch.float32
+    )
+
+
+def pack(layers: nn.ModuleList, are_llamas: bool) -> None:
+    """Pack a network's layers, in place; the weights as they were go.
+
+    Args:
+        layers: them.
+        are_llamas: they are laid out as Llama's.
+    """
+    for index, layer in enumerate(layers):
+        if are_llamas:
+            layers[index] = PackedLayer(layer)
+        else:
+            _pack_linears(layer)
+
+
+def _pack_linears(module: nn.Module) -> None:
+    """Each linear layer by itself. What is derived from one may do something else, and is left alone."""
+    for name, each in list(module.named_modules()):
+        if type(each) is nn.Linear:
+            module.set_submodule(name, PackedLinear(each.weight, each.bias))
+        elif type(each) is Conv1D:
+            module.set_submodule(name, PackedLinear(each.weight.T, each.bias))
+
+
+def _check(states: Tensor) -> None:
+    """Refuse what would end without a gradient, and silently."""
+    if states.requires_grad and torch.is_grad_enabled():
+        raise SettingError("a packed model answers and does not train: load it anew")
+
+
+def _beside(*linears: nn.Linear) -> PackedLinear:
+    """Linear layers that read the same, as one."""
+    bias: list[Tensor] = [each.bias for each in linears if each.bias is not None]
+    return PackedLinear(torch.cat([each.weight.detach() for each in linears]), torch.cat(bias) if bias else None)
+
+
+def _norms(attention: Any, heads: list[int]) -> tuple[Float[Tensor, "N D"], float] | None:
+    """What the queries' and the keys' heads are multiplied by after they were normalised, and what is added first."""
+    if not hasattr(attention, "q_norm"):
+        return None
+    each = zip((attention.q_norm, attention.k_norm), heads, strict=True)
+    weights: list[Tensor] = [norm.weight.expand(count, -1) for norm, count in each]
+    return torch.cat(weights), attention.q_norm.variance_epsilon
+
+
+def _normed(norm: Any, states: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
+    return functional.rms_norm(states, states.shape[-1:], norm.weight, norm.variance_epsilon)
+
+
+def _rotated(
+    heads: Float[Tensor, "B T N D"], cos: Float[Tensor, "b T D"], sin: Float[Tensor, "b T D"]
+) -> Float[Tensor, "B T N D"]:
+    """Rotary embeddings (Su et al. 2021, arXiv 2104.09864), of queries and keys at once."""
+    half = heads.shape[-1] // 2
+    swapped = torch.cat([-heads[..., half:], heads[..., :half]], dim=-1)
+    return heads * cos.unsqueeze(2) + swapped * sin.unsqueeze(2)
