@@ -179,3 +179,20 @@ def test_a_model_whose_attention_is_its_own() -> None:
     for family in ("bloom", "bert", "t5"):
         with pytest.raises(ModelNotSupported, match="cannot be served"):
             Engine(shared_model(family))
+
+
+def test_a_long_row_leaves_no_memory_behind(model: FrozenModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does one that moved into its slot lose anything: it writes on as it would alone."""
+    monkeypatch.setattr("softprompt.engine.slots.KEPT", 4)
+    engine = Engine(model, slots=3, length=120)
+    (alone,) = answered(engine, Sampling(max_new_tokens=60, ignore_eos=True))
+    assert engine.slots._touched == [4, 0, 0]
+    long, _, among = answered(
+        engine,
+        Sampling(max_new_tokens=20, ignore_eos=True),
+        Sampling(max_new_tokens=2, ignore_eos=True),
+        Sampling(max_new_tokens=60, ignore_eos=True),
+    )
+    assert tokens(among) == tokens(alone)
+    assert tokens(long) == tokens(alone)[:20]
+    assert engine.slots._touched == [4, 4, 4]

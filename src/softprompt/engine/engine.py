@@ -126,6 +126,11 @@ class Engine:
         if running in self._rows:
             self._finish(running, Written(None, self._rows[running].writer.rest(), end))
 
+    def drop(self, running: Running) -> None:
+        """Stop a request without another word of its text, in whatever state a step that failed has left it."""
+        if running in self._rows:
+            self._finish(running, Written(None, "", End.CANCELLED))
+
     @torch.inference_mode()
     def step(self) -> None:
         """Put every row on by a token, or read a piece of it. Those whose deadline is over end."""
@@ -238,7 +243,12 @@ class Engine:
     def _finish(self, row: Running, written: Written) -> None:
         moved, slot = self.scheduler.leave(row), row.slot
         if moved is not None:
-            self.slots.move(len(self.scheduler.running), slot, moved.positions + moved.computed)
+            last, positions = len(self.scheduler.running), moved.positions + moved.computed
+            self.slots.move(last, slot, positions)
+            self.slots.trim(slot, positions)
+            self.slots.trim(last, 0)
+        elif slot >= 0:
+            self.slots.trim(slot, 0)
         self._rows.pop(row).sink(written)
 
 

@@ -18,9 +18,11 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
+from softprompt.engine.room import Room
 from softprompt.model.shape import ModelShape
 
 ATTENTION = "softprompt_slots"
+KEPT = 256  # positions of a slot whose memory stays when a row is over: to take it anew costs time
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ class Slots:
     def __init__(self, shape: ModelShape, count: int, length: int, device: torch.device, dtype: torch.dtype):
         self.count, self.length = count, length
         size = (shape.num_layers, count, shape.num_kv_heads, length, shape.head_dim)
-        # Zeros that nobody has touched take no memory yet: what is really used grows with the rows.
-        self.keys, self.values = (torch.zeros(size, device=device, dtype=dtype) for _ in range(2))
+        self._rooms = tuple(Room(size, device, dtype) for _ in range(2))
+        self.keys, self.values = (room.tensor for room in self._rooms)
+        self._touched = [0] * count  # positions of each slot that take memory
         self._heads = torch.arange(shape.num_kv_heads, device=device)
         self._flat = [
             tuple(each[i].view(-1, shape.head_dim) for each in (self.keys, self.values)) for i in range(size[0])
@@ -62,6 +65,7 @@ class Slots:
     def put(self, slot: int, at: int, states: Float[Tensor, "L 2 G n D"]) -> None:
         """Let a row have keys and values from a position on."""
         part = slice(at, at + states.shape[3])
+        self._touch(slot, part.stop)
         self.keys[:, slot, :, part] = states[:, 0]
         self.values[:, slot, :, part] = states[:, 1]
 
@@ -73,9 +77,24 @@ class Slots:
         """Give a row another slot."""
         for each in (self.keys, self.values):
             each[:, target, :, :positions] = each[:, source, :, :positions]
+        self._touch(target, positions)
+
+    def trim(self, slot: int, positions: int) -> None:
+        """Give back the memory of a slot behind so many positions, and behind those that nearly every row needs."""
+        end = max(positions, KEPT)
+        if self._touched[slot] <= end:
+            return
+        for room in self._rooms:
+            room.give_back(room.tensor[:, slot, :, end : self._touched[slot]].flatten(-2))
+        self._touched[slot] = end
+
+    def _touch(self, slot: int, positions: int) -> None:
+        self._touched[slot] = max(self._touched[slot], positions)
 
     def written_at(self, segments: Sequence[Segment]) -> Int[Tensor, "T_G"]:
         """Where the new keys of segments go, in a layer's memory as a list of heads' positions."""
+        for s in segments:
+            self._touch(s.slot, s.behind + s.count)
         device = self._heads.device
         places = torch.cat(
             [
