@@ -1,0 +1,70 @@
+"""How long does a sweep take as its user waits for it, beside as many runs one after the other?
+
+    python -m benchmarks.sweep --data movie_reviews.train.jsonl --validation movie_reviews.validation.jsonl
+
+Eight runs of `softprompt tune` (four seeds, two learning rates) train prefixes in all layers, each a process of its own
+that loads the model, reads the texts, trains, evaluates and saves. One `softprompt tune --sweep` trains the same eight
+in the top half of the layers. Half of the runs come before the sweep and half after it, so that a machine that slows down
+slows down for both. Prints one JSON line: `whole_runs_8` is the sweep's time as a share of the eight runs' together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+SEEDS = (0, 1, 2, 3)
+
+
+def main() -> None:
+    arguments = parsed()
+    common = ["--data", arguments.data, "--validation", arguments.validation, "--model", arguments.model]
+    common += ["--steps", str(arguments.steps), "--evaluate-every", str(arguments.steps // 2 or 1), "--json"]
+    cells = [(seed, rate) for seed in SEEDS for rate in arguments.rates]
+    with tempfile.TemporaryDirectory() as folder:
+
+        def alone(some: Sequence[tuple[int, float]]) -> float:
+            return sum(
+                tuned([*common, "--seed", str(seed), "--learning-rate", str(rate)], Path(folder, f"{seed}-{rate}"))
+                for seed, rate in some
+            )
+
+        half = len(cells) // 2
+        seconds = alone(cells[:half])
+        swept = f"seed={','.join(map(str, SEEDS))},lr={','.join(map(str, arguments.rates))}"
+        together = tuned([*common, "--layers", str(arguments.layers), "--sweep", swept], Path(folder, "sweep"))
+        seconds += alone(cells[half:])
+    share = together / seconds
+    found = {f"whole_runs_{len(cells)}": round(share, 3), "runs_seconds": seconds, "sweep_seconds": together}
+    print(json.dumps({**found, "steps": arguments.steps, "layers": arguments.layers}))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--validation", required=True)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--layers", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.005, 0.0025])
+    return parser.parse_args()
+
+
+def tuned(options: Sequence[str], output: Path) -> float:
+    """How many seconds a run takes, its start included."""
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "softprompt", "tune", *options, "--output", str(output)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - started
+    print(f"{output.name}: {seconds:.1f} s", file=sys.stderr)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The sweep's benchmark runs what it says it runs. How long a tiny model takes means nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks import sweep
+from softprompt.cli.main import run
+from tests.conftest import REVIEWS
+from tests.tiny import tiny_model
+
+
+def test_it_trains_the_same_prompts_one_by_one_and_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = tiny_model("llama")
+    model.network.save_pretrained(tmp_path / "base")
+    model.tokenizer.save_pretrained(tmp_path / "base")
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in REVIEWS), encoding="utf-8")
+    made: list[list[str]] = []
+
+    def here(command: Sequence[str], **_: object) -> SimpleNamespace:
+        assert command[1:3] == ["-m", "softprompt"]
+        assert run([*command[3:], "--virtual-tokens", "3"]) == 0
+        folder = Path(command[command.index("--output") + 1])
+        made.append(sorted(str(path.parent.relative_to(folder)) for path in folder.rglob("softprompt.json")))
+        return SimpleNamespace()
+
+    monkeypatch.setattr("subprocess.run", here)
+    monkeypatch.setattr(sweep, "SEEDS", (0,))
+    data = str(tmp_path / "data.jsonl")
+    options = ["--data", data, "--validation", data, "--model", str(tmp_path / "base"), "--layers", "1", "--steps", "1"]
+    monkeypatch.setattr("sys.argv", ["sweep", *options])
+    sweep.main()
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["whole_runs_2"] > 0
+    assert [len(each) for each in made] == [1, 2, 1]
