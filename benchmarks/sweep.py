@@ -4,8 +4,8 @@
 
 Eight runs of `softprompt tune` (four seeds, two learning rates) train prefixes in all layers, each a process of its own
 that loads the model, reads the texts, trains, evaluates and saves. One `softprompt tune --sweep` trains the same eight
-in the top half of the layers. Half of the runs come before the sweep and half after it, so that a machine that slows down
-slows down for both. Prints one JSON line: `whole_runs_8` is the sweep's time as a share of the eight runs' together.
+in the top half of the layers. Half of the runs come before the sweep and half after it, so that a machine that slows
+down slows down for both. Prints one JSON line; `whole_runs_8` is the sweep's time as a share of the eight runs' time.
 """
 
 from __future__ import annotations
