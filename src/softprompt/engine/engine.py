@@ -114,10 +114,10 @@ class Engine:
         positions = 0
         if isinstance(payload, Prefix):
             payload, positions = payload.above(0), payload.num_positions  # of a ground nothing is remembered here
+        sampling = request.sampling
+        guide = None if sampling.grammar is None else sampling.grammar.start()
         running = self.scheduler.add(request, positions)
         if running is not None:
-            sampling = request.sampling
-            guide = None if sampling.grammar is None else sampling.grammar.start()
             self._rows[running] = _Row(running, payload, sink, Writer(self._decoded, sampling.stop), guide)
         return running
 
