@@ -139,6 +139,19 @@ def test_json_that_names_no_format(path: Path, text: str) -> None:
         Manifest.read(path.parent)
 
 
+@pytest.mark.parametrize("field", ["method", "versions", "metrics"])
+def test_half_a_character_is_no_text(path: Path, field: str) -> None:
+    change(path, **{field: {"a": "\ud800"}})
+    with pytest.raises(DamagedPrompt, match=r"softprompt\.json is damaged: .*surrogates not allowed"):
+        Manifest.read(path.parent)
+
+
+def test_what_is_nested_too_deep(path: Path) -> None:
+    change(path, metrics={"a": json.loads("[" * 400 + "]" * 400)})
+    with pytest.raises(DamagedPrompt, match=r"softprompt\.json is damaged"):
+        Manifest.read(path.parent)
+
+
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(NotASavedPrompt, match="gone is not a saved prompt: no such folder"):
         Manifest.read(tmp_path / "gone")

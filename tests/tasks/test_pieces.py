@@ -33,6 +33,8 @@ def test_pieces(text: str, pieces: list[Piece]) -> None:
         ("[P1-3] {text} [P2]", r"\[P2\] more than once"),
         ("[P1] {text} [P3]", r"no \[P2\]"),
         ("[P2] {text}", r"no \[P1\]"),
+        ("[P0] {text}", r"has \[P0\]"),
+        ("[P1-999999999] {text}", "more than 100,000 markers"),
         ("{text} [MASK] [MASK]", "several"),
         ("{text", "brace"),
         ("{text!r}", "no plain field name"),

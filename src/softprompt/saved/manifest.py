@@ -105,11 +105,24 @@ class Manifest(BaseModel):
             DamagedPrompt: it is not what was written.
         """
         try:
-            fields = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            content = (folder / FILE).read_bytes()
         except OSError as error:
             what = "no such folder" if not folder.is_dir() else f"it has no {FILE}"
             peft = "; it is a peft adapter: softprompt import" if (folder / "adapter_config.json").is_file() else ""
             raise NotASavedPrompt(f"{folder} is not a saved prompt: {what}{peft}") from error
+        return cls.parse(content, folder)
+
+    @classmethod
+    def parse(cls, content: bytes, folder: Path) -> Manifest:
+        """The manifest in the bytes of the file that is, or would be, in a folder; checked.
+
+        Raises:
+            NewerPrompt: it is of a later format.
+            DamagedPrompt: it is not what was written.
+        """
+        try:
+            fields = json.loads(content.decode("utf-8"))
+            json.dumps(fields, ensure_ascii=False).encode("utf-8")  # half a character, `\\ud800`, is JSON and no text
         except (ValueError, RecursionError) as error:
             raise DamagedPrompt(f"{folder / FILE} is damaged: {error}") from error
         _check_format(fields, folder)
@@ -119,7 +132,11 @@ class Manifest(BaseModel):
             first = error.errors()[0]
             at = ".".join(map(str, first["loc"]))
             raise DamagedPrompt(f"{folder / FILE} is damaged: {at}: {first['msg']}") from error
-        if manifest.content_hash != manifest._hash():
+        try:
+            expected = manifest._hash()
+        except (ValueError, RecursionError) as error:
+            raise DamagedPrompt(f"{folder / FILE} is damaged: it is nested too deep") from error
+        if manifest.content_hash != expected:
             raise DamagedPrompt(f"{folder / FILE} was changed after it was written: its content hash does not fit")
         return manifest
 

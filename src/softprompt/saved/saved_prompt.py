@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from softprompt.errors import DamagedPrompt, NotExpressible, OutputExists, TrainingDiverged, WrongBaseModel
-from softprompt.model import FrozenModel, ModelShape, Payload, Prefix
+from softprompt.model import FrozenModel, ModelShape, Payload, Placement, Prefix
 from softprompt.saved import manifest as manifests
 from softprompt.saved import peft_format
 from softprompt.saved.folders import write_folder
@@ -96,14 +96,30 @@ class SavedPrompt:
         folder = Path(folder)
         manifest = Manifest.read(folder)
         is_peft = not (folder / OWN_TENSORS).is_file()
-        path = folder / (peft_format.TENSORS if is_peft else OWN_TENSORS)
-        content = read_bytes(path)
+        names = (peft_format.TENSORS, peft_format.CONFIG) if is_peft else (OWN_TENSORS,)
+        return cls.parse(manifest, {name: read_bytes(folder / name) for name in names}, folder)
+
+    @classmethod
+    def parse(cls, manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> SavedPrompt:
+        """A saved prompt from the bytes of its files, every one checked.
+
+        Args:
+            manifest: what it says of itself.
+            files: the others by their names: `prompt.safetensors`, or both of peft's.
+            folder: where they are, or would be; nothing is read there.
+
+        Raises:
+            DamagedPrompt: it is not what was written.
+        """
+        is_peft = OWN_TENSORS not in files
+        name = peft_format.TENSORS if is_peft else OWN_TENSORS
+        path, content = folder / name, files[name]
         tensors = parse_tensors(content, path, manifest.tensors_sha256)
-        files = {manifests.FILE: manifest.text().encode(), path.name: content}
+        kept = {manifests.FILE: manifest.text().encode(), name: content}
         payload = _payload(tensors, manifest, path)
         if is_peft:
-            files[peft_format.CONFIG] = _checked_config(folder, payload, manifest)
-        return cls(manifest, payload, _head(tensors, manifest, path), files)
+            kept[peft_format.CONFIG] = _checked_config(files[peft_format.CONFIG], folder, payload, manifest)
+        return cls(manifest, payload, _head(tensors, manifest, path), kept)
 
     def write(
         self, folder: str | Path, *, overwrite: bool = False, tasks: Mapping[str, SavedPrompt] | None = None
@@ -225,6 +241,7 @@ def _tensor_files(
 
 def _payload(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> Payload:
     is_prefix, shape = manifest.payload == "prefix", manifest.base.shape
+    _check_place(is_prefix, manifest)
     payload = peft_format.payload_from(tensors, shape, path, is_prefix=is_prefix)
     if isinstance(payload, Prefix):
         payload = replace(payload, has_bos=manifest.has_bos)
@@ -235,9 +252,17 @@ def _payload(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> Payl
     return replace(payload, placement=manifest.placement)
 
 
-def _checked_config(folder: Path, payload: Payload, manifest: Manifest) -> bytes:
+def _check_place(is_prefix: bool, manifest: Manifest) -> None:
+    """Refuse what no payload can be: a prefix that is not in front of the text, a BOS within where none is."""
+    place = manifest.placement
+    if is_prefix and place not in (Placement.BEFORE, Placement.AFTER_BOS):
+        raise DamagedPrompt(f"the manifest has a prefix {place}: keys and values only stand in front of the text")
+    if manifest.has_bos and not (is_prefix and place is Placement.AFTER_BOS):
+        raise DamagedPrompt(f"the manifest has a BOS token within {manifest.payload} {place}: it stands in none such")
+
+
+def _checked_config(content: bytes, folder: Path, payload: Payload, manifest: Manifest) -> bytes:
     """The configuration for peft, which no hash covers: it must be what this prompt's is."""
-    content = read_bytes(folder / peft_format.CONFIG)
     if content != peft_format.write_peft(payload, manifest.base.shape, manifest.base.name)[peft_format.CONFIG]:
         raise DamagedPrompt(f"{folder / peft_format.CONFIG} was changed after it was written: peft would misread it")
     return content

@@ -178,8 +178,10 @@ class ClassificationTask(BaseModel):
         """How the labels' own words are read off this kind of model.
 
         Raises:
-            TaskError: the template has no blank where the model would fill one.
+            TaskError: there are no labels, or the template has no blank where the model would fill one.
         """
+        if not self.labels:
+            raise TaskError("a classification without labels has nothing to choose from: name some")
         Template(self.template).check_answerable(model)
         words = [self._said(model, answer) for answer in self._answers()]
         return ClozeVerbalizer(words, model.blank) if isinstance(model, MaskedModel) else Verbalizer(words, model.eos)

@@ -11,7 +11,8 @@ from string import Formatter
 from softprompt.errors import TaskError
 
 BLANK = "[MASK]"
-MARKER = re.compile(r"(\[MASK\]|\[P\d+(?:-\d+)?\])")
+MARKER = re.compile(r"(\[MASK\]|\[P\d{1,9}(?:-\d{1,9})?\])", re.ASCII)
+MOST = 100_000  # pieces, more than any model has positions: a template from a stranger may say [P1-999999999]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def pieces_of(text: str) -> list[Piece]:
             if isinstance(piece, Literal) and found and isinstance(found[-1], Literal):
                 piece = Literal(found.pop().text + piece.text)  # type: ignore[union-attr]  # an escaped brace ends one
             found.append(piece)
+            if len(found) > MOST:
+                raise TaskError(f"template {text[:200]!r} has more than {MOST:,} markers: no model has room for them")
         if field is not None:
             found.append(Field(field))
     _check(text, found)
@@ -90,6 +93,8 @@ def _check(text: str, pieces: list[Piece]) -> None:
     if sum(isinstance(piece, Blank) for piece in pieces) > 1:
         raise TaskError(f"template {text!r} has several {BLANK}: one is enough, a label of several tokens finds room")
     counts = Counter(piece.index + 1 for piece in pieces if isinstance(piece, Virtual))
+    if 0 in counts:
+        raise TaskError(f"template {text!r} has [P0]: markers count from [P1] on, without a gap")
     if twice := [i for i, count in counts.items() if count > 1]:
         raise TaskError(f"template {text!r} has [P{twice[0]}] more than once: each virtual token has one place")
     if missing := [i for i in range(1, max(counts, default=0) + 1) if i not in counts]:
