@@ -21,6 +21,8 @@
     ├── StoreError                      a prompt store: none there, damaged, or busy for too long
     │   ├── NewerStore                  a later softprompt made it
     │   ├── UnknownPrompt               no such prompt, version or alias, as far as this tenant can see
+    │   ├── UnknownKey                  no such key
+    │   ├── NothingBefore               an alias that is to be rolled back never pointed to another version
     │   └── PromptInUse                 what is to be removed has an alias that points to it
     ├── ApiFailed                       an API that was asked did not answer, or not as it should
     ├── ClusterFailed                   a Ray cluster cannot be reached, or loses a run's worker again and again
@@ -132,6 +134,14 @@ class NewerStore(StoreError):
 
 class UnknownPrompt(StoreError):
     """The tenant has no such prompt, version or alias."""
+
+
+class UnknownKey(StoreError):
+    """The store has no such key."""
+
+
+class NothingBefore(StoreError):
+    """An alias cannot be rolled back, since there is nothing to go back to."""
 
 
 class PromptInUse(StoreError):

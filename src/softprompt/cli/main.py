@@ -24,7 +24,9 @@ from softprompt.cli.exchange import export, import_
 from softprompt.cli.extract import extract
 from softprompt.cli.generate import generate
 from softprompt.cli.hub import pull, push
+from softprompt.cli.keys import app as keys
 from softprompt.cli.prompts import app as prompts
+from softprompt.cli.serve import serve
 from softprompt.cli.show import show
 from softprompt.cli.tag import tag
 from softprompt.cli.tune import tune
@@ -64,7 +66,9 @@ app.command(rich_help_panel="Look and exchange")(export)
 app.command("import", rich_help_panel="Look and exchange")(import_)
 app.command(rich_help_panel="Look and exchange")(push)
 app.command(rich_help_panel="Look and exchange")(pull)
-app.add_typer(prompts, rich_help_panel="Keep")
+app.add_typer(prompts, rich_help_panel="Keep and serve")
+app.command(rich_help_panel="Keep and serve")(serve)
+app.add_typer(keys, rich_help_panel="Keep and serve")
 
 
 def print_version(wanted: bool) -> bool:

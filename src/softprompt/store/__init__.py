@@ -9,6 +9,8 @@ except ModuleNotFoundError as error:
 
 from softprompt.store.collecting import Collected
 from softprompt.store.event import Event
+from softprompt.store.key import Key, Scope
+from softprompt.store.keys import Keys
 from softprompt.store.names import ACTIVE, DEFAULT_TENANT
 from softprompt.store.store import Store
 from softprompt.store.verifying import Damage, Verified
@@ -20,6 +22,9 @@ __all__ = [
     "Collected",
     "Damage",
     "Event",
+    "Key",
+    "Keys",
+    "Scope",
     "Store",
     "StoredPrompt",
     "Verified",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from softprompt.errors import PromptInUse, StoreError, WrongBaseModel
+from softprompt.errors import NothingBefore, PromptInUse, WrongBaseModel
 from softprompt.store.finding import aliases_of, find_version, find_versions
 from softprompt.store.names import ACTIVE, Reference
 from softprompt.store.tables import ActivationRow, EventRow, PromptRow, TenantRow, VersionRow, now
@@ -81,14 +81,14 @@ class Change:
 
         Raises:
             UnknownPrompt: there is no such prompt.
-            StoreError: it never pointed to another version that is still there.
+            NothingBefore: it never pointed to another version that is still there.
         """
         prompt_id = self._versions()[0].prompt_id
         here = self._pointed(prompt_id, alias)
         elsewhere = VersionRow.removed_at.is_(None), VersionRow.id != (0 if here is None else here.id)
         step = self.session.scalar(_steps(prompt_id, alias).join(ActivationRow.version).where(*elsewhere).limit(1))
         if step is None or step.version is None:
-            raise StoreError(f"no other version of {self.name} was {alias!r} before: there is nothing to go back to")
+            raise NothingBefore(f"no other version of {self.name} was {alias!r} before: there is nothing to go back to")
         self._forget_after(step)
         self._log("rollback", step.version, alias=alias, before=here and here.number)
         return step.version

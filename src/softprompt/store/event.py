@@ -19,9 +19,9 @@ class Event:
     Attributes:
         at: when, in UTC.
         by: who did it.
-        what: `add`, `activate`, `deactivate`, `rollback`, `remove` or `collect`.
-        tenant: whose prompt it was; None where it was nobody's.
-        prompt: its name.
+        what: `add`, `activate`, `deactivate`, `rollback`, `remove`, `collect`, `create-key` or `revoke-key`.
+        tenant: whose prompt or key it was; None where it was nobody's.
+        prompt: its name, or None.
         version: the number of the version, or None.
         details: what else there is to say, such as the alias.
     """

@@ -1,7 +1,7 @@
 """The store: whose prompts there are, in which versions, and which of them is in use.
 
 prompts-store/
-├── store.sqlite        tenants, names, versions, aliases, and who did what
+├── store.sqlite        tenants, names, versions, aliases, keys, and who did what
 └── prompts/            the saved prompts, each in a folder named after its content hash
 
 A prompt's folder is there before a version names it, and goes after the last version that does.
@@ -25,6 +25,7 @@ from softprompt.store.database import Database
 from softprompt.store.event import Event, who
 from softprompt.store.finding import find_version, list_prompts
 from softprompt.store.folders import Folders
+from softprompt.store.keys import Keys
 from softprompt.store.names import ACTIVE, DEFAULT_TENANT, Reference, checked_alias, checked_name
 from softprompt.store.tables import EventRow
 from softprompt.store.verifying import Verified, read_content, verify
@@ -41,10 +42,12 @@ class Store:
 
     Attributes:
         path: its folder.
+        keys: who may ask a server, for whom and what.
     """
 
     def __init__(self, path: Path, database: Database, folders: Folders):
         self.path, self._database, self._folders = path, database, folders
+        self.keys = Keys(database)
 
     @classmethod
     def open(cls, path: str | Path, *, create: bool = False) -> Store:
@@ -198,7 +201,7 @@ class Store:
 
         Raises:
             UnknownPrompt: there is no such prompt.
-            StoreError: there is nothing to go back to.
+            NothingBefore: there is nothing to go back to.
             SettingError: the reference is to a number.
         """
         name, alias = _alias(reference)

@@ -5,6 +5,7 @@ tenants            a name
 prompts            a tenant's name for a prompt
 versions           a prompt's number 1, 2, …: a content hash and what people want to know of it
 activations        what an alias was pointed to, one behind the other: the newest one holds, a rollback deletes it
+keys               a hash of each key that a server takes, whose it is and what for
 events             who did what, and when
 
 A removed version leaves its row behind, with the time, so that its number is not given again.
@@ -20,6 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 from softprompt.store.event import Event
+from softprompt.store.key import Key, Scope
 from softprompt.store.version import Version
 
 SCHEMA = 1
@@ -126,6 +128,34 @@ class ActivationRow(Table):
     alias: Mapped[str] = mapped_column(String(100))
     version_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
     version: Mapped[VersionRow | None] = relationship()
+
+
+class KeyRow(Table):
+    """A key, as far as it is kept. Its tenant is written out, since one may have keys before prompts."""
+
+    __tablename__ = "keys"
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    tenant: Mapped[str] = mapped_column(String(100), index=True)
+    scope: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Moment)
+    created_by: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[datetime | None] = mapped_column(Moment)
+    revoked_at: Mapped[datetime | None] = mapped_column(Moment)
+
+    def value(self) -> Key:
+        """What is told of it."""
+        return Key(
+            id=self.id,
+            tenant=self.tenant,
+            scope=Scope(self.scope),
+            name=self.name,
+            created_at=self.created_at,
+            created_by=self.created_by,
+            expires_at=self.expires_at,
+            revoked_at=self.revoked_at,
+        )
 
 
 class EventRow(Table):
