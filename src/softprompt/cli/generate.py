@@ -55,12 +55,8 @@ def generate(
 
 
 def stripped(pieces: Iterable[str]) -> Iterator[str]:
-    """The pieces without white space around the whole: a template puts a space in front of its answer."""
-    begun, held = False, ""
-    for piece in pieces:
-        text = held + piece if begun else piece.lstrip()
-        written = text.rstrip()
-        held = text[len(written) :]
-        if written:
-            begun = True
-            yield written
+    """The pieces without white space around the whole."""
+    from softprompt.evaluation.responding import Trimmed
+
+    trimmed = Trimmed()
+    return filter(None, map(trimmed.add, pieces))

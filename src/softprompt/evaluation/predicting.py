@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,12 @@ class Prediction:
     text: str
     label: str
     probabilities: dict[str, float]
+
+    @classmethod
+    def of(cls, text: str, labels: Sequence[str], log_probabilities: Sequence[float]) -> Prediction:
+        """What a text's log-probabilities of the labels come to."""
+        shares = {label: math.exp(each) for label, each in zip(labels, log_probabilities, strict=True)}
+        return cls(text, max(shares, key=shares.__getitem__), shares)
 
 
 def classify(
@@ -44,8 +51,5 @@ def classify(
     rows = [objective.encode_text(Example({field: text}, f"text {i}")) for i, text in enumerate(texts, start=1)]
     if cut := sum(row.cut for row in rows):
         logger.warning("%d of %d texts were cut to fit the model's window", cut, len(rows))
-    labels = objective.task.labels
-    return [
-        Prediction(text, labels[max(range(len(row)), key=row.__getitem__)], dict(zip(labels, row, strict=True)))
-        for text, row in zip(texts, ensemble.outputs(rows).exp().tolist(), strict=True)
-    ]
+    outputs = ensemble.outputs(rows).tolist()
+    return [Prediction.of(text, objective.task.labels, row) for text, row in zip(texts, outputs, strict=True)]

@@ -33,3 +33,18 @@ def respond(model: FrozenModel, prompt: SavedPrompt, text: str, sampling: Sampli
     if row.cut:
         logger.warning("the text was cut to fit the model's window beside a response of %d", sampling.max_new_tokens)
     return stream(objective.model, row, payload, sampling)
+
+
+class Trimmed:
+    """A response without white space around it, as it is written: a template puts a space in front of its answer."""
+
+    def __init__(self) -> None:
+        self._has_begun, self._held = False, ""
+
+    def add(self, piece: str) -> str:
+        """What is certain now: white space is held back until something follows it."""
+        text = self._held + piece if self._has_begun else piece.lstrip()
+        written = text.rstrip()
+        self._held = text[len(written) :]
+        self._has_begun = self._has_begun or bool(written)
+        return written

@@ -217,6 +217,9 @@ class FrozenModel(ABC):
     def checkpoint_gradients(self) -> None:
         """Recompute each layer in the backward pass instead of keeping its activations: less memory, slower."""
 
+    def pack(self) -> None:  # noqa: B027
+        """Answer faster from now on, and train no more, where that is known for this kind of model."""
+
     def shard(self, device: torch.device) -> None:  # noqa: ARG002
         """Keep a part of each layer on this device, the others in the processes that run with this one.
 

@@ -1,0 +1,95 @@
+"""How a response is to be written: a request's fields as the engine's sampling, within what the operator allows."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+
+from softprompt.engine import Sampling
+from softprompt.engine.grammar import Grammar, Grammars
+from softprompt.server.desk import Asked
+from softprompt.server.protocol.sampling import JsonFormat, ResponseFormat, SchemaFormat, Writing
+from softprompt.server.refusal import Refusal
+
+
+def room_for(asked: Asked, wanted: int | None, length: int, longest: int | None) -> int:
+    """How many tokens a response may have.
+
+    Args:
+        asked: what it follows.
+        wanted: as many as were asked for; None for as many as there is room for.
+        length: positions of a row.
+        longest: tokens that the operator allows; None for no less than there is room for.
+
+    Raises:
+        Refusal: there is no room for them, or the operator does not allow so many.
+    """
+    if wanted is not None and longest is not None and wanted > longest:
+        raise Refusal(400, f"max_tokens is {wanted}, and this server writes at most {longest}.", param="max_tokens")
+    room = length - asked.num_positions + 1  # the last token is written and never read
+    if room < (wanted or 1):
+        raise too_long(length, asked.num_positions, wanted or 1)
+    return min(room, longest or room) if wanted is None else wanted
+
+
+def too_long(length: int, text: int, response: int) -> Refusal:
+    """More than fits, with both numbers, as OpenAI says it."""
+    return Refusal(
+        400,
+        f"This model's maximum context length is {length} tokens. However, you requested {text + response} tokens "
+        f"({text} in the prompt and the text, {response} in the response). Please reduce the length of either.",
+        param="messages",
+        code="context_length_exceeded",
+    )
+
+
+def sampling_of(request: Writing, vocabulary: int, grammar: Grammar | None) -> Sampling:
+    """What a request asks for, but for the length of its response.
+
+    Raises:
+        Refusal: a bias for a token that is none.
+        SettingError: values that cannot go together.
+    """
+    return Sampling(
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=max(request.top_k, 0),
+        min_p=request.min_p,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        repetition_penalty=request.repetition_penalty,
+        logit_bias=_biases(request.logit_bias or {}, vocabulary),
+        seed=secrets.randbits(62) if request.seed is None else request.seed,
+        stop=request.stop or (),
+        ignore_eos=request.ignore_eos,
+        logprobs=request.alternatives,
+        grammar=grammar,
+    )
+
+
+def nth(sampling: Sampling, index: int, max_new_tokens: int) -> Sampling:
+    """The sampling of the i-th of several responses to a text."""
+    return replace(sampling, seed=sampling.seed + index, max_new_tokens=max_new_tokens)
+
+
+def grammar_of(form: ResponseFormat, grammars: Grammars) -> Grammar | None:
+    """The form that a response is to have; None for any.
+
+    Raises:
+        SettingError: the schema cannot be used.
+    """
+    match form:
+        case JsonFormat():
+            return grammars.json_schema({"type": "object"})
+        case SchemaFormat(json_schema=schema):
+            return grammars.json_schema(schema.schema_)
+    return None
+
+
+def _biases(given: Mapping[str, float], vocabulary: int) -> dict[int, float]:
+    wrong = [token for token in given if not (token.isascii() and token.isdigit() and int(token) < vocabulary)]
+    if wrong:
+        message = f"{wrong[0]!r} is no token: they are numbers from 0 to {vocabulary - 1}."
+        raise Refusal(400, message, param="logit_bias")
+    return {int(token): bias for token, bias in given.items()}

@@ -1,0 +1,145 @@
+"""What a server is made of, and what `model` in a request means to it."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from transformers import PreTrainedTokenizerFast
+
+from softprompt.engine import Engine
+from softprompt.engine.grammar import Grammars
+from softprompt.model import FrozenModel
+from softprompt.server.desk import Desk
+from softprompt.server.failures import Draining
+from softprompt.server.logprobs import Words
+from softprompt.server.metrics import Metrics
+from softprompt.server.settings import ServerSettings
+from softprompt.server.shelf import Shelf, Shelved
+from softprompt.server.tally import Tally
+from softprompt.server.worker import Worker
+from softprompt.store import Store, Version
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a request's `model` means.
+
+    Attributes:
+        name: what it is called in answers: a version, or the base model.
+        shelved: the prompt, ready to be used; None for the bare base.
+    """
+
+    name: str
+    shelved: Shelved | None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All of a server but its application.
+
+    Attributes:
+        name: what the base model is called.
+        length: positions that a row may have.
+        started: when, in seconds since 1970.
+    """
+
+    settings: ServerSettings
+    name: str
+    model: FrozenModel
+    store: Store
+    worker: Worker
+    shelf: Shelf
+    desk: Desk
+    words: Words
+    grammars: Grammars
+    metrics: Metrics
+    tally: Tally
+    started: int
+
+    @classmethod
+    def of(cls, settings: ServerSettings, model: FrozenModel, store: Store) -> Parts:
+        """A server of a model and a store.
+
+        Raises:
+            ModelNotSupported: the engine cannot run the model.
+        """
+        engine = Engine(
+            model,
+            slots=settings.slots,
+            length=settings.length,
+            tokens=settings.tokens,
+            waiting=settings.waiting,
+            memory=settings.memory,
+            remembered=settings.text_memory,
+        )
+        metrics = Metrics()
+        worker = Worker(engine, metrics)
+        tokenizer = copy.deepcopy(model.tokenizer)  # which nobody changes, unlike the worker's and the desk's
+        return cls(
+            settings=settings,
+            name=PurePath(model.name).name if model.name.startswith(("/", ".")) else model.name,
+            model=model,
+            store=store,
+            worker=worker,
+            shelf=Shelf(store, model, worker, settings.prompt_memory, metrics),
+            desk=Desk(model),
+            words=Words(tokenizer),
+            grammars=Grammars(cast(PreTrainedTokenizerFast, tokenizer), model.shape.vocab_size, model.eos),
+            metrics=metrics,
+            tally=Tally(),
+            started=int(time.time()),
+        )
+
+    @property
+    def length(self) -> int:
+        """Positions that a row may have."""
+        return self.worker.engine.scheduler.length
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the base model's weights, as OpenAI's API names what answered."""
+        return "fp_" + self.model.fingerprint.removeprefix("sha256:")
+
+    async def resolve(self, name: str, tenant: str) -> Version | None:
+        """The version that a tenant means by `name`; None for the bare base.
+
+        Raises:
+            Refusal: there is none.
+        """
+        return None if name == self.name else await self.shelf.resolve(name, tenant)
+
+    async def choose(self, name: str, tenant: str) -> Chosen:
+        """What a tenant means by `name`, ready to be used: the request ends on it, whatever the name means later.
+
+        Raises:
+            Refusal: there is none, or it cannot be used.
+        """
+        version = await self.resolve(name, tenant)
+        if version is None:
+            return Chosen(self.name, None)
+        return Chosen(str(version), await self.shelf.get(version))
+
+
+def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+Here = Annotated[Parts, Depends(_parts)]
+"""The parts of the server that a request came to."""
+
+
+def _open(request: Request) -> Parts:
+    parts = _parts(request)
+    if parts.worker.is_draining:
+        raise Draining
+    return parts
+
+
+Open = Annotated[Parts, Depends(_open)]
+"""The same, for work that is not begun any more once the server ends."""

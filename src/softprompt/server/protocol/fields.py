@@ -1,0 +1,44 @@
+"""Types that fields of requests share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+LONG = 2**63
+
+
+class Body(BaseModel):
+    """A part of a request. What is not in it is refused, as OpenAI does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _whole(text: str) -> str:
+    r"""A text that every part of the server can read: JSON can write half a character, a lone `\\ud83d`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half a character, so it is no Unicode text") from error
+    return text
+
+
+def _unsupported(value: Any) -> None:
+    if value not in (None, [], {}, False):
+        raise ValueError("this server does not support it, and would answer as if it had not been said: leave it out")
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+Seed = Annotated[int, Field(ge=-LONG, lt=LONG)]
+Unsupported = Annotated[Any, BeforeValidator(_unsupported)]
+"""What OpenAI knows and this server does not, where leaving it out of account would change the answer."""
+Ignored = Annotated[Any, Field(description="Accepted, and of no account.")]
+
+
+def as_list(value: Any) -> Any:
+    """One as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Stop = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=16), BeforeValidator(as_list)]

@@ -1,0 +1,1 @@
+"""What is asked of the server, a file for each noun."""

@@ -1,0 +1,92 @@
+"""`/v1/completions`: what follows a text."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request, Response
+
+from softprompt.server.caller import Admitted
+from softprompt.server.desk import Asked
+from softprompt.server.events import EventStream
+from softprompt.server.logprobs import Words
+from softprompt.server.parts import Chosen, Open
+from softprompt.server.protocol.completions import (
+    CompletionChoice,
+    CompletionRequest,
+    CompletionResponse,
+)
+from softprompt.server.responses import Piece, unless_gone
+from softprompt.server.writing import Answer, begin
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.post("/v1/completions", response_model=CompletionResponse)
+async def completions(
+    body: CompletionRequest, caller: Admitted, parts: Open, request: Request
+) -> Response | CompletionResponse:
+    """Go on with texts.
+
+    To the base model a text is what it is; a prompt reads it as it was trained to: in its template's field, or as what
+    the user says in a chat.
+    """
+
+    def read(chosen: Chosen) -> list[Asked]:
+        return [parts.desk.text(chosen.shelved, text, body.fields) for text in body.prompt]
+
+    answer = await begin(parts, caller, body, "cmpl", read)
+    if body.stream:
+        return EventStream(_chunks(answer, body, parts.words), answer.responses.close)
+    with answer.responses:
+        return await unless_gone(request, _whole(answer, body, parts.words))
+
+
+async def _whole(answer: Answer, body: CompletionRequest, words: Words) -> CompletionResponse:
+    pieces: list[list[Piece]] = [[] for _ in range(answer.responses.count)]
+    async for piece in answer.responses.pieces():
+        pieces[piece.index].append(piece)
+    choices = [
+        CompletionChoice(
+            index=index,
+            text="".join(piece.text for piece in own),
+            logprobs=None if body.logprobs is None else words.in_completion([piece.written for piece in own]),
+            finish_reason=own[-1].reason,
+        )
+        for index, own in enumerate(pieces)
+    ]
+    return CompletionResponse(
+        id=answer.id,
+        created=answer.created,
+        model=answer.model,
+        choices=choices,
+        usage=answer.usage,
+        system_fingerprint=answer.fingerprint,
+    )
+
+
+async def _chunks(answer: Answer, body: CompletionRequest, words: Words) -> AsyncIterator[CompletionResponse]:
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    offsets = [0] * answer.responses.count
+
+    def chunk(*choices: CompletionChoice) -> CompletionResponse:
+        made = CompletionResponse(
+            id=answer.id,
+            object="text_completion",
+            created=answer.created,
+            model=answer.model,
+            choices=list(choices),
+            system_fingerprint=answer.fingerprint,
+        )
+        return made.model_copy(update={"usage": answer.usage if not choices else None}) if with_usage else made
+
+    async for piece in answer.responses.pieces():
+        if not (piece.text or piece.reason or body.logprobs is not None):
+            continue
+        logprobs = None
+        if body.logprobs is not None:
+            logprobs = words.in_completion([piece.written], offsets[piece.index])
+            offsets[piece.index] += sum(map(len, logprobs.tokens))
+        yield chunk(CompletionChoice(index=piece.index, text=piece.text, logprobs=logprobs, finish_reason=piece.reason))
+    if with_usage:
+        yield chunk()

@@ -1,0 +1,248 @@
+"""The one thread that runs the model: steps of the engine, and between two of them other people's passes.
+
+Everybody else is on the event loop, and hands in what is to be done. Nothing of what it does is awaited here: news goes
+to the loop once a step, whoever it is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from softprompt.engine import Engine, Request, Written
+from softprompt.engine.scheduler import Running
+from softprompt.model import Payload
+from softprompt.server.failures import Busy, Draining, Failed
+from softprompt.server.metrics import Metrics
+from softprompt.server.refusal import Refusal
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Hear = Callable[[Written | Refusal], None]
+"""Is told on the event loop of each token of a response, or of the refusal that ended it."""
+
+
+@dataclass(eq=False)
+class _Row:
+    """A request that was handed in. `running` is none before the engine took it."""
+
+    hear: Hear
+    came: float = field(default_factory=time.monotonic)
+    running: Running | None = None
+    has_slot: bool = False
+    refusal: Refusal | None = None
+
+
+@dataclass(eq=False)
+class Row:
+    """A response that is being written."""
+
+    _worker: Worker
+    _row: _Row
+
+    def close(self) -> None:
+        """Nobody wants it any more: its room is free at once. If it is over, nothing happens."""
+        self._worker._leave(self._row)
+
+
+@dataclass(order=True)
+class _Job:
+    work: Callable[[], Any]
+    future: Future[Any] = field(default_factory=Future)
+
+    def do(self) -> None:
+        if self.future.set_running_or_notify_cancel():
+            try:
+                self.future.set_result(self.work())
+            except BaseException as error:  # whoever waits for it is told, whatever it is
+                self.future.set_exception(error)
+
+
+class Worker:
+    """Runs an engine in a thread of its own.
+
+    Args:
+        engine: nobody else may touch it once the thread runs.
+        metrics: what is to be counted.
+        most_jobs: that may wait to be run between steps.
+
+    Attributes:
+        is_draining: the server takes no new requests; what runs goes on.
+    """
+
+    def __init__(self, engine: Engine, metrics: Metrics, most_jobs: int = 1024):
+        self.engine, self._metrics, self._most_jobs = engine, metrics, most_jobs
+        self._changed = threading.Condition()
+        self._orders: deque[_Job] = deque()  # that take no time: to begin a row, to leave one
+        self._jobs: deque[_Job] = deque()  # that take a pass of the model
+        self._rows: dict[Running, _Row] = {}
+        self._news: list[tuple[_Row, Written | Refusal]] = []
+        self._is_over = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+        self.is_draining = False
+
+    def start(self) -> None:
+        """Start the thread; news goes to the loop that runs now."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Take nothing new, end what still runs, and the thread."""
+        self.is_draining = True
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    @property
+    def is_alive(self) -> bool:
+        """The thread runs."""
+        return self._thread.is_alive()
+
+    async def begin(self, request: Request, payload: Payload | None, hear: Hear) -> Row:
+        """Let a request be answered; `hear` is told of each token, the last one included.
+
+        Raises:
+            SettingError: it is longer than a row may be.
+            Busy: too many wait.
+            Draining: the thread has ended.
+        """
+        row = _Row(hear)
+        try:
+            is_taken = await self._ordered(partial(self._add, row, request, payload))
+        except asyncio.CancelledError:
+            self._leave(row)
+            raise
+        if not is_taken:
+            raise Busy
+        return Row(self, row)
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """Have the model run for something else, between two steps.
+
+        Raises:
+            Busy: too many jobs wait.
+            Draining: the thread has ended.
+        """
+        if len(self._jobs) >= self._most_jobs:
+            raise Busy
+        result: T = await self._handed_in(self._jobs, job)
+        return result
+
+    async def _ordered(self, order: Callable[[], Any]) -> Any:
+        return await self._handed_in(self._orders, order)
+
+    async def _handed_in(self, queue: deque[_Job], work: Callable[[], Any]) -> Any:
+        job = _Job(work)
+        with self._changed:
+            if self._is_over:
+                raise Draining
+            queue.append(job)
+            self._changed.notify()
+        return await asyncio.wrap_future(job.future)
+
+    def _leave(self, row: _Row) -> None:
+        with self._changed:
+            self._orders.append(_Job(partial(self._cancel, row)))
+            self._changed.notify()
+
+    # What follows runs in the thread.
+
+    def _work(self) -> None:
+        try:
+            while self._wait():
+                self._turn()
+        except Exception:
+            logger.exception("the thread that runs the model has ended: restart the server")
+        finally:
+            self._end()
+
+    def _turn(self) -> None:
+        for order in self._taken(self._orders, len(self._orders)):
+            order.do()
+        for job in self._taken(self._jobs, 1):
+            job.do()
+        if not self.engine.is_idle:
+            self._step()
+        self._deliver()
+
+    def _wait(self) -> bool:
+        """Until there is something to do; false once there never will be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_over or self._orders or self._jobs or not self.engine.is_idle)
+            return not self._is_over
+
+    def _taken(self, queue: deque[_Job], most: int) -> list[_Job]:
+        return [queue.popleft() for _ in range(min(most, len(queue)))]
+
+    def _add(self, row: _Row, request: Request, payload: Payload | None) -> bool:
+        row.running = self.engine.add(request, payload, partial(self._hear, row))
+        if row.running is None:
+            return False
+        self._rows[row.running] = row
+        return True
+
+    def _cancel(self, row: _Row) -> None:
+        if row.running is not None and row.running in self._rows:
+            self.engine.cancel(row.running)
+
+    def _hear(self, row: _Row, written: Written) -> None:
+        if written.end is not None and row.running is not None:
+            self._rows.pop(row.running, None)
+        self._news.append((row, row.refusal or written))
+
+    def _step(self) -> None:
+        began = time.monotonic()
+        try:
+            self.engine.step()
+        except Exception:
+            logger.exception("a step failed, and with it the requests that ran")
+            for running in reversed(self.engine.scheduler.running):  # so none has to move
+                self._fail(running, Failed())
+        self._measure(began)
+
+    def _measure(self, began: float) -> None:
+        """Count a step; whoever is in its first one had its slot when it began."""
+        scheduler = self.engine.scheduler
+        self._metrics.load(len(scheduler.running), scheduler.num_waiting)
+        self._metrics.step(len(scheduler.running))
+        for running in scheduler.running:
+            row = self._rows[running]
+            if not row.has_slot:
+                row.has_slot = True
+                self._metrics.queued(max(0.0, began - row.came))
+
+    def _fail(self, running: Running, refusal: Refusal) -> None:
+        self._rows[running].refusal = refusal
+        self.engine.drop(running)
+
+    def _deliver(self) -> None:
+        news, self._news = self._news, []
+        if news and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_tell, news)
+
+    def _end(self) -> None:
+        """Whoever still waits is told, and nobody waits from now on."""
+        with self._changed:
+            self._is_over = True
+        for running in list(self._rows):
+            self._fail(running, Draining())
+        for job in [*self._orders, *self._jobs]:
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(Draining())
+        self._deliver()
+
+
+def _tell(news: list[tuple[_Row, Written | Refusal]]) -> None:
+    for row, each in news:
+        row.hear(each)

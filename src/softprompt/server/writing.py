@@ -1,0 +1,75 @@
+"""From a request for responses to the responses: what chats and completions have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from softprompt.server.asking import grammar_of, nth, room_for, sampling_of
+from softprompt.server.caller import Caller
+from softprompt.server.desk import Asked
+from softprompt.server.parts import Chosen, Parts
+from softprompt.server.protocol.chat import Usage
+from softprompt.server.protocol.sampling import Writing
+from softprompt.server.refusal import Refusal
+from softprompt.server.responses import Responses
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Responses that are being written, and what stands on all that is sent of them.
+
+    Attributes:
+        responses: them.
+        id: of the answer.
+        created: when, in seconds since 1970.
+        model: the version that answers, or the base model.
+        fingerprint: names the base model's weights.
+    """
+
+    responses: Responses
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+
+    @property
+    def usage(self) -> Usage:
+        """How many tokens it was so far."""
+        read, written = self.responses.prompt_tokens, self.responses.completion_tokens
+        return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+
+
+async def begin(
+    parts: Parts, caller: Caller, request: Writing, kind: str, read: Callable[[Chosen], Sequence[Asked]]
+) -> Answer:
+    """Let a request be answered.
+
+    Args:
+        parts: the server's.
+        caller: who asks.
+        request: what.
+        kind: how the answer's id begins.
+        read: gives the texts as rows; it is called where the tokenizer is.
+
+    Raises:
+        Refusal: it cannot be answered, or not now.
+        SoftPromptError: what is asked for cannot be.
+    """
+    chosen = await parts.choose(request.model, caller.tenant)
+    form = request.response_format
+    grammar = None if form is None else await asyncio.to_thread(grammar_of, form, parts.grammars)
+    sampling = sampling_of(request, parts.model.shape.vocab_size, grammar)
+    asked = await parts.desk.do(lambda: read(chosen))
+    if len(asked) * request.n > parts.settings.most_choices:
+        most = parts.settings.most_choices
+        raise Refusal(400, f"{len(asked) * request.n} responses in one request: ask for {most} at most.", param="n")
+    longest = parts.settings.longest_answer
+    rooms = [room_for(each, request.most_tokens, parts.length, longest) for each in asked]
+    ways = [[nth(sampling, i, room) for i in range(request.n)] for room in rooms]
+    use, deadline = parts.tally.of(caller.tenant, chosen.name), parts.settings.deadline
+    responses = await Responses.begin(parts.worker, asked, ways, caller.tenant, deadline, parts.metrics, use)
+    return Answer(responses, f"{kind}-{uuid.uuid4().hex}", int(time.time()), chosen.name, parts.fingerprint)

@@ -1,0 +1,35 @@
+"""A server that tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from softprompt.model import FrozenModel
+from softprompt.store import Store
+from tests.server.running import Running, chatting_model, fill, running
+
+
+@pytest.fixture(scope="session")
+def chatting() -> FrozenModel:
+    """A tiny random Llama with a chat template."""
+    return chatting_model()
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, chatting: FrozenModel) -> Iterator[Running]:
+    """A server without keys, with a prompt of each task; no test changes its store."""
+    folder = tmp_path_factory.mktemp("served") / "store"
+    with Store.open(folder, create=True) as store:
+        fill(store, chatting)
+    with running(folder, chatting) as server:
+        yield server
+
+
+@pytest.fixture
+def client(served: Running) -> Iterator[openai.OpenAI]:
+    """OpenAI's client, unmodified."""
+    with served.client() as made:
+        yield made

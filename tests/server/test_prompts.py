@@ -1,0 +1,180 @@
+"""`/v1/prompts` over HTTP: a tenant's prompts come in, change their aliases, go; another's are as unknown as none."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from softprompt.server.uploads import UploadLimits, Uploads
+from softprompt.store import Store
+from tests.saved.making import make
+from tests.server.gated import gated, serving
+from tests.server.test_uploads import MODEL
+from tests.store.making import check_whole, several, stored
+
+SAVED = several(3)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "store", create=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(store: Store) -> TestClient:
+    return TestClient(gated(store, uploads=Uploads(MODEL)))
+
+
+def key(store: Store, tenant: str = "acme", scope: str = "manage") -> dict[str, str]:
+    return {"Authorization": f"Bearer {store.keys.create(tenant, scope)[1]}"}
+
+
+def upload(client: TestClient, headers: dict[str, str], files: Any = None, **fields: str) -> httpx2.Response:
+    files = SAVED[0].files if files is None else files
+    parts = [("file", (name, content)) for name, content in files.items()]
+    return client.post("/v1/prompts", headers=headers, files=parts, data={"name": "reviews", **fields})  # type: ignore[return-value]
+
+
+def refused(answer: Any) -> str:
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return f"{answer.status_code} {error['code']}"
+
+
+def test_a_prompt_comes_in_and_is_listed(client: TestClient, store: Store) -> None:
+    headers = key(store)
+    answer = upload(client, headers, note="the first")
+    assert answer.status_code == 201, answer.text
+    added = answer.json()
+    assert (added["model"], added["version"], added["note"]) == ("reviews@1", 1, "the first")
+    assert added["content_hash"] == SAVED[0].manifest.content_hash
+    assert added["created_by"].startswith("key ")
+    version = store.resolve("reviews", tenant="acme")
+    assert store.read(version).files == SAVED[0].files
+    [listed] = client.get("/v1/prompts", headers=key(store, scope="use")).json()["data"]
+    assert (listed["name"], listed["aliases"], listed["versions"]) == ("reviews", {"active": 1}, [added])
+    check_whole(store)
+
+
+def test_aliases_and_versions(client: TestClient, store: Store) -> None:
+    headers = key(store)
+    for i, active in enumerate(("true", "false")):
+        assert upload(client, headers, SAVED[i].files, activate=active).json()["version"] == i + 1
+    assert store.resolve("reviews", tenant="acme").number == 1
+
+    def post(what: str, body: Any = None) -> Any:
+        return client.post(f"/v1/prompts/reviews/{what}", headers=headers, json=body)
+
+    assert post("activate", {"version": 2}).json()["model"] == "reviews@2"
+    assert post("activate", {"version": 1, "alias": "canary"}).json()["version"] == 1
+    assert post("rollback", {}).json()["version"] == 1
+    assert client.post("/v1/prompts/reviews/activate", headers=headers, json={"version": 2}).status_code == 200
+    assert client.post("/v1/prompts/reviews/rollback", headers=headers).json()["version"] == 1
+    assert refused(post("rollback", {})) == "409 nothing_before"
+    assert post("deactivate", {"alias": "canary"}).json()["version"] == 1
+    assert refused(client.delete("/v1/prompts/reviews/versions/1", headers=headers)) == "409 prompt_in_use"
+    gone = client.delete("/v1/prompts/reviews/versions/2", headers=headers).json()
+    assert (gone["model"], gone["deleted"]) == ("reviews@2", True)
+    told = [event["what"] for event in client.get("/v1/prompts/reviews/history", headers=headers).json()["data"]]
+    assert told[:3] == ["remove", "deactivate", "rollback"]
+    assert told[-1] == "add"
+    check_whole(store)
+
+
+def test_another_tenants_prompt_is_as_unknown_as_none(client: TestClient, store: Store) -> None:
+    upload(client, key(store, "acme"), name="secret")
+    before, other = store.prompts(), key(store, "bolt")
+    assert client.get("/v1/prompts", headers=other).json()["data"] == []
+    answers: dict[str, list[tuple[int, str]]] = {}
+    for name in ("secret", "absent"):
+        asked = [
+            client.post(f"/v1/prompts/{name}/activate", headers=other, json={"version": 1}),
+            client.post(f"/v1/prompts/{name}/rollback", headers=other),
+            client.post(f"/v1/prompts/{name}/deactivate", headers=other),
+            client.delete(f"/v1/prompts/{name}/versions/1", headers=other),
+            client.get(f"/v1/prompts/{name}/history", headers=other),
+        ]
+        answers[name] = [(answer.status_code, answer.text.replace(name, "NAME")) for answer in asked]
+    assert answers["secret"] == answers["absent"]
+    assert [status for status, _ in answers["secret"]] == [404, 404, 404, 404, 200]
+    assert store.prompts() == before
+
+
+def test_what_takes_which_scope(client: TestClient, store: Store) -> None:
+    use = key(store, scope="use")
+    assert client.get("/v1/prompts", headers=use).status_code == 200
+    assert refused(upload(client, use)) == "403 insufficient_permissions"
+    assert refused(client.post("/v1/prompts/a/rollback", headers=use)) == "403 insufficient_permissions"
+    assert refused(upload(client, {})) == "401 invalid_api_key"
+    assert refused(client.get("/v1/prompts")) == "401 invalid_api_key"
+    admin = {**key(store, "boss", "admin"), "X-Softprompt-Tenant": "acme"}
+    assert upload(client, admin).status_code == 201
+    assert store.resolve("reviews", tenant="acme").number == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "fields", "expected"),
+    [
+        ({}, {}, "415 unsupported_media_type"),
+        ({"other.bin": b"x"}, {}, "400 invalid_prompt"),
+        ({"softprompt.json": b"{}"}, {}, "400 invalid_prompt"),
+        ({**SAVED[0].files, "adapter_model.safetensors": b"\x80\x04."}, {}, "400 invalid_prompt"),
+        (None, {"name": "No Name"}, "400 invalid_value"),
+        (None, {"name": "a@1"}, "400 invalid_value"),
+        (None, {"activate": "perhaps"}, "400 invalid_value"),
+        (None, {"colour": "red"}, "400 None"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    client: TestClient, store: Store, files: Any, fields: dict[str, str], expected: str
+) -> None:
+    assert refused(upload(client, key(store), files, **fields)) == expected
+    assert store.prompts() == []
+    assert stored(store.path) == []
+
+
+def test_other_bodies_are_refused(client: TestClient, store: Store) -> None:
+    headers = key(store)
+    assert refused(client.post("/v1/prompts", headers=headers, json={})) == "415 unsupported_media_type"
+    kind = {**headers, "Content-Type": "multipart/form-data"}
+    assert client.post("/v1/prompts", headers=kind, content=b"x").status_code == 400
+    kind = {**headers, "Content-Type": "multipart/form-data; boundary=a"}
+    assert client.post("/v1/prompts", headers=kind, content=b"--a\r\n\r\nx").status_code == 400
+    many = [("file", (f"{i}", b"x")) for i in range(9)]
+    assert client.post("/v1/prompts", headers=headers, files=many, data={"name": "a"}).status_code == 400
+
+
+def test_a_tenant_has_so_much_room(store: Store) -> None:
+    size = sum(map(len, SAVED[0].files.values()))
+    client = TestClient(gated(store, uploads=Uploads(MODEL, UploadLimits(tenant=2 * size + 10))))
+    headers = key(store)
+    assert [upload(client, headers).status_code for _ in range(2)] == [201, 201]
+    assert refused(upload(client, headers)) == "403 storage_limit_exceeded"
+    assert upload(client, key(store, "bolt")).status_code == 201
+    assert len(store.resolve("reviews@2", tenant="acme").content) == 64
+
+
+def test_curl_brings_one_in(store: Store, tmp_path: Path) -> None:
+    make().write(tmp_path / "reviews")
+    folder = tmp_path / "reviews"
+    with serving(gated(store, uploads=Uploads(MODEL))) as (port, _server):
+        command = [
+            "curl",
+            "-sS",
+            f"http://127.0.0.1:{port}/v1/prompts",
+            "-H",
+            f"Authorization: {key(store)['Authorization']}",
+        ]
+        command += ["-F", "name=reviews"]
+        for file in sorted(folder.iterdir()):
+            command += ["-F", f"file=@{file}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert '"model":"reviews@1"' in done.stdout
+    assert store.read(store.resolve("reviews", tenant="acme")).files == make().files
