@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 from typing import Any
 
@@ -150,6 +151,30 @@ def test_answers_in_a_schema(client: openai.OpenAI) -> None:
     answer = json.loads(said(client, "answers", max_tokens=60, response_format=form))
     assert answer in ({"a": "x"}, {"a": "y"})
     assert said(client, "answers", response_format={"type": "text"}) == said(client, "answers")
+
+
+@pytest.mark.parametrize(
+    ("form", "allowed"),
+    [
+        ({"regex": "[0-9]{2}(!|\\?)"}, r"[0-9]{2}[!?]"),
+        ({"choice": ["yes, it is", "no. (never)\n", "#é"]}, r"yes, it is|no\. \(never\)|#é"),
+        ({"json": {"enum": ["a", 7]}}, r'"a"|7'),
+    ],
+)
+def test_forms_in_vllms_words(client: openai.OpenAI, form: dict[str, Any], allowed: str) -> None:
+    answer = said(client, "answers", max_tokens=40, temperature=1, extra_body={"structured_outputs": form})
+    assert re.fullmatch(allowed, answer)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"regex": "(", "json": {}}, {"regex": "("}, {"choice": []}, {"grammar": "x"}, {"json": {"type": "banana"}}],
+)
+def test_forms_that_are_none(served: Running, form: dict[str, Any]) -> None:
+    status, _ = served.refused(
+        "/v1/chat/completions", {"model": "answers", "messages": FILM, "structured_outputs": form}
+    )
+    assert status == 400
 
 
 def test_fields_fill_a_template_that_has_several(served: Running, client: openai.OpenAI) -> None:

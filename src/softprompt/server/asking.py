@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +10,7 @@ from dataclasses import replace
 from softprompt.engine import Sampling
 from softprompt.engine.grammar import Grammar, Grammars
 from softprompt.server.desk import Asked
-from softprompt.server.protocol.sampling import JsonFormat, ResponseFormat, SchemaFormat, Writing
+from softprompt.server.protocol.sampling import JsonFormat, ResponseFormat, SchemaFormat, StructuredOutputs, Writing
 from softprompt.server.refusal import Refusal
 
 
@@ -73,17 +74,23 @@ def nth(sampling: Sampling, index: int, max_new_tokens: int) -> Sampling:
     return replace(sampling, seed=sampling.seed + index, max_new_tokens=max_new_tokens)
 
 
-def grammar_of(form: ResponseFormat, grammars: Grammars) -> Grammar | None:
+def grammar_of(form: ResponseFormat | StructuredOutputs, grammars: Grammars) -> Grammar | None:
     """The form that a response is to have; None for any.
 
     Raises:
-        SettingError: the schema cannot be used.
+        SettingError: the schema or the expression cannot be used.
     """
     match form:
         case JsonFormat():
             return grammars.json_schema({"type": "object"})
         case SchemaFormat(json_schema=schema):
             return grammars.json_schema(schema.schema_)
+        case StructuredOutputs(json_=schema) if schema is not None:
+            return grammars.json_schema(schema)
+        case StructuredOutputs(regex=pattern) if pattern is not None:
+            return grammars.regex(pattern)
+        case StructuredOutputs(choice=texts) if texts is not None:
+            return grammars.regex("|".join(map(re.escape, texts)))
     return None
 
 

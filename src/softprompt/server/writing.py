@@ -60,7 +60,7 @@ async def begin(
         SoftPromptError: what is asked for cannot be.
     """
     chosen = await parts.choose(request.model, caller.tenant)
-    form = request.response_format
+    form = request.form
     grammar = None if form is None else await asyncio.to_thread(grammar_of, form, parts.grammars)
     sampling = sampling_of(request, parts.model.shape.vocab_size, grammar)
     asked = await parts.desk.do(lambda: read(chosen))

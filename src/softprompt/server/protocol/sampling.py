@@ -54,6 +54,26 @@ class SchemaFormat(Body):
 ResponseFormat = Annotated[TextFormat | JsonFormat | SchemaFormat, Field(discriminator="type")]
 
 
+class StructuredOutputs(Body):
+    """The form of a response in vLLM's words; one of them.
+
+    Attributes:
+        regex: what it matches from its beginning to its end.
+        choice: it is one of these.
+        json_: a JSON schema.
+    """
+
+    regex: Text | None = None
+    choice: Annotated[list[Text], Field(min_length=1)] | None = None
+    json_: dict[str, Any] | None = Field(default=None, alias="json")
+
+    @model_validator(mode="after")
+    def _check(self) -> StructuredOutputs:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("say one of 'regex', 'choice' and 'json'")
+        return self
+
+
 class Writing(Body):
     """What is asked of a response.
 
@@ -81,6 +101,7 @@ class Writing(Body):
     stop: Stop | None = None
     ignore_eos: bool = False
     response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: Ignored = None
@@ -103,7 +124,14 @@ class Writing(Body):
     def _check(self) -> Writing:
         if self.stream_options is not None and not self.stream:
             raise ValueError("the 'stream_options' parameter is only allowed when 'stream' is enabled")
+        if self.structured_outputs is not None and self.response_format is not None:
+            raise ValueError("'response_format' and 'structured_outputs' both say the form: leave one out")
         return self
+
+    @property
+    def form(self) -> ResponseFormat | StructuredOutputs | None:
+        """What the response is to look like; None for anything."""
+        return self.response_format or self.structured_outputs
 
     @property
     def most_tokens(self) -> int | None:
