@@ -12,18 +12,29 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is import
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start; their own number is set below
 
-import hypothesis
-import pytest
-import torch
+from tests import checking, folders
 
-from softprompt.model import FrozenModel, load_model
-from tests.tiny import tiny_model
+folders.in_memory()
+checking.install()  # before the package is imported
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from softprompt.model import FrozenModel, load_model  # noqa: E402
+from tests.tiny import tiny_model  # noqa: E402
+from tests.warm import Module  # noqa: E402
 
 hypothesis.settings.register_profile("default", max_examples=12, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("thorough", max_examples=200, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 torch.set_num_threads(1)  # the tests themselves run in parallel
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that take a minute each come first: one of them begun last would keep the other processes waiting."""
+    items.sort(key=lambda item: item.get_closest_marker("real") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,6 +56,13 @@ def model() -> FrozenModel:
 def smollm2() -> FrozenModel:
     """The real model."""
     return load_model("smollm2-135m", device="cpu")
+
+
+@pytest.fixture
+def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison's workers are processes that have the libraries already; `test_apart.py` starts one in full."""
+    worker = "softprompt.comparison.worker"
+    monkeypatch.setattr("softprompt.comparison.apart._worker", lambda errors: Module(worker, errors))
 
 
 @pytest.fixture(scope="session")

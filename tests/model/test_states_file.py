@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 
 from softprompt.model.states_file import StatesFile
+from tests.warm import forked
 
 KEYS = [bytes([number]) * 32 for number in range(40)]
 
@@ -122,19 +121,16 @@ def test_a_place_that_cannot_be_written_is_said_once(tmp_path: Path, caplog: pyt
     assert "cannot be used" in caplog.text
 
 
-WRITER = """
-import sys
-from pathlib import Path
-from tests.model.test_states_file import KEYS, StatesFile, tensor
-file = StatesFile(Path(sys.argv[1]))
-for number in range(40):
-    if number % 4 == int(sys.argv[2]):
+def put_every_fourth(path: Path, first: int) -> None:
+    file = StatesFile(path)
+    for number in range(first, 40, 4):
         file.put("a", {KEYS[number]: tensor(number)})
-"""
 
 
 def test_several_processes_at_once(tmp_path: Path) -> None:
     path = tmp_path / "states"
-    each = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(number)]) for number in range(4)]
-    assert [process.wait(timeout=120) for process in each] == [0, 0, 0, 0]
+    each = [forked(put_every_fourth, path, number) for number in range(4)]
+    for process in each:
+        process.join()
+    assert [process.exitcode for process in each] == [0, 0, 0, 0]
     assert numbers(StatesFile(path)) == list(range(40))

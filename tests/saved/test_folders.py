@@ -7,7 +7,6 @@ import itertools
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from softprompt.saved import SavedPrompt
 from softprompt.saved.folders import write_file, write_folder
 from tests.saved.making import content, make, random_head
 from tests.tiny import shared_model
+from tests.warm import exit_code
 
 OLD = {"a": b"old", "b": b"old as well", "c": b""}
 NEW = {"a": b"new", "d": b"new as well" * 1000}
@@ -160,8 +160,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
 
 def test_killed_while_it_overwrites_a_prompt_is_whole(tmp_path: Path) -> None:
-    result = subprocess.run([sys.executable, "-m", __name__, str(tmp_path / "p")], check=False, timeout=120)
-    assert result.returncode == 0
+    assert exit_code(kill_while_overwriting, tmp_path / "p") == 0
 
 
 def kill_while_overwriting(folder: Path, times: int = 30) -> None:
@@ -188,7 +187,3 @@ def kill_while_overwriting(folder: Path, times: int = 30) -> None:
         assert content(folder) == prompts[kept[-1]].files
     assert set(kept) == {0, 1}
     assert len(names(folder.parent)) > 1  # some were killed in the middle of it
-
-
-if __name__ == "__main__":
-    kill_while_overwriting(Path(sys.argv[1]))

@@ -12,7 +12,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from sqlalchemy import Engine, event
 from softprompt.saved import SavedPrompt
 from softprompt.store import Store
 from tests.store.making import AT_ONCE, check_nothing_left_over, check_whole, several, stored
+from tests.warm import exit_code
 
 AUDITED = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "sqlite3.connect")
 
@@ -171,9 +171,4 @@ def kill(folder: Path) -> None:
 
 
 def test_killed_anywhere_the_store_is_whole(tmp_path: Path) -> None:
-    result = subprocess.run([sys.executable, "-m", __name__, str(tmp_path)], check=False, timeout=300)
-    assert result.returncode == 0
-
-
-if __name__ == "__main__":
-    kill(Path(sys.argv[1]))
+    assert exit_code(kill, tmp_path) == 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +11,7 @@ from pathlib import Path
 from softprompt.saved import SavedPrompt
 from softprompt.store import Store
 from tests.store.making import AT_ONCE, check_nothing_left_over, check_whole, several
+from tests.warm import exit_code
 
 EACH = 12
 
@@ -59,8 +58,7 @@ def processes(path: Path) -> None:
 
 
 def test_processes_add_and_collect_at_once(tmp_path: Path) -> None:
-    result = subprocess.run([sys.executable, "-m", __name__, str(tmp_path / "store")], check=False, timeout=120)
-    assert result.returncode == 0
+    assert exit_code(processes, tmp_path / "store") == 0
 
 
 def test_threads_swap_and_read_at_once(store: Store, saved: list[SavedPrompt]) -> None:
@@ -80,7 +78,3 @@ def test_threads_swap_and_read_at_once(store: Store, saved: list[SavedPrompt]) -
         for done in [threads.submit(work, i) for i in range(3) for work in (swap, read)]:
             done.result()
     check_whole(store)
-
-
-if __name__ == "__main__":
-    processes(Path(sys.argv[1]))

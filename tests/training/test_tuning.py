@@ -65,7 +65,8 @@ def test_every_method_learns_and_every_family(
     watcher = Recorder()
     softprompt.tune(
         tiny_model(family), data=reviews, validation=reviews, output=tmp_path / "p", method=method, encoder=encoder,
-        steps=50, virtual_tokens=4, batch_size=12, learning_rate=0.03, watcher=watcher, template=template_for(family),
+        steps=50, evaluate_every=50, virtual_tokens=4, batch_size=12, learning_rate=0.03, watcher=watcher,
+        template=template_for(family),
     )  # fmt: skip
     first, last = (sum(s.loss for s in part) / 5 for part in (watcher.steps[:5], watcher.steps[-5:]))
     assert last < 0.95 * first

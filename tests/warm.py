@@ -1,0 +1,88 @@
+"""Processes that have the libraries from the one before: in a new interpreter they would be imported for seconds.
+
+They are forked from a server that has one thread and has imported what `PRELOADED` names, and nothing else.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import DupFd
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+PRELOADED = [
+    *("accelerate", "datasets", "matplotlib.pyplot", "peft", "pytest", "sqlalchemy"),
+    *("softprompt.cli.main", "softprompt.comparison.running", "softprompt.comparison.ways.weights", "softprompt.store"),
+    *("softprompt.training.tuning", "tests.tiny", "tests.strategies"),
+]
+
+
+def forked(job: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """A process that does a job, with this one's environment; it has begun."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=_alike, args=(dict(os.environ), job, arguments))
+    process.start()
+    return process
+
+
+def exit_code(job: Callable[..., None], *arguments: Any) -> int | None:
+    """What became of a job in a process of its own."""
+    process = forked(job, *arguments)
+    process.join()
+    return process.exitcode
+
+
+def _alike(environment: dict[str, str], job: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    import torch
+
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.set_num_threads(1)  # as in the process that tests: another number sums in another order
+    job(*arguments)
+
+
+class Module:
+    """`python -m name` with pipes for standard input and output, as `subprocess.Popen` would have started it."""
+
+    def __init__(self, name: str, errors: TextIO):
+        (given, writing), (reading, said) = os.pipe(), os.pipe()
+        self.stdin, self.stdout = os.fdopen(writing, "w", encoding="utf-8"), os.fdopen(reading, encoding="utf-8")
+        self.process = forked(_run, name, sys.path, [DupFd(each) for each in (given, said, errors.fileno())])
+        os.close(given)
+        os.close(said)
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def wait(self) -> int | None:
+        self.process.join()
+        return self.process.exitcode
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stdin.close()
+        self.stdout.close()
+        self.wait()
+
+
+def _run(name: str, path: list[str], streams: list[Any]) -> None:
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
+    for number, stream in enumerate(streams):
+        os.dup2(stream.detach(), number)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", buffering=1, closefd=False)
+    sys.path[:] = path
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
