@@ -36,22 +36,23 @@ def chosen(
     logits: Float[Tensor, "B V"], rows: Sequence[Running], guides: Mapping[Running, Guide] = MappingProxyType({})
 ) -> list[Choice]:
     """The next token of each row, in its grammar if it has one."""
-    adjusted = [
-        _adjusted(each, row, guides.get(row)) if row in guides or _adjusts(row.request.sampling) else each
-        for each, row in zip(logits, rows, strict=True)
+    best = logits.argmax(dim=-1).tolist()
+    tokens = [
+        token if _is_greedy(row) and row not in guides else _token(each, row, guides.get(row))
+        for token, each, row in zip(best, logits, rows, strict=True)
     ]
-    tokens = logits.argmax(dim=-1).tolist()
-    for index, (each, row) in enumerate(zip(adjusted, rows, strict=True)):
-        if each is None:
-            tokens[index] = None
-        elif row.request.sampling.temperature > 0:
-            tokens[index] = _drawn(each, row)
-        elif each is not logits[index]:
-            tokens[index] = int(each.argmax())
     return [
         Choice(token) if token is None else _told(token, each, row.request.sampling.logprobs)
         for token, each, row in zip(tokens, logits, rows, strict=True)
     ]
+
+
+def _token(logits: Float[Tensor, "V"], row: Running, guide: Guide | None) -> int | None:
+    """A row's next token by its own rules; None if its grammar allows none."""
+    adjusted = _adjusted(logits, row, guide)
+    if adjusted is None:
+        return None
+    return _drawn(adjusted, row) if row.request.sampling.temperature > 0 else int(adjusted.argmax())
 
 
 def _told(token: int, logits: Float[Tensor, "V"], count: int | None) -> Choice:
@@ -62,9 +63,11 @@ def _told(token: int, logits: Float[Tensor, "V"], count: int | None) -> Choice:
     return Choice(token, float(logprobs[token]), tuple(zip(best.tolist(), values.tolist(), strict=True)))
 
 
-def _adjusts(sampling: Sampling) -> bool:
+def _is_greedy(row: Running) -> bool:
+    """Its next token is the most probable one, whatever it has written."""
+    sampling = row.request.sampling
     penalties = (sampling.presence_penalty, sampling.frequency_penalty, sampling.repetition_penalty - 1)
-    return any(penalties) or bool(sampling.logit_bias)
+    return not (sampling.temperature > 0 or any(penalties) or sampling.logit_bias)
 
 
 def _adjusted(logits: Float[Tensor, "V"], row: Running, guide: Guide | None) -> Float[Tensor, "V"] | None:
