@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softprompt.engine.grammar import Guide
-from softprompt.engine.request import Sampling
 from softprompt.engine.scheduler import Running
 
 

@@ -164,15 +164,16 @@ class Step:
         answer = _products(asked, keys[seen], values[seen], self._mask, scale, softcap)
         return (answer if self._all else answer[self._rows]).reshape(n, A, D)
 
-    def _mask_of_single(self) -> Float[Tensor, "n 1 1 S"]:
+    def _mask_of_single(self) -> Float[Tensor, "n_G 1 S"]:
         device = self.slots.keys.device
         ends = torch.ones(self._count, 1, dtype=torch.long, device=device)  # a row that asks nothing sees something
         ends[self._rows, 0] = torch.tensor([s.behind + 1 for s in self.single], device=device, dtype=torch.long)
-        return self._added(torch.arange(self._longest, device=device) < ends)[:, None, None]
+        mask = self._added(torch.arange(self._longest, device=device) < ends)
+        return mask.repeat_interleave(self.slots.keys.shape[2], dim=0).unsqueeze(1)
 
-    def _mask_of(self, segment: Segment) -> Float[Tensor, "1 1 T S"]:
+    def _mask_of(self, segment: Segment) -> Float[Tensor, "1 T S"]:
         places = torch.arange(segment.behind + segment.count, device=self.slots.keys.device)
-        return self._added(places <= places[segment.behind :].unsqueeze(1))[None, None]
+        return self._added(places <= places[segment.behind :].unsqueeze(1)).unsqueeze(0)
 
     def _added(self, seen: Bool[Tensor, "T S"]) -> Float[Tensor, "T S"]:
         """What is added to the weights of positions so that only these are seen; made once for all layers."""
@@ -184,12 +185,12 @@ def _attention(
     queries: Float[Tensor, "B A T D"],
     keys: Float[Tensor, "B A S D"],
     values: Float[Tensor, "B A S D"],
-    mask: Float[Tensor, "_ 1 _ S"],
+    mask: Float[Tensor, "_ _ S"],
     scale: float | None,
     softcap: float | None,
 ) -> Float[Tensor, "B A T D"]:
     if softcap is None:
-        return scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale)
+        return scaled_dot_product_attention(queries, keys, values, attn_mask=mask.unsqueeze(0), scale=scale)
     return _products(queries, keys, values, mask, scale, softcap)
 
 
@@ -197,14 +198,18 @@ def _products(
     queries: Float[Tensor, "B A T D"],
     keys: Float[Tensor, "B A S D"],
     values: Float[Tensor, "B A S D"],
-    mask: Float[Tensor, "_ 1 _ S"],
+    mask: Float[Tensor, "_ _ S"],
     scale: float | None,
     softcap: float | None,
 ) -> Float[Tensor, "B A T D"]:
-    weights = (queries * (queries.shape[-1] ** -0.5 if scale is None else scale)) @ keys.transpose(-1, -2)
-    if softcap is not None:
-        weights = softcap * torch.tanh(weights / softcap)
-    return (weights + mask).softmax(dim=-1, dtype=torch.float32).to(values.dtype) @ values
+    scale = queries.shape[-1] ** -0.5 if scale is None else scale
+    asked, known = queries.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2)
+    if softcap is None:
+        weights = torch.baddbmm(mask, asked, known, alpha=scale)
+    else:
+        weights = softcap * torch.tanh(asked @ known * (scale / softcap)) + mask
+    shares = weights.softmax(dim=-1, dtype=torch.float32).to(values.dtype)
+    return (shares @ values.flatten(0, 1)).view(queries.shape)
 
 
 def _attend(

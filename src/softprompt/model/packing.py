@@ -63,13 +63,13 @@ class PackedLayer(nn.Module):
         super().__init__()
         attention, mlp = layer.self_attn, layer.mlp
         self.attention = attention  # attention functions ask it about the layer
-        self.before_attention, self.before_mlp = layer.input_layernorm, layer.post_attention_layernorm
+        self.eps = layer.input_layernorm.variance_epsilon, layer.post_attention_layernorm.variance_epsilon
         heads = [each.out_features // attention.head_dim for each in (attention.q_proj, attention.k_proj)]
         self.heads = (*heads, heads[1])
         self.norms = _norms(attention, heads)
-        self.asked = _beside(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.asked = _beside(layer.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj)
         self.answered = PackedLinear(attention.o_proj.weight, attention.o_proj.bias)
-        self.up = _beside(mlp.gate_proj, mlp.up_proj)
+        self.up = _beside(layer.post_attention_layernorm, mlp.gate_proj, mlp.up_proj)
         self.down = PackedLinear(mlp.down_proj.weight, mlp.down_proj.bias)
         for part in ("q_proj", "k_proj", "v_proj", "o_proj"):
             delattr(attention, part)
@@ -86,7 +86,7 @@ class PackedLayer(nn.Module):
         assert position_embeddings is not None
         B, T, _ = hidden_states.shape
         attention, A = self.attention, self.heads[0]
-        both = self.asked(_normed(self.before_attention, hidden_states)).view(B, T, sum(self.heads), -1)
+        both = self.asked(_normed(hidden_states, self.eps[0])).view(B, T, sum(self.heads), -1)
         turned = _rotated(self._normed_heads(both[:, :, : -self.heads[2]]), *position_embeddings).transpose(1, 2)
         queries, keys, values = turned[:, :A], turned[:, A:], both[:, :, -self.heads[2] :].transpose(1, 2)
         if past_key_values is not None:
@@ -94,7 +94,7 @@ class PackedLayer(nn.Module):
         attend = ALL_ATTENTION_FUNCTIONS[attention.config._attn_implementation]
         found, _ = attend(attention, queries, keys, values, attention_mask, scaling=attention.scaling, **rest)
         states = self.answered.added(found.reshape(B, T, -1), hidden_states)
-        gate, up = self.up(_normed(self.before_mlp, states)).chunk(2, dim=-1)
+        gate, up = self.up(_normed(states, self.eps[1])).chunk(2, dim=-1)
         return self.down.added(functional.silu(gate).mul_(up), states)
 
     def _normed_heads(self, heads: Float[Tensor, "B T N D"]) -> Float[Tensor, "B T N D"]:
@@ -146,10 +146,11 @@ def _check(states: Tensor) -> None:
         raise SettingError("a packed model answers and does not train: load it anew")
 
 
-def _beside(*linears: nn.Linear) -> PackedLinear:
-    """Linear layers that read the same, as one."""
+def _beside(norm: Any, *linears: nn.Linear) -> PackedLinear:
+    """Linear layers that read the same, as one; what their normalisation multiplies by is in its weights."""
     bias: list[Tensor] = [each.bias for each in linears if each.bias is not None]
-    return PackedLinear(torch.cat([each.weight.detach() for each in linears]), torch.cat(bias) if bias else None)
+    weight = torch.cat([each.weight.detach() for each in linears]) * norm.weight.detach()
+    return PackedLinear(weight, torch.cat(bias) if bias else None)
 
 
 def _norms(attention: Any, heads: list[int]) -> tuple[Float[Tensor, "N D"], float] | None:
@@ -161,8 +162,9 @@ def _norms(attention: Any, heads: list[int]) -> tuple[Float[Tensor, "N D"], floa
     return torch.cat(weights), attention.q_norm.variance_epsilon
 
 
-def _normed(norm: Any, states: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
-    return functional.rms_norm(states, states.shape[-1:], norm.weight, norm.variance_epsilon)
+def _normed(states: Float[Tensor, "B T H"], eps: float) -> Float[Tensor, "B T H"]:
+    """Normalised by their root mean square (Zhang and Sennrich 2019, arXiv 1910.07467), and not multiplied yet."""
+    return functional.rms_norm(states, states.shape[-1:], eps=eps)
 
 
 def _rotated(
@@ -171,4 +173,4 @@ def _rotated(
     """Rotary embeddings (Su et al. 2021, arXiv 2104.09864), of queries and keys at once."""
     half = heads.shape[-1] // 2
     swapped = torch.cat([-heads[..., half:], heads[..., :half]], dim=-1)
-    return heads * cos.unsqueeze(2) + swapped * sin.unsqueeze(2)
+    return torch.addcmul(heads * cos.unsqueeze(2), swapped, sin.unsqueeze(2))
