@@ -5,12 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
 INSTALLED := $(VENV)/.installed
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test check format vllm help clean
+.PHONY: demo test browser check format vllm help clean
 
 help:
 	@echo "make demo    install into .venv and teach the embedded model a task (a few minutes)"
 	@echo "make test    install into .venv and run the tests"
+	@echo "make browser install Chromium, which the tests look at the server's page with, if there is none"
 	@echo "make check   linters, types, import contracts"
 	@echo "make format  format the code"
 	@echo "make vllm    install vLLM for the CPU into .venv-vllm, for benchmarks.serve to compare with"
@@ -18,8 +20,14 @@ help:
 demo: $(INSTALLED)
 	$(BIN)/softprompt demo --overwrite
 
-test: $(INSTALLED)
+test: $(INSTALLED) browser
 	$(BIN)/python -m pytest -n 2
+
+# The tests look at the server's page in a browser, which PyPI does not have.
+browser:
+	@[ -x "$$CHROMIUM" ] || command -v chromium || command -v chromium-browser || command -v google-chrome || \
+	{ $(AS_ROOT) apt-get update --quiet && $(AS_ROOT) apt-get install --yes --quiet --no-install-recommends chromium; } || \
+	{ echo "The tests need Chromium, and apt-get did not bring it: install it, or say CHROMIUM=/where/it/is" >&2; exit 1; }
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -93,11 +93,12 @@ export class Card {
 
   async write(asked, signal) {
     const written = element("p", { class: "text" });
-    this.body.replaceChildren(written);
     const clock = new Clock();
     let reason = null;
     const body = { model: this.choice.name, max_tokens: asked.tokens, temperature: asked.temperature, stream: true, stream_options: { include_usage: true } };
-    for await (const event of events(await post(...this.place(asked, body), signal))) {
+    const response = await post(...this.place(asked, body), signal);
+    this.body.replaceChildren(written);
+    for await (const event of events(response)) {
       const choice = event.choices[0];
       const text = choice?.delta?.content ?? choice?.text ?? "";
       if (text) {
@@ -153,9 +154,9 @@ function bar(label, share) {
   return made;
 }
 
-function aboutWords({ base, fits, method, metrics, num_virtual_tokens: tokens, task }) {
-  const measured = Object.entries(metrics).filter(([, value]) => typeof value === "number");
-  const words = [`${task}, ${many(tokens, "virtual token")} by ${method}`];
+function aboutWords({ base, fits, method, num_virtual_tokens: tokens, task, validation }) {
+  const measured = Object.entries(validation);
+  const words = [`${task}, ${many(tokens, "virtual token")}, method ${method}`];
   if (measured.length) words.push(`accepted with ${measured.map(([name, value]) => `${name.replaceAll("_", " ")} ${figure(value)}`).join(", ")}`);
   words.push(fits ? `made for ${base}` : `made for ${base}, which this server does not run`);
   return words.join(" · ");

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from softprompt.server.protocol.fields import Body
 from softprompt.server.tally import Use
 
@@ -55,7 +53,7 @@ class PromptDetails(Body):
         fields: of its template; none of a chat.
         method: what made it.
         num_virtual_tokens: P.
-        metrics: what it was accepted with.
+        validation: the figures that it was accepted with.
     """
 
     model: str
@@ -65,4 +63,4 @@ class PromptDetails(Body):
     fields: tuple[str, ...]
     method: str
     num_virtual_tokens: int
-    metrics: dict[str, Any]
+    validation: dict[str, float]

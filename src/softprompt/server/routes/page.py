@@ -41,6 +41,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+LARGE = 1e15  # beyond it, and no number at all, nothing is a figure
 
 router = APIRouter(tags=["page"])
 
@@ -84,10 +85,17 @@ async def prompt(model: str, caller: Asking, parts: Here) -> PromptDetails:
         fields=_fields(manifest),
         method=version.method,
         num_virtual_tokens=version.num_virtual_tokens,
-        metrics=manifest.metrics,
+        validation=_figures(manifest),
     )
 
 
 def _fields(manifest: Manifest) -> tuple[str, ...]:
     task = manifest.task
     return () if isinstance(task, ChatTask) else Template(task.template).fields
+
+
+def _figures(manifest: Manifest) -> dict[str, float]:
+    """The numbers among its validation figures: whoever made the prompt may have written anything there."""
+    found = manifest.metrics.get("validation")
+    figures = found if isinstance(found, dict) else {}
+    return {name: value for name, value in figures.items() if isinstance(value, int | float) and abs(value) < LARGE}
