@@ -53,6 +53,7 @@ class Vllm:
                 text=True,
             )
         self.about: dict[str, str] = self._read()
+        self._suspend()
 
     def __enter__(self) -> Vllm:
         return self
@@ -61,6 +62,7 @@ class Vllm:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._process.stdin is not None
+        self._resume()
         self._process.stdin.close()
         try:
             self._process.wait(60)
@@ -72,13 +74,24 @@ class Vllm:
         """What it writes behind each text, behind the prefix of a tenant of its own."""
         rows = [{"ids": text, "prefix": str(tenant), "positions": self._asked.P} for tenant, text in enumerate(texts)]
         assert self._process.stdin is not None
+        self._resume()
         print(json.dumps({"new_tokens": self._asked.new_tokens, "rows": rows}), file=self._process.stdin, flush=True)
         tokens: Batch = self._read()
+        self._suspend()
         return tokens
 
     def processor_seconds(self) -> float:
         """What its processes have had of the CPUs."""
         return sum(sum(each.cpu_times()[:2]) for each in self._processes())
+
+    def _suspend(self) -> None:
+        """Let it wait without waking up: even that, many times a second, delays whoever computes on all cores."""
+        for each in self._processes():
+            each.suspend()
+
+    def _resume(self) -> None:
+        for each in self._processes():
+            each.resume()
 
     def _processes(self) -> list[psutil.Process]:
         main = psutil.Process(self._process.pid)
