@@ -44,7 +44,8 @@ def _around(typechecker: Callable[[Any], Any], decorated: Any) -> Any:
     if is_dataclass(decorated) and "__init__" in vars(decorated) and _is_plain(decorated.__init__):
         decorated.__init__ = typechecker(decorated.__init__)
         return decorated
-    if inspect.isfunction(decorated) and _is_plain(decorated):
+    is_lasting = "<locals>" not in getattr(decorated, "__qualname__", "")  # beartype keeps each that it has seen
+    if is_lasting and inspect.isfunction(decorated) and _is_plain(decorated):
         return typechecker(decorated)
     return _with_shapes(decorated, typechecker=typechecker)
 

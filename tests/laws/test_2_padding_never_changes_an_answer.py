@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from softprompt.model import FrozenModel, Payload
 from tests.laws.few import few
+from tests.laws.together import FEW_SERVED, check_alone, joining, texts
 from tests.strategies import as_row, families, laid_out, payloads, random_embeddings, rows
 from tests.tiny import ALL_FAMILIES, shared_model
 
@@ -51,6 +52,18 @@ def test_the_order_of_rows_does_not_matter(family: str, sequences: list[list[int
     mixed = logits(model, [sequences[i] for i in shuffled], "right", 0, payload)
     for place, i in enumerate(shuffled):
         torch.testing.assert_close(mixed[place], straight[i], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", FEW_SERVED)
+@given(data=st.data(), rows=texts)
+@few
+def test_a_row_in_the_engine_equals_the_row_alone(family: str, data: st.DataObject, rows: list[list[int]]) -> None:
+    """Rows behind one prompt in the flat batch of every step, whenever each joins."""
+    model = shared_model(family)
+    payload = data.draw(payloads(model, family) | st.none())
+    asked = [(row, payload) for row in rows]
+    for each, told in zip(asked, joining(data, model, asked), strict=True):
+        check_alone(model, each, told)
 
 
 @pytest.mark.real

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from softprompt.model import Payload
 from tests.laws.few import few
+from tests.laws.together import FEW_SERVED, check_alone, joining, texts
 from tests.strategies import as_row, families, laid_out, payloads, rows
 from tests.tiny import ALL_FAMILIES, shared_model
 
@@ -29,6 +30,17 @@ def test_mixed_equals_alone(data: st.DataObject, family: str, sequences: list[li
     for row, (sequence, payload) in enumerate(zip(arranged, each, strict=True)):
         alone = model.hidden(*laid_out([sequence], "right"), payload)
         torch.testing.assert_close(together[row][mask[row]], alone[0], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", FEW_SERVED)
+@given(data=st.data(), rows=texts)
+@few
+def test_mixed_in_the_engine_equals_alone(family: str, data: st.DataObject, rows: list[list[int]]) -> None:
+    """Rows behind any prompts and behind none in the flat batch of every step, some of whose texts begin alike."""
+    model = shared_model(family)
+    asked = [(row, data.draw(payloads(model, family) | st.none())) for row in rows]
+    for each, told in zip(asked, joining(data, model, asked), strict=True):
+        check_alone(model, each, told)
 
 
 @given(data=st.data(), family=families)

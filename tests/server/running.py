@@ -6,7 +6,7 @@ import copy
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,9 +116,9 @@ def running(folder: Path, model: FrozenModel, **settings: Any) -> Iterator[Runni
             assert not thread.is_alive()
 
 
-def until(holds: Any, seconds: float = 60.0) -> None:
+def until(holds: Any, seconds: float = 60.0, told: Callable[[], str] = lambda: "it did not come") -> None:
     """Wait for something that comes; a test fails where it does not."""
     end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, "it did not come"
+        assert time.monotonic() < end, told()
         time.sleep(0.01)

@@ -8,7 +8,7 @@ import httpx2
 import openai
 import pytest
 
-from softprompt.errors import DamagedPrompt, RowError, SettingError, StoreError, UnknownPrompt
+from softprompt.errors import DamagedPrompt, RowError, SettingError, SoftPromptError, StoreError, UnknownPrompt
 from softprompt.server.failures import failure_of
 from tests.server.running import BASE, Running
 
@@ -120,7 +120,8 @@ def test_which_error_is_which_status() -> None:
         (SettingError("choose"), 400),
         (RowError("input 1", "no field"), 400),
         (DamagedPrompt("/secret/place is damaged"), 503),
-        (StoreError("/secret/place is busy"), 500),
+        (StoreError("/secret/place is busy"), 503),
+        (SoftPromptError("/secret/place is not what it was"), 500),
     ):
         refusal = failure_of(error, "reviews")
         assert refusal.status == status

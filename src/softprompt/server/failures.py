@@ -17,6 +17,7 @@ from softprompt.errors import (
     NotASavedPrompt,
     SettingError,
     SoftPromptError,
+    StoreError,
     TaskError,
     UnknownPrompt,
 )
@@ -84,6 +85,10 @@ def failure_of(error: SoftPromptError, name: str = "") -> Refusal:
             return Refusal(503, message, kind=SERVER, param="model", code="prompt_damaged", headers=NO_RETRY)
         case SettingError() | TaskError() | DataError():
             return Refusal(400, str(error))
+        case StoreError():
+            logger.error("the store cannot be read: %s", error)
+            message = "The prompts cannot be read now: try again later."
+            return Refusal(503, message, kind=SERVER, code="store_failed")
     logger.error("a request failed: %s", error)
     return Failed()
 

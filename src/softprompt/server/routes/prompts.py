@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
+from softprompt.errors import disk_errors
 from softprompt.saved import SavedPrompt
 from softprompt.server.caller import Asking, Caller, Managing
 from softprompt.server.refusal import Refusal
 from softprompt.server.stored import event_facts, prompt_facts, store_refusals, version_facts
-from softprompt.server.uploads import MANIFEST, OWN, PEFT, Uploads
+from softprompt.server.uploads import MANIFEST, OWN, PEFT, WHERE, Uploads
 from softprompt.store import ACTIVE, Store, Version
 
 router = APIRouter(prefix="/v1/prompts", tags=["prompts"])
@@ -81,9 +82,9 @@ async def add(request: Request, caller: Managing) -> Facts:
     uploads: Uploads = request.app.state.uploads
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise Refusal(415, "send the prompt's files as multipart/form-data", code="unsupported_media_type")
-    async with request.form(max_files=3, max_fields=3, max_part_size=8192) as form:
-        said, files = _said(form), _files(form)
-        with store_refusals():
+    with store_refusals(), disk_errors(WHERE):  # a large body waits on the disk, too
+        async with request.form(max_files=3, max_fields=3, max_part_size=8192) as form:
+            said, files = _said(form), _files(form)
             uploads.check_files({name: file.size or 0 for name, file in files.items()})
             async with uploads.turn:
                 contents = {name: await file.read() for name, file in files.items()}
