@@ -115,10 +115,6 @@ def until_more(answered: list[Any]) -> None:
 
 
 def test_killed_under_load_it_serves_again(base: Path, filled: Path, softprompt: Softprompt) -> None:
-    key, other = (
-        softprompt("keys", "create", "--store", filled, "--tenant", tenant, "--json").json["key"]
-        for tenant in ("default", "other")
-    )
     answered: list[tuple[str, str]] = []
 
     def load(address: str) -> None:
@@ -130,6 +126,12 @@ def test_killed_under_load_it_serves_again(base: Path, filled: Path, softprompt:
                     return
 
     with process(base, filled) as (server, address), Store.open(filled) as store:
+        assert server.stdout is not None
+        assert "softprompt keys create" in server.stdout.readline()
+        key, other = (
+            softprompt("keys", "create", "--store", filled, "--tenant", tenant, "--json").json["key"]
+            for tenant in ("default", "other")
+        )
         check_keys(address, key, other)
         asking = [threading.Thread(target=load, args=(address,)) for _ in range(4)]
         for each in asking:

@@ -100,10 +100,11 @@ def test_a_step_that_fails_fails_its_rows_alone(
             assert worker.engine.is_idle
             assert (await answered(worker)).tokens == expected
 
+    monkeypatch.setattr(logging.getLogger("softprompt"), "propagate", True)
     with caplog.at_level(logging.ERROR, "softprompt.server.worker"):
-        logging.getLogger("softprompt").propagate = True
         run(test)
-    assert sum("no memory" in (record.exc_text or "") for record in caplog.records) == 1
+    failures = [each for each in caplog.records if "no memory" in (each.exc_text or "")]
+    assert len({id(each) for each in failures}) == 1  # it may have gone through several handlers
 
 
 def test_whoever_closes_a_row_frees_its_slot() -> None:

@@ -124,7 +124,7 @@ class Step:
         self._count = max((s.slot for s in single), default=-1) + 1
         self._longest = max((s.behind + 1 for s in single), default=0)
         self._mask = self._mask_of_single()
-        self._masks = [self._mask_of(segment) for segment in several]
+        self._masks: Sequence[Tensor] | None = None  # the model says how many heads ask
 
     def attend(
         self,
@@ -143,13 +143,20 @@ class Step:
             found[0, : len(self.single)] = self._single(
                 queries[0, :, : len(self.single)], own_keys, own_values, scale, softcap
             )
-        for segment, mask in zip(self.several, self._masks, strict=True):
+        for segment, mask in zip(self.several, self._masks_of(queries.shape[1]), strict=True):
             part = slice(segment.start, segment.start + segment.count)
             seen = (slice(segment.slot, segment.slot + 1), slice(None), slice(segment.behind + segment.count))
-            group = queries.shape[1] // own_keys.shape[1]
-            row = [each[seen].repeat_interleave(group, dim=1) for each in (own_keys, own_values)]
-            found[0, part] = _attention(queries[:, :, part], row[0], row[1], mask, scale, softcap)[0].transpose(0, 1)
+            asked = queries[:, :, part].reshape(1, own_keys.shape[1], -1, queries.shape[3])
+            answer = _attention(asked, own_keys[seen], own_values[seen], mask, scale, softcap)
+            found[0, part] = answer.view(queries.shape[1], segment.count, -1).transpose(0, 1)
         return found
+
+    def _masks_of(self, heads: int) -> Sequence[Float[Tensor, "1 N S"]]:
+        """The masks of longer segments, for queries of which those of a group of heads stand below one another."""
+        if self._masks is None:
+            group = heads // self.slots.keys.shape[2]
+            self._masks = [self._mask_of(segment).repeat(1, group, 1) for segment in self.several]
+        return self._masks
 
     def _single(
         self, queries: Float[Tensor, "A n D"], keys: Tensor, values: Tensor, scale: float | None, softcap: float | None

@@ -18,6 +18,8 @@ from softprompt.server.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 QUEUE = 2048  # connections that the system holds until they are accepted
+CONNECTIONS = 2000  # that are open at once; beyond, 503
+HEADERS = 2**14  # bytes of a request's headers
 
 
 def listen(settings: ServerSettings) -> socket.socket:
@@ -67,6 +69,9 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # who asks is told by keys, and nobody's word for another's address is taken
+            limit_concurrency=CONNECTIONS,
+            h11_max_incomplete_event_size=HEADERS,
             timeout_graceful_shutdown=max(1, round(settings.grace)),
         )
         super().__init__(config)

@@ -41,7 +41,10 @@ def find_versions(session: Session, tenant: str, name: str) -> Sequence[VersionR
 def list_prompts(session: Session, tenant: str | None) -> list[StoredPrompt]:
     """A tenant's prompts, or everybody's, in alphabetical order."""
     aliases: dict[int, dict[str, int]] = {}
-    for prompt_id, alias, number in session.execute(_aliases()):
+    pointing = _aliases().join(VersionRow.prompt).join(PromptRow.tenant)
+    if tenant is not None:
+        pointing = pointing.where(TenantRow.name == tenant)
+    for prompt_id, alias, number in session.execute(pointing):
         aliases.setdefault(prompt_id, {})[alias] = number
     rows = session.scalars(_versions(tenant)).all()
     return [
