@@ -142,6 +142,8 @@ def test_its_files(served: Running) -> None:
 
 
 def test_two_versions_answer_side_by_side_as_the_api_does(page: Page, served: Running) -> None:
+    used = served.parts.tally.of("default", "answers@2")  # by other tests, of the same server
+    requests, tokens = used.requests + 1, used.written + TOKENS
     with held(served, 12):
         ask(page, "answers", "answers@2", "chat")
         for name in ("answers", "answers@2", "chat"):
@@ -149,6 +151,9 @@ def test_two_versions_answer_side_by_side_as_the_api_does(page: Page, served: Ru
             expect(card(page, name)).to_have_attribute("aria-busy", "true")
         early = [card(page, name).locator(".text").text_content() or "" for name in ("answers", "answers@2", "chat")]
     answered(page, 3, 3)
+    version = page.get_by_role("checkbox", name="answers@2 ").get_attribute("aria-describedby")
+    counted = f"{requests} request{'s' if requests > 1 else ''} · {tokens} tokens"
+    expect(page.locator(f"[id='{version}']")).to_contain_text(f"version 2 of 2 (canary) · {counted}")
     for name, before in zip(("answers", "answers@2", "chat"), early, strict=True):
         body = {"model": name, "messages": [{"role": "user", "content": TEXT}], "max_tokens": TOKENS, "temperature": 0}
         whole = served.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"]
@@ -158,8 +163,6 @@ def test_two_versions_answer_side_by_side_as_the_api_does(page: Page, served: Ru
         expect(card(page, name)).to_have_attribute("aria-busy", "false")
     boxes = [card(page, name).bounding_box() for name in ("answers", "answers@2", "chat")]
     assert len({box["y"] for box in boxes if box}) == 1
-    version = page.get_by_role("checkbox", name="answers@2 ").get_attribute("aria-describedby")
-    expect(page.locator(f"[id='{version}']")).to_contain_text(f"version 2 of 2 (canary) · 1 request · {TOKENS} tokens")
 
 
 def test_labels_and_fields(page: Page, served: Running) -> None:
