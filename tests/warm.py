@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 PRELOADED = [
-    *("accelerate", "datasets", "matplotlib.pyplot", "peft", "pytest", "sqlalchemy"),
+    *("accelerate", "datasets", "matplotlib.pyplot", "peft", "psycopg", "pytest", "s3fs", "sqlalchemy"),
     *("softprompt.cli.main", "softprompt.comparison.running", "softprompt.comparison.ways.weights", "softprompt.store"),
     *("softprompt.training.tuning", "tests.tiny", "tests.strategies"),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+
 import psutil
 import pytest
 import torch
@@ -17,7 +19,7 @@ def resident() -> float:
     return float(psutil.Process().memory_info().rss) / MIB
 
 
-@pytest.mark.skipif(not hasattr(__import__("mmap"), "MADV_DONTNEED"), reason="the system takes no memory back")
+@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="the system takes no memory back")
 def test_what_is_given_back_takes_no_memory() -> None:
     before = resident()
     room = Room((4, 8, 2, MIB), CPU, torch.float32)  # 256 MiB

@@ -101,6 +101,15 @@ def test_what_is_too_long_or_too_much() -> None:
     assert scheduler.add(request()) is None
 
 
+def test_who_floods_leaves_room_for_others_to_wait() -> None:
+    scheduler = Scheduler(slots=1, length=40, tokens=10, waiting=8)
+    flood = [scheduler.add(request("a")) is not None for _ in range(20)]
+    assert sum(flood) == 4
+    assert sum(scheduler.add(request("b")) is not None for _ in range(20)) == 2
+    assert scheduler.add(request("c")) is not None
+    assert len(run(scheduler)) == 7
+
+
 def test_what_nobody_wants_leaves_at_once() -> None:
     scheduler = Scheduler(slots=1, length=40, tokens=10, waiting=10)
     first, second = scheduler.add(request("a")), scheduler.add(request("b"))

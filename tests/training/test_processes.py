@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 
@@ -21,7 +24,9 @@ from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
 from softprompt.training.many import run_together
 from softprompt.training.settings import TuneSettings
+from softprompt.training.tuning import Tuned
 from tests.tiny import tiny_model
+from tests.warm import forked
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 DDP, FSDP = ("--multi_gpu", "--num_processes", "2"), ("--config_file", "fsdp.yaml")  # as the page has them
@@ -72,10 +77,50 @@ def measured(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
+@contextmanager
+def two_processes(folder: Path, *arguments: object) -> Iterator[list[BaseProcess]]:
+    """The same without the launcher, by processes that have their libraries already, each told what it would tell.
+
+    Who speaks is decided as the command line is imported, so here both do.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    processes = []
+    for rank in range(2):
+        told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {**told, "MASTER_ADDR": "127.0.0.1", "COLUMNS": 200}.items():
+                patch.setenv(name, str(value))
+            processes.append(forked(_tune, folder / f"{rank}.out", folder / f"{rank}.err", [*map(str, arguments)]))
+    yield processes
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0, "".join((folder / f"{rank}.err").read_text("utf-8") for rank in range(2))
+
+
+def _tune(out: Path, err: Path, arguments: list[str]) -> None:
+    from softprompt.cli.main import run
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whom it was forked from ignores it
+    for number, file in ((1, out), (2, err)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+    sys.exit(run(["tune", *arguments]))
+
+
+def check_alike(folder: Path, said: str, alone: Tuned) -> None:
+    """Two processes made in `shared` what one made in `alone`, and said one thing about it."""
+    assert json.loads(said)["steps"] == 4  # one object: the second process says nothing
+    mine, theirs = (SavedPrompt.read(folder / name).payload.tensor for name in ("alone", "shared"))
+    torch.testing.assert_close(theirs, mine, rtol=1e-4, atol=1e-5)
+    for one, other in zip(measured(folder / "alone.run"), measured(folder / "shared.run"), strict=True):
+        assert other == pytest.approx(one, rel=1e-3, abs=1e-4) if "loss" in one else other["step"] == one["step"]
+    assert alone.best["step"] == json.loads(said)["best"]["step"]
+
+
 @pytest.mark.parametrize(
     ("launcher", "settings"),
-    [(DDP, CLASSIFYING), (DDP, WRITING), (FSDP, {**CLASSIFYING, "batch_size": 6, "gradient_checkpointing": True})],
-    ids=["ddp-classifying", "ddp-writing", "fsdp"],
+    [(DDP, CLASSIFYING), (FSDP, {**CLASSIFYING, "batch_size": 6, "gradient_checkpointing": True})],
+    ids=["ddp", "fsdp"],
 )
 def test_two_processes_make_the_prompt_of_one(
     launcher: tuple[str, ...], settings: dict[str, Any], base: Path, reviews: Path, tmp_path: Path
@@ -89,27 +134,27 @@ def test_two_processes_make_the_prompt_of_one(
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert ("a part of every layer" in " ".join(err.split())) == (launcher == FSDP)
-    assert json.loads(out)["steps"] == 4  # one object: the second process says nothing
-    mine, theirs = (SavedPrompt.read(tmp_path / name).payload.tensor for name in ("alone", "shared"))
-    torch.testing.assert_close(theirs, mine, rtol=1e-4, atol=1e-5)
-    for one, other in zip(measured(tmp_path / "alone.run"), measured(tmp_path / "shared.run"), strict=True):
-        assert other == pytest.approx(one, rel=1e-3, abs=1e-4) if "loss" in one else other["step"] == one["step"]
-    assert alone.best["step"] == json.loads(out)["best"]["step"]
+    check_alike(tmp_path, out, alone)
+
+
+def test_responses_of_any_length_count_as_in_one_process(base: Path, reviews: Path, tmp_path: Path) -> None:
+    given = {**FROM_ONE, **WRITING, "data": reviews, "validation": reviews}
+    alone = softprompt.tune(str(base), output=tmp_path / "alone", **given)
+    with two_processes(tmp_path, "--model", base, "--output", tmp_path / "shared", "--json", *options(given)):
+        pass
+    check_alike(tmp_path, (tmp_path / "0.out").read_text("utf-8"), alone)
 
 
 def test_a_wish_to_stop_reaches_all(base: Path, reviews: Path, tmp_path: Path) -> None:
     given = {**FROM_ONE, **CLASSIFYING, "steps": 4000, "evaluate_every": 4000, "data": reviews, "validation": reviews}
-    command = ["--model", base, "--output", tmp_path / "p", "--json", *options(given)]
-    process = launched(tmp_path, DDP, *command)
     metrics = tmp_path / "p.run" / "metrics.jsonl"
-    while not (metrics.is_file() and metrics.stat().st_size):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    second = next(p for p in psutil.Process(process.pid).children(recursive=True) if p.environ().get("RANK") == "1")
-    second.send_signal(signal.SIGINT)
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    done = json.loads(out)["steps"]
+    with two_processes(tmp_path, "--model", base, "--output", tmp_path / "p", "--json", *options(given)) as processes:
+        while not (metrics.is_file() and metrics.stat().st_size):
+            assert all(process.is_alive() for process in processes), (tmp_path / "0.err").read_text("utf-8")
+            time.sleep(0.05)
+        assert processes[1].pid is not None
+        os.kill(processes[1].pid, signal.SIGINT)
+    done = json.loads((tmp_path / "0.out").read_text("utf-8"))["steps"]
     assert 0 < done < 4000
     assert not (tmp_path / "p").exists()
     assert [line["step"] for line in measured(tmp_path / "p.run")] == list(range(1, done + 1))

@@ -11,6 +11,7 @@ from itertools import accumulate, chain
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from softprompt.engine.beginnings import BLOCK, Beginnings
 from softprompt.engine.grammar import Guide
@@ -23,6 +24,7 @@ from softprompt.errors import ModelNotSupported
 from softprompt.model import CausalModel, Embeddings, FrozenModel, Payload, Prefix
 
 MIB = 2**20
+STRIDE = 16  # by which the lengths of steps differ: for each that it meets oneDNN makes kernels, and keeps a thousand
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,10 @@ class Engine:
             )
 
     def _run(self, pieces: Sequence[Piece]) -> Float[Tensor, "T H"]:
-        """The last layer's output for the tokens of pieces, in a row."""
+        """The last layer's output for the tokens of pieces, in a row.
+
+        It is filled up with nothing, so that steps have few lengths: nothing costs less than a length that is new.
+        """
         model = self.model
         segments, start = [], 0
         for piece in pieces:
@@ -182,14 +187,15 @@ class Engine:
         single = [s for s, piece in zip(segments, pieces, strict=True) if piece.row.is_writing]
         step = Step(self.slots, single, segments[len(single) :])
         positions = torch.cat([torch.arange(s.behind, s.behind + s.count) for s in segments]).to(model.device)
+        rest = -start % STRIDE if start > STRIDE else 0
         with attending(model.network):
             output: Tensor = model.family.trunk(model.network)(
-                inputs_embeds=self._embedded(pieces),
-                position_ids=positions.unsqueeze(0),
+                inputs_embeds=pad(self._embedded(pieces), (0, 0, 0, rest)),
+                position_ids=pad(positions, (0, rest)).unsqueeze(0),
                 use_cache=False,
                 step=step,
             ).last_hidden_state
-        return output[0]
+        return output[0, :start]
 
     def _segment(self, piece: Piece, start: int) -> Segment:
         return Segment(piece.row.slot, start, piece.count, piece.row.positions + piece.row.computed)

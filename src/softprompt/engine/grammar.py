@@ -27,9 +27,15 @@ MOST_STATES = 25_000  # one or two KB each, for as long as a response is written
 
 @dataclass(frozen=True)
 class Grammar:
-    """A form that responses can have, ready for any number of them."""
+    """A form that responses can have, ready for any number of them.
+
+    Attributes:
+        matcher: tells which tokens may follow.
+        form: what it is, in vLLM's words: `{"json": …}` or `{"regex": …}`.
+    """
 
     matcher: LLMatcher
+    form: Mapping[str, Any]
 
     def start(self) -> Guide:
         """A guide for one response."""
@@ -86,7 +92,7 @@ class Grammars:
             text = llguidance.LLMatcher.grammar_from_json_schema(dict(schema), defaults=options)
         except ValueError as error:
             raise SettingError(f"the JSON schema cannot be used: {error}") from error
-        return self._made("the JSON schema", text)
+        return self._made("the JSON schema", text, {"json": schema})
 
     def regex(self, pattern: str) -> Grammar:
         """What a regular expression matches, from its beginning to its end.
@@ -96,15 +102,16 @@ class Grammars:
         """
         if len(pattern) > LONGEST:
             raise SettingError(f"the regular expression is too long: write it in {LONGEST} characters")
-        return self._made("the regular expression", _library().LLMatcher.grammar_from_regex(pattern))
+        text = _library().LLMatcher.grammar_from_regex(pattern)
+        return self._made("the regular expression", text, {"regex": pattern})
 
-    def _made(self, what: str, text: str) -> Grammar:
+    def _made(self, what: str, text: str, form: Mapping[str, Any]) -> Grammar:
         limits = _library().LLParserLimits(max_lexer_states=MOST_STATES, verbose_errors=False)
         matcher = _library().LLMatcher(self._words, text, log_level=0, limits=limits)
         if matcher.is_error():
             said = " ".join(matcher.get_error().split())  # some of it is drawn under the expression
             raise SettingError(f"{what} cannot be used: {said[:300]}")
-        return Grammar(matcher)
+        return Grammar(matcher, form)
 
     @cached_property
     def _words(self) -> LLTokenizer:

@@ -77,7 +77,8 @@ class Scheduler:
         slots: rows that may run at once.
         length: positions of a slot.
         tokens: that go through the model in a step, those of rows that write included.
-        waiting: requests that may wait.
+        waiting: requests that may wait. A tenant may have as many waiting as there is room left, so there is always
+            some for others (dynamic thresholds: Choudhury & Hahne 1998, doi 10.1109/90.664262).
         room: positions that the rows which run may come to need together; None for all that the slots have.
     """
 
@@ -100,7 +101,7 @@ class Scheduler:
         return not self.running and not self._waiting
 
     def add(self, request: Request, positions: int = 0) -> Running | None:
-        """Let a request wait for its turn, behind a prompt of so many positions; None if too many do.
+        """Let a request wait for its turn, behind a prompt of so many positions; None if there is no room to wait.
 
         Raises:
             SettingError: it is longer than a slot.
@@ -111,7 +112,7 @@ class Scheduler:
                 f"{positions} virtual tokens, {len(request.ids)} tokens of text and "
                 f"{request.sampling.max_new_tokens} of the response are more than the {self.length} that a row may have"
             )
-        if self.num_waiting >= self.most_waiting:
+        if len(self._waiting.get(request.tenant, ())) >= self.most_waiting - self.num_waiting:
             return None
         if request.tenant not in self._waiting:
             self._waiting[request.tenant] = deque()

@@ -117,6 +117,7 @@ class Step:
 
     def __init__(self, slots: Slots, single: Sequence[Segment], several: Sequence[Segment]):
         self.slots, self.single, self.several = slots, single, several
+        self.count = sum(s.count for s in (*single, *several))
         self.at = slots.written_at([*single, *several])
         device = slots.keys.device
         self._rows = torch.tensor([s.slot for s in single], device=device, dtype=torch.long)
@@ -135,10 +136,11 @@ class Step:
         scale: float | None,
         softcap: float | None,
     ) -> Float[Tensor, "1 T A D"]:
-        """What each token's queries find in its row."""
-        self.slots.write(layer, self.at, keys, values)
+        """What each token's queries find in its row; behind all rows' tokens may stand some that find nothing."""
+        self.slots.write(layer, self.at, keys[:, :, : self.count], values[:, :, : self.count])
         own_keys, own_values = self.slots.keys[layer], self.slots.values[layer]
         found = queries.new_empty(1, queries.shape[2], queries.shape[1], queries.shape[3])
+        found[:, self.count :] = 0
         if self.single:
             found[0, : len(self.single)] = self._single(
                 queries[0, :, : len(self.single)], own_keys, own_values, scale, softcap

@@ -36,6 +36,7 @@ class Verbalizer:
         paths: token sequences to append to a row, so that every branching can be read; `((),)` when all labels part at
             their first token.
         nodes: for each branching, the path that reaches it and how many of that path's tokens it stands behind.
+        branchings: the places where labels part.
         answer_begins: the last token of the prompt tells what comes next.
     """
 
@@ -48,7 +49,7 @@ class Verbalizer:
             TaskError: two labels have the same tokens, or one has none.
         """
         sequences = _terminated([tuple(word) for word in words], end)
-        branchings = _branchings(sequences)
+        branchings = self.branchings = _branchings(sequences)
         self.paths = tuple(b.path for b in branchings if not _is_continued(b.path, branchings))
         self.nodes = [(_reaching(b.path, self.paths), len(b.path)) for b in branchings]
         self._tokens = [torch.tensor(b.tokens) for b in branchings]
@@ -72,6 +73,10 @@ class Verbalizer:
             model.logits(states[:, n], tokens.to(states.device)).log_softmax(dim=-1)
             for n, tokens in enumerate(self._tokens)
         ]
+        return self.together(choices)
+
+    def together(self, choices: Sequence[Float[Tensor, "B _"]]) -> Float[Tensor, "B K"]:
+        """Log-probabilities of the K labels from those of the tokens at each branching, among themselves."""
         return torch.stack([sum_of([choices[n][:, c] for n, c in label]) for label in self._choices], dim=1)
 
 

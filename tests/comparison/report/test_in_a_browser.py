@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from softprompt.comparison.report.colours import DARK, LIGHT
-from tests.comparison.report.browser import Browser, find_browser
+from tests.browser import browsing
 
 PHONE, DESK = 390, 1200
 
@@ -31,38 +34,61 @@ CLIPPED = """
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = find_browser()
-    if path is None:
-        pytest.skip("no Chromium is installed, and SOFTPROMPT_BROWSER names none: the page is not opened in a browser")
-    opened = Browser(path)
-    yield opened
-    opened.close()
+    with browsing() as opened:
+        yield opened
+
+
+class Seen:
+    """A page that is open, what it said on the console, and what it fetched."""
+
+    def __init__(self, page: Page):
+        self.page = page
+        self.said: list[str] = []
+        self.fetched: list[str] = []
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("request", lambda request: self.fetched.append(request.url))
+
+
+@contextmanager
+def looked_at(browser: Browser, report: Path, width: int, scheme: Literal["light", "dark"] = "light") -> Iterator[Seen]:
+    """A report in a window so wide."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 844}, color_scheme=scheme, is_mobile=width == PHONE
+    )
+    seen = Seen(context.new_page())
+    seen.page.goto(report.resolve().as_uri())
+    yield seen
+    context.close()
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
 @pytest.mark.parametrize("name", ["full", "failing", "long names"])
-def test_it_fits_and_the_console_is_silent(browser: Browser, folder_of: Callable[[str], Path], name: str, width: int):
-    browser.open(folder_of(name) / "report.html", width)
-    assert browser.complaints() == []
-    assert browser.evaluate("document.documentElement.scrollWidth") <= width
-    assert browser.evaluate(STICKING_OUT) == ""
-    assert browser.evaluate(CLIPPED) == ""
+def test_it_fits_and_the_console_is_silent(
+    browser: Browser, folder_of: Callable[[str], Path], name: str, width: int
+) -> None:
+    with looked_at(browser, folder_of(name) / "report.html", width) as seen:
+        assert seen.said == []
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert seen.page.evaluate(STICKING_OUT) == ""
+        assert seen.page.evaluate(CLIPPED) == ""
 
 
-def test_it_fetches_nothing_but_itself(browser: Browser, folder_of: Callable[[str], Path]):
-    browser.open(folder_of("full") / "report.html", DESK)
-    fetched = [url for url in browser.requests() if not url.startswith("data:")]
-    assert fetched == [(folder_of("full") / "report.html").resolve().as_uri()]
+def test_it_fetches_nothing_but_itself(browser: Browser, folder_of: Callable[[str], Path]) -> None:
+    report = folder_of("full") / "report.html"
+    with looked_at(browser, report, DESK) as seen:
+        assert [url for url in seen.fetched if not url.startswith("data:")] == [report.resolve().as_uri()]
 
 
-@pytest.mark.parametrize(("dark", "colours"), [(False, LIGHT), (True, DARK)])
+@pytest.mark.parametrize(("scheme", "colours"), [("light", LIGHT), ("dark", DARK)])
 def test_page_and_plots_follow_the_reader_s_theme(
-    browser: Browser, folder_of: Callable[[str], Path], dark: bool, colours: dict[str, str]
-):
-    browser.open(folder_of("full") / "report.html", DESK, dark=dark)
-    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == rgb(colours["paper"])
-    inks = browser.evaluate('[...document.querySelectorAll("svg text")].map(e => getComputedStyle(e).fill).join(";")')
-    assert set(inks.split(";")) == {rgb(colours["ink"]), rgb(colours["muted"])}
+    browser: Browser, folder_of: Callable[[str], Path], scheme: Literal["light", "dark"], colours: dict[str, str]
+) -> None:
+    with looked_at(browser, folder_of("full") / "report.html", DESK, scheme) as seen:
+        paper = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        inks = seen.page.evaluate('[...document.querySelectorAll("svg text")].map(e => getComputedStyle(e).fill)')
+    assert paper == rgb(colours["paper"])
+    assert set(inks) == {rgb(colours["ink"]), rgb(colours["muted"])}
 
 
 def rgb(colour: str) -> str:

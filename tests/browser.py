@@ -1,4 +1,4 @@
-"""The browser that tests look at the page with: the machine's own Chromium, without a window."""
+"""The browser that tests look at pages with: the machine's own Chromium, without a window."""
 
 from __future__ import annotations
 
