@@ -9,6 +9,7 @@ from softprompt.model.loading import frozen, load_model
 from softprompt.model.masked import MaskedModel
 from softprompt.model.payload import Embeddings, Ground, Payload, Placement, Prefix, placeholder
 from softprompt.model.shape import Kind, ModelShape
+from softprompt.model.weightless import load_weightless
 from softprompt.model.writing import Draft, WritingModel
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "compose",
     "frozen",
     "load_model",
+    "load_weightless",
     "placeholder",
 ]

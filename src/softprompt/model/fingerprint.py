@@ -7,23 +7,41 @@ known in a moment. Any fine-tuning changes it. An adversary who edits single wei
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from operator import itemgetter
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 SAMPLES = 256
 
 
 def fingerprint(network: PreTrainedModel) -> str:
-    """`sha256:` and 16 hexadecimal digits over the model's type and all parameters' names, shapes and sampled values.
+    """`sha256:` and 16 hexadecimal digits over the model's type and its parameters' names, shapes, some values."""
+    samples = ((name, p.shape, sampled(p.detach())) for name, p in network.named_parameters())
+    return fingerprint_of_samples(network.config.model_type, samples)
 
-    Values are rounded to bfloat16 first, the coarsest precision that a base model is loaded in.
+
+def fingerprint_of_samples(model_type: str, samples: Iterable[tuple[str, torch.Size, Tensor]]) -> str:
+    """The fingerprint of a model by what is sampled of it.
+
+    Args:
+        model_type: transformers' name of its family.
+        samples: name, shape and `sampled` numbers of each parameter, in any order.
     """
-    digest = hashlib.sha256(network.config.model_type.encode())
-    for name, parameter in sorted(network.named_parameters()):
-        flat = parameter.detach().flatten()
-        at = torch.linspace(0, flat.numel() - 1, min(SAMPLES, flat.numel()), dtype=torch.float64).long()
-        values = flat[at.to(flat.device)].to("cpu", torch.bfloat16)
-        digest.update(f"{name} {tuple(parameter.shape)} ".encode())
+    digest = hashlib.sha256(model_type.encode())
+    for name, shape, values in sorted(samples, key=itemgetter(0)):
+        digest.update(f"{name} {tuple(shape)} ".encode())
         digest.update(values.view(torch.int16).numpy().tobytes())
     return "sha256:" + digest.hexdigest()[:16]
+
+
+def sampled(parameter: Tensor) -> Tensor:
+    """The numbers of a parameter that go into the fingerprint, `[k]`.
+
+    They are rounded to bfloat16, the coarsest precision that a base model is loaded in.
+    """
+    flat = parameter.flatten()
+    at = torch.linspace(0, flat.numel() - 1, min(SAMPLES, flat.numel()), dtype=torch.float64).long()
+    return flat[at.to(flat.device)].to("cpu", torch.bfloat16)

@@ -26,6 +26,7 @@ Payloads = Payload | Sequence[Payload | None] | None
 """One payload for every row, one for each row (None: the bare base), or none at all. All of them compiled."""
 
 
+UNKNOWN = ""  # the fingerprint of weights that nobody here has seen
 PASS_ON_CPU, PASS_ON_ACCELERATOR = 128, 4096
 TOKENS_ON_CPU, TOKENS_ON_ACCELERATOR = 2048, 16384
 
@@ -79,6 +80,10 @@ class FrozenModel(ABC):
     def fingerprint(self) -> str:
         """Names these weights; the same in every precision and on every device."""
         return fingerprint(self.network)
+
+    def may_be(self, fingerprint: str) -> bool:
+        """Whether a fingerprint names these weights; any may, where they are not here to be asked."""
+        return self.fingerprint in (fingerprint, UNKNOWN)
 
     @cached_property
     def num_parameters(self) -> int:

@@ -13,7 +13,8 @@ from softprompt.asking import why_unreachable
 from softprompt.errors import ModelNotFound, NoNetwork, RepositoryNotFound
 from softprompt.model.embedded import EMBEDDED, unpacked
 
-FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # no pickles
+WEIGHTS = "*.safetensors"
+FILES = ["*.json", WEIGHTS, "*.model", "*.txt", "*.jinja"]  # no pickles
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,12 @@ class Located:
     name: str
 
 
-def located(name: str) -> Located:
+def located(name: str, weights: bool = True) -> Located:
     """The files of a model, unpacked or downloaded first where they must be.
+
+    Args:
+        name: `smollm2-135m`, a folder, a `.gguf` file, or a Hub id.
+        weights: of the Hub's models the weights, too; without, the configuration and the tokenizer alone.
 
     Raises:
         ModelNotFound: no such folder, file, Hub id or embedded model.
@@ -47,16 +52,17 @@ def located(name: str) -> Located:
         return Located(path.parent, {"gguf_file": path.name}, str(path.absolute()))
     if path.is_absolute() or name.startswith((".", "~")) or path.suffix == ".gguf":
         raise ModelNotFound(f"no {'file' if path.suffix == '.gguf' else 'folder'} {name}")
-    return Located(_downloaded(name), {}, name)
+    return Located(_downloaded(name, weights), {}, name)
 
 
-def _downloaded(name: str) -> Path:
+def _downloaded(name: str, weights: bool) -> Path:
     """The Hub's files of a model, from the cache where they are whole: then the network is not asked at all."""
+    files = FILES if weights else [file for file in FILES if file != WEIGHTS]
     try:
-        cached = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=True))
+        cached = Path(snapshot_download(name, allow_patterns=files, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         cached = None
-    if cached is not None and _is_whole(cached):
+    if cached is not None and _is_whole(cached, weights):
         return cached
     try:
         unreachable = why_unreachable("model", name)
@@ -68,11 +74,13 @@ def _downloaded(name: str) -> Path:
         raise NoNetwork(
             f"{name!r} is not in the cache and the Hub cannot be reached: connect, or give a folder ({unreachable})"
         )
-    return Path(snapshot_download(name, allow_patterns=FILES))
+    return Path(snapshot_download(name, allow_patterns=files))
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether a download was not cut short: the configuration and all weights are there."""
+def _is_whole(folder: Path, with_weights: bool) -> bool:
+    """Whether a download was not cut short: the configuration is there, and all weights if they are wanted."""
+    if not with_weights:
+        return (folder / "config.json").is_file() and (folder / "tokenizer.json").is_file()
     index = folder / "model.safetensors.index.json"
     weights = (
         set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else {"model.safetensors"}

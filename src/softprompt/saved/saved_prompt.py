@@ -16,7 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softprompt.errors import DamagedPrompt, NotExpressible, OutputExists, TrainingDiverged, WrongBaseModel
+from softprompt.errors import (
+    DamagedPrompt,
+    NotASavedPrompt,
+    NotExpressible,
+    OutputExists,
+    TrainingDiverged,
+    WrongBaseModel,
+)
 from softprompt.model import FrozenModel, ModelShape, Payload, Placement, Prefix
 from softprompt.saved import manifest as manifests
 from softprompt.saved import peft_format
@@ -28,6 +35,7 @@ from softprompt.tasks import LinearHead, Objective, Task
 logger = logging.getLogger(__name__)
 
 OWN_TENSORS = "prompt.safetensors"
+EMBEDDED = "prompt_embeds.safetensors"  # of a text behind a prompt
 TASKS = "tasks"
 
 
@@ -113,6 +121,8 @@ class SavedPrompt:
         """
         is_peft = OWN_TENSORS not in files
         name = peft_format.TENSORS if is_peft else OWN_TENSORS
+        if missing := {name, *([peft_format.CONFIG] if is_peft else [])} - set(files):
+            raise DamagedPrompt(f"{folder / min(missing)} is missing")
         path, content = folder / name, files[name]
         tensors = parse_tensors(content, path, manifest.tensors_sha256)
         kept = {manifests.FILE: manifest.text().encode(), name: content}
@@ -120,6 +130,23 @@ class SavedPrompt:
         if is_peft:
             kept[peft_format.CONFIG] = _checked_config(files[peft_format.CONFIG], folder, payload, manifest)
         return cls(manifest, payload, _head(tensors, manifest, path), kept)
+
+    @classmethod
+    def of(cls, files: Mapping[str, bytes], folder: Path) -> SavedPrompt:
+        """A saved prompt from the bytes of all its files, the manifest's too, every one checked.
+
+        Args:
+            files: they by their names. What else is among them is left out.
+            folder: where they are, or would be; nothing is read there.
+
+        Raises:
+            NotASavedPrompt: there is no manifest.
+            NewerPrompt: a later softprompt wrote it.
+            DamagedPrompt: it is not what was written.
+        """
+        if manifests.FILE not in files:
+            raise NotASavedPrompt(f"{folder} is not a saved prompt: it has no {manifests.FILE}")
+        return cls.parse(Manifest.parse(files[manifests.FILE], folder), files, folder)
 
     def write(
         self, folder: str | Path, *, overwrite: bool = False, tasks: Mapping[str, SavedPrompt] | None = None
@@ -192,7 +219,7 @@ class SavedPrompt:
             DamagedPrompt: it names this model, but other sizes.
         """
         base = self.manifest.base
-        if base.fingerprint != model.fingerprint:
+        if not model.may_be(base.fingerprint):
             raise WrongBaseModel(
                 f"this prompt was made for {base.name} ({base.fingerprint}), "
                 f"not for {model.name} ({model.fingerprint}): use it with the former"
@@ -219,13 +246,13 @@ def check_free(folder: Path, overwrite: bool) -> None:
     """Refuse a place that is taken.
 
     Raises:
-        OutputExists: unless it may be overwritten and holds a saved prompt or a peft adapter.
+        OutputExists: unless it may be overwritten and holds a saved prompt, a peft adapter or an embedded text.
     """
     if not folder.exists():
         return
     if not overwrite:
         raise OutputExists(f"{folder} exists: choose another folder, or say --overwrite")
-    ours = any((folder / file).is_file() for file in (manifests.FILE, peft_format.CONFIG))
+    ours = any((folder / file).is_file() for file in (manifests.FILE, peft_format.CONFIG, EMBEDDED))
     if not ours and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExists(f"{folder} exists and is no saved prompt, so it is not overwritten: choose another folder")
 
