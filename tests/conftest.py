@@ -22,10 +22,12 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from softprompt.model import FrozenModel, load_model  # noqa: E402
+from tests.store.objects import Objects  # noqa: E402
+from tests.store.postgres import Postgres  # noqa: E402
 from tests.tiny import tiny_model  # noqa: E402
 from tests.warm import Module  # noqa: E402
 
-hypothesis.settings.register_profile("default", max_examples=12, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("default", max_examples=10, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("thorough", max_examples=200, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
@@ -112,3 +114,29 @@ def pairs(write_jsonl: Callable[[str, Sequence[Any]], Path]) -> Path:
         for f in ("rice", "fish", "tea", "pie")
     ]
     return write_jsonl("pairs.jsonl", rows)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; whoever stops it takes one of their own."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[Objects]:
+    """A server that speaks S3."""
+    with Objects() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        server.wait()
+        patch.undo()
+        yield server
+
+
+@pytest.fixture
+def objects(object_server: Objects, monkeypatch: pytest.MonkeyPatch) -> Objects:
+    """It, and this process's environment as its clients need it."""
+    for name, value in object_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return object_server

@@ -9,8 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from fsspec.core import url_to_fs
+
 from softprompt.saved import SavedPrompt
-from softprompt.store import Event, Store
+from softprompt.store import Event, Store, Version
+from softprompt.store.folders import OWNER
 from tests.saved.making import make
 from tests.strategies import random_embeddings
 from tests.tiny import shared_model
@@ -23,10 +26,16 @@ def several(count: int) -> list[SavedPrompt]:
     return [make(random_embeddings(shared_model("llama"), 3, seed=seed)) for seed in range(count)]
 
 
-def stored(path: Path) -> list[str]:
-    """All that lies among the store's folders, hidden things too."""
-    folder = path / "prompts"
-    return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
+def folder_of(store: Store, version: Version) -> Path:
+    """Where a version's prompt is, in a store whose prompts lie on the disk."""
+    return Path(store.prompts_at) / version.content
+
+
+def stored(store: Store) -> list[str]:
+    """All that lies where the store's prompts do, hidden things too; the file that says whose they are apart."""
+    files, root = url_to_fs(store.prompts_at, use_listings_cache=False)
+    found = {Path(each).name for each in files.find(root, withdirs=True, maxdepth=1) if each != root}
+    return sorted(name.removesuffix(".zip") for name in found - {"gone", OWNER})
 
 
 def check_whole(store: Store) -> None:
@@ -63,8 +72,8 @@ def told(history: Sequence[Event]) -> dict[tuple[Any, Any], tuple[set[int], dict
 
 def check_nothing_left_over(store: Store) -> None:
     """Once it is collected, there is what versions need and nothing else; what was being written is long given up."""
-    for each in (store.path / "prompts").glob(".*"):
+    for each in Path(store.prompts_at).glob(".*"):
         os.utime(each, (0, 0))
     store.collect(AT_ONCE)
     needed = {version.content for prompt in store.prompts() for version in prompt.versions}
-    assert stored(store.path) == sorted(needed)
+    assert stored(store) == sorted(needed)

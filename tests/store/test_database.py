@@ -14,9 +14,16 @@ from sqlalchemy import Engine, event
 from softprompt.errors import DiskFull, NewerStore, OutputExists, SettingError, StoreError
 from softprompt.saved import SavedPrompt
 from softprompt.store import Store
+from tests.store.conftest import Home
 from tests.store.making import check_whole
 
 Prompts = list[SavedPrompt]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A folder: what is harmed here is SQLite's, or lies on the disk."""
+    return Home(str(tmp_path / "store"))
 
 
 def closed(path: Path, saved: Prompts) -> Path:
@@ -46,19 +53,25 @@ def test_it_waits_for_its_readers_in_a_log(tmp_path: Path, saved: Prompts) -> No
 
 
 def test_a_newer_store_is_refused_and_not_touched(tmp_path: Path, saved: Prompts) -> None:
-    execute(closed(tmp_path, saved), "UPDATE softprompt_store SET schema = 2")
+    execute(closed(tmp_path, saved), "UPDATE softprompt_store SET schema = 3")
     before = files(tmp_path)
     for create in (False, True):
-        with pytest.raises(NewerStore, match="version 2, this softprompt reads up to 1: upgrade softprompt"):
+        with pytest.raises(NewerStore, match="version 3, this softprompt reads up to 2: upgrade softprompt"):
             Store.open(tmp_path, create=create)
     assert files(tmp_path) == before
 
 
 def test_a_store_that_becomes_newer_meanwhile_is_not_written(store: Store, saved: Prompts) -> None:
-    execute(store.path / "store.sqlite", "UPDATE softprompt_store SET schema = 2")
+    execute(Path(store.place) / "store.sqlite", "UPDATE softprompt_store SET schema = 3")
     with pytest.raises(NewerStore):
         store.add(saved[0], "reviews")
     assert store.prompts() == []
+
+
+def test_a_store_from_before_the_first_release_is_refused(tmp_path: Path, saved: Prompts) -> None:
+    execute(closed(tmp_path, saved), "UPDATE softprompt_store SET schema = 1")
+    with pytest.raises(StoreError, match="from before softprompt's first release"):
+        Store.open(tmp_path)
 
 
 def test_what_is_no_store_is_left_alone(tmp_path: Path) -> None:
@@ -109,10 +122,10 @@ def test_damage_deep_in_the_database_is_found(tmp_path: Path, saved: Prompts) ->
 
 def test_who_must_wait_too_long_is_told(store: Store, saved: Prompts, monkeypatch: pytest.MonkeyPatch) -> None:
     version = store.add(saved[0], "reviews")
-    monkeypatch.setattr("softprompt.store.database.PATIENCE", 0)
-    with closing(sqlite3.connect(store.path / "store.sqlite", isolation_level=None)) as other:
+    monkeypatch.setattr("softprompt.store.sqlite.PATIENCE", 0)
+    with closing(sqlite3.connect(Path(store.place) / "store.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with Store.open(store.path) as impatient:
+        with Store.open(store.place) as impatient:
             with pytest.raises(StoreError, match="others have been writing to .*: try again"):
                 impatient.roll_back("reviews")
             assert impatient.resolve("reviews") == version  # who reads waits for nobody
@@ -128,7 +141,7 @@ def test_a_full_disk_adds_nothing(store: Store, saved: Prompts) -> None:
 
     event.listen(Engine, "connect", full)
     try:
-        with Store.open(store.path) as on_a_full_disk, pytest.raises(DiskFull, match="no space left.*untouched"):
+        with Store.open(store.place) as on_a_full_disk, pytest.raises(DiskFull, match="no space left.*untouched"):
             on_a_full_disk.add(saved[1], "reviews", note="x" * 100_000)
     finally:
         event.remove(Engine, "connect", full)

@@ -13,46 +13,46 @@ from typing import Any
 import pytest
 
 from softprompt.errors import DiskFull
-from softprompt.store.folders import Folders
+from softprompt.store.local_folders import LocalFolders
 
 FILES = {"a.json": b"{}", "b.safetensors": b"numbers"}
 HASH, OTHER = "a" * 64, "b" * 64
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> Folders:
-    return Folders(tmp_path / "prompts")
+def folders(tmp_path: Path) -> LocalFolders:
+    return LocalFolders(tmp_path / "prompts")
 
 
-def names(folders: Folders) -> list[str]:
+def names(folders: LocalFolders) -> list[str]:
     return sorted(path.name for path in folders.root.iterdir()) if folders.root.exists() else []
 
 
-def test_what_is_put_is_there(folders: Folders) -> None:
-    assert list(folders.hashes()) == []
+def test_what_is_put_is_there(folders: LocalFolders) -> None:
+    assert [kept.content for kept in folders.listed()] == []
     assert not folders.holds(HASH)
     folders.put(HASH, FILES)
     folders.put(HASH, FILES)
     assert folders.holds(HASH)
     assert folders.files(HASH) == FILES
-    assert list(folders.hashes()) == names(folders) == [HASH]
+    assert [kept.content for kept in folders.listed()] == names(folders) == [HASH]
 
 
-def test_a_damaged_folder_is_mended(folders: Folders) -> None:
+def test_a_damaged_folder_is_mended(folders: LocalFolders) -> None:
     folders.put(HASH, FILES)
-    (folders.path(HASH) / "a.json").write_bytes(b"[]")
-    (folders.path(HASH) / "more").mkdir()
+    ((folders.root / HASH) / "a.json").write_bytes(b"[]")
+    ((folders.root / HASH) / "more").mkdir()
     folders.put(HASH, FILES)
     assert folders.files(HASH) == FILES
     assert names(folders) == [HASH]
 
 
-def test_another_may_put_the_same_at_the_same_moment(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_may_put_the_same_at_the_same_moment(folders: LocalFolders, monkeypatch: pytest.MonkeyPatch) -> None:
     rename = os.rename
 
     def overtaken(source: Any, target: Any, **options: Any) -> None:
         monkeypatch.setattr(os, "rename", rename)
-        Folders(folders.root).put(HASH, FILES)
+        LocalFolders(folders.root).put(HASH, FILES)
         rename(source, target, **options)
 
     monkeypatch.setattr(os, "rename", overtaken)
@@ -62,7 +62,9 @@ def test_another_may_put_the_same_at_the_same_moment(folders: Folders, monkeypat
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_a_full_disk_anywhere_changes_nothing(folders: Folders, monkeypatch: pytest.MonkeyPatch, damaged: bool) -> None:
+def test_a_full_disk_anywhere_changes_nothing(
+    folders: LocalFolders, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
     if damaged:
         folders.put(HASH, {"a.json": b"[]"})
     before = names(folders)
@@ -92,7 +94,7 @@ def test_a_full_disk_anywhere_changes_nothing(folders: Folders, monkeypatch: pyt
     assert folders.files(HASH) == FILES
 
 
-def test_what_was_hidden_is_swept_and_what_is_being_written_is_not(folders: Folders) -> None:
+def test_what_was_hidden_is_swept_and_what_is_being_written_is_not(folders: LocalFolders) -> None:
     folders.put(HASH, FILES)
     folders.put(OTHER, FILES)
     for name in (".new.tmp", ".old.tmp", ".old.old"):
@@ -105,10 +107,10 @@ def test_what_was_hidden_is_swept_and_what_is_being_written_is_not(folders: Fold
     assert names(folders) == [".new.tmp", OTHER]
 
 
-def test_what_else_lies_there_is_left_alone(folders: Folders) -> None:
+def test_what_else_lies_there_is_left_alone(folders: LocalFolders) -> None:
     folders.root.mkdir()
     (folders.root / "reviews").mkdir()
     os.utime(folders.root / "reviews", (0, 0))
     folders.sweep()
-    assert list(folders.hashes()) == []
+    assert [kept.content for kept in folders.listed()] == []
     assert names(folders) == ["reviews"]

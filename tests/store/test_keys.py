@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,9 +15,11 @@ from softprompt.store import Key, Scope, Store
 from softprompt.store import key as key_module
 from softprompt.store import keys as keys_module
 from softprompt.store.database import Database
+from softprompt.store.sqlite import Sqlite
+from tests.store.conftest import Home
 
 
-def test_what_is_made_is_found(store: Store) -> None:
+def test_what_is_made_is_found(store: Store, home: Home) -> None:
     before = datetime.now(UTC)
     key, text = store.keys.create("acme", Scope.MANAGE, name="the shop", by="ada")
     assert (key.tenant, key.scope, key.name, key.created_by) == ("acme", "manage", "the shop", "ada")
@@ -28,18 +29,19 @@ def test_what_is_made_is_found(store: Store) -> None:
     assert store.keys.find(text) == key
     assert store.keys.list() == store.keys.list("acme") == [key]
     assert store.keys.list("bolt") == []
-    with Store.open(store.path) as again:
+    with home.open() as again:
         assert again.keys.find(text) == key
 
 
-def test_a_key_is_random_and_only_its_hash_is_kept(store: Store) -> None:
+def test_a_key_is_random_and_only_its_hash_is_kept(tmp_path: Path) -> None:
+    store = Store.open(tmp_path, create=True)
     texts = [store.keys.create()[1] for _ in range(3)]
     assert len(set(texts)) == 3
     for text in texts:
         assert re.fullmatch(r"sp-[0-9a-f]{12}-[\w-]{43}", text)
     store.close()
     secrets = [text.split("-", 2)[2] for text in texts]
-    kept = b"".join(path.read_bytes() for path in store.path.rglob("store.sqlite*"))
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("store.sqlite*"))
     assert len(kept) > 1000
     assert not [secret for secret in secrets if secret.encode() in kept]
 
@@ -55,7 +57,7 @@ def test_another_secret_is_no_key(store: Store) -> None:
 
 @given(text=st.text(max_size=80))
 def test_any_text_is_looked_up(text: str) -> None:
-    keys = keys_module.Keys(Database(Path("nowhere")))  # which is not asked for what cannot be a key
+    keys = keys_module.Keys(Database(Sqlite(Path("nowhere"))))  # which is not asked for what cannot be a key
     assert keys.find(text) is None
 
 
@@ -69,9 +71,9 @@ def test_a_revoked_key_is_none_and_stays_in_the_list(store: Store) -> None:
     assert store.keys.revoke(text) == gone  # again, by its text: as it was
 
 
-def test_another_process_sees_it_at_once(store: Store) -> None:
+def test_another_process_sees_it_at_once(store: Store, home: Home) -> None:
     key, text = store.keys.create()
-    with Store.open(store.path) as other:
+    with home.open() as other:
         assert other.keys.find(text) == key
         store.keys.revoke(key.id)
         assert other.keys.find(text) is None
@@ -152,9 +154,8 @@ def test_a_secret_is_compared_in_constant_time(store: Store, monkeypatch: pytest
 
 def test_only_the_hash_is_in_the_table(store: Store) -> None:
     key, text = store.keys.create()
-    with sqlite3.connect(store.path / "store.sqlite") as connection:
-        [row] = connection.execute("SELECT * FROM keys").fetchall()
-    connection.close()
+    with store._database.reading() as session:
+        [row] = session.connection().exec_driver_sql("SELECT * FROM keys").fetchall()
     assert text not in row
     assert not [column for column in row if isinstance(column, str) and text[16:] in column]
     assert key.id in row

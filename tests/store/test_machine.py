@@ -123,7 +123,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def open_again(self) -> None:
         self.store.close()
-        self.store = Store.open(self.store.path)
+        self.store = Store.open(self.store.place)
 
     @invariant()
     def the_same(self) -> None:
@@ -133,9 +133,7 @@ class Machine(RuleBasedStateMachine):
         }
         known = {owner: (known.aliases(), known.versions) for owner, known in self.known.items() if known.versions}
         assert found == known
-        assert {content for _, versions in known.values() for content in versions.values()} <= set(
-            stored(self.store.path)
-        )
+        assert {content for _, versions in known.values() for content in versions.values()} <= set(stored(self.store))
 
 
 TestMachine = Machine.TestCase

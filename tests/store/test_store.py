@@ -19,7 +19,9 @@ from softprompt.errors import (
 )
 from softprompt.saved import SavedPrompt
 from softprompt.store import Event, Store
+from softprompt.store.places import folders_at
 from tests.saved.making import make
+from tests.store.conftest import Home
 from tests.store.making import stored
 from tests.strategies import random_embeddings
 from tests.tiny import tiny_model
@@ -45,12 +47,12 @@ def test_what_is_added_is_what_is_read(store: Store, saved: Prompts) -> None:
     assert before <= version.created_at <= datetime.now(UTC)
     assert store.resolve("reviews") == store.resolve("reviews@1") == store.resolve("reviews@active") == version
     assert store.read(version).files == saved[0].files
-    assert SavedPrompt.read(store.folder(version)).manifest == manifest
+    assert store.read(version).manifest == manifest
 
 
-def test_it_is_all_there_when_it_is_opened_again(store: Store, saved: Prompts) -> None:
+def test_it_is_all_there_when_it_is_opened_again(store: Store, home: Home, saved: Prompts) -> None:
     version = store.add(saved[0], "reviews")
-    with Store.open(store.path) as again:
+    with home.open() as again:
         assert again.resolve("reviews") == version
         assert again.prompts() == store.prompts()
         assert again.history() == store.history()
@@ -63,8 +65,7 @@ def test_a_folder_gives_its_own_files_and_nothing_else(store: Store, saved: Prom
     (folder / "run.sh").symlink_to("/bin/sh")
     (folder / "tasks").mkdir()
     version = store.add(folder, "reviews")
-    assert sorted(p.name for p in store.folder(version).iterdir()) == sorted(saved[0].files)
-    assert store.read(version).files == saved[0].files
+    assert folders_at(store.prompts_at).files(version.content) == store.read(version).files == saved[0].files
 
 
 def test_versions_count_and_the_newest_is_active_unless_otherwise_said(store: Store, saved: Prompts) -> None:
@@ -77,7 +78,7 @@ def test_versions_count_and_the_newest_is_active_unless_otherwise_said(store: St
 def test_the_same_content_is_stored_once(store: Store, saved: Prompts) -> None:
     versions = [store.add(saved[0], "reviews", tenant=tenant) for tenant in ("acme", "acme", "bolt")]
     assert [version.number for version in versions] == [1, 2, 1]
-    assert stored(store.path) == [versions[0].content]
+    assert stored(store) == [versions[0].content]
 
 
 def test_tenants_have_names_of_their_own(store: Store, saved: Prompts) -> None:
@@ -217,7 +218,7 @@ def test_what_is_no_prompt_is_not_added(store: Store, saved: Prompts, tmp_path: 
     tensors.write_bytes(tensors.read_bytes()[:-1])
     with pytest.raises(DamagedPrompt):
         store.add(tmp_path / "p", "reviews")
-    assert (store.prompts(), store.history(), stored(store.path)) == ([], [], [])
+    assert (store.prompts(), store.history(), stored(store)) == ([], [], [])
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_what_is_no_prompt_is_not_added(store: Store, saved: Prompts, tmp_path: 
 def test_words_that_cannot_be(store: Store, saved: Prompts, arguments: dict[str, str], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         store.add(saved[0], **{"name": "reviews", **arguments})
-    assert (store.prompts(), stored(store.path)) == ([], [])
+    assert (store.prompts(), stored(store)) == ([], [])
 
 
 def test_references_that_a_command_cannot_mean(store: Store, saved: Prompts) -> None:

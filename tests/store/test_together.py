@@ -6,10 +6,10 @@ import os
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from softprompt.saved import SavedPrompt
 from softprompt.store import Store
+from tests.store.conftest import Home
 from tests.store.making import AT_ONCE, check_nothing_left_over, check_whole, several
 from tests.warm import exit_code
 
@@ -28,28 +28,28 @@ def forked(work: Callable[[], None]) -> int:
     return child
 
 
-def adding(path: Path, saved: list[SavedPrompt], own: str) -> None:
+def adding(home: Home, saved: list[SavedPrompt], own: str) -> None:
     """Made, if it is not there; then versions of a name that others add to as well, and of one's own."""
-    with Store.open(path, create=True) as store:
+    with home.open(create=True) as store:
         for i in range(EACH):
             store.add(saved[i % len(saved)], "shared", by=own)
             store.add(saved[i % len(saved)], "own", tenant=own, activate=False)
             store.remove("own", tenant=own)
 
 
-def collecting(path: Path) -> None:
-    with Store.open(path, create=True) as store:
+def collecting(home: Home) -> None:
+    with home.open(create=True) as store:
         for _ in range(3 * EACH):
             store.collect(AT_ONCE)
 
 
-def processes(path: Path) -> None:
+def processes(home: Home) -> None:
     """Run by itself, in a process with one thread: it forks."""
     saved = several(3)
-    works = [lambda: adding(path, saved, "acme"), lambda: adding(path, saved, "bolt"), lambda: collecting(path)]
+    works = [lambda: adding(home, saved, "acme"), lambda: adding(home, saved, "bolt"), lambda: collecting(home)]
     for child in [forked(work) for work in works]:
         assert os.waitpid(child, 0)[1] == 0
-    with Store.open(path) as store:
+    with home.open() as store:
         [shared] = store.prompts()
         assert [version.number for version in shared.versions] == list(range(1, 2 * EACH + 1))
         assert sorted(version.created_by for version in shared.versions) == ["acme"] * EACH + ["bolt"] * EACH
@@ -57,8 +57,8 @@ def processes(path: Path) -> None:
         check_nothing_left_over(store)
 
 
-def test_processes_add_and_collect_at_once(tmp_path: Path) -> None:
-    assert exit_code(processes, tmp_path / "store") == 0
+def test_processes_add_and_collect_at_once(home: Home) -> None:
+    assert exit_code(processes, home) == 0
 
 
 def test_threads_swap_and_read_at_once(store: Store, saved: list[SavedPrompt]) -> None:

@@ -11,9 +11,16 @@ import pytest
 from softprompt.errors import DamagedPrompt
 from softprompt.saved import SavedPrompt
 from softprompt.store import Store
-from tests.store.making import AT_ONCE
+from tests.store.conftest import Home
+from tests.store.making import AT_ONCE, folder_of
 
 Prompts = list[SavedPrompt]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A folder: what is harmed here is SQLite's, or lies on the disk."""
+    return Home(str(tmp_path / "store"))
 
 
 def flip(file: Path, place: int = -1) -> None:
@@ -51,7 +58,7 @@ def test_harm_is_found_and_mended(store: Store, saved: Prompts, harm: str) -> No
     same = store.add(saved[0], "reviews", tenant="bolt")
     store.add(saved[2], "reviews", tenant="bolt")
     assert store.verify().whole
-    HARMS[harm](store.folder(mine), saved)
+    HARMS[harm](folder_of(store, mine), saved)
     found = store.verify()
     assert not found.whole
     assert found.contents == 2
@@ -66,7 +73,7 @@ def test_harm_is_found_and_mended(store: Store, saved: Prompts, harm: str) -> No
 
 def test_what_nobody_needs_is_counted_and_no_damage(store: Store, saved: Prompts) -> None:
     version = store.add(saved[0], "reviews", activate=False)
-    flip(store.folder(version) / "softprompt.json")
+    flip(folder_of(store, version) / "softprompt.json")
     store.remove("reviews")
     found = store.verify()
     assert (found.whole, found.contents, found.unneeded) == (True, 0, 1)

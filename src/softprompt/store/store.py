@@ -1,8 +1,8 @@
 """The store: whose prompts there are, in which versions, and which of them is in use.
 
-prompts-store/
-├── store.sqlite        tenants, names, versions, aliases, keys, and who did what
-└── prompts/            the saved prompts, each in a folder named after its content hash
+Two things: a database with tenants, names, versions, aliases, keys, and who did what; and the saved prompts, each in a
+folder named after its content hash. On one machine both are in one folder. Several machines share a database in
+PostgreSQL, which remembers where the prompts lie.
 
 A prompt's folder is there before a version names it, and goes after the last version that does.
 """
@@ -15,10 +15,12 @@ from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from sqlalchemy import select
 
-from softprompt.errors import OutputExists, SettingError, StoreError, disk_errors
+from softprompt.errors import DamagedPrompt, SettingError, StoreError
+from softprompt.store.backend import Backend
 from softprompt.store.change import Change
 from softprompt.store.collecting import GRACE, Collected, collect
 from softprompt.store.database import Database
@@ -27,54 +29,64 @@ from softprompt.store.finding import find_version, list_prompts
 from softprompt.store.folders import Folders
 from softprompt.store.keys import Keys
 from softprompt.store.names import ACTIVE, DEFAULT_TENANT, Reference, checked_alias, checked_name
-from softprompt.store.tables import EventRow
+from softprompt.store.owning import check_owner, own
+from softprompt.store.places import backend_at, folders_at, place_of
+from softprompt.store.tables import SCHEMA, EventRow, StoreRow
 from softprompt.store.verifying import Verified, read_content, verify
 from softprompt.store.version import StoredPrompt, Version
 
 if TYPE_CHECKING:
     from softprompt.saved import SavedPrompt
 
-DATABASE, FOLDERS = "store.sqlite", "prompts"
-
 
 class Store:
     """A store that is open. Threads may share it; a process that was forked opens its own.
 
     Attributes:
-        path: its folder.
+        place: where it is, as people read it: its folder, or a URL without a password.
+        prompts_at: where its prompts lie, a folder or a URL.
         keys: who may ask a server, for whom and what.
     """
 
-    def __init__(self, path: Path, database: Database, folders: Folders):
-        self.path, self._database, self._folders = path, database, folders
+    def __init__(self, database: Database, folders: Folders, shared: str | None):
+        self.place, self.prompts_at = database.backend.name, folders.name
+        self._database, self._folders, self._shared = database, folders, shared
         self.keys = Keys(database)
 
     @classmethod
-    def open(cls, path: str | Path, *, create: bool = False) -> Store:
-        """The store in a folder.
+    def open(cls, place: str | Path, *, create: bool = False, prompts: str | Path | None = None) -> Store:
+        """The store at a place.
 
         Args:
-            path: the folder.
-            create: make one, if none is there and the folder is empty.
+            place: a folder, or the URL of a PostgreSQL database, `postgresql://user@host/database`.
+            create: make one, if none is there and the place is empty.
+            prompts: where the prompts of a store that is made shall lie: a folder, or a URL that fsspec knows, such as
+                `s3://bucket/prefix`. The database remembers it. A store in a folder keeps them there, if None.
 
         Raises:
-            StoreError: there is none, or it is damaged.
+            StoreError: there is none, or it is damaged, or it cannot be reached.
             NewerStore: it was made by a later softprompt.
-            OutputExists: something else is in the folder.
-            DiskFull, SettingError: it cannot be made there.
+            OutputExists: something else is in the place, or another store's prompts are in theirs.
+            DiskFull, SettingError: it cannot be made there, or there is no such kind of place.
         """
-        path = Path(path)
-        if not create and not (path / DATABASE).is_file():
-            raise StoreError(f"no store in {path}: `softprompt prompts add` makes one, --store names another")
-        database = Database(path / DATABASE)
+        backend = backend_at(place)
+        wanted = None if prompts is None else place_of(prompts)
+        if not create:
+            backend.look()
+        database = Database(backend)
         try:
             if create:
-                _make(path, database)
-            database.open()
+                database.create(lambda: _new(backend, wanted))
+            row = database.open()
+            if wanted not in (None, row.prompts):
+                raise SettingError(f"the prompts of {backend.name} lie at {row.prompts or backend.beside}, for good")
+            folders = folders_at(row.prompts or _beside(backend))
+            if create and row.prompts:
+                own(folders, row.identity)
         except BaseException:
             database.close()
             raise
-        return cls(path, database, Folders(path / FOLDERS))
+        return cls(database, folders, row.identity if row.prompts else None)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -120,6 +132,7 @@ class Store:
         checked_name("tenant", tenant)
         by, note = who(by), _checked_note(note)
         saved = prompt if isinstance(prompt, SavedPrompt) else SavedPrompt.read(prompt)
+        _check_words(saved)
         content = saved.manifest.content_hash.removeprefix("sha256:")
         while True:
             self._folders.put(content, saved.files)
@@ -141,10 +154,6 @@ class Store:
         parsed = Reference.parse(reference)
         with self._database.reading() as session:
             return find_version(session, checked_name("tenant", tenant), parsed).value()
-
-    def folder(self, version: Version) -> Path:
-        """Where a version's saved prompt is. It does not change; it stays for an hour after the version was removed."""
-        return self._folders.path(version.content)
 
     def read(self, version: Version) -> SavedPrompt:
         """A version's saved prompt, every file checked.
@@ -244,9 +253,13 @@ class Store:
         Args:
             grace: for how long nobody must have needed them. Requests that began on a version may read it meanwhile.
             by: who does it; the operating system's user, if None.
+
+        Raises:
+            StoreError: another store has taken the place where the prompts lie.
         """
-        with disk_errors(self.path):
-            return collect(self._database, self._folders, grace, who(by))
+        if self._shared:
+            check_owner(self._folders, self._shared)
+        return collect(self._database, self._folders, grace, who(by))
 
     def verify(self, tracked: Callable[[Sequence[str]], Iterable[str]] = iter) -> Verified:
         """Read and hash all that versions need, and look through the database.
@@ -264,14 +277,23 @@ class Store:
             yield Change(session, whose, name, said)
 
 
-def _make(path: Path, database: Database) -> None:
-    if path.exists() and not path.is_dir():
-        raise OutputExists(f"{path} is a file: choose another place for the store with --store")
-    with disk_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-        if not database.file.exists() and (others := [p for p in path.iterdir() if not p.name.startswith(DATABASE)]):
-            raise OutputExists(f"{path} is no store and holds {others[0].name}: choose another folder with --store")
-        database.create()
+def _new(backend: Backend, prompts: str | None) -> StoreRow:
+    """What the database of a new store says of it. The place of its prompts is its own from then on."""
+    row = StoreRow(id=1, schema=SCHEMA, identity=uuid4().hex, prompts=prompts)
+    if prompts is not None:
+        own(folders_at(prompts), row.identity)
+    elif backend.beside is None:
+        raise SettingError(
+            f"where shall the prompts of {backend.name} lie? --prompts-at s3://bucket/prefix, or a folder that all "
+            "who use the store see"
+        )
+    return row
+
+
+def _beside(backend: Backend) -> Path:
+    if backend.beside is None:
+        raise StoreError(f"{backend.name} does not say where its prompts lie: restore it from a copy")
+    return backend.beside
 
 
 def _alias(reference: str) -> tuple[str, str]:
@@ -286,3 +308,11 @@ def _checked_note(note: str) -> str:
     if "\0" in note or any("\ud800" <= each <= "\udfff" for each in note):
         raise SettingError("the note holds characters that are none: write it in UTF-8, without NUL")
     return note
+
+
+def _check_words(saved: SavedPrompt) -> None:
+    """What the database keeps of a manifest, which may come from anybody."""
+    manifest = saved.manifest
+    for words in (str(manifest.method.get("name", "")), manifest.base.name, manifest.base.fingerprint):
+        if "\0" in words:
+            raise DamagedPrompt(f"the manifest holds {words!r}: no database keeps a NUL")

@@ -1,6 +1,6 @@
 """The tables of the store's database, in words that every database of SQLAlchemy's understands.
 
-softprompt_store   one row: the version of this schema
+softprompt_store   one row: the version of this schema, what tells the store from others, where its prompts lie
 tenants            a name
 prompts            a tenant's name for a prompt
 versions           a prompt's number 1, 2, …: a content hash and what people want to know of it
@@ -24,7 +24,7 @@ from softprompt.store.event import Event
 from softprompt.store.key import Key, Scope
 from softprompt.store.version import Version
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Moment(TypeDecorator[datetime]):
@@ -52,11 +52,19 @@ class Table(DeclarativeBase):
 
 
 class StoreRow(Table):
-    """The store itself. Every schema has this table with this column, so that an older softprompt can refuse it."""
+    """The store itself. Every schema has this table with `schema`, so that an older softprompt can refuse it.
+
+    Attributes:
+        schema: the version of it.
+        identity: tells the store from others that would keep their prompts in the same place.
+        prompts: the place of its prompts, a folder or a URL; None where that is beside the database.
+    """
 
     __tablename__ = "softprompt_store"
     id: Mapped[int] = mapped_column(primary_key=True)
     schema: Mapped[int]
+    identity: Mapped[str] = mapped_column(String(32))
+    prompts: Mapped[str | None] = mapped_column(Text)
 
 
 class TenantRow(Table):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from softprompt.errors import DamagedPrompt, SavedPromptError
+from softprompt.errors import DamagedPrompt, SavedPromptError, first_line
 from softprompt.store.database import Database
 from softprompt.store.finding import with_content
 from softprompt.store.folders import Folders
@@ -69,7 +69,7 @@ def verify(database: Database, folders: Folders, tracked: Callable[[Sequence[str
         needed = session.scalars(select(VersionRow.content).where(VersionRow.removed_at.is_(None)).distinct()).all()
     found = [_damage(database, folders, content) for content in tracked(sorted(needed))]
     damages = tuple(damage for damage in found if damage is not None)
-    unneeded = set(folders.hashes()) - set(needed)
+    unneeded = {kept.content for kept in folders.listed()} - set(needed)
     return Verified(len(needed), damages, len(unneeded), database.problem())
 
 
@@ -78,23 +78,26 @@ def read_content(folders: Folders, content: str) -> SavedPrompt:
 
     Raises:
         DamagedPrompt: it is missing, or not what was written.
+        StoreError: the place where it lies does not answer.
     """
     from softprompt.saved import SavedPrompt  # takes torch, which is not waited for when nothing is read
 
-    path = folders.path(content)
-    _check_there(path)
     try:
-        prompt = SavedPrompt.read(path)
+        files = folders.files(content)
+        prompt = SavedPrompt.of(files, Path(content))
+    except FileNotFoundError as error:
+        raise _damaged(folders, f"{content} is missing ({first_line(error)})") from error
+    except OSError as error:
+        raise _damaged(folders, f"{content} cannot be read ({first_line(error)})") from error
     except SavedPromptError as error:
-        raise DamagedPrompt(f"{error}; to mend it, add the same prompt again") from error
-    if prompt.manifest.content_hash != f"sha256:{content}" or prompt.files != folders.files(content):
-        raise DamagedPrompt(f"{path} is not what was written; to mend it, add the same prompt again")
+        raise _damaged(folders, str(error)) from error
+    if prompt.manifest.content_hash != f"sha256:{content}" or prompt.files != files:
+        raise _damaged(folders, f"{content} is not what was written")
     return prompt
 
 
-def _check_there(path: Path) -> None:
-    if not path.is_dir():
-        raise DamagedPrompt(f"{path} is missing; to mend it, add the same prompt again")
+def _damaged(folders: Folders, problem: str) -> DamagedPrompt:
+    return DamagedPrompt(f"in {folders.name}: {problem}; to mend it, add the same prompt again")
 
 
 def _damage(database: Database, folders: Folders, content: str) -> Damage | None:
