@@ -1,0 +1,171 @@
+"""vLLM's KV connector that serves prompts: one beside its scheduler, one in each of its workers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import vllm
+from torch import Tensor
+from vllm.distributed import get_tensor_model_parallel_rank
+from vllm.distributed.kv_transfer.kv_connector.v1.base import (
+    KVConnectorBase_V1,
+    KVConnectorMetadata,
+    KVConnectorRole,
+    KVConnectorTransferResults,
+)
+from vllm.logger import init_logger
+
+from softprompt.errors import SettingError
+from softprompt.vllm.asked import NAME
+from softprompt.vllm.facts import base_of, facts_of, settings_of
+from softprompt.vllm.loads import Loads
+from softprompt.vllm.metrics import Metrics, Stats
+from softprompt.vllm.placing import laid_out, layer_number, own_heads
+from softprompt.vllm.prefixes import Counts, Prefixes
+from softprompt.vllm.reading import Reader
+from softprompt.vllm.requirements import VLLM, check, check_version
+from softprompt.vllm.scheduler_side import SchedulerSide
+from softprompt.vllm.worker_side import WorkerSide
+
+logger = init_logger(f"vllm.{__name__}")  # under the name whose level and form vLLM sets
+
+
+class SoftpromptConnector(KVConnectorBase_V1):
+    """Puts a prompt's keys and values where a request's placeholders stand; refuses the request, where it cannot.
+
+    Args:
+        vllm_config: vLLM's whole configuration.
+        role: which of its processes this is in.
+        kv_cache_config: how its cache is laid out.
+
+    Raises:
+        SettingError: this vLLM, or the way it is run, would lose prompts.
+        ModelNotSupported: so would this model.
+    """
+
+    def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any):
+        super().__init__(vllm_config=vllm_config, role=role, kv_cache_config=kv_cache_config)
+        check_version(vllm.__version__)
+        check(facts_of(vllm_config, kv_cache_config))
+        self._told = Counts()
+        self._scheduler, self._num_layers = SchedulerSide(), 0
+        self._worker: WorkerSide | None = None
+        self._counts, self._is_first = self._scheduler.counts, True
+        if role is KVConnectorRole.WORKER:
+            self._work()
+        else:
+            logger.info("softprompt %s in vLLM %s (it goes with %s)", version(NAME), vllm.__version__, VLLM)
+
+    def _work(self) -> None:
+        settings = settings_of(self._vllm_config)
+        base = base_of(self._vllm_config, settings)
+        spec = self._kv_cache_config.kv_cache_groups[0].kv_cache_spec
+        rank, ranks = get_tensor_model_parallel_rank(), self._vllm_config.parallel_config.tensor_parallel_size
+        heads = own_heads(base.num_kv_heads, rank, ranks)
+        if (spec.num_kv_heads, spec.head_size) != (heads.stop - heads.start, base.head_dim):
+            raise SettingError(f"vLLM keeps {spec.num_kv_heads} heads of {spec.head_size} numbers, which do not fit")
+        reader = Reader(settings.prompts, base)
+
+        def share(content: str) -> Tensor:
+            return laid_out(reader.prefix(content).tensor, heads, spec.dtype)
+
+        self._counts, self._is_first, self._num_layers = Counts(), rank == 0, base.num_layers
+        self._prefixes = Prefixes(share, settings.ram, self._counts)
+        self._worker = WorkerSide(self._prefixes, spec.block_size)
+        logger.info("softprompt: prompts of %s for %s (%s)", settings.prompts, base.name, base.fingerprint)
+
+    # The scheduler's side.
+
+    def on_new_request(self, request: Any) -> None:
+        """A request came."""
+        self._scheduler.arrive(request)
+
+    def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int, bool]:
+        """How many positions of its prompt a request lacks, and whether it waits for them."""
+        return self._scheduler.missing(request, num_computed_tokens)
+
+    def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
+        """A request has blocks: its first ones, or anew after it was preempted."""
+        self._scheduler.allocate(request, list(blocks.get_block_ids()[0]), num_external_tokens)
+
+    def build_connector_meta(self, scheduler_output: Any) -> KVConnectorMetadata:  # noqa: ARG002
+        """What workers are to do in this step."""
+        return self._scheduler.step()
+
+    def update_connector_output(self, connector_output: Any) -> None:
+        """What workers have done."""
+        arrived, failed = connector_output.finished_recving or set(), connector_output.failed_recving
+        self._scheduler.received(arrived, failed)
+
+    def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:  # noqa: ARG002
+        """A request is over; its answer says which prompt it was behind."""
+        is_error = str(request.get_finished_reason()) == "error"
+        return False, self._scheduler.finish(request, is_error=is_error)
+
+    # A worker's side.
+
+    def register_kv_caches(self, kv_caches: dict[str, Tensor]) -> None:
+        """The cache is there.
+
+        Raises:
+            SettingError: it is not one of each layer's own.
+        """
+        if sorted(layer_number(name) for name in kv_caches) != list(range(self._num_layers)):
+            raise SettingError(f"vLLM keeps no keys and values of each of {self._num_layers} layers: {list(kv_caches)}")
+
+    def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Begin what this step asks for."""
+        loads = self._get_connector_metadata()
+        assert self._worker is not None
+        assert isinstance(loads, Loads)
+        self._worker.start(loads, forward_context.no_compile_layers)
+
+    def get_transfer_results(self, finished_req_ids: set[str]) -> KVConnectorTransferResults:  # noqa: ARG002
+        """The requests that need not wait any more, and those of them that are to end."""
+        assert self._worker is not None
+        arrived, failed = self._worker.results()
+        return KVConnectorTransferResults(finished_recving=arrived, failed_recving=failed)
+
+    def get_block_ids_with_load_errors(self) -> set[int]:
+        """The blocks without what they should hold."""
+        assert self._worker is not None
+        return self._worker.invalid()
+
+    def wait_for_layer_load(self, layer_name: str) -> None:
+        """All layers are there when a step begins."""
+
+    def save_kv_layer(self, layer_name: str, kv_layer: Tensor, attn_metadata: Any, **kwargs: Any) -> None:
+        """Prompts are never written."""
+
+    def wait_for_save(self) -> None:
+        """Prompts are never written."""
+
+    # Both.
+
+    def get_kv_connector_stats(self) -> Stats | None:
+        """What was counted since it was last asked; workers that share a model do the same, so one of them says it."""
+        return Stats.since(self._told, self._counts) if self._is_first else None
+
+    @property
+    def counts(self) -> Counts:
+        """What was counted since the beginning."""
+        return replace(self._counts)
+
+    @classmethod
+    def build_kv_connector_stats(cls, data: dict[str, Any] | None = None) -> Stats:
+        """What was counted, as it comes out of another process."""
+        return Stats(data=data or {})
+
+    @classmethod
+    def build_prom_metrics(
+        cls, vllm_config: Any, metric_types: Any, labelnames: list[str], per_engine_labelvalues: dict[int, list[object]]
+    ) -> Metrics:
+        """Its counters for Prometheus."""
+        return Metrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)
+
+    def shutdown(self) -> None:
+        """The end."""
+        if self._worker is not None:
+            self._prefixes.close()

@@ -1,0 +1,270 @@
+"""What goes wrong in vLLM's engine ends one request with an error, and never in the placeholders' text.
+
+A tiny model, with so little room for keys and values that requests are preempted, and steps so short that texts are
+read in pieces.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from softprompt.model import Embeddings, FrozenModel
+from softprompt.vllm.admission import Admission
+from softprompt.vllm.asked import Asked
+from softprompt.vllm.prefixes import Counts
+from tests_vllm.making import Answer, Prompt, Row, drawn, expected, put, tiny
+from tests_vllm.running import answers, asked, halves, running
+
+BLOCKS, STEP, ROWS = 24, 48, 16  # of vLLM's cache, tokens of a step, rows at once
+POSITIONS = 40
+SHARE = 3 * 2 * 2 * POSITIONS * 32 * 4  # bytes of a prompt of so many positions
+KEPT = 50  # prompts that there is RAM for
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store") / "prompts"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> FrozenModel:
+    return tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def llm(model: FrozenModel, place: Path) -> Iterator[Any]:
+    with running(
+        Path(model.name),
+        place,
+        {"ram": KEPT * SHARE / 2**20},
+        num_gpu_blocks_override=BLOCKS,
+        max_num_seqs=ROWS,
+        max_num_batched_tokens=STEP,
+    ) as llm:
+        yield llm
+
+
+@pytest.fixture
+def prompt(place: Path, model: FrozenModel, request: pytest.FixtureRequest) -> Prompt:
+    """One that no other test has."""
+    return put(place, model, drawn(model, POSITIONS, sum(map(ord, request.node.name)) + 100_000))
+
+
+def text(number: int, length: int = 6) -> list[int]:
+    return [3 + (number * 7 + at * 13) % 500 for at in range(length)]
+
+
+def tokens(found: list[Answer]) -> list[list[int]]:
+    return [each.tokens for each in found]
+
+
+def fails(llm: Any, row: Row, **sampling: Any) -> None:
+    """Nothing is written behind a row, and that it ended in an error is told; the next request is answered."""
+    [output] = asked(llm, [row], 4, **sampling)
+    [one] = output.outputs
+    assert one.finish_reason == "error"
+    assert list(one.token_ids) == []
+    [after] = asked(llm, [Row(text(1))], 4)
+    assert after.outputs[0].finish_reason == "length"
+
+
+def test_texts_are_read_in_pieces_behind_prompts(llm: Any, model: FrozenModel, prompt: Prompt) -> None:
+    rows = [Row(text(number, 130), prompt) for number in range(3)]
+    assert tokens(answers(llm, rows, 6)) == tokens(expected(model, rows, 6))
+
+
+def test_preempted_rows_are_put_behind_their_prompts_again(
+    llm: Any, model: FrozenModel, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row grows over four blocks, and there is room for a third of them."""
+    scheduler, times = llm.llm_engine.engine_core.engine_core.scheduler, []
+    preempt = scheduler._preempt_request
+    monkeypatch.setattr(scheduler, "_preempt_request", lambda *a, **b: (times.append(1), preempt(*a, **b))[1])
+    rows = [Row(text(number), put(place, model, drawn(model, POSITIONS, 500 + number))) for number in range(ROWS)]
+    worker = halves(llm)[1]
+    before: Counts = worker.counts
+    found = answers(llm, rows, 64)
+    assert times
+    assert worker.counts.placed - before.placed > ROWS * POSITIONS  # some were put there again
+    assert tokens(found) == tokens(expected(model, rows, 64))
+
+
+def test_a_thousand_prompts_go_through_room_for_fifty(llm: Any, model: FrozenModel, place: Path) -> None:
+    rows = [Row(text(number), put(place, model, drawn(model, POSITIONS, 1000 + number))) for number in range(1000)]
+    worker = halves(llm)[1]
+    before: Counts = worker.counts
+    found = answers(llm, rows, 2)
+    after: Counts = worker.counts
+    assert after.read - before.read == 1000
+    assert after.evicted - before.evicted >= 1000 - KEPT
+    assert worker._prefixes.size <= KEPT * SHARE
+    some = range(0, 1000, 40)
+    assert [found[at].tokens for at in some] == tokens(expected(model, [rows[at] for at in some], 2))
+
+
+def test_two_prompts_share_nothing_under_one_salt(llm: Any, model: FrozenModel, place: Path) -> None:
+    class Salted(Row):
+        salt = "the same for all"
+
+    prompts = [put(place, model, drawn(model, 64, 3000 + number)) for number in range(3)]
+    rows = [Salted(text(5, 40), each) for each in prompts]
+    for row, right in zip(rows, expected(model, rows, 6), strict=True):
+        assert answers(llm, [row], 6)[0].tokens == right.tokens
+
+
+def test_one_prompt_under_one_salt_is_placed_once(llm: Any, model: FrozenModel, place: Path) -> None:
+    row = Row(text(5, 40), put(place, model, drawn(model, 64, 3100)))
+    first = answers(llm, [row], 6)
+    before: Counts = halves(llm)[1].counts
+    assert tokens(answers(llm, [row], 6)) == tokens(first)
+    assert halves(llm)[1].counts == before
+
+
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks at requests before they reach the engine."""
+    monkeypatch.setattr(Admission, "validate_params", lambda _: None)
+    from vllm.v1.sample import logits_processor
+
+    monkeypatch.setattr(logits_processor, "cached_load_custom_logitsprocs", lambda _: [Admission])
+
+
+class Wrong(Row):
+    """A row that is not what it should be."""
+
+    sent: list[int] | None = None
+    said: dict[str, Any] | None = None
+
+    @property
+    def tokens(self) -> list[int]:
+        return super().tokens if self.sent is None else self.sent
+
+    @property
+    def parameters(self) -> dict[str, Any] | None:
+        return super().parameters if self.said is None else self.said
+
+
+def wrong(prompt: Prompt, **said: Any) -> Row:
+    made = Wrong(text(1), prompt)
+    for name, value in said.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+def test_other_tokens_than_placeholders_are_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
+    fails(llm, wrong(prompt, sent=[5] * POSITIONS + text(1)))
+
+
+def test_too_few_placeholders_are_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
+    fails(llm, wrong(prompt, sent=[0] * (POSITIONS - 1) + text(1)))
+
+
+def test_placeholders_alone_are_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
+    fails(llm, wrong(prompt, sent=[0] * POSITIONS))
+
+
+@pytest.mark.parametrize("positions", [POSITIONS - 8, POSITIONS + 3])
+def test_another_number_of_positions_is_refused(llm: Any, prompt: Prompt, unseen: None, positions: int) -> None:
+    fails(llm, Row(text(1), replace(prompt, asked=Asked(prompt.asked.content, positions))))
+
+
+def test_placeholders_without_a_prompt_are_refused(llm: Any, unseen: None) -> None:
+    fails(llm, Row([0] * POSITIONS + text(1)))
+
+
+def test_a_misspelt_prompt_is_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
+    fails(llm, wrong(prompt, said={"softpromt": prompt.asked.parameters()["softprompt"]}))
+
+
+def test_log_probabilities_of_the_prompt_are_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
+    fails(llm, Row(text(1), prompt), prompt_logprobs=1)
+
+
+def test_leaving_the_prefix_cache_alone_is_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
+    fails(llm, Row(text(1), prompt), skip_reading_prefix_cache=True)
+
+
+def test_a_missing_prompt_is_refused(llm: Any, prompt: Prompt, place: Path, unseen: None) -> None:
+    shutil.rmtree(place / prompt.asked.content)
+    fails(llm, Row(text(1), prompt))
+
+
+def test_a_damaged_prompt_is_refused_and_its_successor_served(
+    llm: Any, model: FrozenModel, prompt: Prompt, place: Path, unseen: None
+) -> None:
+    [file] = (place / prompt.asked.content).glob("*.safetensors")
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    row = Row(text(1), prompt)
+    fails(llm, row)
+    file.write_bytes(content)  # mended
+    assert tokens(answers(llm, [row], 4)) == tokens(expected(model, [row], 4))
+
+
+def test_another_models_prompt_is_refused(llm: Any, model: FrozenModel, place: Path, unseen: None) -> None:
+    import copy
+
+    from softprompt.model import frozen
+
+    network = copy.deepcopy(model.network)
+    with_other = frozen(network, model.tokenizer, "another")
+    for parameter in network.parameters():
+        parameter.add_(0.01)
+    fails(llm, Row(text(1), put(place, with_other, drawn(model, POSITIONS, 4000))))
+
+
+def test_embeddings_are_refused(llm: Any, model: FrozenModel, place: Path, unseen: None) -> None:
+    payload = Embeddings(torch.randn(POSITIONS, model.shape.embedding_size))
+    fails(llm, Row(text(1), put(place, model, payload)))
+
+
+def test_a_prompt_that_is_lost_while_it_was_in_use_ends_who_needs_it(
+    llm: Any, model: FrozenModel, prompt: Prompt, place: Path, unseen: None
+) -> None:
+    """It was read before, so nobody waits for it; in between it left the RAM, and then the disk."""
+    row = Row(text(1), prompt)
+    answers(llm, [row], 4)
+    scheduler, worker = halves(llm)
+    assert prompt.asked.content in scheduler._scheduler._warm
+    with worker._prefixes._lock:
+        worker._prefixes.size -= worker._prefixes._kept.pop(prompt.asked.content).nbytes
+    shutil.rmtree(place / prompt.asked.content)
+    fails(llm, Row(text(2), prompt))
+    fails(llm, Row(text(2), prompt))
+
+
+def test_many_refused_ones_beside_many_others_hinder_nobody(
+    llm: Any, model: FrozenModel, prompt: Prompt, unseen: None
+) -> None:
+    good = [Row(text(number), prompt) for number in range(8)]
+    bad = [wrong(prompt, sent=[5] * POSITIONS + text(number)) for number in range(8)]
+    mixed = [row for pair in zip(good, bad, strict=True) for row in pair]
+    found = [list(each.outputs[0].token_ids) for each in asked(llm, mixed, 6)]
+    assert found[1::2] == [[]] * 8
+    assert found[::2] == tokens(expected(model, good, 6))
+
+
+def test_nothing_of_a_request_is_left_when_it_is_over(llm: Any) -> None:
+    scheduler, worker = halves(llm)
+    side = scheduler._scheduler
+    left = [side._asked, side._refused, side._promised, side._awaited]
+    assert not any([*left, worker._worker._coming, worker._worker._refused, worker._worker._invalid])
+    pool = llm.llm_engine.engine_core.engine_core.scheduler.kv_cache_manager.block_pool
+    assert pool.get_num_free_blocks() == BLOCKS - 1  # vLLM keeps one for itself
+
+
+def test_requests_are_refused_before_the_engine_with_what_is_wrong(llm: Any, prompt: Prompt) -> None:
+    from vllm.exceptions import VLLMValidationError
+
+    with pytest.raises(VLLMValidationError, match="^softprompt: .*log-probabilities"):
+        asked(llm, [Row(text(1), prompt)], 4, prompt_logprobs=1)
+    with pytest.raises(VLLMValidationError, match="^softprompt: .*nothing else"):
+        asked(llm, [wrong(prompt, said={"softprompt": {}})], 4)
+    answers(llm, [Row(text(1), prompt)], 4)
