@@ -18,8 +18,9 @@ from peft import (
     PromptTuningConfig,
     get_peft_model,
 )
+from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from softprompt.model import Prefix, load_model
 from softprompt.saved import SavedPrompt
@@ -87,6 +88,28 @@ def test_export_as_a_prefix_answers_alike(softprompt: Softprompt, writer: Path, 
     torch.testing.assert_close(ours(tmp_path / "prefix", base), ours(writer, base), atol=1e-4, rtol=0)
 
 
+def test_export_of_a_text_behind_the_prompt(softprompt: Softprompt, writer: Path, base: Path, tmp_path: Path) -> None:
+    options = ["--format", "prompt-embeds", "--text", "food: rice", "--max-new-tokens", 8]
+    found = softprompt("export", writer, tmp_path / "row", *options, "--json").json
+    assert found["files"] == ["prompt_embeds.safetensors"]
+    row = load_file(tmp_path / "row" / "prompt_embeds.safetensors")["prompt_embeds"]
+    network = AutoModelForCausalLM.from_pretrained(base)
+    written = network.generate(inputs_embeds=row.unsqueeze(0), max_new_tokens=8, do_sample=False)[0]
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    own = softprompt("generate", writer, "--prompt", "food: rice", "--max-new-tokens", 8, "--json").json
+    assert tokenizer.decode(written, skip_special_tokens=True).strip() == own["response"]
+    softprompt("export", writer, tmp_path / "row", *options).refused("row exists", "--overwrite")
+    assert softprompt("export", writer, tmp_path / "row", *options, "--overwrite").code == 0
+
+
+@pytest.mark.parametrize("options", [["--format", "prompt-embeds"], ["--format", "prefix", "--text", "rice"]])
+def test_a_text_and_its_format_go_together(
+    softprompt: Softprompt, writer: Path, tmp_path: Path, options: list[str]
+) -> None:
+    softprompt("export", writer, tmp_path / "row", *options).refused("--text and --format prompt-embeds")
+    assert not (tmp_path / "row").exists()
+
+
 def test_for_people_a_sentence(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
     ran = softprompt("export", writer, tmp_path / "[/peft]", "--format", "peft")
     assert ran.code == 0
@@ -124,7 +147,7 @@ def test_a_folder_of_something_else_is_never_replaced(softprompt: Softprompt, wr
 
 
 def test_an_unknown_format(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
-    softprompt("export", writer, tmp_path / "p", "--format", "onnx").refused("onnx", "peft, prefix")
+    softprompt("export", writer, tmp_path / "p", "--format", "onnx").refused("onnx", "peft, prefix, prompt-embeds")
     assert not (tmp_path / "p").exists()
 
 

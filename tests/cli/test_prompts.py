@@ -45,6 +45,15 @@ def file_of(prompts: Prompts) -> Any:
     return find
 
 
+def test_add_compiled(prompts: Prompts, classifier: Path, base: Path) -> None:
+    added = prompts.add(classifier, "--compile", base)
+    with Store.open(prompts.store) as store:
+        [version] = store.prompts()[0].versions
+        assert version.content == added["content"]
+        assert store.read(version).manifest.payload == "prefix"
+    prompts("add", classifier, "--name", "other", "--compile", "nothing").refused("nothing")
+
+
 def test_add_and_list(prompts: Prompts, classifier: Path, writer: Path) -> None:
     manifest = SavedPrompt.read(classifier).manifest
     added = prompts.add(classifier, "--note", "first try", "--by", "ada")

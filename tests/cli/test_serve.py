@@ -63,6 +63,16 @@ def test_a_model_that_the_engine_cannot_run_is_refused(softprompt: Softprompt, t
     softprompt("serve", "--model", folder, "--store", filled, "--port", 0).refused("cannot be served")
 
 
+def test_a_gateway_needs_replicas_or_a_vllm(softprompt: Softprompt, tmp_path: Path, base: Path, filled: Path) -> None:
+    there = ("serve", "--model", base, "--store", filled, "--port", 0)
+    softprompt(*there, "--replica", "http://127.0.0.1:1").refused("--backend vllm")
+    softprompt(*there, "--backend", "vllm", "--vllm", tmp_path / "vllm").refused("--vllm", "--replica URL")
+    softprompt(*there, "--backend", "vllm", "--replica", "somewhere").refused("http://HOST:PORT")
+    folder = saved_model(tmp_path / "bert", 0, "bert")
+    bert = ("serve", "--model", folder, "--store", filled, "--port", 0, "--backend", "vllm")
+    softprompt(*bert, "--replica", "http://127.0.0.1:1").refused("causal")
+
+
 @contextmanager
 def process(base: Path, store: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, once it serves; gives it and its address."""

@@ -20,7 +20,7 @@ from softprompt.server.caller import Caller
 from softprompt.server.parts import Parts
 from softprompt.server.protocol.completions import CompletionRequest
 from softprompt.server.settings import ServerSettings
-from softprompt.server.shelf import OBJECTS
+from softprompt.server.shelved import OBJECTS
 from softprompt.server.writing import Answer, begin
 from softprompt.store import Scope, Store
 from tests.server.running import ANSWERS, prompt_for
@@ -107,12 +107,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             for text in TEXTS
         }
         yield Served(parts, loop, alone)
-        loop.run(parts.worker.stop())
+        loop.run(parts.backend.stop())
         parts.desk.close()
 
 
 async def started(parts: Parts) -> None:
-    parts.worker.start()
+    await parts.backend.start()
 
 
 def test_versions_and_tenants_answer_differently(served: Served) -> None:
@@ -139,7 +139,7 @@ def test_each_answer_is_of_the_version_that_was_meant_when_it_was_asked(served: 
                     if whose == tenant and not task.done():
                         meant.add(served.meant(tenant))
             for _ in range(steps):
-                await served.parts.worker.run(lambda: None)  # comes between two steps of the model
+                await served.parts.backend.worker.run(tenant, lambda: None)  # comes between two steps of the model
         return [(tenant, text, meant, await task) for tenant, text, meant, task in begun]
 
     for tenant, text, meant, said in served.loop.run(happen()):

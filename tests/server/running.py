@@ -17,6 +17,8 @@ import openai
 
 from softprompt.model import FrozenModel, Placement
 from softprompt.saved import SavedPrompt
+from softprompt.server.backend import Opening
+from softprompt.server.embedded import Embedded
 from softprompt.server.parts import Parts
 from softprompt.server.serving import Server, listen
 from softprompt.server.settings import ServerSettings
@@ -94,16 +96,16 @@ class Running:
     @property
     def rows(self) -> int:
         """Rows that run or wait."""
-        scheduler = self.parts.worker.engine.scheduler
+        scheduler = self.parts.backend.worker.engine.scheduler
         return len(scheduler.running) + scheduler.num_waiting
 
 
 @contextmanager
-def running(folder: Path, model: FrozenModel, **settings: Any) -> Iterator[Running]:
+def running(folder: Path, model: FrozenModel, opening: Opening = Embedded.of, **settings: Any) -> Iterator[Running]:
     """A server around a model and the store in a folder, without keys unless the settings say so."""
     chosen = ServerSettings(**{"port": 0, "keys": False, "slots": 8, "length": 128, "grace": 20.0, **settings})
     with Store.open(folder, create=True) as store, listen(chosen) as listening:
-        parts = Parts.of(chosen, model, store)
+        parts = Parts.of(chosen, model, store, opening)
         server = Server(parts)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

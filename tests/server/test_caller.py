@@ -182,7 +182,7 @@ def test_a_revoked_key_is_none_for_a_running_server(store: Store) -> None:
     with serving(application(Gate(store.keys))) as (port, _server):
         url, headers = f"http://127.0.0.1:{port}/use", bearing(text)
         assert httpx2.get(url, headers=headers).status_code == 200
-        with Store.open(store.path) as elsewhere:
+        with Store.open(store.place) as elsewhere:
             elsewhere.keys.revoke(key.id)
         until(lambda: httpx2.get(url, headers=headers).status_code == 401, 10)
 

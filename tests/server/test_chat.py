@@ -10,6 +10,7 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types import CompletionUsage
 
 from softprompt.evaluation import Sampling, respond
 from softprompt.model import FrozenModel
@@ -84,7 +85,10 @@ def test_streamed_is_whole(client: openai.OpenAI) -> None:
         assert reasons == [[choice.finish_reason] for choice in whole.choices]
         assert chunks[0].choices[0].delta.role == "assistant"
         assert chunks[-1].choices == []
-        assert chunks[-1].usage == whole.usage
+        for each in (whole.usage, usage := chunks[-1].usage):
+            assert each is not None
+            each.prompt_tokens_details = None  # the second time some of it is known
+        assert usage == whole.usage
         assert {chunk.model for chunk in chunks} == {whole.model}
 
 
@@ -96,6 +100,21 @@ def test_usage_counts_the_tokens_of_texts(client: openai.OpenAI, alone: FrozenMo
     text = alone.row(alone.tokenize("the film was great\nAnswer:"))
     assert (usage.prompt_tokens, usage.completion_tokens) == (len(text), 7)
     assert usage.total_tokens == len(text) + 7
+
+
+def test_usage_tells_what_was_not_read_anew(client: openai.OpenAI) -> None:
+    text = "the film was long and the band played on " * 4
+
+    def usage(model: str) -> CompletionUsage:
+        found = client.completions.create(model=model, prompt=text, max_tokens=3, n=2).usage
+        assert found is not None
+        return found
+
+    before, after = usage("answers"), usage("answers")
+    assert before.prompt_tokens_details is not None
+    assert after.prompt_tokens_details is not None
+    assert before.prompt_tokens_details.cached_tokens == 0
+    assert 0 < (after.prompt_tokens_details.cached_tokens or 0) < after.prompt_tokens
 
 
 def test_each_of_several_has_a_seed_of_its_own(client: openai.OpenAI) -> None:

@@ -28,7 +28,7 @@ from softprompt.model import FrozenModel
 from softprompt.server.responses import Responses
 from softprompt.store import Store
 from tests.server.running import ANSWERS, BASE, REVIEWS, Running, prompt_for, running, until
-from tests.store.making import check_whole
+from tests.store.making import check_whole, folder_of
 
 ASKED: dict[str, Any] = {"model": "answers", "prompt": "the film", "max_tokens": 4, "temperature": 0}
 
@@ -129,7 +129,7 @@ HARMS: dict[str, Callable[[Path], object]] = {
 def test_a_damaged_prompt_fails_alone(
     server: Running, chatting: FrozenModel, harm: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    HARMS[harm](server.store.folder(server.store.resolve("reviews")))
+    HARMS[harm](folder_of(server.store, server.store.resolve("reviews")))
     told = [
         server.post("/v1/classify", {"model": "reviews", "input": "the film"}),
         server.post("/v1/completions", {**ASKED, "model": "reviews@1"}),
@@ -147,7 +147,7 @@ def test_a_damaged_prompt_fails_alone(
 
 def test_a_prompt_in_use_does_not_need_its_files(server: Running) -> None:
     expected = server.post("/v1/completions", ASKED).json()["choices"]
-    folder = server.store.folder(server.store.resolve("answers"))
+    folder = folder_of(server.store, server.store.resolve("answers"))
     folder.rename(folder.with_name("gone"))
     assert server.post("/v1/completions", ASKED).json()["choices"] == expected
 
@@ -155,7 +155,7 @@ def test_a_prompt_in_use_does_not_need_its_files(server: Running) -> None:
 def test_a_store_that_cannot_be_read_is_no_fault_of_the_request(
     server: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    database = server.store.path / "store.sqlite"
+    database = Path(server.store.place) / "store.sqlite"
     server.store.close()  # what is open already would be read on
     kept = database.read_bytes()
     database.write_bytes(b"no database" * 1000)
@@ -192,7 +192,7 @@ WAYS = ("in a stream", "in a stream, reset", "waiting", "waiting, reset", "sendi
 def open_files(server: Running) -> int:
     """What the process has open, but for the store: of its connections some are kept for the next who need one."""
     files = [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()]
-    return sum(not file.startswith(str(server.store.path)) for file in files)
+    return sum(not file.startswith(server.store.place) for file in files)
 
 
 POOLS = ("asyncio_", "AnyIO", "ThreadPool")  # threads that are kept for the next who need one, up to so many
@@ -201,7 +201,8 @@ KINDS = (Row, Responses, asyncio.Task)
 
 def left(server: Running) -> Counter[str]:
     """All that a request takes, counted: what a vanished one has left would be found here."""
-    loop, worker = server.parts.worker._loop, server.parts.worker
+    worker = server.parts.backend.worker
+    loop = worker._loop
     assert loop is not None
     gc.collect()
     kinds = Counter(type(each) for each in gc.get_objects() if type(each) in KINDS)

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import random
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ TENANTS, AT_ONCE = 50, 32
 COMPARED = slice(None, None, 1 if settings().max_examples > 50 else 6)  # with servers of their own; each takes a while
 SETTINGS: dict[str, Any] = {"slots": 8, "length": 128, "prompt_memory": 2**19}  # prompts come and go meanwhile
 TEXT = "the film was great fun and its ending lovely, the plot a bore"  # the same for all, and longer than a block
-CHANGING = frozenset({"id", "created", "created_at", "at", "first_token"})
+CHANGING = frozenset({"id", "created", "created_at", "at", "first_token", "prompt_tokens_details"})
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,9 @@ def test_nobody_sees_anything_of_another(tenants: tuple[Path, list[Tenant]], cha
             answered = found[tenant.name][name]
             assert answered.said == expected.said
             assert answered.numbers == pytest.approx(expected.numbers, abs=1e-4)
+    for tenant in everybody:  # who all asked the same, each once: nobody had read it before
+        once = [found[tenant.name][name].whole for name in ("base", "stream") if name in found[tenant.name]]
+        assert {count for whole in once for count in re.findall(r'"cached_tokens": ?(\d+)', whole)} <= {"0"}
     said = {json.dumps(found[tenant.name]["chat"].said["choices"]) for tenant in everybody}
     assert len(said) == TENANTS  # else nothing could have been mixed up
     assert all(tenant.secret in found[tenant.name]["prompts"].whole for tenant in everybody)

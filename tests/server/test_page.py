@@ -18,7 +18,7 @@ from softprompt.saved import SavedPrompt
 from softprompt.server.routes.page import FILES
 from softprompt.store import Store
 from softprompt.tasks import ClassificationTask
-from tests.server.browser import browsing
+from tests.browser import browsing
 from tests.server.running import ANSWERS, BASE, Running, prompt_for, running, until
 from tests.strategies import random_embeddings
 
@@ -110,7 +110,7 @@ def violations(page: Page) -> list[str]:
 @contextmanager
 def held(server: Running, steps: int) -> Iterator[None]:
     """The model makes so many steps and then none, until this ends."""
-    engine, goes = server.parts.worker.engine, threading.Semaphore(steps)
+    engine, goes = server.parts.backend.worker.engine, threading.Semaphore(steps)
     step = engine.step
 
     def patiently() -> Any:

@@ -137,7 +137,7 @@ def test_what_is_refused_leaves_nothing(
 ) -> None:
     assert refused(upload(client, key(store), files, **fields)) == expected
     assert store.prompts() == []
-    assert stored(store.path) == []
+    assert stored(store) == []
 
 
 def test_other_bodies_are_refused(client: TestClient, store: Store) -> None:

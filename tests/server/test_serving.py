@@ -72,6 +72,7 @@ def test_limits_of_the_operator(tmp_path: Path, chatting: FrozenModel) -> None:
         assert server.post("/v1/completions", {**body, "prompt": "a" * 2000}).status_code == 413
         statuses = [server.post("/v1/completions", {**body, "max_tokens": 1}).status_code for _ in range(3)]
         assert statuses[-1] == 429, statuses
+        assert server.post("/v1/prompts/any/rollback", {}).status_code == 429  # changes are requests too
 
 
 def test_stopping_finishes_what_runs_and_takes_nothing_new(tmp_path: Path, chatting: FrozenModel) -> None:

@@ -13,12 +13,15 @@ import pytest
 from softprompt.engine import Engine
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
+from softprompt.server.embedded import Embedded
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
-from softprompt.server.shelf import Shelf, Shelved
+from softprompt.server.shelf import Shelf
+from softprompt.server.shelved import Shelved
 from softprompt.server.worker import Worker
 from softprompt.store import Store, Version
 from tests.server.running import ANSWERS, REVIEWS, prompt_for
+from tests.store.making import folder_of
 from tests.tiny import tiny_model
 
 COUNT = 4
@@ -45,7 +48,7 @@ def on_a_shelf(store: Store, model: FrozenModel, test: Callable[[Shelf], Awaitab
         worker.start()
         try:
             async with asyncio.timeout(60):
-                await test(Shelf(store, model, worker, memory, Metrics()))
+                await test(Shelf(store, model, Embedded(worker, model), memory, Metrics()))
         finally:
             await worker.stop()
 
@@ -150,7 +153,7 @@ def test_a_damaged_prompt_fails_alone_and_can_be_mended(tmp_path: Path, model: F
     good, damaged = prompt_for(model, ANSWERS, 1), prompt_for(model, ANSWERS, 2)
     with Store.open(tmp_path / "store", create=True) as store:
         store.add(good, "good")
-        [file] = store.folder(store.add(damaged, "bad")).glob("*.safetensors")
+        [file] = folder_of(store, store.add(damaged, "bad")).glob("*.safetensors")
         file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\1")
 
         async def test(shelf: Shelf) -> None:

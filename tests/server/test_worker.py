@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ def test_rows_are_answered_and_jobs_run_in_between() -> None:
         async with working() as worker:
             alone = (await answered(worker)).tokens
             threads: list[str] = []
-            job = worker.run(lambda: threads.append(threading.current_thread().name))
+            job = worker.run("acme", lambda: threads.append(threading.current_thread().name))
             several = await asyncio.gather(job, *(answered(worker) for _ in range(6)))
             assert [heard.tokens for heard in several[1:]] == [alone] * 6
             assert len(alone) == 8
@@ -130,7 +131,7 @@ def test_whoever_goes_while_it_is_handed_in_leaves_nothing_behind() -> None:
     async def test() -> None:
         async with working(slots=1) as worker:
             held = threading.Event()
-            blocking = asyncio.create_task(worker.run(held.wait))
+            blocking = asyncio.create_task(worker.run("acme", held.wait))
             begin = asyncio.create_task(worker.begin(LONG, None, Heard()))
             await asyncio.sleep(0)
             begin.cancel()
@@ -138,8 +139,8 @@ def test_whoever_goes_while_it_is_handed_in_leaves_nothing_behind() -> None:
             await blocking
             with pytest.raises(asyncio.CancelledError):
                 await begin
-            await worker.run(lambda: None)
-            await worker.run(lambda: None)
+            await worker.run("acme", lambda: None)
+            await worker.run("acme", lambda: None)
             assert worker.engine.is_idle
 
     run(test)
@@ -149,7 +150,7 @@ def test_more_than_may_wait_are_too_many() -> None:
     async def test() -> None:
         async with working(slots=1, waiting=1) as worker:
             held = threading.Event()
-            blocking = asyncio.create_task(worker.run(held.wait))
+            blocking = asyncio.create_task(worker.run("acme", held.wait))
             begun = [asyncio.create_task(worker.begin(LONG, None, Heard())) for _ in range(3)]
             await asyncio.sleep(0)
             held.set()
@@ -164,13 +165,28 @@ def test_more_than_may_wait_are_too_many() -> None:
     run(test)
 
 
+def test_who_classifies_much_does_not_keep_others_waiting() -> None:
+    async def test() -> None:
+        async with working() as worker:
+            held, done = threading.Event(), list[str]()
+            jobs = [asyncio.create_task(worker.run("acme", held.wait))]
+            for tenant in ("acme",) * 5 + ("bolt",):
+                jobs.append(asyncio.create_task(worker.run(tenant, partial(done.append, tenant))))
+            await asyncio.sleep(0)
+            held.set()
+            await asyncio.gather(*jobs)
+            assert done.index("bolt") <= 1
+
+    run(test)
+
+
 def test_what_cannot_be_is_said_to_whoever_asked() -> None:
     async def test() -> None:
         async with working() as worker:
             with pytest.raises(SettingError, match="128"):
                 await worker.begin(Request(ASKED.ids, Sampling(200)), None, Heard())
             with pytest.raises(ZeroDivisionError):
-                await worker.run(lambda: 1 // 0)
+                await worker.run("acme", lambda: 1 // 0)
             assert len((await answered(worker)).tokens) == 8
 
     run(test)

@@ -11,6 +11,8 @@ from rich.markup import escape
 from softprompt.cli.output import BaseModel, Device, Dtype, Json, people, print_json
 from softprompt.errors import SettingError
 
+PROMPT_EMBEDS = "prompt-embeds"
+
 
 def export(
     prompt: Annotated[Path, typer.Argument(help="The saved prompt's folder.")],
@@ -18,9 +20,18 @@ def export(
     format_: Annotated[
         str,
         typer.Option(
-            "--format", help="peft: an adapter for peft alone. prefix: the same prompt compiled to keys and values."
+            "--format",
+            help="peft: an adapter for peft alone. prefix: the same prompt compiled to keys and values. prompt-embeds: a "
+            "text behind the prompt, embedded.",
         ),
     ],
+    text: Annotated[
+        str | None,
+        typer.Option(help="For prompt-embeds: it fills the template's field, or is what the user says in a chat."),
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="For prompt-embeds: of the longest response, for which room is left.")
+    ] = 128,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a saved prompt that is there.")] = False,
     model: BaseModel = None,
     device: Device = "auto",
@@ -31,12 +42,15 @@ def export(
 
     A saved prompt is a peft adapter already wherever peft can express it; `--format peft` writes that part alone, and
     refuses what peft would get wrong. `--format prefix` runs the virtual tokens through the model once and keeps what they
-    leave in every layer: what serving engines load.
+    leave in every layer: what serving engines load. `--format prompt-embeds` writes what the model sees of one text, virtual
+    tokens included, as embeddings: what vLLM takes as `prompt_embeds`.
     """
     from softprompt.saved import SavedPrompt, write_peft
     from softprompt.saved.folders import write_folder
-    from softprompt.saved.saved_prompt import check_free
+    from softprompt.saved.saved_prompt import EMBEDDED, check_free
 
+    if (text is None) == (format_ == PROMPT_EMBEDS):
+        raise SettingError(f"--text and --format {PROMPT_EMBEDS} go together: it is the text that is embedded")
     match format_:
         case "peft":
             saved = SavedPrompt.read(prompt)
@@ -47,8 +61,16 @@ def export(
 
             saved, loaded = load(prompt, model, device, dtype)
             files = saved.compiled(loaded).files
+        case "prompt-embeds":
+            from softprompt.cli.loading import load
+            from softprompt.saved.prompt_embeds import KEY, prompt_embeds
+            from softprompt.saved.tensors import to_bytes
+
+            assert text is not None
+            saved, loaded = load(prompt, model, device, dtype)
+            files = {EMBEDDED: to_bytes({KEY: prompt_embeds(saved, loaded, text, max_new_tokens)})}
         case _:
-            raise SettingError(f"unknown format {format_!r}: one of peft, prefix")
+            raise SettingError(f"unknown format {format_!r}: one of peft, prefix, {PROMPT_EMBEDS}")
     check_free(output, overwrite)
     write_folder(output, files)
     if as_json:

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from softprompt.cli.keys_table import keys_table
 from softprompt.cli.output import Json, people, print_json
-from softprompt.cli.prompts import OURS, STORE, AnyTenant, By, Place
+from softprompt.cli.prompts import OURS, STORE, AnyTenant, By, Place, PromptsAt
 
 if TYPE_CHECKING:
     from softprompt.store import Key
@@ -38,13 +38,14 @@ def create(
     ] = None,
     by: By = None,
     store: Place = STORE,
+    prompts_at: PromptsAt = None,
     as_json: Json = False,
 ) -> None:
     """Make a key and show it, this once: the store keeps a hash of it. Makes the store if need be."""
     from softprompt.store import Store
 
     life = None if expires is None else timedelta(days=expires)
-    with Store.open(store, create=True) as opened:
+    with Store.open(store, create=True, prompts=prompts_at) as opened:
         key, text = opened.keys.create(tenant, scope, name=name, expires_in=life, by=by)
     if as_json:
         print_json({"key": text, **_facts(key)})

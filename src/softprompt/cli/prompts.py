@@ -13,16 +13,32 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import track
 
+from softprompt.cli.loading import load
 from softprompt.cli.output import Json, notes, people, print_json
 from softprompt.cli.prompts_tables import events_table, prompts_table
 
 if TYPE_CHECKING:
+    from softprompt.saved import SavedPrompt
     from softprompt.store import Damage, Event, Version
 
 DAMAGED = 2  # the exit code
 
 Place = Annotated[
-    Path, typer.Option("--store", envvar="SOFTPROMPT_STORE", help="The store's folder.", rich_help_panel="Where")
+    str,
+    typer.Option(
+        "--store",
+        envvar="SOFTPROMPT_STORE",
+        help="The store: a folder, or postgresql://USER@HOST/DATABASE.",
+        rich_help_panel="Where",
+    ),
+]
+PromptsAt = Annotated[
+    str | None,
+    typer.Option(
+        help="Where a store that is made keeps its prompts: a folder or s3://BUCKET/PREFIX.  \\[default: in its folder]",
+        show_default=False,
+        rich_help_panel="Where",
+    ),
 ]
 Tenant = Annotated[str, typer.Option(help="Whose prompt it is.", rich_help_panel="Where")]
 AnyTenant = Annotated[
@@ -32,7 +48,7 @@ By = Annotated[str | None, typer.Option(help="Who does it, for the history.  \\[
 VersionOrAlias = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="Such as reviews@3, or reviews@canary.")]
 NameOrAlias = Annotated[str, typer.Argument(metavar="NAME[@ALIAS]", help="Such as reviews, or reviews@canary.")]
 
-STORE = Path("store")
+STORE = "store"
 OURS = "default"
 
 app = typer.Typer(name="prompts", no_args_is_help=True, help="Keep prompts in a store: versions, aliases, tenants.")
@@ -54,8 +70,18 @@ def add(
     tenant: Tenant = OURS,
     activate: Annotated[bool, typer.Option(help="The bare name means this version from now on.")] = True,
     note: Annotated[str, typer.Option(help="What there is to say about this version.", show_default=False)] = "",
+    compiler: Annotated[
+        str | None,
+        typer.Option(
+            "--compile",
+            metavar="MODEL",
+            help="Store it as the prefix that this base model makes of it, which is what vLLM takes.",
+            show_default=False,
+        ),
+    ] = None,
     by: By = None,
     store: Place = STORE,
+    prompts_at: PromptsAt = None,
     as_json: Json = False,
 ) -> None:
     """Add a saved prompt to the store as the next version of a name, and activate it. Makes the store if need be.
@@ -64,8 +90,9 @@ def add(
     """
     from softprompt.store import Store
 
-    with notes.status("adding"), Store.open(store, create=True) as opened:
-        version = opened.add(prompt, name, tenant=tenant, activate=activate, note=note, by=by)
+    saved = prompt if compiler is None else _compiled(prompt, compiler)
+    with notes.status("adding"), Store.open(store, create=True, prompts=prompts_at) as opened:
+        version = opened.add(saved, name, tenant=tenant, activate=activate, note=note, by=by)
     if as_json:
         print_json({**_facts(version), "active": activate})
     else:
@@ -213,6 +240,13 @@ def collect(
         print_json({"deleted": list(found.contents), "size": found.size})
     else:
         people.print(f"Deleted {len(found.contents)} stored prompts, {decimal(found.size)}.")
+
+
+def _compiled(prompt: Path, model: str) -> SavedPrompt:
+    """A saved prompt as the prefix that its base model makes of it."""
+    with notes.status("compiling"):
+        saved, base = load(prompt, model, "auto", "auto")
+        return saved.compiled(base)
 
 
 def _alias(name: str) -> str:

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from softprompt.cli.output import Device, Dtype, notes, people
+from softprompt.errors import SettingError
+
+if TYPE_CHECKING:
+    from softprompt.server.parts import Parts
+    from softprompt.server.settings import ServerSettings
+    from softprompt.store import Store
 
 MIB = 2**20
 
-LIMITS, MACHINE = "Limits", "Machine"
+LIMITS, MACHINE, VLLM = "Limits", "Machine", "vLLM"
+
+
+class Runner(StrEnum):
+    """Who runs the model."""
+
+    EMBEDDED = "embedded"
+    VLLM = "vllm"
 
 
 def serve(
     model: Annotated[str, typer.Option(help="The base model: smollm2-135m, a folder, a .gguf file or a Hub id.")],
-    store: Annotated[Path, typer.Option(envvar="SOFTPROMPT_STORE", help="The store's folder.")] = Path("store"),
+    store: Annotated[
+        str,
+        typer.Option(envvar="SOFTPROMPT_STORE", help="The store: a folder, or postgresql://USER@HOST/DATABASE."),
+    ] = "store",
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     keys: Annotated[
@@ -64,6 +82,19 @@ def serve(
     ] = 2048,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    backend: Annotated[
+        Runner, typer.Option(help="Who runs the model: the engine in this process, or vLLM.", rich_help_panel=VLLM)
+    ] = Runner.EMBEDDED,
+    replica: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="A vLLM server with softprompt's plugin. Repeatable; without, one is started.",
+            rich_help_panel=VLLM,
+            show_default=False,
+        ),
+    ] = None,
+    vllm: Annotated[str, typer.Option(help="The vllm to start.", rich_help_panel=VLLM)] = "vllm",
 ) -> None:
     """Serve the prompts of a store behind OpenAI's API: `model` in a request names a prompt.
 
@@ -91,20 +122,56 @@ def serve(
         deadline=deadline,
         grace=grace,
     )
+    if replica and backend is not Runner.VLLM:
+        raise SettingError("--replica is for --backend vllm: say that, too")
     with Store.open(store) as opened, listen(settings) as listening:
-        with notes.status(f"loading {escape(model)}"):
-            from softprompt.model import load_model
-            from softprompt.server.parts import Parts
+        if backend is Runner.VLLM:
+            made = _fronting(settings, opened, model, dtype, replica or [], vllm)
+        else:
+            made = _embedded(settings, opened, model, device, dtype)
+        with made as parts:
+            server = Server(parts)
+            address, at = listening.getsockname()[:2]
+            where = f"http://[{address}]:{at}" if ":" in address else f"http://{address}:{at}"
+            people.print(f"Serving {escape(parts.name)} and the prompts of {escape(opened.place)} at {where}/v1")
+            if keys and not opened.keys.list():
+                people.print(
+                    "Nobody has a key yet: `softprompt keys create --tenant NAME` makes one, even while this runs."
+                )
+            server.run(sockets=[listening])
 
-            frozen = load_model(model, device=device, dtype=dtype)
-            frozen.pack()
-            parts = Parts.of(settings, frozen, opened)
-        server = Server(parts)
-        address, at = listening.getsockname()[:2]
-        where = f"http://[{address}]:{at}" if ":" in address else f"http://{address}:{at}"
-        people.print(f"Serving {escape(parts.name)} and the prompts of {escape(str(store))} at {where}/v1")
-        if keys and not opened.keys.list():
-            people.print(
-                "Nobody has a key yet: `softprompt keys create --tenant NAME` makes one, even while this runs."
-            )
-        server.run(sockets=[listening])
+
+@contextmanager
+def _embedded(settings: ServerSettings, store: Store, model: str, device: str, dtype: str) -> Iterator[Parts]:
+    """A server whose engine is in this process."""
+    with notes.status(f"loading {escape(model)}"):
+        from softprompt.model import load_model
+        from softprompt.server.parts import Parts
+
+        frozen = load_model(model, device=device, dtype=dtype)
+        frozen.pack()
+        parts = Parts.of(settings, frozen, store)
+    yield parts
+
+
+@contextmanager
+def _fronting(
+    settings: ServerSettings, store: Store, model: str, dtype: str, replicas: list[str], program: str
+) -> Iterator[Parts]:
+    """A server without weights, in front of vLLM servers, or of one that it starts."""
+    from softprompt.server.gateway.own import interpreter
+
+    python = None if replicas else interpreter(program)
+    with notes.status(f"reading {escape(model)}"):
+        from softprompt.model import load_weightless
+        from softprompt.server.gateway import Remote, own
+        from softprompt.server.parts import Parts
+
+        base = load_weightless(model)
+    if python is None:
+        yield Parts.of(settings, base, store, Remote.at(replicas))
+        return
+    with own.started(python, settings, base, store.prompts_at, dtype) as replica:
+        with notes.status(f"starting vLLM, which takes a while: {escape(str(replica.log))}"):
+            replica.wait()
+        yield Parts.of(settings, base, store, Remote.at([replica.url], lambda: replica.is_running))

@@ -23,15 +23,16 @@ ROUTES = (chat, completions, classify, models, prompts, page, health, metrics)
 
 
 def create_app(parts: Parts) -> FastAPI:
-    """The application around the parts of a server. Its lifespan is that of the thread that runs the model."""
+    """The application around the parts of a server. Its lifespan is that of who runs the model."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        parts.worker.start()
+        """Begins and ends with the application."""
+        await parts.backend.start()
         try:
             yield
         finally:
-            await parts.worker.stop()
+            await parts.backend.stop()
             parts.desk.close()
 
     settings = parts.settings
@@ -41,7 +42,7 @@ def create_app(parts: Parts) -> FastAPI:
         description="Prompts behind OpenAI's API: `model` names a prompt.",
         lifespan=lifespan,
     )
-    uploads = Uploads(apart(parts.model))
+    uploads = Uploads(apart(parts.model), check=parts.backend.check)
     app.state.parts, app.state.metrics, app.state.store, app.state.uploads = parts, parts.metrics, parts.store, uploads
     app.state.gate = Gate(parts.store.keys if settings.keys else None, Limits(settings.a_minute, settings.at_once))
     answer_failures(app)

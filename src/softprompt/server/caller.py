@@ -181,9 +181,21 @@ async def admitted(request: Request, caller: Asking) -> AsyncIterator[Caller]:
         yield caller
 
 
+async def changing(request: Request, caller: Annotated[Caller, Depends(managing)]) -> AsyncIterator[Caller]:
+    """Somebody who changes the tenant's prompts, which counts against its limits as any request does.
+
+    Raises:
+        Refusal: 403, they may not.
+        TooManyRequests: it is one too many.
+    """
+    async for held in admitted(request, caller):
+        yield held
+
+
 Managing = Annotated[Caller, Depends(managing)]
 Administering = Annotated[Caller, Depends(administering)]
 Admitted = Annotated[Caller, Depends(admitted)]
+Changing = Annotated[Caller, Depends(changing)]
 
 
 def _checked(caller: Caller, scope: Scope) -> Caller:

@@ -13,7 +13,7 @@ from softprompt.data import Example
 from softprompt.errors import TaskError
 from softprompt.model import FrozenModel, Payload, Prefix
 from softprompt.server.refusal import Refusal
-from softprompt.server.shelf import ROOM, Shelved
+from softprompt.server.shelved import ROOM, Shelved
 from softprompt.tasks import Objective, Row
 from softprompt.tasks.chat import ChatTask
 from softprompt.tasks.classification import ClassificationObjective
@@ -54,7 +54,11 @@ class Asked:
     @property
     def num_tokens(self) -> int:
         """Tokens of text. Virtual tokens are none, nor is what a compiled prompt holds already."""
-        return sum(token >= 0 for token in self.ids)
+        return self.text_tokens(len(self.ids))
+
+    def text_tokens(self, count: int) -> int:
+        """Those among its first `count` tokens."""
+        return sum(token >= 0 for token in self.ids[:count])
 
     @property
     def num_positions(self) -> int:

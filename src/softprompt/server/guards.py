@@ -139,6 +139,7 @@ class SlowReaderGuard:
         is_given_up = False
 
         async def patiently(message: Message) -> None:
+            """Send a part, for as long as a client may take to read one."""
             nonlocal is_given_up
             try:
                 async with asyncio.timeout(self.seconds):

@@ -37,6 +37,9 @@ class Metrics:
         self._prompts = self._level("prompts_in_memory", "Prompts that are kept in RAM.")
         self._size = self._level("prompt_bytes_in_memory", "What they take.")
         self._lookups = self._count("prompt_lookups", "Prompts that were asked for, by where they were.", ("where",))
+        self._used = self._level("replica_used", "Whether requests go to a vLLM server.", ("replica",))
+        self._load = self._level("replica_load", "Texts that one has to do for this gateway.", ("replica",))
+        self._asked = self._count("replica_requests", "What became of requests to one.", ("replica", "outcome"))
         self._errors = self._count("errors", "Requests that were refused or failed, by the error's code.", ("kind",))
 
     def first_token(self, seconds: float) -> None:
@@ -94,6 +97,18 @@ class Metrics:
         """One was read from the disk."""
         self._lookups.labels("disk").inc()
 
+    def replica(self, url: str, *, is_used: bool) -> None:
+        """Requests go to a replica now, or do not."""
+        self._used.labels(url).set(is_used)
+
+    def replica_load(self, url: str, texts: int) -> None:
+        """A replica has so many texts to do now."""
+        self._load.labels(url).set(texts)
+
+    def replica_request(self, url: str, outcome: str) -> None:
+        """A replica has `answered`, was `lost`, or has `declined`; after the latter two another one is asked."""
+        self._asked.labels(url, outcome).inc()
+
     def error(self, kind: str) -> None:
         """A request was refused or failed; `kind` is one of the server's own codes, never a client's words."""
         self._errors.labels(kind).inc()
@@ -112,8 +127,8 @@ class Metrics:
     def _times(self, name: str, what: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()) -> Histogram:
         return Histogram(f"softprompt_{name}", what, labels, buckets=buckets, registry=self.registry)
 
-    def _level(self, name: str, what: str) -> Gauge:
-        return Gauge(f"softprompt_{name}", what, registry=self.registry)
+    def _level(self, name: str, what: str, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(f"softprompt_{name}", what, labels, registry=self.registry)
 
     def _count(self, name: str, what: str, labels: tuple[str, ...] = ()) -> Counter:
         return Counter(f"softprompt_{name}", what, labels, registry=self.registry)

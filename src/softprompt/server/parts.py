@@ -11,17 +11,17 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from transformers import PreTrainedTokenizerFast
 
-from softprompt.engine import Engine
 from softprompt.engine.grammar import Grammars
 from softprompt.model import FrozenModel
+from softprompt.server.backend import Backend, Opening
 from softprompt.server.desk import Desk
-from softprompt.server.failures import Draining
+from softprompt.server.embedded import Embedded
 from softprompt.server.logprobs import Words
 from softprompt.server.metrics import Metrics
 from softprompt.server.settings import ServerSettings
-from softprompt.server.shelf import Shelf, Shelved
+from softprompt.server.shelf import Shelf
+from softprompt.server.shelved import Shelved
 from softprompt.server.tally import Tally
-from softprompt.server.worker import Worker
 from softprompt.store import Store, Version
 
 
@@ -52,7 +52,7 @@ class Parts:
     name: str
     model: FrozenModel
     store: Store
-    worker: Worker
+    backend: Backend
     shelf: Shelf
     desk: Desk
     words: Words
@@ -62,31 +62,28 @@ class Parts:
     started: int
 
     @classmethod
-    def of(cls, settings: ServerSettings, model: FrozenModel, store: Store) -> Parts:
+    def of(cls, settings: ServerSettings, model: FrozenModel, store: Store, opening: Opening = Embedded.of) -> Parts:
         """A server of a model and a store.
+
+        Args:
+            settings: what the operator chose.
+            model: what runs, or stands for what runs elsewhere.
+            store: where the prompts are.
+            opening: makes what answers: the engine in this process, unless another is said.
 
         Raises:
             ModelNotSupported: the engine cannot run the model.
         """
-        engine = Engine(
-            model,
-            slots=settings.slots,
-            length=settings.length,
-            tokens=settings.tokens,
-            waiting=settings.waiting,
-            memory=settings.memory,
-            remembered=settings.text_memory,
-        )
         metrics = Metrics()
-        worker = Worker(engine, metrics)
+        backend = opening(settings, model, metrics)
         tokenizer = copy.deepcopy(model.tokenizer)  # which nobody changes, unlike the worker's and the desk's
         return cls(
             settings=settings,
             name=PurePath(model.name).name if model.name.startswith(("/", ".")) else model.name,
             model=model,
             store=store,
-            worker=worker,
-            shelf=Shelf(store, model, worker, settings.prompt_memory, metrics),
+            backend=backend,
+            shelf=Shelf(store, model, backend, settings.prompt_memory, metrics),
             desk=Desk(model),
             words=Words(tokenizer),
             grammars=Grammars(cast(PreTrainedTokenizerFast, tokenizer), model.shape.vocab_size, model.eos),
@@ -98,12 +95,12 @@ class Parts:
     @property
     def length(self) -> int:
         """Positions that a row may have."""
-        return self.worker.engine.scheduler.length
+        return self.backend.length
 
     @property
     def fingerprint(self) -> str:
         """Names the base model's weights, as OpenAI's API names what answered."""
-        return "fp_" + self.model.fingerprint.removeprefix("sha256:")
+        return "fp_" + (self.model.fingerprint.removeprefix("sha256:") or "unknown")
 
     async def resolve(self, name: str, tenant: str) -> Version | None:
         """The version that a tenant means by `name`; None for the bare base.
@@ -136,10 +133,10 @@ Here = Annotated[Parts, Depends(_parts)]
 
 def _open(request: Request) -> Parts:
     parts = _parts(request)
-    if parts.worker.is_draining:
-        raise Draining
+    if (refusal := parts.backend.closed) is not None:
+        raise refusal
     return parts
 
 
 Open = Annotated[Parts, Depends(_open)]
-"""The same, for work that is not begun any more once the server ends."""
+"""The same, for work that is not begun while nobody takes it, as when the server ends."""

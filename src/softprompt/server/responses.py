@@ -14,12 +14,12 @@ from starlette.requests import Request as HttpRequest
 
 from softprompt.engine import End, Request, Sampling, Written
 from softprompt.evaluation.responding import Trimmed
+from softprompt.server.backend import Backend, Row
 from softprompt.server.desk import Asked
 from softprompt.server.failures import TooSlow
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
 from softprompt.server.tally import Use
-from softprompt.server.worker import Row, Worker
 
 T = TypeVar("T")
 
@@ -47,6 +47,7 @@ class Responses:
     """Responses that are being written. Closing it ends those that are not over, at once."""
 
     def __init__(self, asked: Sequence[Asked], n: int, tenant: str, deadline: float, metrics: Metrics, use: Use):
+        self._asked, self._n = asked, n
         self._trimmed = [Trimmed() if each.is_answer else None for each in asked for _ in range(n)]
         self._news: asyncio.Queue[tuple[int, Written | Refusal]] = asyncio.Queue()
         self._rows: list[Row] = []
@@ -60,7 +61,7 @@ class Responses:
     @classmethod
     async def begin(
         cls,
-        worker: Worker,
+        backend: Backend,
         asked: Sequence[Asked],
         samplings: Sequence[Sequence[Sampling]],
         tenant: str,
@@ -82,10 +83,10 @@ class Responses:
             for sampling in ways
         ]
         begun = await asyncio.gather(  # at once: each waits for the step that runs
-            *(worker.begin(*each, partial(responses._hear, index)) for index, each in enumerate(requests)),
+            *(backend.begin(*each, partial(responses._hear, index)) for index, each in enumerate(requests)),
             return_exceptions=True,
         )
-        responses._rows = [row for row in begun if isinstance(row, Row)]
+        responses._rows = [row for row in begun if not isinstance(row, BaseException)]
         if failures := [failure for failure in begun if isinstance(failure, BaseException)]:
             responses.close()
             raise failures[0]
@@ -95,6 +96,12 @@ class Responses:
     def count(self) -> int:
         """How many there are."""
         return len(self._rows)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the texts that were not read anew; of a text with several responses, by its first."""
+        first = self._rows[:: self._n]
+        return sum(each.text_tokens(row.reused) for each, row in zip(self._asked, first, strict=True))
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """What is written, as it is.
@@ -115,6 +122,17 @@ class Responses:
             open_ -= reason is not None
             trimmed = self._trimmed[index]
             yield Piece(index, news.text if trimmed is None else trimmed.add(news.text), news, reason)
+
+    async def whole(self) -> list[list[Piece]]:
+        """All pieces of each, once all of them are over.
+
+        Raises:
+            Refusal: one cannot be gone on with, or took too long.
+        """
+        pieces: list[list[Piece]] = [[] for _ in self._rows]
+        async for piece in self.pieces():
+            pieces[piece.index].append(piece)
+        return pieces
 
     def close(self) -> None:
         """Nobody wants them any more."""

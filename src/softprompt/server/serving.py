@@ -87,4 +87,4 @@ class Server(uvicorn.Server):
 
     def drain(self) -> None:
         """Take nothing new from now on."""
-        self._parts.worker.is_draining = True
+        self._parts.backend.drain()

@@ -8,50 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from softprompt.errors import SettingError, SoftPromptError, UnknownPrompt
-from softprompt.model import FrozenModel, Payload
-from softprompt.saved import SavedPrompt
+from softprompt.model import FrozenModel
+from softprompt.server.backend import Backend
 from softprompt.server.failures import failure_of, unknown_model
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
-from softprompt.server.worker import Worker
+from softprompt.server.shelved import Shelved
 from softprompt.store import Store, Version
-from softprompt.tasks import Objective, Task
 
 AT_ONCE = 4  # prompts that are read from the disk at the same time
-OBJECTS = 16 * 2**10  # bytes that a prompt takes beside its numbers, about
 WATCHED = 10_000  # names whose version is remembered, to count swaps
-ROOM = 2**31  # positions: texts are never cut here, but refused
-
-
-@dataclass(frozen=True, eq=False)
-class Shelved:
-    """A prompt that is ready.
-
-    Attributes:
-        content: the hash of its content.
-        task: what it was trained to do.
-        payload: it, compiled.
-        objective: its task on the model.
-        size: bytes of RAM.
-    """
-
-    content: str
-    task: Task
-    payload: Payload
-    objective: Objective
-    size: int
-
-    @classmethod
-    def bind(cls, prompt: SavedPrompt, model: FrozenModel) -> Shelved:
-        """Make a prompt ready; the model runs at most once."""
-        payload, head = prompt.bound(model), prompt.linear_head()
-        objective = prompt.manifest.task.bind(model, ROOM, None if head is None else head.to(model.device))
-        numbers = [payload.tensor, *(prompt.head or {}).values()]
-        size = OBJECTS + sum(each.numel() * each.element_size() for each in numbers)
-        return cls(prompt.manifest.content_hash, prompt.manifest.task, payload, objective, size)
 
 
 class Shelf:
@@ -60,7 +28,7 @@ class Shelf:
     Args:
         store: where they are.
         model: the model that they are bound to.
-        worker: runs it.
+        backend: makes prompts ready.
         memory: bytes that they may take together.
         metrics: what is to be counted.
 
@@ -68,8 +36,8 @@ class Shelf:
         size: bytes that the prompts in RAM take.
     """
 
-    def __init__(self, store: Store, model: FrozenModel, worker: Worker, memory: int, metrics: Metrics):
-        self._store, self._model, self._worker, self._memory = store, model, worker, memory
+    def __init__(self, store: Store, model: FrozenModel, backend: Backend, memory: int, metrics: Metrics):
+        self._store, self._model, self._backend, self._memory = store, model, backend, memory
         self._metrics, self.size = metrics, 0
         self._kept: OrderedDict[str, Shelved] = OrderedDict()
         self._fetched: dict[str, asyncio.Task[Shelved]] = {}
@@ -101,7 +69,7 @@ class Shelf:
             Refusal: it is for another base model, or damaged on the disk.
             Busy: too many prompts wait to be made ready.
         """
-        if version.fingerprint != self._model.fingerprint:
+        if not self._model.may_be(version.fingerprint):
             raise Refusal(
                 400,
                 f"`{version}` was made for the base model {version.base} ({version.fingerprint}), "
@@ -134,7 +102,7 @@ class Shelf:
     async def _fetch(self, version: Version) -> Shelved:
         async with self._turns:
             prompt = await asyncio.to_thread(self._store.read, version)
-            shelved = await self._worker.run(lambda: Shelved.bind(prompt, self._model))
+            shelved = await self._backend.bind(prompt, version.tenant)
         self._kept[version.content] = shelved
         self.size += shelved.size
         while self.size > self._memory:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,12 +56,19 @@ class Uploads:
     Args:
         model: the served one.
         limits: how much may be brought in.
+        check: refuses what is right, and cannot be used here.
 
     Attributes:
         turn: held by the one upload that is in memory: however many come, it is one that takes the room.
     """
 
-    def __init__(self, model: FrozenModel, limits: UploadLimits | None = None):
+    def __init__(
+        self,
+        model: FrozenModel,
+        limits: UploadLimits | None = None,
+        check: Callable[[SavedPrompt], None] = lambda _: None,
+    ):
+        self._check = check
         self.model, self.limits, self._base = copy.copy(model), limits or UploadLimits(), Base.of(model)
         self.model.tokenizer = copy.deepcopy(model.tokenizer)  # no two threads may use one
         self.turn = asyncio.Lock()
@@ -88,7 +95,7 @@ class Uploads:
             NotASavedPrompt, DamagedPrompt, NewerPrompt: it is none.
             WrongBaseModel: it is for another model.
             TaskError: its task cannot be put on this model.
-            Refusal: 413, a file is too large.
+            Refusal: 413, a file is too large; or it cannot be used here.
         """
         self.check_files({name: len(content) for name, content in files.items()})
         manifest = Manifest.parse(files[MANIFEST], WHERE)
@@ -98,11 +105,12 @@ class Uploads:
         check_header(files[name], _shapes(manifest, name == OWN), WHERE / name)
         saved = SavedPrompt.parse(manifest, {name: each for name, each in files.items() if name != MANIFEST}, WHERE)
         self._check_use(saved)
+        self._check(saved)
         return saved
 
     def _check_base(self, manifest: Manifest) -> None:
         base, served = manifest.base, self._base
-        if base.fingerprint != served.fingerprint:
+        if not self.model.may_be(base.fingerprint):
             raise WrongBaseModel(
                 f"this prompt was made for {base.name[:LONGEST_NAME]} ({base.fingerprint[:LONGEST_NAME]}), "
                 f"and this server has {Path(served.name).name} ({served.fingerprint}): train it on that one"

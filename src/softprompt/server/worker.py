@@ -20,15 +20,15 @@ from typing import Any, TypeVar
 from softprompt.engine import Engine, Request, Written
 from softprompt.engine.scheduler import Running
 from softprompt.model import Payload
+from softprompt.server.backend import Hear
 from softprompt.server.failures import Busy, Draining, Failed
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
+from softprompt.server.turns import Turns
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Hear = Callable[[Written | Refusal], None]
-"""Is told on the event loop of each token of a response, or of the refusal that ended it."""
 
 
 @dataclass(eq=False)
@@ -48,6 +48,11 @@ class Row:
 
     _worker: Worker
     _row: _Row
+
+    @property
+    def reused(self) -> int:
+        """How many tokens of its text were not read, since they had been in another row."""
+        return 0 if self._row.running is None else self._row.running.reused
 
     def close(self) -> None:
         """Nobody wants it any more: its room is free at once. If it is over, nothing happens."""
@@ -73,17 +78,17 @@ class Worker:
     Args:
         engine: nobody else may touch it once the thread runs.
         metrics: what is to be counted.
-        most_jobs: that may wait to be run between steps.
+        most_jobs: that may wait to be run between steps, half of them of one tenant.
 
     Attributes:
         is_draining: the server takes no new requests; what runs goes on.
     """
 
     def __init__(self, engine: Engine, metrics: Metrics, most_jobs: int = 1024):
-        self.engine, self._metrics, self._most_jobs = engine, metrics, most_jobs
+        self.engine, self._metrics = engine, metrics
         self._changed = threading.Condition()
         self._orders: deque[_Job] = deque()  # that take no time: to begin a row, to leave one
-        self._jobs: deque[_Job] = deque()  # that take a pass of the model
+        self._jobs: Turns[_Job] = Turns(most_jobs)  # that take a pass of the model
         self._rows: dict[Running, _Row] = {}
         self._news: list[tuple[_Row, Written | Refusal]] = []
         self._is_over = False
@@ -127,29 +132,41 @@ class Worker:
             raise Busy
         return Row(self, row)
 
-    async def run(self, job: Callable[[], T]) -> T:
-        """Have the model run for something else, between two steps.
+    async def run(self, tenant: str, work: Callable[[], T]) -> T:
+        """Have the model run for something else, between two steps; tenants take turns.
 
         Raises:
             Busy: too many jobs wait.
             Draining: the thread has ended.
         """
-        if len(self._jobs) >= self._most_jobs:
-            raise Busy
-        result: T = await self._handed_in(self._jobs, job)
+        job = _Job(work)
+        self._hand_in(partial(self._jobs.add, tenant, job))
+        result: T = await asyncio.wrap_future(job.future)
         return result
 
-    async def _ordered(self, order: Callable[[], Any]) -> Any:
-        return await self._handed_in(self._orders, order)
+    async def _ordered(self, work: Callable[[], Any]) -> Any:
+        order = _Job(work)
 
-    async def _handed_in(self, queue: deque[_Job], work: Callable[[], Any]) -> Any:
-        job = _Job(work)
+        def put() -> bool:
+            self._orders.append(order)
+            return True
+
+        self._hand_in(put)
+        return await asyncio.wrap_future(order.future)
+
+    def _hand_in(self, put: Callable[[], bool]) -> None:
+        """Put something where the thread finds it.
+
+        Raises:
+            Busy: there is no room.
+            Draining: the thread has ended.
+        """
         with self._changed:
             if self._is_over:
                 raise Draining
-            queue.append(job)
+            if not put():
+                raise Busy
             self._changed.notify()
-        return await asyncio.wrap_future(job.future)
 
     def _leave(self, row: _Row) -> None:
         with self._changed:
@@ -168,9 +185,11 @@ class Worker:
             self._end()
 
     def _turn(self) -> None:
-        for order in self._taken(self._orders, len(self._orders)):
-            order.do()
-        for job in self._taken(self._jobs, 1):
+        for _ in range(len(self._orders)):
+            self._orders.popleft().do()
+        if self._jobs:
+            with self._changed:
+                job = self._jobs.take()
             job.do()
         if not self.engine.is_idle:
             self._step()
@@ -181,9 +200,6 @@ class Worker:
         with self._changed:
             self._changed.wait_for(lambda: self._is_over or self._orders or self._jobs or not self.engine.is_idle)
             return not self._is_over
-
-    def _taken(self, queue: deque[_Job], most: int) -> list[_Job]:
-        return [queue.popleft() for _ in range(min(most, len(queue)))]
 
     def _add(self, row: _Row, request: Request, payload: Payload | None) -> bool:
         row.running = self.engine.add(request, payload, partial(self._hear, row))

@@ -12,7 +12,7 @@ from softprompt.server.asking import grammar_of, nth, room_for, sampling_of
 from softprompt.server.caller import Caller
 from softprompt.server.desk import Asked
 from softprompt.server.parts import Chosen, Parts
-from softprompt.server.protocol.chat import Usage
+from softprompt.server.protocol.chat import ReadTokens, Usage
 from softprompt.server.protocol.sampling import Writing
 from softprompt.server.refusal import Refusal
 from softprompt.server.responses import Responses
@@ -40,7 +40,12 @@ class Answer:
     def usage(self) -> Usage:
         """How many tokens it was so far."""
         read, written = self.responses.prompt_tokens, self.responses.completion_tokens
-        return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+        return Usage(
+            prompt_tokens=read,
+            completion_tokens=written,
+            total_tokens=read + written,
+            prompt_tokens_details=ReadTokens(cached_tokens=self.responses.cached_tokens),
+        )
 
 
 async def begin(
@@ -71,5 +76,5 @@ async def begin(
     rooms = [room_for(each, request.most_tokens, parts.length, longest) for each in asked]
     ways = [[nth(sampling, i, room) for i in range(request.n)] for room in rooms]
     use, deadline = parts.tally.of(caller.tenant, chosen.name), parts.settings.deadline
-    responses = await Responses.begin(parts.worker, asked, ways, caller.tenant, deadline, parts.metrics, use)
+    responses = await Responses.begin(parts.backend, asked, ways, caller.tenant, deadline, parts.metrics, use)
     return Answer(responses, f"{kind}-{uuid.uuid4().hex}", int(time.time()), chosen.name, parts.fingerprint)

@@ -104,12 +104,19 @@ class ChatLogprobs(Body):
     refusal: None = None
 
 
+class ReadTokens(Body):
+    """How some of what was read is special."""
+
+    cached_tokens: int
+
+
 class Usage(Body):
     """How many tokens it was. Virtual tokens are none."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: ReadTokens
 
 
 class Said(Body):

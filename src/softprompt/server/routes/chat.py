@@ -19,7 +19,7 @@ from softprompt.server.protocol.chat import (
     ChatResponse,
     Said,
 )
-from softprompt.server.responses import Piece, unless_gone
+from softprompt.server.responses import unless_gone
 from softprompt.server.writing import Answer, begin
 
 router = APIRouter(tags=["OpenAI"])
@@ -44,9 +44,6 @@ async def chat(body: ChatRequest, caller: Admitted, parts: Open, request: Reques
 
 
 async def _whole(answer: Answer, body: ChatRequest, words: Words) -> ChatResponse:
-    pieces: list[list[Piece]] = [[] for _ in range(answer.responses.count)]
-    async for piece in answer.responses.pieces():
-        pieces[piece.index].append(piece)
     choices = [
         ChatChoice(
             index=index,
@@ -54,7 +51,7 @@ async def _whole(answer: Answer, body: ChatRequest, words: Words) -> ChatRespons
             logprobs=words.in_chat([piece.written for piece in own]) if body.logprobs else None,
             finish_reason=own[-1].reason or "stop",
         )
-        for index, own in enumerate(pieces)
+        for index, own in enumerate(await answer.responses.whole())
     ]
     return ChatResponse(
         id=answer.id,
@@ -70,6 +67,7 @@ async def _chunks(answer: Answer, body: ChatRequest, words: Words) -> AsyncItera
     with_usage = body.stream_options is not None and body.stream_options.include_usage
 
     def chunk(*choices: ChatChunkChoice) -> ChatChunk:
+        """A part of the stream; without choices the last, which tells the usage."""
         made = ChatChunk(
             id=answer.id,
             object="chat.completion.chunk",

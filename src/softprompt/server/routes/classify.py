@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import time
 import uuid
-from functools import partial
 
 from fastapi import APIRouter, Request
 
 from softprompt.evaluation import Prediction
-from softprompt.evaluation.measuring import row_outputs
 from softprompt.server.asking import too_long
 from softprompt.server.caller import Admitted
-from softprompt.server.parts import Open, Parts
+from softprompt.server.parts import Open
 from softprompt.server.protocol.classify import Classified, ClassifyRequest, ClassifyResponse, ReadUsage
 from softprompt.server.refusal import Refusal
 from softprompt.server.responses import unless_gone
-from softprompt.server.shelf import Shelved
+from softprompt.server.shelved import Shelved
 from softprompt.tasks import Row
 from softprompt.tasks.classification import ClassificationObjective
-from softprompt.tasks.passes import cut
-
-ROWS = 16  # in a pass, so that those who write wait for no longer
 
 router = APIRouter(tags=["softprompt"])
 
@@ -39,7 +34,8 @@ async def classify(body: ClassifyRequest, caller: Admitted, parts: Open, request
     rows = await parts.desk.do(lambda: parts.desk.labelled(shelved, body.input))
     for row in rows:
         _check_room(row, shelved, parts.length)
-    predictions = await unless_gone(request, _predicted(parts, shelved, rows))
+    told = await unless_gone(request, parts.backend.label(shelved, rows, caller.tenant))
+    predictions = [Prediction.of("", shelved.task.labels, each) for each in told]
     read = sum(len(row) for row in rows)
     parts.metrics.tokens(caller.tenant, read=read)
     parts.tally.of(caller.tenant, str(version)).request(read)
@@ -53,19 +49,6 @@ async def classify(body: ClassifyRequest, caller: Admitted, parts: Open, request
         ],
         usage=ReadUsage(prompt_tokens=read, total_tokens=read),
     )
-
-
-async def _predicted(parts: Parts, shelved: Shelved, rows: list[Row]) -> list[Prediction]:
-    """Pass after pass, other people's steps in between."""
-    objective = _objective(shelved)
-    found: dict[int, Prediction] = {}
-    for chosen in cut([len(row) for row in rows], parts.model, ROWS):
-        few = [rows[i] for i in chosen]
-        outputs = await parts.worker.run(partial(row_outputs, objective, shelved.payload, few))
-        found |= {
-            i: Prediction.of("", objective.task.labels, row) for i, row in zip(chosen, outputs.tolist(), strict=True)
-        }
-    return [found[i] for i in range(len(rows))]
 
 
 def _check_room(row: Row, shelved: Shelved, length: int) -> None:

@@ -16,7 +16,7 @@ from softprompt.server.protocol.completions import (
     CompletionRequest,
     CompletionResponse,
 )
-from softprompt.server.responses import Piece, unless_gone
+from softprompt.server.responses import unless_gone
 from softprompt.server.writing import Answer, begin
 
 router = APIRouter(tags=["OpenAI"])
@@ -43,9 +43,6 @@ async def completions(
 
 
 async def _whole(answer: Answer, body: CompletionRequest, words: Words) -> CompletionResponse:
-    pieces: list[list[Piece]] = [[] for _ in range(answer.responses.count)]
-    async for piece in answer.responses.pieces():
-        pieces[piece.index].append(piece)
     choices = [
         CompletionChoice(
             index=index,
@@ -53,7 +50,7 @@ async def _whole(answer: Answer, body: CompletionRequest, words: Words) -> Compl
             logprobs=None if body.logprobs is None else words.in_completion([piece.written for piece in own]),
             finish_reason=own[-1].reason,
         )
-        for index, own in enumerate(pieces)
+        for index, own in enumerate(await answer.responses.whole())
     ]
     return CompletionResponse(
         id=answer.id,
@@ -70,6 +67,7 @@ async def _chunks(answer: Answer, body: CompletionRequest, words: Words) -> Asyn
     offsets = [0] * answer.responses.count
 
     def chunk(*choices: CompletionChoice) -> CompletionResponse:
+        """A part of the stream; without choices the last, which tells the usage."""
         made = CompletionResponse(
             id=answer.id,
             object="text_completion",

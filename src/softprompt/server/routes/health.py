@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from softprompt.server.failures import Draining, Failed
+from softprompt.server.failures import Failed
 from softprompt.server.parts import Here
 
 router = APIRouter(tags=["operation"])
@@ -12,15 +12,15 @@ router = APIRouter(tags=["operation"])
 
 @router.get("/health")
 async def health(parts: Here) -> dict[str, str]:
-    """Whether it lives: the thread that runs the model does."""
-    if not parts.worker.is_alive:
+    """Whether it lives: who runs the model has not failed for good."""
+    if not parts.backend.is_alive:
         raise Failed
     return {"status": "ok"}
 
 
 @router.get("/ready")
 async def ready(parts: Here) -> dict[str, str]:
-    """Whether it takes requests: 503 while it ends."""
-    if parts.worker.is_draining:
-        raise Draining
+    """Whether it takes requests: 503 while it ends, or nobody is there who runs the model."""
+    if (refusal := parts.backend.closed) is not None:
+        raise refusal
     return {"status": "ready"}

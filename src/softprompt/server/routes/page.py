@@ -74,13 +74,13 @@ async def prompt(model: str, caller: Asking, parts: Here) -> PromptDetails:
     if version is None:
         raise Refusal(400, "The base model is no prompt.")
     try:
-        manifest = await asyncio.to_thread(Manifest.read, parts.store.folder(version))
+        manifest = (await asyncio.to_thread(parts.store.read, version)).manifest
     except SoftPromptError as error:
         raise failure_of(error, str(version)) from error
     return PromptDetails(
         model=str(version),
         base=version.base,
-        fits=version.fingerprint == parts.model.fingerprint,
+        fits=parts.model.may_be(version.fingerprint),
         task=version.task,
         fields=_fields(manifest),
         method=version.method,

@@ -12,7 +12,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from softprompt.errors import disk_errors
 from softprompt.saved import SavedPrompt
-from softprompt.server.caller import Asking, Caller, Managing
+from softprompt.server.caller import Asking, Caller, Changing, Managing
 from softprompt.server.refusal import Refusal
 from softprompt.server.stored import event_facts, prompt_facts, store_refusals, version_facts
 from softprompt.server.uploads import MANIFEST, OWN, PEFT, WHERE, Uploads
@@ -77,7 +77,7 @@ def list_prompts(request: Request, caller: Asking) -> Facts:
 
 
 @router.post("", status_code=201, openapi_extra=_BODY)
-async def add(request: Request, caller: Managing) -> Facts:
+async def add(request: Request, caller: Changing) -> Facts:
     """Add a saved prompt, sent as its files, as the next version of a name."""
     uploads: Uploads = request.app.state.uploads
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
@@ -94,7 +94,7 @@ async def add(request: Request, caller: Managing) -> Facts:
 
 
 @router.post("/{name}/activate")
-def activate(request: Request, caller: Managing, name: Name, body: Activation) -> Facts:
+def activate(request: Request, caller: Changing, name: Name, body: Activation) -> Facts:
     """Point the name, or another alias of it, to a version. Requests that run end on the version they began with."""
     with store_refusals():
         reference = f"{name}@{body.version}"
@@ -104,7 +104,7 @@ def activate(request: Request, caller: Managing, name: Name, body: Activation) -
 
 @router.post("/{name}/rollback")
 def roll_back(
-    request: Request, caller: Managing, name: Name, body: Annotated[Alias, Body(default_factory=Alias)]
+    request: Request, caller: Changing, name: Name, body: Annotated[Alias, Body(default_factory=Alias)]
 ) -> Facts:
     """Point the name, or another alias of it, to the version that it pointed to before."""
     with store_refusals():
@@ -115,7 +115,7 @@ def roll_back(
 
 @router.post("/{name}/deactivate")
 def deactivate(
-    request: Request, caller: Managing, name: Name, body: Annotated[Alias, Body(default_factory=Alias)]
+    request: Request, caller: Changing, name: Name, body: Annotated[Alias, Body(default_factory=Alias)]
 ) -> Facts:
     """Point the name, or another alias of it, to nothing."""
     with store_refusals():
@@ -125,7 +125,7 @@ def deactivate(
 
 
 @router.delete("/{name}/versions/{number}")
-def remove(request: Request, caller: Managing, name: Name, number: Number) -> Facts:
+def remove(request: Request, caller: Changing, name: Name, number: Number) -> Facts:
     """Remove a version that no alias points to. Its number is not given again."""
     with store_refusals():
         [version] = _store(request).remove(f"{name}@{number}", tenant=caller.tenant, by=caller.who)

@@ -1,0 +1,101 @@
+"""The backend in this process: the engine, and the one thread that runs the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import final
+
+from softprompt.engine import Engine, Request
+from softprompt.evaluation.measuring import row_outputs
+from softprompt.model import FrozenModel, Payload
+from softprompt.saved import SavedPrompt
+from softprompt.server.backend import Hear, Row
+from softprompt.server.failures import Draining
+from softprompt.server.metrics import Metrics
+from softprompt.server.refusal import Refusal
+from softprompt.server.settings import ServerSettings
+from softprompt.server.shelved import Shelved
+from softprompt.server.worker import Worker
+from softprompt.tasks import Row as Text
+from softprompt.tasks.passes import cut
+
+ROWS = 16  # texts in a pass, so that those who write wait for no longer
+
+
+@final
+class Embedded:
+    """See `Backend`.
+
+    Args:
+        worker: runs the engine; nobody else does.
+        model: the engine's.
+    """
+
+    def __init__(self, worker: Worker, model: FrozenModel):
+        self.worker, self._model = worker, model
+
+    @classmethod
+    def of(cls, settings: ServerSettings, model: FrozenModel, metrics: Metrics) -> Embedded:
+        """An engine of a server's size around a model.
+
+        Raises:
+            ModelNotSupported: the engine cannot run the model.
+        """
+        engine = Engine(
+            model,
+            slots=settings.slots,
+            length=settings.length,
+            tokens=settings.tokens,
+            waiting=settings.waiting,
+            memory=settings.memory,
+            remembered=settings.text_memory,
+        )
+        return cls(Worker(engine, metrics), model)
+
+    @property
+    def length(self) -> int:
+        """Positions that a row may have."""
+        return self.worker.engine.scheduler.length
+
+    @property
+    def is_alive(self) -> bool:
+        """The thread runs."""
+        return self.worker.is_alive
+
+    @property
+    def closed(self) -> Refusal | None:
+        """Why it takes no requests now; None if it does."""
+        return Draining() if self.worker.is_draining else None
+
+    async def start(self) -> None:
+        """Start the thread."""
+        self.worker.start()
+
+    def drain(self) -> None:
+        """Take nothing new from now on."""
+        self.worker.is_draining = True
+
+    async def stop(self) -> None:
+        """End what still runs, and the thread."""
+        await self.worker.stop()
+
+    def check(self, prompt: SavedPrompt) -> None:
+        """The engine runs all of them."""
+
+    async def bind(self, prompt: SavedPrompt, tenant: str) -> Shelved:
+        """Make a prompt ready between two steps."""
+        return await self.worker.run(tenant, lambda: Shelved.bind(prompt, self._model))
+
+    async def begin(self, request: Request, payload: Payload | None, hear: Hear) -> Row:
+        """Let the engine answer a request."""
+        return await self.worker.begin(request, payload, hear)
+
+    async def label(self, shelved: Shelved, texts: Sequence[Text], tenant: str) -> list[list[float]]:
+        """Pass after pass, other people's passes and steps in between."""
+        found: dict[int, list[float]] = {}
+        for chosen in cut([len(text) for text in texts], self._model, ROWS):
+            few = [texts[i] for i in chosen]
+            outputs = await self.worker.run(tenant, partial(row_outputs, shelved.objective, shelved.payload, few))
+            found |= dict(zip(chosen, outputs.tolist(), strict=True))
+        return [found[i] for i in range(len(texts))]

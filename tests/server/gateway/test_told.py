@@ -1,0 +1,112 @@
+"""What vLLM says, word by word."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from softprompt.engine import End
+from softprompt.server.gateway.told import Chunk, Declined, Lost, Token, chunk, declined, events, next_tokens
+
+#: As vLLM 0.32.0 streams it.
+EVENT = {
+    "id": "cmpl-a",
+    "object": "text_completion",
+    "created": 1,
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "text": " the",
+            "logprobs": {
+                "text_offset": [0],
+                "token_logprobs": [-1.5],
+                "tokens": ["token_id:5"],
+                "top_logprobs": [{"token_id:5": -1.5, "token_id:9": -0.5, "token_id:3": -1.0}],
+            },
+            "finish_reason": None,
+            "stop_reason": None,
+            "token_ids": [5],
+        }
+    ],
+}
+
+
+def heard(*parts: bytes) -> list[dict[str, Any]]:
+    async def stream() -> AsyncIterator[bytes]:
+        for part in parts:
+            yield part
+
+    async def hear() -> list[dict[str, Any]]:
+        return [event async for event in events(stream())]
+
+    return asyncio.run(hear())
+
+
+def said(**changes: Any) -> dict[str, Any]:
+    return {"choices": [{**EVENT["choices"][0], **changes}]}  # type: ignore[index]
+
+
+def test_events_are_read_however_they_are_cut() -> None:
+    whole = f"data: {json.dumps(EVENT)}\n\n: still here\n\ndata: {json.dumps(EVENT)}\r\n\ndata: [DONE]\n\n".encode()
+    for size in (1, 7, 100, len(whole)):
+        assert heard(*(whole[i : i + size] for i in range(0, len(whole), size))) == [EVENT, EVENT]
+
+
+@pytest.mark.parametrize("content", [b"", b'data: {"a": 1}\n\n', b"data: {\n\n", b"data: 3\n\n"])
+def test_a_stream_that_breaks_off_is_lost(content: bytes) -> None:
+    with pytest.raises(Lost):
+        heard(content)
+
+
+def test_an_error_in_a_stream_is_one() -> None:
+    with pytest.raises(Declined, match="Internal server error") as caught:
+        heard(b'data: {"error": {"message": "Internal server error", "type": "x", "param": null, "code": 500}}\n\n')
+    assert not caught.value.is_about_request
+
+
+def test_tokens_and_their_probabilities() -> None:
+    assert chunk(EVENT, 2) == Chunk((Token(5, -1.5, ((9, -0.5), (3, -1.0))),), None)
+    assert chunk(EVENT, 0) == Chunk((Token(5, -1.5),), None)
+    assert chunk(said(logprobs=None, token_ids=[5, 6], finish_reason="length"), None) == Chunk(
+        (Token(5), Token(6)), End.LENGTH
+    )
+    assert chunk({"choices": [], "usage": {}}, None) is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"finish_reason": "abort"}, {"token_ids": ["a"]}, {"logprobs": None}, {"token_ids": [5, 6]}]
+)
+def test_what_is_no_answer_is_lost(changes: dict[str, Any]) -> None:
+    with pytest.raises(Lost):
+        chunk(said(**changes), 2)
+
+
+def test_next_tokens_of_several_rows_stand_in_their_order() -> None:
+    choices = [
+        {**said()["choices"][0], "index": i, "logprobs": {"top_logprobs": [{f"token_id:{i}": -1.0}]}} for i in (1, 0)
+    ]
+    assert next_tokens({"choices": choices}, 2) == [{0: -1.0}, {1: -1.0}]
+    for wrong in ({"choices": choices[:1]}, {}, {"choices": [{"index": 0}]}):
+        with pytest.raises(Lost):
+            next_tokens(wrong, 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_about_request", "is_ours"),
+    [
+        (400, {"error": {"message": "the grammar is none", "code": 400}}, True, False),
+        (400, {"error": {"message": "softprompt: no such prompt", "code": 400}}, False, True),
+        (500, {"error": {"message": "softprompt: its file is gone", "code": 500}}, False, True),
+        (500, None, False, False),
+        (401, {"error": "Unauthorized"}, False, False),
+        (404, {"error": {"message": "no such model", "code": 404}}, False, False),
+    ],
+)
+def test_who_is_to_blame(status: int, body: Any, is_about_request: bool, is_ours: bool) -> None:
+    error = declined(status, body)
+    assert (error.is_about_request, error.is_ours) == (is_about_request, is_ours)
