@@ -23,6 +23,7 @@ from benchmarks.rows import Asked, Batch
 from benchmarks.serving import saved
 from benchmarks.timing import Step, measure
 from softprompt.engine import Engine, Request, Sampling, Written
+from softprompt.server.embedded import Embedded
 from softprompt.server.metrics import Metrics
 from softprompt.server.shelf import Shelf
 from softprompt.server.worker import Worker
@@ -52,7 +53,7 @@ class Registered:
         self.count, self.most = count, 0
         self.metrics = Metrics()
         self.asked, self._worker, self._at_once = asked, worker, at_once
-        self._shelf = Shelf(store, asked.model, worker, memory, self.metrics)
+        self._shelf = Shelf(store, asked.model, Embedded(worker, asked.model), memory, self.metrics)
 
     async def answer(self, texts: Batch, number: int) -> Batch:
         """What is written behind each text, and the prompt that is drawn for it."""
@@ -106,6 +107,8 @@ def registered(
         memory: bytes of RAM for prompts.
         rounds: that count.
         folder: for the stores; those that are there already are used again.
+
+    What the process grows by holds the tier of every count, since each has a shelf, and the rows' keys and values.
     """
     with ExitStack() as stack, asyncio.Runner() as runner:
         stores = {count: stack.enter_context(filled(asked, folder / str(count), count)) for count in counts}
@@ -124,6 +127,7 @@ def registered(
         "ratios": {count: round(speed / first, 3) for count, speed in speeds.items()},
         "in_memory": {str(count): shown(asked, way) for count, way in ways.items()},
         "tier_mebibytes": memory / MEBI,
+        "rows_mebibytes": round(at_once * asked.length * asked.prefix(0).tensor.nbytes / asked.P / MEBI),
         "process_grew_mebibytes": round(grown / MEBI),
         "goal": 0.9,
     }

@@ -38,7 +38,7 @@ from benchmarks.rows import Answer, Asked
 from benchmarks.serving import Ours, Peft, Watched, processor_seconds
 from benchmarks.timing import measure
 from benchmarks.train import counts
-from benchmarks.vllm_peer import Vllm
+from benchmarks.vllm_peer import Harness, Vllm
 from benchmarks.vllm_process import BLOCK
 from softprompt.model import CausalModel
 from softprompt.model.locating import located
@@ -132,7 +132,8 @@ def vllm(asked: Asked, arguments: argparse.Namespace, folder: Path) -> dict[str,
     most = max(arguments.vllm_rows)
     ours = Ours(asked, most)
     model = located(arguments.model).folder
-    with Vllm(asked, arguments.vllm_python, model, most, folder, arguments.vllm_compiled) as peer:
+    connector, log = Harness(asked, most, folder), folder / "vllm.log"
+    with Vllm(asked, arguments.vllm_python, model, most, connector, log, arguments.vllm_compiled) as peer:
         answers = {
             "softprompt": Watched(ours.behind_prefixes, peer.processor_seconds),
             "vllm": Watched(peer.answer, processor_seconds),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,10 +15,69 @@ import psutil
 from safetensors.torch import save_file
 
 from benchmarks.rows import Asked, Batch
+from benchmarks.serving import saved
 
 ROOT = Path(__file__).parents[1]
 SPACE = 1  # GiB for its keys and values
 OPENMP = "libiomp5.so"  # vLLM's documentation says to preload it
+
+
+class Connector(ABC):
+    """How vLLM comes to the prefixes of tenants.
+
+    Attributes:
+        config: its `kv_transfer_config`.
+    """
+
+    config: dict[str, Any]
+
+    @abstractmethod
+    def named(self, tenant: int) -> dict[str, Any]:
+        """The words for a tenant's prefix in a request."""
+
+
+class Harness(Connector):
+    """The least that can be: `benchmarks.vllm_prefix`, which checks nothing.
+
+    Args:
+        asked: whose prefixes.
+        tenants: that have one.
+        folder: for them.
+    """
+
+    def __init__(self, asked: Asked, tenants: int, folder: Path):
+        for tenant in range(tenants):
+            save_file({"prefix": asked.prefix(tenant).tensor.contiguous()}, folder / f"{tenant}.safetensors")
+        self.config = {
+            "kv_connector": "PrefixConnector",
+            "kv_connector_module_path": "benchmarks.vllm_prefix",
+            "kv_connector_extra_config": {"folder": str(folder)},
+            "kv_role": "kv_both",
+        }
+
+    def named(self, tenant: int) -> dict[str, Any]:
+        """The file's name."""
+        return {"prefix": str(tenant)}
+
+
+class Plugin(Connector):
+    """softprompt's own plugin, which reads saved prompts by their content hashes; see `Harness`."""
+
+    def __init__(self, asked: Asked, tenants: int, folder: Path):
+        self._contents, self._P = list[str](), asked.P
+        for tenant in range(tenants):
+            prompt = saved(asked, asked.prefix(tenant), tenant)
+            self._contents.append(prompt.manifest.content_hash.removeprefix("sha256:"))
+            prompt.write(folder / self._contents[-1])
+        self.config = {
+            "kv_connector": "SoftpromptConnector",
+            "kv_connector_extra_config": {"prompts": str(folder)},
+            "kv_role": "kv_both",
+        }
+
+    def named(self, tenant: int) -> dict[str, Any]:
+        """The prompt's hash, and how many positions it takes."""
+        return {"softprompt": {"prompt": self._contents[tenant], "positions": self._P}}
 
 
 class Vllm:
@@ -28,28 +88,38 @@ class Vllm:
         python: of the environment that has vLLM.
         model: the folder of the model.
         rows: at once, at most.
-        folder: for the prefixes, and what vLLM logs.
+        connector: how it comes to their prefixes.
+        log: the file for what it says.
         is_compiled: let it compile the model first, which takes minutes, instead of running it eagerly.
+        space: GiB for its keys and values.
 
     Attributes:
         about: what it says that it is.
     """
 
-    def __init__(self, asked: Asked, python: Path, model: Path, rows: int, folder: Path, is_compiled: bool):
-        self._asked = asked
-        for tenant in range(rows):
-            save_file({"prefix": asked.prefix(tenant).tensor.contiguous()}, folder / f"{tenant}.safetensors")
-        how = "compiled" if is_compiled else "eager"
-        command = [python.absolute(), "-m", "benchmarks.vllm_process", model, folder, rows, asked.length, how]
-        self._log = folder / "vllm.log"
-        with self._log.open("w", encoding="utf-8") as log:
+    def __init__(
+        self,
+        asked: Asked,
+        python: Path,
+        model: Path,
+        rows: int,
+        connector: Connector,
+        log: Path,
+        is_compiled: bool,
+        space: int = SPACE,
+    ):
+        self._asked, self._connector = asked, connector
+        how, told = "compiled" if is_compiled else "eager", json.dumps(connector.config)
+        command = [python.absolute(), "-m", "benchmarks.vllm_process", model, told, rows, asked.length, how]
+        self._log = log
+        with log.open("w", encoding="utf-8") as said:
             self._process = subprocess.Popen(
                 [str(word) for word in command],
                 cwd=ROOT,
-                env=environment(python),
+                env=environment(python, space),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=said,
                 text=True,
             )
         self.about: dict[str, str] = self._read()
@@ -72,7 +142,18 @@ class Vllm:
 
     def answer(self, texts: Batch, _round: int = 0) -> Batch:
         """What it writes behind each text, behind the prefix of a tenant of its own."""
-        rows = [{"ids": text, "prefix": str(tenant), "positions": self._asked.P} for tenant, text in enumerate(texts)]
+        return self._written(
+            [
+                {"ids": text, "positions": self._asked.P, "salt": str(tenant), "named": self._connector.named(tenant)}
+                for tenant, text in enumerate(texts)
+            ]
+        )
+
+    def answer_bare(self, texts: Batch, _round: int = 0) -> Batch:
+        """What it writes behind each text, behind none."""
+        return self._written([{"ids": text, "positions": 0, "salt": "none"} for text in texts])
+
+    def _written(self, rows: list[dict[str, Any]]) -> Batch:
         assert self._process.stdin is not None
         self._resume()
         print(json.dumps({"new_tokens": self._asked.new_tokens, "rows": rows}), file=self._process.stdin, flush=True)
@@ -105,9 +186,13 @@ class Vllm:
         return json.loads(line)
 
 
-def environment(python: Path) -> Mapping[str, str]:
+def environment(python: Path, space: int = SPACE) -> Mapping[str, str]:
     """That in which vLLM is at its best here. Each of its threads is bound to a core of its own, by itself."""
     openmp = python.absolute().parents[1] / "lib" / OPENMP
-    own = {"PYTHONPATH": str(ROOT), "VLLM_CPU_KVCACHE_SPACE": str(SPACE), "HF_HUB_OFFLINE": "1"}
+    own = {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
+        "VLLM_CPU_KVCACHE_SPACE": str(space),
+        "HF_HUB_OFFLINE": "1",
+    }
     own |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     return {**os.environ, **own, **({"LD_PRELOAD": str(openmp)} if openmp.is_file() else {})}

@@ -1,10 +1,11 @@
 """vLLM in a process of its own, which answers batches, each asked for in a line of JSON; runs in vLLM's environment.
 
-    .venv-vllm/bin/python -m benchmarks.vllm_process MODEL PREFIXES ROWS LENGTH eager|compiled
+    .venv-vllm/bin/python -m benchmarks.vllm_process MODEL CONNECTOR ROWS LENGTH eager|compiled
 
-A line of stdin is a batch: `{"new_tokens": N, "rows": [{"ids": […], "prefix": NAME, "positions": P}, …]}`. A line of
-stdout is what they wrote: `[[…], …]`. Its first line says what runs here. Greedy, and past the end-of-text token too.
-Whatever else would be printed goes to stderr.
+CONNECTOR is vLLM's `kv_transfer_config` in JSON. A line of stdin is a batch: `{"new_tokens": N, "rows": [{"ids": […],
+"positions": P, "salt": TEXT, "named": {…}}, …]}`, where `named` is how the connector calls the row's prefix; a row
+behind none has 0 positions. A line of stdout is what they wrote: `[[…], …]`. Its first line says what runs here.
+Greedy, and past the end-of-text token too. Whatever else would be printed goes to stderr.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PLACEHOLDER = 0
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what vLLM and its processes print
-    folder, prefixes, rows, length, how = sys.argv[1:]
+    folder, connector, rows, length, how = sys.argv[1:]
     import vllm
 
     engine = vllm.LLM(
@@ -34,12 +35,7 @@ def main() -> None:
         enable_prefix_caching=True,
         seed=0,
         enforce_eager=how == "eager",
-        kv_transfer_config={
-            "kv_connector": "PrefixConnector",
-            "kv_connector_module_path": "benchmarks.vllm_prefix",
-            "kv_connector_extra_config": {"folder": prefixes},
-            "kv_role": "kv_both",
-        },
+        kv_transfer_config=json.loads(connector),
     )
     print(json.dumps({"vllm": vllm.__version__, "how": how}), file=answers)
     for line in sys.stdin:
@@ -52,9 +48,9 @@ def answered(engine: Any, batch: Mapping[str, Any]) -> list[list[int]]:
 
     rows, longest = batch["rows"], batch["new_tokens"]
     prompts = [
-        {"prompt_token_ids": [PLACEHOLDER] * row["positions"] + row["ids"], "cache_salt": row["prefix"]} for row in rows
+        {"prompt_token_ids": [PLACEHOLDER] * row["positions"] + row["ids"], "cache_salt": row["salt"]} for row in rows
     ]
-    named = [{"kv_transfer_params": {"prefix": row["prefix"]}} for row in rows]
+    named = [{"kv_transfer_params": row["named"]} if row["positions"] else None for row in rows]
     sampling = [SamplingParams(temperature=0, ignore_eos=True, max_tokens=longest, extra_args=each) for each in named]
     outputs = engine.generate(prompts, sampling, use_tqdm=False)
     return [list(output.outputs[0].token_ids) for output in outputs]

@@ -14,6 +14,7 @@ Each page runs in an empty folder of its own. What is substituted, so that this 
 * the data: `train.jsonl`, `val.jsonl` and `test.jsonl` (text, label), `answers.jsonl` and `answers.test.jsonl` (input,
   output) and `reviews.txt` are small files made here, unless the page has written its own;
 * prompts that a page uses and does not make: `prompts/reviews` (a prefix) and `prompts/answers`, tuned once in advance;
+* a PostgreSQL database and a place in S3: real ones that the tests start, under names of `example.com`;
 * the Hub: an empty one on loopback, where the account is `acme`;
 * warnings: transformers' Trainer may warn.
 """
@@ -55,6 +56,8 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 STEPS = 2
+DATABASE, BUCKET = "postgresql://softprompt@db.example.com/softprompt", "s3://example-prompts/softprompt"
+PLACES: dict[str, str] = {}
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}{{ eos_token }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
@@ -188,6 +191,8 @@ def run_command(line: str, patch: pytest.MonkeyPatch) -> int:
     """
     words, _, file = line.partition(" < ")
     words = words[words.index("softprompt ") :]
+    for written, meant in PLACES.items():
+        words = words.replace(written, meant)
     arguments = shlex.split(words)[1:]
     if arguments[0] == "demo":
         arguments += ["--steps", str(STEPS)]
@@ -195,7 +200,16 @@ def run_command(line: str, patch: pytest.MonkeyPatch) -> int:
     return run(arguments)
 
 
+@pytest.fixture
+def shared(request: pytest.FixtureRequest, page: Path) -> None:
+    """Where a page names a database and a place that several machines share, real ones stand in for them."""
+    if DATABASE in page.read_text("utf-8"):
+        PLACES[DATABASE] = shlex.quote(request.getfixturevalue("postgres").schema())
+        PLACES[BUCKET] = request.getfixturevalue("objects").place()
+
+
 @pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("page", EXECUTED, ids=named)
 def test_a_page_does_what_it_says(
     page: Path, tiny: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
