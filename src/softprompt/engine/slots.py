@@ -212,13 +212,14 @@ def _products(
     softcap: float | None,
 ) -> Float[Tensor, "B A T D"]:
     scale = queries.shape[-1] ** -0.5 if scale is None else scale
-    asked, known = queries.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2)
+    asked, known = queries.flatten(0, 1), keys.flatten(0, 1)
+    weights = torch.bmm(known, asked.transpose(1, 2)).transpose(1, 2)  # keys first: they are read as they lie
     if softcap is None:
-        weights = torch.baddbmm(mask, asked, known, alpha=scale)
+        weights = torch.add(mask, weights, alpha=scale)
     else:
-        weights = softcap * torch.tanh(asked @ known * (scale / softcap)) + mask
+        weights = softcap * torch.tanh(weights * (scale / softcap)) + mask
     shares = weights.softmax(dim=-1, dtype=torch.float32).to(values.dtype)
-    return (shares @ values.flatten(0, 1)).view(queries.shape)
+    return torch.bmm(shares, values.flatten(0, 1)).view(queries.shape)
 
 
 def _attend(
