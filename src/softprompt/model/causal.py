@@ -24,7 +24,7 @@ from softprompt.model import cache as caches
 from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, LendingCaptureLayer, Past
 from softprompt.model.family import resolve, sliding_window
 from softprompt.model.frozen import Payloads, virtual_tokens
-from softprompt.model.packing import PackedLinear, can_pack, pack
+from softprompt.model.packing import PackedLinear, can_pack, pack, settle
 from softprompt.model.partial import Reached, partial
 from softprompt.model.payload import Embeddings, Ground, Payload, Placement, Prefix
 from softprompt.model.trunk_cache import Store, TrunkCache
@@ -237,6 +237,7 @@ class CausalModel(WritingModel):
         self._packed_words = PackedLinear(
             self.network.get_output_embeddings().weight, self.family.word_bias(self.network)
         )
+        settle(self.network, self._packed_words)
 
     def _all_words(self, states: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows V"]:
         return super()._all_words(states) if self._packed_words is None else self._packed_words(states)

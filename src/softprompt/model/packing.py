@@ -19,6 +19,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.pytorch_utils import Conv1D
 
 from softprompt.errors import SettingError
+from softprompt.model.large_pages import into_large_pages
 
 ROWS = 16  # for how many rows oneDNN chooses the order; measured, it is the same from 1 to 256
 
@@ -108,9 +109,9 @@ class PackedLayer(nn.Module):
 def can_pack(network: nn.Module) -> bool:
     """Whether the weights can be packed: plain float32 on a CPU, and a torch that has the kernels."""
     parameter = next(network.parameters())
-    has_kernels = hasattr(torch.ops.mkldnn, "_reorder_linear_weight") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    kernels = ("_reorder_linear_weight", "_linear_pointwise", "data_ptr", "_nbytes")
     return (
-        has_kernels
+        all(hasattr(torch.ops.mkldnn, each) for each in kernels)
         and torch.backends.mkldnn.is_available()
         and parameter.device.type == "cpu"
         and parameter.dtype == torch.float32
@@ -129,6 +130,12 @@ def pack(layers: nn.ModuleList, are_llamas: bool) -> None:
             layers[index] = PackedLayer(layer)
         else:
             _pack_linears(layer)
+
+
+def settle(*modules: nn.Module) -> None:
+    """Put the packed weights of modules where they are read fastest, once the old ones are gone."""
+    packed = (each for module in modules for each in module.modules() if isinstance(each, PackedLinear))
+    into_large_pages(each.weight for each in packed)
 
 
 def _pack_linears(module: nn.Module) -> None:
