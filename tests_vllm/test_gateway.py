@@ -22,12 +22,13 @@ from softprompt.saved import SavedPrompt
 from softprompt.server.backend import Opening
 from softprompt.server.embedded import Embedded
 from softprompt.server.gateway import Remote
-from softprompt.server.gateway.own import OwnReplica, arguments, free_port
+from softprompt.server.gateway.own import OwnReplica, arguments
 from softprompt.server.parts import Parts
 from softprompt.server.serving import Server, listen
 from softprompt.server.settings import ServerSettings
 from softprompt.store import Store
 from softprompt.tasks import ClassificationTask, GenerationTask, Task
+from tests.ports import free_port
 from tests_vllm.making import drawn, tiny
 
 PROMPTS = 20

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import httpx2
 import pytest
 
 from softprompt.model import FrozenModel
+from tests.ports import free_port
 from tests_vllm.making import Prompt, Row, drawn, expected, put, tiny
 from tests_vllm.running import BLOCK, transfer
 
@@ -69,13 +69,6 @@ class Replica:
         return {
             name: float(value) for name, value in re.findall(r"^vllm:softprompt_(\w+)_total\{.*\} (\S+)$", text, re.M)
         }
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from fsspec.core import url_to_fs
 
-from tests.store.postgres import free_port
+from tests.ports import free_port
 
 BUCKET = "example-prompts"
 KEYS = {"accessKey": "AKIAIOSFODNN7EXAMPLE", "secretKey": "wJalrXUtnFEMIexampleKEY"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,8 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import psycopg
+
+from tests.ports import free_port
 
 USER, PASSWORD = "softprompt", "s3cret/@:"
 NOBODY = 65534  # whose processes PostgreSQL's are where the tests are root's, as which it refuses to run
@@ -105,10 +106,3 @@ def _program(name: str) -> str:
     found = str(versions[-1]) if versions else shutil.which(name)
     assert found, "the tests need PostgreSQL: make postgres"
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from softprompt.store import Store
 
 MIB = 2**20
+
+# How many kernels oneDNN keeps. An engine's steps need 220; the lengths of classifications have no end, and of itself it
+# keeps 1,024, which took hundreds of MiB.
+KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 LIMITS, MACHINE, VLLM = "Limits", "Machine", "vLLM"
 
@@ -148,6 +153,7 @@ def _embedded(settings: ServerSettings, store: Store, model: str, device: str, d
         from softprompt.model import load_model
         from softprompt.server.parts import Parts
 
+        os.environ.setdefault(*KERNELS)
         frozen = load_model(model, device=device, dtype=dtype)
         frozen.pack()
         parts = Parts.of(settings, frozen, store)

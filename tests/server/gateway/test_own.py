@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from softprompt.errors import SettingError
-from softprompt.server.gateway.own import OwnReplica, arguments, dtype_of, free_port, interpreter
+from softprompt.server.gateway.own import OwnReplica, arguments, dtype_of, interpreter
+from tests.ports import free_port
 from tests.server.running import until
 
 SERVING = """
