@@ -180,6 +180,21 @@ def test_who_classifies_much_does_not_keep_others_waiting() -> None:
     run(test)
 
 
+def test_what_takes_no_pass_waits_for_no_turn() -> None:
+    async def test() -> None:
+        async with working() as worker:
+            held, done = threading.Event(), list[str]()
+            jobs = [asyncio.create_task(worker.run("acme", held.wait))]
+            jobs += [asyncio.create_task(worker.run("acme", partial(done.append, "a pass"))) for _ in range(3)]
+            jobs += [asyncio.create_task(worker.between_steps(partial(done.append, "none"))) for _ in range(3)]
+            await asyncio.sleep(0)
+            held.set()
+            await asyncio.gather(*jobs)
+            assert done == ["none"] * 3 + ["a pass"] * 3
+
+    run(test)
+
+
 def test_what_cannot_be_is_said_to_whoever_asked() -> None:
     async def test() -> None:
         async with working() as worker:

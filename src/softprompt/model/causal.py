@@ -195,7 +195,7 @@ class CausalModel(WritingModel):
                 return Prefix(self.prefill(rows), payload.placement, has_bos=True)
             case Embeddings():
                 return Prefix(self.prefill(payload.tensor), payload.placement)
-            case Prefix(placement=Placement.AFTER_BOS, has_bos=False):
+            case Prefix(is_complete=False):
                 bos = self.prefill(self._bos_embedding()).to(payload.tensor.dtype)
                 return Prefix(torch.cat([bos, payload.tensor], dim=3), payload.placement, has_bos=True)
         return payload

@@ -114,6 +114,11 @@ class Prefix:
         """The positions in front of the rows' own ids that this prefix takes, all that it holds included."""
         return self.tensor.shape[3]
 
+    @property
+    def is_complete(self) -> bool:
+        """Nothing in front of it has to be computed yet."""
+        return self.has_bos or self.placement is not Placement.AFTER_BOS
+
     def arrange(self, prompt: list[int]) -> list[int]:
         """A row's prompt ids as they meet this payload: without those that the prefix already holds."""
         return prompt[self.has_bos + self.beginning :]

@@ -8,7 +8,7 @@ from typing import final
 
 from softprompt.engine import Engine, Request
 from softprompt.evaluation.measuring import row_outputs
-from softprompt.model import FrozenModel, Payload
+from softprompt.model import FrozenModel, Payload, Prefix
 from softprompt.saved import SavedPrompt
 from softprompt.server.backend import Hear, Row
 from softprompt.server.failures import Draining
@@ -84,8 +84,11 @@ class Embedded:
         """The engine runs all of them."""
 
     async def bind(self, prompt: SavedPrompt, tenant: str) -> Shelved:
-        """Make a prompt ready between two steps."""
-        return await self.worker.run(tenant, lambda: Shelved.bind(prompt, self._model))
+        """Make a prompt ready between two steps. One that takes a pass of the model waits for its tenant's turn."""
+        bind = partial(Shelved.bind, prompt, self._model)
+        if isinstance(prompt.payload, Prefix) and prompt.payload.is_complete:
+            return await self.worker.between_steps(bind)
+        return await self.worker.run(tenant, bind)
 
     async def begin(self, request: Request, payload: Payload | None, hear: Hear) -> Row:
         """Let the engine answer a request."""

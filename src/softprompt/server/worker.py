@@ -87,7 +87,7 @@ class Worker:
     def __init__(self, engine: Engine, metrics: Metrics, most_jobs: int = 1024):
         self.engine, self._metrics = engine, metrics
         self._changed = threading.Condition()
-        self._orders: deque[_Job] = deque()  # that take no time: to begin a row, to leave one
+        self._orders: deque[_Job] = deque()  # that take no pass: to begin a row, to leave one, to make a prefix ready
         self._jobs: Turns[_Job] = Turns(most_jobs)  # that take a pass of the model
         self._rows: dict[Running, _Row] = {}
         self._news: list[tuple[_Row, Written | Refusal]] = []
@@ -124,7 +124,7 @@ class Worker:
         """
         row = _Row(hear)
         try:
-            is_taken = await self._ordered(partial(self._add, row, request, payload))
+            is_taken = await self.between_steps(partial(self._add, row, request, payload))
         except asyncio.CancelledError:
             self._leave(row)
             raise
@@ -144,7 +144,12 @@ class Worker:
         result: T = await asyncio.wrap_future(job.future)
         return result
 
-    async def _ordered(self, work: Callable[[], Any]) -> Any:
+    async def between_steps(self, work: Callable[[], T]) -> T:
+        """Have something done that takes no pass of the model, before the next step whatever else is to be done.
+
+        Raises:
+            Draining: the thread has ended.
+        """
         order = _Job(work)
 
         def put() -> bool:
@@ -152,7 +157,8 @@ class Worker:
             return True
 
         self._hand_in(put)
-        return await asyncio.wrap_future(order.future)
+        result: T = await asyncio.wrap_future(order.future)
+        return result
 
     def _hand_in(self, put: Callable[[], bool]) -> None:
         """Put something where the thread finds it.
