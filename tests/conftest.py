@@ -126,17 +126,14 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def object_server() -> Iterator[Objects]:
     """A server that speaks S3."""
-    with Objects() as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        server.wait()
-        patch.undo()
+    with Objects() as server:
+        with server.reachable():
+            server.wait()
         yield server
 
 
 @pytest.fixture
-def objects(object_server: Objects, monkeypatch: pytest.MonkeyPatch) -> Objects:
-    """It, and this process's environment as its clients need it."""
-    for name, value in object_server.environment.items():
-        monkeypatch.setenv(name, value)
-    return object_server
+def objects(object_server: Objects) -> Iterator[Objects]:
+    """It, within reach."""
+    with object_server.reachable():
+        yield object_server

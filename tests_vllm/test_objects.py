@@ -20,9 +20,7 @@ TEXT = [3, 50, 7, 120, 9]
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
-    with Objects() as objects, pytest.MonkeyPatch.context() as patch:
-        for name, value in objects.environment.items():
-            patch.setenv(name, value)
+    with Objects() as objects, objects.reachable():
         objects.wait()
         yield objects.place()
 

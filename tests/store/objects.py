@@ -10,11 +10,14 @@ import subprocess
 import sysconfig
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import pytest
 from fsspec.core import url_to_fs
 
 from tests.ports import free_port
@@ -56,8 +59,16 @@ class Objects:
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log)
 
+    @contextmanager
+    def reachable(self) -> Iterator[Self]:
+        """This process's environment is as its clients need it, meanwhile."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            yield self
+
     def wait(self) -> None:
-        """Until it has a bucket that can be written. `environment` must be this process's."""
+        """Until it has a bucket that can be written; it must be reachable."""
         while not _answers(urlsplit(self.environment["AWS_ENDPOINT_URL"]).port):
             assert self._process.poll() is None, (self._folder / "log").read_text()[-2000:]
             time.sleep(0.05)
