@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig
 
+from benchmarks.served import byte_tokenizer
 from softprompt.engine import Engine, Request, Sampling
 from softprompt.model import FrozenModel, Payload, Placement, Prefix, load_model
 from softprompt.saved import SavedPrompt
@@ -19,8 +19,6 @@ from softprompt.store.places import folders_at
 from softprompt.tasks import GenerationTask
 from softprompt.vllm.asked import PLACEHOLDER, Asked
 
-BOS, EOS = "<s>", "</s>"
-WORDS = "the film was great fun a bore lovely awful good bad its plot ending scene and each of Text Answer It is : not"
 SIZES: dict[str, Any] = {
     "vocab_size": 512,
     "hidden_size": 128,
@@ -102,21 +100,8 @@ def tiny(folder: Path, config: PreTrainedConfig | None = None) -> FrozenModel:
             if parameter.ndim > 1:
                 parameter.normal_(std=0.15)
     network.save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
     return load_model(str(folder), device="cpu")
-
-
-def tokenizer() -> PreTrainedTokenizerFast:
-    """A few words and all bytes."""
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=512, special_tokens=[BOS, EOS], initial_alphabet=alphabet, show_progress=False
-    )
-    made.train_from_iterator([WORDS, f" {WORDS}"] * 3, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token=BOS, eos_token=EOS)
 
 
 def drawn(model: FrozenModel, positions: int, seed: int) -> Prefix:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
-# How many kernels oneDNN keeps. An engine's steps need 220; the lengths of classifications have no end, and of itself it
-# keeps 1,024, which took hundreds of MiB.
+# How many kernels oneDNN keeps. By default a step has one of 31 lengths, each of which takes four, and the words one for
+# each number of rows: 188. The lengths of classifications have no end, and of itself it keeps 1,024: hundreds of MiB.
 KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 LIMITS, MACHINE, VLLM = "Limits", "Machine", "vLLM"
