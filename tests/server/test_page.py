@@ -108,20 +108,24 @@ def violations(page: Page) -> list[str]:
 
 
 @contextmanager
-def held(server: Running, steps: int) -> Iterator[None]:
-    """The model makes so many steps and then none, until this ends."""
-    engine, goes = server.parts.backend.worker.engine, threading.Semaphore(steps)
+def held(server: Running, steps: int, rows: int = 1) -> Iterator[None]:
+    """From when so many rows are there the model makes so many steps and then none, until this ends."""
+    engine, goes, there = server.parts.backend.worker.engine, threading.Semaphore(steps), threading.Event()
     step = engine.step
 
-    def patiently() -> Any:
-        goes.acquire()
-        return step()
+    def patiently() -> None:
+        if server.rows >= rows:
+            there.set()
+        if there.wait(0.001):  # otherwise the thread goes on to take what else came
+            goes.acquire()
+            step()
 
     engine.step = patiently  # type: ignore[method-assign]
     try:
         yield
     finally:
         del engine.step
+        there.set()
         goes.release()  # whoever waits in it goes on
 
 
@@ -144,7 +148,7 @@ def test_its_files(served: Running) -> None:
 def test_two_versions_answer_side_by_side_as_the_api_does(page: Page, served: Running) -> None:
     used = served.parts.tally.of("default", "answers@2")  # by other tests, of the same server
     requests, tokens = used.requests + 1, used.written + TOKENS
-    with held(served, 12):
+    with held(served, 12, rows=3):
         ask(page, "answers", "answers@2", "chat")
         for name in ("answers", "answers@2", "chat"):
             expect(card(page, name).locator(".text")).not_to_be_empty()
