@@ -53,7 +53,8 @@ def check(model: FrozenModel, runs: dict[str, dict[str, Any]], data: Path, folde
         alone = run(settings(folder / "alone" / name, data, **runs[name]), model)
         assert alone.prompt is not None
         assert (found.steps, found.best.get("step")) == (alone.steps, alone.best.get("step"))
-        torch.testing.assert_close(answers(model, found.prompt), answers(model, alone.prompt), atol=1e-4, rtol=0)
+        # Where a gradient is nothing but rounding, Adam makes a step of it all the same.
+        torch.testing.assert_close(answers(model, found.prompt), answers(model, alone.prompt), atol=3e-4, rtol=0)
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)

@@ -101,7 +101,7 @@ class LendingCaptureLayer(ReadOnlyLayer):
 
 
 class Enough(Exception):
-    """Raised by `FirstLayer` once it has seen what it was put there for, so that the other layers need not run."""
+    """Raised by a cache that has seen what it was put there for, so that what is behind its layer need not run."""
 
 
 class FirstLayer(PastlessLayer):

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.utils.checkpoint import checkpoint
@@ -24,11 +24,14 @@ from softprompt.model import cache as caches
 from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, LendingCaptureLayer, Past
 from softprompt.model.family import resolve, sliding_window
 from softprompt.model.frozen import Payloads, virtual_tokens
+from softprompt.model.last_layer import places_of
 from softprompt.model.packing import PackedLinear, can_pack, pack, settle
 from softprompt.model.partial import Reached, partial
 from softprompt.model.payload import Embeddings, Ground, Payload, Placement, Prefix
 from softprompt.model.trunk_cache import Store, TrunkCache
 from softprompt.model.writing import Draft, WritingModel
+
+TOLD_BY_MASK = ("eager", "sdpa")  # who sees what; other ways to attend have other words for it
 
 
 class CausalModel(WritingModel):
@@ -39,6 +42,7 @@ class CausalModel(WritingModel):
     def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
         self._trunk: TrunkCache | None = None
         self._packed_words: PackedLinear | None = None
+        self._cuts_last_layer = network.config._attn_implementation in TOLD_BY_MASK
         slides = sliding_window(network.config) is not None
         self._reach = resolve(network.config).window(network.config) if slides else None  # `super` runs the network
         super().__init__(network, tokenizer, name)
@@ -56,15 +60,26 @@ class CausalModel(WritingModel):
         return room - answer
 
     def hidden(
-        self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], payloads: Payloads = None
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        payloads: Payloads = None,
+        reads: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T H"]:
-        """The last layer's output for each token, each row behind its own payload."""
-        return self.advance(ids, mask, self.stand_behind(payloads, ids.shape[0]))
+        """See `FrozenModel`."""
+        return self.advance(ids, mask, self.stand_behind(payloads, ids.shape[0]), reads)
 
-    def advance(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], past: Past) -> Float[Tensor, "B T H"]:
+    def advance(
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        past: Past,
+        reads: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T H"]:
         """The last layer's output for tokens that stand behind `past`; a growing cache grows by T positions."""
         states = self._trunk.states(ids, mask, past.grounds, self._on_ground) if self._trunk and past.grounds else None
-        return self._run(past, self.embed(ids, past.virtual), mask, states)
+        places = None if reads is None or not self._cuts_last_layer else places_of(reads)
+        return self._run(past, self.embed(ids, past.virtual), mask, states, places=places)
 
     def remembering(self, store: Store) -> CausalModel:
         """The same model, which looks up what the layers of a ground make of a text where it was computed before."""
@@ -86,6 +101,7 @@ class CausalModel(WritingModel):
         mask: Bool[Tensor, "B T"],
         states: Float[Tensor, "B T H"] | None = None,
         last: int | None = None,
+        places: Int[Tensor, "B R"] | None = None,
     ) -> Float[Tensor, "B T H"]:
         """What the layer below `last`, or the network, gives for tokens behind a past.
 
@@ -94,8 +110,9 @@ class CausalModel(WritingModel):
         self._check_reach(past.mask.shape[1] + mask.shape[1])
         positions = (past.lengths.unsqueeze(1) + mask.cumsum(dim=1) - 1).clamp(min=0)
         trunk, layers = self.family.trunk(self.network), self.family.layers(self.network)
-        if past.first or last is not None:
-            trunk = partial(trunk, layers, past.first, last or len(layers), states, self.family.layers_give_tuples)
+        if past.first or last is not None or places is not None:
+            in_tuple = self.family.layers_give_tuples
+            trunk = partial(trunk, layers, past.first, last or len(layers), states, in_tuple, places)
         try:
             output: Tensor = trunk(
                 inputs_embeds=embeddings,
@@ -145,7 +162,8 @@ class CausalModel(WritingModel):
 
     def _drafted(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], past: Past) -> Draft:
         last = mask.sum(dim=1) - 1
-        hidden = self.advance(ids, mask, past)[torch.arange(len(last)), last]
+        reads = nn.functional.one_hot(last, mask.shape[1]).bool()
+        hidden = self.advance(ids, mask, past, reads)[torch.arange(len(last)), last]
         whole = past.behind(mask)
         return Draft(hidden, lambda tokens: self._drafted(tokens.unsqueeze(1), mask.new_ones(len(last), 1), whole))
 
@@ -224,6 +242,7 @@ class CausalModel(WritingModel):
         """
         for layer in self.family.layers(self.network):
             layer.forward = functools.partial(checkpoint, type(layer).forward.__get__(layer), use_reentrant=False)
+        self._cuts_last_layer = False  # its first run would be recomputed, and end as early again
 
     def pack(self) -> None:
         """Put the weights into the order in which this CPU multiplies them fastest, where one is known.
@@ -248,7 +267,7 @@ class CausalModel(WritingModel):
         for layer in self.family.layers(self.network):
             fully_shard(layer, mesh=mesh)
         torch.nn.Module.to(self.network, device=device)
-        self.is_sharded = True
+        self.is_sharded, self._cuts_last_layer = True, False  # a layer is put together as often as it ends
 
 
 def _setting(network: PreTrainedModel) -> str:

@@ -95,7 +95,11 @@ class EncoderDecoderModel(WritingModel):
         return room + len(self.start) if fits else 0
 
     def hidden(
-        self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], payloads: Payloads = None
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        payloads: Payloads = None,
+        reads: Bool[Tensor, "B T"] | None = None,  # noqa: ARG002
     ) -> Float[Tensor, "B T H"]:
         """The last layer's output for each token: the encoder's up to `START`, from there on the decoder's."""
         decoders = mask & (ids == START).cumsum(dim=1).bool()

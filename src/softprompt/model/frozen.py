@@ -157,11 +157,16 @@ class FrozenModel(ABC):
 
     @abstractmethod
     def hidden(
-        self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], payloads: Payloads = None
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        payloads: Payloads = None,
+        reads: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T H"]:
         """The last layer's output for each token, each row with its own payload.
 
-        `mask` is false at padding, on whichever side it is; positions count real tokens only.
+        `mask` is false at padding, on whichever side it is; positions count real tokens only. Where `reads` says at
+        which tokens the output is looked at, it may be zero at the others.
         """
 
     def logits(

@@ -48,7 +48,11 @@ class MaskedModel(FrozenModel):
         return room - answer
 
     def hidden(
-        self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], payloads: Payloads = None
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        payloads: Payloads = None,
+        reads: Bool[Tensor, "B T"] | None = None,  # noqa: ARG002
     ) -> Float[Tensor, "B T H"]:
         """The last layer's output for each token, each row with its own payload."""
         embeddings = self.embed(ids, virtual_tokens(payloads))

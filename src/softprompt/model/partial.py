@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from softprompt.model.last_layer import LastLayer
 
 
 class Reached(Exception):
@@ -46,6 +48,7 @@ def partial(
     last: int,
     states: Float[Tensor, "B T H"] | None,
     in_tuple: bool = False,
+    places: Int[Tensor, "B R"] | None = None,
 ) -> nn.Module:
     """A view of a network without its head, whose forward pass runs the layers from `first` up to and without `last`.
 
@@ -58,10 +61,14 @@ def partial(
         last: the layer above the highest.
         states: what the layer below `first` gave; None where there is none.
         in_tuple: the network's layers give their output in a tuple.
+        places: the tokens of each row for which the highest is run; None for all of them.
     """
     name = next(name for name, child in trunk.named_children() if child is layers)
     below = [] if states is None else [_Below(states, in_tuple)] * first
     above = [_Above()] * (len(layers) - last)
+    span = list(layers[first:last])
+    if places is not None:
+        span[-1] = LastLayer(span[-1], places, in_tuple)
     view = copy.copy(trunk)
-    view._modules = {**trunk._modules, name: nn.ModuleList([*below, *layers[first:last], *above])}
+    view._modules = {**trunk._modules, name: nn.ModuleList([*below, *span, *above])}
     return view

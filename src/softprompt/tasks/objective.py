@@ -84,6 +84,12 @@ class Batch:
     sequences_per_row: int = 1
 
     @property
+    def is_read(self) -> Bool[Tensor, "N T"]:
+        """At which tokens the model is read."""
+        flat = torch.zeros(self.ids.numel(), dtype=torch.bool, device=self.ids.device)
+        return flat.index_fill(0, self.reads, True).view_as(self.ids)
+
+    @property
     def useful_tokens(self) -> int:
         """Tokens that are neither padding nor virtual."""
         return int((self.mask & (self.ids >= 0)).sum())
@@ -134,7 +140,7 @@ class Objective(ABC):
         """Run the model over a batch, each row behind its payload, and pick the states that are read."""
         if isinstance(payloads, Sequence):
             payloads = [payload for payload in payloads for _ in range(batch.sequences_per_row)]
-        return self.model.hidden(batch.ids, batch.mask, payloads).flatten(0, 1)[batch.reads]
+        return self.model.hidden(batch.ids, batch.mask, payloads, batch.is_read).flatten(0, 1)[batch.reads]
 
 
 def beginning(rows: Sequence[Row]) -> list[int]:

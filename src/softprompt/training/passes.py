@@ -100,7 +100,8 @@ def _pass(chunks: Sequence[Chunk]) -> list[float]:
     mask = torch.cat([_widened(chunk.batch.mask, T) for chunk in chunks])
     behind = [payload for chunk in chunks for payload in chunk.behind]
     is_one = len({id(payload) for payload in behind}) == 1  # and stands once in front of all
-    hidden = chunks[0].objective.model.hidden(ids, mask, behind[0] if is_one else behind).flatten(0, 1)
+    is_read = torch.cat([_widened(chunk.batch.is_read, T) for chunk in chunks])
+    hidden = chunks[0].objective.model.hidden(ids, mask, behind[0] if is_one else behind, is_read).flatten(0, 1)
     losses, above = [], 0
     for chunk in chunks:
         own = chunk.batch.ids.shape[1]
