@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
-# How many kernels oneDNN keeps. By default a step has one of 31 lengths, each of which takes four, and the words one for
-# each number of rows: 188. The lengths of classifications have no end, and of itself it keeps 1,024: hundreds of MiB.
+# How many kernels oneDNN keeps. By default a step has one of 47 lengths, each of which takes four, and the words one for
+# each number of rows: 252. The lengths of classifications have no end, and of itself it keeps 1,024: hundreds of MiB.
 KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 LIMITS, MACHINE, VLLM = "Limits", "Machine", "vLLM"
@@ -74,7 +74,7 @@ def serve(
         float, typer.Option(min=0, help="Seconds for what runs, when the server is stopped.", rich_help_panel=LIMITS)
     ] = 30,
     tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens that go through the model in a step.", rich_help_panel=MACHINE)
+        int, typer.Option(min=1, help="Tokens that go through the model in a step, if a row writes; else twice as many.", rich_help_panel=MACHINE)
     ] = 256,
     prompt_memory: Annotated[
         int, typer.Option(min=1, help="MiB of RAM for prompts that were used lately.", rich_help_panel=MACHINE)

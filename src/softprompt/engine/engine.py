@@ -70,7 +70,7 @@ class Engine:
         model: a causal model whose attention can be replaced.
         slots: rows that may run at once.
         length: positions that a row may have, its prompt's included.
-        tokens: that go through the model in a step.
+        tokens: that go through the model in a step; twice as many while no row writes.
         waiting: requests that may wait.
         memory: bytes that the rows' keys and values may take together; None for as much as the slots could.
         remembered: bytes for what is kept of texts that were read.

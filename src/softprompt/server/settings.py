@@ -20,7 +20,7 @@ class ServerSettings:
         keys: whether requests need a key; without, only this machine is served.
         slots: rows that run at once.
         length: positions of a row: virtual tokens, text and response.
-        tokens: that go through the model in a step.
+        tokens: that go through the model in a step; twice as many while no row writes.
         waiting: requests that may wait for a slot.
         memory: bytes of RAM that the rows' keys and values may take.
         prompt_memory: bytes of RAM for prompts that were used lately.
