@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from softprompt.engine import Engine, Request, Sampling, Written
 from softprompt.errors import SettingError
 from softprompt.model import CausalModel, FrozenModel
 from softprompt.model.fingerprint import fingerprint
-from softprompt.model.packing import PackedLayer, PackedLinear
+from softprompt.model.packing import PackedLayer, PackedLinear, filled
 from tests.laws.test_9_streamed_is_whole import SERVED
 from tests.strategies import random_embeddings
 from tests.tiny import shared_model, tiny_model
@@ -63,6 +65,46 @@ def test_layers_like_llamas_are_made_of_fewer_calls() -> None:
         assert isinstance(layer, PackedLayer) is few
         assert not [each for each in layer.modules() if type(each) is torch.nn.Linear]
         assert [each for each in layer.modules() if isinstance(each, PackedLinear)]
+
+
+def test_a_product_of_any_number_of_rows() -> None:
+    linear = torch.nn.Linear(24, 40).requires_grad_(False)
+    one = PackedLinear(linear.weight, linear.bias)
+    for count in (0, 1, 16, 17, 31, 50, 520):
+        states = torch.randn(1, count, 24)
+        torch.testing.assert_close(one(states), linear(states), atol=1e-5, rtol=0)
+
+
+def test_numbers_of_rows_are_few() -> None:
+    assert [filled(count) for count in (0, 1, 16, 17, 33, 64, 65, 257, 1025)] == [0, 1, 16, 18, 36, 64, 72, 272, 1088]
+    found = [filled(count) for count in range(1, 2049)]
+    assert all(count <= each <= count * 9 / 8 for count, each in enumerate(found, start=1))
+    assert len(set(found)) == 96
+    assert [filled(each) for each in found] == found
+
+
+def test_no_layer_multiplies_another_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever batches it is asked: oneDNN keeps kernels for each number that it meets."""
+    met = set()
+    multiply = torch.ops.mkldnn._linear_pointwise
+
+    class Watched:
+        def __call__(self, states: torch.Tensor, *rest: Any) -> torch.Tensor:
+            met.add(states.shape[:-1].numel())
+            return multiply(states, *rest)
+
+        def binary(self, states: torch.Tensor, *rest: Any) -> torch.Tensor:
+            met.add(states.shape[:-1].numel())
+            return multiply.binary(states, *rest)
+
+    model = packed("llama")
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", Watched())
+    with torch.no_grad():
+        for rows in (1, 3):
+            for length in (5, 11, 21, 39):
+                ids = torch.full((rows, length), 7)
+                model.hidden(ids, ids > 0)
+    assert met == {5, 11, 15, 22, 36, 40, 64, 120}
 
 
 def test_it_is_named_after_the_weights_that_it_was_packed_from() -> None:

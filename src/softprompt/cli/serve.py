@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
-# How many kernels oneDNN keeps. By default a step has one of 47 lengths, each of which takes four, and the words one for
-# each number of rows: 252. The lengths of classifications have no end, and of itself it keeps 1,024: hundreds of MiB.
-KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
+# How many kernels oneDNN keeps. Up to 2,048 tokens are multiplied as 96 numbers of rows (`filled`), each of which takes
+# four or five, and up to 64 rows that write as 32 for the words: 512 at most. So none goes and comes again, which takes
+# time, and leaves holes in the memory.
+KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
 
 LIMITS, MACHINE, VLLM = "Limits", "Machine", "vLLM"
 
@@ -74,7 +75,12 @@ def serve(
         float, typer.Option(min=0, help="Seconds for what runs, when the server is stopped.", rich_help_panel=LIMITS)
     ] = 30,
     tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens that go through the model in a step, if a row writes; else twice as many.", rich_help_panel=MACHINE)
+        int,
+        typer.Option(
+            min=1,
+            help="Tokens that go through the model in a step, if a row writes; else twice as many.",
+            rich_help_panel=MACHINE,
+        ),
     ] = 256,
     prompt_memory: Annotated[
         int, typer.Option(min=1, help="MiB of RAM for prompts that were used lately.", rich_help_panel=MACHINE)

@@ -22,9 +22,9 @@ from softprompt.engine.slots import Segment, Slots, Step, attending
 from softprompt.engine.text import Writer
 from softprompt.errors import ModelNotSupported
 from softprompt.model import CausalModel, Embeddings, FrozenModel, Payload, Prefix
+from softprompt.model.packing import filled
 
 MIB = 2**20
-STRIDE = 16  # by which the lengths of steps differ: for each that it meets oneDNN makes kernels, and keeps a thousand
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Engine:
     def _run(self, pieces: Sequence[Piece]) -> Float[Tensor, "T H"]:
         """The last layer's output for the tokens of pieces, in a row.
 
-        It is filled up with nothing, so that steps have few lengths: nothing costs less than a length that is new.
+        It is filled up with nothing, so that no layer has to.
         """
         model = self.model
         segments, start = [], 0
@@ -187,7 +187,7 @@ class Engine:
         single = [s for s, piece in zip(segments, pieces, strict=True) if piece.row.is_writing]
         step = Step(self.slots, single, segments[len(single) :])
         positions = torch.cat([torch.arange(s.behind, s.behind + s.count) for s in segments]).to(model.device)
-        rest = -start % STRIDE if start > STRIDE else 0
+        rest = filled(start) - start
         with attending(model.network):
             output: Tensor = model.family.trunk(model.network)(
                 inputs_embeds=pad(self._embedded(pieces), (0, 0, 0, rest)),

@@ -253,9 +253,8 @@ class CausalModel(WritingModel):
             return
         _ = self.fingerprint, self.num_parameters  # of the weights as they are now
         pack(self.family.layers(self.network), self.family.are_llamas(self.network.config))
-        self._packed_words = PackedLinear(
-            self.network.get_output_embeddings().weight, self.family.word_bias(self.network)
-        )
+        words, bias = self.network.get_output_embeddings().weight, self.family.word_bias(self.network)
+        self._packed_words = PackedLinear(words, bias)
         settle(self.network, self._packed_words)
 
     def _all_words(self, states: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows V"]:

@@ -24,6 +24,16 @@ from softprompt.model.large_pages import into_large_pages
 ROWS = 16  # for how many rows oneDNN chooses the order; measured, it is the same from 1 to 256
 
 
+def filled(count: int) -> int:
+    """How many rows a product of so many becomes: any to 16, then one of eight from there to twice as many, and so on.
+
+    For each number of rows that it meets oneDNN makes kernels, and keeps them: half a millisecond and 0.7 MB each. From
+    256 rows on, where rows more cost more than that, it is one of sixteen.
+    """
+    step: int = max(1, 2 ** count.bit_length() // (16 if count < 256 else 32))
+    return count + -count % step
+
+
 class PackedLinear(nn.Module):
     """A linear layer, or several that read the same, side by side.
 
@@ -39,15 +49,20 @@ class PackedLinear(nn.Module):
             self.bias = None if bias is None else bias.detach().clone()
 
     def forward(self, states: Float[Tensor, "*rows M"]) -> Float[Tensor, "*rows N"]:
-        """The product."""
-        _check(states)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, "none", [], "")
+        """The product, of any number of rows."""
+        rows, shape = self.product(_full(states)), states.shape[:-1]
+        return rows[: shape.numel()].view(*shape, rows.shape[-1])
+
+    def product(self, rows: Float[Tensor, "n M"]) -> Float[Tensor, "n N"]:
+        """The product of rows that were filled up."""
+        _check(rows)
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
         return product
 
-    def added(self, states: Float[Tensor, "*rows M"], to: Float[Tensor, "*rows N"]) -> Float[Tensor, "*rows N"]:
-        """The product, and something else with it, in one call."""
-        _check(states)
-        total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(states, to, self.weight, self.bias, "add")
+    def added(self, rows: Float[Tensor, "n M"], to: Float[Tensor, "n N"]) -> Float[Tensor, "n N"]:
+        """Their product, and something else with it, in one call."""
+        _check(rows)
+        total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, to, self.weight, self.bias, "add")
         return total
 
 
@@ -87,16 +102,17 @@ class PackedLayer(nn.Module):
         assert position_embeddings is not None
         B, T, _ = hidden_states.shape
         attention, A = self.attention, self.heads[0]
-        both = self.asked(_normed(hidden_states, self.eps[0])).view(B, T, sum(self.heads), -1)
+        rows = _full(hidden_states)
+        both = self.asked.product(_normed(rows, self.eps[0]))[: B * T].view(B, T, sum(self.heads), -1)
         turned = _rotated(self._normed_heads(both[:, :, : -self.heads[2]]), *position_embeddings).transpose(1, 2)
         queries, keys, values = turned[:, :A], turned[:, A:], both[:, :, -self.heads[2] :].transpose(1, 2)
         if past_key_values is not None:
             keys, values = past_key_values.update(keys, values, attention.layer_idx)
         attend = ALL_ATTENTION_FUNCTIONS[attention.config._attn_implementation]
         found, _ = attend(attention, queries, keys, values, attention_mask, scaling=attention.scaling, **rest)
-        states = self.answered.added(found.reshape(B, T, -1), hidden_states)
-        gate, up = self.up(_normed(states, self.eps[1])).chunk(2, dim=-1)
-        return self.down.added(functional.silu(gate).mul_(up), states)
+        states = self.answered.added(_full(found.flatten(2)), rows)
+        gate, up = self.up.product(_normed(states, self.eps[1])).chunk(2, dim=-1)
+        return self.down.added(functional.silu(gate).mul_(up), states)[: B * T].view(B, T, -1)
 
     def _normed_heads(self, heads: Float[Tensor, "B T N D"]) -> Float[Tensor, "B T N D"]:
         """Queries and keys, each head normalised where the family does that (Qwen 3)."""
@@ -153,6 +169,18 @@ def _check(states: Tensor) -> None:
         raise SettingError("a packed model answers and does not train: load it anew")
 
 
+def _full(states: Float[Tensor, "*rows K"]) -> Float[Tensor, "n K"]:
+    """Rows below one another, filled up with zeros."""
+    rows = states.reshape(-1, states.shape[-1])
+    count, whole = len(rows), filled(len(rows))
+    if whole == count:
+        return rows
+    full = rows.new_empty(whole, rows.shape[-1])
+    full[:count] = rows
+    full[count:] = 0
+    return full
+
+
 def _beside(norm: Any, *linears: nn.Linear) -> PackedLinear:
     """Linear layers that read the same, as one; what their normalisation multiplies by is in its weights."""
     bias: list[Tensor] = [each.bias for each in linears if each.bias is not None]
@@ -169,7 +197,7 @@ def _norms(attention: Any, heads: list[int]) -> tuple[Float[Tensor, "N D"], floa
     return torch.cat(weights), attention.q_norm.variance_epsilon
 
 
-def _normed(states: Float[Tensor, "B T H"], eps: float) -> Float[Tensor, "B T H"]:
+def _normed(states: Float[Tensor, "n H"], eps: float) -> Float[Tensor, "n H"]:
     """Normalised by their root mean square (Zhang and Sennrich 2019, arXiv 1910.07467), and not multiplied yet.
 
     torch's own takes five passes over them on a CPU.
