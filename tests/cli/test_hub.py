@@ -56,13 +56,15 @@ def test_what_came_back_is_used_like_the_first(
     assert softprompt("classify", tmp_path / "p", *question).json == softprompt("classify", classifier, *question).json
 
 
-def test_for_people_a_sentence(softprompt: Softprompt, hub: FakeHub, classifier: Path, tmp_path: Path) -> None:
+def test_for_people_a_sentence(
+    softprompt: Softprompt, hub: FakeHub, classifier: Path, base: Path, tmp_path: Path
+) -> None:
     ran = softprompt("push", classifier, NAME)
     assert f"README.md to {hub.url}/{NAME}." in ran.out
     ran = softprompt("push", classifier, NAME)
     assert f"{hub.url}/{NAME} holds this prompt already." in ran.out
     ran = softprompt("pull", NAME, tmp_path / "[/p]")
-    assert f"Pulled 3 virtual tokens for ./base0 into {tmp_path}/[/p]." in ran.out
+    assert f"Pulled 3 virtual tokens for ./{base.name} into {tmp_path}/[/p]." in ran.out
 
 
 def test_a_revision_and_overwriting(
