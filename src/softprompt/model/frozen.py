@@ -166,7 +166,7 @@ class FrozenModel(ABC):
         """The last layer's output for each token, each row with its own payload.
 
         `mask` is false at padding, on whichever side it is; positions count real tokens only. Where `reads` says at
-        which tokens the output is looked at, it may be zero at the others.
+        which tokens the output is looked at, it may be anything at the others.
         """
 
     def logits(

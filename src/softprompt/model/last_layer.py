@@ -59,8 +59,11 @@ class LastLayer(nn.Module):
         signature = inspect.signature(self.layer.forward)
         bound = signature.bind(*rest, **named)
         bound.apply_defaults()
-        more = [name for name, each in signature.parameters.items() if each.kind is each.VAR_KEYWORD]
-        return {**bound.arguments, **{key: each for name in more for key, each in bound.arguments.pop(name).items()}}
+        found: dict[str, Any] = bound.arguments
+        for each in signature.parameters.values():
+            if each.kind is each.VAR_KEYWORD:
+                found |= found.pop(each.name)
+        return found
 
     def _of_places(self, given: dict[str, Any]) -> dict[str, Any]:
         """What says something of each token, cut to the places."""
