@@ -73,6 +73,7 @@ def test_places() -> None:
     assert places is not None
     assert places.tolist() == [[2, 5], [1, 0], [0, 1]]
     assert places_of(torch.ones(2, 3, dtype=torch.bool)) is None  # it would be run for everything, in two runs
+    assert places_of(torch.zeros(2, 3, dtype=torch.bool)) is None  # nobody looks
 
 
 def test_a_layer_that_is_recomputed_runs_for_everything() -> None:
