@@ -53,8 +53,9 @@ def check(model: FrozenModel, runs: dict[str, dict[str, Any]], data: Path, folde
         alone = run(settings(folder / "alone" / name, data, **runs[name]), model)
         assert alone.prompt is not None
         assert (found.steps, found.best.get("step")) == (alone.steps, alone.best.get("step"))
-        # Where a gradient is nothing but rounding, Adam makes a step of it all the same.
-        torch.testing.assert_close(answers(model, found.prompt), answers(model, alone.prompt), atol=3e-4, rtol=0)
+        # Where a gradient is nothing but rounding, Adam makes a step of it all the same: 1e-4 in one family, 1e-6 in
+        # the others. A rate that is 2% off makes 2e-3 to 6e-2.
+        torch.testing.assert_close(answers(model, found.prompt), answers(model, alone.prompt), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
