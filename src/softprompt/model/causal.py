@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.utils.checkpoint import checkpoint
@@ -162,7 +162,7 @@ class CausalModel(WritingModel):
 
     def _drafted(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], past: Past) -> Draft:
         last = mask.sum(dim=1) - 1
-        reads = nn.functional.one_hot(last, mask.shape[1]).bool()
+        reads = torch.arange(mask.shape[1], device=mask.device) == last.unsqueeze(1)
         hidden = self.advance(ids, mask, past, reads)[torch.arange(len(last)), last]
         whole = past.behind(mask)
         return Draft(hidden, lambda tokens: self._drafted(tokens.unsqueeze(1), mask.new_ones(len(last), 1), whole))

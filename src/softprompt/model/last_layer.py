@@ -23,6 +23,8 @@ PASTS = ("past_key_values", "layer_past")  # what families call the cache that a
 
 def places_of(reads: Bool[Tensor, "B T"]) -> Int[Tensor, "B R"] | None:
     """Where rows are read, filled up with other places of theirs; None where that is nowhere, or in most places."""
+    if reads.shape[1] == 1:  # a token that is written: nothing is asked of the device for it
+        return None
     R = int(reads.sum(dim=1).max())
     return reads.int().argsort(dim=1, descending=True, stable=True)[:, :R] if 0 < 2 * R <= reads.shape[1] else None
 
