@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import torch
 
 from softprompt.engine import End, Engine, Request, Sampling, Written
 from softprompt.errors import SettingError
@@ -64,6 +65,20 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
             await test()
 
     asyncio.run(in_time())
+
+
+def test_its_thread_alone_divides_calls_of_torch() -> None:
+    async def test() -> None:
+        worker = Worker(Engine(tiny_model("llama"), slots=4, length=128), Metrics(), threads=2)
+        worker.start()
+        try:
+            assert await worker.between_steps(torch.get_num_threads) == 2
+            assert await asyncio.to_thread(torch.get_num_threads) == 1
+            assert torch.get_num_threads() == 1
+        finally:
+            await worker.stop()
+
+    run(test)
 
 
 def test_rows_are_answered_and_jobs_run_in_between() -> None:

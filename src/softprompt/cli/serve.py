@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,15 +20,6 @@ if TYPE_CHECKING:
     from softprompt.store import Store
 
 MIB = 2**20
-
-# How many kernels oneDNN keeps. Up to 2,048 tokens are multiplied as 96 numbers of rows (`filled`), each of which takes
-# four or five, and up to 64 rows that write as 32 for the words: 512 at most. So none goes and comes again, which takes
-# time, and leaves holes in the memory.
-KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
-
-# glibc gives each thread an arena of its own, up to eight a core, and each of them keeps the most that was ever in it.
-# Of requests that differ in size every arena meets the largest some day.
-ARENAS, M_ARENA_MAX = 2, -8
 
 LIMITS, MACHINE, VLLM = "Limits", "Machine", "vLLM"
 
@@ -97,6 +86,12 @@ def serve(
     memory: Annotated[
         int, typer.Option(min=1, help="MiB of RAM for responses being written.", rich_help_panel=MACHINE)
     ] = 2048,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="CPU threads that run the model.  \\[default: one for each core]", rich_help_panel=MACHINE
+        ),
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Annotated[
@@ -133,6 +128,7 @@ def serve(
         memory=memory * MIB,
         prompt_memory=prompt_memory * MIB,
         text_memory=text_memory * MIB,
+        threads=threads,
         longest_answer=max_tokens,
         a_minute=a_minute,
         at_once=at_once,
@@ -158,25 +154,18 @@ def serve(
             server.run(sockets=[listening])
 
 
-def _bound_arenas() -> None:
-    """Let threads share the memory that they give back, where that is glibc's."""
-    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
-        with suppress(AttributeError):
-            ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
-
-
 @contextmanager
 def _embedded(settings: ServerSettings, store: Store, model: str, device: str, dtype: str) -> Iterator[Parts]:
     """A server whose engine is in this process."""
     with notes.status(f"loading {escape(model)}"):
         from softprompt.model import load_model
         from softprompt.server.parts import Parts
+        from softprompt.server.process import prepare
 
-        os.environ.setdefault(*KERNELS)
-        _bound_arenas()
+        every = prepare()
         frozen = load_model(model, device=device, dtype=dtype)
         frozen.pack()
-        parts = Parts.of(settings, frozen, store)
+        parts = Parts.of(replace(settings, threads=settings.threads or every), frozen, store)
     yield parts
 
 

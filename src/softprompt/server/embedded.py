@@ -51,7 +51,7 @@ class Embedded:
             memory=settings.memory,
             remembered=settings.text_memory,
         )
-        return cls(Worker(engine, metrics), model)
+        return cls(Worker(engine, metrics, threads=settings.threads), model)
 
     @property
     def length(self) -> int:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+import torch
+
 from softprompt.engine import Engine, Request, Written
 from softprompt.engine.scheduler import Running
 from softprompt.model import Payload
@@ -79,12 +81,13 @@ class Worker:
         engine: nobody else may touch it once the thread runs.
         metrics: what is to be counted.
         most_jobs: that may wait to be run between steps, half of them of one tenant.
+        threads: that torch divides the model's calls among, and no other thread's; None for as many as it is set to.
 
     Attributes:
         is_draining: the server takes no new requests; what runs goes on.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics, most_jobs: int = 1024):
+    def __init__(self, engine: Engine, metrics: Metrics, most_jobs: int = 1024, threads: int | None = None):
         self.engine, self._metrics = engine, metrics
         self._changed = threading.Condition()
         self._orders: deque[_Job] = deque()  # that take no pass: to begin a row, to leave one, to make a prefix ready
@@ -94,12 +97,15 @@ class Worker:
         self._is_over = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+        self._threads, self._has_threads = threads, threading.Event()
         self.is_draining = False
 
     def start(self) -> None:
         """Start the thread; news goes to the loop that runs now."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
+        self._has_threads.wait()
+        torch.set_num_threads(torch.get_num_threads())  # threads that begin later have what was set last: this one's
 
     async def stop(self) -> None:
         """Take nothing new, end what still runs, and the thread."""
@@ -182,6 +188,9 @@ class Worker:
     # What follows runs in the thread.
 
     def _work(self) -> None:
+        usual = torch.get_num_threads()  # asked first: a thread's first call of torch sets it to what is usual
+        torch.set_num_threads(self._threads or usual)
+        self._has_threads.set()
         try:
             while self._wait():
                 self._turn()
