@@ -22,10 +22,10 @@ ARENAS, M_ARENA_MAX = 2, -8
 def prepare() -> int:
     """Bound what is kept, and leave the cores to the thread that will run the model.
 
-    Helpers that torch divides a call among stay awake for the next one, but only while there are no more of them than
-    cores. Each thread whose calls are divided has helpers of its own, for as long as it lives; with a second such thread
-    all of them sleep between any two calls, and a step takes 30% longer. So from here on no thread's calls are divided
-    but those of one that asks for it.
+    The helpers that torch divides a call among stay awake for the next one, but only while there are no more of them
+    than cores. Each thread whose calls are divided has helpers of its own, for as long as it lives; with a second such
+    thread all of them sleep between any two calls, and a step takes 30% longer. So from here on no thread's calls are
+    divided but those of one that asks for it.
 
     Returns:
         How many threads torch would have divided a call among.
