@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from softprompt.engine import Engine, Request, Sampling, Written
 from softprompt.engine.beginnings import BLOCK
+from softprompt.engine.products import Products
 from softprompt.model import FrozenModel, Payload
 
 #: Families that differ in what the engine has to know of them: places, windows, soft caps, shared heads.
@@ -28,7 +29,13 @@ def arranged(model: FrozenModel, ids: Sequence[int], payload: Payload | None) ->
 
 def joining(data: st.DataObject, model: FrozenModel, asked: Sequence[Asked]) -> list[list[Written]]:
     """What each row is told, its probabilities too, whenever it joins and whatever is beside it."""
-    engine = Engine(model, slots=data.draw(st.integers(1, 4)), length=60, tokens=data.draw(st.integers(1, 12)))
+    engine = Engine(
+        model,
+        slots=data.draw(st.integers(1, 4)),
+        length=60,
+        tokens=data.draw(st.integers(1, 12)),
+        singles=data.draw(st.sampled_from([None, Products])),
+    )
     told: list[list[Written]] = [[] for _ in asked]
     for place in data.draw(st.permutations(range(len(asked)))):
         ids, payload = asked[place]

@@ -13,12 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from softprompt.engine.attention import Singles, Step, attending, fastest
 from softprompt.engine.beginnings import BLOCK, Beginnings
 from softprompt.engine.grammar import Guide
 from softprompt.engine.request import End, Request
 from softprompt.engine.sampler import Choice, chosen
 from softprompt.engine.scheduler import Piece, Running, Scheduler
-from softprompt.engine.slots import Segment, Slots, Step, attending
+from softprompt.engine.slots import Segment, Slots
 from softprompt.engine.text import Writer
 from softprompt.errors import ModelNotSupported
 from softprompt.model import CausalModel, Embeddings, FrozenModel, Payload, Prefix
@@ -75,6 +76,7 @@ class Engine:
         memory: bytes that the rows' keys and values may take together; None for as much as the slots could.
         remembered: bytes for what is kept of texts that were read.
         clock: what deadlines are on.
+        singles: attends rows that write; None for what is fastest here.
 
     Raises:
         ModelNotSupported: the model's attention cannot be given to it.
@@ -90,6 +92,7 @@ class Engine:
         memory: int | None = None,
         remembered: int = 256 * MIB,
         clock: Callable[[], float] = time.monotonic,
+        singles: Singles | None = None,
     ):
         if not (isinstance(model, CausalModel) and model.network._supports_attention_backend):
             raise ModelNotSupported(f"{model.name} cannot be served: its family does not let its attention be replaced")
@@ -99,6 +102,7 @@ class Engine:
         room = None if memory is None else memory // position
         self.scheduler = Scheduler(slots, length, tokens, waiting, room)
         self.slots = Slots(model.shape, slots, length, model.device, model.dtype)
+        self._singles = fastest(model.device, model.dtype) if singles is None else singles
         self.beginnings: Beginnings[Tensor] = Beginnings(remembered // (position * BLOCK))
         self._rows: dict[Running, _Row] = {}
 
@@ -185,7 +189,7 @@ class Engine:
             segments.append(self._segment(piece, start))
             start += piece.count
         single = [s for s, piece in zip(segments, pieces, strict=True) if piece.row.is_writing]
-        step = Step(self.slots, single, segments[len(single) :])
+        step = Step(self.slots, self._singles, single, segments[len(single) :])
         positions = torch.cat([torch.arange(s.behind, s.behind + s.count) for s in segments]).to(model.device)
         rest = filled(start) - start
         with attending(model.network):
