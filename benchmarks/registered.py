@@ -95,7 +95,14 @@ class Registered:
 
 
 def registered(
-    asked: Asked, counts: Sequence[int], requests: int, at_once: int, memory: int, rounds: int, folder: Path
+    asked: Asked,
+    counts: Sequence[int],
+    requests: int,
+    at_once: int,
+    memory: int,
+    rounds: int,
+    folder: Path,
+    threads: int,
 ) -> dict[str, Any]:
     """Tokens a second with so many prompts registered, and what they take of the RAM.
 
@@ -107,12 +114,13 @@ def registered(
         memory: bytes of RAM for prompts.
         rounds: that count.
         folder: for the stores; those that are there already are used again.
+        threads: that run the model.
 
     What the process grows by holds the tier of every count, since each has a shelf, and the rows' keys and values.
     """
     with ExitStack() as stack, asyncio.Runner() as runner:
         stores = {count: stack.enter_context(filled(asked, folder / str(count), count)) for count in counts}
-        worker = Worker(Engine(asked.model, slots=at_once, length=asked.length), Metrics())
+        worker = Worker(Engine(asked.model, slots=at_once, length=asked.length), Metrics(), threads=threads)
         ways = {count: Registered(asked, store, count, worker, memory, at_once) for count, store in stores.items()}
         runner.run(begun(worker))
         before = psutil.Process().memory_info().rss

@@ -42,26 +42,29 @@ from benchmarks.vllm_peer import Harness, Vllm
 from benchmarks.vllm_process import BLOCK
 from softprompt.model import CausalModel
 from softprompt.model.locating import located
+from softprompt.server.process import prepare
 
 CPU = torch.device("cpu")
 MEBI = 2**20
-PARTS = ("tenants", "prefixes", "registered", "vllm")
+PARTS = ("registered", "tenants", "prefixes", "vllm")
 
 
 def main() -> None:
     arguments = parsed()
+    arguments.threads = prepare()  # as a server does
     model = softprompt.load_model(arguments.model, device="cpu")
     if isinstance(model, CausalModel) and not arguments.unpacked:
-        model.pack()  # as a server does
+        model.pack()
     parts: dict[str, Callable[[Asked, argparse.Namespace, Path], dict[str, Any]]] = {
+        "registered": registered,
         "tenants": tenants,
         "prefixes": prefixes,
-        "registered": registered,
         "vllm": vllm,
     }
     found: dict[str, Any] = {}
     for name in arguments.parts:
         asked = Asked(model, arguments.positions, arguments.new_tokens)
+        torch.set_num_threads(1 if name == "registered" else arguments.threads)  # which has a thread for the model
         with tempfile.TemporaryDirectory() as folder:
             found[name] = parts[name](asked, arguments, Path(folder))
         show(name, found[name])
@@ -124,6 +127,7 @@ def registered(asked: Asked, arguments: argparse.Namespace, folder: Path) -> dic
         round(arguments.tier * MEBI),
         arguments.rounds,
         arguments.stores or folder,
+        arguments.threads,
     )
 
 
