@@ -31,7 +31,8 @@ with tempfile.NamedTemporaryFile() as told:
 
 def said(code: str, **environment: Any) -> list[str]:
     """What is printed by code behind the preparation, which may use two threads."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("MALLOC_ARENA_MAX", "OMP_NUM_THREADS")}
+    chosen = ("MALLOC_ARENA_MAX", "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "OMP_NUM_THREADS")
+    kept = {name: value for name, value in os.environ.items() if name not in chosen}
     before = "import torch\ntorch.set_num_threads(2)\nfrom softprompt.server.process import prepare\n"
     ran = subprocess.run(
         [sys.executable, "-c", before + code],
