@@ -9,8 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numba.core.caching import CacheImpl
 from torch import Tensor
 
+from softprompt.engine import kernel_code
 from softprompt.engine.attention import OfSingle, Singles, fastest
 from softprompt.engine.kernel import Kernel
 from softprompt.engine.products import Products
@@ -103,3 +105,11 @@ def test_it_is_taken_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fastest(torch.device("cuda"), torch.float32) is Products
     monkeypatch.setitem(sys.modules, "softprompt.engine.kernel", None)  # as without numba
     assert fastest(CPU, torch.float32) is Products
+
+
+def test_where_nothing_can_be_kept_it_is_compiled_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+    monkeypatch.setattr(kernel_code, "_ADDRESS", kernel_code._compiled())
+    case = (shaped(2, 24), [Segment(0, 0, 1, 20)], 3, 1.0)
+    for ours, theirs in zip(attended(Kernel, *case), attended(Products, *case), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)

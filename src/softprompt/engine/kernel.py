@@ -44,6 +44,7 @@ class Kernel:
         softcap: float | None,
     ) -> None:
         """See `OfSingle`."""
+        assert queries.dtype == keys.dtype == values.dtype == found.dtype == torch.float32  # it reads addresses
         told, group = self._told, len(queries) // len(keys)
         if self._scratch is None:
             each = (group + 1) * told.longest + group * told.width

@@ -133,49 +133,53 @@ def _gather(weights, values, found, length, group, width, ahead):
                 found[query * width + i] += weight * values[place * width + i]
 
 
-def _attend(address):
-    """One thread's part: of all rows' heads those that begin in its share of the positions."""
-    told = numba.carray(address, 1)[0]
-    thread, threads = np.uint64(_thread()), np.uint64(_threads())
-    rows, groups, group, width = told.rows, told.groups, told.group, told.width
-    lengths = numba.carray(_pointer(told.lengths), rows, np.uint64)
-    slots = numba.carray(_pointer(told.slots), rows, np.uint64)
-    room = group * told.longest
-    scratch = told.scratch + thread * (room + told.longest + group * width) * NUMBER
+@numba.njit(fastmath=FAST)
+def _put(new, row_stride, head_stride, row, head, memory, place, width):
+    """Copy the numbers that a row has for a head."""
+    numbers = _floats(new + (row * row_stride + head * head_stride) * NUMBER)
+    for i in range(width):
+        memory[place * width + i] = numbers[i]
+
+
+@numba.njit(fastmath=FAST)
+def _attend_head(told, row, head, length, at, following, scratch):
+    """What a row's queries of a group of heads find; its keys and values are `at`, the next head's `following`."""
+    group, width, room = told.group, told.width, told.group * told.longest
     weights, bits = _floats(scratch), numba.carray(_pointer(scratch), room, np.int32)
     whole = numba.carray(_pointer(scratch + room * NUMBER), told.longest, np.int32)
     asked = _floats(scratch + (room + told.longest) * NUMBER)
+    keys, values = _floats(told.keys + at), _floats(told.values + at)
+    _put(told.new_keys, told.new_keys_row, told.new_keys_head, row, head, keys, length - ONE, width)
+    _put(told.new_values, told.new_values_row, told.new_values_head, row, head, values, length - ONE, width)
+    for query in range(group):
+        _put(told.queries, told.queries_row, told.queries_head, row, head * group + query, asked, query, width)
+    _weigh(asked, keys, weights, length, group, width, told.scale, told.softcap, told.values + at)
+    for query in range(group):
+        _share(weights, bits, whole, length, query * length)
+    found = _floats(told.found + (row * told.groups + head) * group * width * NUMBER)
+    _gather(weights, values, found, length, group, width, told.keys + following)
+
+
+def _attend(address):
+    """One thread's part: of all rows' heads those that begin in its share of the positions."""
+    told = numba.carray(address, 1)[0]
+    thread, threads, rows, groups = np.uint64(_thread()), np.uint64(_threads()), told.rows, told.groups
+    lengths = numba.carray(_pointer(told.lengths), rows, np.uint64)
+    slots = numba.carray(_pointer(told.slots), rows, np.uint64)
+    scratch = told.scratch + thread * ((told.group + ONE) * told.longest + told.group * told.width) * NUMBER
     everything = NONE
     for row in range(rows):
         everything += lengths[row] * groups
     before = NONE
     for row in range(rows):
-        length = lengths[row]
         for head in range(groups):
             if before * threads // everything == thread:
                 at = (slots[row] * told.slot_stride + head * told.head_stride) * NUMBER
-                if head + ONE < groups:
-                    following = at + told.head_stride * NUMBER
-                else:
+                following = at + told.head_stride * NUMBER
+                if head + ONE == groups:
                     following = slots[min(row + ONE, rows - ONE)] * told.slot_stride * NUMBER
-                keys, values = _floats(told.keys + at), _floats(told.values + at)
-                new_keys = _floats(told.new_keys + (row * told.new_keys_row + head * told.new_keys_head) * NUMBER)
-                new_values = _floats(
-                    told.new_values + (row * told.new_values_row + head * told.new_values_head) * NUMBER
-                )
-                for i in range(width):
-                    keys[(length - ONE) * width + i] = new_keys[i]
-                    values[(length - ONE) * width + i] = new_values[i]
-                queries = _floats(told.queries + (row * told.queries_row + head * group * told.queries_head) * NUMBER)
-                for query in range(group):
-                    for i in range(width):
-                        asked[query * width + i] = queries[query * told.queries_head + i]
-                _weigh(asked, keys, weights, length, group, width, told.scale, told.softcap, told.values + at)
-                for query in range(group):
-                    _share(weights, bits, whole, length, query * length)
-                found = _floats(told.found + (row * groups + head) * group * width * NUMBER)
-                _gather(weights, values, found, length, group, width, told.keys + following)
-            before += length
+                _attend_head(told, row, head, lengths[row], at, following, scratch)
+            before += lengths[row]
 
 
 def _compiled():
