@@ -46,6 +46,7 @@ from softprompt.server.process import prepare
 
 CPU = torch.device("cpu")
 MEBI = 2**20
+# The first one has a thread for the model, which is slower once another thread's calls were divided too.
 PARTS = ("registered", "tenants", "prefixes", "vllm")
 
 
@@ -62,9 +63,9 @@ def main() -> None:
         "vllm": vllm,
     }
     found: dict[str, Any] = {}
-    for name in arguments.parts:
+    for name in (each for each in PARTS if each in arguments.parts):
         asked = Asked(model, arguments.positions, arguments.new_tokens)
-        torch.set_num_threads(1 if name == "registered" else arguments.threads)  # which has a thread for the model
+        torch.set_num_threads(1 if name == "registered" else arguments.threads)
         with tempfile.TemporaryDirectory() as folder:
             found[name] = parts[name](asked, arguments, Path(folder))
         show(name, found[name])
@@ -94,6 +95,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--unpacked", action="store_true", help="leave our weights as they were loaded")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
+    if strange := set(arguments.parts) - set(PARTS):
+        parser.error(f"--parts {','.join(sorted(strange))}: choose among {', '.join(PARTS)}")
     if "vllm" in arguments.parts and not arguments.vllm_python.is_file():
         parser.error(f"no vLLM at {arguments.vllm_python}: `make vllm` installs it, --parts leaves it out")
     if "vllm" in arguments.parts and arguments.positions % BLOCK:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -18,8 +19,10 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+import torch
 
 from softprompt.model import load_model
+from softprompt.server.serving import Server
 from softprompt.store import Store
 from tests.cli.conftest import Softprompt, saved_model
 from tests.server.running import ANSWERS, prompt_for, running, until
@@ -43,10 +46,40 @@ def test_what_is_wrong_is_said(softprompt: Softprompt, tmp_path: Path, base: Pat
     there = ("serve", "--store", filled, "--port", 0)
     softprompt(*there, "--model", tmp_path / "nothing").refused("nothing")
     softprompt(*there).refused("--model")
+    softprompt(*there, "--model", base, "--threads", 100_000).refused("--threads 100000", "1024")
     softprompt(*there, "--model", base, "--host", "0.0.0.0", "--no-keys").refused("keys", "127.0.0.1")
     softprompt("serve", "--model", base, "--store", tmp_path / "none", "--port", 0).refused(
         "no store in", "prompts add"
     )
+
+
+@pytest.mark.parametrize(("typed", "given"), [((), 2), (("--threads", 1), 1)])
+def test_the_models_thread_has_the_cores_unless_it_is_said_how_many(
+    typed: tuple[Any, ...],
+    given: int,
+    softprompt: Softprompt,
+    base: Path,
+    filled: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = []
+
+    def ask_and_stop(server: Server, **_: Any) -> None:
+        async def asked() -> None:
+            backend = server._parts.backend
+            await backend.start()
+            threads.append(await backend.worker.between_steps(torch.get_num_threads))
+            await backend.stop()
+
+        asyncio.run(asked())
+
+    monkeypatch.setattr(Server, "run", ask_and_stop)
+    torch.set_num_threads(2)
+    try:
+        softprompt("serve", "--model", base, "--store", filled, "--port", 0, *typed)
+        assert [*threads, torch.get_num_threads()] == [given, 1]
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_a_newer_store_is_refused(softprompt: Softprompt, tmp_path: Path, base: Path) -> None:

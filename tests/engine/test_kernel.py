@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from numba.core.caching import CacheImpl
+from numba.core.caching import CompileResultCacheImpl, IndexDataCacheFile
 from torch import Tensor
+
+if sys.platform != "linux":
+    pytest.skip("there torch has helpers that the kernel does not know", allow_module_level=True)
 
 from softprompt.engine import kernel_code
 from softprompt.engine.attention import OfSingle, Singles, fastest
@@ -98,18 +102,41 @@ def test_a_row_that_is_no_number_leaves_the_others_alone() -> None:
     assert found[[0, 2]].isfinite().all()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch's calls are divided by something else")
 def test_it_is_taken_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fastest(CPU, torch.float32) is Kernel
     assert fastest(CPU, torch.bfloat16) is Products
     assert fastest(torch.device("cuda"), torch.float32) is Products
-    monkeypatch.setitem(sys.modules, "softprompt.engine.kernel", None)  # as without numba
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "softprompt.engine.kernel", None)  # as without numba
+        assert fastest(CPU, torch.float32) is Products
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert fastest(CPU, torch.float32) is Products
 
 
-def test_where_nothing_can_be_kept_it_is_compiled_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+def test_in_other_precisions_it_reads_no_others_memory() -> None:
+    single = [Segment(slot, slot, 1, 20) for slot in range(3)]
+    slots = Slots(shaped(2, 24), 6, LENGTH, CPU, torch.float32)
+    asked, ones = torch.randn(24, 3, 6).permute(2, 1, 0), torch.ones(2, 3, 24)
+    whole, half = torch.empty(3, 6, 24), torch.empty(3, 6, 24, dtype=torch.bfloat16)
+    Kernel(slots, single).attend(0, asked, ones, ones, whole, 0.2, None)
+    few = [each.bfloat16() for each in (asked, ones, ones)]
+    Kernel(slots, single).attend(0, few[0], few[1], few[2], half, 0.2, None)
+    torch.testing.assert_close(half.float(), whole, atol=0.02, rtol=0.02)
+
+
+def cut_short(*_: Any, **__: Any) -> None:
+    raise EOFError("Ran out of input")
+
+
+@pytest.mark.parametrize(
+    "broken", [(CompileResultCacheImpl, "_locator_classes", []), (IndexDataCacheFile, "load", cut_short)]
+)
+def test_where_nothing_can_be_kept_it_is_compiled_each_time(
+    broken: tuple[Any, str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(*broken)
     monkeypatch.setattr(kernel_code, "_ADDRESS", kernel_code._compiled())
+    assert "NUMBA_CACHE_DIR" in caplog.text
     case = (shaped(2, 24), [Segment(0, 0, 1, 20)], 3, 1.0)
     for ours, theirs in zip(attended(Kernel, *case), attended(Products, *case), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)

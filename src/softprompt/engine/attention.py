@@ -8,6 +8,7 @@ each token see its own row. So nothing is padded.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -47,12 +48,12 @@ Singles = Callable[[Slots, Sequence[Segment]], OfSingle]
 
 
 def fastest(device: torch.device, dtype: torch.dtype) -> Singles:
-    """How rows of one token each are attended fastest."""
-    if device.type == "cpu" and dtype == torch.float32:
+    """How rows of one token each are attended fastest. Only Linux has the helpers of torch that the kernel knows."""
+    if device.type == "cpu" and dtype == torch.float32 and sys.platform == "linux":
         try:
             from softprompt.engine.kernel import Kernel
         except ImportError as error:
-            logger.info("responses are written more slowly: %s", error)
+            logger.warning("responses are written more slowly: %s", error)
         else:
             return Kernel
     return Products

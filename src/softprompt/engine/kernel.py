@@ -44,18 +44,25 @@ class Kernel:
         softcap: float | None,
     ) -> None:
         """See `OfSingle`."""
-        assert queries.dtype == keys.dtype == values.dtype == found.dtype == torch.float32  # it reads addresses
         told, group = self._told, len(queries) // len(keys)
         if self._scratch is None:
             each = (group + 1) * told.longest + group * told.width
-            self._scratch = queries.new_empty(torch.get_num_threads() * each)
+            self._threads = torch.get_num_threads()
+            self._scratch = torch.empty(self._threads * each)
             told.group, told.scratch = group, self._scratch.data_ptr()
         told.keys, told.values = self._slots.keys[layer].data_ptr(), self._slots.values[layer].data_ptr()
-        queries, keys, values = (
-            each if each.stride(-1) == 1 else each.contiguous() for each in (queries, keys, values)
-        )
+        queries, keys, values = map(_plain, (queries, keys, values))
+        target = found if found.dtype == torch.float32 else torch.empty(found.shape)  # as under autocast
         told.queries, told.queries_head, told.queries_row = queries.data_ptr(), *queries.stride()[:2]
         told.new_keys, told.new_keys_head, told.new_keys_row = keys.data_ptr(), *keys.stride()[:2]
         told.new_values, told.new_values_head, told.new_values_row = values.data_ptr(), *values.stride()[:2]
-        told.found, told.scale, told.softcap = found.data_ptr(), scale, softcap or 0.0
-        run(told)
+        told.found, told.scale, told.softcap = target.data_ptr(), scale, softcap or 0.0
+        run(told, self._threads)
+        if target is not found:
+            found.copy_(target)
+
+
+def _plain(numbers: Float[Tensor, "A n D"]) -> Float[Tensor, "A n D"]:
+    """As the kernel reads them, by their addresses: a head's numbers side by side, four bytes each."""
+    numbers = numbers.float()
+    return numbers if numbers.stride(-1) == 1 else numbers.contiguous()

@@ -11,6 +11,7 @@ want the same cores. A row's head is one thread's work, so what it finds depends
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 
 import numba
@@ -20,6 +21,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
+
+logger = logging.getLogger(__name__)
 
 
 class Told(ctypes.Structure):
@@ -36,7 +39,7 @@ class Told(ctypes.Structure):
     ]
 
 
-# Sums may be made in any order and products in one go; what is no number stays none.
+# Sums may be made in any order and products in one go; what is no number spoils no row but its own.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 # Unsigned, or numba asks of every index whether it counts from the end.
@@ -183,12 +186,20 @@ def _attend(address):
 
 
 def _compiled():
-    """The kernel's address. It is compiled in seconds, and found again the next time where numba can keep it."""
+    """The kernel's address. It is compiled in seconds, and found again the next time where numba can keep it.
+
+    Raises:
+        ImportError: numba cannot compile it here.
+    """
     signature = types.void(types.CPointer(from_dtype(np.dtype(Told))))
     try:
         return numba.cfunc(signature, fastmath=FAST, cache=True)(_attend).address
-    except RuntimeError:  # no folder to keep it in can be written
+    except Exception as error:  # no folder can be written, the disk is full, what was kept is damaged
+        logger.warning("the kernel is compiled at every start (%s): see NUMBA_CACHE_DIR", error)
+    try:
         return numba.cfunc(signature, fastmath=FAST)(_attend).address
+    except Exception as error:
+        raise ImportError(f"numba cannot compile the kernel: {error}") from error
 
 
 def _divided():
@@ -199,7 +210,7 @@ def _divided():
     """
     try:
         call = ctypes.CDLL(None).GOMP_parallel
-    except (AttributeError, TypeError) as error:  # another OpenMP, another system
+    except AttributeError as error:
         raise ImportError("torch's calls are not divided by GNU's OpenMP here") from error
     call.argtypes, call.restype = [ctypes.c_void_p, ctypes.POINTER(Told), ctypes.c_uint, ctypes.c_uint], None
     return call
@@ -208,6 +219,6 @@ def _divided():
 _CALL, _ADDRESS = _divided(), _compiled()
 
 
-def run(told: Told) -> None:
-    """Run the kernel."""
-    _CALL(_ADDRESS, told, 0, 0)  # as many threads as torch has, and nothing special
+def run(told: Told, threads: int) -> None:
+    """Run the kernel, on so many threads at most: each has its scratch."""
+    _CALL(_ADDRESS, told, threads, 0)

@@ -25,7 +25,7 @@ class ServerSettings:
         memory: bytes of RAM that the rows' keys and values may take.
         prompt_memory: bytes of RAM for prompts that were used lately.
         text_memory: bytes of RAM for what was made of texts that begin alike.
-        threads: that a call of the model is divided among, on a CPU; None for as many as torch takes.
+        threads: that a call of the model is divided among, on a CPU; None for as many as torch is set to.
         longest_answer: the tokens that a response may have; None for what fits in a row.
         most_choices: the responses that one request may ask for: its texts times its `n`.
         most_inputs: the texts that one classification may have.
@@ -65,7 +65,7 @@ class ServerSettings:
             f"--slots {self.slots}: choose at least 1": self.slots >= 1,
             f"--length {self.length}: choose at least 2": self.length >= 2,
             f"--waiting {self.waiting}: choose at least 1": self.waiting >= 1,
-            f"--threads {self.threads}: choose at least 1": self.threads is None or self.threads >= 1,
+            f"--threads {self.threads}: choose 1 to 1024": self.threads is None or 1 <= self.threads <= 1024,
             f"--deadline {self.deadline:g}: choose above 0": self.deadline > 0,
             f"--grace {self.grace:g}: choose 0 or more": self.grace >= 0,
         }

@@ -81,7 +81,8 @@ class Worker:
         engine: nobody else may touch it once the thread runs.
         metrics: what is to be counted.
         most_jobs: that may wait to be run between steps, half of them of one tenant.
-        threads: that torch divides the model's calls among, and no other thread's; None for as many as it is set to.
+        threads: that torch divides the model's calls among; None for as many as it is set to. Other threads keep what
+            they have: see `prepare`.
 
     Attributes:
         is_draining: the server takes no new requests; what runs goes on.
@@ -188,15 +189,16 @@ class Worker:
     # What follows runs in the thread.
 
     def _work(self) -> None:
-        usual = torch.get_num_threads()  # asked first: a thread's first call of torch sets it to what is usual
-        torch.set_num_threads(self._threads or usual)
-        self._has_threads.set()
         try:
+            usual = torch.get_num_threads()  # asked first: a thread's first call of torch sets it to what is usual
+            torch.set_num_threads(self._threads or usual)
+            self._has_threads.set()
             while self._wait():
                 self._turn()
         except Exception:
             logger.exception("the thread that runs the model has ended: restart the server")
         finally:
+            self._has_threads.set()
             self._end()
 
     def _turn(self) -> None:
