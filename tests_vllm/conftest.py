@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
@@ -13,3 +14,7 @@ os.environ |= {
     # The engine is in the tests' own process, so that they can look at it. test_served.py starts it as operators do.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
+
+# Our own engine stands beside it in the same process. vLLM 0.32 does not start where llvmlite was loaded, which the
+# engine's kernel brings, so the engine does without.
+sys.modules["softprompt.engine.kernel"] = None  # type: ignore[assignment]

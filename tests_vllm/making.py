@@ -13,7 +13,6 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig
 
 from benchmarks.served import byte_tokenizer
 from softprompt.engine import Engine, Request, Sampling
-from softprompt.engine.products import Products
 from softprompt.model import FrozenModel, Payload, Placement, Prefix, load_model
 from softprompt.saved import SavedPrompt
 from softprompt.store.places import folders_at
@@ -134,14 +133,9 @@ def put(place: Path | str, model: FrozenModel, payload: Payload) -> Prompt:
     return Prompt(payload if isinstance(payload, Prefix) else drawn(model, positions, 0), Asked(content, positions))
 
 
-def own_engine(model: FrozenModel, slots: int, length: int) -> Engine:
-    """Our engine, without the kernel that numba compiles: where that was loaded, vLLM 0.32 does not start."""
-    return Engine(model, slots=slots, length=length, singles=Products)
-
-
 def expected(model: FrozenModel, rows: Sequence[Row], new_tokens: int) -> list[Answer]:
     """What our own engine answers, greedy and past the end of the text."""
-    engine = own_engine(model, len(rows), 512)
+    engine = Engine(model, slots=len(rows), length=512)
     answers = [Answer() for _ in rows]
     sampling = Sampling(max_new_tokens=new_tokens, ignore_eos=True, logprobs=5)
     for row, answer in zip(rows, answers, strict=True):

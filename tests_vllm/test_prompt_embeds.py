@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from softprompt.engine import Request, Sampling, Written
+from softprompt.engine import Engine, Request, Sampling, Written
 from softprompt.model import Embeddings, FrozenModel, Placement
 from softprompt.saved import SavedPrompt
 from softprompt.saved.prompt_embeds import prompt_embeds
 from softprompt.tasks import GenerationTask
 from softprompt.tasks.objective import arranged
 from softprompt.tasks.writing import WritingObjective
-from tests_vllm.making import own_engine, tiny
+from tests_vllm.making import tiny
 from tests_vllm.running import running
 
 NEW = 12
@@ -61,7 +61,7 @@ def expected(model: FrozenModel, prompt: SavedPrompt, text: str) -> list[Written
     objective = prompt.objective(model, payload)
     assert isinstance(objective, WritingObjective)
     ids = arranged(objective.encode_prompt(objective.asked(text), NEW), payload)[0]
-    engine, found = own_engine(model, 1, 256), list[Written]()
+    engine, found = Engine(model, slots=1, length=256), list[Written]()
     engine.add(Request(tuple(ids), Sampling(max_new_tokens=NEW, ignore_eos=True, logprobs=1)), payload, found.append)
     while not engine.is_idle:
         engine.step()
