@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softprompt.engine import Engine, Request, Sampling, Written
-from softprompt.engine.products import Products
 from softprompt.evaluation.generating import Sampling as Plainly
 from softprompt.evaluation.generating import decoded, steps
 from softprompt.model import FrozenModel, Payload
 from softprompt.tasks import Row
 from tests.laws.few import few
+from tests.laws.together import drawn_engine
 from tests.strategies import payloads
 from tests.tiny import shared_model
 
@@ -55,13 +55,7 @@ def test_greedy_is_what_each_row_would_write_alone(family: str, data: st.DataObj
     prompts = [data.draw(payloads(model, family) | st.none()) for _ in texts]
     compiled = [None if prompt is None else model.compile(prompt) for prompt in prompts]
     counts = [data.draw(st.integers(1, 5)) for _ in texts]
-    engine = Engine(
-        model,
-        slots=data.draw(st.integers(1, 4)),
-        length=60,
-        tokens=data.draw(st.integers(1, 12)),
-        singles=data.draw(st.sampled_from([None, Products])),
-    )
+    engine = drawn_engine(data, model)
     heard = [Heard() for _ in texts]
     for i, (text, payload, count) in enumerate(zip(texts, compiled, counts, strict=True)):
         engine.add(asked(payload, model.row(text), count, tenant=str(i % 3)), payload, heard[i])

@@ -27,15 +27,20 @@ def arranged(model: FrozenModel, ids: Sequence[int], payload: Payload | None) ->
     return row if payload is None else payload.arrange(row) or [7]
 
 
-def joining(data: st.DataObject, model: FrozenModel, asked: Sequence[Asked]) -> list[list[Written]]:
-    """What each row is told, its probabilities too, whenever it joins and whatever is beside it."""
-    engine = Engine(
+def drawn_engine(data: st.DataObject, model: FrozenModel) -> Engine:
+    """One of few or many slots, that reads in small or large pieces, with either attention of rows that write."""
+    return Engine(
         model,
         slots=data.draw(st.integers(1, 4)),
         length=60,
         tokens=data.draw(st.integers(1, 12)),
         singles=data.draw(st.sampled_from([None, Products])),
     )
+
+
+def joining(data: st.DataObject, model: FrozenModel, asked: Sequence[Asked]) -> list[list[Written]]:
+    """What each row is told, its probabilities too, whenever it joins and whatever is beside it."""
+    engine = drawn_engine(data, model)
     told: list[list[Written]] = [[] for _ in asked]
     for place in data.draw(st.permutations(range(len(asked)))):
         ids, payload = asked[place]

@@ -46,13 +46,13 @@ class Kernel:
         """See `OfSingle`."""
         told, group = self._told, len(queries) // len(keys)
         if self._scratch is None:
-            each = (group + 1) * told.longest + group * told.width
-            self._threads = torch.get_num_threads()
-            self._scratch = torch.empty(self._threads * each)
-            told.group, told.scratch = group, self._scratch.data_ptr()
+            told.group, self._threads = group, torch.get_num_threads()
+            told.scratch_stride = (group + 1) * told.longest + group * told.width
+            self._scratch = torch.empty(self._threads * told.scratch_stride, dtype=torch.float32)
+            told.scratch = self._scratch.data_ptr()
         told.keys, told.values = self._slots.keys[layer].data_ptr(), self._slots.values[layer].data_ptr()
         queries, keys, values = map(_plain, (queries, keys, values))
-        target = found if found.dtype == torch.float32 else torch.empty(found.shape)  # as under autocast
+        target = found if found.dtype == torch.float32 else found.float()  # as under autocast
         told.queries, told.queries_head, told.queries_row = queries.data_ptr(), *queries.stride()[:2]
         told.new_keys, told.new_keys_head, told.new_keys_row = keys.data_ptr(), *keys.stride()[:2]
         told.new_values, told.new_values_head, told.new_values_row = values.data_ptr(), *values.stride()[:2]

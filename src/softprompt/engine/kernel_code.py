@@ -34,7 +34,7 @@ class Told(ctypes.Structure):
         *((name, ctypes.c_uint64) for name in ("queries", "queries_row", "queries_head")),
         *((name, ctypes.c_uint64) for name in ("new_keys", "new_keys_row", "new_keys_head")),
         *((name, ctypes.c_uint64) for name in ("new_values", "new_values_row", "new_values_head")),
-        *((name, ctypes.c_uint64) for name in ("found", "scratch")),
+        *((name, ctypes.c_uint64) for name in ("found", "scratch", "scratch_stride")),
         *((name, ctypes.c_float) for name in ("scale", "softcap")),
     ]
 
@@ -169,7 +169,7 @@ def _attend(address):
     thread, threads, rows, groups = np.uint64(_thread()), np.uint64(_threads()), told.rows, told.groups
     lengths = numba.carray(_pointer(told.lengths), rows, np.uint64)
     slots = numba.carray(_pointer(told.slots), rows, np.uint64)
-    scratch = told.scratch + thread * ((told.group + ONE) * told.longest + told.group * told.width) * NUMBER
+    scratch = told.scratch + thread * told.scratch_stride * NUMBER
     everything = NONE
     for row in range(rows):
         everything += lengths[row] * groups
