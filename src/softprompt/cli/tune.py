@@ -128,7 +128,7 @@ def tune(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="AdamW's.  \\[default: what suits the method and the scale of the model's embeddings]",
+            help="AdamW's.  \\[default: what suits the method and the model]",
             rich_help_panel=TRAINING,
         ),
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -22,6 +23,8 @@ def summary(tuned: Tuned) -> dict[str, Any]:
         "seconds": round(tuned.seconds, 2),
         "useful_tokens_per_second": round(tuned.useful_tokens_per_second, 1),
         "best": tuned.best or None,
+        "start": tuned.baselines.start,
+        "hard_prompt": tuned.baselines.hard_prompt,
         **({"tasks": {name: str(tuned.folder / TASKS / name) for name in tuned.tasks}} if tuned.tasks else {}),
     }
 
@@ -41,6 +44,8 @@ def report(tuned: Tuned) -> None:
     elif tuned.best:
         name, value = next((name, value) for name, value in tuned.best.items() if name != "step")
         people.print(f"Best on the validation examples: {name} {value:.2f}, at step {tuned.best['step']}.")
+    if beside := _beside(tuned):
+        people.print(f"On the same examples: {beside}.")
     people.print(f"Saved in [bold]{folder}[/]; curve and figures in {folder}.run.")
     if tuned.tasks:
         report_tasks(tuned)
@@ -50,6 +55,17 @@ def report(tuned: Tuned) -> None:
     command = ASKED_WITH[tuned.prompt.manifest.task.kind]
     text = {"generate": '--prompt "…"', "extract": '--question "…" --context "…"'}.get(command, '"…"')
     people.print(f"Next:  softprompt evaluate {folder} --data TEST.jsonl   or   softprompt {command} {folder} {text}")
+
+
+def _beside(tuned: Tuned) -> str:
+    """What the same examples measured without training."""
+    found = (("the untrained start", tuned.baselines.start), ("the hard prompt", tuned.baselines.hard_prompt))
+    return ", ".join(f"{name} {_headline(metrics)}" for name, metrics in found if metrics)
+
+
+def _headline(metrics: Mapping[str, float]) -> str:
+    name, value = next(iter(metrics.items()))
+    return f"{percent(value)} right" if name == "accuracy" else f"{name.replace('_', ' ')} {value:.2f}"
 
 
 def report_tasks(tuned: Tuned) -> None:

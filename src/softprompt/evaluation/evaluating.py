@@ -68,6 +68,15 @@ def _hard_prompt(
     return _figures(bare, None, examples, sampling)
 
 
+def measure_hard_prompt(model: FrozenModel, task: Task, examples: Sequence[Example]) -> dict[str, float] | None:
+    """What the template alone measures on examples, nothing generated; None where it asks nothing by itself."""
+    try:
+        bare = task.bind(model, model.shape.window)
+    except TaskError:
+        return None
+    return measure(bare, None, [bare.encode(example) for example in examples])
+
+
 def _figures_together(ensemble: Ensemble, examples: Sequence[Example]) -> dict[str, float]:
     rows = [ensemble.objective.encode(example) for example in examples]
     figures = ensemble.objective.metrics(ensemble.outputs(rows), rows)

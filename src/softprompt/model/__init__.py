@@ -9,6 +9,7 @@ from softprompt.model.loading import frozen, load_model
 from softprompt.model.masked import MaskedModel
 from softprompt.model.payload import Embeddings, Ground, Payload, Placement, Prefix, placeholder
 from softprompt.model.shape import Kind, ModelShape
+from softprompt.model.spread import key_value_spread, state_spread
 from softprompt.model.weightless import load_weightless
 from softprompt.model.writing import Draft, WritingModel
 
@@ -31,7 +32,9 @@ __all__ = [
     "WritingModel",
     "compose",
     "frozen",
+    "key_value_spread",
     "load_model",
     "load_weightless",
     "placeholder",
+    "state_spread",
 ]

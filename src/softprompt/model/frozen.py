@@ -98,17 +98,6 @@ class FrozenModel(ABC):
         return float(torch.cat(squares).mean().sqrt())
 
     @cached_property
-    def key_value_scale(self) -> float:
-        """The root mean square of the keys and values that tokens leave: what a prefix's learning rate is measured by.
-
-        Embeddings say little about it: a normalisation stands between them and every layer.
-        """
-        count = min(64, self.shape.window // 4)
-        ids = torch.arange(self.shape.vocab_size // 2, device=self.device)[-count:]
-        with torch.no_grad():
-            return float(self.prefill(self.embed(ids.unsqueeze(0))[0]).float().pow(2).mean().sqrt())
-
-    @cached_property
     def special_tokens(self) -> dict[str, int]:
         """The tokens that are no text, by how they are written."""
         return {token.content: at for at, token in self.tokenizer.added_tokens_decoder.items() if token.special}

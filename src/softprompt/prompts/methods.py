@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from softprompt.errors import SettingError
-from softprompt.model import FrozenModel, Kind, Placement
+from softprompt.model import FrozenModel, Kind, Placement, key_value_spread, state_spread
 from softprompt.prompts import encoded_prompt
 from softprompt.prompts.context_prompt import RADIUS, ContextPrompt
 from softprompt.prompts.encoded_prompt import EncodedPrompt, seeded
@@ -58,6 +58,9 @@ class PromptOptions:
     seed: int = 0
 
 
+#: How far a step at the default rate may move a linear head's logits, at most: as far as if all that differs between
+#: two states spoke for one label.
+HEAD_STEP = 2.0
 #: What the rate is multiplied by where some layers train alone: they have further to go than all together.
 SOME_LAYERS = 4
 
@@ -70,7 +73,8 @@ class Method:
         starts: its initialisers by name.
         encoders: how to build it for each encoder it has; the first is the default.
         relative_rate: AdamW's learning rate as a fraction of the scale of what is trained.
-        scale: that scale in a model: the root mean square of its word embeddings, or of keys and values.
+        scale: that scale in a model: the root mean square of its word embeddings; 1 for keys and values, which train in
+            units of their own spread.
         head: how labels are read unless the user says otherwise.
         placements: where its virtual tokens can stand.
         kinds: the kinds of model that it is for.
@@ -139,16 +143,18 @@ def _context(parts: Parts) -> SoftPrompt:
 
 def _deep(parts: Parts) -> SoftPrompt:
     options = parts.options
-    return DeepPrompt(parts.start, options.placement, parts.head, options.freeze_sink, _ground(parts))
+    spread = key_value_spread(parts.model)
+    return DeepPrompt(parts.start, spread, options.placement, parts.head, options.freeze_sink, _ground(parts))
 
 
 def _reparametrized(parts: Parts) -> SoftPrompt:
     hidden = parts.options.encoder_hidden or 512
     P = parts.start.tensor.shape[3]
     tokens = torch.randn(P, parts.model.shape.hidden_size, generator=parts.generator)
+    spread, placement, ground = key_value_spread(parts.model), parts.options.placement, _ground(parts)
 
     def build(_: int, width: int) -> nn.Module:
-        return ReparametrizedPrefix(parts.start, tokens, width, parts.options.placement, parts.head, _ground(parts))
+        return ReparametrizedPrefix(parts.start, spread, tokens, width, placement, parts.head, ground)
 
     prompt = seeded(build, tokens.shape[1], hidden, parts.generator)
     assert isinstance(prompt, SoftPrompt)
@@ -161,10 +167,14 @@ def _ground(parts: Parts) -> int:
     return 0 if layers is None else parts.model.shape.num_layers - layers
 
 
+def _one(_: FrozenModel) -> float:
+    return 1.0
+
+
 _BEFORE_THE_TEXT = (Placement.BEFORE, Placement.AFTER_BOS)
 
 METHODS: dict[str, Method] = {
-    "prompt": Method(EMBEDDING_STARTS, {"none": _direct}, relative_rate=0.074, num_virtual_tokens=200),
+    "prompt": Method(EMBEDDING_STARTS, {"none": _direct}, relative_rate=0.04, num_virtual_tokens=200),
     "residual": Method(EMBEDDING_STARTS, {"mlp": _encoded(encoded_prompt.residual, 128)}, relative_rate=0.05),
     "p-tuning": Method(
         EMBEDDING_STARTS,
@@ -186,16 +196,16 @@ METHODS: dict[str, Method] = {
     "prefix": Method(
         PREFIX_STARTS,
         {"none": _deep, "mlp": _reparametrized},
-        relative_rate=0.0031,
-        scale=attrgetter("key_value_scale"),
+        relative_rate=0.006,
+        scale=_one,
         placements=_BEFORE_THE_TEXT,
         is_deep=True,
     ),
     "p-tuning-v2": Method(
         PREFIX_STARTS,
         {"none": _deep},
-        relative_rate=0.0031,
-        scale=attrgetter("key_value_scale"),
+        relative_rate=0.02,
+        scale=_one,
         head="linear",
         placements=_BEFORE_THE_TEXT,
         is_deep=True,
@@ -235,6 +245,8 @@ def build_prompt(
     if head is not None and name == "prompt":
         _continue_head(head, argument)
     prompt = build(Parts(start, shown, model, options, head, generator))
+    if head is not None:
+        prompt.head_rate = HEAD_STEP / (model.shape.hidden_size * state_spread(model)) / method.default_rate(model)
     return prompt.to(model.device), start.used
 
 

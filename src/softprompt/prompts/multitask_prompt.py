@@ -13,7 +13,7 @@ from torch import nn
 
 from softprompt.model import Embeddings, Placement
 from softprompt.prompts.initial import Start
-from softprompt.prompts.soft_prompt import HEAD_RATE, SoftPrompt
+from softprompt.prompts.soft_prompt import SoftPrompt
 from softprompt.tasks import LinearHead
 
 
@@ -54,5 +54,5 @@ class MultitaskPrompt(SoftPrompt):
 
     def rates(self) -> list[tuple[list[nn.Parameter], float]]:
         """The factors move as far beside their scale, which is one, as the shared prompt beside the embeddings'."""
-        heads = [] if self.head is None else [(list(self.head.parameters()), HEAD_RATE)]
+        heads = [] if self.head is None else [(list(self.head.parameters()), self.head_rate)]
         return [([self.shared], 1.0), ([self.columns, self.rows], 1.0 / self.scale), *heads]

@@ -15,10 +15,12 @@ class SoftPrompt(nn.Module, ABC):
 
     Attributes:
         head: a linear classification head trained with the prompt, or None where a verbalizer reads.
+        head_rate: the head's learning rate, as a multiple of the prompt's.
         tasks: the names of the tasks that are learnt together; none where there is one.
     """
 
     tasks: tuple[str, ...] = ()
+    head_rate: float = 1.0
 
     def __init__(self, head: LinearHead | None = None):
         super().__init__()
@@ -40,14 +42,13 @@ class SoftPrompt(nn.Module, ABC):
     def rates(self) -> list[tuple[list[nn.Parameter], float]]:
         """The parameters in groups, each with its multiple of the learning rate.
 
-        The rate is a fraction of the embeddings' scale, which suits virtual tokens; the weights of an encoder are of
-        another scale.
+        The rate suits the scale of virtual tokens; the weights of an encoder and of a head are of other scales.
         """
         encoders = [p for name, p in self.named_parameters() if name.startswith("encoder.")]
         heads = [] if self.head is None else list(self.head.parameters())
         others = {id(p) for p in encoders + heads}
         tokens = [p for p in self.parameters() if id(p) not in others]
-        return [group for group in ((tokens, 1.0), (encoders, ENCODER_RATE), (heads, HEAD_RATE)) if group[0]]
+        return [group for group in ((tokens, 1.0), (encoders, ENCODER_RATE), (heads, self.head_rate)) if group[0]]
 
     @property
     def num_parameters(self) -> int:
@@ -56,4 +57,3 @@ class SoftPrompt(nn.Module, ABC):
 
 
 ENCODER_RATE = 0.2
-HEAD_RATE = 1.0

@@ -38,6 +38,7 @@ class Progress:
         stale: evaluations since then.
         useful_tokens: seen in training.
         seconds: spent in training, evaluations left out.
+        start: what the validation examples measured before the first step; None where that was not measured.
     """
 
     step: int = 0
@@ -45,6 +46,7 @@ class Progress:
     stale: int = 0
     useful_tokens: int = 0
     seconds: float = 0.0
+    start: dict[str, float] | None = None
 
 
 def write_checkpoint(
@@ -65,6 +67,7 @@ def write_checkpoint(
         "stale": progress.stale,
         "useful_tokens": progress.useful_tokens,
         "seconds": progress.seconds,
+        "start": progress.start,
     }
     content = save(
         {name: t.detach().cpu().contiguous() for name, t in tensors.items()}, {"progress": json.dumps(facts)}
@@ -92,6 +95,7 @@ def read_checkpoint(path: Path) -> tuple[Progress, dict[str, Tensor], dict[str, 
         stale=facts["stale"],
         useful_tokens=facts["useful_tokens"],
         seconds=facts["seconds"],
+        start=facts.get("start"),
     )
     return progress, _below("prompt/", tensors), _below("optimiser/", tensors)
 

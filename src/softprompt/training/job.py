@@ -36,6 +36,7 @@ class Job:
         objective: the task on the model, with the room that the prompt leaves.
         rows: what it learns from.
         validation: what the best step is chosen by.
+        held_out: the examples of `validation`.
         peak: the learning rate at the end of the warm-up.
     """
 
@@ -46,6 +47,7 @@ class Job:
     objective: Objective
     rows: EncodedRows
     validation: Sequence[Row]
+    held_out: Examples
     peak: float
 
     @classmethod
@@ -78,7 +80,7 @@ class Job:
             model.num_parameters,
             peak,
         )
-        return cls(model, task, prompt, start, objective, rows, validation, peak)
+        return cls(model, task, prompt, start, objective, rows, validation, held_out, peak)
 
     def training(self, settings: TuneSettings, record: Record, watcher: Watcher, processes: Alone) -> Training:
         """The prompt's training, from what the record kept or the beginning."""

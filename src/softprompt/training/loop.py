@@ -15,6 +15,7 @@ from softprompt.training.learner import Learner, Learnt
 from softprompt.training.optimisation import Optimiser
 from softprompt.training.order import Order
 from softprompt.training.record import Record
+from softprompt.training.rise import LossRise
 from softprompt.training.rows import EncodedRows
 from softprompt.training.settings import TuneSettings
 from softprompt.training.watching import Evaluated, Stepped, Watcher
@@ -64,6 +65,7 @@ class Training:
         self.progress = record.resume(learner, optimiser)
         self.outcome = Outcome(self.progress)
         self.is_over = self._has_ended()
+        self._rise = LossRise(self._loss_of, settings.steps)
         watcher.begin(settings.steps, self.progress.step)
 
     def run(self) -> Outcome:
@@ -74,9 +76,21 @@ class Training:
             self.update(learnt, time.perf_counter() - started)
         return self.outcome
 
+    def evaluate_start(self) -> None:
+        """Measure the validation examples before the first step, to know later whether training improved on it."""
+        if self._validation and self.progress.step == 0:
+            self.progress.start = _measured(self.objective, self.learner, self._validation)
+            self._tell(Evaluated(0, self.progress.start, best=False))
+
     def chosen(self) -> list[Row]:
         """The rows of the next step."""
-        return [self._rows[i] for i in self._order.step(self.progress.step)]
+        return self._rows_of(self.progress.step)
+
+    def _rows_of(self, step: int) -> list[Row]:
+        return [self._rows[i] for i in self._order.step(step)]
+
+    def _loss_of(self, rows: Sequence[Row]) -> float:
+        return _measured(self.objective, self.learner, rows)["loss"]
 
     def update(self, learnt: Learnt, seconds: float) -> None:
         """Make the next step: the gradient of its rows was added to the learner's parameters, in so many seconds."""
@@ -92,6 +106,7 @@ class Training:
         stepped = Stepped(progress.step, learnt.loss, rate, norm, progress.useful_tokens / progress.seconds)
         self._record.log_step(stepped)
         self._watcher.stepped(stepped)
+        self._rise.check(stepped, lambda: self._rows_of(progress.step - 1))
         if self._validation and _is_due(progress.step, self.settings.evaluation_interval, self.settings.steps):
             self._evaluate()
         if not self.is_over:
@@ -99,10 +114,13 @@ class Training:
 
     def _evaluate(self) -> None:
         evaluated = _evaluate(self.objective, self.learner, self._validation, self.progress)
-        self._record.log_evaluation(evaluated)
-        self._watcher.evaluated(evaluated)
+        self._tell(evaluated)
         if self.progress.best is None:
             self._end(diverged=True)
+
+    def _tell(self, evaluated: Evaluated) -> None:
+        self._record.log_evaluation(evaluated)
+        self._watcher.evaluated(evaluated)
 
     def _keep(self) -> None:
         """Write a checkpoint where one is due, and see whether it goes on."""
@@ -121,13 +139,17 @@ class Training:
 
 
 def _evaluate(objective: Objective, learner: Learner, validation: Sequence[Row], progress: Progress) -> Evaluated:
-    metrics = objective.metrics(learner.outputs(objective, validation), validation)
+    metrics = _measured(objective, learner, validation)
     best, quality = progress.best, objective.quality(metrics)
     better = all(map(math.isfinite, quality)) and (best is None or quality > objective.quality(best.metrics))
     progress.stale = 0 if better else progress.stale + 1
     if better:
         progress.best = Best(progress.step, metrics, _copied(learner.state_dict()))
     return Evaluated(progress.step, metrics, better)
+
+
+def _measured(objective: Objective, learner: Learner, rows: Sequence[Row]) -> dict[str, float]:
+    return objective.metrics(learner.outputs(objective, rows), rows)
 
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 from softprompt.errors import disk_errors
@@ -10,8 +11,11 @@ from softprompt.saved.folders import write_file
 from softprompt.training.run_folder import RunFolder
 
 
-def draw_curve(folder: RunFolder, title: str) -> None:
-    """Draw training loss, its trend, and the validation's headline figure as `loss.png`; the best step is marked."""
+def draw_curve(folder: RunFolder, title: str, hard_prompt: Mapping[str, float] | None = None) -> None:
+    """Draw training loss, its trend, and the validation's headline figure as `loss.png`; the best step is marked.
+
+    A dashed line is the headline figure of the hard prompt, where it is given.
+    """
     from matplotlib.figure import Figure  # a second to import: only where it is used
 
     lines = folder.lines()
@@ -25,7 +29,7 @@ def draw_curve(folder: RunFolder, title: str) -> None:
     axes.plot([s["step"] for s in steps], _trend([s["loss"] for s in steps]), color="#08519c", label="its trend")
     axes.set(xlabel="step", ylabel="training loss", title=title, ylim=(0, None))
     if evaluations:
-        _draw_evaluations(axes.twinx(), evaluations)
+        _draw_evaluations(axes.twinx(), evaluations, hard_prompt)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
@@ -33,10 +37,12 @@ def draw_curve(folder: RunFolder, title: str) -> None:
         write_file(folder.picture, picture.getvalue())
 
 
-def _draw_evaluations(axes: Any, evaluations: list[dict[str, Any]]) -> None:
+def _draw_evaluations(axes: Any, evaluations: list[dict[str, Any]], hard_prompt: Mapping[str, float] | None) -> None:
     headline = next(iter(evaluations[0]["validation"]))
     at, values = [e["step"] for e in evaluations], [e["validation"][headline] for e in evaluations]
     axes.plot(at, values, "o-", color="#e6550d", label=f"validation {headline}")
+    if hard_prompt is not None and headline in hard_prompt:
+        axes.axhline(hard_prompt[headline], color="#e6550d", linestyle="--", linewidth=1, label="hard prompt")
     for best in [i for i, e in enumerate(evaluations) if e["best"]][-1:]:
         text, place = f"best: {values[best]:.3f}", (at[best], values[best])
         axes.annotate(text, place, textcoords="offset points", xytext=(0, 8), ha="right")

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from softprompt.errors import CheckpointError, OutputExists, TrainingDiverged
+from softprompt.evaluation.evaluating import measure_hard_prompt
 from softprompt.evaluation.measuring import measure
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
 from softprompt.saved.saved_prompt import check_free
+from softprompt.training.baselines import Baselines, warn_if_not_better
 from softprompt.training.job import Job
 from softprompt.training.loop import Outcome, Training
 from softprompt.training.picture import draw_curve
@@ -38,6 +40,7 @@ class Tuned:
         seconds: spent training, evaluations left out.
         useful_tokens_per_second: tokens that are neither padding nor virtual.
         best: the step that was kept and what it measured on the validation examples.
+        baselines: what the untrained start and the hard prompt measured on them.
         tasks: where several were learnt together, each one's own prompt by its name.
         quality: by what the best was chosen, larger is better; empty where nothing was measured.
     """
@@ -50,6 +53,7 @@ class Tuned:
     best: dict[str, Any]
     tasks: dict[str, SavedPrompt]
     quality: tuple[float, ...] = ()
+    baselines: Baselines = field(default_factory=Baselines)
 
 
 def tune(
@@ -146,7 +150,9 @@ class Ready:
         self.processes.wait()  # until all have seen that the folder is free
         if self.processes.is_first:
             _begin(self.folder, self.facts, self.resume)
-        return self.job.training(self.settings, FolderRecord(self.folder), watcher, self.processes)
+        training = self.job.training(self.settings, FolderRecord(self.folder), watcher, self.processes)
+        training.evaluate_start()
+        return training
 
     def end(self, outcome: Outcome) -> Tuned:
         """Save what the run made, and draw how it went.
@@ -156,14 +162,17 @@ class Ready:
         """
         settings, job = self.settings, self.job
         kept = _Kept() if outcome.stopped else _kept(outcome, settings, job)
+        baselines = Baselines() if kept.prompt is None else _baselines(outcome, job)
         if self.processes.is_first:
             kept.write(settings.output)
-            draw_curve(self.folder, f"{settings.output.name}: {settings.method} on {job.model.name}")
+            title = f"{settings.output.name}: {settings.method} on {job.model.name}"
+            draw_curve(self.folder, title, baselines.hard_prompt)
+            warn_if_not_better(outcome.progress.best, baselines, job.objective, job.peak)
         self.processes.wait()
         if outcome.diverged:
             raise _diverged(outcome, settings, job, kept)
         quality = () if outcome.progress.best is None else job.objective.quality(outcome.progress.best.metrics)
-        return _tuned(outcome, settings, kept, quality)
+        return _tuned(outcome, settings, kept, quality, baselines)
 
 
 @dataclass(frozen=True)
@@ -279,8 +288,25 @@ def _diverged(outcome: Outcome, settings: TuneSettings, job: Job, kept: _Kept) -
     )
 
 
-def _tuned(outcome: Outcome, settings: TuneSettings, kept: _Kept, quality: tuple[float, ...]) -> Tuned:
+def _baselines(outcome: Outcome, job: Job) -> Baselines:
+    hard_prompt = measure_hard_prompt(job.model, job.task, job.held_out) if job.validation else None
+    return Baselines(outcome.progress.start, hard_prompt)
+
+
+def _tuned(
+    outcome: Outcome, settings: TuneSettings, kept: _Kept, quality: tuple[float, ...], baselines: Baselines
+) -> Tuned:
     progress = outcome.progress
     best = {} if progress.best is None else {"step": progress.best.step, **progress.best.metrics}
     speed = progress.useful_tokens / progress.seconds if progress.seconds else 0.0
-    return Tuned(kept.prompt, settings.output, progress.step, progress.seconds, speed, best, kept.tasks, quality)
+    return Tuned(
+        kept.prompt,
+        settings.output,
+        progress.step,
+        progress.seconds,
+        speed,
+        best,
+        kept.tasks,
+        quality,
+        baselines,
+    )

@@ -1,0 +1,64 @@
+"""Notices a learning rate that is too high for the model: the loss of a run rises in its first steps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from softprompt.tasks import Row
+from softprompt.training.watching import Stepped
+
+logger = logging.getLogger(__name__)
+
+#: A loss has risen when it is this many times the first one, and this much above it in nats.
+FACTOR, NATS = 1.5, 0.25
+#: The steps in which it is looked for: the rate is at its peak by then, and later on other things go wrong.
+STEPS = 20
+
+
+class LossRise:
+    """Compares the losses of the first steps with that of the very first, and warns once.
+
+    Steps see different rows, and a few rows can be twice as hard as others. So before it warns it measures the rows of
+    the first step again.
+
+    Args:
+        loss_of: the mean loss of rows as they are answered now.
+        steps: how many steps the run has.
+    """
+
+    def __init__(self, loss_of: Callable[[Sequence[Row]], float], steps: int):
+        self._loss_of, self._last = loss_of, min(STEPS, steps)
+        self._first: tuple[float, list[Row]] | None = None
+        self._peak = 0.0
+
+    def check(self, event: Stepped, rows: Callable[[], list[Row]]) -> None:
+        """Look at a step; `rows` gives those that it learnt from.
+
+        A run that goes on from a checkpoint has no first step here, so nothing is compared.
+        """
+        self._peak = max(self._peak, event.learning_rate)
+        if event.step == 1:
+            self._first = event.loss, rows()
+        elif self._first is not None and event.step <= self._last and _has_risen(self._first[0], event.loss):
+            self._confirm(event, *self._first)
+
+    def _confirm(self, event: Stepped, before: float, rows: list[Row]) -> None:
+        now = self._loss_of(rows)
+        if not _has_risen(before, now):
+            return
+        self._first = None
+        logger.warning(
+            "by step %d the loss of the first %d rows rose from %.3f to %.3f: the learning rate, up to %.2g so far, is "
+            "too high for this model. Try `learning_rate=%.2g`",
+            event.step,
+            len(rows),
+            before,
+            now,
+            self._peak,
+            self._peak / 4,
+        )
+
+
+def _has_risen(before: float, now: float) -> bool:
+    return now > max(FACTOR * before, before + NATS)
