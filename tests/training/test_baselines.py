@@ -1,4 +1,4 @@
-"""What was kept of a run stands beside its untrained start and the hard prompt, and a warning says where it is worse."""
+"""What was kept of a run stands beside its untrained start and the hard prompt; where it is worse, a warning says so."""
 
 from __future__ import annotations
 
