@@ -174,7 +174,7 @@ def test_a_question_becomes_letters(read: Read, options: Any, answer: dict[str, 
     ("options", "answer", "complaint"),
     [
         (["one", "two"], "three", "the answer 'three' is none of its options A, B"),
-        (["one", "two"], 2, "the answer '2' is none"),
+        (["one", "two"], 3, "the answer '3' is none"),
         (["one", "two"], -1, "the answer '-1' is none"),
         (["one", "two"], True, "the answer 'True' is none"),
         (["one", "two"], None, "the answer 'None' is none"),

@@ -11,7 +11,7 @@ from typing import Any
 from softprompt.data.arrow_tables import read_folder, read_parquet
 from softprompt.data.delimited_files import read_csv, read_tsv
 from softprompt.data.examples import Examples, Meaning, renamed
-from softprompt.data.formats import Format, detected, format_named
+from softprompt.data.formats import FORMATS, Format, detected, format_named
 from softprompt.data.hub import PREFIX, read_hub
 from softprompt.data.json_files import read_json, read_jsonl
 from softprompt.data.rows import Rows
@@ -45,7 +45,7 @@ def read_examples(
     rows = read_rows(source)
     if not len(rows):
         raise DataError(f"{source} has no examples")
-    meaning = Meaning(_format(rows, str(source), names or {}, format_name), names or {})
+    meaning = Meaning(_chosen(_format(rows, str(source), names or {}, format_name), rows, names or {}), names or {})
     return Examples(rows, meaning, range(len(rows)), _checked(rows, meaning))
 
 
@@ -78,6 +78,15 @@ def _format(rows: Rows, name: str, names: Mapping[str, str], format_name: str | 
         raise SettingError(f"--map: {rows.where(0)} has no field {unknown[0]!r}; its fields are {', '.join(first)}")
     fields = renamed(first, rows.where(0), names)
     return detected(fields, name) if format_name is None else format_named(format_name)
+
+
+def _chosen(form: Format, rows: Rows, names: Mapping[str, str]) -> Format:
+    """The format itself, or one that all rows together ask for."""
+    if form.choose is None:
+        return form
+    numbered = enumerate(rows.read(range(len(rows))))
+    fields = ((renamed(row, rows.where(index), names), rows.where(index)) for index, row in numbered)
+    return FORMATS[form.choose(fields, rows.name)]
 
 
 def _checked(rows: Rows, meaning: Meaning) -> str:
