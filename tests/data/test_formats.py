@@ -142,7 +142,7 @@ def test_a_chat_keeps_roles_and_texts_alone(read: Read) -> None:
         ({"messages": [{"role": "user"}]}, "message 1: its 'content' is NoneType, not text"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "message 1: its 'content' is list"),
         ({"conversations": [{"from": "bird", "value": "a"}]}, "message 1 is from 'bird': one of human, user, gpt"),
-        ({"conversations": TURNS}, "message 1: its 'from' is NoneType, not text"),
+        ({"conversations": [{"says": "a"}]}, "message 1: its 'from' is NoneType, not text"),
     ],
 )
 def test_a_chat_that_cannot_be_read_is_named(read: Read, row: dict[str, Any], complaint: str) -> None:

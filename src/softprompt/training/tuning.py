@@ -14,6 +14,7 @@ from softprompt.evaluation.measuring import measure
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
 from softprompt.saved.saved_prompt import check_free
+from softprompt.tasks import with_answers_each
 from softprompt.training.job import Job
 from softprompt.training.loop import Outcome, Training
 from softprompt.training.picture import draw_curve
@@ -183,6 +184,7 @@ def _prepared(settings: TuneSettings, model: FrozenModel | None, processes: Alon
     """The run, and the hashes of its data."""
     data = read(settings)
     task = task_for(settings, data["data"])
+    data = with_answers_each(task, data)
     examples, held_out = split(settings, data, task)
     model = model or processes.load(settings)
     if settings.gradient_checkpointing:
