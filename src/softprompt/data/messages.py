@@ -112,12 +112,16 @@ def _text(value: Any, name: str, place: str) -> str:
 
 def _joined(parts: list[Any], name: str, place: str) -> str:
     """The text of a content in parts, as OpenAI writes it."""
-    texts: list[Any] = [part.get("text") if isinstance(part, dict) and part.get("type") in TEXT_PARTS else part for part in parts]
+    texts: list[Any] = [part.get("text") if _is_text_part(part) else part for part in parts]
     for part, text in zip(parts, texts, strict=True):
         if not isinstance(text, str):
             kind = part.get("type") if isinstance(part, dict) else type(part).__name__
             raise RowError(place, f"its {name!r} is list with a part of the type {kind!r} that is no text")
     return "".join(texts)
+
+
+def _is_text_part(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") in TEXT_PARTS
 
 
 def _is_whole(text: str) -> bool:

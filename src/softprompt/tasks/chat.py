@@ -278,9 +278,7 @@ class ChatObjective(WritingObjective):
             return self._text(messages, where, open_=True)
         text, place, _ = self._text([{ROLE: ASSISTANT, CONTENT: PLACE}], where).partition(PLACE)
         if not place:
-            raise RowError(
-                where, "the model's chat template leaves out what the assistant says first: begin with the user"
-            )
+            raise RowError(where, "the chat template leaves out what the assistant says first: begin with the user")
         return text
 
     def _text(self, messages: list[Message], where: str, open_: bool = False) -> str:
