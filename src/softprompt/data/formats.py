@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 from softprompt.data.answer_numbers import BY_TEXT, FROM_0, FROM_1, answer_format
+from softprompt.data.answer_places import UNITS as PLACES
+from softprompt.data.answer_places import offset_format
 from softprompt.data.answers import ANSWERED, CONTEXT, QUESTION, answered_fields
 from softprompt.data.messages import chat_messages, sharegpt_messages
 from softprompt.data.options import ANSWERS, OPTIONS, question_fields
@@ -106,6 +108,20 @@ QUESTIONS_WITH_NUMBERS = tuple(
     for name, first in ((FROM_0, 0), (FROM_1, 1), (BY_TEXT, None))
 )
 
+EXTRACTIONS = Format(
+    "extraction",
+    ((QUESTION,), (CONTEXT,), ANSWERED),
+    "extraction",
+    answered_fields,
+    unlike=OPTIONS,
+    choose=offset_format,
+)
+EXTRACTIONS_WITH_CODE_UNITS = tuple(
+    replace(EXTRACTIONS, name=name, read=partial(answered_fields, unit=unit), choose=None, on_request=True)
+    for name, unit in PLACES.items()
+    if name != EXTRACTIONS.name
+)
+
 FORMATS: dict[str, Format] = {
     each.name: each
     for each in (
@@ -123,7 +139,8 @@ FORMATS: dict[str, Format] = {
         QUESTIONS,
         *QUESTIONS_WITH_NUMBERS,
         Format("token-classification", ((WORDS,), TAGS), "token-classification", tagged_fields),
-        Format("extraction", ((QUESTION,), (CONTEXT,), ANSWERED), "extraction", answered_fields, unlike=OPTIONS),
+        EXTRACTIONS,
+        *EXTRACTIONS_WITH_CODE_UNITS,
         FIELDS,
     )
 }
