@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 
-from softprompt.comparison.contamination import check_overlap, overlaps
+from softprompt.comparison.contamination import check_overlap
 from softprompt.comparison.settings import CompareSettings
 from softprompt.data import Examples, read_examples
 from softprompt.errors import DataError, SettingError, TaskError
 from softprompt.model import FrozenModel, load_model
 from softprompt.tasks import ClassificationTask, LinearHead, Objective, Task, with_answers_each
+from softprompt.training.contamination import overlaps
 from softprompt.training.preparation import bare, read, split, task_for
 
 logger = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
 from softprompt.saved.saved_prompt import check_free
 from softprompt.tasks import with_answers_each
+from softprompt.training.contamination import warn_of_shared_inputs
 from softprompt.training.job import Job
 from softprompt.training.loop import Outcome, Training
 from softprompt.training.picture import draw_curve
@@ -186,6 +187,8 @@ def _prepared(settings: TuneSettings, model: FrozenModel | None, processes: Alon
     task = task_for(settings, data["data"])
     data = with_answers_each(task, data)
     examples, held_out = split(settings, data, task)
+    if "validation" in data:
+        warn_of_shared_inputs(task, examples, held_out)
     model = model or processes.load(settings)
     if settings.gradient_checkpointing:
         model.checkpoint_gradients()
