@@ -115,3 +115,21 @@ def test_the_shapes_that_pandas_writes(write: Write) -> None:
             [{"index": i, **row} for i, row in enumerate(ROWS)],
         )
     assert read(write("lines.jsonl", table.to_json(orient="records", lines=True))) == ROWS
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_squads_articles_are_a_row_a_question(write: Write, ending: str, wrapped: bool) -> None:
+    context = "Then Mary left Paris."
+    questions = [
+        {"question": f"{word}?", "id": word, "answers": [{"text": word, "answer_start": context.index(word)}]}
+        for word in ("Mary", "Paris")
+    ]
+    articles = [{"title": "Towns", "paragraphs": [{"context": context, "qas": questions}]}]
+    found = read(write(f"a.{ending}", json.dumps({"version": "1.1", "data": articles} if wrapped else articles)))
+    assert [row["question"] for row in found] == ["Mary?", "Paris?"]
+    assert [row["answers"] for row in found] == [
+        {"text": ["Mary"], "answer_start": [5]},
+        {"text": ["Paris"], "answer_start": [15]},
+    ]
+    assert found[0]["context"] == context

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from softprompt.data.squad_articles import is_articles, questions_of
 from softprompt.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -28,15 +29,23 @@ def rows_of_document(document: Any, name: str) -> list[Any] | None:
         DataError: it holds several lists of rows, and none is `train`.
     """
     if not isinstance(document, dict):
-        return document if isinstance(document, list) else None
+        return _questions(document, name) if isinstance(document, list) else None
     if (split := _split_table(document)) is not None:
         logger.info("%s: read as pandas writes a table with orient='split'", name)
         return split
     if (key := _container(document, name)) is not None:
-        return list(document[key])
+        return _questions(document[key], name)
     if (columns := _columns(document)) is not None:
         logger.info("%s: read as columns, a list of values each", name)
     return columns
+
+
+def _questions(rows: list[Any], name: str) -> list[Any]:
+    """The rows; of SQuAD's articles a row for each question."""
+    questions = questions_of(rows) if is_articles(rows) else None
+    if questions is not None:
+        logger.info("%s: read as SQuAD's articles, a row for each question", name)
+    return rows if questions is None else questions
 
 
 def _container(document: Mapping[str, Any], name: str) -> str | None:
