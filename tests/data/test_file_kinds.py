@@ -42,3 +42,19 @@ def test_what_a_file_is_is_said(write: Write, ending: str, content: bytes, said:
 def test_a_table_under_another_ending(write: Write, ending: str) -> None:
     with pytest.raises(DataError, match=r"is a Parquet file: give it the ending \.parquet"):
         read_examples(write(f"a.{ending}", b"PAR1\x00\x01PAR1"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+@pytest.mark.parametrize(
+    "content", ['{"text": "a", "label": "b"}\n', '[{"text": "a"}]', "[\n  {\n", '{\n  "text": "a"}']
+)
+def test_json_under_the_ending_of_a_table(write: Write, ending: str, content: str) -> None:
+    with pytest.raises(DataError, match=rf"a\.{ending} is JSON and no table: give it the ending \.json"):
+        read_examples(write(f"a.{ending}", content))
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+@pytest.mark.parametrize("names", ["text,label", '"text";"the label"', "text\tlabel"])
+def test_a_table_under_the_ending_of_json(write: Write, ending: str, names: str) -> None:
+    with pytest.raises(DataError, match=r"is not JSON: its first line is .*give it the ending \.csv"):
+        read_examples(write(f"a.{ending}", f"{names}\none,two\n"))

@@ -22,6 +22,7 @@ csv.field_size_limit(2**31 - 1)  # by default a text of 131,073 characters is an
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SAID = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # how Excel says in a first line what separates values
+JSON_BEGINS = re.compile(r'\s*(\[\s*)?\{\s*("|$)|\s*\[\s*$')
 
 
 class _Consumed(Iterator[str]):
@@ -47,7 +48,10 @@ def read_delimited(path: Path, delimiter: str) -> Rows:
         RowError: a record's quotes do not match.
     """
     file = TextFile.open(path)
-    delimiter, skipped = _delimiter(file, delimiter)
+    first = next((line.text for line in file.lines()), "")
+    if JSON_BEGINS.match(first):
+        raise DataError(f"{path} is JSON and no table: give it the ending .json, or .jsonl if it has an object a line")
+    delimiter, skipped = _delimiter(first, delimiter, path)
     consumed = _Consumed(file)
     for _ in range(skipped):
         next(consumed)
@@ -62,15 +66,14 @@ def read_delimited(path: Path, delimiter: str) -> Rows:
     return rows
 
 
-def _delimiter(file: TextFile, expected: str) -> tuple[str, int]:
-    """What separates the values, and how many lines stand above the names."""
-    first = next((line.text for line in file.lines()), "")
+def _delimiter(first: str, expected: str, path: Path) -> tuple[str, int]:
+    """What separates the values, by the first line, and how many lines stand above the names."""
     if said := SAID.fullmatch(first):
         return said[1], 1
     others = [each for each in DELIMITERS if each in first]
     if expected in first or len(others) != 1:
         return expected, 0
-    logger.info("%s: its values are separated by %s", file.path, DELIMITERS[others[0]])
+    logger.info("%s: its values are separated by %s", path, DELIMITERS[others[0]])
     return others[0], 0
 
 

@@ -17,13 +17,14 @@ from softprompt.errors import DataError, RowError
 logger = logging.getLogger(__name__)
 
 SPACE = re.compile(r"\s*")
+NAMES = re.compile(r"[\w\" -]+([,;\t|][\w\" -]+)+")  # of a table's columns
 
 
 def read_jsonl(path: Path) -> Rows:
     """A row a line, blank lines left out; only where each begins is kept. A file that is one JSON value is read whole.
 
     Raises:
-        DataError: the file cannot be opened, or holds several lists of rows.
+        DataError: the file cannot be opened, holds several lists of rows or is a table.
         RowError: it is one JSON value that cannot be read.
     """
     rows = _lines(TextFile.open(path))
@@ -101,6 +102,17 @@ def _whole(rows: TextRows) -> list[Any] | None:
     return documents if all(isinstance(document, dict) for document in documents) else None
 
 
+def _check_no_table(text: str, name: str) -> None:
+    """Whether a text that is not JSON may be a table: its first line may be the names of columns.
+
+    Raises:
+        DataError: it may.
+    """
+    first = text.lstrip().partition("\n")[0].strip()
+    if NAMES.fullmatch(first):
+        raise DataError(f"{name} is not JSON: its first line is {first!r}; if it is a table, give it the ending .csv")
+
+
 def _is_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)
@@ -118,12 +130,14 @@ def _documents(text: str, where: str) -> list[Any]:
 
     Raises:
         RowError: one is not JSON.
+        DataError: the text may be a table.
     """
     decoder, found, at = json.JSONDecoder(), list[Any](), 0
     while (begin := SPACE.match(text, at)) and begin.end() < len(text):
         try:
             value, at = decoder.raw_decode(text, begin.end())
         except (ValueError, RecursionError) as error:
+            _check_no_table(text, where)
             raise _not_json(error, where) from error
         found.append(value)
     return found
