@@ -79,3 +79,35 @@ def test_the_neutral_text(settings: Settings, tmp_path: Path) -> None:
         Bench.of(settings(neutral=own)).neutral  # noqa: B018
     with pytest.raises(DataError, match="missing.txt"):
         Bench.of(settings(neutral=tmp_path / "missing.txt")).neutral  # noqa: B018
+
+
+def test_rows_with_blank_answers_are_in_no_split(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def pairs(name: str, *outputs: str | None) -> str:
+        rows = [{"input": f"{name} {i}", "output": output} for i, output in enumerate(outputs)]
+        return written(tmp_path / f"{name}-pairs.jsonl", rows)
+
+    files = {"data": pairs("films", "good", "", "bad"), "validation": pairs("songs", "good", " ")}
+    files |= {"test": pairs("plays", None, "bad", "bad"), "out_of_domain": pairs("towns", "", "good")}
+    bench = Bench.of(settings(**files, template=None))
+    assert bench.elsewhere is not None
+    splits = (bench.training, bench.validation, bench.test, bench.elsewhere)
+    assert [len(split) for split in splits] == [2, 1, 2, 1]
+    assert caplog.text.count("are left out, as they have no response") == 4
+
+
+def test_every_split_counts_answers_as_the_training_examples(settings: Settings, tmp_path: Path) -> None:
+    def questions(name: str, *answers: int) -> str:
+        rows = [
+            {"question": f"{name} {i}?", "choices": ["one", "two"], "answer": answer}
+            for i, answer in enumerate(answers)
+        ]
+        return written(tmp_path / f"{name}-questions.jsonl", rows)
+
+    files = {"data": questions("films", 1, 2), "validation": questions("songs", 1, 1)}
+    files |= {"test": questions("plays", 1), "out_of_domain": questions("towns", 2)}
+    bench = Bench.of(settings(**files, template=None))
+    assert bench.elsewhere is not None
+    splits = (bench.training, bench.validation, bench.test, bench.elsewhere)
+    assert ["".join(example.text("label") for example in split) for split in splits] == ["AB", "AA", "A", "B"]

@@ -90,3 +90,73 @@ def test_no_examples(write: Write, content: str) -> None:
 def test_another_encoding(write: Write) -> None:
     with pytest.raises(DataError, match=r"a\.csv: not UTF-8 at byte \d+: save it as UTF-8 \(it reads as GB18030"):
         read_examples(write("a.csv", "text,label\n很好,正面\n".encode("gb18030")))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_what_separates_the_names_separates_the_values(write: Write, name: str, mark: str) -> None:
+    text = mark.join(["text", "label"]) + "\n" + mark.join(['"cold, again; and | so\ton"', "bad"]) + "\n"
+    assert rows(write(name, text)) == [{"text": "cold, again; and | so\ton", "label": "bad"}]
+
+
+def test_another_separator_is_said(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        read_examples(write("a.csv", "text;label\none, or two;a\n"))
+    assert "its values are separated by semicolons" in caplog.text
+
+
+def test_names_that_hold_two_separators_are_taken_as_the_ending_says(write: Write) -> None:
+    assert rows(write("a.csv", "text;all,label\none,a\n")) == [{"text;all": "one", "label": "a"}]
+
+
+@pytest.mark.parametrize("first", ["sep=;\r\n", '"sep=;"\n'])
+def test_the_line_in_which_excel_says_the_separator(write: Write, first: str) -> None:
+    path = write("a.csv", f"{first}text;label\none, two;a\n")
+    assert rows(path) == [{"text": "one, two", "label": "a"}]
+    assert read_examples(path)[0].where == f"{path}:3"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_carriage_returns_end_lines_where_nothing_else_does(write: Write, name: str) -> None:
+    lines = {"a.csv": ["text,label", "one,a", '"two\rmore",b'], "a.jsonl": ['{"text": "one"}', '{"text": "two"}']}[name]
+    path = write(name, "\r".join(lines) + "\r")
+    examples = read_examples(path)
+    assert [example.text("text") for example in examples] == (
+        ["one", "two\rmore"] if name == "a.csv" else ["one", "two"]
+    )
+    assert examples[1].where == f"{path}:{3 if name == 'a.csv' else 2}"
+
+
+def test_line_ends_of_two_kinds_are_named(write: Write) -> None:
+    with pytest.raises(RowError, match=r"a\.csv:3: a carriage return stands in a value without quotes"):
+        read_examples(write("a.csv", "text,label\none,a\ntwo,b\rthree,a\n"))
+
+
+@pytest.mark.parametrize("name", ["", " ", '""', "Unnamed: 0"])
+def test_the_index_that_pandas_writes_is_ignored(write: Write, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    with caplog.at_level("INFO"):
+        assert rows(write("a.csv", f"{name},text,label\n0,one,a\n1,two,b\n")) == [
+            {"text": "one", "label": "a"},
+            {"text": "two", "label": "b"},
+        ]
+    assert "the field 'Unnamed: 0' is a table's index and is ignored" in caplog.text
+
+
+def test_an_index_that_was_written_twice_is_ignored(write: Write) -> None:
+    assert rows(write("a.csv", ",Unnamed: 0,text\n0,0,one\n")) == [{"text": "one"}]
+
+
+def test_an_index_that_is_asked_for_is_a_field(write: Write) -> None:
+    [example] = read_examples(write("a.csv", ",text\n7,one\n"), {"label": "Unnamed: 0"})
+    assert example.fields == {"text": "one", "label": "7"}
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_index_of_a_table_is_ignored(write: Write) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.table({"text": ["one"], "label": ["a"], "__index_level_0__": [0]}), sink)
+    assert rows(write("a.parquet", sink.getvalue())) == [{"text": "one", "label": "a"}]
+    assert rows(write("a.jsonl", '{"Unnamed: 0": 0, "text": "one"}')) == [{"text": "one"}]

@@ -142,7 +142,7 @@ def test_a_chat_keeps_roles_and_texts_alone(read: Read) -> None:
         ({"messages": [{"role": "user"}]}, "message 1: its 'content' is NoneType, not text"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "message 1: its 'content' is list"),
         ({"conversations": [{"from": "bird", "value": "a"}]}, "message 1 is from 'bird': one of human, user, gpt"),
-        ({"conversations": TURNS}, "message 1: its 'from' is NoneType, not text"),
+        ({"conversations": [{"says": "a"}]}, "message 1: its 'from' is NoneType, not text"),
     ],
 )
 def test_a_chat_that_cannot_be_read_is_named(read: Read, row: dict[str, Any], complaint: str) -> None:
@@ -174,7 +174,7 @@ def test_a_question_becomes_letters(read: Read, options: Any, answer: dict[str, 
     ("options", "answer", "complaint"),
     [
         (["one", "two"], "three", "the answer 'three' is none of its options A, B"),
-        (["one", "two"], 2, "the answer '2' is none"),
+        (["one", "two"], 3, "the answer '3' is none"),
         (["one", "two"], -1, "the answer '-1' is none"),
         (["one", "two"], True, "the answer 'True' is none"),
         (["one", "two"], None, "the answer 'None' is none"),

@@ -214,3 +214,89 @@ def test_the_embedded_model_chats(smollm2: FrozenModel) -> None:
     )
     assert learnt(smollm2, row) == "您好！<|im_end|>See you.<|im_end|>"
     assert smollm2.tokenizer.decode(row.prompt).endswith("<|im_start|>assistant\n")
+
+
+#: As many models' templates begin, which an empty conversation does not get past.
+STRICT = "{% if messages[0]['role'] == 'system' %}{% endif %}" + TEMPLATE
+
+
+def turns(*said: tuple[str, str], **weights: int) -> Example:
+    """Messages by role and text; `m2=0` is the weight of the second."""
+    messages = [{"role": role, "content": text} for role, text in said]
+    for name, weight in weights.items():
+        messages[int(name[1:]) - 1] |= {"weight": weight}
+    return Example({"messages": messages}, "a.jsonl:5")
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, STRICT])
+def test_a_chat_that_the_assistant_begins_is_learnt(template: str) -> None:
+    model = chatty(template)
+    row = bound(model).encode(turns(("assistant", "film"), ("user", "a"), ("assistant", "good")))
+    assert model.tokenizer.decode(row.prompt) == "[assistant] "
+    assert learnt(model, row) == f"film{EOS}good{EOS}"
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, STRICT])
+def test_the_assistant_may_begin_behind_the_system(template: str) -> None:
+    model = chatty(template)
+    row = bound(model).encode(turns(("system", "fun"), ("assistant", "film"), ("user", "a"), ("assistant", "good")))
+    assert model.tokenizer.decode(row.prompt) == f"[system] fun{EOS}\n[assistant] "
+    assert learnt(model, row) == f"film{EOS}good{EOS}"
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, STRICT])
+def test_a_first_message_is_measured_as_it_is_learnt(template: str) -> None:
+    objective, example = bound(chatty(template)), turns(("assistant", "film"))
+    assert objective.encode_unanswered(example, 5).prompt == objective.encode(example).prompt
+    assert objective.references(example) == ["film"]
+
+
+def test_a_template_that_leaves_out_a_first_message_of_the_assistants_names_the_row() -> None:
+    model = chatty(TEMPLATE.replace("messages %}", "messages if message['role'] != 'assistant' %}"))
+    with pytest.raises(RowError, match=r"a\.jsonl:5: .*leaves out what the assistant says first"):
+        bound(model).encode(turns(("assistant", "film")))
+
+
+def test_two_messages_of_the_assistants_in_a_row_are_learnt() -> None:
+    model = chatty(STRICT)
+    row = bound(model).encode(turns(("user", "a"), ("assistant", "good"), ("assistant", "film")))
+    assert learnt(model, row) == f"good{EOS}film{EOS}"
+
+
+def test_a_message_of_weight_0_is_seen_and_not_learnt() -> None:
+    model = chatty()
+    said = ("user", "a"), ("assistant", "good"), ("user", "b"), ("assistant", "film")
+    row = bound(model).encode(turns(*said, m2=0))
+    assert f"[assistant] good{EOS}" in model.tokenizer.decode(row.prompt)
+    assert learnt(model, row) == f"film{EOS}"
+    assert learnt(model, bound(model).encode(turns(*said, m2=1, m4=1))) == f"good{EOS}film{EOS}"
+
+
+def test_a_blank_message_is_seen_and_not_learnt() -> None:
+    model = chatty()
+    row = bound(model).encode(turns(("user", "a"), ("assistant", ""), ("user", "b"), ("assistant", "film")))
+    assert learnt(model, row) == f"film{EOS}"
+
+
+def test_what_is_measured_is_the_last_message_that_is_learnt() -> None:
+    model = chatty()
+    objective = bound(model)
+    example = turns(("user", "a"), ("assistant", "good"), ("user", "b"), ("assistant", "film"), m4=0)
+    assert learnt(model, objective.encode(example)) == f"good{EOS}"
+    assert objective.references(example) == ["good"]
+    assert model.tokenizer.decode(objective.encode_unanswered(example, 5).prompt) == f"[user] a{EOS}\n[assistant] "
+    trailing = turns(("user", "a"), ("assistant", "good"), ("user", "b"))
+    assert model.tokenizer.decode(objective.encode_unanswered(trailing, 5).prompt) == f"[user] a{EOS}\n[assistant] "
+
+
+def test_a_long_chat_that_is_cut_keeps_a_message_to_learn() -> None:
+    model = chatty()
+    said = ("user", "a"), ("assistant", "good"), ("user", "b"), ("assistant", "fun"), ("user", "c " * 60)
+    row = bound(model, room=60).encode(turns(*said, ("assistant", "bad"), m4=0))
+    assert row.cut
+    assert learnt(model, row) == f"good{EOS}"
+
+
+def test_a_chat_without_a_message_to_learn_names_its_row() -> None:
+    with pytest.raises(RowError, match=r"a\.jsonl:5: the assistant says nothing in it"):
+        bound(chatty()).encode(turns(("user", "a"), ("assistant", "good"), m2=0))

@@ -17,7 +17,7 @@ from softprompt.cli.parsing import unescaped
 
 if TYPE_CHECKING:
     from softprompt.data import Example, Examples
-    from softprompt.tasks import Objective
+    from softprompt.tasks import Objective, Task
     from softprompt.training.inspection import Bar, Shown, Split
     from softprompt.training.settings import TuneSettings
 
@@ -55,8 +55,14 @@ def inspect(
     settings = _settings(data, validation, map_, format_, template, model)
     with notes.status("reading"):
         examples = _read(settings, test)
-    objective = _objective(settings, examples["data"])
+    from softprompt.tasks import with_answers_each
     from softprompt.training import inspection
+    from softprompt.training.preparation import task_for
+
+    with notes.status("reading"):
+        task = task_for(settings, examples["data"])
+        examples = with_answers_each(task, examples)
+        objective = _objective(settings, task)
 
     splits = {name: inspection.inspect_split(objective, each, _tracked) for name, each in examples.items()}
     overlaps = {pair: splits[pair[0]].overlap(splits[pair[1]]) for pair in combinations(splits, 2)}
@@ -94,15 +100,12 @@ def _read(settings: TuneSettings, test: str | None) -> dict[str, Examples]:
     return {**examples, "test": read_examples(test, settings.map, examples["data"].meaning.format.name)}
 
 
-def _objective(settings: TuneSettings, examples: Examples) -> Objective:
-    """The task that the data is for, on the model, with the whole window to itself."""
+def _objective(settings: TuneSettings, task: Task) -> Objective:
+    """The task on the model, with the whole window to itself."""
     from softprompt.model import load_model
-    from softprompt.training.preparation import bare, task_for
+    from softprompt.training.preparation import bare
 
-    with notes.status("reading"):
-        task = task_for(settings, examples)
-        model = load_model(settings.model)
-    return bare(task, model)
+    return bare(task, load_model(settings.model))
 
 
 def _tracked(examples: Iterable[Example], name: str, count: int) -> Iterable[Example]:

@@ -32,7 +32,7 @@ FormatName = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="classification, input-output, alpaca, chat, sharegpt, question, token-classification, extraction or fields.  \\[default: told by the fields]",
+        help="classification, input-output, alpaca, chat, sharegpt, question (question-from-0, question-from-1, question-by-text), token-classification, extraction (extraction-utf-16, extraction-utf-8) or fields.  \\[default: told by the fields]",
     ),
 ]
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 
-from softprompt.comparison.contamination import check_overlap, overlaps
+from softprompt.comparison.contamination import check_overlap
 from softprompt.comparison.settings import CompareSettings
 from softprompt.data import Examples, read_examples
 from softprompt.errors import DataError, SettingError, TaskError
 from softprompt.model import FrozenModel, load_model
-from softprompt.tasks import ClassificationTask, LinearHead, Objective, Task
+from softprompt.tasks import ClassificationTask, LinearHead, Objective, Task, with_answers_each
+from softprompt.training.contamination import overlaps
 from softprompt.training.preparation import bare, read, split, task_for
 
 logger = logging.getLogger(__name__)
@@ -51,12 +52,17 @@ class Bench:
         tuning = settings.tuning()
         data = read(tuning)
         task = task_for(tuning, data["data"])
+        data = with_answers_each(task, data)
         training, validation = split(tuning, data, task)
         if not len(validation):
             raise DataError(f"{settings.data} has too few examples to hold some out: name a --validation file")
         meaning = data["data"].meaning.format.name
         test = read_examples(settings.test, settings.map, meaning)
-        elsewhere = settings.out_of_domain and read_examples(settings.out_of_domain, settings.map, meaning)
+        measured = {"test": test}
+        if settings.out_of_domain:
+            measured["out of domain"] = read_examples(settings.out_of_domain, settings.map, meaning)
+        measured = with_answers_each(task, measured)
+        test, elsewhere = measured["test"], measured.get("out of domain")
         if most := [size for size in settings.sizes if size > len(training)]:
             raise SettingError(f"--sizes {most[0]}: there are {len(training)} examples to learn from")
         if isinstance(task, ClassificationTask) and (few := [n for n in settings.sizes if n < len(task.labels)]):

@@ -1,27 +1,13 @@
-"""Whether examples that something is measured on are among those that were learnt from."""
+"""Whether a comparison may be measured on examples that are among those that were learnt from."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from itertools import combinations
+from collections.abc import Mapping
 
-from softprompt.data import Example
 from softprompt.errors import DataError
-from softprompt.tasks import ChatTask, Task
-from softprompt.tasks.template import Template
 
 logger = logging.getLogger(__name__)
-
-
-def overlaps(task: Task, splits: Mapping[str, Iterable[Example]]) -> dict[str, int]:
-    """How many different inputs two splits have in common, by `"one and other"`.
-
-    An input is what the template shows of an example, of a chat what is said before the assistant's last message; case
-    and white space do not make it another.
-    """
-    found = {name: {_input(task, example) for example in examples} for name, examples in splits.items()}
-    return {f"{one} and {other}": len(found[one] & found[other]) for one, other in combinations(found, 2)}
 
 
 def check_overlap(overlap: Mapping[str, int], allowed: bool) -> None:
@@ -36,9 +22,3 @@ def check_overlap(overlap: Mapping[str, int], allowed: bool) -> None:
         raise DataError(f"{said}: figures on the test set would flatter. Take them out, or say --allow-overlap")
     if shared:
         logger.warning("%s", said)
-
-
-def _input(task: Task, example: Example) -> str:
-    fields = {**example.fields, **task.asked(example)} if isinstance(task, ChatTask) else example.fields
-    shown = "\x1f".join(str(fields.get(field)) for field in Template(task.template).fields)
-    return " ".join(shown.casefold().split())

@@ -109,7 +109,7 @@ class FittedHere(Fitted):
         some = examples[:SERVED_ROWS]
         if isinstance(self.objective, WritingObjective):
             most = at_most(SERVED_TOKENS, self.objective).max_new_tokens
-            return [self.objective.encode_prompt(example, most) for example in some]
+            return [self.objective.encode_unanswered(example, most) for example in some]
         return [self.objective.encode(example) for example in some]
 
     def _timed(self, rows: list[Row], payloads: Payloads) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ class Example:
             RowError: there is no such field, or it holds something that is not text.
         """
         value = self._value(field)
+        if isinstance(value, float) and math.isnan(value):
+            raise RowError(self.where, f"field {field!r} is NaN, as tables have where a value is missing")
         if not isinstance(value, str | int | float | bool):
             raise RowError(self.where, f"field {field!r} is {type(value).__name__}, not text")
         return self._whole(field, json.dumps(value) if isinstance(value, bool) else str(value))

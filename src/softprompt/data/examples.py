@@ -20,10 +20,12 @@ class Meaning:
     Attributes:
         format: what its fields are.
         names: our names of fields to the rows' own, where they differ.
+        ignored: fields that say nothing about a row: a table's index.
     """
 
     format: Format
     names: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
     def example(self, row: Any, where: str) -> Example:
         """The example that a row is.
@@ -31,7 +33,16 @@ class Meaning:
         Raises:
             RowError: the row is not of this format.
         """
-        return Example(self.format.fields_of(renamed(row, where, self.names), where), where)
+        return Example(self.format.fields_of(self.fields(row, where), where), where)
+
+    def fields(self, row: Any, where: str) -> dict[str, Any]:
+        """A row's fields under our names, before the format reads them.
+
+        Raises:
+            RowError: it has no named fields.
+        """
+        fields = renamed(row, where, self.names)
+        return {name: fields[name] for name in fields if name not in self.ignored} if self.ignored else fields
 
 
 def renamed(row: Any, where: str, names: Mapping[str, str]) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from softprompt.data.answer_numbers import BY_TEXT, FROM_0, FROM_1, answer_format
+from softprompt.data.answer_places import UNITS as PLACES
+from softprompt.data.answer_places import offset_format
 from softprompt.data.answers import ANSWERED, CONTEXT, QUESTION, answered_fields
 from softprompt.data.messages import chat_messages, sharegpt_messages
 from softprompt.data.options import ANSWERS, OPTIONS, question_fields
@@ -26,6 +30,9 @@ class Format:
         read: from a row's fields, and where it stands, to the fields that the task asks for.
         template: the template that suits those fields; None: the task's own.
         unlike: fields with which a row is of another format.
+        choose: from all rows of a file and the file's name to the name of the format that reads them, where one row
+            alone does not say enough; None: this one.
+        on_request: only rows that are said to be of this format are.
     """
 
     name: str
@@ -34,10 +41,12 @@ class Format:
     read: Callable[[Fields, str], Fields]
     template: str | None = None
     unlike: tuple[str, ...] = ()
+    choose: Callable[[Iterable[tuple[Fields, str]], str], str] | None = None
+    on_request: bool = False
 
     def fits(self, fields: Fields) -> bool:
         """Whether a row with these fields is of this format."""
-        return bool(self.needs) and not self.missing(fields) and not self.strange(fields)
+        return bool(self.needs) and not self.on_request and not self.missing(fields) and not self.strange(fields)
 
     def missing(self, fields: Fields) -> tuple[str, ...]:
         """The names of the first field that a row should have and has not; empty if it has all."""
@@ -86,6 +95,33 @@ RESPONSE = ("output", "references")
 FIELDS = Format("fields", (), None, _as_they_are)
 """Rows of no known format, taken as they are: the task and its fields must be said."""
 
+QUESTIONS = Format(
+    "question",
+    (("question",), OPTIONS, ANSWERS),
+    "classification",
+    question_fields,
+    "{question}\n\n{options}\n\nAnswer:",
+    choose=answer_format,
+)
+QUESTIONS_WITH_NUMBERS = tuple(
+    replace(QUESTIONS, name=name, read=partial(question_fields, first=first), choose=None, on_request=True)
+    for name, first in ((FROM_0, 0), (FROM_1, 1), (BY_TEXT, None))
+)
+
+EXTRACTIONS = Format(
+    "extraction",
+    ((QUESTION,), (CONTEXT,), ANSWERED),
+    "extraction",
+    answered_fields,
+    unlike=OPTIONS,
+    choose=offset_format,
+)
+EXTRACTIONS_WITH_CODE_UNITS = tuple(
+    replace(EXTRACTIONS, name=name, read=partial(answered_fields, unit=unit), choose=None, on_request=True)
+    for name, unit in PLACES.items()
+    if name != EXTRACTIONS.name
+)
+
 FORMATS: dict[str, Format] = {
     each.name: each
     for each in (
@@ -100,15 +136,11 @@ FORMATS: dict[str, Format] = {
         ),
         Format("chat", (("messages",),), "chat", _chat),
         Format("sharegpt", (("conversations",),), "chat", _sharegpt),
-        Format(
-            "question",
-            (("question",), OPTIONS, ANSWERS),
-            "classification",
-            question_fields,
-            "{question}\n\n{options}\n\nAnswer:",
-        ),
+        QUESTIONS,
+        *QUESTIONS_WITH_NUMBERS,
         Format("token-classification", ((WORDS,), TAGS), "token-classification", tagged_fields),
-        Format("extraction", ((QUESTION,), (CONTEXT,), ANSWERED), "extraction", answered_fields, unlike=OPTIONS),
+        EXTRACTIONS,
+        *EXTRACTIONS_WITH_CODE_UNITS,
         FIELDS,
     )
 }

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from softprompt.data.arrow_tables import read_folder, read_parquet
 from softprompt.data.delimited_files import read_csv, read_tsv
-from softprompt.data.examples import Examples, Meaning, renamed
-from softprompt.data.formats import Format, detected, format_named
+from softprompt.data.examples import Examples, Meaning
+from softprompt.data.file_kinds import check_kind
+from softprompt.data.formats import FORMATS, Format, detected, format_named
 from softprompt.data.hub import PREFIX, read_hub
+from softprompt.data.index_columns import index_columns
 from softprompt.data.json_files import read_json, read_jsonl
 from softprompt.data.rows import Rows
 from softprompt.errors import DataError, RowError, SettingError
+
+logger = logging.getLogger(__name__)
 
 READERS: dict[str, Callable[[Path], Rows]] = {
     ".jsonl": read_jsonl,
@@ -45,7 +51,7 @@ def read_examples(
     rows = read_rows(source)
     if not len(rows):
         raise DataError(f"{source} has no examples")
-    meaning = Meaning(_format(rows, str(source), names or {}, format_name), names or {})
+    meaning = _meaning(rows, str(source), names or {}, format_name)
     return Examples(rows, meaning, range(len(rows)), _checked(rows, meaning))
 
 
@@ -68,23 +74,39 @@ def read_rows(source: str | Path) -> Rows:
         )
     if not path.is_file():
         raise DataError(f"no file {path}")
+    check_kind(path)
     return reader(path)
 
 
-def _format(rows: Rows, name: str, names: Mapping[str, str], format_name: str | None) -> Format:
-    """The format that is asked for, or that the first row has."""
-    first = rows[0]
-    if unknown := [theirs for theirs in names.values() if isinstance(first, dict) and theirs not in first]:
-        raise SettingError(f"--map: {rows.where(0)} has no field {unknown[0]!r}; its fields are {', '.join(first)}")
-    fields = renamed(first, rows.where(0), names)
-    return detected(fields, name) if format_name is None else format_named(format_name)
+def _meaning(rows: Rows, name: str, names: Mapping[str, str], format_name: str | None) -> Meaning:
+    """How the rows are read: in the format that is asked for, or that the first row has, or all together ask for."""
+    first, ignored = rows[0], list[str]()
+    if isinstance(first, dict):
+        if unknown := [theirs for theirs in names.values() if theirs not in first]:
+            raise SettingError(f"--map: {rows.where(0)} has no field {unknown[0]!r}; its fields are {', '.join(first)}")
+        ignored = [field for field in index_columns(first) if field not in names.values()]
+    if ignored:
+        logger.info("%s: the field %s is a table's index and is ignored", name, ", ".join(map(repr, ignored)))
+    as_they_are = Meaning(FORMATS["fields"], names, tuple(ignored))
+    fields = as_they_are.fields(first, rows.where(0))
+    form = detected(fields, name) if format_name is None else format_named(format_name)
+    return replace(as_they_are, format=_chosen(form, rows, as_they_are))
+
+
+def _chosen(form: Format, rows: Rows, meaning: Meaning) -> Format:
+    """The format itself, or one that all rows together ask for."""
+    if form.choose is None:
+        return form
+    numbered = enumerate(rows.read(range(len(rows))))
+    fields = ((meaning.fields(row, rows.where(index)), rows.where(index)) for index, row in numbered)
+    return FORMATS[form.choose(fields, rows.name)]
 
 
 def _checked(rows: Rows, meaning: Meaning) -> str:
     """Read every row once, for its complaints, and name the content of all: SHA-256."""
     digest, strange = hashlib.sha256(), None
     for index, row in enumerate(rows.read(range(len(rows)))):
-        fields = renamed(row, rows.where(index), meaning.names)
+        fields = meaning.fields(row, rows.where(index))
         strange = meaning.format.strange(fields) if strange is None else strange
         if meaning.format.strange(fields) != strange:  # what such a field says would be lost without a word
             raise RowError(rows.where(index), _other_than_the_first(meaning, fields, strange))

@@ -13,7 +13,7 @@ from softprompt.evaluation.generating import Sampling, generate
 from softprompt.evaluation.measuring import measure
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import Objective, Task
+from softprompt.tasks import Objective, Task, with_answers
 from softprompt.tasks.metrics import bleu, is_looping
 from softprompt.tasks.writing import WritingObjective
 
@@ -42,6 +42,9 @@ def evaluate(
         TaskError: several prompts that do not classify, or not for one task.
     """
     sampling = sampling or Sampling()
+    first = prompt if isinstance(prompt, SavedPrompt) else next(iter(prompt), None)
+    if first is not None:
+        examples = with_answers(first.manifest.task, examples)
     if isinstance(prompt, SavedPrompt):
         payload = prompt.bound(model)
         figures = _figures(prompt.objective(model, payload), payload, examples, sampling)
@@ -90,7 +93,7 @@ def _figures(
     figures = measure(objective, payload, rows)
     cut = [row.cut for row in rows]
     if isinstance(objective, WritingObjective):
-        asked = [objective.encode_prompt(example, sampling.max_new_tokens) for example in examples]
+        asked = [objective.encode_unanswered(example, sampling.max_new_tokens) for example in examples]
         cut = [
             one or row.cut for one, row in zip(cut, asked, strict=True)
         ]  # a response to be written may need more room
@@ -104,5 +107,5 @@ def responses(
     objective: WritingObjective, payload: Payload | None, examples: Sequence[Example], sampling: Sampling
 ) -> list[str]:
     """What the model writes for each example."""
-    rows = [objective.encode_prompt(example, sampling.max_new_tokens) for example in examples]
+    rows = [objective.encode_unanswered(example, sampling.max_new_tokens) for example in examples]
     return generate(objective.model, rows, [payload] * len(rows), sampling)

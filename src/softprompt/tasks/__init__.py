@@ -7,6 +7,7 @@ from softprompt.tasks.extraction import ExtractionTask
 from softprompt.tasks.generation import GenerationTask
 from softprompt.tasks.linear_head import LinearHead
 from softprompt.tasks.objective import Batch, Objective, Row
+from softprompt.tasks.supervision import with_answers, with_answers_each
 from softprompt.tasks.tagging import TaggingTask
 from softprompt.tasks.task import Task
 
@@ -22,4 +23,6 @@ __all__ = [
     "Row",
     "TaggingTask",
     "Task",
+    "with_answers",
+    "with_answers_each",
 ]

@@ -11,7 +11,7 @@ from jinja2 import TemplateError
 from pydantic import BaseModel, ConfigDict
 
 from softprompt.data import Example
-from softprompt.data.messages import ASSISTANT, CONTENT, ROLE, USER, Message, chat_messages
+from softprompt.data.messages import ASSISTANT, CONTENT, ROLE, USER, Message, chat_messages, learnt_messages
 from softprompt.errors import RowError, TaskError
 from softprompt.model import CausalModel, FrozenModel
 from softprompt.tasks.linear_head import LinearHead
@@ -21,6 +21,9 @@ from softprompt.tasks.writing import WritingObjective
 
 #: Private characters that stand for the special tokens that people write, while the chat template writes its own.
 MARKS = 0x100000
+PLACE = "\U0010fffd"  # a private character that stands where a message's text begins
+
+NOTHING_SAID = "the assistant says nothing in it, so there is nothing to learn"
 
 
 class ChatTask(BaseModel):
@@ -56,8 +59,17 @@ class ChatTask(BaseModel):
             RowError: in one it does not.
         """
         for example in examples:
-            _last_answer(self.messages(example), example.where)
+            if all(message[ROLE] != ASSISTANT for message in self.messages(example)):
+                raise RowError(example.where, NOTHING_SAID)
         return self
+
+    def has_answer(self, example: Example) -> bool:
+        """Whether a message of the assistant's is learnt.
+
+        Raises:
+            RowError: there are no messages, or they cannot be read.
+        """
+        return bool(learnt_messages(self.messages(example)))
 
     def messages(self, example: Example) -> list[Message]:
         """The messages of an example.
@@ -71,9 +83,18 @@ class ChatTask(BaseModel):
         return chat_messages(example.fields[self.messages_field], example.where)
 
     def asked(self, example: Example) -> dict[str, list[Message]]:
-        """The field with the messages before the assistant's last: what is asked, without the answer."""
+        """The field with the messages before the assistant's last that is learnt: what is asked, without the answer."""
+        return {self.messages_field: self.divided(example)[0]}
+
+    def divided(self, example: Example) -> tuple[list[Message], str]:
+        """The messages before the assistant's last that is learnt, and what that one says.
+
+        Raises:
+            RowError: none is learnt.
+        """
         messages = self.messages(example)
-        return {self.messages_field: messages[: _last_answer(messages, example.where)]}
+        last = _last_answer(messages, example.where)
+        return [_plain(message) for message in messages[:last]], messages[last][CONTENT]
 
     def bind(self, model: FrozenModel, room: int, head: LinearHead | None = None) -> ChatObjective:
         """The task on a model that leaves `room` positions for a row.
@@ -93,15 +114,20 @@ class ChatTask(BaseModel):
 
 
 def _last_answer(messages: list[Message], where: str) -> int:
-    """The place of the assistant's last message.
+    """The place of the assistant's last message that is learnt.
 
     Raises:
-        RowError: it says nothing.
+        RowError: none is.
     """
-    places = [i for i, message in enumerate(messages) if message[ROLE] == ASSISTANT]
+    places = learnt_messages(messages)
     if not places:
-        raise RowError(where, "the assistant says nothing in it, so there is nothing to learn")
+        raise RowError(where, NOTHING_SAID)
     return places[-1]
+
+
+def _plain(message: Message) -> Message:
+    """A message as chat templates read it."""
+    return {ROLE: message[ROLE], CONTENT: message[CONTENT]}
 
 
 @dataclass(frozen=True)
@@ -128,7 +154,7 @@ class ChatObjective(WritingObjective):
         self._written = {chr(MARKS + i): text for i, text in enumerate(model.special_tokens)}
 
     def encode(self, example: Example) -> Row:
-        """A conversation up to the assistant's last message.
+        """A conversation up to the assistant's last message that is learnt.
 
         What does not fit is left out: the last exchanges, then the ends of the longest messages that are not learnt.
 
@@ -151,24 +177,35 @@ class ChatObjective(WritingObjective):
             SettingError: so many tokens leave no room for the conversation, or are none.
             RowError: the chat template refuses.
         """
-        room = self.room_for_prompt(max_new_tokens)
         messages = self.task.messages(example)
         if messages[-1][ROLE] == ASSISTANT:
             messages = messages[:-1]
-        ids, cut = self._opened(messages, example.where), False
+        return self._fitted(messages, max_new_tokens, example.where)
+
+    def encode_unanswered(self, example: Example, max_new_tokens: int) -> Row:
+        """A conversation up to where the assistant's last message that is learnt begins.
+
+        Raises:
+            SettingError, RowError: as `encode_prompt`, or no message is learnt.
+        """
+        return self._fitted(self.task.divided(example)[0], max_new_tokens, example.where)
+
+    def _fitted(self, messages: list[Message], max_new_tokens: int, where: str) -> Row:
+        """A conversation in which the assistant is about to speak, with room for that many tokens."""
+        room = self.room_for_prompt(max_new_tokens)
+        ids, cut = self._opened(messages, where), False
         while len(ids) > room:
-            messages = self._shortened(messages, range(len(messages)), len(ids) - room, example.where)
-            ids, cut = self._opened(messages, example.where), True
+            messages = self._shortened(messages, range(len(messages)), len(ids) - room, where)
+            ids, cut = self._opened(messages, where), True
         return Row(ids, [], cut=cut)
 
     def references(self, example: Example) -> list[str]:
-        """What the assistant says last.
+        """What the assistant says last, of what is learnt.
 
         Raises:
-            RowError: it says nothing.
+            RowError: nothing is.
         """
-        messages = self.task.messages(example)
-        return [messages[_last_answer(messages, example.where)][CONTENT]]
+        return [self.task.divided(example)[1]]
 
     def asked(self, text: str) -> Example:
         """The text as the user's message."""
@@ -176,7 +213,7 @@ class ChatObjective(WritingObjective):
 
     def _opened(self, messages: list[Message], where: str) -> list[int]:
         """The ids of a conversation in which the assistant is about to speak."""
-        return self._with_bos(self._tokens("", self._text(messages, where, open_=True)))
+        return self._with_bos(self._tokens("", self._open(messages, where)))
 
     def _encoded(self, messages: list[Message], where: str) -> Row:
         """The ids of a conversation whose last message is the assistant's, whatever their number.
@@ -218,13 +255,11 @@ class ChatObjective(WritingObjective):
         return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
 
     def _rendered(self, messages: list[Message], where: str) -> _Rendered:
-        """The conversation in the template, the assistant's messages found by how the text grows with each."""
+        """The conversation in the template, the messages to learn found by how the text grows with each."""
         text = self._text(messages, where)
         answers = []
-        for i, message in enumerate(messages):
-            if message[ROLE] != ASSISTANT:
-                continue
-            before, behind = self._text(messages[:i], where, open_=True), self._text(messages[: i + 1], where).rstrip()
+        for i in learnt_messages(messages):
+            before, behind = self._open(messages[:i], where), self._text(messages[: i + 1], where).rstrip()
             if not (text.startswith(before) and text.startswith(behind) and len(before) < len(behind)):
                 raise RowError(
                     where,
@@ -234,8 +269,20 @@ class ChatObjective(WritingObjective):
             answers.append((len(before), len(behind)))
         return _Rendered(text, answers)
 
+    def _open(self, messages: list[Message], where: str) -> str:
+        """The conversation up to where the assistant's next message begins, which may be the first of all.
+
+        No template writes a conversation without messages: before the first stands what stands before its text.
+        """
+        if messages:
+            return self._text(messages, where, open_=True)
+        text, place, _ = self._text([{ROLE: ASSISTANT, CONTENT: PLACE}], where).partition(PLACE)
+        if not place:
+            raise RowError(where, "the chat template leaves out what the assistant says first: begin with the user")
+        return text
+
     def _text(self, messages: list[Message], where: str, open_: bool = False) -> str:
-        marked = [{**message, CONTENT: self._marked(message[CONTENT])} for message in messages]
+        marked = [_plain(message) | {CONTENT: self._marked(message[CONTENT])} for message in messages]
         try:
             text = self.model.tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=open_)
         except TemplateError as error:
@@ -244,7 +291,7 @@ class ChatObjective(WritingObjective):
 
     def _without(self, messages: list[Message], tokens: int, where: str) -> list[Message]:
         """A conversation that is shorter: without its last exchange, or `tokens` fewer in front of its only one."""
-        earlier = [i for i, message in enumerate(messages[:-1]) if message[ROLE] == ASSISTANT]
+        earlier = learnt_messages(messages[:-1])
         if earlier:
             return messages[: earlier[-1] + 1]
         return self._shortened(messages, range(len(messages) - 1), tokens, where)

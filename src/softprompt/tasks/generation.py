@@ -60,25 +60,40 @@ class GenerationTask(BaseModel):
         return ()
 
     def prepared(self, examples: Sequence[Example]) -> GenerationTask:
-        """The task as it is; every example must have a response.
+        """The task as it is; every example must have a field for a response.
 
         Raises:
             RowError: one has none.
         """
         for example in examples:
-            self.references(example)
+            self._responses(example)
         return self
+
+    def has_answer(self, example: Example) -> bool:
+        """Whether an example has a response that is not blank.
+
+        Raises:
+            RowError: it has no field for one.
+        """
+        return bool(self._responses(example))
 
     def references(self, example: Example) -> list[str]:
         """The right responses to an example: its response, or else its references.
 
         Raises:
-            RowError: it has neither.
+            RowError: it has neither, or they are blank.
         """
-        if self.response_field in example.fields:
-            return [example.text(self.response_field)]
-        if self.references_field in example.fields:
-            return example.texts(self.references_field)
+        responses = self._responses(example)
+        if not responses:
+            raise RowError(example.where, "its response is blank, so there is nothing to learn: leave the row out")
+        return responses
+
+    def _responses(self, example: Example) -> list[str]:
+        """The responses that are not blank, or are null."""
+        for field, read in ((self.response_field, example.text), (self.references_field, example.texts)):
+            if field in example.fields:
+                texts = [] if example.fields[field] in (None, []) else read(field)
+                return [text for text in ([texts] if isinstance(texts, str) else texts) if text.strip()]
         raise RowError(
             example.where,
             f"no field {self.response_field!r} or {self.references_field!r}: it has {', '.join(example.fields)}",
@@ -125,6 +140,10 @@ class GenerationObjective(WritingObjective):
         """
         prompt, cut = self.template.encode(self.model, example, self.room_for_prompt(max_new_tokens))
         return Row(prompt, [], cut=cut)
+
+    def encode_unanswered(self, example: Example, max_new_tokens: int) -> Row:
+        """The template alone, as `encode_prompt`."""
+        return self.encode_prompt(example, max_new_tokens)
 
     def references(self, example: Example) -> list[str]:
         """The task's."""

@@ -41,6 +41,10 @@ class WritingObjective(Objective):
         """What the model sees before it writes, with room for that many tokens; `room_for_prompt` checks them."""
 
     @abstractmethod
+    def encode_unanswered(self, example: Example, max_new_tokens: int) -> Row:
+        """What the model sees of an example before it writes the answer that `references` names, with that room."""
+
+    @abstractmethod
     def references(self, example: Example) -> list[str]:
         """The right responses to an example; raises RowError where it has none."""
 

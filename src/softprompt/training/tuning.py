@@ -15,7 +15,9 @@ from softprompt.evaluation.measuring import measure
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
 from softprompt.saved.saved_prompt import check_free
+from softprompt.tasks import with_answers_each
 from softprompt.training.baselines import Baselines, warn_if_not_better
+from softprompt.training.contamination import warn_of_shared_inputs
 from softprompt.training.job import Job
 from softprompt.training.loop import Outcome, Training
 from softprompt.training.picture import draw_curve
@@ -192,7 +194,10 @@ def _prepared(settings: TuneSettings, model: FrozenModel | None, processes: Alon
     """The run, and the hashes of its data."""
     data = read(settings)
     task = task_for(settings, data["data"])
+    data = with_answers_each(task, data)
     examples, held_out = split(settings, data, task)
+    if "validation" in data:
+        warn_of_shared_inputs(task, examples, held_out)
     model = model or processes.load(settings)
     if settings.gradient_checkpointing:
         model.checkpoint_gradients()

@@ -10,7 +10,7 @@ import torch
 from softprompt.comparison.way import WRITTEN, WRITTEN_TOKENS, Measured
 from softprompt.comparison.ways.api.labels import meant
 from softprompt.data import Example
-from softprompt.data.messages import ASSISTANT, CONTENT, ROLE, SYSTEM, USER
+from softprompt.data.messages import CONTENT, ROLE, SYSTEM, USER
 from softprompt.errors import RowError, TaskError
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, Task
 from softprompt.tasks.metrics import accuracy, bleu, confusion, macro_f1
@@ -117,12 +117,11 @@ class Writing:
 
     @staticmethod
     def _chat(task: ChatTask, example: Example) -> tuple[Conversation, str]:
-        """What is said before the assistant's last message, and that message."""
-        messages = task.messages(example)
-        last = max((i for i, message in enumerate(messages) if message[ROLE] == ASSISTANT), default=0)
-        if last == 0:
+        """What is said before the assistant's last message that is learnt, and that message."""
+        before, answer = task.divided(example)
+        if not before:
             raise RowError(example.where, "nobody says anything before the assistant, so there is nothing to answer")
-        return tuple((message[ROLE], message[CONTENT]) for message in messages[:last]), messages[last][CONTENT]
+        return tuple((message[ROLE], message[CONTENT]) for message in before), answer
 
 
 def spoken(task: Task) -> Spoken:
