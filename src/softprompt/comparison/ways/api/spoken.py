@@ -13,7 +13,7 @@ from softprompt.data import Example
 from softprompt.data.messages import ASSISTANT, CONTENT, ROLE, SYSTEM, USER
 from softprompt.errors import RowError, TaskError
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, Task
-from softprompt.tasks.metrics import accuracy, bleu, confusion, macro_f1
+from softprompt.tasks.metrics import accuracy, bleu, confusion, macro_f1, sentence_bleu
 from softprompt.tasks.pieces import BLANK
 from softprompt.tasks.template import Template
 
@@ -104,10 +104,8 @@ class Writing:
 
     def measured(self, examples: Sequence[Example], replies: Sequence[str]) -> Measured:
         """BLEU of all replies together, and of each by itself."""
-        from sacrebleu import sentence_bleu  # half a second to import: only where it is used
-
         references = [self._references(example) for example in examples]
-        each = [sentence_bleu(reply, right).score for reply, right in zip(replies, references, strict=True)]
+        each = [sentence_bleu(reply, right) for reply, right in zip(replies, references, strict=True)]
         return Measured({"bleu": bleu(replies, references)}, each)
 
     def _references(self, example: Example) -> list[str]:
