@@ -29,6 +29,7 @@ from softprompt.cli.prompts import app as prompts
 from softprompt.cli.serve import serve
 from softprompt.cli.show import show
 from softprompt.cli.tag import tag
+from softprompt.cli.terminal import escape_unprintable
 from softprompt.cli.tune import tune
 from softprompt.errors import SoftPromptError
 
@@ -93,6 +94,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
+    escape_unprintable()
     debug = "--debug" in arguments
     errors = Console(stderr=True, emoji=False)
     _log_to(errors)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from softprompt.cli.terminal import json_text
 from softprompt.errors import SettingError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
@@ -72,7 +72,7 @@ def names_of(text: str | None) -> dict[str, str]:
 def print_json(value: Any) -> None:
     """One JSON object, on one line."""
     if speaks:
-        print(json.dumps(value, ensure_ascii=False))  # noqa: T201
+        print(json_text(value))  # noqa: T201
 
 
 def percent(share: float) -> str:
