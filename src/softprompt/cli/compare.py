@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from softprompt.cli.output import Device, Dtype, FormatName, Json, Names, names_of, notes, people, print_json
+from softprompt.cli.output import Device, Dtype, FormatName, Json, Names, names_of, notes, people, percent, print_json
 from softprompt.cli.parsing import unescaped
 from softprompt.cli.task_options import LabelField, Labels, ResponseField, TaskName, TemplateText, Verbalizer
 from softprompt.errors import SettingError
@@ -119,6 +119,10 @@ def compare(
         print_json(report)
     else:
         people.print(_table(report))
+        majority = report["data"]["test"].get("majority")
+        if majority and majority["is_uneven"]:
+            label, share = escape(repr(majority["label"])), percent(majority["share"])
+            people.print(f"The labels are uneven: always answering {label} is right on {share} of the test examples.")
         people.print(f"\n{escape(report['recommendation']['words'])}\n")
         people.print(f"The report is in [bold]{escape(str(output / 'report.html'))}[/]")
     for cell, error in [each for way in report["ways"].values() for each in way.get("left_out", {}).items()]:

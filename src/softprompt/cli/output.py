@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,3 +67,9 @@ def print_json(value: Any) -> None:
 def percent(share: float) -> str:
     """A share as people read it."""
     return f"{100 * share:.1f}%"
+
+
+def never(labels: Sequence[str], most: int = 5) -> str:
+    """That some labels are never answered, which a figure alone does not say."""
+    named = ", ".join(map(repr, labels[:most])) + (f" and {len(labels) - most} more" if len(labels) > most else "")
+    return f"It never answers {named}, which examples have as their label."

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from softprompt.errors import RowError, TaskError
 from softprompt.model import FrozenModel, MaskedModel, Payloads
 from softprompt.tasks.cloze import ClozeVerbalizer
 from softprompt.tasks.demonstrations import BLANK_LINE, Demonstration, Demonstrations, fitting
+from softprompt.tasks.label_shares import MAJORITY, never_answered, scores_of, with_headline
 from softprompt.tasks.label_words import check_apart, check_readable, warn_of_several
 from softprompt.tasks.labels import label_of, look_alike, warn_of_look_alikes
 from softprompt.tasks.metrics import accuracy, macro_f1
@@ -270,20 +271,28 @@ class ClassificationObjective(Objective):
         return self.log_probabilities(hidden, batch)
 
     def metrics(self, outputs: Float[Tensor, "N K"], rows: Sequence[Row]) -> dict[str, float]:
-        """Accuracy, macro F1 and mean loss."""
-        labels = torch.tensor([row.label for row in rows])
+        """Accuracy, macro F1 and mean loss; macro F1 first, and the majority's share, where the labels are uneven."""
+        labels, size = _labels(rows), len(self.task.labels)
         predicted = outputs.argmax(dim=1)
-        return {
+        figures = {
             "accuracy": accuracy(predicted, labels),
-            "macro_f1": macro_f1(predicted, labels, len(self.task.labels)),
+            "macro_f1": macro_f1(predicted, labels, size),
             "loss": float(torch.nn.functional.nll_loss(outputs, labels)),
         }
+        return with_headline(figures, labels, size)
 
     def scores(self, outputs: Float[Tensor, "N K"], rows: Sequence[Row]) -> list[float]:
-        """Of each row whether it is right: 1 or 0."""
-        labels = torch.tensor([row.label for row in rows])
-        return (outputs.argmax(dim=1) == labels).double().tolist()
+        """Of each row whether it is right: see `label_shares.scores_of`."""
+        return scores_of(outputs.argmax(dim=1), _labels(rows), len(self.task.labels)).tolist()
+
+    def never_answered(self, outputs: Float[Tensor, "N K"], rows: Sequence[Row]) -> tuple[str, ...]:
+        """The labels that rows have and that are never answered."""
+        return never_answered(outputs.argmax(dim=1), _labels(rows), self.task.labels)
 
     def quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """Accuracy; among equals, the lower loss."""
-        return metrics["accuracy"], -metrics["loss"]
+        """Accuracy, or macro F1 where the labels are uneven; among equals, the lower loss."""
+        return metrics["macro_f1" if MAJORITY in metrics else "accuracy"], -metrics["loss"]
+
+
+def _labels(rows: Sequence[Row]) -> Int[Tensor, "N"]:
+    return torch.tensor([row.label for row in rows])

@@ -40,6 +40,7 @@ class Tuned:
         best: the step that was kept and what it measured on the validation examples.
         tasks: where several were learnt together, each one's own prompt by its name.
         quality: by what the best was chosen, larger is better; empty where nothing was measured.
+        never_answered: the labels that validation examples have and that the best never answers.
     """
 
     prompt: SavedPrompt | None
@@ -50,6 +51,7 @@ class Tuned:
     best: dict[str, Any]
     tasks: dict[str, SavedPrompt]
     quality: tuple[float, ...] = ()
+    never_answered: tuple[str, ...] = ()
 
 
 def tune(
@@ -283,4 +285,5 @@ def _tuned(outcome: Outcome, settings: TuneSettings, kept: _Kept, quality: tuple
     progress = outcome.progress
     best = {} if progress.best is None else {"step": progress.best.step, **progress.best.metrics}
     speed = progress.useful_tokens / progress.seconds if progress.seconds else 0.0
-    return Tuned(kept.prompt, settings.output, progress.step, progress.seconds, speed, best, kept.tasks, quality)
+    never = () if progress.best is None else progress.best.never_answered
+    return Tuned(kept.prompt, settings.output, progress.step, progress.seconds, speed, best, kept.tasks, quality, never)

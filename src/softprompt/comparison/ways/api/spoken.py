@@ -13,6 +13,7 @@ from softprompt.data import Example
 from softprompt.data.messages import ASSISTANT, CONTENT, ROLE, SYSTEM, USER
 from softprompt.errors import RowError, TaskError
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, Task
+from softprompt.tasks.label_shares import scores_of, with_headline
 from softprompt.tasks.metrics import accuracy, bleu, confusion, macro_f1, sentence_bleu
 from softprompt.tasks.pieces import BLANK
 from softprompt.tasks.template import Template
@@ -73,9 +74,10 @@ class Choosing:
         right = torch.tensor([self.task.index(example) for example in examples])
         predicted = torch.tensor([size if label is None else label for label in read])
         readable = predicted < size
+        figures = {"accuracy": accuracy(predicted, right), "macro_f1": _macro_f1(predicted, right, size)}
         return Measured(
-            {"accuracy": accuracy(predicted, right), "macro_f1": _macro_f1(predicted, right, size)},
-            [float(each) for each in (predicted == right).tolist()],
+            with_headline(figures, right, size),
+            scores_of(predicted, right, size).tolist(),
             confusion(predicted[readable], right[readable], size).tolist(),
         )
 
