@@ -92,6 +92,20 @@ def test_labels_that_look_alike_are_noted_and_white_space_is_no_label(tune: Tune
     assert "'good' (13 examples) and 'Good' (1 example) look alike" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("template", "note"),
+    [
+        ("<s>{text} so", "the template writes <s>, which"),
+        ("<|begin_of_text|>{text} so", "begins with <|begin_of_text|>, which is no special token of"),
+    ],
+)
+def test_special_tokens_that_a_template_need_not_write_are_noted(tune: Tune, template: str, note: str) -> None:
+    ran = tune("--template", template)
+    assert ran.code == 0, ran.err
+    assert ran.err.count(note) == 1
+    assert note not in tune("--template", "{text} so", "--overwrite").err
+
+
 def test_several_words_for_a_label_are_not_supported_and_that_is_said(tune: Tune) -> None:
     assert "exactly 'great|lovely'" in tune("--verbalizer", "good=great|lovely").err
 

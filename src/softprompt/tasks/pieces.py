@@ -12,7 +12,7 @@ from softprompt.errors import TaskError
 from softprompt.unicode_text import fault_of, readable
 
 BLANK = "[MASK]"
-LITERAL_BRACES = 'braces that are text, as in JSON, are written {{ and }}: \'{{"review": "{text}"}}\''
+LITERAL_BRACES = 'write {{ for a brace that is text, {{ and }} for a pair of them: \'{{"review": "{text}"}}\''
 MARKER = re.compile(r"(\[MASK\]|\[P\d{1,9}(?:-\d{1,9})?\])", re.ASCII)
 MOST = 100_000  # pieces, more than any model has positions: a template from a stranger may say [P1-999999999]
 
