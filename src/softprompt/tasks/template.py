@@ -109,7 +109,8 @@ class Template:
     def doubled(self, model: FrozenModel) -> list[str]:
         """The special tokens at its ends that the model puts around every row itself, so that they stand there once."""
         pieces = [part for piece in self._pieces for part in _parts(piece, model)]
-        return [str(model.tokenizer.convert_ids_to_tokens(pieces[i])) for i in sorted(_doubled(pieces, model))]
+        ids = [pieces[i] for i in sorted(_doubled(pieces, model))]
+        return [str(model.tokenizer.decode([each])) for each in ids if isinstance(each, int)]
 
     def check_blank(self, model: FrozenModel) -> None:
         """Whether the template has no blank, or the model fills it.
