@@ -18,8 +18,10 @@ WriteJsonl = Callable[[str, Sequence[Any]], Path]
 
 def test_figures_of_a_classification(softprompt: Softprompt, classifier: Path, reviews: Path) -> None:
     found = softprompt("evaluate", classifier, "--data", reviews, "--json").json
-    assert set(found) == {"accuracy", "macro_f1", "loss", "cut", "examples", "hard_prompt"}
-    assert set(found["hard_prompt"]) == {"accuracy", "macro_f1", "loss", "cut"}
+    figures = {"accuracy", "macro_f1", "loss", "majority", "never_answered", "cut"}
+    assert set(found) == {*figures, "examples", "hard_prompt"}
+    assert set(found["hard_prompt"]) == figures
+    assert found["majority"] == 0.5
     assert found["examples"] == 24
 
 

@@ -74,6 +74,42 @@ def test_the_run_has_a_folder_of_its_own(tune: Tune, output: Path) -> None:
 # What it is told
 
 
+def test_labels_with_commas_stand_in_quotes(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:
+    labels = ["Food, drinks", "Staff=service"]
+    data = write_jsonl("a.jsonl", [{"text": f"text {i}", "label": labels[i % 2]} for i in range(12)])
+    words = '"Food, drinks"=food,"Staff=service"="the staff, at work"'
+    ran = tune("--labels", '"Food, drinks",Staff=service', "--verbalizer", words, data=data)
+    assert ran.code == 0, ran.err
+    task = SavedPrompt.read(output).manifest.task
+    assert task.labels == tuple(labels)
+    assert task.words == {"Food, drinks": "food", "Staff=service": "the staff, at work"}
+
+
+def test_labels_that_look_alike_are_noted_and_white_space_is_no_label(tune: Tune, write_jsonl: WriteJsonl) -> None:
+    rows = [*REVIEWS, {"text": "fine", "label": "good "}, {"text": "so so", "label": "Good"}]
+    ran = tune("--template", "{text} so", data=write_jsonl("a.jsonl", rows))
+    assert ran.code == 0, ran.err
+    assert "'good' (13 examples) and 'Good' (1 example) look alike" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("template", "note"),
+    [
+        ("<s>{text} so", "the template writes <s>, which"),
+        ("<|begin_of_text|>{text} so", "begins with <|begin_of_text|>, which is no special token of"),
+    ],
+)
+def test_special_tokens_that_a_template_need_not_write_are_noted(tune: Tune, template: str, note: str) -> None:
+    ran = tune("--template", template)
+    assert ran.code == 0, ran.err
+    assert ran.err.count(note) == 1
+    assert note not in tune("--template", "{text} so", "--overwrite").err
+
+
+def test_several_words_for_a_label_are_not_supported_and_that_is_said(tune: Tune) -> None:
+    assert "exactly 'great|lovely'" in tune("--verbalizer", "good=great|lovely").err
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [

@@ -23,7 +23,7 @@ def alone() -> WritingModel:
 def test_the_base_goes_on_with_a_text_and_with_tokens(client: openai.OpenAI, alone: WritingModel) -> None:
     ids = alone.row(alone.tokenize("the film was great"))
     expected = generate(alone, [Row(ids, [])], [None], Sampling(10))
-    for prompt in ("the film was great", ids, [ids], ["the film was great"]):
+    for prompt in ("the film was great", ids, [ids], ["the film was great"], "<s>the film was great"):
         answer = client.completions.create(model=BASE, prompt=prompt, max_tokens=10, temperature=0)  # type: ignore[arg-type]
         assert [choice.text.strip() for choice in answer.choices] == expected
         assert answer.usage is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softprompt.tasks.metrics import accuracy, bleu, confusion, is_looping, macro_f1
+from softprompt.tasks.metrics import accuracy, bleu, confusion, is_looping, macro_f1, sentence_bleu
 
 
 def test_accuracy() -> None:
@@ -55,6 +55,7 @@ def test_words_that_come_three_times_in_a_row_loop(text: str) -> None:
         (" ".join(map(str, range(13))) + " ") * 3,
         "thethethe",
         "很好很好",
+        "ดีมากดีมาก",
     ],
 )
 def test_words_that_do_not_come_three_times_in_a_row(text: str) -> None:
@@ -66,6 +67,7 @@ def test_how_often_and_how_many_words_can_be_said() -> None:
     assert is_looping("one two three four five " * 3)
     assert not is_looping("one two three four five " * 3, longest=4)
     assert is_looping("味道很好，味道很好，味道很好，")
+    assert is_looping("ดีมากดีมากดีมาก")
 
 
 def test_bleu_of_an_exact_match_is_100() -> None:
@@ -86,3 +88,54 @@ def test_bleu_by_hand() -> None:
     # Of "a b c d e f" against "a b c d x y": precisions 4/6, 3/5, 2/4, 1/3, and no penalty for being short.
     expected = 100 * (4 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25
     assert bleu(["a b c d e f"], [["a b c d x y"]]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "不客气！",
+        "很抱歉，我们会处理。",
+        "ありがとう",
+        "カレーです",
+        "감사합니다",
+        "정말 감사합니다",
+        "ขอบคุณครับ",
+        "ຂອບໃຈ",
+        "OK",
+        "Yes, thank you.",
+    ],
+)
+def test_bleu_of_identical_texts_is_100_however_short_and_in_any_script(text: str) -> None:
+    assert bleu([text], [[text]]) == 100
+    assert sentence_bleu(text, ["nothing of the kind", text]) == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("今天的天气非常好我们一起去公园散步吧好吗你觉得呢", "今天的天气非常好我们一起去公园散步吧好吗您觉得呢"),
+        ("我在2024年买了iPhone 15，价格是9,999.50元。", "我在2023年买了iPhone 15，价格是9,999.50元！"),
+    ],
+)
+def test_bleu_of_chinese_counts_characters_as_sacrebleu_does(text: str, reference: str) -> None:
+    from sacrebleu import corpus_bleu
+
+    found = bleu([text], [[reference]])
+    assert 50 < found < 100
+    assert found == pytest.approx(corpus_bleu([text], [[reference]], tokenize="zh").score)
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [("今日はとても寒いですね", "今日はとても暑いですね"), ("วันนี้อากาศหนาวมาก", "วันนี้อากาศร้อนมาก")],
+)
+def test_bleu_of_japanese_and_thai_gives_credit_for_what_is_right(text: str, reference: str) -> None:
+    assert 20 < bleu([text], [[reference]]) < 100
+
+
+def test_bleu_of_english_is_sacrebleus_own_whatever_stands_beside_it() -> None:
+    from sacrebleu import corpus_bleu
+
+    texts = ["the soup wasn't hot, e.g. 3.5% warm", "we liked the second course a lot"]
+    references = ["the soup isn't hot, e.g. 3.5% warm", "we liked the first course a lot"]
+    assert bleu(texts, [[each] for each in references]) == pytest.approx(corpus_bleu(texts, [references]).score)

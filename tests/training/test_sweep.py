@@ -46,6 +46,13 @@ def test_what_is_no_sweep(text: str, words: str) -> None:
         swept(text)
 
 
+def test_a_value_with_a_comma_stands_in_quotes() -> None:
+    assert swept('init="text:one, two",labels,seed=0,1') == {"init": ["text:one, two", "labels"], "seed": ["0", "1"]}
+    assert swept('template="{text}, so",{text}') == {"template": ["{text}, so", "{text}"]}
+    with pytest.raises(SettingError, match="not closed"):
+        swept('seed=0,"1')
+
+
 def test_a_value_that_cannot_be() -> None:
     with pytest.raises(SettingError, match="--seed -1"):
         runs_of_sweep(GIVEN, swept("seed=0,-1"))

@@ -14,10 +14,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from softprompt.cli.output import Device, Dtype, FormatName, Json, Names, names_of, notes, pairs, people, print_json
+from softprompt.cli.output import Device, Dtype, FormatName, Json, Names, names_of, notes, people, percent, print_json
 from softprompt.cli.parsing import unescaped
 from softprompt.cli.task_options import LabelField, Labels, ResponseField, TaskName, TemplateText, Verbalizer
 from softprompt.errors import SettingError
+from softprompt.quoting import split_list, split_pairs
 
 BUDGET, API = "Budget", "API"
 
@@ -101,8 +102,8 @@ def compare(
     given = {
         "model": model, "data": data, "validation": validation, "test": test, "out_of_domain": out_of_domain,
         "neutral": neutral, "map": names_of(map_), "format": format_, "task": task,
-        "template": None if template is None else unescaped(template), "labels": labels and [label.strip() for label in labels.split(",")],
-        "verbalizer": {} if verbalizer is None else pairs("--verbalizer", "label=word", verbalizer),
+        "template": None if template is None else unescaped(template), "labels": labels and split_list("--labels", labels),
+        "verbalizer": {} if verbalizer is None else split_pairs("--verbalizer", "label=word", verbalizer),
         "label_field": label_field, "response_field": response_field, "ways": [way.strip() for way in ways.split(",")], "seeds": seeds,
         "trials": trials, "steps": steps, "batch_size": batch_size, "budget_minutes": budget_minutes,
         "sizes": numbers("--sizes", sizes), "sweep": _all_swept(sweep or []),
@@ -118,6 +119,10 @@ def compare(
         print_json(report)
     else:
         people.print(_table(report))
+        majority = report["data"]["test"].get("majority")
+        if majority and majority["is_uneven"]:
+            label, share = escape(repr(majority["label"])), percent(majority["share"])
+            people.print(f"The labels are uneven: always answering {label} is right on {share} of the test examples.")
         people.print(f"\n{escape(report['recommendation']['words'])}\n")
         people.print(f"The report is in [bold]{escape(str(output / 'report.html'))}[/]")
     for cell, error in [each for way in report["ways"].values() for each in way.get("left_out", {}).items()]:
@@ -219,7 +224,7 @@ def _swept(text: str) -> tuple[str, list[str]]:
     name, equals, values = text.partition("=")
     if not (name and equals and values):
         raise SettingError(f"--sweep {text}: write a setting and its values, as in virtual-tokens=1,5,20")
-    return name.strip(), [value.strip() for value in values.split(",")]
+    return name.strip(), split_list(f"--sweep {name}", values)
 
 
 def _table(report: Mapping[str, Any]) -> Table:

@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from softprompt.cli.output import FormatName, Json, Names, names_of, notes, people, print_json
+from softprompt.cli.output import FormatName, Json, Names, names_of, notes, people, percent, print_json
 from softprompt.cli.parsing import unescaped
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def _facts(splits: Mapping[str, Split], overlaps: Mapping[tuple[str, str], int],
                 "source": split.source,
                 "examples": split.examples,
                 "labels": dict(split.labels),
+                "majority": None if split.majority is None else vars(split.majority),
                 "duplicates": split.duplicates,
                 "contradictions": split.contradictions,
                 "cut": split.cut,
@@ -139,6 +140,12 @@ def _print(splits: Mapping[str, Split], overlaps: Mapping[tuple[str, str], int],
     from softprompt.training.inspection import histogram
 
     people.print(_table(splits))
+    for name, split in splits.items():
+        if split.majority is not None and split.majority.is_uneven:
+            people.print(
+                f"{name}: the labels are uneven. Always answering {escape(repr(split.majority.label))} is right on "
+                f"{percent(split.majority.share)}: judge by macro F1, not by accuracy"
+            )
     for (one, other), count in overlaps.items():
         people.print(f"{one} and {other} share [bold]{count}[/] inputs")
     for name, split in splits.items():

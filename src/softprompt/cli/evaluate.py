@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from softprompt.cli.output import (
@@ -19,6 +20,7 @@ from softprompt.cli.output import (
     Names,
     Together,
     names_of,
+    never,
     notes,
     people,
     print_json,
@@ -45,7 +47,7 @@ def evaluate(
 ) -> None:
     """Measure a prompt on examples it has not seen, beside the same template with no soft prompt.
 
-    Classification: accuracy, macro F1, loss. Generation and chat: perplexity, BLEU against all right responses, and the
+    Classification: accuracy, macro F1, loss, and what always answering the most frequent label is worth. Generation and chat: perplexity, BLEU against all right responses, and the
     share of responses that loop ("the the the"). Token classification: F1 of names, accuracy of words. Extraction: F1
     and exact match. With `--with`, several prompts classify together.
     """
@@ -64,11 +66,14 @@ def evaluate(
     if as_json:
         print_json(figures)
     else:
-        people.print(_table(figures))
+        bare = figures.pop("hard_prompt", None)
+        missed = figures.pop("never_answered", ())
+        people.print(_table(figures, bare))
+        if missed:
+            people.print(f"[yellow]{escape(never(missed))}[/]")
 
 
-def _table(figures: dict[str, Any]) -> Table:
-    bare = figures.pop("hard_prompt", None)
+def _table(figures: dict[str, Any], bare: dict[str, Any] | None) -> Table:
     table = Table(title=f"{figures.pop('examples')} examples", title_justify="left")
     table.add_column("")
     table.add_column("soft prompt", justify="right")

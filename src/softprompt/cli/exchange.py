@@ -87,7 +87,9 @@ def import_(
     template: Annotated[
         str | None, typer.Option(help="What the model saw in training, such as '{text}\\nLabel:'.")
     ] = None,
-    labels: Annotated[str | None, typer.Option(help="Comma-separated, for a classification.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Comma-separated, for a classification; one with a comma in quotes.")
+    ] = None,
     verbalizer: Annotated[str | None, typer.Option(help="What the model says for a label: 0=bad,1=good.")] = None,
     index: Annotated[int | None, typer.Option("--task", help="Which task's, of a multitask prompt: 0, 1, …")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a saved prompt that is there.")] = False,

@@ -29,7 +29,9 @@ from softprompt.cli.prompts import app as prompts
 from softprompt.cli.serve import serve
 from softprompt.cli.show import show
 from softprompt.cli.tag import tag
+from softprompt.cli.terminal import escape_unprintable
 from softprompt.cli.tune import tune
+from softprompt.cli.typed import check_unicode
 from softprompt.errors import SoftPromptError
 
 USER_ERROR, OUR_ERROR, INTERRUPTED = 2, 1, 130
@@ -93,10 +95,12 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
+    escape_unprintable()
     debug = "--debug" in arguments
     errors = Console(stderr=True, emoji=False)
     _log_to(errors)
     try:
+        check_unicode(arguments)
         code = app([a for a in arguments if a != "--debug"], prog_name="softprompt", standalone_mode=False)
         sys.stdout.flush()
     except (SoftPromptError, TyperException) as error:

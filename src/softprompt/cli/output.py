@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from softprompt.errors import SettingError
+from softprompt.cli.terminal import json_text
+from softprompt.quoting import split_pairs
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Machine")]
@@ -48,33 +49,27 @@ people = Console(soft_wrap=True, highlight=False, emoji=False, quiet=not speaks)
 notes = Console(stderr=True, highlight=False, emoji=False, quiet=not speaks)
 
 
-def pairs(option: str, form: str, text: str) -> dict[str, str]:
-    """The names and values of an option that is written in pairs, of the form `label=word`.
-
-    Raises:
-        SettingError: it is written otherwise.
-    """
-    parts = [part.partition("=") for part in text.split(",")]
-    if wrong := [name for name, equals, value in parts if not (name and equals and value)]:
-        raise SettingError(f"{option} {text}: write {form}, separated by commas (at {wrong[0]!r})")
-    return {name.strip(): value for name, _, value in parts}
-
-
 def names_of(text: str | None) -> dict[str, str]:
     """What `--map` says: our names of fields to the data's own.
 
     Raises:
         SettingError: it is written otherwise.
     """
-    return {} if text is None else pairs("--map", "ours=theirs", text)
+    return {} if text is None else split_pairs("--map", "ours=theirs", text)
 
 
 def print_json(value: Any) -> None:
     """One JSON object, on one line."""
     if speaks:
-        print(json.dumps(value, ensure_ascii=False))  # noqa: T201
+        print(json_text(value))  # noqa: T201
 
 
 def percent(share: float) -> str:
     """A share as people read it."""
     return f"{100 * share:.1f}%"
+
+
+def never(labels: Sequence[str], most: int = 5) -> str:
+    """That some labels are never answered, which a figure alone does not say."""
+    named = ", ".join(map(repr, labels[:most])) + (f" and {len(labels) - most} more" if len(labels) > most else "")
+    return f"It never answers {named}, which examples have as their label."

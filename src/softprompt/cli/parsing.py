@@ -6,7 +6,8 @@ import codecs
 import re
 from typing import Any
 
-from softprompt.cli.output import names_of, pairs
+from softprompt.cli.output import names_of
+from softprompt.quoting import split_list, split_pairs
 
 
 def parsed(given: dict[str, Any]) -> dict[str, Any]:
@@ -15,9 +16,9 @@ def parsed(given: dict[str, Any]) -> dict[str, Any]:
     if "template" in given:
         parsed["template"] = unescaped(given["template"])
     if "labels" in given:
-        parsed["labels"] = [label.strip() for label in given["labels"].split(",")]
+        parsed["labels"] = split_list("--labels", given["labels"])
     if "verbalizer" in given:
-        parsed["verbalizer"] = pairs("--verbalizer", "label=word", given["verbalizer"])
+        parsed["verbalizer"] = split_pairs("--verbalizer", "label=word", given["verbalizer"])
     if "map" in given:
         parsed["map"] = names_of(given["map"])
     return parsed

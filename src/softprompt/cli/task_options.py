@@ -25,13 +25,18 @@ TemplateText = Annotated[
     ),
 ]
 Labels = Annotated[
-    str | None, typer.Option("--labels", help="Comma-separated.  \\[default: found in the data]", rich_help_panel=PANEL)
+    str | None,
+    typer.Option(
+        "--labels",
+        help="Comma-separated; one with a comma in quotes: '\"Food, drinks\",Staff'.  \\[default: found in the data]",
+        rich_help_panel=PANEL,
+    ),
 ]
 Verbalizer = Annotated[
     str | None,
     typer.Option(
         "--verbalizer",
-        help="What the model says for a label, where that is not the label itself: 0=bad,1=good.",
+        help="What the model says for a label, where that is not the label itself, one word or phrase each: 0=bad,1=good.",
         rich_help_panel=PANEL,
     ),
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from softprompt.cli.output import people, percent
+from softprompt.cli.output import never, people, percent
 
 if TYPE_CHECKING:
     from softprompt.training import Tuned
@@ -25,6 +25,7 @@ def summary(tuned: Tuned) -> dict[str, Any]:
         "best": tuned.best or None,
         "start": tuned.baselines.start,
         "hard_prompt": tuned.baselines.hard_prompt,
+        **({"never_answered": list(tuned.never_answered)} if tuned.never_answered else {}),
         **({"tasks": {name: str(tuned.folder / TASKS / name) for name in tuned.tasks}} if tuned.tasks else {}),
     }
 
@@ -37,13 +38,10 @@ def report(tuned: Tuned) -> None:
         return
     seconds, speed = f"{tuned.seconds:.0f} s", f"{tuned.useful_tokens_per_second:.0f} useful tokens/s"
     people.print(f"{tuned.steps} steps in {seconds} of training, {speed}.")
-    if "accuracy" in tuned.best:
-        people.print(
-            f"Best on the validation examples: {percent(tuned.best['accuracy'])} right, at step {tuned.best['step']}."
-        )
-    elif tuned.best:
-        name, value = next((name, value) for name, value in tuned.best.items() if name != "step")
-        people.print(f"Best on the validation examples: {name} {value:.2f}, at step {tuned.best['step']}.")
+    if tuned.best:
+        people.print(f"Best on the validation examples: {worth(tuned.best)}, at step {tuned.best['step']}.")
+    if tuned.never_answered:
+        people.print(f"[yellow]{escape(never(tuned.never_answered))}[/]")
     if beside := _beside(tuned):
         people.print(f"On the same examples: {beside}.")
     people.print(f"Saved in [bold]{folder}[/]; curve and figures in {folder}.run.")
@@ -65,7 +63,21 @@ def _beside(tuned: Tuned) -> str:
 
 def _headline(metrics: Mapping[str, float]) -> str:
     name, value = next(iter(metrics.items()))
-    return f"{percent(value)} right" if name == "accuracy" else f"{name.replace('_', ' ')} {value:.2f}"
+    shown = f"{value:.2f}" if "majority" not in metrics else percent(value)
+    return f"{percent(value)} right" if name == "accuracy" else f"{name.replace('_', ' ')} {shown}"
+
+
+def worth(best: Mapping[str, Any]) -> str:
+    """What an evaluation measured, in words; where labels are uneven, beside what the most frequent one is worth."""
+    if "majority" in best:
+        return (
+            f"macro F1 {percent(best['macro_f1'])} ({percent(best['accuracy'])} right, and always answering the most "
+            f"frequent label would be right on {percent(best['majority'])})"
+        )
+    if "accuracy" in best:
+        return f"{percent(best['accuracy'])} right"
+    name, value = next((name, value) for name, value in best.items() if name != "step")
+    return f"{name} {value:.2f}"
 
 
 def report_tasks(tuned: Tuned) -> None:

@@ -54,12 +54,14 @@ class Ensemble:
         """Saved prompts for one task, together.
 
         Raises:
-            SettingError: no such way to combine them.
+            SettingError: no such way to combine them, or no prompt.
             TaskError: one does not classify, or they are not for the same template and labels.
             WrongBaseModel: one is for another model.
         """
         if by not in COMBINED_BY:
             raise SettingError(f"unknown way to combine prompts {by!r}: one of {', '.join(COMBINED_BY)}")
+        if not prompts:
+            raise SettingError("there is no prompt to answer with: give one or several")
         first = prompts[0].manifest.task
         for prompt in prompts:
             if prompt.manifest.task != first or (prompt.head is None) != (prompts[0].head is None):
@@ -82,6 +84,8 @@ class Ensemble:
     @torch.no_grad()
     def outputs(self, rows: Sequence[Row], batch_size: int = 32) -> Float[Tensor, "N K"]:
         """Log-probabilities of each row's labels, on the CPU."""
+        if not rows:
+            return torch.empty(0, len(self.objective.task.labels))
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         together = max(1, batch_size // len(self.payloads))
         parts = [

@@ -6,14 +6,19 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from softprompt.data import Example
-from softprompt.errors import TaskError
+from softprompt.errors import DataError, TaskError
 from softprompt.evaluation.ensemble import Ensemble
 from softprompt.evaluation.generating import Sampling, generate
-from softprompt.evaluation.measuring import measure
+from softprompt.evaluation.measuring import measure, row_outputs
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import Objective, Task, with_answers
+from softprompt.tasks import Objective, Row, Task, with_answers
+from softprompt.tasks.classification import ClassificationObjective
+from softprompt.tasks.label_shares import MAJORITY, majority_share
 from softprompt.tasks.metrics import bleu, is_looping
 from softprompt.tasks.writing import WritingObjective
 
@@ -31,16 +36,22 @@ def evaluate(
 ) -> dict[str, Any]:
     """Figures of merit of a prompt, and under `hard_prompt` those of its template alone, read by the verbalizer.
 
-    Classification: accuracy, macro F1, loss. Token classification: F1 of names where the tags are BIO, accuracy of
-    words, loss. Extraction: F1, exact match, loss. Generation and chat: perplexity and loss of the first right
-    response, and of the greedy responses (or those of `sampling`) BLEU against all right ones and the share that loops.
+    Classification: accuracy, macro F1 (first where the labels are uneven), loss, the share of the most frequent label
+    as `majority`, and under `never_answered` the labels that examples have and that are never answered. Token
+    classification: F1 of names where the tags are BIO, accuracy of words, loss. Extraction: F1, exact match, loss.
+    Generation and chat: perplexity and loss of the first right response, and of the greedy responses (or those of
+    `sampling`) BLEU against all right ones and the share that loops.
     Several prompts classify together, by the `mean` of their probabilities or by `vote`: see `Ensemble`.
 
     Raises:
         WrongBaseModel: a prompt is for another model.
         RowError: an example does not fit the prompt's task.
         TaskError: several prompts that do not classify, or not for one task.
+        SettingError: there is no prompt, or the sampling leaves no room for a text.
+        DataError: there are no examples.
     """
+    if not len(examples):
+        raise DataError("there are no examples to evaluate on")
     sampling = sampling or Sampling()
     first = prompt if isinstance(prompt, SavedPrompt) else next(iter(prompt), None)
     if first is not None:
@@ -48,25 +59,26 @@ def evaluate(
     if isinstance(prompt, SavedPrompt):
         payload = prompt.bound(model)
         figures = _figures(prompt.objective(model, payload), payload, examples, sampling)
-        task = prompt.manifest.task
+        task, is_headed = prompt.manifest.task, prompt.head is not None
     else:
         figures = _figures_together(Ensemble.of(model, prompt, by), examples)
-        task = prompt[0].manifest.task
+        task, is_headed = prompt[0].manifest.task, prompt[0].head is not None
     return {
         **figures,
         "examples": len(examples),
-        **({"hard_prompt": _hard_prompt(model, task, examples, sampling)} if hard_prompt else {}),
+        **({"hard_prompt": _hard_prompt(model, task, is_headed, examples, sampling)} if hard_prompt else {}),
     }
 
 
 def _hard_prompt(
-    model: FrozenModel, task: Task, examples: Sequence[Example], sampling: Sampling
-) -> dict[str, float] | None:
+    model: FrozenModel, task: Task, is_headed: bool, examples: Sequence[Example], sampling: Sampling
+) -> dict[str, Any] | None:
     """The template alone; None where it asks nothing by itself, as one without a blank that a linear head reads."""
     try:
         bare = task.bind(model, model.shape.window)
     except TaskError as error:
-        logger.warning("no hard prompt beside it: %s", error)
+        if not is_headed:  # a prompt with a head was made to be read otherwise: there is nothing to mend
+            logger.warning("no hard prompt beside it: %s", error)
         return None
     return _figures(bare, None, examples, sampling)
 
@@ -80,17 +92,26 @@ def measure_hard_prompt(model: FrozenModel, task: Task, examples: Sequence[Examp
     return measure(bare, None, [bare.encode(example) for example in examples])
 
 
-def _figures_together(ensemble: Ensemble, examples: Sequence[Example]) -> dict[str, float]:
+def _figures_together(ensemble: Ensemble, examples: Sequence[Example]) -> dict[str, Any]:
     rows = [ensemble.objective.encode(example) for example in examples]
-    figures = ensemble.objective.metrics(ensemble.outputs(rows), rows)
+    figures = _measured(ensemble.objective, ensemble.outputs(rows), rows)
     return {**figures, "cut": sum(row.cut for row in rows)}
+
+
+def _measured(objective: Objective, outputs: Tensor, rows: Sequence[Row]) -> dict[str, Any]:
+    """Figures of merit; of a classification also what the most frequent label is worth, and what is never answered."""
+    figures: dict[str, Any] = objective.metrics(outputs, rows)
+    if not isinstance(objective, ClassificationObjective):
+        return figures
+    share = majority_share(torch.tensor([row.label for row in rows]))
+    return {**figures, MAJORITY: share, "never_answered": list(objective.never_answered(outputs, rows))}
 
 
 def _figures(
     objective: Objective, payload: Payload | None, examples: Sequence[Example], sampling: Sampling
-) -> dict[str, float]:
+) -> dict[str, Any]:
     rows = [objective.encode(example) for example in examples]
-    figures = measure(objective, payload, rows)
+    figures = _measured(objective, row_outputs(objective, payload, rows), rows)
     cut = [row.cut for row in rows]
     if isinstance(objective, WritingObjective):
         asked = [objective.encode_unanswered(example, sampling.max_new_tokens) for example in examples]

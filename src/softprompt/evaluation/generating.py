@@ -53,6 +53,8 @@ def steps(
     model: WritingModel, rows: Sequence[Row], payloads: Sequence[Payload | None], sampling: Sampling
 ) -> Iterator[Int[Tensor, "B"]]:
     """The next token of each row, step after step, until all have ended; a row that has ended repeats `eos`."""
+    if not rows:
+        return
     ids, mask = padded([arranged(row, p)[0] for row, p in zip(rows, payloads, strict=True)], model.device)
     draft = model.draft(ids, mask, list(payloads))
     choose = _Chooser(sampling)

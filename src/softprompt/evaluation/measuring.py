@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from softprompt.errors import DataError
 from softprompt.model import Payloads
 from softprompt.tasks import Objective, Row
 from softprompt.tasks.passes import cut
@@ -31,5 +32,11 @@ def row_outputs(objective: Objective, payloads: Payloads, rows: Sequence[Row]) -
 
 
 def measure(objective: Objective, payloads: Payloads, rows: Sequence[Row]) -> dict[str, float]:
-    """Figures of merit of compiled payloads (None: the hard prompt alone) over rows with known answers."""
+    """Figures of merit of compiled payloads (None: the hard prompt alone) over rows with known answers.
+
+    Raises:
+        DataError: there are no rows.
+    """
+    if not rows:
+        raise DataError("there are no examples to measure on")
     return objective.metrics(row_outputs(objective, payloads, rows), rows)

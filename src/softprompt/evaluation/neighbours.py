@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from softprompt.errors import SettingError
 from softprompt.model import Embeddings, FrozenModel, Prefix
 from softprompt.saved import SavedPrompt
 
@@ -31,8 +32,11 @@ def nearest_tokens(model: FrozenModel, prompt: SavedPrompt, count: int = 3) -> l
     the token alone (on GPT-2 a little on its place as well).
 
     Raises:
+        SettingError: fewer than one, or more than the vocabulary has.
         WrongBaseModel: the prompt is for another model, whose words these are not.
     """
+    if not 1 <= count <= model.shape.vocab_size:
+        raise SettingError(f"`count` {count}: choose 1 to {model.shape.vocab_size:,}, the tokens that there are")
     prompt.check_base(model)
     match prompt.payload:
         case Embeddings(tensor=tensor):

@@ -32,18 +32,19 @@ class Prediction:
 
 
 def classify(
-    model: FrozenModel, prompt: SavedPrompt | Sequence[SavedPrompt], texts: Sequence[str], *, by: str = "mean"
+    model: FrozenModel, prompt: SavedPrompt | Sequence[SavedPrompt], texts: Sequence[str] | str, *, by: str = "mean"
 ) -> list[Prediction]:
-    """The labels of texts; each fills the template's only field.
+    """The labels of texts, or of one; each fills the template's only field.
 
     Several prompts answer together, by the `mean` of their probabilities or by `vote`: see `Ensemble`.
 
     Raises:
         TaskError: a prompt does not classify, several are not for one task, or the template has several fields.
-        SettingError: no such way to combine prompts.
+        SettingError: no such way to combine prompts, or no prompt.
         WrongBaseModel: a prompt is for another model.
     """
     ensemble = Ensemble.of(model, [prompt] if isinstance(prompt, SavedPrompt) else prompt, by)
+    texts = [texts] if isinstance(texts, str) else texts
     if not texts:
         return []
     objective = ensemble.objective

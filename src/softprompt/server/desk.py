@@ -180,7 +180,8 @@ class Desk:
 
     def _raw(self, text: str | Sequence[int]) -> list[int]:
         if isinstance(text, str):
-            ids = self.model.row(self.model.tokenize(text))
+            ids = self.model.tokenize(text)
+            ids = self.model.row(ids[1:] if ids[:1] == [self.model.bos] else ids)  # one BOS, whoever writes it
         else:
             ids = list(text)
             if max(ids) >= self.model.shape.vocab_size:

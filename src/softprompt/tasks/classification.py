@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -16,6 +17,9 @@ from softprompt.errors import RowError, TaskError
 from softprompt.model import FrozenModel, MaskedModel, Payloads
 from softprompt.tasks.cloze import ClozeVerbalizer
 from softprompt.tasks.demonstrations import BLANK_LINE, Demonstration, Demonstrations, fitting
+from softprompt.tasks.label_shares import MAJORITY, never_answered, scores_of, with_headline
+from softprompt.tasks.label_words import check_apart, check_readable, warn_of_several
+from softprompt.tasks.labels import label_of, look_alike, warn_of_look_alikes
 from softprompt.tasks.metrics import accuracy, macro_f1
 from softprompt.tasks.objective import Batch, Objective, Row, arranged, padded, payload_of
 from softprompt.tasks.template import Template, joined
@@ -128,21 +132,30 @@ class ClassificationTask(BaseModel):
 
     def _labelled(self, examples: Sequence[Example], label: str) -> Iterable[Example]:
         """The examples of a label among which some are looked for to start from."""
-        return islice((example for example in examples if example.text(self.label_field) == label), SHOWN_FROM)
+        return islice((each for each in examples if label_of(each, self.label_field) == label), SHOWN_FROM)
 
     def prepared(self, examples: Sequence[Example]) -> ClassificationTask:
         """The task with its labels, taken from the examples in alphabetical order if it has none yet.
 
+        White space around a label is no part of it. Labels that look alike are pointed out.
+
         Raises:
             TaskError: fewer than two labels, a label that no example has, or a verbalizer word for no label.
-            RowError: an example with another label.
+            RowError: an example with another label, or none.
         """
-        found = {example.text(self.label_field) for example in examples}
-        task = self if self.labels else self.model_copy(update={"labels": tuple(sorted(found))})
-        task.check(found)
+        found = Counter(label_of(example, self.label_field) for example in examples)
+        task = self.stripped() if self.labels else self.stripped().model_copy(update={"labels": tuple(sorted(found))})
+        task.check({*found})
         for example in examples:
             task.index(example)
+        warn_of_look_alikes(found)
         return task
+
+    def stripped(self) -> ClassificationTask:
+        """The task without white space around its labels."""
+        labels = tuple(label.strip() for label in self.labels)
+        words = {label.strip(): word for label, word in self.words.items()}
+        return self.model_copy(update={"labels": labels, "words": words})
 
     def check(self, found: set[str]) -> None:
         """Whether the labels can be told apart and learnt from examples with the labels `found`.
@@ -150,6 +163,7 @@ class ClassificationTask(BaseModel):
         Raises:
             TaskError: fewer than two labels, one that is not found, or a verbalizer word for no label.
         """
+        check_readable([*self.labels, *self.words.values()])
         if len(set(self.labels)) < max(2, len(self.labels)):
             raise TaskError(f"at least two different labels are needed, found: {', '.join(self.labels) or 'none'}")
         if missing := [label for label in self.labels if label not in found]:
@@ -158,6 +172,7 @@ class ClassificationTask(BaseModel):
             )
         if unknown := [label for label in self.words if label not in self.labels]:
             raise TaskError(f"--verbalizer has words for {', '.join(unknown)}, which is no label")
+        warn_of_several(self.words)
 
     def index(self, example: Example) -> int:
         """The index of an example's label.
@@ -165,9 +180,11 @@ class ClassificationTask(BaseModel):
         Raises:
             RowError: it is none of the task's labels.
         """
-        label = example.text(self.label_field)
+        label = label_of(example, self.label_field)
         if label not in self.labels:
-            raise RowError(example.where, f"label {label!r} is none of {', '.join(self.labels)}")
+            like = look_alike(label, self.labels)
+            hint = "" if like is None else f" (it looks like {like!r}: write it alike)"
+            raise RowError(example.where, f"label {label!r} is none of {', '.join(self.labels)}{hint}")
         return self.labels.index(label)
 
     def bind(self, model: FrozenModel, room: int, head: Reader | None = None) -> ClassificationObjective:
@@ -184,6 +201,7 @@ class ClassificationTask(BaseModel):
             raise TaskError("a classification without labels has nothing to choose from: name some")
         Template(self.template).check_answerable(model)
         words = [self._said(model, answer) for answer in self._answers()]
+        check_apart([(label, self.words.get(label, label)) for label in self.labels], words)
         return ClozeVerbalizer(words, model.blank) if isinstance(model, MaskedModel) else Verbalizer(words, model.eos)
 
     def _answers(self) -> list[str]:
@@ -253,20 +271,28 @@ class ClassificationObjective(Objective):
         return self.log_probabilities(hidden, batch)
 
     def metrics(self, outputs: Float[Tensor, "N K"], rows: Sequence[Row]) -> dict[str, float]:
-        """Accuracy, macro F1 and mean loss."""
-        labels = torch.tensor([row.label for row in rows])
+        """Accuracy, macro F1 and mean loss; macro F1 first, and the majority's share, where the labels are uneven."""
+        labels, size = _labels(rows), len(self.task.labels)
         predicted = outputs.argmax(dim=1)
-        return {
+        figures = {
             "accuracy": accuracy(predicted, labels),
-            "macro_f1": macro_f1(predicted, labels, len(self.task.labels)),
+            "macro_f1": macro_f1(predicted, labels, size),
             "loss": float(torch.nn.functional.nll_loss(outputs, labels)),
         }
+        return with_headline(figures, labels, size)
 
     def scores(self, outputs: Float[Tensor, "N K"], rows: Sequence[Row]) -> list[float]:
-        """Of each row whether it is right: 1 or 0."""
-        labels = torch.tensor([row.label for row in rows])
-        return (outputs.argmax(dim=1) == labels).double().tolist()
+        """Of each row whether it is right: see `label_shares.scores_of`."""
+        return scores_of(outputs.argmax(dim=1), _labels(rows), len(self.task.labels)).tolist()
+
+    def never_answered(self, outputs: Float[Tensor, "N K"], rows: Sequence[Row]) -> tuple[str, ...]:
+        """The labels that rows have and that are never answered."""
+        return never_answered(outputs.argmax(dim=1), _labels(rows), self.task.labels)
 
     def quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """Accuracy; among equals, the lower loss."""
-        return metrics["accuracy"], -metrics["loss"]
+        """Accuracy, or macro F1 where the labels are uneven; among equals, the lower loss."""
+        return metrics["macro_f1" if MAJORITY in metrics else "accuracy"], -metrics["loss"]
+
+
+def _labels(rows: Sequence[Row]) -> Int[Tensor, "N"]:
+    return torch.tensor([row.label for row in rows])

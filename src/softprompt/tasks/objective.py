@@ -125,6 +125,10 @@ class Objective(ABC):
     def scores(self, outputs: Float[Tensor, "N C"], rows: Sequence[Row]) -> list[float]:
         """Each row's own figure, larger is better: what two ways to answer the same rows are compared by."""
 
+    def never_answered(self, outputs: Float[Tensor, "N C"], rows: Sequence[Row]) -> tuple[str, ...]:  # noqa: ARG002
+        """The labels that rows have and that are never answered; none where nothing is chosen."""
+        return ()
+
     @abstractmethod
     def quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """By what the best is chosen: larger is better."""

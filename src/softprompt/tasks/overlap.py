@@ -1,19 +1,35 @@
-"""How much of an answer was found: exact match and F1 of words, as SQuAD's script computes them."""
+"""How much of an answer was found: exact match and F1 of words, as SQuAD's script computes them.
+
+For other languages than English as the scripts of DRCD (Chinese), KorQuAD and MLQA do: punctuation is Unicode's, and
+what has no spaces between words is compared by the character, Korean by the syllable.
+"""
 
 from __future__ import annotations
 
 import re
 import string
+import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
+
+from softprompt.tasks.segmentation import syllables, words
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@cache
+def _punctuation() -> dict[int, None]:
+    """What is no part of an answer, as `str.translate` takes it."""
+    found = [i for i in range(sys.maxunicode + 1) if unicodedata.category(chr(i)).startswith("P")]
+    return dict.fromkeys([*found, *map(ord, string.punctuation)])
 
 
 def normalised(text: str) -> str:
-    """Lower case, without punctuation and English articles, a space between words."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    """Lower case in one width, without punctuation and English articles, a space between words or characters."""
+    plain = unicodedata.normalize("NFKC", text).lower().translate(_punctuation())
+    return " ".join(words(_ARTICLES.sub(" ", plain)))
 
 
 def exact_match(answer: str, right: Sequence[str]) -> float:
@@ -23,10 +39,10 @@ def exact_match(answer: str, right: Sequence[str]) -> float:
 
 def overlap_f1(answer: str, right: Sequence[str]) -> float:
     """F1 of the answer's words, against the right answer that it is nearest to."""
-    return max(_f1(normalised(answer).split(), normalised(each).split()) for each in right)
+    return max(_f1(syllables(normalised(answer)), syllables(normalised(each))) for each in right)
 
 
-def _f1(words: list[str], right: list[str]) -> float:
-    if not words or not right:
-        return float(words == right)
-    return 2 * sum((Counter(words) & Counter(right)).values()) / (len(words) + len(right))
+def _f1(found: list[str], right: list[str]) -> float:
+    if not found or not right:
+        return float(found == right)
+    return 2 * sum((Counter(found) & Counter(right)).values()) / (len(found) + len(right))

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from string import Formatter
 
 from softprompt.errors import TaskError
+from softprompt.unicode_text import fault_of, readable
 
 BLANK = "[MASK]"
+LITERAL_BRACES = 'write {{ for a brace that is text, {{ and }} for a pair of them: \'{{"review": "{text}"}}\''
 MARKER = re.compile(r"(\[MASK\]|\[P\d{1,9}(?:-\d{1,9})?\])", re.ASCII)
 MOST = 100_000  # pieces, more than any model has positions: a template from a stranger may say [P1-999999999]
 
@@ -49,8 +51,10 @@ def pieces_of(text: str) -> list[Piece]:
 
     Raises:
         TaskError: the braces do not match, a field has no plain name, there are several blanks, or the markers of the
-            virtual tokens do not count from 1 without a gap.
+            virtual tokens do not count from 1 without a gap, or it is no Unicode text.
     """
+    if fault := fault_of(text):
+        raise TaskError(f"the template '{readable(text)}' {fault}: write it in UTF-8")
     found: list[Piece] = []
     for literal, field in _parsed(text):
         for piece in _split(literal):
@@ -69,10 +73,12 @@ def _parsed(text: str) -> list[tuple[str, str | None]]:
     try:
         parsed = list(Formatter().parse(text))
     except ValueError as error:
-        raise TaskError(f"template {text!r}: {error} (write {{{{ for a brace)") from error
+        raise TaskError(f"template {text!r}: {error} ({LITERAL_BRACES})") from error
     for _, field, spec, conversion in parsed:
         if field is not None and (not field.isidentifier() or spec or conversion):
-            raise TaskError(f"template {text!r}: {{{field}}} is no plain field name such as {{text}}")
+            raise TaskError(
+                f"template {text!r}: {{{field}}} is no plain field name such as {{text}} ({LITERAL_BRACES})"
+            )
     return [(literal, field) for literal, field, _, _ in parsed]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -16,6 +17,7 @@ from softprompt.data import Example
 from softprompt.errors import RowError, TaskError
 from softprompt.model import FrozenModel
 from softprompt.tasks.entities import OUTSIDE, entity_f1, is_bio
+from softprompt.tasks.labels import warn_of_look_alikes
 from softprompt.tasks.linear_head import LinearHead
 from softprompt.tasks.objective import Batch, Row
 from softprompt.tasks.passage import Passage, check_located, located
@@ -53,13 +55,15 @@ class TaggingTask(BaseModel):
             RowError: an example with other tags, or without one for each word.
         """
         check_located(Template(self.template), self.words_field)
-        found = {tag for example in examples for tag in self.tags_of(example)}
-        task = self if self.labels else self.model_copy(update={"labels": tuple(sorted(found))})
+        found = Counter(tag for example in examples for tag in self.tags_of(example))
+        labels = tuple(label.strip() for label in self.labels) or tuple(sorted(found))
+        task = self if labels == self.labels else self.model_copy(update={"labels": labels})
         if len(set(task.labels)) < max(2, len(task.labels)):
             raise TaskError(f"at least two different tags are needed, found: {', '.join(task.labels) or 'none'}")
-        if not found <= set(task.labels):
+        if not found.keys() <= set(task.labels):
             for example in examples:
                 task.indices(example)
+        warn_of_look_alikes(found)
         return task
 
     def words_of(self, example: Example) -> list[str]:
@@ -74,11 +78,13 @@ class TaggingTask(BaseModel):
         """The tags of an example, one for each word.
 
         Raises:
-            RowError: there are none, or fewer or more than words.
+            RowError: there are none, fewer or more than words, or a blank one.
         """
-        words, tags = self.words_of(example), example.texts(self.tags_field)
+        words, tags = self.words_of(example), [tag.strip() for tag in example.texts(self.tags_field)]
         if len(words) != len(tags):
             raise RowError(example.where, f"{len(words)} words and {len(tags)} tags: each word needs one")
+        if "" in tags:
+            raise RowError(example.where, f"the tag of word {tags.index('') + 1} is blank: each word needs one")
         return tags
 
     def indices(self, example: Example) -> tuple[int, ...]:

@@ -42,6 +42,6 @@ def described(
         raise TaskError("--verbalizer has words for labels: say --labels as well")
     if not labels:
         return GenerationTask(**given)
-    task = ClassificationTask(labels=tuple(labels), words=verbalizer or {}, **given)
-    task.check(set(labels))
+    task = ClassificationTask(labels=tuple(labels), words=verbalizer or {}, **given).stripped()
+    task.check(set(task.labels))
     return task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,6 +106,12 @@ class Template:
         before = model.row([placeholder(0)]).index(placeholder(0))
         return model.row(ids), [(before + place, span) for place, span in found]
 
+    def doubled(self, model: FrozenModel) -> list[str]:
+        """The special tokens at its ends that the model puts around every row itself, so that they stand there once."""
+        pieces = [part for piece in self._pieces for part in _parts(piece, model)]
+        ids = [pieces[i] for i in sorted(_doubled(pieces, model))]
+        return [str(model.tokenizer.decode([each])) for each in ids if isinstance(each, int)]
+
     def check_blank(self, model: FrozenModel) -> None:
         """Whether the template has no blank, or the model fills it.
 
@@ -144,11 +150,38 @@ class Template:
 
 
 def _with_special_tokens(pieces: list[Piece], model: FrozenModel) -> list[Piece | int]:
-    """The pieces with the special tokens that literals write as ids; those in a field are a text's own words."""
-    found: list[Piece | int] = []
-    for piece in pieces:
-        found += map(_literal, model.split_special(piece.text)) if isinstance(piece, Literal) else [piece]
+    """The pieces with the special tokens that literals write as ids; those in a field are a text's own words.
+
+    What the model puts around every row (BOS, CLS and SEP, an encoder's end) is left out at the template's own ends: it
+    would stand there twice.
+    """
+    found = [part for piece in pieces for part in _parts(piece, model)]
+    doubled = _doubled(found, model)
+    return [piece for i, piece in enumerate(found) if i not in doubled]
+
+
+def _doubled(pieces: Sequence[Piece | int], model: FrozenModel) -> set[int]:
+    """The places of the special tokens at both ends of a template that the model puts there itself."""
+    row = model.row([placeholder(0)])
+    text = row.index(placeholder(0))
+    first = _at_the_end(range(len(pieces)), pieces, row[:text])
+    return first | _at_the_end(range(len(pieces) - 1, -1, -1), pieces, row[text + 1 :])
+
+
+def _at_the_end(places: range, pieces: Sequence[Piece | int], added: Sequence[int]) -> set[int]:
+    found = set()
+    for place in places:
+        piece = pieces[place]
+        if isinstance(piece, int) and piece in added:
+            found.add(place)
+        elif not isinstance(piece, Virtual) and not (isinstance(piece, Literal) and not piece.text.strip()):
+            break
     return found
+
+
+def _parts(piece: Piece, model: FrozenModel) -> list[Piece | int]:
+    """A piece, its special tokens apart."""
+    return [_literal(part) for part in model.split_special(piece.text)] if isinstance(piece, Literal) else [piece]
 
 
 def _literal(part: str | int) -> Literal | int:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -21,11 +22,12 @@ from softprompt.saved.folders import write_file
 
 @dataclass
 class Best:
-    """The best evaluation so far: when, what it measured, and the parameters."""
+    """The best evaluation so far: when, what it measured, the parameters, and the labels that are never answered."""
 
     step: int
     metrics: dict[str, float]
     parameters: dict[str, Tensor]
+    never_answered: tuple[str, ...] = ()
 
 
 @dataclass
@@ -63,7 +65,7 @@ def write_checkpoint(
     tensors |= {f"best/{name}": t for name, t in (best.parameters if best else {}).items()}
     facts = {
         "step": progress.step,
-        "best": None if best is None else {"step": best.step, "metrics": best.metrics},
+        "best": None if best is None else _facts(best),
         "stale": progress.stale,
         "useful_tokens": progress.useful_tokens,
         "seconds": progress.seconds,
@@ -91,13 +93,21 @@ def read_checkpoint(path: Path) -> tuple[Progress, dict[str, Tensor], dict[str, 
     best = facts["best"]
     progress = Progress(
         step=facts["step"],
-        best=None if best is None else Best(best["step"], best["metrics"], _below("best/", tensors)),
+        best=None if best is None else _best(best, _below("best/", tensors)),
         stale=facts["stale"],
         useful_tokens=facts["useful_tokens"],
         seconds=facts["seconds"],
         start=facts.get("start"),
     )
     return progress, _below("prompt/", tensors), _below("optimiser/", tensors)
+
+
+def _facts(best: Best) -> dict[str, Any]:
+    return {"step": best.step, "metrics": best.metrics, "never_answered": list(best.never_answered)}
+
+
+def _best(facts: dict[str, Any], parameters: dict[str, Tensor]) -> Best:
+    return Best(facts["step"], facts["metrics"], parameters, tuple(facts.get("never_answered", ())))
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from softprompt.data import Example, Examples
 from softprompt.tasks import Objective, Row
 from softprompt.tasks.classification import ClassificationObjective
 from softprompt.tasks.extraction import ExtractionObjective
+from softprompt.tasks.label_shares import is_uneven, most_frequent
 from softprompt.tasks.tagging import TaggingObjective
 from softprompt.tasks.template import joined
 
@@ -37,6 +38,15 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Majority:
+    """The most frequent label of a classification, its share of the examples, and whether that makes labels uneven."""
+
+    label: str
+    share: float
+    is_uneven: bool
+
+
+@dataclass(frozen=True)
 class Split:
     """The examples of one file.
 
@@ -50,6 +60,7 @@ class Split:
         duplicates: how many rows repeat an earlier one.
         contradictions: how many rows have the input of an earlier one and another answer.
         answers: from a name for each different input to a name for its first answer.
+        majority: the most frequent label, where each example has one.
     """
 
     source: str
@@ -61,6 +72,7 @@ class Split:
     duplicates: int
     contradictions: int
     answers: Mapping[int, int] = field(repr=False)
+    majority: Majority | None = None
 
     def overlap(self, other: Split) -> int:
         """How many different inputs are in both."""
@@ -83,17 +95,24 @@ def inspect_split(objective: Objective, examples: Examples, watched: Watched) ->
         counts["cut"] += row.cut
         counts["duplicates"] += answers.get(asked) == answer
         counts["contradictions"] += answers.setdefault(asked, answer) != answer
+    named = _named(objective, labels)
     return Split(
         examples.rows.name,
         examples.meaning.format.name,
         len(examples),
-        _named(objective, labels),
+        named,
         lengths,
         counts["cut"],
         counts["duplicates"],
         counts["contradictions"],
         answers,
+        _majority(named) if isinstance(objective, ClassificationObjective) else None,
     )
+
+
+def _majority(labels: Mapping[str, int]) -> Majority:
+    label, share = most_frequent(labels)
+    return Majority(label, share, is_uneven(share, len(labels)))
 
 
 def _named(objective: Objective, labels: Mapping[int, int]) -> dict[str, int]:

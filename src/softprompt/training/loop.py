@@ -139,12 +139,15 @@ class Training:
 
 
 def _evaluate(objective: Objective, learner: Learner, validation: Sequence[Row], progress: Progress) -> Evaluated:
-    metrics = _measured(objective, learner, validation)
+    outputs = learner.outputs(objective, validation)
+    metrics = objective.metrics(outputs, validation)
     best, quality = progress.best, objective.quality(metrics)
     better = all(map(math.isfinite, quality)) and (best is None or quality > objective.quality(best.metrics))
     progress.stale = 0 if better else progress.stale + 1
     if better:
-        progress.best = Best(progress.step, metrics, _copied(learner.state_dict()))
+        progress.best = Best(
+            progress.step, metrics, _copied(learner.state_dict()), objective.never_answered(outputs, validation)
+        )
     return Evaluated(progress.step, metrics, better)
 
 

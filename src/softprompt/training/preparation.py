@@ -40,6 +40,7 @@ HELD_OUT = 0.1
 FEWEST_HELD_OUT, MOST_HELD_OUT = 4, 1000
 HELD_OUT_STREAM, SHOWN_STREAM = 2**40, 2**41  # far from the epochs' and pools' streams
 LABEL = TuneSettings.model_fields["label_field"].default
+BEGINNINGS = ("<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<|endoftext|>", "[CLS]")  # in other models
 SHOWN_AMONG = 20_000  # examples that a start is looked for among, which are in memory for it
 
 
@@ -216,9 +217,28 @@ def opening(
 
 def bind(task: Task, model: FrozenModel, prompt: SoftPrompt) -> Objective:
     """The task on a model, with the room that the prompt leaves in the window."""
+    _note_special_tokens(task, model)
     with torch.no_grad():
         positions = model.compile(prompt()).num_positions
     return task.bind(model, model.shape.window - positions, prompt.head)
+
+
+def _note_special_tokens(task: Task, model: FrozenModel) -> None:
+    """Note special tokens in the template that the model adds itself, and those of other models."""
+    template = Template(task.template)
+    if doubled := template.doubled(model):
+        logger.warning(
+            "the template writes %s, which %s puts around every text: it stands there once. Better leave it out",
+            " and ".join(doubled),
+            model.name,
+        )
+    foreign = [token for token in BEGINNINGS if template.text.startswith(token) and token not in model.special_tokens]
+    if foreign:
+        logger.warning(
+            "the template begins with %s, which is no special token of %s: it is read as ordinary text",
+            foreign[0],
+            model.name,
+        )
 
 
 def remembering(model: FrozenModel) -> FrozenModel:

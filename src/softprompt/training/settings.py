@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from softprompt.data.hub import PREFIX
 from softprompt.errors import SettingError
 from softprompt.model import Placement
 from softprompt.prompts import PromptOptions
+from softprompt.unicode_text import fault_of, readable
 
 
 def _source(value: Any) -> Any:
@@ -67,6 +69,16 @@ class SharedSettings(BaseModel):
     device: str = "auto"
     dtype: str = "auto"
 
+    @field_validator("verbalizer", mode="before")
+    @classmethod
+    def _one_word(cls, value: Any) -> Any:
+        """A verbalizer in which each label has one word, and not several in a list."""
+        if isinstance(value, Mapping) and any(isinstance(word, list | tuple) for word in value.values()):
+            raise PydanticCustomError(
+                "several_words", "a label has one word or phrase, and several to choose from are not supported"
+            )
+        return value
+
     @classmethod
     def of(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
         """Settings from names and values.
@@ -74,6 +86,7 @@ class SharedSettings(BaseModel):
         Raises:
             SettingError: a name or a value that cannot be, all of them listed.
         """
+        _check_unicode(values)
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
@@ -170,6 +183,26 @@ def run_folder_of(output: Path) -> Path:
     if not output.name:
         raise SettingError(f"--output {output}: name a folder; the run's own files go beside it")
     return output.with_name(output.name + ".run")
+
+
+def _check_unicode(values: Mapping[str, Any]) -> None:
+    """Whether every text is Unicode: bytes that a shell passed in another encoding are not."""
+    for name, value in values.items():
+        for text in _texts(value):
+            if fault := fault_of(text):
+                raise SettingError(f"`{name}`: '{readable(text)}' {fault}: write it in UTF-8")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in a setting, however deep."""
+    match value:
+        case str() | Path():
+            yield str(value)
+        case Mapping():
+            yield from _texts([*value.keys(), *value.values()])
+        case list() | tuple():
+            for each in value:
+                yield from _texts(each)
 
 
 def complaint(settings: type[BaseModel], error: Any) -> str:

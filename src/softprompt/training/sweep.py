@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from softprompt.errors import DataError, SettingError
+from softprompt.quoting import parts_of, unquoted
 from softprompt.training.settings import TuneSettings
 
 ALIASES = {"lr": "learning_rate"}
@@ -32,7 +33,7 @@ def swept(text: str) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     name = ""
-    for part in text.split(","):
+    for part in parts_of("--sweep", text):
         head, equals, value = part.partition("=")
         if equals and _is_name(head):
             name = _setting(head.strip())
@@ -43,7 +44,7 @@ def swept(text: str) -> dict[str, list[str]]:
             value = part
         if not name or not value.strip():
             raise SettingError(f"--sweep {text}: write it like lr=0.01,0.003,seed=0,1,2")
-        found[name].append(value.strip())
+        found[name].append(unquoted(value.strip()))
     return found
 
 

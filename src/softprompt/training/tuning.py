@@ -45,6 +45,7 @@ class Tuned:
         baselines: what the untrained start and the hard prompt measured on them.
         tasks: where several were learnt together, each one's own prompt by its name.
         quality: by what the best was chosen, larger is better; empty where nothing was measured.
+        never_answered: the labels that validation examples have and that the best never answers.
     """
 
     prompt: SavedPrompt | None
@@ -56,6 +57,7 @@ class Tuned:
     tasks: dict[str, SavedPrompt]
     quality: tuple[float, ...] = ()
     baselines: Baselines = field(default_factory=Baselines)
+    never_answered: tuple[str, ...] = ()
 
 
 def tune(
@@ -314,4 +316,5 @@ def _tuned(
         kept.tasks,
         quality,
         baselines,
+        () if progress.best is None else progress.best.never_answered,
     )

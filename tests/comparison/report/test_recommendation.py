@@ -34,6 +34,22 @@ def test_the_cheapest_to_live_with_is_taken_of_those_not_told_from_the_best():
     )
 
 
+def test_labels_that_a_way_never_answers_are_named():
+    report = plain()
+    report["ways"]["prefix"]["confusion"] = [[700, 0], [50, 0]]
+    assert "It never answers positive, which the test set has." in recommend(report)["reasons"]
+    assert not any("never answers" in words for words in recommend(plain())["reasons"])
+
+
+def test_of_macro_f1_a_difference_is_in_points_of_the_labels_mean_recall():
+    report = plain(metric="macro_f1")
+    for way in report["ways"].values():
+        way["macro_f1"] = way["accuracy"]
+    words = recommend(report)["words"]
+    assert "has a macro F1 of 91.2% on the test set" in words
+    assert "better by 10.0 points of the labels' mean recall" in words
+
+
 def test_a_way_shown_to_be_better_is_taken_whatever_it_costs():
     report = plain()
     for other in ("prefix", "lora"):

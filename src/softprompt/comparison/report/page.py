@@ -26,6 +26,7 @@ from softprompt.saved.folders import write_file
 FILTERS = (
     "capitalise",
     "metric_name",
+    "compared_by",
     "figure",
     "spread",
     "spaced",

@@ -8,18 +8,24 @@ Number = int | float
 """JSON knows one kind of number."""
 
 #: Figures of merit that are shares, written in per cent.
-SHARES = frozenset({"accuracy", "macro_f1", "f1", "exact_match", "looping"})
+SHARES = frozenset({"accuracy", "macro_f1", "f1", "exact_match", "looping", "majority"})
 
 #: What stands where nothing was measured.
 ABSENT = "–"
 
 _NAMES = {"macro_f1": "macro F1", "f1": "F1", "bleu": "BLEU"}
+_COMPARED_BY = {"macro_f1": "the labels' mean recall"}
 _MINUS = "\N{MINUS SIGN}"
 
 
 def metric_name(metric: str) -> str:
     """A figure of merit's name in a sentence."""
     return _NAMES.get(metric, metric.replace("_", " "))
+
+
+def compared_by(metric: str) -> str:
+    """What the paired test compares of each row, where that is another figure than the headline."""
+    return _COMPARED_BY.get(metric, metric_name(metric))
 
 
 def capitalise(words: str) -> str:
@@ -45,7 +51,8 @@ def points(value: Number, metric: str) -> str:
     """How far apart two ways are by the paired test: points of a share, or loss per token."""
     if metric not in SHARES:
         return f"{spaced(value, metric)} of loss per token"
-    return spaced(value, metric) + (" point" if spaced(abs(value), metric) == "1.0" else " points")
+    unit = " point" if spaced(abs(value), metric) == "1.0" else " points"
+    return spaced(value, metric) + unit + (f" of {compared_by(metric)}" if metric in _COMPARED_BY else "")
 
 
 def spaced(value: Number, metric: str, signed: bool = False) -> str:

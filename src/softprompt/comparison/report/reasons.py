@@ -25,7 +25,7 @@ MOST = 3
 
 def reasons(findings: Findings, way: str) -> list[str]:
     """Why to take a way, a sentence or two each; what was not measured is not spoken of."""
-    kinds = (_quality, _verdicts, _storing, _serving, _forgetting, _training, _calls)
+    kinds = (_quality, _never_answered, _verdicts, _storing, _serving, _forgetting, _training, _calls)
     return [words for kind in kinds if (words := kind(findings, way))]
 
 
@@ -38,6 +38,15 @@ def _quality(findings: Findings, way: str) -> str:
     elsewhere = ((findings.ways[way].get("out_of_domain") or {}).get(metric) or {}).get("mean")
     beyond = "" if elsewhere is None else f"; {figure(elsewhere, metric)} outside of the training's domain"
     return words + beyond + "."
+
+
+def _never_answered(findings: Findings, way: str) -> str:
+    """Which labels of the test set a way does not answer at all."""
+    table, labels = findings.ways[way].get("confusion"), findings.report["task"]["labels"]
+    if not table:
+        return ""
+    missed = [labels[i] for i, row in enumerate(table) if sum(row) and not sum(each[i] for each in table)]
+    return f"It never answers {listed(missed)}, which the test set has." if missed else ""
 
 
 def _verdicts(findings: Findings, way: str) -> str:

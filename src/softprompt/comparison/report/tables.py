@@ -10,17 +10,20 @@ from softprompt.comparison.report.findings import Findings
 #: Beyond so many labels a table of all against all is not read: then the most frequent mistakes are listed.
 MOST_LABELS, MOST_MISTAKES = 12, 10
 
+#: What always answering the most frequent label is worth: the same for every way, so it has no column.
+MAJORITY = "majority"
+
 
 def metrics_of(findings: Findings) -> list[str]:
     """The figures of merit beside the headline that any way has on the test set."""
     found = dict.fromkeys(name for way in findings.judged for name in _figures(findings.ways[way]))
-    return [name for name in found if name != findings.metric]
+    return [name for name in found if name not in (findings.metric, MAJORITY)]
 
 
 def metrics_elsewhere(findings: Findings) -> list[str]:
     """The figures of merit that any way has on data of another domain."""
     every = [findings.ways[way].get("out_of_domain") or {} for way in findings.judged]
-    return list(dict.fromkeys(name for figures in every for name in _figures(figures)))
+    return list(dict.fromkeys(name for figures in every for name in _figures(figures) if name != MAJORITY))
 
 
 def _figures(facts: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,8 @@ from softprompt.data import Example
 from softprompt.data.messages import CONTENT, ROLE, SYSTEM, USER
 from softprompt.errors import RowError, TaskError
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, Task
-from softprompt.tasks.metrics import accuracy, bleu, confusion, macro_f1
+from softprompt.tasks.label_shares import scores_of, with_headline
+from softprompt.tasks.metrics import accuracy, bleu, confusion, macro_f1, sentence_bleu
 from softprompt.tasks.pieces import BLANK
 from softprompt.tasks.template import Template
 
@@ -73,9 +74,10 @@ class Choosing:
         right = torch.tensor([self.task.index(example) for example in examples])
         predicted = torch.tensor([size if label is None else label for label in read])
         readable = predicted < size
+        figures = {"accuracy": accuracy(predicted, right), "macro_f1": _macro_f1(predicted, right, size)}
         return Measured(
-            {"accuracy": accuracy(predicted, right), "macro_f1": _macro_f1(predicted, right, size)},
-            [float(each) for each in (predicted == right).tolist()],
+            with_headline(figures, right, size),
+            scores_of(predicted, right, size).tolist(),
             confusion(predicted[readable], right[readable], size).tolist(),
         )
 
@@ -104,10 +106,8 @@ class Writing:
 
     def measured(self, examples: Sequence[Example], replies: Sequence[str]) -> Measured:
         """BLEU of all replies together, and of each by itself."""
-        from sacrebleu import sentence_bleu  # half a second to import: only where it is used
-
         references = [self._references(example) for example in examples]
-        each = [sentence_bleu(reply, right).score for reply, right in zip(replies, references, strict=True)]
+        each = [sentence_bleu(reply, right) for reply, right in zip(replies, references, strict=True)]
         return Measured({"bleu": bleu(replies, references)}, each)
 
     def _references(self, example: Example) -> list[str]:
