@@ -35,7 +35,7 @@ def run(scheduler: Scheduler) -> list[Running]:
         for piece in pieces:
             scheduler.advance(piece, 7 if piece.is_last else None)
         for piece in pieces:
-            if piece.row.written and scheduler.ended(piece.row, eos=2) is not None:
+            if piece.row.written and scheduler.ended(piece.row, eos_token_ids=[2]) is not None:
                 ended.append(piece.row)
                 scheduler.leave(piece.row)
     return ended
@@ -141,10 +141,10 @@ def test_deadlines_and_ends() -> None:
     assert list(scheduler.overdue(4.9)) == []
     assert list(scheduler.overdue(5.0)) == [row]
     row.known.append(2)
-    assert scheduler.ended(row, eos=2) is End.STOP
-    assert scheduler.ended(row, eos=3) is None
+    assert scheduler.ended(row, eos_token_ids=[2]) is End.STOP
+    assert scheduler.ended(row, eos_token_ids=[3]) is None
     row.known.append(9)
-    assert scheduler.ended(row, eos=3) is End.LENGTH
+    assert scheduler.ended(row, eos_token_ids=[3]) is End.LENGTH
 
 
 def test_it_knows_no_torch() -> None:

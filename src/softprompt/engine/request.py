@@ -32,7 +32,7 @@ class Sampling:
         logit_bias: is added to the logits of tokens.
         seed: of the draws.
         stop: texts before which the response ends.
-        ignore_eos: go on behind the end-of-text token.
+        ignore_eos: go on behind the tokens that end a response.
         logprobs: tell how probable each token was to the model, before all of the above, and so many alternatives;
             None to tell nothing.
         grammar: what the response is written in: JSON of a schema, or a regular expression.
@@ -73,7 +73,7 @@ class Sampling:
 class End(StrEnum):
     """Why a response ended."""
 
-    STOP = "stop"  # the end-of-text token, or a stop text
+    STOP = "stop"  # a token that ends a response, or a stop text
     LENGTH = "length"  # as long as it may be
     CANCELLED = "cancelled"  # nobody wants it any more
     DEADLINE = "deadline"  # it took too long

@@ -9,7 +9,7 @@ nobody (chunked prefill: Agrawal et al. 2023, arXiv 2308.16369). Who joins next 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from softprompt.engine.request import End, Request
@@ -197,8 +197,8 @@ class Scheduler:
             if row.request.deadline is not None and row.request.deadline <= now:
                 yield row
 
-    def ended(self, row: Running, eos: int) -> End | None:
-        """Whether a row's last token ends it."""
-        if row.written[-1] == eos and not row.request.sampling.ignore_eos:
+    def ended(self, row: Running, eos_token_ids: Collection[int]) -> End | None:
+        """Whether a row's last token ends it: by being one of these, or as the last that it may have."""
+        if row.written[-1] in eos_token_ids and not row.request.sampling.ignore_eos:
             return End.STOP
         return End.LENGTH if len(row.written) >= row.request.sampling.max_new_tokens else None

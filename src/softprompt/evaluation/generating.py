@@ -52,15 +52,16 @@ class Sampling:
 def steps(
     model: WritingModel, rows: Sequence[Row], payloads: Sequence[Payload | None], sampling: Sampling
 ) -> Iterator[Int[Tensor, "B"]]:
-    """The next token of each row, step after step, until all have ended; a row that has ended repeats `eos`."""
+    """The next token of each row, step after step, until all have ended; one that has ended repeats `eos`."""
     ids, mask = padded([arranged(row, p)[0] for row, p in zip(rows, payloads, strict=True)], model.device)
     draft = model.draft(ids, mask, list(payloads))
-    choose = _Chooser(sampling)
+    choose, ends = _Chooser(sampling), torch.tensor(model.eos_token_ids, dtype=torch.long, device=model.device)
+    filler = 0 if model.eos is None else model.eos
     ended = torch.zeros(len(rows), dtype=torch.bool, device=model.device)
     for remaining in range(sampling.max_new_tokens, 0, -1):
-        tokens = torch.where(ended, model.eos, choose(ids, model.logits(draft.hidden)))
+        tokens = torch.where(ended, filler, choose(ids, model.logits(draft.hidden)))
         yield tokens
-        ended |= tokens == model.eos
+        ended |= torch.isin(tokens, ends)
         if bool(ended.all()) or remaining == 1:
             return
         draft = draft.extended(tokens)
@@ -100,10 +101,9 @@ def stream(model: WritingModel, row: Row, payload: Payload | None, sampling: Sam
 
 
 def decoded(model: WritingModel, tokens: list[int]) -> str:
-    """The text of a response up to its end-of-text token."""
-    if model.eos in tokens:
-        tokens = tokens[: tokens.index(model.eos)]
-    return str(model.tokenizer.decode(tokens, skip_special_tokens=True))
+    """The text of a response up to the first token that ends it."""
+    end = next((i for i, token in enumerate(tokens) if token in model.eos_token_ids), None)
+    return str(model.tokenizer.decode(tokens[:end], skip_special_tokens=True))
 
 
 class _Chooser:
