@@ -19,13 +19,18 @@ from softprompt.model import Payload, WritingModel
 from softprompt.tasks.objective import Row, arranged, padded
 
 
+GREEDY_UP_TO = 1e-5
+"""The temperature up to which the most probable token is taken: logits divided by as little may be infinite."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen.
 
     Attributes:
         max_new_tokens: the longest response, in tokens.
-        temperature: 0 takes the most probable token; above, the logits are divided by it and a token is drawn.
+        temperature: 0 (or up to `GREEDY_UP_TO`) takes the most probable token; above, the logits are divided by it and a
+            token is drawn.
         top_p: draw from the fewest tokens that have this much probability.
         top_k: draw from this many; 0 for all.
         seed: of the draws.
@@ -110,7 +115,7 @@ class _Chooser:
     """Greedy or sampled, decided once; transformers' own warpers do the warping."""
 
     def __init__(self, sampling: Sampling):
-        self.greedy = sampling.temperature == 0
+        self.greedy = sampling.temperature <= GREEDY_UP_TO
         self.generator = torch.Generator().manual_seed(sampling.seed)
         self.warpers = LogitsProcessorList()
         if not self.greedy:

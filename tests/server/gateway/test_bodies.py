@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from softprompt.engine import Request, Sampling
 from softprompt.engine.grammar import Grammar
 from softprompt.server.gateway.bodies import NOBODY, canary, salt, telling, writing
@@ -33,6 +35,12 @@ def test_stop_texts_are_found_here_and_the_end_is_ours() -> None:
 
 def test_a_seed_is_one_to_vllm_too() -> None:
     assert writing(REQUEST, 3, eos_token_ids=[1, 7])["seed"] == 2**63 - 1
+
+
+@pytest.mark.parametrize("sampling", [Sampling(top_p=0.0, temperature=1.0), Sampling(temperature=1e-310, top_p=0.5)])
+def test_what_is_greedy_is_said_as_vllm_knows_it(sampling: Sampling) -> None:
+    body = writing(Request((5,), sampling), 0, eos_token_ids=[1])
+    assert (body["temperature"], body["top_p"]) == (0.0, 1.0)
 
 
 def test_what_was_not_asked_for_is_not_said() -> None:

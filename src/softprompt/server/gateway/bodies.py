@@ -81,8 +81,8 @@ def _behind(rows: Sequence[Sequence[int]], positions: int, tenant: str, prompt: 
 
 def _sampling(sampling: Sampling) -> Body:
     body: Body = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
+        "temperature": 0.0 if sampling.is_greedy else sampling.temperature,
+        "top_p": 1.0 if sampling.is_greedy else sampling.top_p,  # to vLLM 0 is none
         "top_k": sampling.top_k,
         "min_p": sampling.min_p,
         "presence_penalty": sampling.presence_penalty,
