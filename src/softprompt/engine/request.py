@@ -23,7 +23,7 @@ class Sampling:
 
     Attributes:
         max_new_tokens: the longest response, in tokens.
-        temperature: 0 (or up to `GREEDY_UP_TO`) takes the most probable token; above, the logits are divided by it and a
+        temperature: up to `GREEDY_UP_TO` the most probable token is taken; above, the logits are divided by it and a
             token is drawn.
         top_p: draw from the fewest tokens that have this much probability (Holtzman et al. 2020, arXiv 1904.09751); at
             least one, which 0 takes.

@@ -18,7 +18,6 @@ from softprompt.errors import SettingError
 from softprompt.model import Payload, WritingModel
 from softprompt.tasks.objective import Row, arranged, padded
 
-
 GREEDY_UP_TO = 1e-5
 """The temperature up to which the most probable token is taken: logits divided by as little may be infinite."""
 
@@ -29,7 +28,7 @@ class Sampling:
 
     Attributes:
         max_new_tokens: the longest response, in tokens.
-        temperature: 0 (or up to `GREEDY_UP_TO`) takes the most probable token; above, the logits are divided by it and a
+        temperature: up to `GREEDY_UP_TO` the most probable token is taken; above, the logits are divided by it and a
             token is drawn.
         top_p: draw from the fewest tokens that have this much probability.
         top_k: draw from this many; 0 for all.
