@@ -127,6 +127,11 @@ class PromptedCache(Cache):
         super().__init__(layers=list(layers))
         self.mask = mask
 
+    def reorder_cache(self, beam_idx: Int[Tensor, "B"]) -> None:
+        """Keep these rows, as beam search goes on with them."""
+        super().reorder_cache(beam_idx)
+        self.mask = self.mask.index_select(0, beam_idx.to(self.mask.device))
+
 
 @dataclass(frozen=True)
 class Past:

@@ -1,0 +1,34 @@
+"""A pad token that ends nothing: whoever masks padding by its id must not mask the ends of responses with it."""
+
+from __future__ import annotations
+
+from softprompt.model import FrozenModel
+
+
+def give_pad_token(model: FrozenModel) -> None:
+    """Give the tokenizer a pad token of its own, where its pad token is one that ends responses, or there is none.
+
+    transformers' collators mask every pad token in the labels. Were it the end-of-text token too, no end would be
+    learnt, and what is trained would never stop. A tokenizer that has no special token to spare is left as it is.
+    """
+    tokenizer = model.tokenizer
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in model.eos_token_ids:
+        return
+    if spare := _spare_tokens(model):
+        tokenizer.pad_token = min(spare, key=_suitability)
+
+
+def _spare_tokens(model: FrozenModel) -> list[str]:
+    """The special tokens that stand in no text: none that begins or ends one, and none of the chat template's."""
+    template = str(model.tokenizer.chat_template or "")
+    taken = {*model.eos_token_ids, model.bos, model.tokenizer.bos_token_id}
+    return [
+        token
+        for token, number in model.special_tokens.items()
+        if number < model.shape.vocab_size and number not in taken and token not in template
+    ]
+
+
+def _suitability(token: str) -> tuple[bool, bool]:
+    """What is made for padding comes first, then what stands for no word."""
+    return ("pad" not in token.lower(), "unk" not in token.lower() and token != "<|endoftext|>")
