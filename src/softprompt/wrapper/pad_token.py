@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+
 from softprompt.model import FrozenModel
+
+logger = logging.getLogger(__name__)
 
 
 def give_pad_token(model: FrozenModel) -> None:
-    """Give the tokenizer a pad token of its own, where its pad token is one that ends responses, or there is none.
+    """Give the tokenizer a pad token of its own, where its pad token is what ends a learnt response, or there is none.
 
-    transformers' collators mask every pad token in the labels. Were it the end-of-text token too, no end would be
-    learnt, and what is trained would never stop. A tokenizer that has no special token to spare is left as it is.
+    transformers' `DataCollatorForLanguageModeling` masks every pad token in the labels. Were it the end-of-text token
+    too, no end would be learnt, and what is trained would never stop. A tokenizer that has no special token to spare is
+    left as it is, with a warning.
     """
     tokenizer = model.tokenizer
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in model.eos_token_ids:
+    if tokenizer.pad_token_id not in (None, model.eos):
         return
     if spare := _spare_tokens(model):
         tokenizer.pad_token = min(spare, key=_suitability)
+    elif model.eos is not None:
+        logger.warning(
+            "the tokenizer of %s has no special token to spare for padding: where rows end with %s, batch them with "
+            "`softprompt.DataCollatorForCausalLM`, or no end is learnt",
+            model.name,
+            tokenizer.convert_ids_to_tokens(model.eos),
+        )
 
 
 def _spare_tokens(model: FrozenModel) -> list[str]:

@@ -1,4 +1,4 @@
-"""Values at the edge of what OpenAI's API takes: they are taken, and mean what they mean there, whoever runs the model."""
+"""Values at the edge of what OpenAI takes: they are taken, and mean what they mean there, whoever runs the model."""
 
 from __future__ import annotations
 
