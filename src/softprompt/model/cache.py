@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -129,7 +129,7 @@ class PromptedCache(Cache):
 
     def reorder_cache(self, beam_idx: Int[Tensor, "B"]) -> None:
         """Keep these rows, as beam search goes on with them."""
-        super().reorder_cache(beam_idx)
+        super().reorder_cache(cast(torch.LongTensor, beam_idx))
         self.mask = self.mask.index_select(0, beam_idx.to(self.mask.device))
 
 

@@ -37,7 +37,7 @@ class WithoutPadding(LogitsProcessor):
     def __call__(self, input_ids: Int[Tensor, "R S"], scores: Float[Tensor, "R V"]) -> Float[Tensor, "R V"]:
         """Each row by itself; R is a multiple of B, where beams or several responses make more of them."""
         starts = self._starts.repeat_interleave(len(input_ids) // len(self._starts)).tolist()
-        rows = [self._inner(input_ids[i : i + 1, start:], scores[i : i + 1]) for i, start in enumerate(starts)]  # type: ignore[arg-type]
+        rows = [self._inner(input_ids[i : i + 1, start:], scores[i : i + 1]) for i, start in enumerate(starts)]
         return torch.cat(rows)
 
 
