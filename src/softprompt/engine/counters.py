@@ -1,21 +1,21 @@
 """How much each tenant has been served, for who is served next. Knows no torch.
 
-These are virtual token counters (Sheng et al. 2023, arXiv 2401.00588). Tenants are many and most of them are away, so
-only those are kept that something depends on: whoever is there, and whoever was served more than they.
+These are virtual token counters (Sheng et al. 2023, arXiv 2401.00588). Most tenants have no request running or waiting,
+so counters are kept of those that have one, and of those that were served more than they.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-ABSENT = 1024  # tenants that are away and were served more than those who are there: so many are remembered
+ABSENT = 1024  # tenants without a request whose counters are kept
 
 
 class TokenCounters:
-    """Weighted tokens that each tenant was served, comparable among those who are there.
+    """Weighted tokens that each tenant was served; tenants with a request are "present", the others "absent".
 
     Args:
-        absent: how many tenants to remember that are away. Beyond them, those are forgotten that owe least.
+        absent: of how many absent tenants to keep counters; beyond that the lowest are dropped.
     """
 
     def __init__(self, absent: int = ABSENT):
@@ -35,14 +35,14 @@ class TokenCounters:
         self._counts[tenant] = self[tenant] + tokens
 
     def join(self, tenant: str, present: Collection[str]) -> None:
-        """Let a tenant come among those who are there. It has saved nothing up: it begins where the least served is."""
+        """Count a tenant that was absent: it keeps no credit, and starts at the lowest counter of those present."""
         self._counts[tenant] = max(self[tenant], self._least(present))
 
     def forget(self, present: Collection[str]) -> None:
-        """Forget tenants that are away, once they are many.
+        """Drop counters of absent tenants, once there are many.
 
-        One that was served no more than the least served of those who are there would begin where that one is, known or
-        not. The others owe what they were served more.
+        A counter at or below the lowest of those present changes nothing: `join` would raise it to that one. Of those
+        above it, the highest are kept.
         """
         if len(self._counts) <= len(present) + 2 * self._absent:  # so that each call costs little on average
             return
@@ -52,7 +52,7 @@ class TokenCounters:
         self._counts = {each: self[each] for each in kept}
 
     def clear(self) -> None:
-        """Forget all of them: nobody is there to be fair to."""
+        """Reset all counters: no tenant has a request."""
         self._counts.clear()
 
     def _least(self, present: Collection[str]) -> float:

@@ -1,4 +1,4 @@
-"""A pad token that ends nothing: whoever masks padding by its id must not mask the ends of responses with it."""
+"""A pad token other than EOS, so that a collator which masks padding by its id does not mask the EOS of each row."""
 
 from __future__ import annotations
 
