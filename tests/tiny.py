@@ -167,7 +167,17 @@ def tiny_model(family: str, seed: int = 0) -> FrozenModel:
         for name, buffer in network.named_buffers():
             if name == "final_logits_bias":  # BART's is zero but in a few checkpoints
                 buffer.normal_(std=0.25)
-    return frozen(network, tiny_tokenizer_for(family), f"tiny-{family}-{seed}")
+    tokenizer = tiny_tokenizer_for(family)
+    if network.can_generate():
+        network.generation_config.eos_token_id = tokenizer.eos_token_id  # a family's own default is any other token
+    return frozen(network, tokenizer, f"tiny-{family}-{seed}")
+
+
+def ending_at(family: str, *eos_token_ids: int) -> FrozenModel:
+    """A tiny model whose configuration ends a response at these tokens as well as at the tokenizer's."""
+    model = tiny_model(family)
+    model.network.generation_config.eos_token_id = [1, *eos_token_ids]
+    return frozen(model.network, model.tokenizer, model.name)
 
 
 def tiny_tokenizer_for(family: str) -> PreTrainedTokenizerFast:

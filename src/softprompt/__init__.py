@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from softprompt.store import Store as Store
     from softprompt.training import TuneSettings as TuneSettings
     from softprompt.training import tune as tune
+    from softprompt.wrapper import DataCollatorForCausalLM as DataCollatorForCausalLM
     from softprompt.wrapper import SoftPromptModel as SoftPromptModel
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 # Imported on first use: torch and transformers take seconds, which `softprompt --help` must not.
 _HOMES = {
     "CompareSettings": "softprompt.comparison",
+    "DataCollatorForCausalLM": "softprompt.wrapper",
     "Sampling": "softprompt.evaluation",
     "SavedPrompt": "softprompt.saved",
     "SoftPromptError": "softprompt.errors",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -89,6 +91,25 @@ def test_drawing_from_the_most_probable_alone_is_greedy(engine: Engine, narrow: 
         engine,
         Sampling(max_new_tokens=5),
         Sampling(max_new_tokens=5, temperature=1.5, **narrow),  # type: ignore[arg-type]
+    )
+    assert tokens(drawn) == tokens(greedy)
+
+
+@pytest.mark.parametrize("more", [{}, {"presence_penalty": 0.5}, {"logit_bias": {7: 3.0}}, {"top_p": 1e-320}])
+@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-307, 1e-40, 1e-5])
+def test_the_lowest_temperatures_are_greedy(engine: Engine, temperature: float, more: dict[str, Any]) -> None:
+    """Divided by one of them logits would be infinite, and what is drawn any token."""
+    greedy, drawn = answered(
+        engine, Sampling(max_new_tokens=5, **more), Sampling(max_new_tokens=5, temperature=temperature, **more)
+    )
+    assert tokens(drawn) == tokens(greedy)
+
+
+@pytest.mark.parametrize("top_p", [0.0, 5e-324, 1e-320, 1e-40])
+@pytest.mark.parametrize("temperature", [0.0, 1e-310, 1.0, 2.0])
+def test_the_least_top_p_takes_the_most_probable_token(engine: Engine, temperature: float, top_p: float) -> None:
+    greedy, drawn = answered(
+        engine, Sampling(max_new_tokens=5), Sampling(max_new_tokens=5, temperature=temperature, top_p=top_p)
     )
     assert tokens(drawn) == tokens(greedy)
 

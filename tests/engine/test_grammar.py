@@ -12,7 +12,7 @@ from softprompt.engine import End, Engine, Request, Sampling, Written
 from softprompt.engine.grammar import Grammar, Grammars
 from softprompt.errors import SettingError
 from softprompt.model import FrozenModel
-from tests.tiny import shared_model
+from tests.tiny import ending_at, shared_model
 
 SCHEMA = {
     "type": "object",
@@ -29,7 +29,7 @@ def model() -> FrozenModel:
 
 @pytest.fixture(scope="module")
 def grammars(model: FrozenModel) -> Grammars:
-    return Grammars(model.tokenizer, model.shape.vocab_size, model.eos)  # type: ignore[arg-type]
+    return Grammars(model.tokenizer, model.shape.vocab_size, model.eos_token_ids)  # type: ignore[arg-type]
 
 
 def answered(model: FrozenModel, *samplings: Sampling) -> list[list[Written]]:
@@ -48,6 +48,24 @@ def text(heard: list[Written]) -> str:
 
 def drawn(grammar: Grammar | None, seed: int, count: int = 100) -> Sampling:
     return Sampling(max_new_tokens=count, temperature=1.0, seed=seed, grammar=grammar)
+
+
+def test_each_end_token_may_follow_a_form_that_is_complete() -> None:
+    model = ending_at("llama", 7, 11)
+    guide = Grammars(model.tokenizer, model.shape.vocab_size, model.eos_token_ids).regex("a").start()  # type: ignore[arg-type]
+    [a] = model.tokenize("a")
+    allowed = guide.allowed(model.shape.vocab_size)
+    assert allowed is not None
+    assert not allowed[[1, 7, 11]].any()
+    guide.take(a)
+    allowed = guide.allowed(model.shape.vocab_size)
+    assert allowed is not None
+    assert allowed.nonzero()[0].tolist() == [1, 7, 11]
+
+
+def test_a_model_without_an_end_token_is_held_to_no_grammar(model: FrozenModel) -> None:
+    with pytest.raises(SettingError, match="no end-of-text token"):
+        Grammars(model.tokenizer, model.shape.vocab_size, ()).regex("a")  # type: ignore[arg-type]
 
 
 def test_every_response_is_json_of_the_schema(model: FrozenModel, grammars: Grammars) -> None:

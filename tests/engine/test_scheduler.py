@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from softprompt.engine.counters import TokenCounters
 from softprompt.engine.request import End, Request, Sampling
 from softprompt.engine.scheduler import Piece, Running, Scheduler
 from softprompt.errors import SettingError
@@ -35,7 +36,7 @@ def run(scheduler: Scheduler) -> list[Running]:
         for piece in pieces:
             scheduler.advance(piece, 7 if piece.is_last else None)
         for piece in pieces:
-            if piece.row.written and scheduler.ended(piece.row, eos=2) is not None:
+            if piece.row.written and scheduler.ended(piece.row, eos_token_ids=[2]) is not None:
                 ended.append(piece.row)
                 scheduler.leave(piece.row)
     return ended
@@ -141,10 +142,10 @@ def test_deadlines_and_ends() -> None:
     assert list(scheduler.overdue(4.9)) == []
     assert list(scheduler.overdue(5.0)) == [row]
     row.known.append(2)
-    assert scheduler.ended(row, eos=2) is End.STOP
-    assert scheduler.ended(row, eos=3) is None
+    assert scheduler.ended(row, eos_token_ids=[2]) is End.STOP
+    assert scheduler.ended(row, eos_token_ids=[3]) is None
     row.known.append(9)
-    assert scheduler.ended(row, eos=3) is End.LENGTH
+    assert scheduler.ended(row, eos_token_ids=[3]) is End.LENGTH
 
 
 def test_it_knows_no_torch() -> None:
@@ -201,3 +202,51 @@ def test_nothing_is_kept_of_who_came_and_went() -> None:
         scheduler.add(request(f"t{tenant}"))
     run(scheduler)
     assert not scheduler._served
+
+
+def come_and_go(scheduler: Scheduler, jobs: list[tuple[int, int, int]]) -> list[str]:
+    """Have tenants ask, each as others are still answered; in which order they were."""
+    order, jobs = [], jobs[::-1]
+    while jobs or not scheduler.is_idle:
+        for _ in range(min(3, len(jobs))):
+            tenant, text, response = jobs.pop()
+            scheduler.add(request(str(tenant), text, response))
+        for piece in planned(scheduler):
+            scheduler.advance(piece, 7 if piece.is_last else None)
+        for row in [row for row in scheduler.running if len(row.written) == row.request.sampling.max_new_tokens]:
+            order.append(row.request.tenant)
+            scheduler.leave(row)
+    return order
+
+
+@given(jobs=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9), st.integers(1, 4)), min_size=80, max_size=200))
+def test_the_turns_are_the_same_as_if_nobody_was_forgotten(jobs: list[tuple[int, int, int]]) -> None:
+    forgetting, remembering = (Scheduler(slots=3, length=40, tokens=10, waiting=10**6) for _ in range(2))
+    forgetting._served = TokenCounters(absent=15)
+    assert come_and_go(forgetting, jobs) == come_and_go(remembering, jobs)
+
+
+def test_tenants_that_were_here_once_are_not_remembered_for_ever() -> None:
+    """Though the engine is never idle: somebody always writes."""
+    scheduler = Scheduler(slots=4, length=10**6, tokens=64, waiting=100)
+    scheduler.add(request("long", response=10**6 - 3))
+    for number in range(100_000):
+        scheduler.add(request(str(number), response=1))
+        for piece in planned(scheduler):
+            scheduler.advance(piece, 7 if piece.is_last else None)
+        for row in [row for row in scheduler.running if row.request.tenant != "long" and row.written]:
+            scheduler.leave(row)
+    assert [row.request.tenant for row in scheduler.running] == ["long"]
+    assert len(scheduler._served) < 5000
+    assert not scheduler._waiting
+
+
+def test_a_tenant_that_only_ever_waits_in_vain_is_not_remembered() -> None:
+    scheduler = Scheduler(slots=1, length=40, tokens=10, waiting=100)
+    scheduler.add(request("long", response=30))
+    planned(scheduler)
+    for number in range(10_000):
+        row = scheduler.add(request(str(number)))
+        assert row is not None
+        scheduler.leave(row)
+    assert len(scheduler._served) < 5000

@@ -104,6 +104,15 @@ def test_the_narrowest_sampling_is_greedy(narrow: dict[str, float]) -> None:
     assert sampled == generate(model, [row], [None], Sampling(max_new_tokens=8))
 
 
+@pytest.mark.parametrize("more", [{}, {"top_p": 1e-320}, {"top_k": 5}])
+@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-46, 1e-40, 1e-5])
+def test_the_lowest_temperatures_are_greedy(temperature: float, more: dict[str, float]) -> None:
+    """Divided by one of them logits would be infinite."""
+    model, row = shared_model("llama"), Row([5, 9, 77], [])
+    sampled = generate(model, [row], [None], Sampling(max_new_tokens=8, temperature=temperature, **more))
+    assert sampled == generate(model, [row], [None], Sampling(max_new_tokens=8))
+
+
 def test_a_row_that_ends_early_keeps_its_end_while_others_go_on() -> None:
     model = shared_model("llama")
     found = generate(

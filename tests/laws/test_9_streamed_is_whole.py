@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 
 import pytest
@@ -9,15 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.engine import Engine, Request, Sampling, Written
+from softprompt.engine import End, Engine, Request, Sampling, Written
 from softprompt.evaluation.generating import Sampling as Plainly
-from softprompt.evaluation.generating import decoded, steps
+from softprompt.evaluation.generating import decoded, generate, steps, stream
 from softprompt.model import FrozenModel, Payload
 from softprompt.tasks import Row
 from tests.laws.few import few
 from tests.laws.together import drawn_engine
 from tests.strategies import payloads
-from tests.tiny import shared_model
+from tests.tiny import ending_at, shared_model
 
 #: The families whose attention can be given to the engine.
 SERVED = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2", "gpt_neox", "opt")
@@ -78,3 +79,64 @@ def test_greedy_is_transformers_own(family: str) -> None:
     while not engine.is_idle:
         engine.step()
     assert heard.tokens == expected[0, len(text) :].tolist()
+
+
+TEXT = [5, 9, 77, 31]
+
+
+def run(model: FrozenModel, *samplings: Sampling) -> list[list[Written]]:
+    """What one engine tells of rows with one text, all of them at once."""
+    engine, told = Engine(model, slots=4, length=60), [list[Written]() for _ in samplings]
+    for sampling, each in zip(samplings, told, strict=True):
+        engine.add(Request(tuple(model.row(TEXT)), sampling), None, each.append)
+    while not engine.is_idle:
+        engine.step()
+    return told
+
+
+def tokens_of(told: list[Written]) -> list[int]:
+    return [written.token for written in told if written.token is not None]
+
+
+def with_end_tokens(family: str) -> tuple[FrozenModel, list[int]]:
+    """A model that ends at two more tokens, of which a greedy response has one; and that response past its end."""
+    (told,) = run(shared_model(family), Sampling(9, ignore_eos=True))
+    past = tokens_of(told)
+    return ending_at(family, 383, past[4]), past
+
+
+@pytest.mark.parametrize("family", SERVED)
+@torch.no_grad()
+def test_any_of_several_end_tokens_ends_a_response_as_it_ends_transformers_own(family: str) -> None:
+    """Beside rows that are drawn, that tell probabilities, that go on regardless, and in evaluation."""
+    model, past = with_end_tokens(family)
+    text = model.row(TEXT)
+    whole = model.network.generate(torch.tensor([text]), max_new_tokens=9, do_sample=False)[0, len(text) :].tolist()
+    assert whole == past[: past.index(past[4]) + 1]
+    greedy, logprobs, drawn, regardless = run(
+        model, Sampling(9), Sampling(9, logprobs=3), Sampling(9, 1.0, seed=4), Sampling(9, ignore_eos=True)
+    )
+    assert tokens_of(greedy) == tokens_of(logprobs) == whole == alone(model, None, text, 9)
+    assert (greedy[-1].end, logprobs[-1].logprob is None) == (End.STOP, False)
+    assert tokens_of(regardless) == past
+    assert not set(tokens_of(drawn)[:-1]) & set(model.eos_token_ids)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@torch.no_grad()
+def test_what_ends_a_response_is_no_part_of_its_text(family: str) -> None:
+    """Though the tokenizer would write it: to it, it is a word."""
+    model, past = with_end_tokens(family)
+    expected = model.tokenizer.decode(past[: past.index(past[4])], skip_special_tokens=True)
+    (told,) = run(model, Sampling(9))
+    assert "".join(written.text for written in told) == expected
+    assert "".join(stream(model, Row(model.row(TEXT), []), None, Plainly(9))) == expected
+    assert generate(model, [Row(model.row(TEXT), [])] * 2, [None] * 2, Plainly(9)) == [expected.strip()] * 2
+
+
+def test_a_model_without_an_end_token_writes_as_much_as_it_may() -> None:
+    model = copy.copy(shared_model("llama"))
+    model.eos_token_ids = ()
+    (told,) = run(model, Sampling(9))
+    assert (len(told), told[-1].end) == (9, End.LENGTH)
+    assert tokens_of(told) == alone(model, None, model.row(TEXT), 9)

@@ -14,7 +14,7 @@ from softprompt.errors import RowError, SettingError, TaskError
 from softprompt.model import FrozenModel
 from softprompt.tasks import ChatTask, LinearHead, Row
 from softprompt.tasks.chat import ChatObjective
-from tests.tiny import EOS, shared_model, tiny_model
+from tests.tiny import BOS, EOS, shared_model, tiny_model
 
 TEMPLATE = (
     "{% for message in messages %}[{{ message['role'] }}] {{ message['content'] }}" + EOS + "\n{% endfor %}"
@@ -60,6 +60,25 @@ def test_every_answer_is_learnt_and_nothing_else() -> None:
     assert model.tokenizer.decode(row.prompt) == f"[system] film{EOS}\n[user] a{EOS}\n[assistant] "
     assert learnt(model, row) == f"good{EOS}bad{EOS}"
     assert row.response[-1] == model.eos
+
+
+def test_a_turn_that_ends_with_another_end_token_gets_no_second_one() -> None:
+    """As where a chat model's turns end with a token of their own, and texts with another."""
+    model = chatty(TEMPLATE.replace(EOS, BOS))
+    model.eos_token_ids = (1, 0)
+    row = bound(model).encode(chat("name: Aro", "good food"))
+    assert model.tokenizer.decode(row.response) == f"good food{BOS}"
+    model.eos_token_ids = (1,)
+    assert (
+        model.tokenizer.decode(bound(model).encode(chat("name: Aro", "good food")).response) == f"good food{BOS}{EOS}"
+    )
+
+
+def test_a_model_without_an_end_token_learns_no_answer() -> None:
+    model = chatty("{% for message in messages %}{{ message['content'] }}\n{% endfor %}")
+    model.eos_token_ids = ()
+    with pytest.raises(TaskError, match=r"has no end-of-text token, so no response could be taught to end: give its"):
+        bound(model).encode(chat("name: Aro", "good food"))
 
 
 @given(said=st.lists(texts, min_size=2, max_size=7))

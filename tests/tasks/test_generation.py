@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -15,7 +16,7 @@ from softprompt.model import FrozenModel
 from softprompt.tasks import GenerationTask, LinearHead, Row
 from softprompt.tasks.generation import GenerationObjective
 from tests.strategies import causal_families
-from tests.tiny import shared_model
+from tests.tiny import ending_at, shared_model
 
 words = st.text("abcdefgh ", min_size=1, max_size=20)
 
@@ -89,6 +90,20 @@ def test_a_response_follows_the_template_and_ends() -> None:
     row = bound(model).encode(example(input="name: Aro", output="good food"))
     assert row.prompt == model.row(model.tokenize("name: Aro\n"))
     assert row.response == [*model.tokenize("good food"), model.eos]
+
+
+def test_a_model_with_several_end_tokens_learns_its_tokenizers_own() -> None:
+    model = ending_at("llama", 7, 9)
+    row = bound(model).encode(example(input="name: Aro", output="good food"))
+    assert row.response == [*model.tokenize("good food"), 1]
+
+
+def test_a_model_without_an_end_token_learns_no_response_and_still_writes() -> None:
+    model = copy.copy(shared_model("llama"))
+    model.eos_token_ids = ()
+    with pytest.raises(TaskError, match="give its tokenizer an `eos_token`"):
+        bound(model).encode(example(input="name: Aro", output="good food"))
+    assert bound(model).encode_prompt(example(input="name: Aro"), 5).prompt
 
 
 def test_a_response_on_the_same_line_begins_with_a_space() -> None:

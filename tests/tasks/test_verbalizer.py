@@ -95,6 +95,12 @@ def test_a_label_that_another_continues_is_weighed_against_the_end() -> None:
     assert found == pytest.approx(logits[[model.eos, 50]].softmax(dim=0).tolist(), abs=1e-6)
 
 
+def test_without_an_end_token_no_label_may_begin_another() -> None:
+    with pytest.raises(TaskError, match=r"label 2 is how another begins, and this model has no end-of-text token"):
+        Verbalizer([(50,), (40,), (40, 50)], None)
+    assert Verbalizer([(50,), (40,)], None).branchings == Verbalizer([(50,), (40,)], 1).branchings
+
+
 def test_a_label_does_not_pay_for_tokens_that_it_must_have() -> None:
     model, prompt = shared_model("llama"), [7, 8, 9]
     [short] = probabilities(model, [(40,), (50,)], [prompt])

@@ -1,4 +1,4 @@
-"""What was kept of a run stands beside its untrained start and the hard prompt; where it is worse, a warning says so."""
+"""What was kept of a run stands beside its untrained start and the hard prompt, with a warning where it is worse."""
 
 from __future__ import annotations
 

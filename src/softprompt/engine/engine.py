@@ -232,10 +232,10 @@ class Engine:
         if choice.token is None:
             self.cancel(row, End.STUCK)
             return
-        end, own = self.scheduler.ended(row, self.model.eos), self._rows[row]
+        end, own = self.scheduler.ended(row, self.model.eos_token_ids), self._rows[row]
         if own.guide is not None:
             own.guide.take(choice.token)
-        text = own.writer.add(choice.token)
+        text = "" if end is End.STOP else own.writer.add(choice.token)  # what ends a text is none of it
         if own.writer.is_stopped:
             end = End.STOP
         if end is not None:

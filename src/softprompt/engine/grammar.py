@@ -7,7 +7,7 @@ and its errors are said.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ class Guide:
     def allowed(self, size: int) -> NDArray[np.bool_] | None:
         """For each of the `size` tokens of the vocabulary, whether it may be next; None if none may.
 
-        The end-of-text token may where the form is complete.
+        Those that end a response may where the form is complete.
         """
         bits = np.zeros(-(-size // 32), dtype=np.int32)
         self._matcher.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)
@@ -71,11 +71,11 @@ class Grammars:
     Args:
         tokenizer: the model's.
         size: V, tokens of its vocabulary.
-        eos: its end-of-text token.
+        eos_token_ids: those that end a response; each is allowed where the form is complete.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, size: int, eos: int):
-        self._tokenizer, self._size, self._eos = tokenizer, size, eos
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, size: int, eos_token_ids: Sequence[int]):
+        self._tokenizer, self._size, self._eos_token_ids = tokenizer, size, list(eos_token_ids)
 
     def json_schema(self, schema: Mapping[str, Any]) -> Grammar:
         """JSON that a schema allows; `{"type": "object"}` allows any object.
@@ -118,8 +118,11 @@ class Grammars:
         _library()
         from llguidance.hf import from_tokenizer
 
+        ends = [each for each in self._eos_token_ids if each < len(self._tokenizer)]  # a vocabulary may be padded
+        if not ends:
+            raise SettingError("this model has no end-of-text token, so no response could end where a grammar does")
         try:
-            return from_tokenizer(self._tokenizer, n_vocab=self._size, eos_token=self._eos)
+            return from_tokenizer(self._tokenizer, n_vocab=self._size, eos_token=ends)
         except ValueError as error:
             raise SettingError(f"this model's tokenizer cannot be held to a grammar: {error}") from error
 

@@ -12,6 +12,8 @@ from softprompt.errors import SettingError
 if TYPE_CHECKING:
     from softprompt.engine.grammar import Grammar
 
+GREEDY_UP_TO = 1e-5
+"""The temperature up to which the most probable token is taken: logits divided by as little may be infinite."""
 MOST_ALTERNATIVES = 20  # tokens beside the one that was chosen, as in OpenAI's API
 
 
@@ -21,8 +23,10 @@ class Sampling:
 
     Attributes:
         max_new_tokens: the longest response, in tokens.
-        temperature: 0 takes the most probable token; above, the logits are divided by it and a token is drawn.
-        top_p: draw from the fewest tokens that have this much probability (Holtzman et al. 2020, arXiv 1904.09751).
+        temperature: up to `GREEDY_UP_TO` the most probable token is taken; above, the logits are divided by it and a
+            token is drawn.
+        top_p: draw from the fewest tokens that have this much probability (Holtzman et al. 2020, arXiv 1904.09751); at
+            least one, which 0 takes.
         top_k: draw from this many; 0 for all.
         min_p: draw from those that have this share of the most probable one's probability (arXiv 2407.01082).
         presence_penalty: is taken from the logit of each token that the response has.
@@ -32,7 +36,7 @@ class Sampling:
         logit_bias: is added to the logits of tokens.
         seed: of the draws.
         stop: texts before which the response ends.
-        ignore_eos: go on behind the end-of-text token.
+        ignore_eos: go on behind the tokens that end a response.
         logprobs: tell how probable each token was to the model, before all of the above, and so many alternatives;
             None to tell nothing.
         grammar: what the response is written in: JSON of a schema, or a regular expression.
@@ -57,7 +61,7 @@ class Sampling:
         right = {
             f"max_new_tokens {self.max_new_tokens}: choose at least 1": self.max_new_tokens >= 1,
             f"temperature {self.temperature}: choose 0 or more": self.temperature >= 0,
-            f"top_p {self.top_p}: choose above 0, up to 1": 0 < self.top_p <= 1,
+            f"top_p {self.top_p}: choose 0 to 1": 0 <= self.top_p <= 1,
             f"top_k {self.top_k}: choose 0 or more": self.top_k >= 0,
             f"min_p {self.min_p}: choose 0 to 1": 0 <= self.min_p <= 1,
             f"repetition_penalty {self.repetition_penalty}: choose above 0": self.repetition_penalty > 0,
@@ -69,11 +73,16 @@ class Sampling:
         if wrong := [complaint for complaint, is_right in right.items() if not is_right]:
             raise SettingError("; ".join(wrong))
 
+    @property
+    def is_greedy(self) -> bool:
+        """The most probable token is taken, and none is drawn."""
+        return self.temperature <= GREEDY_UP_TO or self.top_p == 0
+
 
 class End(StrEnum):
     """Why a response ended."""
 
-    STOP = "stop"  # the end-of-text token, or a stop text
+    STOP = "stop"  # a token that ends a response, or a stop text
     LENGTH = "length"  # as long as it may be
     CANCELLED = "cancelled"  # nobody wants it any more
     DEADLINE = "deadline"  # it took too long

@@ -51,7 +51,7 @@ def _token(logits: Float[Tensor, "V"], row: Running, guide: Guide | None) -> int
     adjusted = _adjusted(logits, row, guide)
     if adjusted is None:
         return None
-    return _drawn(adjusted, row) if row.request.sampling.temperature > 0 else int(adjusted.argmax())
+    return int(adjusted.argmax()) if row.request.sampling.is_greedy else _drawn(adjusted, row)
 
 
 def _told(token: int, logits: Float[Tensor, "V"], count: int | None) -> Choice:
@@ -66,7 +66,7 @@ def _is_greedy(row: Running) -> bool:
     """Its next token is the most probable one, whatever it has written."""
     sampling = row.request.sampling
     penalties = (sampling.presence_penalty, sampling.frequency_penalty, sampling.repetition_penalty - 1)
-    return not (sampling.temperature > 0 or any(penalties) or sampling.logit_bias)
+    return sampling.is_greedy and not (any(penalties) or sampling.logit_bias)
 
 
 def _adjusted(logits: Float[Tensor, "V"], row: Running, guide: Guide | None) -> Float[Tensor, "V"] | None:
@@ -100,6 +100,7 @@ def _drawn(logits: Float[Tensor, "V"], row: Running) -> int:
     keep &= ordered >= sampling.min_p * ordered[0]
     kept = ordered * keep
     keep &= (kept.cumsum(dim=0) - kept) < sampling.top_p * kept.sum()  # the one that reaches it is among them
+    keep[0] = True  # the product may be too small to be told from 0
     reach = (ordered * keep).cumsum(dim=0)
     number = random.Random(f"{sampling.seed} {len(row.written)}").random() * float(reach[-1])
     return int(tokens[min(int(torch.searchsorted(reach, number, right=True)), int(keep.sum()) - 1)])

@@ -3,15 +3,16 @@
 Rows join and leave at every step (continuous batching: Yu et al. 2022, Orca). Every row that writes goes on with its
 one token; what is left of the step's tokens goes to texts that are still read, in pieces, so that a long one stalls
 nobody (chunked prefill: Agrawal et al. 2023, arXiv 2308.16369). Who joins next is the tenant that has been served least
-(virtual token counters: Sheng et al. 2023, arXiv 2401.00588).
+(`counters.py`).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+from softprompt.engine.counters import TokenCounters
 from softprompt.engine.request import End, Request
 from softprompt.errors import SettingError
 
@@ -89,7 +90,7 @@ class Scheduler:
         self.length = min(length, self.room)
         self.running: list[Running] = []
         self._waiting: OrderedDict[str, deque[Running]] = OrderedDict()
-        self._served: dict[str, float] = {}
+        self._served = TokenCounters()
 
     @property
     def num_waiting(self) -> int:
@@ -118,15 +119,14 @@ class Scheduler:
         if request.tenant not in self._waiting:
             self._waiting[request.tenant] = deque()
             if not any(each.request.tenant == request.tenant for each in self.running):
-                self._catch_up(request.tenant)
+                self._served.join(request.tenant, self._tenants - {request.tenant})
         self._waiting[request.tenant].append(row)
         return row
 
-    def _catch_up(self, tenant: str) -> None:
-        """Whoever was away has saved nothing up: it begins where the least served of those present are."""
-        present = {row.request.tenant for row in self.running} | self._waiting.keys() - {tenant}
-        least = min((self._served.get(each, 0.0) for each in present), default=0.0)
-        self._served[tenant] = max(self._served.get(tenant, 0.0), least)
+    @property
+    def _tenants(self) -> set[str]:
+        """Those that have something running or waiting."""
+        return {row.request.tenant for row in self.running} | self._waiting.keys()
 
     def admit(self) -> list[Running]:
         """Give free slots to those that wait, the least served tenant first; those who have one now.
@@ -135,12 +135,12 @@ class Scheduler:
         """
         admitted = []
         while self._waiting and len(self.running) < self.slots:
-            tenant = min(self._waiting, key=lambda each: self._served.get(each, 0.0))
+            tenant = min(self._waiting, key=self._served.__getitem__)
             row = self._waiting[tenant][0]
             if sum(each.room for each in self.running) + row.room > self.room:
                 break
             self._forget(row)
-            self._served[tenant] = self._served.get(tenant, 0.0) + len(row.request.ids)
+            self._served.add(tenant, float(len(row.request.ids)))
             row.slot = len(self.running)
             self.running.append(row)
             admitted.append(row)
@@ -169,21 +169,21 @@ class Scheduler:
         piece.row.computed += piece.count
         if token is not None:
             piece.row.known.append(token)
-            self._served[piece.row.request.tenant] += WRITTEN
+            self._served.add(piece.row.request.tenant, WRITTEN)
 
     def leave(self, row: Running) -> Running | None:
         """A row is over. The one that takes its slot moves there, and is given back; None if none does."""
+        moved = None
         if row.slot < 0:
             self._forget(row)
-            return None
-        last = self.running.pop()
+        elif (last := self.running.pop()) is not row:
+            last.slot, self.running[row.slot] = row.slot, last
+            moved = last
         if self.is_idle:
-            self._served.clear()  # there is nobody left to be fair to, and tenants are many
-        if last is row:
-            return None
-        last.slot = row.slot
-        self.running[row.slot] = last
-        return last
+            self._served.clear()
+        else:
+            self._served.forget(self._tenants)
+        return moved
 
     def _forget(self, row: Running) -> None:
         queue = self._waiting[row.request.tenant]
@@ -197,8 +197,8 @@ class Scheduler:
             if row.request.deadline is not None and row.request.deadline <= now:
                 yield row
 
-    def ended(self, row: Running, eos: int) -> End | None:
-        """Whether a row's last token ends it."""
-        if row.written[-1] == eos and not row.request.sampling.ignore_eos:
+    def ended(self, row: Running, eos_token_ids: Collection[int]) -> End | None:
+        """Whether a row's last token ends it: by being one of these, or as the last that it may have."""
+        if row.written[-1] in eos_token_ids and not row.request.sampling.ignore_eos:
             return End.STOP
         return End.LENGTH if len(row.written) >= row.request.sampling.max_new_tokens else None

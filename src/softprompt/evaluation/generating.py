@@ -18,6 +18,9 @@ from softprompt.errors import SettingError
 from softprompt.model import Payload, WritingModel
 from softprompt.tasks.objective import Row, arranged, padded
 
+GREEDY_UP_TO = 1e-5
+"""The temperature up to which the most probable token is taken: logits divided by as little may be infinite."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -25,7 +28,8 @@ class Sampling:
 
     Attributes:
         max_new_tokens: the longest response, in tokens.
-        temperature: 0 takes the most probable token; above, the logits are divided by it and a token is drawn.
+        temperature: up to `GREEDY_UP_TO` the most probable token is taken; above, the logits are divided by it and a
+            token is drawn.
         top_p: draw from the fewest tokens that have this much probability.
         top_k: draw from this many; 0 for all.
         seed: of the draws.
@@ -57,12 +61,13 @@ def steps(
         return
     ids, mask = padded([arranged(row, p)[0] for row, p in zip(rows, payloads, strict=True)], model.device)
     draft = model.draft(ids, mask, list(payloads))
-    choose = _Chooser(sampling)
+    choose, ends = _Chooser(sampling), torch.tensor(model.eos_token_ids, dtype=torch.long, device=model.device)
+    filler = 0 if model.eos is None else model.eos
     ended = torch.zeros(len(rows), dtype=torch.bool, device=model.device)
     for remaining in range(sampling.max_new_tokens, 0, -1):
-        tokens = torch.where(ended, model.eos, choose(ids, model.logits(draft.hidden)))
+        tokens = torch.where(ended, filler, choose(ids, model.logits(draft.hidden)))
         yield tokens
-        ended |= tokens == model.eos
+        ended |= torch.isin(tokens, ends)
         if bool(ended.all()) or remaining == 1:
             return
         draft = draft.extended(tokens)
@@ -102,17 +107,16 @@ def stream(model: WritingModel, row: Row, payload: Payload | None, sampling: Sam
 
 
 def decoded(model: WritingModel, tokens: list[int]) -> str:
-    """The text of a response up to its end-of-text token."""
-    if model.eos in tokens:
-        tokens = tokens[: tokens.index(model.eos)]
-    return str(model.tokenizer.decode(tokens, skip_special_tokens=True))
+    """The text of a response up to the first token that ends it."""
+    end = next((i for i, token in enumerate(tokens) if token in model.eos_token_ids), None)
+    return str(model.tokenizer.decode(tokens[:end], skip_special_tokens=True))
 
 
 class _Chooser:
     """Greedy or sampled, decided once; transformers' own warpers do the warping."""
 
     def __init__(self, sampling: Sampling):
-        self.greedy = sampling.temperature == 0
+        self.greedy = sampling.temperature <= GREEDY_UP_TO
         self.generator = torch.Generator().manual_seed(sampling.seed)
         self.warpers = LogitsProcessorList()
         if not self.greedy:

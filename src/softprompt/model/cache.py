@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -126,6 +126,11 @@ class PromptedCache(Cache):
     def __init__(self, layers: list[DynamicLayer], mask: Bool[Tensor, "B S"]):
         super().__init__(layers=list(layers))
         self.mask = mask
+
+    def reorder_cache(self, beam_idx: Int[Tensor, "B"]) -> None:
+        """Keep these rows, as beam search goes on with them."""
+        super().reorder_cache(cast(torch.LongTensor, beam_idx))
+        self.mask = self.mask.index_select(0, beam_idx.to(self.mask.device))
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,16 @@ class CausalModel(WritingModel):
         mask: Bool[Tensor, "B T"],
         past: Past,
         reads: Bool[Tensor, "B T"] | None = None,
+        embeddings: Float[Tensor, "B T E"] | None = None,
     ) -> Float[Tensor, "B T H"]:
-        """The last layer's output for tokens that stand behind `past`; a growing cache grows by T positions."""
+        """The last layer's output for tokens that stand behind `past`; a growing cache grows by T positions.
+
+        `embeddings` are theirs where the caller has made them.
+        """
         states = self._trunk.states(ids, mask, past.grounds, self._on_ground) if self._trunk and past.grounds else None
         places = None if reads is None or not self._cuts_last_layer else places_of(reads)
-        return self._run(past, self.embed(ids, past.virtual), mask, states, places=places)
+        embeddings = self.embed(ids, past.virtual) if embeddings is None else embeddings
+        return self._run(past, embeddings, mask, states, places=places)
 
     def remembering(self, store: Store) -> CausalModel:
         """The same model, which looks up what the layers of a ground make of a text where it was computed before."""

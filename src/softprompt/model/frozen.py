@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from softprompt.errors import SettingError
+from softprompt.model.end_tokens import end_tokens
 from softprompt.model.family import Family, resolve, softcap
 from softprompt.model.fingerprint import fingerprint
 from softprompt.model.payload import Embeddings, Payload, Placement
@@ -41,7 +42,8 @@ class FrozenModel(ABC):
         family: what its family has its own way of.
         shape: its sizes.
         bos: the id that the tokenizer puts in front of every text (BOS, or a masked model's CLS), or None.
-        eos: the id that ends a response, or a masked model's row.
+        eos_token_ids: every id at which a response ends, in front the one that is learnt; empty where neither the
+            tokenizer nor the generation configuration has one.
         placements: where virtual tokens can stand in its rows.
         is_sharded: its layers are spread over processes, all of which must run it equally often.
     """
@@ -56,8 +58,13 @@ class FrozenModel(ABC):
         self.name = name
         self.shape = self._measured()
         self.bos: int | None = _leading_bos(tokenizer)
-        self.eos: int = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+        self.eos_token_ids = end_tokens(network, tokenizer, name)
         self._softcap = softcap(network.config)
+
+    @property
+    def eos(self) -> int | None:
+        """The id that a learnt response ends with, or a masked model's row; None where there is no such token."""
+        return self.eos_token_ids[0] if self.eos_token_ids else None
 
     @property
     def device(self) -> torch.device:

@@ -18,6 +18,7 @@ from transformers import (
 from softprompt.errors import ModelNotFound, SettingError, first_line
 from softprompt.model.causal import CausalModel
 from softprompt.model.encoder_decoder import EncoderDecoderModel
+from softprompt.model.end_tokens import add_end_tokens, gguf_end_tokens
 from softprompt.model.family import resolve
 from softprompt.model.frozen import FrozenModel
 from softprompt.model.locating import Located, located
@@ -80,6 +81,8 @@ def _read(files: Located, name: str, **arguments: Any) -> FrozenModel:
             auto = AUTO[resolve(AutoConfig.from_pretrained(files.folder, **files.arguments)).kind]
             tokenizer = AutoTokenizer.from_pretrained(files.folder, **files.arguments)
             network = auto.from_pretrained(files.folder, **files.arguments, **arguments)
+            if (gguf := files.arguments.get("gguf_file")) is not None:
+                add_end_tokens(network, gguf_end_tokens(files.folder / gguf))
         except (OSError, ValueError, KeyError) as error:
             raise ModelNotFound(f"{name!r} cannot be loaded as a language model: {first_line(error)}") from error
     keep_gradients(network)

@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from softprompt.errors import ModelNotFound, ModelNotSupported, SettingError, first_line
 from softprompt.model.checkpoint import fingerprint_of_files
+from softprompt.model.end_tokens import read_generation_config
 from softprompt.model.family import resolve
 from softprompt.model.frozen import UNKNOWN, FrozenModel
 from softprompt.model.loading import AUTO, frozen
@@ -41,6 +42,7 @@ def load_weightless(name: str) -> FrozenModel:
             tokenizer = AutoTokenizer.from_pretrained(files.folder, **files.arguments)
             with torch.device("meta"):  # the other ways to attend look at numbers to save work
                 network = AUTO[kind].from_config(config, attn_implementation="eager")
+            read_generation_config(network, files.folder)
         except (OSError, ValueError, KeyError) as error:
             raise ModelNotFound(f"{name!r} cannot be read as a language model: {first_line(error)}") from error
     model = frozen(network, tokenizer, files.name)

@@ -86,7 +86,7 @@ class Parts:
             shelf=Shelf(store, model, backend, settings.prompt_memory, metrics),
             desk=Desk(model),
             words=Words(tokenizer),
-            grammars=Grammars(cast(PreTrainedTokenizerFast, tokenizer), model.shape.vocab_size, model.eos),
+            grammars=Grammars(cast(PreTrainedTokenizerFast, tokenizer), model.shape.vocab_size, model.eos_token_ids),
             metrics=metrics,
             tally=Tally(),
             started=int(time.time()),

@@ -228,9 +228,9 @@ class ChatObjective(WritingObjective):
             said = self._tokens(text[:begin], text[begin:end])
             learnt += range(len(ids), len(ids) + len(said))
             ids, behind = ids + said, end
-        if ids[-1] != self.model.eos:  # the template ends a turn otherwise than the model ends a text
+        if ids[-1] not in self.model.eos_token_ids:  # the template ends a turn otherwise than the model ends a text
             learnt.append(len(ids))
-            ids.append(self.model.eos)
+            ids.append(self.end)
         first = learnt[0]
         return Row(self._with_bos(ids[:first]), ids[first:], learnt=tuple(i - first for i in learnt))
 

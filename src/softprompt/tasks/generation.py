@@ -125,7 +125,7 @@ class GenerationObjective(WritingObjective):
 
     def encode(self, example: Example) -> Row:
         """Template and response; the template's fields are cut where both do not fit, the response never."""
-        response = [*self._response(self.task.references(example)[0]), self.model.eos]
+        response = [*self._response(self.task.references(example)[0]), self.end]
         room = self.model.room_beside(len(response), self.room)
         if room < 1:
             raise RowError(example.where, f"the response needs {len(response)} tokens where {self.room} fit in all")

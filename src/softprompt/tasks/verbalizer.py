@@ -42,11 +42,11 @@ class Verbalizer:
 
     answer_begins = -1
 
-    def __init__(self, words: Sequence[Sequence[int]], end: int):
+    def __init__(self, words: Sequence[Sequence[int]], end: int | None):
         """Build the trie of K words in tokens; `end` ends a word that another word continues.
 
         Raises:
-            TaskError: two labels have the same tokens, or one has none.
+            TaskError: two labels have the same tokens, or one has none; or one continues another, and nothing ends it.
         """
         sequences = _terminated([tuple(word) for word in words], end)
         branchings = self.branchings = _branchings(sequences)
@@ -85,7 +85,7 @@ def sum_of(terms: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(terms)).sum(dim=0)
 
 
-def _terminated(words: list[Path], end: int) -> list[Path]:
+def _terminated(words: list[Path], end: int | None) -> list[Path]:
     for i, word in enumerate(words):
         if not word:
             raise TaskError(f"label {i + 1} has no tokens: give it a word with --verbalizer")
@@ -93,7 +93,15 @@ def _terminated(words: list[Path], end: int) -> list[Path]:
             raise TaskError(
                 f"labels {words.index(word) + 1} and {i + 1} have the same tokens: give one another word (--verbalizer)"
             )
-    return [(*word, end) if _is_continued(word, [Branching(w, ()) for w in words]) else word for word in words]
+    continued = [_is_continued(word, [Branching(w, ()) for w in words]) for word in words]
+    if end is None:
+        if any(continued):
+            raise TaskError(
+                f"label {continued.index(True) + 1} is how another begins, and this model has no end-of-text token to "
+                "tell them apart: give one another word (--verbalizer)"
+            )
+        return words
+    return [(*word, end) if more else word for word, more in zip(words, continued, strict=True)]
 
 
 def _branchings(sequences: list[Path]) -> list[Branching]:

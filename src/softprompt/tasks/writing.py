@@ -52,6 +52,20 @@ class WritingObjective(Objective):
     def asked(self, text: str) -> Example:
         """A text by itself as an example without a response."""
 
+    @property
+    def end(self) -> int:
+        """The token that a response is taught to end with.
+
+        Raises:
+            TaskError: the model has none.
+        """
+        if self.model.eos is None:
+            raise TaskError(
+                f"{self.model.name} has no end-of-text token, so no response could be taught to end: give its "
+                "tokenizer an `eos_token`, or its generation configuration an `eos_token_id`"
+            )
+        return self.model.eos
+
     def room_for_prompt(self, max_new_tokens: int) -> int:
         """The tokens that are left in front of a response of at most `max_new_tokens`.
 

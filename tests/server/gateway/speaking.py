@@ -82,7 +82,7 @@ class Vllm:
 
     @cached_property
     def grammars(self) -> Grammars:
-        return Grammars(self.model.tokenizer, self.model.shape.vocab_size, self.model.eos)
+        return Grammars(self.model.tokenizer, self.model.shape.vocab_size, self.model.eos_token_ids)
 
     def app(self) -> Starlette:
         routes = [

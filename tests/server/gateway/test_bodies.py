@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from softprompt.engine import Request, Sampling
 from softprompt.engine.grammar import Grammar
 from softprompt.server.gateway.bodies import NOBODY, canary, salt, telling, writing
@@ -11,7 +13,7 @@ REQUEST = Request((5, 6), Sampling(8, temperature=0.5, seed=-1, stop=("x",)), "a
 
 
 def test_placeholders_stand_in_front_and_the_prompt_is_named() -> None:
-    body = writing(REQUEST, 3, eos=1)
+    body = writing(REQUEST, 3, eos_token_ids=[1, 7])
     assert body["prompt"] == [[0, 0, 0, 5, 6]]
     assert body["kv_transfer_params"] == {"softprompt": {"prompt": CONTENT, "positions": 3}}
     assert body["cache_salt"] == salt("acme", CONTENT)
@@ -19,27 +21,35 @@ def test_placeholders_stand_in_front_and_the_prompt_is_named() -> None:
 
 
 def test_the_bare_base_names_no_prompt() -> None:
-    body = writing(Request((5, 6), Sampling(8), "acme", None, ""), 0, eos=1)
+    body = writing(Request((5, 6), Sampling(8), "acme", None, ""), 0, eos_token_ids=[1, 7])
     assert body["prompt"] == [[5, 6]]
     assert "kv_transfer_params" not in body
 
 
 def test_stop_texts_are_found_here_and_the_end_is_ours() -> None:
-    body = writing(REQUEST, 3, eos=1)
+    body = writing(REQUEST, 3, eos_token_ids=[1, 7])
     assert "stop" not in body
-    assert (body["ignore_eos"], body["stop_token_ids"]) == (True, [1])
-    assert writing(Request((5,), Sampling(8, ignore_eos=True)), 0, eos=1)["stop_token_ids"] == []
+    assert (body["ignore_eos"], body["stop_token_ids"]) == (True, [1, 7])
+    assert writing(Request((5,), Sampling(8, ignore_eos=True)), 0, eos_token_ids=[1, 7])["stop_token_ids"] == []
 
 
 def test_a_seed_is_one_to_vllm_too() -> None:
-    assert writing(REQUEST, 3, eos=1)["seed"] == 2**63 - 1
+    assert writing(REQUEST, 3, eos_token_ids=[1, 7])["seed"] == 2**63 - 1
+
+
+@pytest.mark.parametrize("sampling", [Sampling(top_p=0.0, temperature=1.0), Sampling(temperature=1e-310, top_p=0.5)])
+def test_what_is_greedy_is_said_as_vllm_knows_it(sampling: Sampling) -> None:
+    body = writing(Request((5,), sampling), 0, eos_token_ids=[1])
+    assert (body["temperature"], body["top_p"]) == (0.0, 1.0)
 
 
 def test_what_was_not_asked_for_is_not_said() -> None:
-    assert not {"logit_bias", "logprobs", "structured_outputs", "n", "echo"} & set(writing(REQUEST, 3, eos=1))
+    assert not {"logit_bias", "logprobs", "structured_outputs", "n", "echo"} & set(
+        writing(REQUEST, 3, eos_token_ids=[1, 7])
+    )
     grammar = Grammar(None, {"regex": "a+"})  # type: ignore[arg-type]
     asked = Request((5,), Sampling(8, logit_bias={7: 1.5}, logprobs=2, grammar=grammar))
-    body = writing(asked, 0, eos=1)
+    body = writing(asked, 0, eos_token_ids=[1, 7])
     assert (body["logit_bias"], body["logprobs"]) == ({"7": 1.5}, 2)
     assert body["structured_outputs"] == {"regex": "a+"}
 

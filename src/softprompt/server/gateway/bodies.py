@@ -20,15 +20,15 @@ MOST_TOLD = 20  # alternatives that vLLM tells of a token, unless its operator s
 Body = dict[str, Any]
 
 
-def writing(request: Request, positions: int, eos: int) -> Body:
+def writing(request: Request, positions: int, eos_token_ids: Sequence[int]) -> Body:
     """A response that is told token by token, text and ends being ours to make."""
     sampling = request.sampling
     return {
         **_behind([request.ids], positions, request.tenant, digits(request.prompt or "")),
         **_sampling(sampling),
         "max_tokens": sampling.max_new_tokens,
-        "ignore_eos": True,  # what ends a text to vLLM may be more than to this tokenizer
-        "stop_token_ids": [] if sampling.ignore_eos else [eos],
+        "ignore_eos": True,  # what ends a response is said below, and is the same as in the engine
+        "stop_token_ids": [] if sampling.ignore_eos else list(eos_token_ids),
         "stream": True,
         "stream_options": {"include_usage": True},  # says what the prefix cache had
     }
@@ -81,8 +81,8 @@ def _behind(rows: Sequence[Sequence[int]], positions: int, tenant: str, prompt: 
 
 def _sampling(sampling: Sampling) -> Body:
     body: Body = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
+        "temperature": 0.0 if sampling.is_greedy else sampling.temperature,
+        "top_p": 1.0 if sampling.is_greedy else sampling.top_p,  # to vLLM 0 is none
         "top_k": sampling.top_k,
         "min_p": sampling.min_p,
         "presence_penalty": sampling.presence_penalty,

@@ -155,7 +155,7 @@ class Remote:
         if not positions and request.ids[:2] == (bodies.HOLDER,) * 2:
             raise like_a_prompt()
         self._check_room(request.tenant)
-        response = Response(request, positions, self.replicas, self._decoded, self._model.eos, hear)
+        response = Response(request, positions, self.replicas, self._decoded, self._model.eos_token_ids, hear)
         self._responses.add(response)
         self._asked[request.tenant] += 1
         response.when_over(self._over)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from softprompt.engine import End, Request, Written
 from softprompt.engine.text import Writer
@@ -32,7 +32,7 @@ class Response:
         positions: that the prompt takes in front of it.
         replicas: write it.
         decode: from tokens to their text.
-        eos: the token that ends it.
+        eos_token_ids: those that end it.
         hear: is told.
 
     Attributes:
@@ -46,12 +46,13 @@ class Response:
         positions: int,
         replicas: Replicas,
         decode: Callable[[list[int]], str],
-        eos: int,
+        eos_token_ids: Sequence[int],
         hear: Hear,
     ):
         self._request, self._positions, self._replicas, self._hear = request, positions, replicas, hear
         self.tenant, self.reused = request.tenant, 0
-        self._body = bodies.writing(request, positions, eos)
+        self._body = bodies.writing(request, positions, eos_token_ids)
+        self._ends = () if request.sampling.ignore_eos else eos_token_ids
         self._key = bodies.key(request.tenant, bodies.digits(request.prompt or ""))
         self._writer = Writer(decode, request.sampling.stop)
         self._told: list[int] = []
@@ -135,7 +136,8 @@ class Response:
 
     def _next(self, token: Token, end: End | None) -> Written:
         """A token, with the text that is certain with it."""
-        text = self._writer.add(token.id)
+        is_end = end is End.STOP and token.id in self._ends  # it is no part of the text
+        text = "" if is_end else self._writer.add(token.id)
         self._told.append(token.id)
         if self._writer.is_stopped:
             end = End.STOP

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from softprompt.server.protocol.chat import Usage
-from softprompt.server.protocol.fields import Body, Text, Unsupported
+from softprompt.server.protocol.fields import Body, Text, Unsupported, false_as_none
 from softprompt.server.protocol.sampling import Writing
 
 Token = Annotated[int, Field(ge=0, strict=True)]
@@ -37,7 +37,7 @@ class CompletionRequest(Writing):
 
     prompt: Annotated[Annotated[Texts, Discriminator(_kind)], Field(min_length=1), BeforeValidator(_as_several)]
     max_tokens: Annotated[int, Field(ge=1)] = 16
-    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    logprobs: Annotated[Annotated[int, Field(ge=0, le=20)] | None, BeforeValidator(false_as_none)] = None
     best_of: int | None = None
     echo: Unsupported = None
     suffix: Unsupported = None

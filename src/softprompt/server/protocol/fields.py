@@ -25,7 +25,7 @@ def _whole(text: str) -> str:
 
 
 def _unsupported(value: Any) -> None:
-    if value not in (None, [], {}, False):
+    if value not in (None, [], {}, "", False):
         raise ValueError("this server does not support it, and would answer as if it had not been said: leave it out")
 
 
@@ -36,9 +36,15 @@ Unsupported = Annotated[Any, BeforeValidator(_unsupported)]
 Ignored = Annotated[Any, Field(description="Accepted, and of no account.")]
 
 
-def as_list(value: Any) -> Any:
-    """One as a list of one."""
-    return [value] if isinstance(value, str) else value
+def texts_in(value: Any) -> Any:
+    """One text or several as a list, without those that are empty."""
+    several = [value] if isinstance(value, str) else value
+    return [each for each in several if each != ""] if isinstance(several, list) else several
 
 
-Stop = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=16), BeforeValidator(as_list)]
+def false_as_none(value: Any) -> Any:
+    """Where a number is asked for, `false` is none: to Python it would be 0."""
+    return None if value is False else value
+
+
+Stop = Annotated[list[Text], Field(max_length=16), BeforeValidator(texts_in)]

@@ -80,7 +80,8 @@ class Writing(Body):
     Attributes:
         model: a prompt of the caller's, `reviews`, `reviews@3` or `reviews@canary`, or the base model's name.
         n: responses to each text; the i-th has the seed plus i.
-        stop: texts before which a response ends.
+        top_p: 0 takes the most probable token.
+        stop: texts before which a response ends; empty ones are none.
         fields: what fills a template with several fields, where one text does not.
     """
 
@@ -88,7 +89,7 @@ class Writing(Body):
     fields: dict[str, Any] | None = None
     n: Annotated[int, Field(ge=1, le=128)] = 1
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_p: Annotated[float, Field(ge=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=-1, lt=2**31)] = 0
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0

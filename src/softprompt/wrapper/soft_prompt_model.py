@@ -1,4 +1,4 @@
-"""A frozen model behind soft prompts, called as a transformers model is: for training scripts that exist already.
+"""The model's `forward` and `generate`, each row behind a prompt.
 
 Hugging Face's `Trainer` takes it with an unchanged collator. Its parameters and its state dict are the prompt's alone.
 It does not know tasks: input ids and labels come from whoever calls.
@@ -6,6 +6,7 @@ It does not know tasks: input ids and labels come from whoever calls.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +15,19 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
+from transformers import GenerationConfig
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from softprompt.errors import SettingError
-from softprompt.evaluation.generating import Sampling, steps
 from softprompt.model import CausalModel, FrozenModel, Past, Payload, Placement, PromptedCache, load_model
 from softprompt.prompts import PromptOptions, SoftPrompt, build_prompt
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import GenerationTask, Row, Task
+from softprompt.tasks import GenerationTask, Task
+from softprompt.wrapper import generation
+from softprompt.wrapper.continued_text import ContinuedText
+from softprompt.wrapper.pad_token import give_pad_token
+from softprompt.wrapper.text_embeddings import TextEmbeddings
 
 START_TEXT = "Read the text carefully and go on with it as is right, complete and in good style.\n\n"
 
@@ -34,8 +39,11 @@ class SoftPromptModel(nn.Module):
         frozen: the base model; no submodule, so its weights are neither trained, nor saved, nor moved.
         prompt: the prompt being trained, or None where saved ones are only used.
         active: the name of the saved prompt that rows stand behind unless the call says otherwise.
+        generation_config: what `generate` does where a call says nothing else; the base model's own to begin with.
     """
 
+    main_input_name = "input_ids"
+    input_modalities = output_modalities = ("text",)
     supports_gradient_checkpointing = True
     is_activation_checkpointing = False
 
@@ -47,6 +55,9 @@ class SoftPromptModel(nn.Module):
         self.active: str | None = None
         self._disabled = False
         self._loaded: dict[str, Payload] = {}
+        self._text_embeddings = TextEmbeddings(frozen)
+        self.generation_config = generation.default_config(frozen)
+        give_pad_token(frozen)
 
     @classmethod
     def from_pretrained(
@@ -98,6 +109,24 @@ class SoftPromptModel(nn.Module):
         """Where the base model is."""
         return self.frozen.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the base model."""
+        return self.frozen.dtype
+
+    @property
+    def name_or_path(self) -> str:
+        """What the base model was loaded as."""
+        return self.frozen.name
+
+    def can_generate(self) -> bool:
+        """It can."""
+        return True
+
+    def get_input_embeddings(self) -> nn.Module:
+        """What embeds the text, virtual tokens apart; hooks on it change what is trained on and what is answered."""
+        return self._text_embeddings
+
     def add_prompt(self, name: str, saved: SavedPrompt) -> None:
         """Load a saved prompt under a name and make it the active one.
 
@@ -128,13 +157,15 @@ class SoftPromptModel(nn.Module):
 
     def forward(
         self,
-        input_ids: Int[Tensor, "B T"],
+        input_ids: Int[Tensor, "B T"] | None = None,
         attention_mask: Shaped[Tensor, "B S"] | None = None,
         labels: Int[Tensor, "B T"] | None = None,
         past_key_values: Cache | None = None,
-        use_cache: bool = False,
+        use_cache: bool | None = False,
         prompts: Sequence[str | None] | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        inputs_embeds: Float[Tensor, "B T E"] | None = None,
+        logits_to_keep: int = 0,
     ) -> CausalLMOutputWithPast:
         """Logits `[B, T, V]` that align with `input_ids`, and the loss if there are labels.
 
@@ -146,15 +177,19 @@ class SoftPromptModel(nn.Module):
             use_cache: return one.
             prompts: a loaded prompt's name for each row; None is the bare base.
             num_items_in_batch: what `Trainer` divides the loss by under gradient accumulation.
+            inputs_embeds: the text embedded, instead of its ids.
+            logits_to_keep: of how many tokens at the end to give logits; 0 for all.
 
         Raises:
-            SettingError: a cache that this model did not make, or a prompt that is not loaded.
+            SettingError: a cache that this model did not make, a prompt that is not loaded, or not exactly one of
+                `input_ids` and `inputs_embeds`.
         """
-        B, T = input_ids.shape
-        mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask[:, -T:].bool()
-        past = self._past(past_key_values, prompts, B, grow=use_cache)
-        hidden = self.frozen.advance(input_ids, mask, past)
-        logits = self.frozen.logits(hidden)
+        ids, embeddings = self._text(input_ids, inputs_embeds)
+        B, T = ids.shape
+        mask = torch.ones_like(ids, dtype=torch.bool) if attention_mask is None else attention_mask[:, -T:].bool()
+        past = self._past(past_key_values, prompts, B, grow=bool(use_cache))
+        hidden = self.frozen.advance(ids, mask, past, embeddings=embeddings)
+        logits = self.frozen.logits(hidden[:, -logits_to_keep:])
         loss = None if labels is None else self._loss(logits, labels, num_items_in_batch)
         grown = past.behind(mask).cache
         cache = grown if isinstance(grown, PromptedCache) else None
@@ -163,21 +198,51 @@ class SoftPromptModel(nn.Module):
     @torch.no_grad()
     def generate(
         self,
-        input_ids: Int[Tensor, "B T"],
-        attention_mask: Shaped[Tensor, "B T"] | None = None,
+        inputs: Tensor | None = None,
+        attention_mask: Tensor | GenerationConfig | None = None,
         prompts: Sequence[str | None] | None = None,
-        **sampling: Any,
-    ) -> Int[Tensor, "B _"]:
-        """`input_ids` with the responses behind them, those that end early filled up with the end-of-text token.
+        *,
+        input_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        seed: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """What transformers' own `generate` gives, each row behind its prompt.
 
-        `sampling` is as in `Sampling`; greedy unless `temperature` is above 0.
+        Virtual tokens are no tokens: they do not count in `max_length`, and no penalty, processor, criterion or
+        streamer sees them.
+
+        Args:
+            inputs: `[B, T]` ids, padded on either side.
+            attention_mask: `[B, T]`, 0 at padding. (transformers has `generation_config` in this place.)
+            prompts: a loaded prompt's name for each row; None is the bare base.
+            input_ids: another name of `inputs`.
+            inputs_embeds: `[B, T, E]`, the text embedded, instead of its ids.
+            generation_config: instead of the model's own.
+            seed: of what is drawn; without it, torch's own random numbers are.
+            options: as in transformers' `generate`: `max_new_tokens` (128 where nothing says how many), `do_sample`,
+                `num_beams`, `streamer` and so on. A `temperature` above 0 by itself means `do_sample=True`.
+
+        Returns:
+            `[B, T + …]`: `inputs` with the responses behind them, those that end early filled up with the pad token;
+            or with `return_dict_in_generate=True` what transformers gives then.
+
+        Raises:
+            SettingError: an option that is none, or that goes with no prompt.
         """
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        rows = [Row(ids[keep].tolist(), []) for ids, keep in zip(input_ids, mask.bool(), strict=True)]
-        payloads = self._payloads(prompts, len(rows))
-        each = list(payloads) if isinstance(payloads, Sequence) else [payloads] * len(rows)
-        responses = torch.stack(list(steps(self.frozen, rows, each, Sampling(**sampling))), dim=1)
-        return torch.cat([input_ids, responses], dim=1)
+        if isinstance(attention_mask, GenerationConfig):
+            attention_mask, generation_config = None, attention_mask
+        config = generation_config or self.generation_config
+        pad = options.get("pad_token_id", config.pad_token_id)
+        pad = None if pad in self.frozen.eos_token_ids else pad  # then it tells no padding from text
+        text = ContinuedText.of(
+            inputs if input_ids is None else input_ids, inputs_embeds, attention_mask, pad, self.device
+        )
+        check_prompts(prompts, len(text.tensor))
+        network = copy.copy(self.frozen.network)
+        network.generation_config = self.generation_config
+        return generation.generate(network, self.forward, text, prompts, generation_config, options, seed)
 
     def activation_checkpointing_enable(self, **_: Any) -> None:
         """As `Trainer` calls it; works with prefixes, since the layers keep their past."""
@@ -207,6 +272,17 @@ class SoftPromptModel(nn.Module):
         )
         saved.write(folder, overwrite=overwrite)
 
+    def _text(
+        self, input_ids: Int[Tensor, "B T"] | None, embeddings: Float[Tensor, "B T E"] | None
+    ) -> tuple[Int[Tensor, "B T"], Float[Tensor, "B T E"]]:
+        """A text's ids and embeddings; without ids, there are any in their place."""
+        if (input_ids is None) == (embeddings is None):
+            raise SettingError("`SoftPromptModel` needs `input_ids` or `inputs_embeds`, one of the two")
+        if embeddings is None:
+            assert input_ids is not None
+            return input_ids, self._text_embeddings(input_ids)
+        return torch.zeros(embeddings.shape[:2], dtype=torch.long, device=embeddings.device), embeddings
+
     def _past(self, cache: Any, prompts: Sequence[str | None] | None, num_rows: int, *, grow: bool) -> Past:
         if cache is None:
             return self.frozen.stand_behind(self._payloads(prompts, num_rows), num_rows, grow=grow)
@@ -221,8 +297,7 @@ class SoftPromptModel(nn.Module):
         if self._disabled:
             return None
         if prompts is not None:
-            if len(prompts) != num_rows:
-                raise SettingError(f"{len(prompts)} prompts for {num_rows} rows: name one for each, or none at all")
+            check_prompts(prompts, num_rows)
             return [None if name is None else self._named(name) for name in prompts]
         if self.active is not None:
             return self._named(self.active)
@@ -239,3 +314,13 @@ class SoftPromptModel(nn.Module):
             logits=logits, labels=labels, vocab_size=self.frozen.shape.vocab_size, **items
         )
         return loss
+
+
+def check_prompts(prompts: Sequence[str | None] | None, num_rows: int) -> None:
+    """Whether there is a name for each row, or none is said at all.
+
+    Raises:
+        SettingError: there are more or fewer.
+    """
+    if prompts is not None and len(prompts) != num_rows:
+        raise SettingError(f"{len(prompts)} prompts for {num_rows} rows: name one for each, or none at all")

@@ -1,0 +1,69 @@
+"""Which tokens end a response: the tokenizer's, and those that the model's own configuration of generating names."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TypeGuard
+
+from gguf import GGUFReader, Keys
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+#: End of text, of a turn, and of a message: each ends a response to llama.cpp.
+GGUF_KEYS = (Keys.Tokenizer.EOS_ID, Keys.Tokenizer.EOT_ID, Keys.Tokenizer.EOM_ID)
+
+
+def end_tokens(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[int, ...]:
+    """The ids at which a response ends, the tokenizer's own first; none where neither names one.
+
+    An id that is no token of the model's is left out, with a warning.
+
+    Args:
+        network: with its `generation_config`, whose `eos_token_id` may be one id or a list.
+        tokenizer: its EOS counts, or else its SEP.
+        name: what the model is called in the warning.
+    """
+    own = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    configured = as_list(getattr(getattr(network, "generation_config", None), "eos_token_id", None))
+    found = list(dict.fromkeys([*as_list(own), *configured]))
+    right = [each for each in found if _is_token(each, network.config.vocab_size)]
+    if wrong := [each for each in found if not _is_token(each, network.config.vocab_size)]:
+        logger.warning(
+            "%s: `eos_token_id` %s is ignored: its tokens are numbered 0 to %d",
+            name,
+            ", ".join(map(repr, wrong)),
+            network.config.vocab_size - 1,
+        )
+    return tuple(right)
+
+
+def add_end_tokens(network: PreTrainedModel, ids: list[int]) -> None:
+    """Add ids to those at which the network's own configuration ends a response."""
+    if ids and network.generation_config is not None:
+        known = as_list(network.generation_config.eos_token_id)
+        network.generation_config.eos_token_id = list(dict.fromkeys([*known, *ids]))
+
+
+def gguf_end_tokens(path: Path) -> list[int]:
+    """The ids at which a GGUF file's metadata ends a response; transformers reads the first of them alone."""
+    fields = GGUFReader(path).fields
+    return [int(fields[key].contents()) for key in GGUF_KEYS if key in fields]
+
+
+def read_generation_config(network: PreTrainedModel, folder: Path) -> None:
+    """Give a network that was made without weights the folder's `generation_config.json`, where there is one."""
+    if (folder / "generation_config.json").is_file():
+        network.generation_config = GenerationConfig.from_pretrained(folder)
+
+
+def as_list(ids: object) -> list[object]:
+    """One id or several as a list; None as an empty one."""
+    if ids is None:
+        return []
+    return list(ids) if isinstance(ids, list | tuple) else [ids]
+
+
+def _is_token(value: object, vocab_size: int) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab_size
