@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from softprompt.data import Example
 from softprompt.errors import TaskError
 from softprompt.model import FrozenModel, Payload, Prefix
+from softprompt.server.input_names import naming_input
 from softprompt.server.refusal import Refusal
 from softprompt.server.shelved import ROOM, Shelved
 from softprompt.tasks import Objective, Row
@@ -128,12 +129,11 @@ class Desk:
         objective = self._objective(shelved)
         return self._answered(shelved, objective, text, fields)
 
-    def labelled(self, shelved: Shelved, texts: Sequence[str | Mapping[str, Any]]) -> list[Row]:
-        """Texts, or the fields of each, as rows whose label is to be told.
+    def labelled(self, shelved: Shelved, texts: Sequence[str | Mapping[str, Any]], names: Sequence[str]) -> list[Row]:
+        """Texts, or the fields of each, as rows whose label is to be told; `names` are the texts' in the request.
 
         Raises:
-            Refusal: the prompt does not tell labels of texts.
-            TaskError, RowError: its template has other fields.
+            Refusal: the prompt does not tell labels of texts, or its template has other fields.
         """
         objective = shelved.objective
         if not isinstance(objective, ClassificationObjective):
@@ -143,10 +143,11 @@ class Desk:
             )
             raise Refusal(400, f"This prompt's task is {kind}, not classification: use {other}.", param="model")
         objective = self._own(objective)
-        return [
-            objective.encode_text(_example(objective.template.fields, text, f"input {i}"))
-            for i, text in enumerate(texts)
-        ]
+        rows = []
+        for name, text in zip(names, texts, strict=True):
+            with naming_input(name):
+                rows.append(objective.encode_text(_example(objective.template.fields, text, name)))
+        return rows
 
     def _objective(self, shelved: Shelved | None) -> WritingObjective:
         """What writes: the prompt's own task, or a chat with the base."""
