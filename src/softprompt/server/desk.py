@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from typing import Any, TypeVar
 from softprompt.data import Example
 from softprompt.errors import TaskError
 from softprompt.model import FrozenModel, Payload, Prefix
+from softprompt.server.failures import Busy
 from softprompt.server.input_names import naming_input
+from softprompt.server.job import Job
 from softprompt.server.refusal import Refusal
 from softprompt.server.shelved import ROOM, Shelved
+from softprompt.server.turns import Turns
 from softprompt.tasks import Objective, Row
 from softprompt.tasks.chat import ChatTask
 from softprompt.tasks.classification import ClassificationObjective
@@ -77,17 +81,37 @@ def apart(model: FrozenModel) -> FrozenModel:
 class Desk:
     """Reads requests, one after the other, in a thread of its own and with a tokenizer of its own.
 
+    Args:
+        model: the server's.
+        most_jobs: that may wait to be read, half of them of one tenant.
+
     Attributes:
         model: the model, around that tokenizer.
     """
 
-    def __init__(self, model: FrozenModel):
+    def __init__(self, model: FrozenModel, most_jobs: int = 4096):
         self.model = apart(model)
         self._thread = ThreadPoolExecutor(1, "tokens")
+        self._jobs, self._lock = Turns[Job](most_jobs), threading.Lock()
 
-    async def do(self, work: Callable[[], T]) -> T:
-        """Have its thread do something with the tokenizer."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def do(self, tenant: str, work: Callable[[], T]) -> T:
+        """Have its thread do something with the tokenizer; tenants take turns.
+
+        Raises:
+            Busy: too many jobs wait.
+        """
+        job = Job(work)
+        with self._lock:
+            if not self._jobs.add(tenant, job):
+                raise Busy
+        self._thread.submit(self._run_next)
+        result: T = await asyncio.wrap_future(job.future)
+        return result
+
+    def _run_next(self) -> None:
+        with self._lock:
+            job = self._jobs.take()
+        job.run()
 
     def close(self) -> None:
         """End the thread."""

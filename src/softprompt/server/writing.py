@@ -74,7 +74,7 @@ async def begin(
     form = request.form
     grammar = None if form is None else await asyncio.to_thread(grammar_of, form, parts.grammars)
     sampling = sampling_of(request, parts.model.shape.vocab_size, grammar)
-    asked = await parts.desk.do(lambda: read(chosen))
+    asked = await parts.desk.do(caller.tenant, lambda: read(chosen))
     if len(asked) * request.n > parts.settings.most_choices:
         most = parts.settings.most_choices
         raise Refusal(400, f"{len(asked) * request.n} responses in one request: ask for {most} at most.", param="n")

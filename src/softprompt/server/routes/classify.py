@@ -34,7 +34,7 @@ async def classify(body: ClassifyRequest, caller: Admitted, parts: Open, request
         raise Refusal(400, "The base model tells no labels: name a prompt whose task is classification.", param="model")
     shelved = await parts.shelf.get(version)
     names = input_names("input", len(body.input))
-    rows = await parts.desk.do(lambda: parts.desk.labelled(shelved, body.input, names))
+    rows = await parts.desk.do(caller.tenant, lambda: parts.desk.labelled(shelved, body.input, names))
     _check_lengths(names, rows, shelved, parts.length)
     told = await unless_gone(request, parts.backend.label(shelved, rows, caller.tenant))
     predictions = [Prediction.of("", shelved.task.labels, each) for each in told]
