@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from fastapi import APIRouter, Request, Response
 
@@ -32,13 +32,14 @@ async def completions(
     To the base model a text is what it is; a prompt reads it as it was trained to: in its template's field, or as what
     the user says in a chat.
     """
-    names = input_names("prompt", len(body.prompt))
+    texts: Sequence[str | Sequence[int]] = body.prompt
+    names = input_names("prompt", len(texts))
     if body.fields is not None:
         names = ["fields"] * len(names)  # which fill the template in the texts' stead
 
     def read(chosen: Chosen) -> list[Asked]:
         asked = []
-        for name, text in zip(names, body.prompt, strict=True):
+        for name, text in zip(names, texts, strict=True):
             with naming_input(name):
                 asked.append(parts.desk.text(chosen.shelved, text, body.fields))
         return asked
