@@ -67,6 +67,16 @@ def test_list_and_revoke(keys: Keys) -> None:
     assert keys("list").out.count("revoked") == 2
 
 
+def test_the_list_shows_whole_ids_however_narrow_the_terminal_is(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [
+        keys("create", "--tenant", tenant, "--name", "the shop", "--expires", "90", "--json").json for tenant in "ab"
+    ]
+    for columns in ("80", "60"):
+        monkeypatch.setenv("COLUMNS", columns)
+        said = keys("list").out
+        assert all(each["id"] in said for each in made)
+
+
 def test_none_yet(keys: Keys) -> None:
     Store.open(keys.store, create=True).close()
     assert keys("list").out == "There are no keys.\n"

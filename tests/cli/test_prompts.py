@@ -203,3 +203,13 @@ for command in (["list"], ["activate", "reviews@1"], ["history"], ["deactivate",
 assert not {{"torch", "transformers"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
+
+
+def test_a_place_with_another_s_files_is_refused_and_left_as_it_is(
+    softprompt: Softprompt, prompts: Prompts, tmp_path: Path, classifier: Path
+) -> None:
+    (tmp_path / "mine" / ".git").mkdir(parents=True)
+    for command in (["prompts", "add", classifier, "--name", "reviews"], ["keys", "create", "--tenant", "acme"]):
+        ran = softprompt(*command, "--store", prompts.store, "--prompts-at", tmp_path / "mine")
+        ran.refused(str(tmp_path / "mine"), "holds .git", "choose an empty place")
+        assert [path.name for path in (tmp_path / "mine").iterdir()] == [".git"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,23 @@ def options(arguments: Sequence[str]) -> dict[str, Any]:
     found = command.get_command(command.make_context("softprompt", ["--help"], resilient_parsing=True), name)  # type: ignore[attr-defined]
     with found.make_context(name, rest) as context:
         return dict(context.params)
+
+
+def vllm_options(words: Sequence[str]) -> dict[str, str]:
+    """The options of a line for vLLM, without their dashes; "" is the value of one that has none."""
+    found: dict[str, str] = {}
+    for word, following in zip(words, [*words[1:], "--"], strict=True):
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            found[name] = value if equals or following.startswith("--") else following
+    return found
+
+
+def page_commands(page: str) -> list[list[str]]:
+    """The lines that start vLLM on a page, in words."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    joined = [block.replace("\\\n", " ") for block in blocks]
+    return [shlex.split(block) for block in joined if block.startswith("vllm serve")]
 
 
 def connector(arguments: Sequence[str]) -> dict[str, Any]:

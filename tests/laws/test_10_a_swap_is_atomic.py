@@ -79,7 +79,9 @@ async def ask(parts: Parts, tenant: str, model: str, text: str) -> Said:
         {"model": model, "prompt": text, "max_tokens": 6, "temperature": 0, "logprobs": 5, "ignore_eos": True}
     )
     caller = Caller(tenant, Scope.USE)
-    answer = await begin(parts, caller, asked, "cmpl", lambda chosen: [parts.desk.text(chosen.shelved, text, None)])
+    answer = await begin(
+        parts, caller, asked, "cmpl", ["prompt"], lambda chosen: [parts.desk.text(chosen.shelved, text, None)]
+    )
     return await heard(answer)
 
 

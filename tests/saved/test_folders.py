@@ -88,13 +88,19 @@ def test_a_folder_is_replaced_with_all_that_was_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("platform")
-def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
-    """In a container every process may have the number 1."""
-    for ending in ("tmp", "old"):
-        write_folder(tmp_path / f".p.{os.getpid()}.{ending}", OLD)
+def test_what_lies_beside_is_no_obstacle_and_is_left_alone(tmp_path: Path) -> None:
+    """Another process may have been killed there; in a container every process may have the number 1."""
+    beside = [f".p.{os.getpid()}.tmp", f".p.{os.getpid()}.old", ".p.tmp", f".p.{'0' * 32}.tmp"]
+    for name in beside:
+        write_folder(tmp_path / name, OLD)
+    (tmp_path / f".a.{os.getpid()}.tmp").write_bytes(b"mine")
     for files in (OLD, NEW):
         write_folder(tmp_path / "p", files)
+        write_file(tmp_path / "a", files["a"])
         assert content(tmp_path / "p") == files
+    assert (tmp_path / f".a.{os.getpid()}.tmp").read_bytes() == b"mine"
+    assert sorted(names(tmp_path)) == sorted([*beside, f".a.{os.getpid()}.tmp", "a", "p"])
+    assert all(content(tmp_path / name) == OLD for name in beside)
 
 
 def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:

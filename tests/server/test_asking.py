@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.server.asking import nth, room_for, sampling_of
+from softprompt.server.asking import nth, response_lengths, sampling_of
 from softprompt.server.desk import Asked
 from softprompt.server.protocol.completions import CompletionRequest
 from softprompt.server.refusal import Refusal
@@ -29,11 +29,11 @@ def test_an_answer_is_as_long_as_was_asked_for_or_as_fits(
     allowed = longest or max(fits, wanted or 1)
     if (wanted or 1) > min(fits, allowed):
         with pytest.raises(Refusal) as caught:
-            room_for(asked, wanted, length, longest)
+            response_lengths([asked], ["prompt"], wanted, length, longest)
         numbers = (length, positions + tokens + (wanted or 1)) if (wanted or 1) <= allowed else (wanted, allowed)
         assert all(str(number) in caught.value.message for number in numbers)
     else:
-        assert room_for(asked, wanted, length, longest) == (wanted or min(fits, allowed))
+        assert response_lengths([asked], ["prompt"], wanted, length, longest) == [wanted or min(fits, allowed)]
 
 
 def test_the_ith_has_the_seed_plus_i() -> None:

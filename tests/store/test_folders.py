@@ -97,14 +97,15 @@ def test_a_full_disk_anywhere_changes_nothing(
 def test_what_was_hidden_is_swept_and_what_is_being_written_is_not(folders: LocalFolders) -> None:
     folders.put(HASH, FILES)
     folders.put(OTHER, FILES)
-    for name in (".new.tmp", ".old.tmp", ".old.old"):
+    new, old, replaced = (f".softprompt-{i:032x}.{ending}" for i, ending in enumerate(("tmp", "tmp", "old")))
+    for name in (new, old, replaced):
         (folders.root / name).mkdir()
-    for name in (".old.tmp", ".old.old", OTHER):
+    for name in (old, replaced, OTHER):
         os.utime(folders.root / name, (0, 0))
     folders.hide(HASH)
     assert not folders.holds(HASH)
     folders.sweep()
-    assert names(folders) == [".new.tmp", OTHER]
+    assert names(folders) == [new, OTHER]
 
 
 def test_what_else_lies_there_is_left_alone(folders: LocalFolders) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from softprompt.store import Key
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def keys_table(keys: Iterable[Key]) -> Table:
     """A line a key."""
-    table = Table("id", "tenant", "scope", "name", "made (UTC)", "by", "state")
+    table = Table(Column("id", no_wrap=True, min_width=12), "tenant", "scope", "name", "made (UTC)", "by", "state")
     for key in keys:
         made = f"{key.created_at:%Y-%m-%d %H:%M}"
         table.add_row(*map(escape, (key.id, key.tenant, key.scope, key.name, made, key.created_by, _state(key))))

@@ -47,7 +47,8 @@ def serve(
         int, typer.Option(min=2, help="Tokens of virtual tokens, text and response together.", rich_help_panel=LIMITS)
     ] = 2048,
     waiting: Annotated[
-        int, typer.Option(min=1, help="Responses that may wait; beyond, 429.", rich_help_panel=LIMITS)
+        int,
+        typer.Option(min=1, help="Responses, and classifications, that may wait; beyond, 429.", rich_help_panel=LIMITS),
     ] = 256,
     max_tokens: Annotated[
         int | None,
@@ -56,13 +57,19 @@ def serve(
     a_minute: Annotated[
         int | None,
         typer.Option(
-            "--rate", min=1, help="A tenant's requests in a minute.  \\[default: any]", rich_help_panel=LIMITS
+            "--rate",
+            min=1,
+            help="A tenant's requests in a minute, counted by this process.  \\[default: any]",
+            rich_help_panel=LIMITS,
         ),
     ] = None,
     at_once: Annotated[
         int | None,
         typer.Option(
-            "--concurrency", min=1, help="A tenant's requests at once.  \\[default: any]", rich_help_panel=LIMITS
+            "--concurrency",
+            min=1,
+            help="A tenant's requests at once, counted by this process.  \\[default: any]",
+            rich_help_panel=LIMITS,
         ),
     ] = None,
     deadline: Annotated[float, typer.Option(min=0.1, help="Seconds for a response.", rich_help_panel=LIMITS)] = 600,
@@ -112,6 +119,8 @@ def serve(
 
     `reviews` is a tenant's prompt, `reviews@3` its third version, `reviews@canary` what the alias points to, and the base
     model's name the model without a prompt. Ctrl-C or SIGTERM finishes what runs.
+
+    Limits hold for this process alone: behind several gateways a tenant has each of them as many times.
     """
     from softprompt.server.serving import Server, listen
     from softprompt.server.settings import ServerSettings

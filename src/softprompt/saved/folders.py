@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from uuid import uuid4
 
 from softprompt.errors import disk_errors
 
@@ -23,10 +24,9 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         SettingError: the place cannot be written.
     """
     folder = folder.resolve()  # through a symbolic link, which stays one
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary = _beside(folder)
     with disk_errors(folder):
         try:
-            shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with this one's number
             temporary.mkdir(parents=True)
             for below in sorted({(temporary / name).parent for name in files} - {temporary}):
                 below.mkdir(parents=True)
@@ -39,7 +39,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file so that it is on the disk, whole, or as it was before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -57,7 +57,6 @@ def put_in_place(new: Path, place: Path) -> None:
     elif not _exchange(new, place):
         # Without the kernel's exchange there is a moment with nothing at `place`; the old folder is beside it then.
         old = new.with_suffix(".old")
-        shutil.rmtree(old, ignore_errors=True)
         place.rename(old)
         try:
             new.rename(place)
@@ -65,6 +64,11 @@ def put_in_place(new: Path, place: Path) -> None:
             old.rename(place)
             raise
         shutil.rmtree(old)
+
+
+def _beside(path: Path) -> Path:
+    """Where something is written before it gets its name; nothing else is there, so nothing of another's is lost."""
+    return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from softprompt.engine import Sampling
 from softprompt.engine.grammar import Grammar, Grammars
+from softprompt.server.context_length import RowLength, check_lengths
 from softprompt.server.desk import Asked
 from softprompt.server.protocol.sampling import JsonFormat, ResponseFormat, SchemaFormat, StructuredOutputs, Writing
 from softprompt.server.refusal import Refusal
 
 
-def room_for(asked: Asked, wanted: int | None, length: int, longest: int | None) -> int:
-    """How many tokens a response may have.
+def response_lengths(
+    asked: Sequence[Asked], names: Sequence[str], wanted: int | None, length: int, longest: int | None
+) -> list[int]:
+    """How many tokens the response to each text may have.
 
     Args:
-        asked: what it follows.
+        asked: what they follow.
+        names: of the texts in the request.
         wanted: as many as were asked for; None for as many as there is room for.
         length: positions of a row.
         longest: tokens that the operator allows; None for no less than there is room for.
@@ -28,21 +32,10 @@ def room_for(asked: Asked, wanted: int | None, length: int, longest: int | None)
     """
     if wanted is not None and longest is not None and wanted > longest:
         raise Refusal(400, f"max_tokens is {wanted}, and this server writes at most {longest}.", param="max_tokens")
-    room = length - asked.num_positions + 1  # the last token is written and never read
-    if room < (wanted or 1):
-        raise too_long(length, asked.num_positions, wanted or 1)
-    return min(room, longest or room) if wanted is None else wanted
-
-
-def too_long(length: int, text: int, response: int) -> Refusal:
-    """More than fits, with both numbers, as OpenAI says it."""
-    return Refusal(
-        400,
-        f"This model's maximum context length is {length} tokens. However, you requested {text + response} tokens "
-        f"({text} in the prompt and the text, {response} in the response). Please reduce the length of either.",
-        param="messages",
-        code="context_length_exceeded",
-    )
+    limit = length + 1  # the last token is written and never read
+    texts = [each.num_positions for each in asked]
+    check_lengths((RowLength(*each, wanted or 1, limit) for each in zip(names, texts, strict=True)), length)
+    return [wanted or min(limit - text, longest or limit) for text in texts]
 
 
 def sampling_of(request: Writing, vocabulary: int, grammar: Grammar | None) -> Sampling:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,8 +13,12 @@ from typing import Any, TypeVar
 from softprompt.data import Example
 from softprompt.errors import TaskError
 from softprompt.model import FrozenModel, Payload, Prefix
+from softprompt.server.failures import Busy
+from softprompt.server.input_names import naming_input
+from softprompt.server.job import Job
 from softprompt.server.refusal import Refusal
 from softprompt.server.shelved import ROOM, Shelved
+from softprompt.server.turns import Turns
 from softprompt.tasks import Objective, Row
 from softprompt.tasks.chat import ChatTask
 from softprompt.tasks.classification import ClassificationObjective
@@ -76,17 +81,37 @@ def apart(model: FrozenModel) -> FrozenModel:
 class Desk:
     """Reads requests, one after the other, in a thread of its own and with a tokenizer of its own.
 
+    Args:
+        model: the server's.
+        most_jobs: that may wait to be read, half of them of one tenant.
+
     Attributes:
         model: the model, around that tokenizer.
     """
 
-    def __init__(self, model: FrozenModel):
+    def __init__(self, model: FrozenModel, most_jobs: int = 4096):
         self.model = apart(model)
         self._thread = ThreadPoolExecutor(1, "tokens")
+        self._jobs, self._lock = Turns[Job](most_jobs), threading.Lock()
 
-    async def do(self, work: Callable[[], T]) -> T:
-        """Have its thread do something with the tokenizer."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def do(self, tenant: str, work: Callable[[], T]) -> T:
+        """Have its thread do something with the tokenizer; tenants take turns.
+
+        Raises:
+            Busy: too many jobs wait.
+        """
+        job = Job(work)
+        with self._lock:
+            if not self._jobs.add(tenant, job):
+                raise Busy
+        self._thread.submit(self._run_next)
+        result: T = await asyncio.wrap_future(job.future)
+        return result
+
+    def _run_next(self) -> None:
+        with self._lock:
+            job = self._jobs.take()
+        job.run()
 
     def close(self) -> None:
         """End the thread."""
@@ -128,12 +153,11 @@ class Desk:
         objective = self._objective(shelved)
         return self._answered(shelved, objective, text, fields)
 
-    def labelled(self, shelved: Shelved, texts: Sequence[str | Mapping[str, Any]]) -> list[Row]:
-        """Texts, or the fields of each, as rows whose label is to be told.
+    def labelled(self, shelved: Shelved, texts: Sequence[str | Mapping[str, Any]], names: Sequence[str]) -> list[Row]:
+        """Texts, or the fields of each, as rows whose label is to be told; `names` are the texts' in the request.
 
         Raises:
-            Refusal: the prompt does not tell labels of texts.
-            TaskError, RowError: its template has other fields.
+            Refusal: the prompt does not tell labels of texts, or its template has other fields.
         """
         objective = shelved.objective
         if not isinstance(objective, ClassificationObjective):
@@ -143,10 +167,11 @@ class Desk:
             )
             raise Refusal(400, f"This prompt's task is {kind}, not classification: use {other}.", param="model")
         objective = self._own(objective)
-        return [
-            objective.encode_text(_example(objective.template.fields, text, f"input {i}"))
-            for i, text in enumerate(texts)
-        ]
+        rows = []
+        for name, text in zip(names, texts, strict=True):
+            with naming_input(name):
+                rows.append(objective.encode_text(_example(objective.template.fields, text, name)))
+        return rows
 
     def _objective(self, shelved: Shelved | None) -> WritingObjective:
         """What writes: the prompt's own task, or a chat with the base."""

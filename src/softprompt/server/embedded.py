@@ -10,8 +10,9 @@ from softprompt.engine import Engine, Request
 from softprompt.evaluation.measuring import row_outputs
 from softprompt.model import FrozenModel, Payload, Prefix
 from softprompt.saved import SavedPrompt
+from softprompt.server.admission import Admission
 from softprompt.server.backend import Hear, Row
-from softprompt.server.failures import Draining
+from softprompt.server.failures import Busy, Draining
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
 from softprompt.server.settings import ServerSettings
@@ -30,10 +31,12 @@ class Embedded:
     Args:
         worker: runs the engine; nobody else does.
         model: the engine's.
+        waiting: classifications that may be taken on at a time.
     """
 
-    def __init__(self, worker: Worker, model: FrozenModel):
+    def __init__(self, worker: Worker, model: FrozenModel, waiting: int = 256):
         self.worker, self._model = worker, model
+        self._admission = Admission(waiting)
 
     @classmethod
     def of(cls, settings: ServerSettings, model: FrozenModel, metrics: Metrics) -> Embedded:
@@ -51,7 +54,8 @@ class Embedded:
             memory=settings.memory,
             remembered=settings.text_memory,
         )
-        return cls(Worker(engine, metrics, threads=settings.threads), model)
+        most_jobs = 2 * settings.waiting  # room for the passes of all classifications that were taken on
+        return cls(Worker(engine, metrics, most_jobs, threads=settings.threads), model, settings.waiting)
 
     @property
     def length(self) -> int:
@@ -95,10 +99,13 @@ class Embedded:
         return await self.worker.begin(request, payload, hear)
 
     async def label(self, shelved: Shelved, texts: Sequence[Text], tenant: str) -> list[list[float]]:
-        """Pass after pass, other people's passes and steps in between."""
+        """Pass after pass, other tenants' passes and steps in between."""
+        if not self._admission.allowance(tenant, running=0):
+            raise Busy
         found: dict[int, list[float]] = {}
-        for chosen in cut([len(text) for text in texts], self._model, ROWS):
-            few = [texts[i] for i in chosen]
-            outputs = await self.worker.run(tenant, partial(row_outputs, shelved.objective, shelved.payload, few))
-            found |= dict(zip(chosen, outputs.tolist(), strict=True))
+        with self._admission.holding(tenant):
+            for chosen in cut([len(text) for text in texts], self._model, ROWS):
+                few = [texts[i] for i in chosen]
+                outputs = await self.worker.run(tenant, partial(row_outputs, shelved.objective, shelved.payload, few))
+                found |= dict(zip(chosen, outputs.tolist(), strict=True))
         return [found[i] for i in range(len(texts))]

@@ -23,6 +23,7 @@ from softprompt.errors import (
 )
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
+from softprompt.server.request_body import body_refusal, unreadable_body_refusal
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +100,9 @@ def failure_of_validation(errors: Sequence[Mapping[str, Any]]) -> Refusal:
         message = f"Unrecognized request argument{'s' * (len(unknown) > 1)} supplied: {', '.join(unknown)}"
         return Refusal(400, message)
     first = errors[0]
-    if first["type"] == "json_invalid":
-        return Refusal(400, "We could not parse the JSON body of your request: it must be valid JSON.")
     place = _place(first)
     if first["type"] == "missing":
-        required = f"Missing required parameter: '{place}'." if place else "The request has no JSON body."
-        return Refusal(400, required, param=place or None, code="missing_required_parameter")
+        return Refusal(400, f"Missing required parameter: '{place}'.", param=place, code="missing_required_parameter")
     said = str(first["msg"]).removeprefix("Value error, ")
     return Refusal(
         400,
@@ -138,11 +136,12 @@ def answer_failures(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> Response:
-        return answered(request, failure_of_validation(error.errors()))
+        return answered(request, body_refusal(request, error) or failure_of_validation(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
-        return answered(request, Refusal(error.status_code, str(error.detail), headers=error.headers))
+        refusal = unreadable_body_refusal(error.__cause__)
+        return answered(request, refusal or Refusal(error.status_code, str(error.detail), headers=error.headers))
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, _: Exception) -> Response:

@@ -14,9 +14,11 @@ from starlette.requests import Request as HttpRequest
 
 from softprompt.engine import End, Request, Sampling, Written
 from softprompt.evaluation.responding import Trimmed
+from softprompt.model import Payload
 from softprompt.server.backend import Backend, Row
 from softprompt.server.desk import Asked
 from softprompt.server.failures import TooSlow
+from softprompt.server.input_names import naming_input
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
 from softprompt.server.tally import Use
@@ -63,13 +65,14 @@ class Responses:
         cls,
         backend: Backend,
         asked: Sequence[Asked],
+        names: Sequence[str],
         samplings: Sequence[Sequence[Sampling]],
         tenant: str,
         deadline: float,
         metrics: Metrics,
         use: Use,
     ) -> Responses:
-        """Let each of the texts be answered in each of its ways.
+        """Let each of the texts be answered in each of its ways; `names` are the texts' in the request.
 
         Raises:
             Busy: too many requests wait.
@@ -82,9 +85,13 @@ class Responses:
             for each, ways in zip(asked, samplings, strict=True)
             for sampling in ways
         ]
+
+        async def begin(index: int, request: Request, payload: Payload | None) -> Row:
+            with naming_input(names[index // responses._n]):
+                return await backend.begin(request, payload, partial(responses._hear, index))
+
         begun = await asyncio.gather(  # at once: each waits for the step that runs
-            *(backend.begin(*each, partial(responses._hear, index)) for index, each in enumerate(requests)),
-            return_exceptions=True,
+            *(begin(index, *each) for index, each in enumerate(requests)), return_exceptions=True
         )
         responses._rows = [row for row in begun if not isinstance(row, BaseException)]
         if failures := [failure for failure in begun if isinstance(failure, BaseException)]:

@@ -12,10 +12,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -24,6 +23,7 @@ from softprompt.engine.scheduler import Running
 from softprompt.model import Payload
 from softprompt.server.backend import Hear
 from softprompt.server.failures import Busy, Draining, Failed
+from softprompt.server.job import Job
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
 from softprompt.server.turns import Turns
@@ -61,19 +61,6 @@ class Row:
         self._worker._leave(self._row)
 
 
-@dataclass(order=True)
-class _Job:
-    work: Callable[[], Any]
-    future: Future[Any] = field(default_factory=Future)
-
-    def do(self) -> None:
-        if self.future.set_running_or_notify_cancel():
-            try:
-                self.future.set_result(self.work())
-            except BaseException as error:  # whoever waits for it is told, whatever it is
-                self.future.set_exception(error)
-
-
 class Worker:
     """Runs an engine in a thread of its own.
 
@@ -91,8 +78,8 @@ class Worker:
     def __init__(self, engine: Engine, metrics: Metrics, most_jobs: int = 1024, threads: int | None = None):
         self.engine, self._metrics = engine, metrics
         self._changed = threading.Condition()
-        self._orders: deque[_Job] = deque()  # that take no pass: to begin a row, to leave one, to make a prefix ready
-        self._jobs: Turns[_Job] = Turns(most_jobs)  # that take a pass of the model
+        self._orders: deque[Job] = deque()  # that take no pass: to begin a row, to leave one, to make a prefix ready
+        self._jobs: Turns[Job] = Turns(most_jobs)  # that take a pass of the model
         self._rows: dict[Running, _Row] = {}
         self._news: list[tuple[_Row, Written | Refusal]] = []
         self._is_over = False
@@ -146,7 +133,7 @@ class Worker:
             Busy: too many jobs wait.
             Draining: the thread has ended.
         """
-        job = _Job(work)
+        job = Job(work)
         self._hand_in(partial(self._jobs.add, tenant, job))
         result: T = await asyncio.wrap_future(job.future)
         return result
@@ -157,7 +144,7 @@ class Worker:
         Raises:
             Draining: the thread has ended.
         """
-        order = _Job(work)
+        order = Job(work)
 
         def put() -> bool:
             self._orders.append(order)
@@ -183,7 +170,7 @@ class Worker:
 
     def _leave(self, row: _Row) -> None:
         with self._changed:
-            self._orders.append(_Job(partial(self._cancel, row)))
+            self._orders.append(Job(partial(self._cancel, row)))
             self._changed.notify()
 
     # What follows runs in the thread.
@@ -203,11 +190,11 @@ class Worker:
 
     def _turn(self) -> None:
         for _ in range(len(self._orders)):
-            self._orders.popleft().do()
+            self._orders.popleft().run()
         if self._jobs:
             with self._changed:
                 job = self._jobs.take()
-            job.do()
+            job.run()
         if not self.engine.is_idle:
             self._step()
         self._deliver()

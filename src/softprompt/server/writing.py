@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from softprompt.server.asking import grammar_of, nth, room_for, sampling_of
+from softprompt.server.asking import grammar_of, nth, response_lengths, sampling_of
 from softprompt.server.caller import Caller
 from softprompt.server.desk import Asked
 from softprompt.server.parts import Chosen, Parts
@@ -49,7 +49,12 @@ class Answer:
 
 
 async def begin(
-    parts: Parts, caller: Caller, request: Writing, kind: str, read: Callable[[Chosen], Sequence[Asked]]
+    parts: Parts,
+    caller: Caller,
+    request: Writing,
+    kind: str,
+    names: Sequence[str],
+    read: Callable[[Chosen], Sequence[Asked]],
 ) -> Answer:
     """Let a request be answered.
 
@@ -58,6 +63,7 @@ async def begin(
         caller: who asks.
         request: what.
         kind: how the answer's id begins.
+        names: of the texts in the request.
         read: gives the texts as rows; it is called where the tokenizer is.
 
     Raises:
@@ -68,13 +74,12 @@ async def begin(
     form = request.form
     grammar = None if form is None else await asyncio.to_thread(grammar_of, form, parts.grammars)
     sampling = sampling_of(request, parts.model.shape.vocab_size, grammar)
-    asked = await parts.desk.do(lambda: read(chosen))
+    asked = await parts.desk.do(caller.tenant, lambda: read(chosen))
     if len(asked) * request.n > parts.settings.most_choices:
         most = parts.settings.most_choices
         raise Refusal(400, f"{len(asked) * request.n} responses in one request: ask for {most} at most.", param="n")
-    longest = parts.settings.longest_answer
-    rooms = [room_for(each, request.most_tokens, parts.length, longest) for each in asked]
-    ways = [[nth(sampling, i, room) for i in range(request.n)] for room in rooms]
+    lengths = response_lengths(asked, names, request.most_tokens, parts.length, parts.settings.longest_answer)
+    ways = [[nth(sampling, i, each) for i in range(request.n)] for each in lengths]
     use, deadline = parts.tally.of(caller.tenant, chosen.name), parts.settings.deadline
-    responses = await Responses.begin(parts.backend, asked, ways, caller.tenant, deadline, parts.metrics, use)
+    responses = await Responses.begin(parts.backend, asked, names, ways, caller.tenant, deadline, parts.metrics, use)
     return Answer(responses, f"{kind}-{uuid.uuid4().hex}", int(time.time()), chosen.name, parts.fingerprint)

@@ -77,7 +77,15 @@ class Folders(ABC):
 
     @abstractmethod
     def sweep(self) -> None:
-        """Delete what was hidden, and what killed processes left."""
+        """Delete what was hidden, and what killed processes left; by their names, and nothing that has another."""
+
+    @abstractmethod
+    def foreign(self) -> str | None:
+        """The name of something that lies there and is named as nothing of a store's is; None where nothing does.
+
+        Raises:
+            StoreError: the place does not answer.
+        """
 
     @abstractmethod
     def owner(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -15,7 +16,9 @@ from uuid import uuid4
 from softprompt.errors import disk_errors
 from softprompt.store.folders import HASH, LONGEST_WRITE, OWNER, Folders, Kept
 
-_GONE = ".gone"  # how a folder's name ends that nobody needs
+_GONE, _WRITTEN = ".gone", ".tmp"  # how the names of what nobody needs end, and of what is being written
+_HIDDEN = re.compile(rf"\.(?:softprompt-|{OWNER}\.)[0-9a-f]{{32}}\.(?:tmp|old|gone)")
+_OF_THE_SYSTEM = "lost+found"  # which some file systems have in their root
 
 
 class LocalFolders(Folders):
@@ -35,7 +38,7 @@ class LocalFolders(Folders):
     def listed(self) -> Iterator[Kept]:
         """All folders; one that goes meanwhile is left out."""
         for path in self._entries():
-            if HASH.fullmatch(path.name):
+            if HASH.fullmatch(path.name) and path.is_dir():
                 with suppress(FileNotFoundError):
                     yield Kept(path.name, _age(path), sum(each.stat().st_size for each in path.iterdir()))
 
@@ -66,8 +69,15 @@ class LocalFolders(Folders):
         with disk_errors(self.root):
             for path in self._entries():
                 with suppress(FileNotFoundError):  # another one sweeps too, or has written what it was writing
-                    if path.suffix == _GONE or (path.name.startswith(".") and _age(path) > LONGEST_WRITE):
-                        shutil.rmtree(path, ignore_errors=True)
+                    if _HIDDEN.fullmatch(path.name) and (path.suffix == _GONE or _age(path) > LONGEST_WRITE):
+                        _delete(path)
+
+    def foreign(self) -> str | None:
+        """The first in alphabetical order."""
+        with disk_errors(self.root):
+            names = sorted(path.name for path in self._entries())
+        own = (OWNER, _OF_THE_SYSTEM)
+        return next((n for n in names if n not in own and not HASH.fullmatch(n) and not _HIDDEN.fullmatch(n)), None)
 
     def owner(self) -> str | None:
         """What stands in the file for it."""
@@ -93,7 +103,7 @@ class LocalFolders(Folders):
         # Here and not above, since it takes torch, which is not waited for when nothing is put.
         from softprompt.saved.folders import put_in_place, write_file
 
-        temporary = self._hidden(".tmp")
+        temporary = self._hidden(_WRITTEN)
         try:
             temporary.mkdir(parents=True)
             for name, each in files.items():
@@ -108,10 +118,17 @@ class LocalFolders(Folders):
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _hidden(self, ending: str) -> Path:
-        return self.root / f".{uuid4().hex}{ending}"
+        return self.root / f".softprompt-{uuid4().hex}{ending}"
 
     def _entries(self) -> list[Path]:
         return list(self.root.iterdir()) if self.root.is_dir() else []
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _age(path: Path) -> timedelta:

@@ -6,6 +6,7 @@ their bytes is asked of the place: it needs no locks, and no renaming.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 ENDING = ".zip"
 _GONE = "gone"  # where objects go that nobody needs
+_HIDDEN = re.compile(rf"{HASH.pattern}\.[0-9a-f]{{32}}\{ENDING}")
 _TIMES = ("LastModified", "created", "mtime")  # what file systems call the time when an object was written
 
 
@@ -76,10 +78,19 @@ class ObjectFolders(Folders):
 
     def sweep(self) -> None:
         """Delete what was hidden; a killed process leaves nothing else."""
-        gone = [each["name"] for each in self._entries(f"{self._root}/{_GONE}") if each["type"] == "file"]
+        gone = [each["name"] for each in self._gone() if _HIDDEN.fullmatch(PurePosixPath(each["name"]).name)]
         if gone:
             with self._explained(), suppress(FileNotFoundError):  # another one sweeps too
                 self._files.rm(gone)
+
+    def foreign(self) -> str | None:
+        """The first in alphabetical order, below the place's own path."""
+        root = self._root.strip("/")
+        beside = {name: each for each in self._entries(self._root) if (name := str(each["name"]).strip("/")) != root}
+        names = [PurePosixPath(name).name for name in sorted(beside) if not self._is_own(beside[name])]
+        hidden = sorted(PurePosixPath(each["name"]).name for each in self._gone())
+        names += [f"{_GONE}/{name}" for name in hidden if not _HIDDEN.fullmatch(name)]
+        return next(iter(names), None)
 
     def owner(self) -> str | None:
         """What stands in the object for it."""
@@ -91,6 +102,17 @@ class ObjectFolders(Folders):
         """Write it into the object."""
         with self._written_to():
             self._files.pipe_file(f"{self._root}/{OWNER}", owner.encode())
+
+    def _is_own(self, entry: Mapping[str, Any]) -> bool:
+        name = PurePosixPath(entry["name"])
+        if entry["type"] == "directory":
+            return name.name == _GONE
+        return name.name == OWNER or (name.suffix == ENDING and HASH.fullmatch(name.stem) is not None)
+
+    def _gone(self) -> list[dict[str, Any]]:
+        """What was hidden. Some places list a folder among what is in it."""
+        path = f"{self._root}/{_GONE}"
+        return [each for each in self._entries(path) if str(each["name"]).strip("/") != path.strip("/")]
 
     def _path(self, content: str) -> str:
         return f"{self._root}/{content}{ENDING}"

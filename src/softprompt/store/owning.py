@@ -13,13 +13,15 @@ def own(folders: Folders, identity: str) -> None:
     """Take a place for a store's own. One that holds no prompts may have had another owner, which was never made.
 
     Raises:
-        OutputExists: another store's prompts are there.
+        OutputExists: another store's prompts are there, or something that is no store's.
         DiskFull, SettingError, StoreError: it cannot be read or written.
     """
     if folders.owner() == identity:
         return
     if next(iter(folders.listed()), None) is not None:
         raise OutputExists(f"{folders.name} holds another store's prompts: choose another place with --prompts-at")
+    if (name := folders.foreign()) is not None:
+        raise OutputExists(f"{folders.name} holds {name}, which is no store's: choose an empty place for the prompts")
     folders.take(identity)
 
 

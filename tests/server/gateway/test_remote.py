@@ -63,6 +63,11 @@ ASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "labels": (CLASSIFY, {"model": "reviews", "input": ["great fun", "a bore", "the plot"]}),
     "labels that part twice": (CLASSIFY, {"model": "places", "input": ["great fun", "a bore"] * 10}),
     "too long": (COMPLETE, {"model": "answers", "prompt": "the film " * 60, "max_tokens": 200}),
+    "a tenth too long": (COMPLETE, {"model": "answers", "prompt": [*["tea"] * 9, "the film " * 60], "max_tokens": 40}),
+    "one of many too long": (CLASSIFY, {"model": "reviews", "input": ["tea", "the film " * 60, "a bore"]}),
+    "one of many without its field": (CLASSIFY, {"model": "reviews", "input": ["tea", {"words": "a"}]}),
+    "no such token in one of many": (COMPLETE, {"model": BASE, "prompt": [[3, 4], [5, 384]]}),
+    "a chat too long": (CHAT, {"model": "chat", "messages": [{"role": "user", "content": "the film " * 60}]}),
     "no such model": (COMPLETE, {"model": "nobody", "prompt": "the film"}),
     "no labels": (CLASSIFY, {"model": "answers", "input": "the film"}),
     "no such schema": (COMPLETE, {"model": BASE, "prompt": "a", "structured_outputs": {"regex": "("}}),
@@ -143,6 +148,7 @@ def test_embeddings_are_not_brought_in(gateway: Running, chatting: FrozenModel) 
 
 
 def test_a_text_is_not_taken_for_a_prompt(gateway: Running) -> None:
-    status, error = gateway.refused(COMPLETE, {"model": BASE, "prompt": [0, 0, 5]})
-    assert status == 400
-    assert "token" in error["message"]
+    for prompt, name in (([0, 0, 5], "prompt"), ([[3], [0, 0, 5]], "prompt.1")):
+        status, error = gateway.refused(COMPLETE, {"model": BASE, "prompt": prompt})
+        assert (status, error["param"]) == (400, name)
+        assert "token" in error["message"]

@@ -14,7 +14,7 @@ from softprompt.server.gateway.bodies import Body
 from softprompt.tasks.verbalizer import Branching, Verbalizer
 
 ROWS = 16  # texts in one request to a replica
-AT_ONCE = 4  # requests to replicas for one request of a client
+MOST = 64  # texts of one client's request that replicas have at a time
 
 Asking = Callable[[Body, int], Awaitable[list[dict[int, float]]]]
 """Has a body with so many rows answered: for each, tokens with their log-probabilities."""
@@ -34,35 +34,42 @@ class Labels:
         tenant: who asks.
         prompt: the prompt's content hash.
         ask: has a body answered.
+        most: texts that replicas may have at a time.
     """
 
-    def __init__(self, reader: Verbalizer, positions: int, tenant: str, prompt: str, ask: Asking):
-        self._reader, self._ask = reader, ask
+    def __init__(self, reader: Verbalizer, positions: int, tenant: str, prompt: str, ask: Asking, most: int = MOST):
+        self._reader, self._ask, self._most = reader, ask, most
         self._behind = (positions, tenant, prompt)
-        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def of(self, rows: Sequence[Sequence[int]]) -> Float[Tensor, "B K"]:
         """The log-probabilities of the labels of each row."""
-        parts = [rows[i : i + ROWS] for i in range(0, len(rows), ROWS)]
+        size = min(ROWS, len(rows), self._most)
+        turns = asyncio.Semaphore(self._most // size)
+        parts = [rows[i : i + size] for i in range(0, len(rows), size)]
         found = await asyncio.gather(
-            *(self._at(branching, part) for branching in self._reader.branchings for part in parts)
+            *(self._at(branching, part, turns) for branching in self._reader.branchings for part in parts)
         )
         count = len(parts)
         choices = [torch.cat(found[i : i + count]) for i in range(0, len(found), count)]
         return self._reader.together(choices)
 
-    async def _at(self, branching: Branching, rows: Sequence[Sequence[int]]) -> Float[Tensor, "B _"]:
+    async def _at(
+        self, branching: Branching, rows: Sequence[Sequence[int]], turns: asyncio.Semaphore
+    ) -> Float[Tensor, "B _"]:
         """The log-probabilities of the tokens at a branching among themselves."""
         there = [[*row, *branching.path] for row in rows]
-        told = await self._asked(there, None)
+        told = await self._asked(there, None, turns)
         for token in branching.tokens:
             missing = [i for i, each in enumerate(told) if token not in each]
             if missing:
-                for i, each in zip(missing, await self._asked([there[i] for i in missing], token), strict=True):
+                more = await self._asked([there[i] for i in missing], token, turns)
+                for i, each in zip(missing, more, strict=True):
                     told[i] |= each
         table = torch.tensor([[each[token] for token in branching.tokens] for each in told], dtype=torch.float64)
         return table.log_softmax(dim=-1).float()
 
-    async def _asked(self, rows: Sequence[Sequence[int]], only: int | None) -> list[dict[int, float]]:
-        async with self._turns:
+    async def _asked(
+        self, rows: Sequence[Sequence[int]], only: int | None, turns: asyncio.Semaphore
+    ) -> list[dict[int, float]]:
+        async with turns:
             return await self._ask(bodies.telling(rows, *self._behind, only), len(rows))

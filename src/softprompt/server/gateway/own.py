@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import shutil
 import signal
@@ -25,9 +24,9 @@ from softprompt.errors import SettingError
 from softprompt.model import FrozenModel
 from softprompt.model.embedded import EMBEDDED
 from softprompt.model.locating import located
+from softprompt.server.gateway.replica_options import REQUIRED_OPTIONS, kv_transfer_config
 from softprompt.server.settings import ServerSettings
 
-CONNECTOR = "SoftpromptConnector"  # as softprompt.vllm registers it
 SHOWN = 12  # last lines of its log, when it does not begin
 PATIENCE = 10.0  # seconds that it has to end
 LOOK = 0.2  # seconds between two looks whether it has begun
@@ -65,7 +64,6 @@ def arguments(model: str, prompts: str, *, length: int, slots: int, dtype: str, 
         dtype: in vLLM's words.
         port: of this machine.
     """
-    transfer = {"kv_connector": CONNECTOR, "kv_role": "kv_both", "kv_connector_extra_config": {"prompts": prompts}}
     chosen: dict[str, Any] = {
         "model": model,
         "host": "127.0.0.1",
@@ -73,14 +71,13 @@ def arguments(model: str, prompts: str, *, length: int, slots: int, dtype: str, 
         "dtype": dtype,
         "max-model-len": length,
         "max-num-seqs": slots,
-        "generation-config": "vllm",  # nothing is drawn by other rules than those that were asked for
-        "structured-outputs-config": json.dumps({"backend": "guidance"}),
-        "kv-transfer-config": json.dumps(transfer),
+        **REQUIRED_OPTIONS,
+        "kv-transfer-config": kv_transfer_config(prompts),
     }
     if not torch.accelerator.is_available():
         chosen["block-size"] = 32  # the least that it takes on a CPU
-    words = [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
-    return ["-m", "vllm.entrypoints.openai.api_server", *words, "--enable-prompt-tokens-details"]
+    words = [word for name, value in chosen.items() for word in (f"--{name}", str(value)) if word]
+    return ["-m", "vllm.entrypoints.openai.api_server", *words]
 
 
 class OwnReplica:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import final
 from urllib.parse import urlsplit
@@ -12,11 +11,12 @@ from softprompt.engine import Request
 from softprompt.errors import SettingError
 from softprompt.model import FrozenModel, Payload, Placement, Prefix
 from softprompt.saved import SavedPrompt
+from softprompt.server.admission import Admission
 from softprompt.server.backend import Hear, Opening, Row
 from softprompt.server.desk import apart
 from softprompt.server.failures import Busy, Draining, TooSlow
 from softprompt.server.gateway import bodies
-from softprompt.server.gateway.labels import Labels
+from softprompt.server.gateway.labels import MOST, Labels
 from softprompt.server.gateway.refusals import NoReplica, like_a_prompt, not_compiled, trained_head
 from softprompt.server.gateway.replica import Replica
 from softprompt.server.gateway.replicas import Replicas
@@ -80,7 +80,7 @@ class Remote:
         self._model = apart(model)  # whose tokenizer only the event loop uses
         self._is_draining = False
         self._responses: set[Response] = set()
-        self._asked = Counter[str]()
+        self._admission = Admission(settings.waiting)
 
     @classmethod
     def at(cls, urls: Sequence[str], lives: Callable[[], bool] = lambda: True) -> Opening:
@@ -154,10 +154,10 @@ class Remote:
             raise SettingError(f"a row of {room} positions is longer than the {self.length} that one may have")
         if not positions and request.ids[:2] == (bodies.HOLDER,) * 2:
             raise like_a_prompt()
-        self._check_room(request.tenant)
+        self._allowance(request.tenant)
         response = Response(request, positions, self.replicas, self._decoded, self._model.eos_token_ids, hear)
         self._responses.add(response)
-        self._asked[request.tenant] += 1
+        self._admission.add(request.tenant)
         response.when_over(self._over)
         return response
 
@@ -172,7 +172,7 @@ class Remote:
         objective, content = shelved.objective, bodies.digits(shelved.content)
         assert isinstance(objective, ClassificationObjective)
         assert isinstance(objective.reader, Verbalizer)  # `bind` saw to it
-        self._check_room(tenant)
+        share = self._share(tenant, len(texts) * len(objective.reader.branchings))
 
         async def ask(body: bodies.Body, rows: int) -> list[dict[int, float]]:
             async def asked(replica: Replica) -> list[dict[int, float]]:
@@ -180,28 +180,40 @@ class Remote:
 
             return await self.replicas.do(bodies.key(tenant, content), asked)
 
-        labels = Labels(objective.reader, shelved.payload.num_positions, tenant, content, ask)
+        labels = Labels(objective.reader, shelved.payload.num_positions, tenant, content, ask, share)
         rows = [arranged(text, shelved.payload)[0] for text in texts]
         try:
-            async with asyncio.timeout(self._settings.deadline):
-                return (await labels.of(rows)).tolist()
+            with self._admission.holding(tenant, share):
+                async with asyncio.timeout(self._settings.deadline):
+                    return (await labels.of(rows)).tolist()
         except TimeoutError:
             raise TooSlow(self._settings.deadline) from None
 
-    def _check_room(self, tenant: str) -> None:
-        """Refuse what would wait for too long. A tenant may have as many waiting as there is room left.
+    def _allowance(self, tenant: str, most: int = 1) -> int:
+        """How many more texts the replicas may be given for a tenant now, up to so many.
 
         Raises:
-            Busy: it has.
+            Busy: none.
         """
         running = self._settings.slots * len(self.replicas.used)
-        waiting, own = (max(0, count - running) for count in (self.replicas.load, self._asked[tenant]))
-        if own >= self._settings.waiting - waiting:
+        if not (allowance := self._admission.allowance(tenant, running, most)):
             raise Busy
+        return allowance
+
+    def _share(self, tenant: str, wanted: int) -> int:
+        """How many texts of a classification replicas may have at a time: half of what the tenant may have at most.
+
+        The other half is for what the tenant asks meanwhile: a classification may take long.
+
+        Raises:
+            Busy: it may have none.
+        """
+        most = max(1, min(MOST, wanted))
+        return min(most, max(1, self._allowance(tenant, 2 * most) // 2))
 
     def _over(self, response: Response) -> None:
         self._responses.discard(response)
-        self._asked -= Counter([response.tenant])  # who has none is forgotten
+        self._admission.remove(response.tenant)
 
     def _decoded(self, tokens: list[int]) -> str:
         return str(self._model.tokenizer.decode(tokens, skip_special_tokens=True))

@@ -43,11 +43,6 @@ class Replicas:
         return {url: replica for url, replica in self.all.items() if replica.is_used}
 
     @property
-    def load(self) -> int:
-        """Texts that they have to do for this gateway."""
-        return sum(replica.load for replica in self.all.values())
-
-    @property
     def window(self) -> int | None:
         """Positions that rows may have on each of those that are used; None if there are none."""
         return min((replica.window for replica in self.used.values() if replica.window is not None), default=None)

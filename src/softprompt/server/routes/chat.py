@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from softprompt.server.caller import Admitted
 from softprompt.server.desk import Asked
 from softprompt.server.events import EventStream
+from softprompt.server.input_names import naming_input
 from softprompt.server.logprobs import Words
 from softprompt.server.parts import Chosen, Open
 from softprompt.server.protocol.chat import (
@@ -32,11 +33,13 @@ async def chat(body: ChatRequest, caller: Admitted, parts: Open, request: Reques
     A prompt whose task is a generation reads the user's last message alone, in its own template; one whose task is a
     chat, and the base model, read all messages in the model's chat template.
     """
+    name = "messages" if body.fields is None else "fields"
 
     def read(chosen: Chosen) -> list[Asked]:
-        return [parts.desk.chat(chosen.shelved, [message.plain() for message in body.messages], body.fields)]
+        with naming_input(name):
+            return [parts.desk.chat(chosen.shelved, [message.plain() for message in body.messages], body.fields)]
 
-    answer = await begin(parts, caller, body, "chatcmpl", read)
+    answer = await begin(parts, caller, body, "chatcmpl", [name], read)
     if body.stream:
         return EventStream(_chunks(answer, body, parts.words), answer.responses.close)
     with answer.responses:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Request
 
 from softprompt.evaluation import Prediction
-from softprompt.server.asking import too_long
 from softprompt.server.caller import Admitted
+from softprompt.server.context_length import RowLength, check_lengths
+from softprompt.server.input_names import input_names
 from softprompt.server.parts import Open
 from softprompt.server.protocol.classify import Classified, ClassifyRequest, ClassifyResponse, ReadUsage
 from softprompt.server.refusal import Refusal
@@ -31,9 +33,9 @@ async def classify(body: ClassifyRequest, caller: Admitted, parts: Open, request
     if version is None:
         raise Refusal(400, "The base model tells no labels: name a prompt whose task is classification.", param="model")
     shelved = await parts.shelf.get(version)
-    rows = await parts.desk.do(lambda: parts.desk.labelled(shelved, body.input))
-    for row in rows:
-        _check_room(row, shelved, parts.length)
+    names = input_names("input", len(body.input))
+    rows = await parts.desk.do(caller.tenant, lambda: parts.desk.labelled(shelved, body.input, names))
+    _check_lengths(names, rows, shelved, parts.length)
     told = await unless_gone(request, parts.backend.label(shelved, rows, caller.tenant))
     predictions = [Prediction.of("", shelved.task.labels, each) for each in told]
     read = sum(len(row) for row in rows)
@@ -51,11 +53,10 @@ async def classify(body: ClassifyRequest, caller: Admitted, parts: Open, request
     )
 
 
-def _check_room(row: Row, shelved: Shelved, length: int) -> None:
-    answer = _objective(shelved).reader.extra_tokens
-    text = shelved.payload.num_positions + len(row)
-    if text + answer > length:
-        raise too_long(length, text, answer)
+def _check_lengths(names: Sequence[str], rows: Sequence[Row], shelved: Shelved, length: int) -> None:
+    answer, positions = _objective(shelved).reader.extra_tokens, shelved.payload.num_positions
+    named = zip(names, rows, strict=True)
+    check_lengths((RowLength(name, positions + len(row), answer, length) for name, row in named), length)
 
 
 def _objective(shelved: Shelved) -> ClassificationObjective:

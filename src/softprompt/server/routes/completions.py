@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from fastapi import APIRouter, Request, Response
 
 from softprompt.server.caller import Admitted
 from softprompt.server.desk import Asked
 from softprompt.server.events import EventStream
+from softprompt.server.input_names import input_names, naming_input
 from softprompt.server.logprobs import Words
 from softprompt.server.parts import Chosen, Open
 from softprompt.server.protocol.completions import (
@@ -31,11 +32,19 @@ async def completions(
     To the base model a text is what it is; a prompt reads it as it was trained to: in its template's field, or as what
     the user says in a chat.
     """
+    texts: Sequence[str | Sequence[int]] = body.prompt
+    names = input_names("prompt", len(texts))
+    if body.fields is not None:
+        names = ["fields"] * len(names)  # which fill the template in the texts' stead
 
     def read(chosen: Chosen) -> list[Asked]:
-        return [parts.desk.text(chosen.shelved, text, body.fields) for text in body.prompt]
+        asked = []
+        for name, text in zip(names, texts, strict=True):
+            with naming_input(name):
+                asked.append(parts.desk.text(chosen.shelved, text, body.fields))
+        return asked
 
-    answer = await begin(parts, caller, body, "cmpl", read)
+    answer = await begin(parts, caller, body, "cmpl", names, read)
     if body.stream:
         return EventStream(_chunks(answer, body, parts.words), answer.responses.close)
     with answer.responses:

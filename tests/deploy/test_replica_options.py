@@ -1,0 +1,121 @@
+"""Whoever starts a replica starts it as the code needs it: compose, Kubernetes, the pages, and the gateway itself."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from softprompt.errors import SettingError
+from softprompt.server.gateway.own import arguments
+from softprompt.server.gateway.replica_options import CONNECTOR, REQUIRED_OPTIONS
+from softprompt.vllm import plugin
+from softprompt.vllm.facts import facts_of
+from softprompt.vllm.requirements import check
+from softprompt.vllm.settings import Settings
+from tests.deploy.reading import compose, objects, page_commands, vllm_options
+
+PARALLEL = ("pipeline_parallel_size", "decode_context_parallel_size", "prefill_context_parallel_size")
+
+
+def commands() -> dict[str, list[str]]:
+    """All lines that start a replica."""
+    services = compose()["services"]
+    found = {f"compose {name}": each["command"] for name, each in services.items() if name.startswith("replica")}
+    for each in objects():
+        for inside in each.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
+            if inside.get("command") == ["vllm"]:
+                found[f"kubernetes {each['metadata']['name']}"] = inside["args"]
+    for page in ("gateway.md", "vllm.md"):
+        found |= {f"{page} {i}": words for i, words in enumerate(page_commands(page))}
+    found["own"] = arguments("MODEL", "STORE/prompts", length=65, slots=4, dtype="auto", port=1)
+    return found
+
+
+COMMANDS = commands()
+
+
+def config_of(options: dict[str, str]) -> Any:
+    """VLLM's configuration, as far as options change what the plugin looks at; the model is one that it serves."""
+    transfer = json.loads(options["kv-transfer-config"])
+    return SimpleNamespace(
+        cache_config=SimpleNamespace(cache_dtype=options.get("kv-cache-dtype", "auto"), block_size=16),
+        model_config=SimpleNamespace(
+            **dict.fromkeys(("use_mla", "is_hybrid", "is_attention_free", "is_encoder_decoder", "uses_mrope"), False),
+            runner_type="generate",
+            disable_sliding_window=False,
+            get_sliding_window=lambda: None,
+        ),
+        parallel_config=SimpleNamespace(**{name: int(options.get(name.replace("_", "-"), 1)) for name in PARALLEL}),
+        speculative_config=options.get("speculative-config"),
+        kv_transfer_config=SimpleNamespace(
+            kv_role=transfer["kv_role"],
+            kv_load_failure_policy=transfer.get("kv_load_failure_policy", "fail"),
+            kv_connector_extra_config=transfer["kv_connector_extra_config"],
+        ),
+    )
+
+
+def check_starts(options: dict[str, str]) -> None:
+    """The plugin lets a replica start with these options."""
+    unit = options.get("prefix-match-unit")
+    spec = type("FullAttentionSpec", (), {"block_size": 16})()
+    cache = SimpleNamespace(
+        kv_cache_groups=[SimpleNamespace(kv_cache_spec=spec)], hash_block_size=16 if unit is None else int(unit)
+    )
+    check(facts_of(config_of(options), cache))
+
+
+def test_every_place_that_starts_one_is_looked_at() -> None:
+    assert len([name for name in COMMANDS if name.startswith("compose")]) == 2
+    assert {name.split()[0] for name in COMMANDS} == {"compose", "kubernetes", "gateway.md", "vllm.md", "own"}
+    assert CONNECTOR == plugin.CONNECTOR
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_it_has_the_options_that_a_gateway_counts_on(name: str) -> None:
+    options = vllm_options(COMMANDS[name])
+    for option, value in REQUIRED_OPTIONS.items():
+        assert option in options, f"--{option} is missing"
+        read = json.loads if value.startswith("{") else str
+        assert read(options[option]) == read(value)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_plugin_starts_with_it(name: str) -> None:
+    options = vllm_options(COMMANDS[name])
+    transfer = json.loads(options["kv-transfer-config"])
+    assert transfer["kv_connector"] == CONNECTOR
+    assert Settings.read(transfer["kv_connector_extra_config"]).prompts
+    check_starts(options)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("speculative-config", "{}"),
+        ("pipeline-parallel-size", "2"),
+        ("kv-cache-dtype", "fp8"),
+        ("prefix-match-unit", "8"),
+        ("kv-transfer-config", '{"kv_role": "kv_producer", "kv_connector_extra_config": {}}'),
+    ],
+)
+def test_an_option_that_the_plugin_refuses_is_seen(option: str, value: str) -> None:
+    with pytest.raises(SettingError):
+        check_starts({**vllm_options(COMMANDS["own"]), option: value})
+
+
+def test_whoever_loads_the_model_has_the_hubs_token() -> None:
+    services = compose()["services"]
+    for name in ("gateway", "operator", "replica-0", "replica-1"):
+        assert "HF_TOKEN" in services[name]["environment"], name
+    loading = {}
+    for each in (*objects("Deployment"), *objects("StatefulSet")):
+        for inside in each["spec"]["template"]["spec"]["containers"]:
+            if {"configMapRef": {"name": "settings"}} in inside.get("envFrom", []):
+                loading[each["metadata"]["name"]] = {variable["name"] for variable in inside["env"]}
+    assert set(loading) == {"gateway", "operator", "replica"}
+    for name, variables in loading.items():
+        assert "HF_TOKEN" in variables, name
