@@ -7,15 +7,13 @@ from typing import Any
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from softprompt.errors import ModelNotFound, SettingError, first_line
+from softprompt.model.auto_classes import AUTO
 from softprompt.model.causal import CausalModel
 from softprompt.model.encoder_decoder import EncoderDecoderModel
 from softprompt.model.family import resolve
@@ -26,11 +24,6 @@ from softprompt.model.precision import device_named, dtype_named, keep_gradients
 from softprompt.model.quiet import quiet
 from softprompt.model.shape import Kind
 
-AUTO = {
-    Kind.CAUSAL: AutoModelForCausalLM,
-    Kind.MASKED: AutoModelForMaskedLM,
-    Kind.ENCODER_DECODER: AutoModelForSeq2SeqLM,
-}
 KINDS: dict[Kind, type[FrozenModel]] = {
     Kind.CAUSAL: CausalModel,
     Kind.MASKED: MaskedModel,
@@ -77,9 +70,9 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", sharded:
 def _read(files: Located, name: str, **arguments: Any) -> FrozenModel:
     with quiet():
         try:
-            auto = AUTO[resolve(AutoConfig.from_pretrained(files.folder, **files.arguments)).kind]
-            tokenizer = AutoTokenizer.from_pretrained(files.folder, **files.arguments)
-            network = auto.from_pretrained(files.folder, **files.arguments, **arguments)
+            auto = AUTO[resolve(AutoConfig.from_pretrained(files.folder)).kind]
+            tokenizer = AutoTokenizer.from_pretrained(files.folder)
+            network = auto.from_pretrained(files.folder, **arguments)
         except (OSError, ValueError, KeyError) as error:
             raise ModelNotFound(f"{name!r} cannot be loaded as a language model: {first_line(error)}") from error
     keep_gradients(network)

@@ -12,6 +12,7 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from softprompt.asking import why_unreachable
 from softprompt.errors import ModelNotFound, NoNetwork, RepositoryNotFound
 from softprompt.model.embedded import EMBEDDED, unpacked
+from softprompt.model.gguf_cache import unpacked_gguf
 
 WEIGHTS = "*.safetensors"
 FILES = ["*.json", WEIGHTS, "*.model", "*.txt", "*.jinja"]  # no pickles
@@ -23,12 +24,10 @@ class Located:
 
     Attributes:
         folder: where they are.
-        arguments: what transformers must be told besides to read them.
         name: what a saved prompt remembers the model as: a folder by its whole path.
     """
 
     folder: Path
-    arguments: dict[str, str]
     name: str
 
 
@@ -45,14 +44,14 @@ def located(name: str, weights: bool = True) -> Located:
     """
     path = Path(name).expanduser()
     if name in EMBEDDED:
-        return Located(unpacked(name), {}, name)
+        return Located(unpacked(name), name)
     if path.is_dir():
-        return Located(path, {}, str(path.absolute()))
+        return Located(path, str(path.absolute()))
     if path.suffix == ".gguf" and path.is_file():
-        return Located(path.parent, {"gguf_file": path.name}, str(path.absolute()))
+        return Located(unpacked_gguf(path), str(path.absolute()))
     if path.is_absolute() or name.startswith((".", "~")) or path.suffix == ".gguf":
         raise ModelNotFound(f"no {'file' if path.suffix == '.gguf' else 'folder'} {name}")
-    return Located(_downloaded(name, weights), {}, name)
+    return Located(_downloaded(name, weights), name)
 
 
 def _downloaded(name: str, weights: bool) -> Path:

@@ -6,10 +6,11 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from softprompt.errors import ModelNotFound, ModelNotSupported, SettingError, first_line
+from softprompt.model.auto_classes import AUTO
 from softprompt.model.checkpoint import fingerprint_of_files
 from softprompt.model.family import resolve
 from softprompt.model.frozen import UNKNOWN, FrozenModel
-from softprompt.model.loading import AUTO, frozen
+from softprompt.model.loading import frozen
 from softprompt.model.locating import located
 from softprompt.model.quiet import quiet
 from softprompt.model.shape import Kind
@@ -33,12 +34,12 @@ def load_weightless(name: str) -> FrozenModel:
     files = located(name, weights=False)
     with quiet():
         try:
-            config = AutoConfig.from_pretrained(files.folder, **files.arguments)
+            config = AutoConfig.from_pretrained(files.folder)
             if (kind := resolve(config).kind) is not Kind.CAUSAL:
                 raise ModelNotSupported(
                     f"{name} is {kind}: a prompt is a prefix, to be run elsewhere, on causal models"
                 )
-            tokenizer = AutoTokenizer.from_pretrained(files.folder, **files.arguments)
+            tokenizer = AutoTokenizer.from_pretrained(files.folder)
             with torch.device("meta"):  # the other ways to attend look at numbers to save work
                 network = AUTO[kind].from_config(config, attn_implementation="eager")
         except (OSError, ValueError, KeyError) as error:
