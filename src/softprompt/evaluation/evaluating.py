@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from softprompt.data import Example
-from softprompt.errors import TaskError
+from softprompt.errors import IncompleteModel, TaskError
 from softprompt.evaluation.ensemble import Ensemble
 from softprompt.evaluation.generating import Sampling, generate
 from softprompt.evaluation.measuring import measure
@@ -62,7 +62,7 @@ def _hard_prompt(
     """The template alone; None where it asks nothing by itself, as one without a blank that a linear head reads."""
     try:
         bare = task.bind(model, model.shape.window)
-    except TaskError as error:
+    except (TaskError, IncompleteModel) as error:
         logger.warning("no hard prompt beside it: %s", error)
         return None
     return _figures(bare, None, examples, sampling)

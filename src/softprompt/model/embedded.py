@@ -18,7 +18,6 @@ from filelock import FileLock
 from softprompt.errors import ModelNotFound, disk_errors
 from softprompt.model.cache_folder import cache_folder
 from softprompt.model.gguf_cache import Report
-from softprompt.model.gguf_file import GGUFFile
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +73,8 @@ def _locate(name: str, embedded: EmbeddedModel) -> Path:
 
 def _unpack(source: Path, folder: Path) -> None:
     """De-quantise `source` beside `folder`, then rename: what another process sees is whole."""
+    from softprompt.model.gguf_file import GGUFFile  # as in gguf_cache
+
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:

@@ -21,7 +21,6 @@ from filelock import FileLock, Timeout
 from softprompt.errors import DiskFull, ModelNotFound, SettingError, disk_errors
 from softprompt.model.cache_folder import cache_folder
 from softprompt.model.gguf_contents import Contents, sealed
-from softprompt.model.gguf_file import GGUFFile
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +126,8 @@ def _lock(folder: Path) -> FileLock:
 
 def _make(file: Path, folder: Path, limit: int) -> Contents:
     """Unpack beside `folder`, then rename: what another process sees is whole. The lock is held."""
+    from softprompt.model.gguf_file import GGUFFile  # vLLM's environment has no gguf, and does not come here
+
     logger.info("unpacking %s once, in %s: later starts read it from there", file.name, folder.parent)
     temporary = folder.with_name(f"{folder.name}.tmp")
     for left in (temporary, folder):

@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from softprompt.errors import ModelNotFound, ModelNotSupported, SettingError, first_line
 from softprompt.model.auto_classes import AUTO
-from softprompt.model.checkpoint import fingerprint_of_files
+from softprompt.model.checkpoint import read_checkpoint
 from softprompt.model.family import resolve
 from softprompt.model.frozen import UNKNOWN, FrozenModel
 from softprompt.model.loading import frozen
@@ -29,6 +29,7 @@ def load_weightless(name: str) -> FrozenModel:
     Raises:
         ModelNotFound: no such folder, file, Hub id or embedded model.
         ModelNotSupported: a family whose answers would be wrong, or whose virtual tokens leave no prefix.
+        IncompleteModel: its files are here and have no word head.
         NoNetwork: the Hub cannot be reached and the model's configuration was never downloaded.
     """
     files = located(name, weights=False)
@@ -46,7 +47,10 @@ def load_weightless(name: str) -> FrozenModel:
             raise ModelNotFound(f"{name!r} cannot be read as a language model: {first_line(error)}") from error
     model = frozen(network, tokenizer, files.name)
     try:
-        model.fingerprint = fingerprint_of_files(files.folder)
+        checkpoint = read_checkpoint(files.folder)
     except SettingError:
         model.fingerprint = UNKNOWN
+        return model
+    model.fingerprint, model.missing_head = checkpoint.fingerprint, checkpoint.missing_head
+    model.check_word_head()
     return model
