@@ -7,7 +7,8 @@
     ├── TaskError                       template, labels and verbalizer do not fit together, or not the data
     ├── ModelError                      the base model
     │   ├── ModelNotFound               no such folder, no such name on the Hub, embedded model not installed
-    │   └── ModelNotSupported           a family that would be answered wrongly, so it is not answered
+    │   ├── ModelNotSupported           a family that would be answered wrongly, so it is not answered
+    │   └── IncompleteModel             its files lack weights, or they are not those of its configuration
     ├── HubError                        the Hugging Face Hub
     │   ├── NoNetwork                   it is out of reach, and what it was asked for is not in the cache
     │   ├── HubRefused                  not logged in, not allowed, or not as the Hub wants it
@@ -82,6 +83,10 @@ class ModelNotFound(ModelError):
 
 class ModelNotSupported(ModelError):
     """The model's family is not served, because it would be served wrongly."""
+
+
+class IncompleteModel(ModelError):
+    """The model's files lack weights that are asked for, or hold others than its configuration says."""
 
 
 class HubError(SoftPromptError):

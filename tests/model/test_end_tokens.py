@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf import GGUFWriter
 from transformers import PreTrainedTokenizerFast
 
 from softprompt.model import CausalModel, FrozenModel, frozen, load_model, load_weightless
-from softprompt.model.end_tokens import add_end_tokens, gguf_end_tokens
 from tests.tiny import CONFIGS, MASKED_FAMILIES, shared_model, tiny_model, tiny_tokenizer
 
 
@@ -76,31 +74,6 @@ def test_a_folder_without_a_configuration_of_generating(load: Any, tmp_path: Pat
     model.tokenizer.save_pretrained(tmp_path)
     (tmp_path / "generation_config.json").unlink()
     assert load(str(tmp_path)).eos_token_ids == (1, 8)
-
-
-def gguf(folder: Path, **ids: int) -> Path:
-    path = folder / "model.gguf"
-    writer = GGUFWriter(path, "llama")
-    for name, value in ids.items():
-        getattr(writer, f"add_{name}_token_id")(value)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-@pytest.mark.parametrize(
-    ("ids", "expected"), [({}, []), ({"eos": 5}, [5]), ({"eos": 5, "eot": 7}, [5, 7]), ({"eom": 9, "eot": 7}, [7, 9])]
-)
-def test_a_gguf_file_says_them(ids: dict[str, int], expected: list[int], tmp_path: Path) -> None:
-    assert gguf_end_tokens(gguf(tmp_path, **ids)) == expected
-
-
-def test_a_gguf_files_are_added_to_those_that_transformers_has_read() -> None:
-    model = tiny_model("llama")
-    add_end_tokens(model.network, [1, 7])
-    assert frozen(model.network, model.tokenizer, "tiny").eos_token_ids == (1, 7)
 
 
 def test_every_family_that_writes_knows_its_own() -> None:

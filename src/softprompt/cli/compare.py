@@ -29,7 +29,9 @@ def compare(
     output: Annotated[
         Path, typer.Option(help="The report's folder. Run again, the command goes on from what is there.")
     ],
-    model: Annotated[str, typer.Option(help="smollm2-135m (embedded), a folder, or a Hub id.")] = "smollm2-135m",
+    model: Annotated[
+        str, typer.Option(help="smollm2-135m (embedded), a folder, a .gguf file, or a Hub id.")
+    ] = "smollm2-135m",
     validation: Annotated[
         str | None,
         typer.Option(help="Examples to choose rates and steps by.  \\[default: a tenth of the data is held out]"),

@@ -44,7 +44,9 @@ def inspect(
     template: Annotated[
         str | None, typer.Option(help="What the model sees, as for tune.  \\[default: what suits the format]")
     ] = None,
-    model: Annotated[str, typer.Option(help="The model whose tokens are counted.")] = "smollm2-135m",
+    model: Annotated[
+        str, typer.Option(help="Whose tokens are counted: smollm2-135m, a folder, a .gguf file, or a Hub id.")
+    ] = "smollm2-135m",
     as_json: Json = False,
 ) -> None:
     """Show what is in a data set: its format, how many of each label, how long in tokens, what comes twice.

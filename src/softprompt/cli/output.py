@@ -23,7 +23,10 @@ Dtype = Annotated[
 ]
 BaseModel = Annotated[
     str | None,
-    typer.Option("--model", help="The base model, where it is not to be found under the name the prompt knows."),
+    typer.Option(
+        "--model",
+        help="The base model (smollm2-135m, a folder, a .gguf file, or a Hub id), if it is not where the prompt says.",
+    ),
 ]
 Names = Annotated[
     str | None,

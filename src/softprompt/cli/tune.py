@@ -34,7 +34,8 @@ def tune(
         typer.Option(help="The folder for the saved prompt; the run's own files go to OUTPUT.run.", show_default=False),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="smollm2-135m (embedded), a folder, or a Hub id.  \\[default: smollm2-135m]")
+        str | None,
+        typer.Option(help="smollm2-135m (embedded), a folder, a .gguf file, or a Hub id.  \\[default: smollm2-135m]"),
     ] = None,
     validation: Annotated[
         str | None,

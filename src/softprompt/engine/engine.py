@@ -80,6 +80,7 @@ class Engine:
 
     Raises:
         ModelNotSupported: the model's attention cannot be given to it.
+        IncompleteModel: the model has no word head.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Engine:
     ):
         if not (isinstance(model, CausalModel) and model.network._supports_attention_backend):
             raise ModelNotSupported(f"{model.name} cannot be served: its family does not let its attention be replaced")
+        model.check_word_head()
         self.model, self._clock = model, clock
         length = min(length, model.shape.window)
         position = math.prod(model.shape.prefix(1)) * model.dtype.itemsize  # bytes

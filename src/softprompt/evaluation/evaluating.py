@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from softprompt.data import Example
-from softprompt.errors import DataError, TaskError
+from softprompt.errors import DataError, IncompleteModel, TaskError
 from softprompt.evaluation.ensemble import Ensemble
 from softprompt.evaluation.generating import Sampling, generate
 from softprompt.evaluation.measuring import measure, row_outputs
@@ -76,7 +76,7 @@ def _hard_prompt(
     """The template alone; None where it asks nothing by itself, as one without a blank that a linear head reads."""
     try:
         bare = task.bind(model, model.shape.window)
-    except TaskError as error:
+    except (TaskError, IncompleteModel) as error:
         if not is_headed:  # a prompt with a head was made to be read otherwise: there is nothing to mend
             logger.warning("no hard prompt beside it: %s", error)
         return None
@@ -87,7 +87,7 @@ def measure_hard_prompt(model: FrozenModel, task: Task, examples: Sequence[Examp
     """What the template alone measures on examples, nothing generated; None where it asks nothing by itself."""
     try:
         bare = task.bind(model, model.shape.window)
-    except TaskError:
+    except (TaskError, IncompleteModel):
         return None
     return measure(bare, None, [bare.encode(example) for example in examples])
 

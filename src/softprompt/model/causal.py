@@ -254,7 +254,7 @@ class CausalModel(WritingModel):
 
         The old ones go: from then on the model answers, and does not train any more.
         """
-        if self._packed_words is not None or not can_pack(self.network):
+        if self._packed_words is not None or self.missing_head or not can_pack(self.network):
             return
         _ = self.fingerprint, self.num_parameters  # of the weights as they are now
         pack(self.family.layers(self.network), self.family.are_llamas(self.network.config))

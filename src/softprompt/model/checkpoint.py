@@ -1,53 +1,130 @@
-"""A model's fingerprint by its files alone: no weights are loaded, only the few numbers that go into it are read."""
+"""What a model's files say of it by themselves: no weights are loaded, and only the fingerprint's numbers are read."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel
 
-from softprompt.errors import SettingError, first_line
+from softprompt.errors import ModelNotSupported, SettingError, first_line
+from softprompt.model.auto_classes import AUTO
+from softprompt.model.family import resolve
 from softprompt.model.fingerprint import fingerprint_of_samples, sampled
+from softprompt.model.weights import head_of, take_out_head
 
+#: What files may call a parameter that transformers has renamed since.
+OLD_NAMES = {"lm_head.weight": "embed_out.weight"}  # GPT-NeoX
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model by its files.
+
+    Attributes:
+        fingerprint: what `FrozenModel.fingerprint` is of it.
+        num_parameters: N.
+        missing_head: the weights of its word head that are not there; then it has none.
+    """
+
+    fingerprint: str
+    num_parameters: int
+    missing_head: tuple[str, ...]
+
+
 def fingerprint_of_files(folder: Path) -> str:
-    """What `FrozenModel.fingerprint` is of a causal model in a folder.
+    """The fingerprint of the model in a folder; see `read_checkpoint`."""
+    return read_checkpoint(folder).fingerprint
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """The model in a folder.
 
     Raises:
         SettingError: its files do not tell: they are of another format, quantised, or named by another library.
     """
     try:
-        config = AutoConfig.from_pretrained(folder)
-        with torch.device("meta"):
-            network: nn.Module = AutoModelForCausalLM.from_config(config)
-        places = _places(folder)
-        samples = ((name, like.shape, _read(folder, places, name, like)) for name, like in network.named_parameters())
-        return fingerprint_of_samples(config.model_type, samples)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        return _read(folder)
+    except (OSError, ValueError, KeyError, SafetensorError, ModelNotSupported) as error:
         raise SettingError(
             f"{folder} does not tell the model's fingerprint ({first_line(error)}): give it, as "
             "`softprompt show PROMPT` prints it for a prompt of this model"
         ) from error
 
 
-def _places(folder: Path) -> dict[str, str]:
+def _read(folder: Path) -> Checkpoint:
+    config = AutoConfig.from_pretrained(folder)
+    family = resolve(config)
+    with torch.device("meta"):
+        network: PreTrainedModel = AUTO[family.kind].from_config(config)
+    stored = _Stored(folder, network.base_model_prefix + ".")
+    head = head_of(network)
+    names = {name for name, _ in network.named_parameters()}
+    missing = tuple(sorted(name for name in names.intersection(head) if not stored.spellings([name])))
+    if missing:
+        take_out_head(network, head)
+    samples = [(own[0], like.shape, stored.sampled(own, like, config.dtype)) for own, like in _parameters(network)]
+    fingerprint = fingerprint_of_samples(config.model_type, samples)
+    return Checkpoint(fingerprint, sum(each.numel() for each in network.parameters()), missing)
+
+
+def _parameters(network: PreTrainedModel) -> list[tuple[list[str], Tensor]]:
+    """Each parameter with all of its names, of which one that is tied has several."""
+    names: dict[int, tuple[list[str], Tensor]] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), ([], parameter))[0].append(name)
+    return list(names.values())
+
+
+class _Stored:
+    """The parameters in a folder's files.
+
+    Args:
+        folder: where they are.
+        prefix: what the network's layers are in: files may hold these alone, and then leave it out.
+    """
+
+    def __init__(self, folder: Path, prefix: str):
+        self.folder, self.prefix, self.files = folder, prefix, _files(folder)
+
+    def spellings(self, names: Sequence[str]) -> list[str]:
+        """Under which names the files have a parameter that the network has under these."""
+        cut = [name.removeprefix(self.prefix) if name.startswith(self.prefix) else self.prefix + name for name in names]
+        old = [OLD_NAMES[name] for name in names if name in OLD_NAMES]
+        return [name for name in dict.fromkeys([*names, *cut, *old]) if name in self.files]
+
+    def sampled(self, names: Sequence[str], like: Tensor, dtype: torch.dtype | None) -> Tensor:
+        """What of a parameter goes into the fingerprint.
+
+        Raises:
+            KeyError: it is not there.
+            ValueError: it is of another shape, no floating-point numbers, or two that the configuration calls one.
+        """
+        found = [self._sampled(name, like, dtype) for name in self.spellings(names)]
+        if not found:
+            raise KeyError(names[0])
+        if any(not torch.equal(each, found[0]) for each in found):
+            raise ValueError(f"{' and '.join(names)} are tied by the configuration, and not in the files")
+        return found[0]
+
+    def _sampled(self, name: str, like: Tensor, dtype: torch.dtype | None) -> Tensor:
+        with safe_open(self.folder / self.files[name], framework="pt") as opened:
+            parameter: Tensor = opened.get_tensor(name)  # a view of the file, of which only what is sampled is read
+            if parameter.shape != like.shape or not parameter.is_floating_point():
+                raise ValueError(f"{name} is {parameter.dtype} of {tuple(parameter.shape)}")
+            return sampled(parameter, dtype)
+
+
+def _files(folder: Path) -> dict[str, str]:
     """Which file has which parameter."""
     if (index := folder / _INDEX).is_file():
-        places: dict[str, str] = json.loads(index.read_text("utf-8"))["weight_map"]
-        return places
+        files: dict[str, str] = json.loads(index.read_text("utf-8"))["weight_map"]
+        return files
     with safe_open(folder / _WHOLE, framework="pt") as file:
         return dict.fromkeys(file.keys(), _WHOLE)
-
-
-def _read(folder: Path, places: dict[str, str], name: str, like: Tensor) -> Tensor:
-    with safe_open(folder / places[name], framework="pt") as file:
-        parameter: Tensor = file.get_tensor(name)  # a view of the file, of which only what is sampled is read
-        if parameter.shape != like.shape or not parameter.is_floating_point():
-            raise ValueError(f"{name} is {parameter.dtype} of {tuple(parameter.shape)}")
-        return sampled(parameter)

@@ -1,6 +1,6 @@
 """The model that comes with the package: SmolLM2-135M-Instruct, carried by a PyPI wheel as a Q4_1 GGUF.
 
-De-quantising takes about 20 seconds, so it happens once: the result is kept as safetensors in the user's cache folder.
+De-quantising takes a while, so it happens once: the result is kept as safetensors in the user's cache folder.
 The folder appears whole or not at all, and two processes that want it at once make it once.
 """
 
@@ -12,15 +12,12 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import platformdirs
-import torch
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from softprompt.errors import ModelNotFound, disk_errors
-from softprompt.model.quiet import quiet
+from softprompt.model.cache_folder import cache_folder
+from softprompt.model.gguf_cache import Report
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +42,6 @@ EMBEDDED = {
 }
 
 
-def cache_folder() -> Path:
-    """Where softprompt keeps what it can make again; `SOFTPROMPT_CACHE` moves it."""
-    return Path(os.environ.get("SOFTPROMPT_CACHE") or platformdirs.user_cache_dir("softprompt"))
-
-
 def unpacked(name: str) -> Path:
     """The folder with the de-quantised weights, configuration and tokenizer of an embedded model.
 
@@ -66,7 +58,7 @@ def unpacked(name: str) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
-                logger.info("preparing %s in %s: once, about 20 seconds", name, folder)
+                logger.info("unpacking %s once, in %s: later starts read it from there", name, folder)
                 _unpack(source, folder)
     return folder
 
@@ -81,18 +73,12 @@ def _locate(name: str, embedded: EmbeddedModel) -> Path:
 
 def _unpack(source: Path, folder: Path) -> None:
     """De-quantise `source` beside `folder`, then rename: what another process sees is whole."""
+    from softprompt.model.gguf_file import GGUFFile  # as in gguf_cache
+
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with quiet():
-            arguments: dict[str, Any] = {"gguf_file": source.name}
-            tokenizer = AutoTokenizer.from_pretrained(source.parent, **arguments)
-            network = AutoModelForCausalLM.from_pretrained(source.parent, dtype=torch.float32, **arguments)
-            # The weights are plain float32 by now; transformers still remembers the GGUF and would refuse to save them.
-            vars(network).update(hf_quantizer=None, is_quantized=False)
-            del network.config.quantization_config
-            network.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
+        GGUFFile(source).unpack(temporary, Report(source.name))
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -6,13 +6,9 @@ import logging
 from pathlib import Path
 from typing import TypeGuard
 
-from gguf import GGUFReader, Keys
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-#: End of text, of a turn, and of a message: each ends a response to llama.cpp.
-GGUF_KEYS = (Keys.Tokenizer.EOS_ID, Keys.Tokenizer.EOT_ID, Keys.Tokenizer.EOM_ID)
 
 
 def end_tokens(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[int, ...]:
@@ -37,19 +33,6 @@ def end_tokens(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, nam
             network.config.vocab_size - 1,
         )
     return tuple(right)
-
-
-def add_end_tokens(network: PreTrainedModel, ids: list[int]) -> None:
-    """Add ids to those at which the network's own configuration ends a response."""
-    if ids and network.generation_config is not None:
-        known = as_list(network.generation_config.eos_token_id)
-        network.generation_config.eos_token_id = list(dict.fromkeys([*known, *ids]))
-
-
-def gguf_end_tokens(path: Path) -> list[int]:
-    """The ids at which a GGUF file's metadata ends a response; transformers reads the first of them alone."""
-    fields = GGUFReader(path).fields
-    return [int(fields[key].contents()) for key in GGUF_KEYS if key in fields]
 
 
 def read_generation_config(network: PreTrainedModel, folder: Path) -> None:

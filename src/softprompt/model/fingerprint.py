@@ -37,11 +37,12 @@ def fingerprint_of_samples(model_type: str, samples: Iterable[tuple[str, torch.S
     return "sha256:" + digest.hexdigest()[:16]
 
 
-def sampled(parameter: Tensor) -> Tensor:
+def sampled(parameter: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """The numbers of a parameter that go into the fingerprint, `[k]`.
 
-    They are rounded to bfloat16, the coarsest precision that a base model is loaded in.
+    They are rounded to bfloat16, the coarsest precision that a base model is loaded in. Before that they are rounded to
+    `dtype`, which a configuration may name whatever its files are in.
     """
     flat = parameter.flatten()
     at = torch.linspace(0, flat.numel() - 1, min(SAMPLES, flat.numel()), dtype=torch.float64).long()
-    return flat[at.to(flat.device)].to("cpu", torch.bfloat16)
+    return flat[at.to(flat.device)].to("cpu", dtype).to(torch.bfloat16)

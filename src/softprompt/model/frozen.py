@@ -16,12 +16,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from softprompt.errors import SettingError
+from softprompt.errors import IncompleteModel, SettingError
 from softprompt.model.end_tokens import end_tokens
 from softprompt.model.family import Family, resolve, softcap
 from softprompt.model.fingerprint import fingerprint
 from softprompt.model.payload import Embeddings, Payload, Placement
-from softprompt.model.shape import ModelShape
+from softprompt.model.shape import Kind, ModelShape
+from softprompt.model.weights import listed
 
 Payloads = Payload | Sequence[Payload | None] | None
 """One payload for every row, one for each row (None: the bare base), or none at all. All of them compiled."""
@@ -46,9 +47,11 @@ class FrozenModel(ABC):
             tokenizer nor the generation configuration has one.
         placements: where virtual tokens can stand in its rows.
         is_sharded: its layers are spread over processes, all of which must run it equally often.
+        missing_head: the weights of its word head that its files lack; then it has none.
     """
 
     is_sharded = False
+    missing_head: tuple[str, ...] = ()
     placements: tuple[Placement, ...]
 
     def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
@@ -91,6 +94,19 @@ class FrozenModel(ABC):
     def may_be(self, fingerprint: str) -> bool:
         """Whether a fingerprint names these weights; any may, where they are not here to be asked."""
         return self.fingerprint in (fingerprint, UNKNOWN)
+
+    def check_word_head(self) -> None:
+        """Whether it can say words; one whose files hold no word head can still be read by heads that are trained.
+
+        Raises:
+            IncompleteModel: it has no word head.
+        """
+        if self.missing_head:
+            raise IncompleteModel(
+                f"{self.name} has no head for {'masked' if self.family.kind is Kind.MASKED else 'the next'} words: its "
+                f"files lack {listed(self.missing_head)}. Choose what trains a head of its own: "
+                '`method="p-tuning-v2"`, `head="linear"`, `task="token-classification"` or `task="extraction"`'
+            )
 
     @cached_property
     def num_parameters(self) -> int:
@@ -168,7 +184,12 @@ class FrozenModel(ABC):
     def logits(
         self, hidden: Float[Tensor, "*rows H"], token_ids: Int[Tensor, "N"] | None = None
     ) -> Float[Tensor, "*rows V"]:
-        """Logits `[…, V]`, or `[…, N]` of the tokens asked for: a verbalizer needs no other 49,000."""
+        """Logits `[…, V]`, or `[…, N]` of the tokens asked for: a verbalizer needs no other 49,000.
+
+        Raises:
+            IncompleteModel: the model has no word head.
+        """
+        self.check_word_head()
         states = self.family.to_words(self.network)(hidden)
         logits = self._all_words(states) if token_ids is None else self._words(states, token_ids)
         logits = logits.float()

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from softprompt.errors import ModelNotFound, SettingError, first_line
+from softprompt.errors import ModelNotFound, SettingError, first_line, is_out_of_memory
+from softprompt.model.auto_classes import AUTO
 from softprompt.model.causal import CausalModel
+from softprompt.model.checkpoint import read_checkpoint
 from softprompt.model.encoder_decoder import EncoderDecoderModel
-from softprompt.model.end_tokens import add_end_tokens, gguf_end_tokens
 from softprompt.model.family import resolve
 from softprompt.model.frozen import FrozenModel
 from softprompt.model.locating import Located, located
@@ -26,12 +27,8 @@ from softprompt.model.masked import MaskedModel
 from softprompt.model.precision import device_named, dtype_named, keep_gradients, quantization
 from softprompt.model.quiet import quiet
 from softprompt.model.shape import Kind
+from softprompt.model.weights import check_weights
 
-AUTO = {
-    Kind.CAUSAL: AutoModelForCausalLM,
-    Kind.MASKED: AutoModelForMaskedLM,
-    Kind.ENCODER_DECODER: AutoModelForSeq2SeqLM,
-}
 KINDS: dict[Kind, type[FrozenModel]] = {
     Kind.CAUSAL: CausalModel,
     Kind.MASKED: MaskedModel,
@@ -52,6 +49,8 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", sharded:
     Raises:
         ModelNotFound: no such folder, file, Hub id or embedded model.
         ModelNotSupported: a family whose answers would be wrong.
+        IncompleteModel: its files lack weights of its layers, or hold others than its configuration says. One without
+            a word head alone loads, and refuses when words are asked for.
         NoNetwork: the Hub cannot be reached and the model was never downloaded.
         SettingError: no such device or precision, or a model that cannot be sharded.
     """
@@ -59,34 +58,62 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", sharded:
     precision = dtype_named(dtype, target)
     quantized = quantization(dtype, precision)
     files = located(name)
+    if quantized is not None:
+        if sharded:
+            raise SettingError(f'`dtype="{dtype}"`: quantised weights are not spread over processes, leave out FSDP')
+        how = {"dtype": precision or "auto", "quantization_config": quantized, "device_map": {"": target}}
+        return _quantized(files, name, dtype, **how)
     model = _read(files, name, dtype="auto")
-    fingerprint = model.fingerprint  # taken before the weights are cast: rounding to float16 would give another
+    _ = model.fingerprint  # taken before the weights are cast: rounding to float16 would give another
     if sharded:
-        if quantized is not None:
-            raise SettingError(f"--dtype {dtype}: quantised weights are not spread over processes, leave out FSDP")
         model.network.to(dtype=precision or model.dtype)
         model.shard(target)
         return model
-    if quantized is None:
-        torch.nn.Module.to(model.network, device=target, dtype=precision or model.dtype)
-        return model
-    rounded = _read(files, name, dtype=precision or "auto", quantization_config=quantized, device_map={"": target})
-    rounded.fingerprint, rounded.num_parameters, rounded.precision = fingerprint, model.num_parameters, dtype
-    return rounded
+    torch.nn.Module.to(model.network, device=target, dtype=precision or model.dtype)
+    return model
+
+
+def _quantized(files: Located, name: str, precision: str, **arguments: Any) -> FrozenModel:
+    """A model whose weights are quantised one by one as they are read; the fingerprint is that of the files."""
+    fingerprint, num_parameters = _unquantized(files, name)
+    model = _read(files, name, **arguments)
+    model.fingerprint, model.num_parameters, model.precision = fingerprint, num_parameters, precision
+    return model
+
+
+def _unquantized(files: Located, name: str) -> tuple[str, int]:
+    """The fingerprint and size of a model that is not quantised; it is loaded for them where its files do not tell."""
+    try:
+        checkpoint = read_checkpoint(files.folder)
+    except SettingError:
+        model = _read(files, name, dtype="auto")
+        return model.fingerprint, model.num_parameters
+    return checkpoint.fingerprint, checkpoint.num_parameters
 
 
 def _read(files: Located, name: str, **arguments: Any) -> FrozenModel:
-    with quiet():
-        try:
-            auto = AUTO[resolve(AutoConfig.from_pretrained(files.folder, **files.arguments)).kind]
-            tokenizer = AutoTokenizer.from_pretrained(files.folder, **files.arguments)
-            network = auto.from_pretrained(files.folder, **files.arguments, **arguments)
-            if (gguf := files.arguments.get("gguf_file")) is not None:
-                add_end_tokens(network, gguf_end_tokens(files.folder / gguf))
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelNotFound(f"{name!r} cannot be loaded as a language model: {first_line(error)}") from error
+    with quiet(), _understandable_errors(name):
+        auto = AUTO[resolve(AutoConfig.from_pretrained(files.folder)).kind]
+        tokenizer = AutoTokenizer.from_pretrained(files.folder)
+        network, found = auto.from_pretrained(
+            files.folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+        )
+    missing_head = check_weights(network, found, name)
     keep_gradients(network)
-    return frozen(network, tokenizer, files.name)
+    model = frozen(network, tokenizer, files.name)
+    model.missing_head = missing_head
+    return model
+
+
+@contextmanager
+def _understandable_errors(name: str) -> Iterator[None]:
+    """Turn what transformers and safetensors raise over files that they cannot read into one error."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelNotFound(f"{name!r} cannot be loaded as a language model: {first_line(error)}") from error
 
 
 def frozen(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> FrozenModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -12,6 +13,7 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from softprompt.asking import why_unreachable
 from softprompt.errors import ModelNotFound, NoNetwork, RepositoryNotFound
 from softprompt.model.embedded import EMBEDDED, unpacked
+from softprompt.model.gguf_cache import unpacked_gguf
 
 WEIGHTS = "*.safetensors"
 FILES = ["*.json", WEIGHTS, "*.model", "*.txt", "*.jinja"]  # no pickles
@@ -23,12 +25,10 @@ class Located:
 
     Attributes:
         folder: where they are.
-        arguments: what transformers must be told besides to read them.
         name: what a saved prompt remembers the model as: a folder by its whole path.
     """
 
     folder: Path
-    arguments: dict[str, str]
     name: str
 
 
@@ -45,14 +45,14 @@ def located(name: str, weights: bool = True) -> Located:
     """
     path = Path(name).expanduser()
     if name in EMBEDDED:
-        return Located(unpacked(name), {}, name)
+        return Located(unpacked(name), name)
     if path.is_dir():
-        return Located(path, {}, str(path.absolute()))
+        return Located(_transformer_folder(path), str(path.absolute()))
     if path.suffix == ".gguf" and path.is_file():
-        return Located(path.parent, {"gguf_file": path.name}, str(path.absolute()))
+        return Located(unpacked_gguf(path), str(path.absolute()))
     if path.is_absolute() or name.startswith((".", "~")) or path.suffix == ".gguf":
         raise ModelNotFound(f"no {'file' if path.suffix == '.gguf' else 'folder'} {name}")
-    return Located(_downloaded(name, weights), {}, name)
+    return Located(_transformer_folder(_downloaded(name, weights)), name)
 
 
 def _downloaded(name: str, weights: bool) -> Path:
@@ -77,8 +77,24 @@ def _downloaded(name: str, weights: bool) -> Path:
     return Path(snapshot_download(name, allow_patterns=files))
 
 
+def _transformer_folder(folder: Path) -> Path:
+    """Where in a folder the transformers model is: one of sentence-transformers may have it in a folder below."""
+    listing = folder / "modules.json"
+    if (folder / "config.json").is_file() or not listing.is_file():
+        return folder
+    paths = [folder / module["path"] for module in json.loads(listing.read_text("utf-8"))]
+    return next((path for path in paths if "model_type" in _config(path)), folder)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    config: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return config
+
+
 def _is_whole(folder: Path, with_weights: bool) -> bool:
     """Whether a download was not cut short: the configuration is there, and all weights if they are wanted."""
+    folder = _transformer_folder(folder)
     if not with_weights:
         return (folder / "config.json").is_file() and (folder / "tokenizer.json").is_file()
     index = folder / "model.safetensors.index.json"

@@ -6,11 +6,12 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from softprompt.errors import ModelNotFound, ModelNotSupported, SettingError, first_line
-from softprompt.model.checkpoint import fingerprint_of_files
+from softprompt.model.auto_classes import AUTO
+from softprompt.model.checkpoint import read_checkpoint
 from softprompt.model.end_tokens import read_generation_config
 from softprompt.model.family import resolve
 from softprompt.model.frozen import UNKNOWN, FrozenModel
-from softprompt.model.loading import AUTO, frozen
+from softprompt.model.loading import frozen
 from softprompt.model.locating import located
 from softprompt.model.quiet import quiet
 from softprompt.model.shape import Kind
@@ -29,17 +30,18 @@ def load_weightless(name: str) -> FrozenModel:
     Raises:
         ModelNotFound: no such folder, file, Hub id or embedded model.
         ModelNotSupported: a family whose answers would be wrong, or whose virtual tokens leave no prefix.
+        IncompleteModel: its files are here and have no word head.
         NoNetwork: the Hub cannot be reached and the model's configuration was never downloaded.
     """
     files = located(name, weights=False)
     with quiet():
         try:
-            config = AutoConfig.from_pretrained(files.folder, **files.arguments)
+            config = AutoConfig.from_pretrained(files.folder)
             if (kind := resolve(config).kind) is not Kind.CAUSAL:
                 raise ModelNotSupported(
                     f"{name} is {kind}: a prompt is a prefix, to be run elsewhere, on causal models"
                 )
-            tokenizer = AutoTokenizer.from_pretrained(files.folder, **files.arguments)
+            tokenizer = AutoTokenizer.from_pretrained(files.folder)
             with torch.device("meta"):  # the other ways to attend look at numbers to save work
                 network = AUTO[kind].from_config(config, attn_implementation="eager")
             read_generation_config(network, files.folder)
@@ -47,7 +49,10 @@ def load_weightless(name: str) -> FrozenModel:
             raise ModelNotFound(f"{name!r} cannot be read as a language model: {first_line(error)}") from error
     model = frozen(network, tokenizer, files.name)
     try:
-        model.fingerprint = fingerprint_of_files(files.folder)
+        checkpoint = read_checkpoint(files.folder)
     except SettingError:
         model.fingerprint = UNKNOWN
+        return model
+    model.fingerprint, model.missing_head = checkpoint.fingerprint, checkpoint.missing_head
+    model.check_word_head()
     return model

@@ -137,6 +137,8 @@ def _multitask(parts: Parts) -> SoftPrompt:
 
 
 def _context(parts: Parts) -> SoftPrompt:
+    if parts.shown:
+        parts.model.check_word_head()  # the answers among them are learnt as well
     radius = RADIUS * parts.model.embedding_scale * math.sqrt(parts.start.tensor.shape[1])
     return ContextPrompt(parts.start, parts.shown, radius, parts.options.placement, parts.head)
 

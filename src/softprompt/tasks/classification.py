@@ -196,7 +196,9 @@ class ClassificationTask(BaseModel):
 
         Raises:
             TaskError: there are no labels, or the template has no blank where the model would fill one.
+            IncompleteModel: the model has no word head.
         """
+        model.check_word_head()
         if not self.labels:
             raise TaskError("a classification without labels has nothing to choose from: name some")
         Template(self.template).check_answerable(model)

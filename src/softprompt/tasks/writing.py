@@ -26,6 +26,7 @@ class WritingObjective(Objective):
 
     Raises:
         TaskError: the model is of a kind that does not write.
+        IncompleteModel: it has no word head.
     """
 
     model: WritingModel
@@ -33,6 +34,7 @@ class WritingObjective(Objective):
     def __init__(self, model: FrozenModel, room: int):
         if not isinstance(model, WritingModel):
             raise TaskError(f"{model.name} fills blanks and does not write: use a model that does, or give it labels")
+        model.check_word_head()
         super().__init__(model)
         self.room = room
 

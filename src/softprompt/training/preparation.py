@@ -14,7 +14,7 @@ import torch
 from softprompt.data import Example, Examples, read_examples
 from softprompt.errors import TaskError
 from softprompt.model import CausalModel, FrozenModel, Placement
-from softprompt.model.embedded import cache_folder
+from softprompt.model.cache_folder import cache_folder
 from softprompt.model.states_file import StatesFile
 from softprompt.prompts import PromptOptions, SoftPrompt, num_virtual_tokens, shows_examples
 from softprompt.tasks import (

@@ -32,7 +32,7 @@ class SharedSettings(BaseModel):
     """What a training and a comparison both depend on; None where the default depends on something else.
 
     Attributes:
-        model: the embedded model's name, a folder, or a Hub id.
+        model: the embedded model's name, a folder, a `.gguf` file, or a Hub id.
         data: examples to learn from: a file, a folder, or `hf:` and a name on the Hub.
         validation: examples to choose the best step by; a tenth of `data`, at most 1,000, if None.
         map: our names of fields to the data's own, where they differ.

@@ -84,9 +84,11 @@ class SoftPromptModel(nn.Module):
         Raises:
             SettingError: the model is not causal, the prompt would stand inside the rows, or each of several tasks'
                 rows would need their own.
+            IncompleteModel: the model has no word head.
         """
         if not isinstance(frozen, CausalModel):
             raise SettingError(f"{frozen.name} is not a causal model: tune it with softprompt.tune")
+        frozen.check_word_head()
         if options.placement is not Placement.BEFORE:
             raise SettingError(f"placement {options.placement}: here the caller lays out the rows; use softprompt.tune")
         if options.tasks:

@@ -176,7 +176,8 @@ def dtype_of(name: str) -> str:
 
 def _folder(model: FrozenModel) -> str:
     """Where vLLM finds the base model."""
-    return str(located(model.name).folder) if model.name in EMBEDDED else model.name
+    unpacked = model.name in EMBEDDED or model.name.endswith(".gguf")
+    return str(located(model.name).folder) if unpacked else model.name
 
 
 def free_port() -> int:

@@ -1,0 +1,116 @@
+"""GGUF files become what transformers would have read from them, without all of the weights in memory at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from softprompt.errors import ModelNotFound
+from softprompt.model import gguf_file as module
+from softprompt.model.gguf_file import GGUFFile
+from tests.gguf_files import ARCHITECTURES, CHAT_TEMPLATE, gguf_file
+from tests.tiny import tiny_model
+
+TEXTS = ["the film was great", " awful\n\n12", "<s>a bore</s>", "很好 😀", ""]
+
+
+def nothing(done: int, total: int) -> None:
+    """No progress is shown."""
+
+
+def unpack(path: Path) -> Path:
+    folder = path.with_suffix(".folder")
+    GGUFFile(path).unpack(folder, nothing)
+    return folder
+
+
+@pytest.mark.parametrize("quantize", [False, True])
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_the_folder_holds_what_transformers_reads(tmp_path: Path, family: str, quantize: bool) -> None:
+    path = gguf_file(tmp_path / "tiny.gguf", family, quantize=quantize)
+    direct: Any = {"gguf_file": path.name}
+    ours = AutoModelForCausalLM.from_pretrained(unpack(path))
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, **direct)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], tensor), name
+    assert ours.config.to_diff_dict().keys() >= {"hidden_size", "vocab_size"}
+    assert ours.generation_config.eos_token_id == theirs.generation_config.eos_token_id
+
+
+def test_the_weights_are_those_that_were_written(tmp_path: Path) -> None:
+    folder = unpack(gguf_file(tmp_path / "tiny.gguf"))
+    written = tiny_model("llama").network.state_dict()
+    for name, tensor in AutoModelForCausalLM.from_pretrained(folder).state_dict().items():
+        assert torch.equal(tensor, written[name]), name
+
+
+def test_so_do_many_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SHARD", 20_000)
+    folder = unpack(gguf_file(tmp_path / "tiny.gguf"))
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    written = tiny_model("llama").network.state_dict()
+    for name, tensor in AutoModelForCausalLM.from_pretrained(folder).state_dict().items():
+        assert torch.equal(tensor, written[name]), name
+
+
+def test_the_tokenizer_stays_as_it_was_in_the_file(tmp_path: Path) -> None:
+    path = gguf_file(tmp_path / "tiny.gguf")
+    direct: Any = {"gguf_file": path.name}
+    theirs, ours = AutoTokenizer.from_pretrained(tmp_path, **direct), AutoTokenizer.from_pretrained(unpack(path))
+    for text in TEXTS:
+        for arguments in ({}, {"split_special_tokens": True}):
+            assert ours(text, **arguments).input_ids == theirs(text, **arguments).input_ids
+    assert ours.chat_template == theirs.chat_template == CHAT_TEMPLATE
+    assert ours.eos_token_id == theirs.eos_token_id == 1
+
+
+def test_every_end_of_a_turn_that_the_file_names_ends_a_response(tmp_path: Path) -> None:
+    path = gguf_file(tmp_path / "tiny.gguf", tokenizer__ggml__eot_token_id=5, tokenizer__ggml__eom_token_id=1)
+    assert GenerationConfig.from_pretrained(unpack(path)).eos_token_id == [1, 5]
+
+
+def test_a_file_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    build = gguf.GGUFReader._build_fields
+    monkeypatch.setattr(gguf.GGUFReader, "_build_fields", lambda *a: (parsed.append(a), build(*a))[1])
+    unpack(gguf_file(tmp_path / "tiny.gguf"))
+    assert len(parsed) == 1
+
+
+def test_it_says_how_far_it_is(tmp_path: Path) -> None:
+    said: list[tuple[int, int]] = []
+    source = GGUFFile(gguf_file(tmp_path / "tiny.gguf"))
+    source.unpack(tmp_path / "folder", lambda done, total: said.append((done, total)))
+    assert said[-1] == (source.num_bytes, source.num_bytes)
+    assert sorted(said) == said
+    assert len(said) > 10
+
+
+def cut(path: Path, share: float) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.0001, 0.001, 0.1, 0.5, 0.99])
+def test_a_file_that_is_cut_short_says_so(tmp_path: Path, share: float) -> None:
+    path = gguf_file(tmp_path / "tiny.gguf")
+    cut(path, share)
+    with pytest.raises(ModelNotFound, match=r"tiny\.gguf cannot be read as a GGUF model.*is the file whole"):
+        unpack(path)
+
+
+def test_another_kind_of_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "tiny.gguf").write_text("version https://git-lfs.github.com/spec/v1\n" * 9)
+    with pytest.raises(ModelNotFound, match=r"tiny\.gguf cannot be read as a GGUF model"):
+        unpack(tmp_path / "tiny.gguf")
+
+
+def test_a_part_of_several_says_how_to_merge_them(tmp_path: Path) -> None:
+    path = gguf_file(tmp_path / "tiny-00002-of-00003.gguf", split__no=1, split__count=3)
+    with pytest.raises(ModelNotFound, match="part 2 of 3; merge them"):
+        GGUFFile(path)
