@@ -182,7 +182,7 @@ def test_a_prompt_goes_on_from_another(tune: Tune, output: Path) -> None:
     first = output.rename(output.with_name("first"))
     assert tune("--method", "prefix", "--init", f"prompt:{first}", "--overwrite").code == 0
     assert SavedPrompt.read(output).manifest.method["init"] == f"prompt:{first}"
-    tune("--overwrite", "--init", f"prompt:{first}", "--virtual-tokens", "4").refused("say --virtual-tokens 3")
+    tune("--overwrite", "--init", f"prompt:{first}", "--virtual-tokens", "4").refused("choose --virtual-tokens 3")
 
 
 def test_tasks_that_are_learnt_together_get_a_prompt_each(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:

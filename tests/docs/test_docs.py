@@ -64,7 +64,7 @@ CHAT_TEMPLATE = (
 )
 
 #: The page of a noun, where it is not named as the module is.
-PAGE_OF = {"asking": "hub", "saved": "saved_prompt"}
+PAGE_OF = {"asking": "hub", "parameters": "errors", "saved": "saved_prompt"}
 
 
 class Block(NamedTuple):

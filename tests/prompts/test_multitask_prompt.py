@@ -126,8 +126,8 @@ def test_bad_input(mixed: Path, reviews: Path, write_jsonl: Write, tmp_path: Pat
             tuned(data, tmp_path / "p", steps=1, **settings)
         assert not (tmp_path / "p").exists()
 
-    refused(SettingError, "say --task-field", task_field=None)
-    refused(SettingError, "--method multitask", method="prompt")
+    refused(SettingError, "name them with `task_field`", task_field=None)
+    refused(SettingError, '`method="multitask"`', method="prompt")
     refused(RowError, "no field 'domain'", task_field="domain")
     refused(TaskError, "all examples are of the task", data=write_jsonl("one.jsonl", MIXED[:24]))
     unsafe = write_jsonl("unsafe.jsonl", [{**row, "task": row["task"] + "/.."} for row in MIXED])

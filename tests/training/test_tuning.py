@@ -187,7 +187,7 @@ def test_a_damaged_checkpoint_says_so(reviews: Path, tmp_path: Path) -> None:
 def test_an_unfinished_run_is_not_thrown_away_silently(reviews: Path, tmp_path: Path) -> None:
     settings = {"data": reviews, "output": tmp_path / "p", "steps": 4, **SMALL}
     softprompt.tune(tiny_model("llama"), watcher=Recorder(stop_at=2), **settings)
-    with pytest.raises(OutputExists, match="--resume"):
+    with pytest.raises(OutputExists, match="`resume=True`"):
         softprompt.tune(tiny_model("llama"), **settings)
     assert softprompt.tune(tiny_model("llama"), overwrite=True, **settings).steps == 4
 
@@ -205,7 +205,7 @@ def test_a_diverging_run_keeps_the_best_so_far(
 
     monkeypatch.setattr(ClassificationObjective, "losses", losses)
     validation = {"validation": reviews} if kept else {}
-    with pytest.raises(softprompt.SoftPromptError, match=r"step 6, learning rate .*--learning-rate") as caught:
+    with pytest.raises(softprompt.SoftPromptError, match=r"step 6, learning rate .*`learning_rate=") as caught:
         softprompt.tune(
             tiny_model("llama"), data=reviews, output=tmp_path / "p", steps=9, evaluate_every=2, **validation, **SMALL
         )

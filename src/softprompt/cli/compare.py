@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from softprompt.cli.flags import with_flags
 from softprompt.cli.output import Device, Dtype, FormatName, Json, Names, names_of, notes, pairs, people, print_json
 from softprompt.cli.parsing import unescaped
 from softprompt.cli.task_options import LabelField, Labels, ResponseField, TaskName, TemplateText, Verbalizer
@@ -121,7 +122,7 @@ def compare(
         people.print(f"\n{escape(report['recommendation']['words'])}\n")
         people.print(f"The report is in [bold]{escape(str(output / 'report.html'))}[/]")
     for cell, error in [each for way in report["ways"].values() for each in way.get("left_out", {}).items()]:
-        notes.print(f"left out: {escape(cell)}: {escape(error)}")
+        notes.print(f"left out: {escape(cell)}: {escape(with_flags(error))}")
     if all("error" in way for way in report["ways"].values()):
         raise SettingError("every way failed: the report has their reasons")
 
@@ -186,7 +187,7 @@ class Shown:
         self.done += cells
         self.bar.update(self.task, completed=self.done, left=self._left())
         mark = "[green]done[/]  " if error is None else "[red]failed[/]"
-        notes.print(f"{mark} {escape(name)}{'' if error is None else ': ' + escape(error)}")
+        notes.print(f"{mark} {escape(name)}{'' if error is None else ': ' + escape(with_flags(error))}")
 
     def _left(self) -> str:
         """The time left, as if the cells to come took as long as those that were run."""

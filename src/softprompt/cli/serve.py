@@ -33,9 +33,11 @@ class Runner(StrEnum):
 
 def serve(
     model: Annotated[str, typer.Option(help="The base model: smollm2-135m, a folder, a .gguf file or a Hub id.")],
-    store: Annotated[
+    place: Annotated[
         str,
-        typer.Option(envvar="SOFTPROMPT_STORE", help="The store: a folder, or postgresql://USER@HOST/DATABASE."),
+        typer.Option(
+            "--store", envvar="SOFTPROMPT_STORE", help="The store: a folder, or postgresql://USER@HOST/DATABASE."
+        ),
     ] = "store",
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
@@ -137,7 +139,7 @@ def serve(
     )
     if replica and backend is not Runner.VLLM:
         raise SettingError("--replica is for --backend vllm: say that, too")
-    with Store.open(store) as opened, listen(settings) as listening:
+    with Store.open(place) as opened, listen(settings) as listening:
         if backend is Runner.VLLM:
             made = _fronting(settings, opened, model, dtype, replica or [], vllm)
         else:

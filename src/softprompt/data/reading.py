@@ -1,4 +1,4 @@
-"""From what `--data` names to examples. Every row is read once at the start, so that complaints come then."""
+"""From the name of a source to examples. Every row is read once at the start, so that complaints come then."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def _format(rows: Rows, name: str, names: Mapping[str, str], format_name: str | 
     """The format that is asked for, or that the first row has."""
     first = rows[0]
     if unknown := [theirs for theirs in names.values() if isinstance(first, dict) and theirs not in first]:
-        raise SettingError(f"--map: {rows.where(0)} has no field {unknown[0]!r}; its fields are {', '.join(first)}")
+        raise SettingError(
+            f"{rows.where(0)} has no field {unknown[0]!r}, which `map` names; its fields are {', '.join(first)}"
+        )
     fields = renamed(first, rows.where(0), names)
     return detected(fields, name) if format_name is None else format_named(format_name)
 

@@ -39,10 +39,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         right = {
-            f"--max-new-tokens {self.max_new_tokens}: choose at least 1": self.max_new_tokens >= 1,
-            f"--temperature {self.temperature}: choose 0 or more": self.temperature >= 0,
-            f"--top-p {self.top_p}: choose above 0, up to 1": 0 < self.top_p <= 1,
-            f"--top-k {self.top_k}: choose 0 or more": self.top_k >= 0,
+            f"`max_new_tokens={self.max_new_tokens}`: choose at least 1": self.max_new_tokens >= 1,
+            f"`temperature={self.temperature}`: choose 0 or more": self.temperature >= 0,
+            f"`top_p={self.top_p}`: choose above 0, up to 1": 0 < self.top_p <= 1,
+            f"`top_k={self.top_k}`: choose 0 or more": self.top_k >= 0,
         }
         if wrong := [complaint for complaint, is_right in right.items() if not is_right]:
             raise SettingError("; ".join(wrong))

@@ -62,7 +62,7 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", sharded:
     fingerprint = model.fingerprint  # taken before the weights are cast: rounding to float16 would give another
     if sharded:
         if quantized is not None:
-            raise SettingError(f"--dtype {dtype}: quantised weights are not spread over processes, leave out FSDP")
+            raise SettingError(f"`dtype={dtype!r}`: quantised weights are not spread over processes, leave out FSDP")
         model.network.to(dtype=precision or model.dtype)
         model.shard(target)
         return model
