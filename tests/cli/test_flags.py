@@ -175,7 +175,9 @@ def test_a_setting_of_a_file(softprompt: Softprompt, reviews: Path, output: Path
     given = ("--data", reviews, "--output", output)
     softprompt("tune", *given, "--config", tmp_path / "run.toml").refused("--learning-rate -1: input")
     (tmp_path / "run.toml").write_text("pace = 1\n")
-    softprompt("tune", *given, "--config", tmp_path / "run.toml").refused("unknown setting 'pace': one of model, data")
+    softprompt("tune", *given, "--config", tmp_path / "run.toml").refused(
+        "run.toml: unknown setting 'pace': one of model, data"
+    )
 
 
 def test_an_output_that_is_taken(softprompt: Softprompt, base: Path, reviews: Path, classifier: Path) -> None:

@@ -124,7 +124,7 @@ def test_the_command_line_has_the_last_word(tune: Tune, output: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("stepz = 3", ["stepz", "virtual-tokens"]),
+        ("stepz = 3", ["run.toml: unknown setting 'stepz'", "virtual-tokens"]),
         ("steps =", ["run.toml is not TOML"]),
         ("steps = 'many'", ["--steps many"]),
         ("learning_rate = -1.0", ["--learning-rate -1.0", "greater than 0"]),

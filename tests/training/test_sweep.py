@@ -32,13 +32,13 @@ def test_a_value_may_hold_what_a_folder_cannot() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("pace=1,2", "'pace' cannot be swept: one of data, .*or lr"),
-        ("output=a,b", "'output' cannot be swept: one of"),
+        ("pace=1,2", "`sweep` cannot vary 'pace': one of data, .*or lr"),
+        ("output=a,b", "`sweep` cannot vary 'output': one of"),
         ("0,1", "write it like lr="),
         ("seed=", "write it like"),
         ("seed=0,,1", "write it like"),
         ("seed=0,seed=1", "names seed twice"),
-        ("labels=a", "'labels' cannot be swept: one of"),
+        ("labels=a", "`sweep` cannot vary 'labels': one of"),
     ],
 )
 def test_what_is_no_sweep(text: str, words: str) -> None:

@@ -37,12 +37,12 @@ def swept(text: str) -> dict[str, list[str]]:
         if equals and _is_name(head):
             name = _setting(head.strip())
             if name in found:
-                raise SettingError(f"the sweep {text!r} names {head.strip()} twice")
+                raise SettingError(f"`sweep={text!r}` names {head.strip()} twice")
             found[name] = []
         else:
             value = part
         if not name or not value.strip():
-            raise SettingError(f"the sweep {text!r} cannot be read: write it like lr=0.01,0.003,seed=0,1,2")
+            raise SettingError(f"`sweep={text!r}` cannot be read: write it like lr=0.01,0.003,seed=0,1,2")
         found[name].append(value.strip())
     return found
 
@@ -55,7 +55,7 @@ def _setting(name: str) -> str:
     known = [each for each in TuneSettings.model_fields if each not in SHARED + MANIFOLD]
     setting = ALIASES.get(name, name.replace("-", "_"))
     if setting not in known:
-        raise SettingError(f"{name!r} cannot be swept: one of {', '.join(known)}, or lr for learning_rate")
+        raise SettingError(f"`sweep` cannot vary {name!r}: one of {', '.join(known)}, or lr for learning_rate")
     return setting
 
 
