@@ -176,7 +176,7 @@ def test_a_setting_of_a_file(softprompt: Softprompt, reviews: Path, output: Path
     softprompt("tune", *given, "--config", tmp_path / "run.toml").refused("--learning-rate -1: input")
     (tmp_path / "run.toml").write_text("pace = 1\n")
     softprompt("tune", *given, "--config", tmp_path / "run.toml").refused(
-        "run.toml: unknown setting 'pace': one of model, data"
+        "run.toml: unknown setting 'pace': one of model"
     )
 
 

@@ -22,6 +22,7 @@ from softprompt.comparison.summary import compared, first_metrics, scores_of, su
 from softprompt.comparison.way import Kind, Way
 from softprompt.comparison.ways import way_named
 from softprompt.errors import OutputExists, SettingError, disk_errors
+from softprompt.parameters import replace_parameters
 from softprompt.tasks import ClassificationTask
 from softprompt.training.processes import check_alone
 
@@ -204,7 +205,15 @@ def _check_sweep(settings: CompareSettings, ways: Mapping[str, Way]) -> None:
         if name.replace("-", "_") not in SWEPT:
             raise SettingError(f"`sweep` cannot vary {name!r}: one of {', '.join(SWEPT)}")
         for value in values:
-            settings.tuning(**{name.replace("-", "_"): value})
+            _check_swept(settings, name.replace("-", "_"), value)
+
+
+def _check_swept(settings: CompareSettings, name: str, value: str) -> None:
+    try:
+        settings.tuning(**{name: value})
+    except SettingError as error:
+        problem = replace_parameters(str(error), lambda name, value: f"`sweep={{{name!r}: [{value}]}}`")
+        raise SettingError(problem) from error
 
 
 def check_folder(folder: Path) -> None:
