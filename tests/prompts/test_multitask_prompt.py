@@ -134,4 +134,4 @@ def test_bad_input(mixed: Path, reviews: Path, write_jsonl: Write, tmp_path: Pat
     refused(SettingError, "cannot be one", data=unsafe)
     strange = write_jsonl("strange.jsonl", [{**row, "task": "third"} for row in MIXED])
     refused(RowError, "none that is learnt: opposite, straight", validation=strange)
-    refused(SettingError, "task-rank", task_rank=0)
+    refused(SettingError, "`task_rank=0`", task_rank=0)

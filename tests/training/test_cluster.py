@@ -193,7 +193,7 @@ def test_one_that_cannot_begin_keeps_all_from_it(runs: Runs, ray_cluster: str, t
     ("each", "words"),
     [
         ({}, "no runs"),
-        ({"a": {}, "b": {"dtype": "bfloat16"}}, "b: --dtype must be the same"),
+        ({"a": {}, "b": {"dtype": "bfloat16"}}, "b: `dtype` must be the same"),
         ({"a": {}, "b": {"output": "same"}, "c": {"output": "same"}}, "several runs write to same"),
     ],
 )

@@ -230,9 +230,9 @@ def test_weights_of_passes_do_not_depend_on_how_rows_are_split(pairs: Path, tmp_
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"steps": 0}, SettingError, "--steps 0"),
-        ({"learning_rate": -1}, SettingError, "--learning-rate -1"),
-        ({"unheard_of": 1}, SettingError, "unknown setting 'unheard-of'"),
+        ({"steps": 0}, SettingError, "`steps=0`"),
+        ({"learning_rate": -1}, SettingError, "`learning_rate=-1`"),
+        ({"unheard_of": 1}, SettingError, "unknown setting 'unheard_of'"),
         ({"virtual_tokens": 0}, SettingError, "0 virtual tokens: choose at least 1"),
         ({"virtual_tokens": 128}, SettingError, "fewer than 128"),
         ({"method": "magic"}, SettingError, "unknown method 'magic': one of prompt, residual, p-tun"),
