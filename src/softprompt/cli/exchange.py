@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from softprompt.cli.output import BaseModel, Device, Dtype, Json, people, print_json
+from softprompt.cli.output import BaseModel, Device, Dtype, Json, notes, people, print_json
+from softprompt.cli.progress_lines import busy
 from softprompt.errors import SettingError
 
 PROMPT_EMBEDS = "prompt-embeds"
@@ -112,7 +113,8 @@ def import_(
     name = model or config.get("base_model_name_or_path")
     if not name:
         raise SettingError(f"{peft_folder} does not name its base model: say --model")
-    loaded = load_model(str(name), device=device, dtype=dtype)
+    with busy(notes, f"loading {name}"):
+        loaded = load_model(str(name), device=device, dtype=dtype)
     payload = read_peft(peft_folder, loaded.shape, task)
     method = {"name": f"peft {config['peft_type']}"}
     saved = SavedPrompt.make(loaded, payload, asked, method=method, trained_parameters=payload.tensor.numel())

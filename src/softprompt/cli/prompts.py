@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.progress import track
 
 from softprompt.cli.loading import load
 from softprompt.cli.output import Json, notes, people, print_json
+from softprompt.cli.progress_lines import busy, tracked
 from softprompt.cli.prompts_tables import events_table, prompts_table
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def add(
     from softprompt.store import Store
 
     saved = prompt if compiler is None else _compiled(prompt, compiler)
-    with notes.status("adding"), Store.open(place, create=True, prompts=prompts) as opened:
+    with busy(notes, "adding"), Store.open(place, create=True, prompts=prompts) as opened:
         version = opened.add(saved, name, tenant=tenant, activate=activate, note=note, by=by)
     if as_json:
         print_json({**_facts(version), "active": activate})
@@ -235,7 +235,7 @@ def collect(
     """Delete from the disk what no version needs any more, and what killed processes left."""
     from softprompt.store import Store
 
-    with notes.status("collecting"), Store.open(place) as opened:
+    with busy(notes, "collecting"), Store.open(place) as opened:
         found = opened.collect(timedelta(minutes=grace), by)
     if as_json:
         print_json({"deleted": list(found.contents), "size": found.size})
@@ -245,8 +245,8 @@ def collect(
 
 def _compiled(prompt: Path, model: str) -> SavedPrompt:
     """A saved prompt as the prefix that its base model makes of it."""
-    with notes.status("compiling"):
-        saved, base = load(prompt, model, "auto", "auto")
+    saved, base = load(prompt, model, "auto", "auto")
+    with busy(notes, "compiling"):
         return saved.compiled(base)
 
 
@@ -262,7 +262,7 @@ def _say(version: Version, what: str, as_json: bool, **more: str) -> None:
 
 
 def _tracked(contents: Sequence[str]) -> Iterable[str]:
-    return track(contents, "verifying", console=notes, transient=True)
+    return tracked(notes, contents, "verifying stored prompts", len(contents))
 
 
 def _facts(version: Version) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from softprompt.cli.output import Device, Dtype, notes, people
+from softprompt.cli.progress_lines import busy
 from softprompt.errors import SettingError
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def serve(
 @contextmanager
 def _embedded(settings: ServerSettings, store: Store, model: str, device: str, dtype: str) -> Iterator[Parts]:
     """A server whose engine is in this process."""
-    with notes.status(f"loading {escape(model)}"):
+    with busy(notes, f"loading {model}"):
         from softprompt.model import load_model
         from softprompt.server.parts import Parts
         from softprompt.server.process import prepare
@@ -179,7 +180,7 @@ def _fronting(
     from softprompt.server.gateway.own import interpreter
 
     python = None if replicas else interpreter(program)
-    with notes.status(f"reading {escape(model)}"):
+    with busy(notes, f"reading {model}"):
         from softprompt.model import load_weightless
         from softprompt.server.gateway import Remote, own
         from softprompt.server.parts import Parts
@@ -189,6 +190,6 @@ def _fronting(
         yield Parts.of(settings, base, store, Remote.at(replicas))
         return
     with own.started(python, settings, base, store.prompts_at, dtype) as replica:
-        with notes.status(f"starting vLLM, which takes a while: {escape(str(replica.log))}"):
+        with busy(notes, f"starting vLLM, which takes a while: {replica.log}"):
             replica.wait()
         yield Parts.of(settings, base, store, Remote.at([replica.url], lambda: replica.is_running))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from softprompt.data import Example
@@ -13,11 +13,17 @@ from softprompt.evaluation.generating import Sampling, generate
 from softprompt.evaluation.measuring import measure
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import Objective, Task
+from softprompt.tasks import Objective, Row, Task
 from softprompt.tasks.metrics import bleu, is_looping
 from softprompt.tasks.writing import WritingObjective
 
 logger = logging.getLogger(__name__)
+
+OnProgress = Callable[[str, int, int], None]
+"""What is measured, how many examples are done, and how many there are."""
+
+SOFT, HARD = "measuring the soft prompt", "measuring the hard prompt"
+READING, WRITING = "examples", "responses"
 
 
 def evaluate(
@@ -28,6 +34,7 @@ def evaluate(
     hard_prompt: bool = True,
     sampling: Sampling | None = None,
     by: str = "mean",
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Figures of merit of a prompt, and under `hard_prompt` those of its template alone, read by the verbalizer.
 
@@ -36,28 +43,31 @@ def evaluate(
     response, and of the greedy responses (or those of `sampling`) BLEU against all right ones and the share that loops.
     Several prompts classify together, by the `mean` of their probabilities or by `vote`: see `Ensemble`.
 
+    `on_progress` gets what is measured, how many examples are done, and how many there are.
+
     Raises:
         WrongBaseModel: a prompt is for another model.
         RowError: an example does not fit the prompt's task.
         TaskError: several prompts that do not classify, or not for one task.
     """
     sampling = sampling or Sampling()
+    soft, hard = _of(on_progress, SOFT), _of(on_progress, HARD)
     if isinstance(prompt, SavedPrompt):
         payload = prompt.bound(model)
-        figures = _figures(prompt.objective(model, payload), payload, examples, sampling)
+        figures = _figures(prompt.objective(model, payload), payload, examples, sampling, soft)
         task = prompt.manifest.task
     else:
-        figures = _figures_together(Ensemble.of(model, prompt, by), examples)
+        figures = _figures_together(Ensemble.of(model, prompt, by), examples, soft)
         task = prompt[0].manifest.task
     return {
         **figures,
         "examples": len(examples),
-        **({"hard_prompt": _hard_prompt(model, task, examples, sampling)} if hard_prompt else {}),
+        **({"hard_prompt": _hard_prompt(model, task, examples, sampling, hard)} if hard_prompt else {}),
     }
 
 
 def _hard_prompt(
-    model: FrozenModel, task: Task, examples: Sequence[Example], sampling: Sampling
+    model: FrozenModel, task: Task, examples: Sequence[Example], sampling: Sampling, on_progress: OnProgress
 ) -> dict[str, float] | None:
     """The template alone; None where it asks nothing by itself, as one without a blank that a linear head reads."""
     try:
@@ -65,30 +75,46 @@ def _hard_prompt(
     except TaskError as error:
         logger.warning("no hard prompt beside it: %s", error)
         return None
-    return _figures(bare, None, examples, sampling)
+    return _figures(bare, None, examples, sampling, on_progress)
 
 
-def _figures_together(ensemble: Ensemble, examples: Sequence[Example]) -> dict[str, float]:
+def _figures_together(ensemble: Ensemble, examples: Sequence[Example], on_progress: OnProgress) -> dict[str, float]:
     rows = [ensemble.objective.encode(example) for example in examples]
-    figures = ensemble.objective.metrics(ensemble.outputs(rows), rows)
+    figures = ensemble.objective.metrics(
+        ensemble.outputs(rows, on_progress=_counting(on_progress, READING, rows)), rows
+    )
     return {**figures, "cut": sum(row.cut for row in rows)}
 
 
 def _figures(
-    objective: Objective, payload: Payload | None, examples: Sequence[Example], sampling: Sampling
+    objective: Objective,
+    payload: Payload | None,
+    examples: Sequence[Example],
+    sampling: Sampling,
+    on_progress: OnProgress,
 ) -> dict[str, float]:
     rows = [objective.encode(example) for example in examples]
-    figures = measure(objective, payload, rows)
+    figures = measure(objective, payload, rows, _counting(on_progress, READING, rows))
     cut = [row.cut for row in rows]
     if isinstance(objective, WritingObjective):
         asked = [objective.encode_prompt(example, sampling.max_new_tokens) for example in examples]
         cut = [
             one or row.cut for one, row in zip(cut, asked, strict=True)
         ]  # a response to be written may need more room
-        texts = generate(objective.model, asked, [payload] * len(asked), sampling)
+        counted = _counting(on_progress, WRITING, asked)
+        texts = generate(objective.model, asked, [payload] * len(asked), sampling, on_progress=counted)
         references = [objective.references(example) for example in examples]
         figures |= {"bleu": bleu(texts, references), "looping": sum(map(is_looping, texts)) / len(texts)}
     return {**figures, "cut": sum(cut)}
+
+
+def _of(on_progress: OnProgress | None, whose: str) -> OnProgress:
+    """Tells of one of the two prompts; nothing where there is no one to tell."""
+    return lambda what, done, total: None if on_progress is None else on_progress(f"{whose}, {what}", done, total)
+
+
+def _counting(on_progress: OnProgress, what: str, rows: Sequence[Row]) -> Callable[[int], None]:
+    return lambda done: on_progress(what, done, len(rows))
 
 
 def responses(
