@@ -160,7 +160,7 @@ def test_the_command_line_has_the_last_word(tune: Tune, output: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("stepz = 3", ["stepz", "virtual-tokens"]),
+        ("stepz = 3", ["run.toml: unknown setting 'stepz'", "virtual-tokens"]),
         ("steps =", ["run.toml is not TOML"]),
         ("steps = 'many'", ["--steps many"]),
         ("learning_rate = -1.0", ["--learning-rate -1.0", "greater than 0"]),
@@ -218,7 +218,7 @@ def test_a_prompt_goes_on_from_another(tune: Tune, output: Path) -> None:
     first = output.rename(output.with_name("first"))
     assert tune("--method", "prefix", "--init", f"prompt:{first}", "--overwrite").code == 0
     assert SavedPrompt.read(output).manifest.method["init"] == f"prompt:{first}"
-    tune("--overwrite", "--init", f"prompt:{first}", "--virtual-tokens", "4").refused("say --virtual-tokens 3")
+    tune("--overwrite", "--init", f"prompt:{first}", "--virtual-tokens", "4").refused("choose --virtual-tokens 3")
 
 
 def test_tasks_that_are_learnt_together_get_a_prompt_each(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:

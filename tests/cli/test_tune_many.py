@@ -102,7 +102,7 @@ def test_twice(softprompt: Softprompt, given: tuple[object, ...]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--sweep", "pace=1"], ["--sweep pace", "one of"]),
+        (["--sweep", "pace=1"], ["--sweep cannot vary 'pace'", "one of"]),
         (["--sweep", "seed=0,1", "--tasks", "tasks.toml"], ["one of them at a time"]),
         (["--tasks", "tasks.toml"], ["no file tasks.toml"]),
         (["--sweep", "seed=0,1", "--track", "tensorboard"], ["--track follows one run"]),

@@ -25,7 +25,7 @@ def test_a_tenth_is_held_out_without_validation(settings: Settings, tmp_path: Pa
 
 
 def test_too_few_to_hold_some_out(settings: Settings) -> None:
-    with pytest.raises(DataError, match="name a --validation file"):
+    with pytest.raises(DataError, match="name some as `validation`"):
         Bench.of(settings(validation=None))
 
 
@@ -34,19 +34,19 @@ def test_test_examples_among_the_others_are_refused(
 ) -> None:
     seen = {"text": "THE film  was great fun", "label": "good"}  # case and white space make it no other
     test = written(tmp_path / "leaky.jsonl", [*reviews_of("test"), seen])
-    with pytest.raises(DataError, match=r"training and test have 1 inputs in common.*--allow-overlap"):
+    with pytest.raises(DataError, match=r"training and test have 1 inputs in common.*`allow_overlap=True`"):
         Bench.of(settings(test=test))
     assert Bench.of(settings(test=test, allow_overlap=True)).overlap["training and test"] == 1
     assert "training and test have 1 inputs" in caplog.text
 
 
 def test_a_size_that_there_is_not(settings: Settings) -> None:
-    with pytest.raises(SettingError, match="--sizes 25: there are 24 examples"):
+    with pytest.raises(SettingError, match=r"`sizes=\[25\]`: there are 24 examples"):
         Bench.of(settings(sizes=(4, 25)))
 
 
 def test_too_few_examples_for_the_seeds(settings: Settings) -> None:
-    with pytest.raises(SettingError, match="--sizes 24 is all there is to learn from: 2 seeds cannot draw different"):
+    with pytest.raises(SettingError, match=r"`sizes=\[24\]` is all there is to learn from: 2 seeds"):
         Bench.of(settings(sizes=(4, 24)))
     assert Bench.of(settings(sizes=(4, 24), seeds=1)).settings.sizes == (4, 24)
 

@@ -163,7 +163,7 @@ def test_a_full_disk_ends_all(settings: Settings, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("name", ["steps", "seed", "template", "learning-rate", "magic"])
 def test_what_is_not_swept(settings: Settings, name: str) -> None:
-    with pytest.raises(SettingError, match=f"--sweep {name}: one of virtual-tokens, init"):
+    with pytest.raises(SettingError, match=f"`sweep` cannot vary '{name}': one of virtual_tokens, init"):
         compare_as(settings(ways=("prefix",), sweep={name: ("1",)}))
 
 

@@ -63,7 +63,7 @@ def test_the_fields_tell_the_format(read: Read, row: dict[str, Any], name: str, 
     ],
 )
 def test_two_formats_are_asked_about(read: Read, row: dict[str, Any], names: list[str]) -> None:
-    with pytest.raises(SettingError, match=" or ".join(f"--format {name}" for name in names)):
+    with pytest.raises(SettingError, match=" or ".join(f'`format="{name}"`' for name in names)):
         read(row)
 
 

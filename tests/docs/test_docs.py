@@ -64,7 +64,13 @@ CHAT_TEMPLATE = (
 )
 
 #: The page of a noun, where it is not named as the module is.
-PAGE_OF = {"asking": "hub", "saved": "saved_prompt", "quoting": "tasks", "unicode_text": "errors"}
+PAGE_OF = {
+    "asking": "hub",
+    "parameters": "errors",
+    "quoting": "tasks",
+    "saved": "saved_prompt",
+    "unicode_text": "errors",
+}
 
 
 class Block(NamedTuple):

@@ -83,7 +83,7 @@ def test_a_revision(there: Repository, place: Path) -> None:
 
 def test_what_is_there_is_not_replaced(hub: FakeHub, there: Repository, folder: Path) -> None:
     before = content(folder)
-    with pytest.raises(OutputExists, match="--overwrite"):
+    with pytest.raises(OutputExists, match="`overwrite=True`"):
         pull(NAME, folder)
     assert content(folder) == before
     assert hub.requests == []

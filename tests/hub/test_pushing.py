@@ -97,7 +97,7 @@ def test_a_new_repository_is_private_if_it_is_said(hub: FakeHub, saved: SavedPro
 
 def test_what_is_public_cannot_be_pushed_to_as_private(hub: FakeHub, saved: SavedPrompt) -> None:
     hub.repositories[NAME] = Repository()
-    with pytest.raises(SettingError, match="exists and is public, so --private cannot hold"):
+    with pytest.raises(SettingError, match="exists and is public, so `private=True` cannot hold"):
         push(saved, NAME, private=True)
     assert len(hub.repositories[NAME].commits) == 1
 

@@ -207,7 +207,7 @@ def test_embeddings_cannot_stand_behind_the_text() -> None:
 
 def test_a_prefix_cannot_stand_behind_the_bos() -> None:
     model = shared_model("bart")
-    with pytest.raises(SettingError, match="--placement before"):
+    with pytest.raises(SettingError, match='placement="before"'):
         model.compile(Prefix(random_prefix(model, 3, 0).tensor, Placement.AFTER_BOS))
 
 

@@ -237,9 +237,9 @@ def test_a_generations_examples() -> None:
 
 def test_too_little_room_says_how_much_is_needed() -> None:
     model = shared_model("llama")
-    with pytest.raises(SettingError, match="an example of each of the 2 labels .* --virtual-tokens (\\d+)") as caught:
+    with pytest.raises(SettingError, match="each of the 2 labels .* `num_virtual_tokens=(\\d+)`") as caught:
         shown(model, 10)
-    need = int(str(caught.value).split("--virtual-tokens ")[1].split()[0])
+    need = int(str(caught.value).split("num_virtual_tokens=")[1].split("`")[0])
     assert len(shown(model, need).answers) >= 2
     with pytest.raises(SettingError, match="does not fit"):
         shown(model, need - 1)

@@ -61,7 +61,7 @@ def test_embeddings_cannot_start_from_a_prefix(tmp_path: Path) -> None:
 
 def test_another_length_says_which(tmp_path: Path) -> None:
     model = shared_model("llama")
-    with pytest.raises(SettingError, match="say --virtual-tokens 4"):
+    with pytest.raises(SettingError, match="choose `num_virtual_tokens=4`"):
         EMBEDDING_STARTS["prompt"](request(model, str(saved(model, "embeddings", tmp_path / "p")), P=6))
 
 

@@ -240,7 +240,7 @@ def test_a_peft_adapter_is_to_be_imported(folder: Path) -> None:
 
 def test_what_is_there_is_not_replaced(folder: Path) -> None:
     before = content(folder)
-    with pytest.raises(OutputExists, match="--overwrite"):
+    with pytest.raises(OutputExists, match="`overwrite=True`"):
         make(method="another").write(folder)
     assert content(folder) == before
 

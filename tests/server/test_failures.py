@@ -10,6 +10,8 @@ import pytest
 
 from softprompt.errors import DamagedPrompt, RowError, SettingError, SoftPromptError, StoreError, UnknownPrompt
 from softprompt.server.failures import failure_of
+from softprompt.server.refusal import Refusal
+from softprompt.server.stored import store_refusals
 from tests.server.running import BASE, Running
 
 SAID: Any = [{"role": "user", "content": "tea"}]
@@ -112,6 +114,18 @@ def test_no_such_place(served: Running) -> None:
     for answer, status in ((served.get("/v1/nothing"), 404), (served.get(CHAT), 405)):
         assert answer.status_code == status
         assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_an_error_speaks_of_a_request() -> None:
+    found = failure_of(SettingError("`max_new_tokens=0`: choose 1 to 9, or leave `max_new_tokens` out"))
+    assert found.message == "`max_tokens=0`: choose 1 to 9, or leave `max_tokens` out"
+
+
+def test_a_prompt_that_is_not_there_names_no_command(served: Running) -> None:
+    with pytest.raises(Refusal) as caught, store_refusals():
+        served.store.resolve("nothing")
+    assert caught.value.code == "prompt_not_found"
+    assert caught.value.message.endswith("GET /v1/prompts shows what there is")
 
 
 def test_which_error_is_which_status() -> None:

@@ -99,7 +99,7 @@ def test_stopping_finishes_what_runs_and_takes_nothing_new(tmp_path: Path, chatt
 def test_a_port_in_use_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(SettingError, match=f"port {port} .*--port"):
+        with pytest.raises(SettingError, match=f"port {port} .*`port`"):
             listen(ServerSettings(port=port))
 
 

@@ -102,7 +102,7 @@ def test_a_place_has_one_owner(folders: Folders) -> None:
     own(folders, "other")  # no prompts yet: the first may never have been made
     folders.put(HASH, FILES)
     own(folders, "other")
-    with pytest.raises(OutputExists, match="holds another store's prompts: choose another place with --prompts-at"):
+    with pytest.raises(OutputExists, match="holds another store's prompts: choose another place for `prompts`"):
         own(folders, "one")
     assert folders.owner() == "other"
     assert OWNER in paths(folders)

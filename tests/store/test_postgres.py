@@ -52,7 +52,9 @@ def test_it_remembers_where_its_prompts_lie(store: Store, url: str, saved: Promp
 def test_no_store(postgres: Postgres, url: str) -> None:
     with pytest.raises(StoreError, match="no store in postgresql://.*`softprompt prompts add --prompts-at URL` makes"):
         Store.open(url)
-    with pytest.raises(SettingError, match="where shall the prompts of .* lie[?] --prompts-at s3://bucket/prefix"):
+    with pytest.raises(
+        SettingError, match="where shall the prompts of .* lie[?] Name the place with `prompts`: s3://bucket/prefix"
+    ):
         Store.open(url, create=True)
     assert tables(postgres, url) == []
 
@@ -134,7 +136,7 @@ def test_a_database_for_reading_only(store: Store) -> None:
             session.connection().exec_driver_sql("SET TRANSACTION READ ONLY")
             session.connection().exec_driver_sql("DELETE FROM keys")
 
-    with pytest.raises(StoreError, match="is for reading only: name the server that takes changes with --store"):
+    with pytest.raises(StoreError, match="is for reading only: name the server that takes changes as `place`"):
         write()
 
 

@@ -151,7 +151,7 @@ def test_a_question_leaves_room_for_the_answer() -> None:
     row = objective.encode_prompt(chat("scene " * 90), max_new_tokens=30)
     assert row.cut
     assert 20 <= len(row.prompt) <= 30
-    with pytest.raises(SettingError, match="--max-new-tokens 60: choose 1 to 59"):
+    with pytest.raises(SettingError, match="`max_new_tokens=60`: choose 1 to 59"):
         objective.encode_prompt(chat("a"), max_new_tokens=60)
 
 
@@ -177,7 +177,7 @@ def test_a_model_that_does_not_chat() -> None:
 
 def test_a_head_cannot_answer() -> None:
     model = chatty()
-    with pytest.raises(TaskError, match="--head verbalizer"):
+    with pytest.raises(TaskError, match='`head="verbalizer"`'):
         ChatTask().bind(model, 128, LinearHead(2, model.shape.hidden_size))
 
 

@@ -70,7 +70,7 @@ def test_fewer_than_two_different_labels(labels: tuple[str, ...]) -> None:
 
 
 def test_a_word_for_no_label() -> None:
-    with pytest.raises(TaskError, match="--verbalizer has words for 2, which is no label"):
+    with pytest.raises(TaskError, match="`verbalizer` has words for 2, which is no label"):
         ClassificationTask(words={"1": "good", "2": "bad"}).prepared(labelled(0, 1))
 
 

@@ -127,7 +127,7 @@ def test_a_text_may_fill_the_encoder_and_a_response_the_decoder() -> None:
     assert float(losses(objective, None, Example({"input": "scene " * 90, "output": "fun " * 50}))) > 0
     with pytest.raises(RowError, match="the response needs"):
         objective.encode(Example({"input": "a", "output": "fun " * 63}))
-    with pytest.raises(SettingError, match="--max-new-tokens 63: choose 1 to 62"):
+    with pytest.raises(SettingError, match="`max_new_tokens=63`: choose 1 to 62"):
         objective.encode_prompt(Example({"input": "a"}), 63)
 
 

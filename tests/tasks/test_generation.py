@@ -159,7 +159,7 @@ def test_a_response_that_is_no_text_is_named() -> None:
 
 def test_a_head_cannot_write() -> None:
     model = shared_model("llama")
-    with pytest.raises(TaskError, match="--head verbalizer"):
+    with pytest.raises(TaskError, match='`head="verbalizer"`'):
         GenerationTask().bind(model, 128, LinearHead(2, model.shape.hidden_size))
 
 
@@ -174,7 +174,7 @@ def test_a_prompt_leaves_room_for_the_response() -> None:
 @pytest.mark.parametrize("max_new_tokens", [0, -1, 60, 1000])
 def test_a_response_of_a_length_that_cannot_be(max_new_tokens: int) -> None:
     objective = bound(shared_model("llama"), room=60)
-    with pytest.raises(SettingError, match=f"--max-new-tokens {max_new_tokens}: choose 1 to 59"):
+    with pytest.raises(SettingError, match=f"`max_new_tokens={max_new_tokens}`: choose 1 to 59"):
         objective.encode_prompt(example(input="a"), max_new_tokens)
 
 

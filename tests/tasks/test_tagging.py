@@ -205,7 +205,7 @@ def test_tags_are_found_in_alphabetical_order_or_said() -> None:
     examples = [tagged(["rice"], "O"), tagged(["tea"], "B-FOOD")]
     assert TaggingTask().prepared(examples).labels == ("B-FOOD", "O")
     assert TASK.prepared(examples) is TASK  # a tag that is rare may be in other data alone
-    with pytest.raises(RowError, match="--labels"):
+    with pytest.raises(RowError, match="`labels`"):
         TaggingTask(labels=("O", "B-X")).prepared(examples)
     with pytest.raises(TaskError, match="at least two"):
         TaggingTask().prepared(examples[:1])
@@ -262,7 +262,7 @@ def test_tagging_refuses_what_it_cannot(tmp_path: Path, write_jsonl: WriteJsonl)
         softprompt.tune(tiny_model("llama"), **settings, method="prompt", placement="after-text")
     with pytest.raises(TaskError, match="encoder-decoder"):
         softprompt.tune(tiny_model("t5"), **settings)
-    with pytest.raises(TaskError, match="--verbalizer"):
+    with pytest.raises(TaskError, match="`verbalizer`"):
         softprompt.tune(model, **settings, verbalizer={"O": "nothing"})
     softprompt.tune(model, **settings)
     prompt = SavedPrompt.read(tmp_path / "p")

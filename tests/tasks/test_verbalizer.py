@@ -132,12 +132,12 @@ def test_no_path_is_run_for_nothing(words: Words) -> None:
 
 
 def test_identical_labels_are_named() -> None:
-    with pytest.raises(TaskError, match="labels 2 and 3 have the same tokens: .*--verbalizer"):
+    with pytest.raises(TaskError, match="labels 2 and 3 have the same tokens: .*`verbalizer`"):
         Verbalizer([(40,), (50, 60), (50, 60)], end=1)
 
 
 def test_a_label_without_tokens_is_named() -> None:
-    with pytest.raises(TaskError, match="label 2 has no tokens: .*--verbalizer"):
+    with pytest.raises(TaskError, match="label 2 has no tokens: .*`verbalizer`"):
         Verbalizer([(40,), ()], end=1)
 
 

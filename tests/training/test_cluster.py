@@ -183,7 +183,7 @@ def test_they_go_on_from_checkpoints_and_stop_with_some_when_asked(
 
 
 def test_one_that_cannot_begin_keeps_all_from_it(runs: Runs, ray_cluster: str, tmp_path: Path) -> None:
-    with pytest.raises(SoftPromptError, match="b: --layers 4: .* has 3") as caught:
+    with pytest.raises(SoftPromptError, match="b: `layers=4`: .* has 3") as caught:
         run_on_cluster(runs(tmp_path / "out", {"a": {}, "b": {"layers": 4}}), address=ray_cluster)
     assert type(caught.value) is SettingError
     assert not (tmp_path / "out").exists()
@@ -193,7 +193,7 @@ def test_one_that_cannot_begin_keeps_all_from_it(runs: Runs, ray_cluster: str, t
     ("each", "words"),
     [
         ({}, "no runs"),
-        ({"a": {}, "b": {"dtype": "bfloat16"}}, "b: --dtype must be the same"),
+        ({"a": {}, "b": {"dtype": "bfloat16"}}, "b: `dtype` must be the same"),
         ({"a": {}, "b": {"output": "same"}, "c": {"output": "same"}}, "several runs write to same"),
     ],
 )

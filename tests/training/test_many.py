@@ -68,9 +68,9 @@ def test_one_that_diverges_leaves_the_others_alone(
     ("each", "words"),
     [
         ({}, "no runs"),
-        ({"a": {}, "b": {"dtype": "bfloat16"}}, "b: --dtype must be the same"),
+        ({"a": {}, "b": {"dtype": "bfloat16"}}, "b: `dtype` must be the same"),
         ({"a": {}, "b": {"output": "same"}, "c": {"output": "same"}}, "several runs write to same"),
-        ({"a": {}, "b": {"layers": 4}}, "b: --layers 4: .* has 3"),
+        ({"a": {}, "b": {"layers": 4}}, "b: `layers=4`: .* has 3"),
         ({"a": {}, "b": {"data": "nowhere.jsonl"}}, "b: no file nowhere.jsonl"),
     ],
 )

@@ -32,13 +32,13 @@ def test_a_value_may_hold_what_a_folder_cannot() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("pace=1,2", "--sweep pace: one of data, .*or lr"),
-        ("output=a,b", "--sweep output: one of"),
+        ("pace=1,2", "`sweep` cannot vary 'pace': one of data, .*or lr"),
+        ("output=a,b", "`sweep` cannot vary 'output': one of"),
         ("0,1", "write it like lr="),
         ("seed=", "write it like"),
         ("seed=0,,1", "write it like"),
-        ("seed=0,seed=1", "seed stands there twice"),
-        ("labels=a", "--sweep labels: one of"),
+        ("seed=0,seed=1", "names seed twice"),
+        ("labels=a", "`sweep` cannot vary 'labels': one of"),
     ],
 )
 def test_what_is_no_sweep(text: str, words: str) -> None:
@@ -54,11 +54,11 @@ def test_a_value_with_a_comma_stands_in_quotes() -> None:
 
 
 def test_a_value_that_cannot_be() -> None:
-    with pytest.raises(SettingError, match="--seed -1"):
+    with pytest.raises(SettingError, match="`seed='-1'`"):
         runs_of_sweep(GIVEN, swept("seed=0,-1"))
     with pytest.raises(SettingError, match="two runs would be named seed=1"):
         runs_of_sweep(GIVEN, swept("seed=1,1"))
-    with pytest.raises(SettingError, match="--output is missing"):
+    with pytest.raises(SettingError, match="`output` is missing"):
         runs_of_sweep({"data": "train.jsonl"}, swept("seed=0,1"))
 
 

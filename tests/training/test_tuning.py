@@ -187,7 +187,7 @@ def test_a_damaged_checkpoint_says_so(reviews: Path, tmp_path: Path) -> None:
 def test_an_unfinished_run_is_not_thrown_away_silently(reviews: Path, tmp_path: Path) -> None:
     settings = {"data": reviews, "output": tmp_path / "p", "steps": 4, **SMALL}
     softprompt.tune(tiny_model("llama"), watcher=Recorder(stop_at=2), **settings)
-    with pytest.raises(OutputExists, match="--resume"):
+    with pytest.raises(OutputExists, match="`resume=True`"):
         softprompt.tune(tiny_model("llama"), **settings)
     assert softprompt.tune(tiny_model("llama"), overwrite=True, **settings).steps == 4
 
@@ -205,7 +205,7 @@ def test_a_diverging_run_keeps_the_best_so_far(
 
     monkeypatch.setattr(ClassificationObjective, "losses", losses)
     validation = {"validation": reviews} if kept else {}
-    with pytest.raises(softprompt.SoftPromptError, match=r"step 6, learning rate .*--learning-rate") as caught:
+    with pytest.raises(softprompt.SoftPromptError, match=r"step 6, learning rate .*`learning_rate=") as caught:
         softprompt.tune(
             tiny_model("llama"), data=reviews, output=tmp_path / "p", steps=9, evaluate_every=2, **validation, **SMALL
         )
@@ -230,9 +230,9 @@ def test_weights_of_passes_do_not_depend_on_how_rows_are_split(pairs: Path, tmp_
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"steps": 0}, SettingError, "--steps 0"),
-        ({"learning_rate": -1}, SettingError, "--learning-rate -1"),
-        ({"unheard_of": 1}, SettingError, "unknown setting 'unheard-of'"),
+        ({"steps": 0}, SettingError, "`steps=0`"),
+        ({"learning_rate": -1}, SettingError, "`learning_rate=-1`"),
+        ({"unheard_of": 1}, SettingError, "unknown setting 'unheard_of'"),
         ({"virtual_tokens": 0}, SettingError, "0 virtual tokens: choose at least 1"),
         ({"virtual_tokens": 128}, SettingError, "fewer than 128"),
         ({"method": "magic"}, SettingError, "unknown method 'magic': one of prompt, residual, p-tun"),

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from softprompt.cli.output import BaseModel, CombinedBy, Device, Dtype, Json, Together, people, percent, print_json
+from softprompt.cli.output import (
+    BaseModel,
+    CombinedBy,
+    Device,
+    Dtype,
+    Json,
+    Together,
+    notes,
+    people,
+    percent,
+    print_json,
+)
+from softprompt.cli.progress_lines import busy
 from softprompt.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,7 +48,9 @@ def classify(
     from softprompt.evaluation import classify as label
 
     saved, base = load_all([prompt, *(with_ or [])], model, device, dtype)
-    found = label(base, saved, texts if texts else _lines(), by=by)
+    texts = texts or _lines()
+    with busy(notes, f"classifying {len(texts)} texts"):
+        found = label(base, saved, texts, by=by)
     if as_json:
         print_json({"results": [vars(prediction) for prediction in found]})
     else:

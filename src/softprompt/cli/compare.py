@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
+from rich.markup import escape, render
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from softprompt.cli.flags import with_flags
 from softprompt.cli.output import Device, Dtype, FormatName, Json, Names, names_of, notes, people, percent, print_json
 from softprompt.cli.parsing import unescaped
+from softprompt.cli.progress_lines import Activity, ProgressLines
 from softprompt.cli.task_options import LabelField, Labels, ResponseField, TaskName, TemplateText, Verbalizer
 from softprompt.errors import SettingError
 from softprompt.quoting import split_list, split_pairs
@@ -128,7 +130,7 @@ def compare(
         people.print(f"\n{escape(report['recommendation']['words'])}\n")
         people.print(f"The report is in [bold]{escape(str(output / 'report.html'))}[/]")
     for cell, error in [each for way in report["ways"].values() for each in way.get("left_out", {}).items()]:
-        notes.print(f"left out: {escape(cell)}: {escape(error)}")
+        notes.print(f"left out: {escape(cell)}: {escape(with_flags(error))}")
     if all("error" in way for way in report["ways"].values()):
         raise SettingError("every way failed: the report has their reasons")
 
@@ -140,17 +142,20 @@ class Shown:
         self.bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[now]}"),
             TextColumn("{task.fields[left]}"), console=notes, transient=True,
+            disable=not notes.is_terminal,
         )  # fmt: skip
         self.task = self.bar.add_task("preparing", total=None, now="", left="")
         self.cells = self.done = self.run = self.of_way = 0
         self.started: float | None = None
         self.spent = 0.0
         self.steps = 1
+        self.preparing = Activity("preparing: the data, the model")
+        self.lines = ProgressLines(notes, self._described)
 
     @contextmanager
     def listening(self) -> Iterator[Shown]:
         """Draw meanwhile; Ctrl-C keeps what is finished, and says so."""
-        with self.bar:
+        with self.bar, self.lines.shown():
             try:
                 yield self
             except KeyboardInterrupt:
@@ -187,13 +192,22 @@ class Shown:
                         None,
                     )
                 self.bar.update(self.task, completed=self.done + self.of_way, left=self._left())
+        self.lines.look()
 
     def way_ended(self, name: str, cells: int, error: str | None) -> None:
         """A line for what is finished or failed."""
         self.done += cells
         self.bar.update(self.task, completed=self.done, left=self._left())
         mark = "[green]done[/]  " if error is None else "[red]failed[/]"
-        notes.print(f"{mark} {escape(name)}{'' if error is None else ': ' + escape(error)}")
+        notes.print(f"{mark} {escape(name)}{'' if error is None else ': ' + escape(with_flags(error))}")
+
+    def _described(self) -> str:
+        """What the bar shows, as a line."""
+        if not self.cells:
+            return str(self.preparing)
+        task = self.bar.tasks[0]
+        done = f"{task.description}: {self.done + self.of_way} of {self.cells} cells done"
+        return ", ".join(filter(None, (done, render(task.fields["now"]).plain, task.fields["left"])))
 
     def _left(self) -> str:
         """The time left, as if the cells to come took as long as those that were run."""

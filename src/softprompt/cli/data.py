@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 from softprompt.cli.output import FormatName, Json, Names, names_of, notes, people, percent, print_json
 from softprompt.cli.parsing import unescaped
+from softprompt.cli.progress_lines import busy, tracked
 
 if TYPE_CHECKING:
     from softprompt.data import Example, Examples
@@ -55,13 +55,13 @@ def inspect(
     examples as the model sees them, with the part that it learns to say marked ⟦so⟧.
     """
     settings = _settings(data, validation, map_, format_, template, model)
-    with notes.status("reading"):
+    with busy(notes, "reading"):
         examples = _read(settings, test)
     from softprompt.tasks import with_answers_each
     from softprompt.training import inspection
     from softprompt.training.preparation import task_for
 
-    with notes.status("reading"):
+    with busy(notes, "reading"):
         task = task_for(settings, examples["data"])
         examples = with_answers_each(task, examples)
         objective = _objective(settings, task)
@@ -111,7 +111,7 @@ def _objective(settings: TuneSettings, task: Task) -> Objective:
 
 
 def _tracked(examples: Iterable[Example], name: str, count: int) -> Iterable[Example]:
-    return track(examples, f"{escape(name)} in tokens", count, console=notes, transient=True)
+    return tracked(notes, examples, f"{name} in tokens", count)
 
 
 def _facts(splits: Mapping[str, Split], overlaps: Mapping[tuple[str, str], int], shown: list[Shown]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from softprompt.cli.output import Json, notes, people, percent, print_json
+from softprompt.cli.progress_lines import busy
 
 TEMPLATE = "Customer: {text}\nThe customer writes about:"
 MESSAGES = (
@@ -56,9 +57,11 @@ def demo(
     if tuned.prompt is None:
         people.print("Stopped before the end: nothing was saved.")
         return
-    model = load_model(settings.model)
-    with notes.status("measuring on 60 messages it has never seen"):
-        figures = evaluate(model, tuned.prompt, read_examples(data / "messages.test.jsonl"))
+    with busy(notes, "measuring on messages it has never seen") as activity:
+        model = load_model(settings.model)
+        figures = evaluate(
+            model, tuned.prompt, read_examples(data / "messages.test.jsonl"), on_progress=activity.follow
+        )
         found = classify(model, tuned.prompt, MESSAGES)
     before, after = figures["hard_prompt"]["accuracy"], figures["accuracy"]
     if as_json:

@@ -25,6 +25,7 @@ from softprompt.cli.output import (
     people,
     print_json,
 )
+from softprompt.cli.progress_lines import busy
 
 logger = logging.getLogger("softprompt.cli")
 
@@ -56,13 +57,15 @@ def evaluate(
     from softprompt.evaluation import Sampling
     from softprompt.evaluation import evaluate as measure
 
-    with notes.status(f"reading {data}"):
+    with busy(notes, f"reading {data}"):
         examples = read_examples(data, names_of(map_), format_)
     logger.info("%s", examples.summary)
     saved, base = load_all([prompt, *(with_ or [])], model, device, dtype)
-    with notes.status(f"evaluating {len(examples)} examples"):
+    with busy(notes, f"evaluating {len(examples)} examples") as activity:
         sampling = Sampling(max_new_tokens=max_new_tokens)
-        figures = measure(base, saved, examples, hard_prompt=hard_prompt, sampling=sampling, by=by)
+        figures = measure(
+            base, saved, examples, hard_prompt=hard_prompt, sampling=sampling, by=by, on_progress=activity.follow
+        )
     if as_json:
         print_json(figures)
     else:

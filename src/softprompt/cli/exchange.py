@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from softprompt.cli.output import BaseModel, Device, Dtype, Json, people, print_json
+from softprompt.cli.output import BaseModel, Device, Dtype, Json, notes, people, print_json
+from softprompt.cli.progress_lines import busy
 from softprompt.errors import SettingError
 
 PROMPT_EMBEDS = "prompt-embeds"
@@ -91,7 +92,7 @@ def import_(
         str | None, typer.Option(help="Comma-separated, for a classification; one with a comma in quotes.")
     ] = None,
     verbalizer: Annotated[str | None, typer.Option(help="What the model says for a label: 0=bad,1=good.")] = None,
-    index: Annotated[int | None, typer.Option("--task", help="Which task's, of a multitask prompt: 0, 1, …")] = None,
+    task: Annotated[int | None, typer.Option("--task", help="Which task's, of a multitask prompt: 0, 1, …")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a saved prompt that is there.")] = False,
     model: BaseModel = None,
     device: Device = "auto",
@@ -110,14 +111,15 @@ def import_(
 
     config = read_peft_config(peft_folder)
     options = {"template": template, "labels": labels, "verbalizer": verbalizer}
-    task = described(**parsed({name: value for name, value in options.items() if value is not None}))
+    asked = described(**parsed({name: value for name, value in options.items() if value is not None}))
     name = model or config.get("base_model_name_or_path")
     if not name:
         raise SettingError(f"{peft_folder} does not name its base model: say --model")
-    loaded = load_model(str(name), device=device, dtype=dtype)
-    payload = read_peft(peft_folder, loaded.shape, index)
+    with busy(notes, f"loading {name}"):
+        loaded = load_model(str(name), device=device, dtype=dtype)
+    payload = read_peft(peft_folder, loaded.shape, task)
     method = {"name": f"peft {config['peft_type']}"}
-    saved = SavedPrompt.make(loaded, payload, task, method=method, trained_parameters=payload.tensor.numel())
+    saved = SavedPrompt.make(loaded, payload, asked, method=method, trained_parameters=payload.tensor.numel())
     saved.write(output, overwrite=overwrite)
     if as_json:
         print_json({"prompt": str(output), "method": method["name"], "virtual_tokens": payload.num_virtual_tokens})

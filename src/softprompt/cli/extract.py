@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from softprompt.cli.output import BaseModel, Device, Dtype, Json, people, percent, print_json
+from softprompt.cli.output import BaseModel, Device, Dtype, Json, notes, people, percent, print_json
+from softprompt.cli.progress_lines import busy
 
 
 def extract(
@@ -24,7 +25,8 @@ def extract(
     from softprompt.evaluation import extract as answered
 
     saved, base = load(prompt, model, device, dtype)
-    found = answered(base, saved, question, context)
+    with busy(notes, "looking for the answer"):
+        found = answered(base, saved, question, context)
     if as_json:
         print_json(vars(found))
         return

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from softprompt.cli.output import Json, notes, people, print_json
+from softprompt.cli.progress_lines import Activity, ProgressLines
 
 Repository = Annotated[str, typer.Argument(help="The repository on the Hub: OWNER/NAME.")]
 
@@ -90,7 +91,8 @@ def _waiting(what: str) -> Iterator[None]:
 
     shown = not are_progress_bars_disabled()
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-    with Progress(*columns, console=notes, transient=True) as progress:
+    lines = ProgressLines(notes, Activity(what))
+    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as progress, lines.shown():
         progress.add_task(what, total=None)
         if shown:
             disable_progress_bars()

@@ -33,19 +33,22 @@ def create(
     tenant: Annotated[str, typer.Option(help="Whose key it is.", rich_help_panel="Where")] = OURS,
     scope: Annotated[str, typer.Option(help="What it is good for: use, manage or admin.")] = "use",
     name: Annotated[str, typer.Option(help="What it is for, in words.", show_default=False)] = "",
-    expires: Annotated[
-        int | None, typer.Option(min=1, max=36_500, metavar="DAYS", help="How long it is valid.  \\[default: for ever]")
+    expires_in: Annotated[
+        int | None,
+        typer.Option(
+            "--expires", min=1, max=36_500, metavar="DAYS", help="How long it is valid.  \\[default: for ever]"
+        ),
     ] = None,
     by: By = None,
-    store: Place = STORE,
-    prompts_at: PromptsAt = None,
+    place: Place = STORE,
+    prompts: PromptsAt = None,
     as_json: Json = False,
 ) -> None:
     """Make a key and show it, this once: the store keeps a hash of it. Makes the store if need be."""
     from softprompt.store import Store
 
-    life = None if expires is None else timedelta(days=expires)
-    with Store.open(store, create=True, prompts=prompts_at) as opened:
+    life = None if expires_in is None else timedelta(days=expires_in)
+    with Store.open(place, create=True, prompts=prompts) as opened:
         key, text = opened.keys.create(tenant, scope, name=name, expires_in=life, by=by)
     if as_json:
         print_json({"key": text, **_facts(key)})
@@ -55,11 +58,11 @@ def create(
 
 
 @app.command("list")
-def list_(tenant: AnyTenant = None, store: Place = STORE, as_json: Json = False) -> None:
+def list_(tenant: AnyTenant = None, place: Place = STORE, as_json: Json = False) -> None:
     """List the keys, those that were revoked or have expired too."""
     from softprompt.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(place) as opened:
         found = opened.keys.list(tenant)
     if as_json:
         print_json({"keys": [_facts(key) for key in found]})
@@ -73,13 +76,13 @@ def list_(tenant: AnyTenant = None, store: Place = STORE, as_json: Json = False)
 def revoke(
     key: Annotated[str, typer.Argument(metavar="ID", help="What names the key: the part between the dashes.")],
     by: By = None,
-    store: Place = STORE,
+    place: Place = STORE,
     as_json: Json = False,
 ) -> None:
     """Make a key none, for ever. A server that runs takes it for a second more at most."""
     from softprompt.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(place) as opened:
         found = opened.keys.revoke(key, by=by)
     if as_json:
         print_json(_facts(found))

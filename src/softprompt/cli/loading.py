@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from softprompt.cli.output import notes
+from softprompt.cli.progress_lines import busy
+
 if TYPE_CHECKING:
     from softprompt.model import FrozenModel
     from softprompt.saved import SavedPrompt
@@ -18,8 +21,9 @@ def load(folder: Path, model: str | None, device: str, dtype: str) -> tuple[Save
     prompt = SavedPrompt.read(folder)
     from softprompt.model import load_model
 
-    base = prompt.manifest.base
-    return prompt, load_model(model or base.name, device=device, dtype=dtype)
+    name = model or prompt.manifest.base.name
+    with busy(notes, f"loading {name}"):
+        return prompt, load_model(name, device=device, dtype=dtype)
 
 
 def load_all(

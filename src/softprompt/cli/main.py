@@ -22,6 +22,7 @@ from softprompt.cli.demo import demo
 from softprompt.cli.evaluate import evaluate
 from softprompt.cli.exchange import export, import_
 from softprompt.cli.extract import extract
+from softprompt.cli.flags import FlagFormatter, Flags, running
 from softprompt.cli.generate import generate
 from softprompt.cli.hub import pull, push
 from softprompt.cli.keys import app as keys
@@ -97,16 +98,19 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     escape_unprintable()
     debug = "--debug" in arguments
+    typed = [argument for argument in arguments if argument != "--debug"]
     errors = Console(stderr=True, emoji=False)
-    _log_to(errors)
+    flags = Flags.of(app, typed)
+    _log_to(errors, flags)
     try:
         check_unicode(arguments)
-        code = app([a for a in arguments if a != "--debug"], prog_name="softprompt", standalone_mode=False)
+        with running(flags):
+            code = app(typed, prog_name="softprompt", standalone_mode=False)
         sys.stdout.flush()
     except (SoftPromptError, TyperException) as error:
         if debug:
             errors.print_exception()
-        message = error.format_message() if isinstance(error, TyperException) else str(error)
+        message = error.format_message() if isinstance(error, TyperException) else flags.put_in(str(error))
         if message:  # help that was printed for want of a command is message enough
             errors.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
         return USER_ERROR
@@ -128,9 +132,10 @@ def run(arguments: Sequence[str]) -> int:
     return int(code or 0)
 
 
-def _log_to(console: Console) -> None:
+def _log_to(console: Console, flags: Flags) -> None:
     """Send softprompt's own notes to standard error, without the furniture of a log."""
     handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False, highlighter=None)
+    handler.setFormatter(FlagFormatter(flags))
     logger = logging.getLogger("softprompt")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)

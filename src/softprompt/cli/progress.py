@@ -1,4 +1,4 @@
-"""The progress bar of a run: loss, the best figure so far, useful tokens a second, time left."""
+"""The progress of a run, a bar on a terminal, lines elsewhere: loss, the best figure so far, tokens a second, time left."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from softprompt.cli.interrupting import Interruption
+from softprompt.cli.progress_lines import Activity, ProgressLines
 
 if TYPE_CHECKING:
     from softprompt.training import Evaluated, Stepped
+
+PREPARING = "preparing: the data, the model, both in tokens"
 
 
 class ProgressBar:
@@ -28,14 +31,18 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self.task: TaskID | None = None
-        self.preparing = console.status("preparing: the data, the model, both in tokens")
+        self.preparing = console.status(PREPARING)
+        self.activity = Activity(PREPARING)
+        self.lines = ProgressLines(console, self.activity)
         self.interruption = Interruption(console)
 
     def begin(self, steps: int, done: int) -> None:
         """Draw the bar."""
         self.preparing.stop()
+        self.activity.begin("training", steps, done)
         self.task = self.bar.add_task("training", total=steps, completed=done, loss="–", best="", speed="–")
         if done:
             self.console.print(f"going on after step {done}")
@@ -44,6 +51,7 @@ class ProgressBar:
     def stepped(self, event: Stepped) -> None:
         """Move it."""
         assert self.task is not None
+        self.activity.update(event.step, f"loss {event.loss:.3f}")
         speed = f"{event.useful_tokens_per_second:.0f}"
         self.bar.update(self.task, completed=event.step, loss=f"{event.loss:.3f}", speed=speed)
 
@@ -65,7 +73,7 @@ class ProgressBar:
         """Draw while the run goes on, and listen to Ctrl-C."""
         self.preparing.start()
         try:
-            with self.interruption.awaited():
+            with self.lines.shown(), self.interruption.awaited():
                 yield self
         finally:
             self.preparing.stop()

@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from softprompt.cli.interrupting import Interruption
+from softprompt.cli.progress import PREPARING
+from softprompt.cli.progress_lines import Activity, ProgressLines
 
 if TYPE_CHECKING:
     from softprompt.training import Evaluated, Stepped
@@ -62,7 +64,9 @@ class ProgressTable:
         self.console = console
         self.lines = {name: Line(self, name) for name in names}
         self.live = Live(console=console, transient=True, auto_refresh=False, vertical_overflow="ellipsis")
-        self.preparing = console.status("preparing: the data, the model, both in tokens")
+        self.preparing = console.status(PREPARING)
+        self.activity = Activity(PREPARING)
+        self.plain = ProgressLines(console, self._described)
         self.interruption = Interruption(console)
         self.drawn = 0.0
 
@@ -71,6 +75,7 @@ class ProgressTable:
         self.preparing.stop()
         if not self.live.is_started:
             self.live.start()
+        self.plain.look()
         if time.monotonic() - self.drawn < BETWEEN:
             return
         self.drawn = time.monotonic()
@@ -80,12 +85,23 @@ class ProgressTable:
             table.add_row(escape(name), f"{line.step}/{line.steps}", loss, line.best)
         self.live.update(table, refresh=self.console.is_terminal)
 
+    def _described(self) -> str:
+        """All runs together: their steps, and the mean of their losses."""
+        lines, begun = self.lines.values(), self.activity
+        if not (steps := sum(line.steps for line in lines)):
+            return str(begun)
+        done, losses = sum(line.step for line in lines), [line.loss for line in lines if line.loss is not None]
+        if begun.total != steps:
+            begun.begin(f"training {len(lines)} prompts, steps", steps, done)
+        begun.update(done, f"mean loss {sum(losses) / len(losses):.3f}" if losses else "")
+        return str(begun)
+
     @contextmanager
     def listening(self) -> Iterator[ProgressTable]:
         """Draw while the runs go on, and listen to Ctrl-C."""
         self.preparing.start()
         try:
-            with self.interruption.awaited():
+            with self.plain.shown(), self.interruption.awaited():
                 yield self
         finally:
             self.preparing.stop()

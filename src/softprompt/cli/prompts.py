@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.progress import track
 
 from softprompt.cli.loading import load
 from softprompt.cli.output import Json, notes, people, print_json
+from softprompt.cli.progress_lines import busy, tracked
 from softprompt.cli.prompts_tables import events_table, prompts_table
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ Place = Annotated[
 PromptsAt = Annotated[
     str | None,
     typer.Option(
+        "--prompts-at",
         help="Where a store that is made keeps its prompts: a folder or s3://BUCKET/PREFIX.  \\[default: in its folder]",
         show_default=False,
         rich_help_panel="Where",
@@ -80,8 +81,8 @@ def add(
         ),
     ] = None,
     by: By = None,
-    store: Place = STORE,
-    prompts_at: PromptsAt = None,
+    place: Place = STORE,
+    prompts: PromptsAt = None,
     as_json: Json = False,
 ) -> None:
     """Add a saved prompt to the store as the next version of a name, and activate it. Makes the store if need be.
@@ -91,7 +92,7 @@ def add(
     from softprompt.store import Store
 
     saved = prompt if compiler is None else _compiled(prompt, compiler)
-    with notes.status("adding"), Store.open(store, create=True, prompts=prompts_at) as opened:
+    with busy(notes, "adding"), Store.open(place, create=True, prompts=prompts) as opened:
         version = opened.add(saved, name, tenant=tenant, activate=activate, note=note, by=by)
     if as_json:
         print_json({**_facts(version), "active": activate})
@@ -100,11 +101,11 @@ def add(
 
 
 @app.command("list")
-def list_(tenant: AnyTenant = None, store: Place = STORE, as_json: Json = False) -> None:
+def list_(tenant: AnyTenant = None, place: Place = STORE, as_json: Json = False) -> None:
     """List what is in the store: every version with its aliases, its task, its base model, and who added it."""
     from softprompt.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(place) as opened:
         found = opened.prompts(tenant)
     if as_json:
         listed = [{**vars(each), "versions": [_facts(version) for version in each.versions]} for each in found]
@@ -121,37 +122,37 @@ def activate(
     alias: Annotated[str, typer.Option(help="The alias to point to it; active is what a bare name means.")] = "active",
     tenant: Tenant = OURS,
     by: By = None,
-    store: Place = STORE,
+    place: Place = STORE,
     as_json: Json = False,
 ) -> None:
     """Point a name, or another alias of it, to a version. What has begun ends on the version that it began with."""
     from softprompt.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(place) as opened:
         found = opened.activate(version, alias=alias, tenant=tenant, by=by)
     _say(found, f"is {alias} now", as_json, alias=alias)
 
 
 @app.command()
 def deactivate(
-    name: NameOrAlias, tenant: Tenant = OURS, by: By = None, store: Place = STORE, as_json: Json = False
+    name: NameOrAlias, tenant: Tenant = OURS, by: By = None, place: Place = STORE, as_json: Json = False
 ) -> None:
     """Point a name, or another alias of it, to nothing: nobody finds it until it is activated or rolled back."""
     from softprompt.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(place) as opened:
         found = opened.deactivate(name, tenant=tenant, by=by)
     _say(found, f"is {_alias(name)} no more", as_json, alias=_alias(name))
 
 
 @app.command()
 def rollback(
-    name: NameOrAlias, tenant: Tenant = OURS, by: By = None, store: Place = STORE, as_json: Json = False
+    name: NameOrAlias, tenant: Tenant = OURS, by: By = None, place: Place = STORE, as_json: Json = False
 ) -> None:
     """Point a name, or another alias of it, to the version that it pointed to before. Again goes further back."""
     from softprompt.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(place) as opened:
         found = opened.roll_back(name, tenant=tenant, by=by)
     _say(found, f"is {_alias(name)} again", as_json, alias=_alias(name))
 
@@ -163,7 +164,7 @@ def remove(
     ],
     tenant: Tenant = OURS,
     by: By = None,
-    store: Place = STORE,
+    place: Place = STORE,
     as_json: Json = False,
 ) -> None:
     """Remove a version, or a prompt with all of them. What an alias points to is not removed: deactivate it first.
@@ -172,7 +173,7 @@ def remove(
     """
     from softprompt.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(place) as opened:
         found = opened.remove(version, tenant=tenant, by=by)
     if as_json:
         print_json({"removed": [_facts(each) for each in found]})
@@ -185,13 +186,13 @@ def history(
     name: Annotated[str | None, typer.Argument(help="Only this prompt's.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many events at most.")] = 50,
     tenant: AnyTenant = None,
-    store: Place = STORE,
+    place: Place = STORE,
     as_json: Json = False,
 ) -> None:
     """Show who did what, and when. The newest stands first."""
     from softprompt.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(place) as opened:
         found = opened.history(tenant, name, limit)
     if as_json:
         print_json({"events": [_event_facts(event) for event in found]})
@@ -200,11 +201,11 @@ def history(
 
 
 @app.command()
-def verify(store: Place = STORE, as_json: Json = False) -> None:
+def verify(place: Place = STORE, as_json: Json = False) -> None:
     """Read and hash every stored prompt, and name those that are missing or damaged: then the exit code is 2."""
     from softprompt.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(place) as opened:
         found = opened.verify(_tracked)
     if as_json:
         damaged = [_damage_facts(damage) for damage in found.damages]
@@ -228,13 +229,13 @@ def collect(
         typer.Option(min=0, max=1_000_000, help="Minutes that nobody must have needed them: requests may still read."),
     ] = 60,
     by: By = None,
-    store: Place = STORE,
+    place: Place = STORE,
     as_json: Json = False,
 ) -> None:
     """Delete from the disk what no version needs any more, and what killed processes left."""
     from softprompt.store import Store
 
-    with notes.status("collecting"), Store.open(store) as opened:
+    with busy(notes, "collecting"), Store.open(place) as opened:
         found = opened.collect(timedelta(minutes=grace), by)
     if as_json:
         print_json({"deleted": list(found.contents), "size": found.size})
@@ -244,8 +245,8 @@ def collect(
 
 def _compiled(prompt: Path, model: str) -> SavedPrompt:
     """A saved prompt as the prefix that its base model makes of it."""
-    with notes.status("compiling"):
-        saved, base = load(prompt, model, "auto", "auto")
+    saved, base = load(prompt, model, "auto", "auto")
+    with busy(notes, "compiling"):
         return saved.compiled(base)
 
 
@@ -261,7 +262,7 @@ def _say(version: Version, what: str, as_json: bool, **more: str) -> None:
 
 
 def _tracked(contents: Sequence[str]) -> Iterable[str]:
-    return track(contents, "verifying", console=notes, transient=True)
+    return tracked(notes, contents, "verifying stored prompts", len(contents))
 
 
 def _facts(version: Version) -> dict[str, Any]:

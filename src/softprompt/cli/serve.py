@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from softprompt.cli.output import Device, Dtype, notes, people
+from softprompt.cli.progress_lines import busy
 from softprompt.errors import SettingError
 
 if TYPE_CHECKING:
@@ -33,9 +34,11 @@ class Runner(StrEnum):
 
 def serve(
     model: Annotated[str, typer.Option(help="The base model: smollm2-135m, a folder, a .gguf file or a Hub id.")],
-    store: Annotated[
+    place: Annotated[
         str,
-        typer.Option(envvar="SOFTPROMPT_STORE", help="The store: a folder, or postgresql://USER@HOST/DATABASE."),
+        typer.Option(
+            "--store", envvar="SOFTPROMPT_STORE", help="The store: a folder, or postgresql://USER@HOST/DATABASE."
+        ),
     ] = "store",
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
@@ -146,7 +149,7 @@ def serve(
     )
     if replica and backend is not Runner.VLLM:
         raise SettingError("--replica is for --backend vllm: say that, too")
-    with Store.open(store) as opened, listen(settings) as listening:
+    with Store.open(place) as opened, listen(settings) as listening:
         if backend is Runner.VLLM:
             made = _fronting(settings, opened, model, dtype, replica or [], vllm)
         else:
@@ -166,7 +169,7 @@ def serve(
 @contextmanager
 def _embedded(settings: ServerSettings, store: Store, model: str, device: str, dtype: str) -> Iterator[Parts]:
     """A server whose engine is in this process."""
-    with notes.status(f"loading {escape(model)}"):
+    with busy(notes, f"loading {model}"):
         from softprompt.model import load_model
         from softprompt.server.parts import Parts
         from softprompt.server.process import prepare
@@ -186,7 +189,7 @@ def _fronting(
     from softprompt.server.gateway.own import interpreter
 
     python = None if replicas else interpreter(program)
-    with notes.status(f"reading {escape(model)}"):
+    with busy(notes, f"reading {model}"):
         from softprompt.model import load_weightless
         from softprompt.server.gateway import Remote, own
         from softprompt.server.parts import Parts
@@ -196,6 +199,6 @@ def _fronting(
         yield Parts.of(settings, base, store, Remote.at(replicas))
         return
     with own.started(python, settings, base, store.prompts_at, dtype) as replica:
-        with notes.status(f"starting vLLM, which takes a while: {escape(str(replica.log))}"):
+        with busy(notes, f"starting vLLM, which takes a while: {replica.log}"):
             replica.wait()
         yield Parts.of(settings, base, store, Remote.at([replica.url], lambda: replica.is_running))

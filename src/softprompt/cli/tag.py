@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from softprompt.cli.output import BaseModel, Device, Dtype, Json, people, percent, print_json
+from softprompt.cli.output import BaseModel, Device, Dtype, Json, notes, people, percent, print_json
+from softprompt.cli.progress_lines import busy
 
 if TYPE_CHECKING:
     from softprompt.evaluation import Tagging
@@ -27,7 +28,8 @@ def tag(
     from softprompt.evaluation import tag as tagged
 
     saved, base = load(prompt, model, device, dtype)
-    found = tagged(base, saved, text)
+    with busy(notes, "tagging"):
+        found = tagged(base, saved, text)
     if as_json:
         print_json(vars(found))
     else:

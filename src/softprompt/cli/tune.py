@@ -282,11 +282,22 @@ def _read_config(config: Path | None) -> dict[str, Any]:
     import tomllib
 
     try:
-        return {name.replace("-", "_"): value for name, value in tomllib.loads(config.read_text("utf-8")).items()}
+        content = tomllib.loads(config.read_text("utf-8"))
     except OSError as error:
         raise DataError(f"no file {config}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{config} is not TOML: {error}") from error
+    return {_setting(name, config): value for name, value in content.items()}
+
+
+def _setting(name: str, config: Path) -> str:
+    """A setting by its name in a file, which is that of an option."""
+    from softprompt.training import TuneSettings
+
+    known = [*TuneSettings.model_fields, "track"]
+    if name.replace("-", "_") not in known:
+        raise SettingError(f"{config}: unknown setting {name!r}: one of {', '.join(known).replace('_', '-')}")
+    return name.replace("-", "_")
 
 
 def run_watched(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from softprompt.cli.flags import with_flags
 from softprompt.cli.output import notes, people, print_json
 from softprompt.cli.parsing import unescaped
 from softprompt.cli.progress_table import ProgressTable
@@ -96,7 +97,7 @@ def _rank(ended: Tuned | Failed) -> tuple[float, ...]:
 def _summary(ended: Tuned | Failed) -> dict[str, Any]:
     from softprompt.training.many import Failed
 
-    return {"error": str(ended.error)} if isinstance(ended, Failed) else summary(ended)
+    return {"error": with_flags(str(ended.error))} if isinstance(ended, Failed) else summary(ended)
 
 
 def _report(ended: Mapping[str, Tuned | Failed]) -> None:
@@ -105,7 +106,7 @@ def _report(ended: Mapping[str, Tuned | Failed]) -> None:
     table = Table("run", "steps", "best on validation", "prompt")
     for name, each in ended.items():
         if isinstance(each, Failed):
-            table.add_row(escape(name), "–", f"[red]{escape(str(each.error))}[/]", "–")
+            table.add_row(escape(name), "–", f"[red]{escape(with_flags(str(each.error)))}[/]", "–")
             continue
         best = {figure: value for figure, value in each.best.items() if figure != "step"}
         figures = "  ".join(f"{figure} {value:.4g}" for figure, value in best.items())

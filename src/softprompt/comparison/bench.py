@@ -55,7 +55,7 @@ class Bench:
         data = with_answers_each(task, data)
         training, validation = split(tuning, data, task)
         if not len(validation):
-            raise DataError(f"{settings.data} has too few examples to hold some out: name a --validation file")
+            raise DataError(f"{settings.data} has too few examples to hold some out: name some as `validation`")
         meaning = data["data"].meaning.format.name
         test = read_examples(settings.test, settings.map, meaning)
         measured = {"test": test}
@@ -64,13 +64,13 @@ class Bench:
         measured = with_answers_each(task, measured)
         test, elsewhere = measured["test"], measured.get("out of domain")
         if most := [size for size in settings.sizes if size > len(training)]:
-            raise SettingError(f"--sizes {most[0]}: there are {len(training)} examples to learn from")
+            raise SettingError(f"`sizes=[{most[0]}]`: there are {len(training)} examples to learn from")
         if isinstance(task, ClassificationTask) and (few := [n for n in settings.sizes if n < len(task.labels)]):
-            raise SettingError(f"--sizes {few[0]}: there are {len(task.labels)} labels, and each needs an example")
+            raise SettingError(f"`sizes=[{few[0]}]`: there are {len(task.labels)} labels, and each needs an example")
         if settings.seeds > 1 and len(training) in settings.sizes:
             raise SettingError(
-                f"--sizes {len(training)} is all there is to learn from: {settings.seeds} seeds cannot draw different "
-                "examples, and all of them are measured anyway. Leave it out"
+                f"`sizes=[{len(training)}]` is all there is to learn from: {settings.seeds} seeds cannot draw "
+                "different examples, and all of them are measured anyway. Leave it out"
             )
         splits = {"training": training, "validation": validation, "test": test}
         overlap = overlaps(task, splits | ({"out of domain": elsewhere} if elsewhere else {}))
@@ -115,8 +115,8 @@ class Bench:
         try:
             text = source.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"--neutral {source}: {error}") from error
+            raise DataError(f"`neutral={str(source)!r}`: {error}") from error
         paragraphs = [each.strip() for each in text.split("\n\n") if each.strip()]
         if not paragraphs:
-            raise DataError(f"--neutral {source} is empty")
+            raise DataError(f"`neutral={str(source)!r}` is empty")
         return paragraphs

@@ -22,6 +22,7 @@ from softprompt.comparison.summary import compared, first_metrics, scores_of, su
 from softprompt.comparison.way import Kind, Way
 from softprompt.comparison.ways import way_named
 from softprompt.errors import OutputExists, SettingError, disk_errors
+from softprompt.parameters import replace_parameters
 from softprompt.tasks import ClassificationTask
 from softprompt.training.processes import check_alone
 
@@ -83,7 +84,7 @@ class Comparison:
             SoftPromptError: as `compare`.
         """
         if twice := [name for name in settings.ways if settings.ways.count(name) > 1]:
-            raise SettingError(f"--ways: {twice[0]} stands there twice")
+            raise SettingError(f"`ways` names {twice[0]} twice: once is enough")
         ways = {name: way_named(name) for name in settings.ways}
         _check_sweep(settings, ways)
         check_folder(settings.output)
@@ -199,12 +200,20 @@ def _has_seeds(plan: Sequence[Cell], cells: Cells) -> bool:
 
 def _check_sweep(settings: CompareSettings, ways: Mapping[str, Way]) -> None:
     if settings.sweep and not any(way.kind is Kind.SOFT_PROMPT for way in ways.values()):
-        raise SettingError("--sweep varies a setting of soft prompts, and --ways names none")
+        raise SettingError("`sweep` varies a setting of soft prompts, and `ways` names none")
     for name, values in settings.sweep.items():
         if name.replace("-", "_") not in SWEPT:
-            raise SettingError(f"--sweep {name}: one of {', '.join(SWEPT).replace('_', '-')}")
+            raise SettingError(f"`sweep` cannot vary {name!r}: one of {', '.join(SWEPT)}")
         for value in values:
-            settings.tuning(**{name.replace("-", "_"): value})
+            _check_swept(settings, name.replace("-", "_"), value)
+
+
+def _check_swept(settings: CompareSettings, name: str, value: str) -> None:
+    try:
+        settings.tuning(**{name: value})
+    except SettingError as error:
+        problem = replace_parameters(str(error), lambda name, value: f"`sweep={{{name!r}: [{value}]}}`")
+        raise SettingError(problem) from error
 
 
 def check_folder(folder: Path) -> None:
@@ -214,4 +223,4 @@ def check_folder(folder: Path) -> None:
         OutputExists: it holds something else.
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "cells").is_dir()):
-        raise OutputExists(f"{folder} holds something that is no comparison: name another --output")
+        raise OutputExists(f"{folder} holds something that is no comparison: name another `output`")

@@ -19,6 +19,8 @@ def check_overlap(overlap: Mapping[str, int], allowed: bool) -> None:
     shared = {pair: count for pair, count in overlap.items() if count}
     said = "; ".join(f"{pair} have {count} inputs in common" for pair, count in shared.items())
     if any(pair.endswith("and test") for pair in shared) and not allowed:
-        raise DataError(f"{said}: figures on the test set would flatter. Take them out, or say --allow-overlap")
+        raise DataError(
+            f"{said}: figures on the test set would flatter. Take them out, or allow it with `allow_overlap=True`"
+        )
     if shared:
         logger.warning("%s", said)

@@ -10,5 +10,5 @@ def reason(error: BaseException) -> str:
     if isinstance(error, SoftPromptError):
         return str(error)
     if is_out_of_memory(error):
-        return "ran out of memory: a smaller --batch-size needs less, and so do ways that train fewer numbers"
+        return "ran out of memory: a smaller `batch_size` needs less, and so do ways that train fewer numbers"
     return f"{type(error).__name__}: {error}"

@@ -1,6 +1,6 @@
 """A way to adapt a model to a task, as a comparison sees it: it is fitted, and then it answers.
 
-To add one, write a class with `title`, `kind` and `fit`, and name it as `--ways module:Class`.
+To add one, write a class with `title`, `kind` and `fit`, and name it in `ways` as `module:Class`.
 """
 
 from __future__ import annotations

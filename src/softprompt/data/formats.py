@@ -24,7 +24,7 @@ class Format:
     """One way to write examples.
 
     Attributes:
-        name: what `--format` calls it.
+        name: what `format` calls it.
         needs: the fields that a row must have; of several names, one.
         task: the kind of task that such rows are for; None: it must be said.
         read: from a row's fields, and where it stands, to the fields that the task asks for.
@@ -154,7 +154,7 @@ def detected(fields: Fields, name: str) -> Format:
     """
     fitting = [each for each in FORMATS.values() if each.fits(fields)]
     if len(fitting) > 1:
-        named = " or ".join(f"--format {each.name}" for each in fitting)
+        named = " or ".join(f'`format="{each.name}"`' for each in fitting)
         raise SettingError(
             f"{name} could be read in {len(fitting)} ways: say {named} (its fields: {', '.join(fields)})"
         )

@@ -1,4 +1,4 @@
-"""From what `--data` names to examples. Every row is read once at the start, so that complaints come then."""
+"""From the name of a source to examples. Every row is read once at the start, so that complaints come then."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def _meaning(rows: Rows, name: str, names: Mapping[str, str], format_name: str |
     first, ignored = rows[0], list[str]()
     if isinstance(first, dict):
         if unknown := [theirs for theirs in names.values() if theirs not in first]:
-            raise SettingError(f"--map: {rows.where(0)} has no field {unknown[0]!r}; its fields are {', '.join(first)}")
+            raise SettingError(
+                f"{rows.where(0)} has no field {unknown[0]!r}, which `map` names; its fields are {', '.join(first)}"
+            )
         ignored = [field for field in index_columns(first) if field not in names.values()]
     if ignored:
         logger.info("%s: the field %s is a table's index and is ignored", name, ", ".join(map(repr, ignored)))

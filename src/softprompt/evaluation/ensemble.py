@@ -82,16 +82,19 @@ class Ensemble:
         return self.objectives[0]
 
     @torch.no_grad()
-    def outputs(self, rows: Sequence[Row], batch_size: int = 32) -> Float[Tensor, "N K"]:
-        """Log-probabilities of each row's labels, on the CPU."""
+    def outputs(
+        self, rows: Sequence[Row], batch_size: int = 32, on_progress: Callable[[int], None] | None = None
+    ) -> Float[Tensor, "N K"]:
+        """Log-probabilities of each row's labels, on the CPU; `on_progress` gets how many rows are done."""
         if not rows:
             return torch.empty(0, len(self.objective.task.labels))
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         together = max(1, batch_size // len(self.payloads))
-        parts = [
-            self._probabilities([rows[i] for i in order[start : start + together]])
-            for start in range(0, len(order), together)
-        ]
+        parts = []
+        for start in range(0, len(order), together):
+            parts.append(self._probabilities([rows[i] for i in order[start : start + together]]))
+            if on_progress is not None:
+                on_progress(start + len(parts[-1]))
         return self.combined(torch.cat(parts)).log()[torch.tensor(order).argsort()]
 
     def _probabilities(self, rows: list[Row]) -> Float[Tensor, "N k K"]:

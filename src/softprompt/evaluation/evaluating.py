@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,12 @@ from softprompt.tasks.writing import WritingObjective
 
 logger = logging.getLogger(__name__)
 
+OnProgress = Callable[[str, int, int], None]
+"""What is measured, how many examples are done, and how many there are."""
+
+SOFT, HARD = "measuring the soft prompt", "measuring the hard prompt"
+READING, WRITING = "examples", "responses"
+
 
 def evaluate(
     model: FrozenModel,
@@ -33,6 +39,7 @@ def evaluate(
     hard_prompt: bool = True,
     sampling: Sampling | None = None,
     by: str = "mean",
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Figures of merit of a prompt, and under `hard_prompt` those of its template alone, read by the verbalizer.
 
@@ -42,6 +49,8 @@ def evaluate(
     Generation and chat: perplexity and loss of the first right response, and of the greedy responses (or those of
     `sampling`) BLEU against all right ones and the share that loops.
     Several prompts classify together, by the `mean` of their probabilities or by `vote`: see `Ensemble`.
+
+    `on_progress` gets what is measured, how many examples are done, and how many there are.
 
     Raises:
         WrongBaseModel: a prompt is for another model.
@@ -56,22 +65,28 @@ def evaluate(
     first = prompt if isinstance(prompt, SavedPrompt) else next(iter(prompt), None)
     if first is not None:
         examples = with_answers(first.manifest.task, examples)
+    soft, hard = _of(on_progress, SOFT), _of(on_progress, HARD)
     if isinstance(prompt, SavedPrompt):
         payload = prompt.bound(model)
-        figures = _figures(prompt.objective(model, payload), payload, examples, sampling)
+        figures = _figures(prompt.objective(model, payload), payload, examples, sampling, soft)
         task, is_headed = prompt.manifest.task, prompt.head is not None
     else:
-        figures = _figures_together(Ensemble.of(model, prompt, by), examples)
+        figures = _figures_together(Ensemble.of(model, prompt, by), examples, soft)
         task, is_headed = prompt[0].manifest.task, prompt[0].head is not None
     return {
         **figures,
         "examples": len(examples),
-        **({"hard_prompt": _hard_prompt(model, task, is_headed, examples, sampling)} if hard_prompt else {}),
+        **({"hard_prompt": _hard_prompt(model, task, is_headed, examples, sampling, hard)} if hard_prompt else {}),
     }
 
 
 def _hard_prompt(
-    model: FrozenModel, task: Task, is_headed: bool, examples: Sequence[Example], sampling: Sampling
+    model: FrozenModel,
+    task: Task,
+    is_headed: bool,
+    examples: Sequence[Example],
+    sampling: Sampling,
+    on_progress: OnProgress,
 ) -> dict[str, Any] | None:
     """The template alone; None where it asks nothing by itself, as one without a blank that a linear head reads."""
     try:
@@ -80,7 +95,7 @@ def _hard_prompt(
         if not is_headed:  # a prompt with a head was made to be read otherwise: there is nothing to mend
             logger.warning("no hard prompt beside it: %s", error)
         return None
-    return _figures(bare, None, examples, sampling)
+    return _figures(bare, None, examples, sampling, on_progress)
 
 
 def measure_hard_prompt(model: FrozenModel, task: Task, examples: Sequence[Example]) -> dict[str, float] | None:
@@ -92,9 +107,10 @@ def measure_hard_prompt(model: FrozenModel, task: Task, examples: Sequence[Examp
     return measure(bare, None, [bare.encode(example) for example in examples])
 
 
-def _figures_together(ensemble: Ensemble, examples: Sequence[Example]) -> dict[str, Any]:
+def _figures_together(ensemble: Ensemble, examples: Sequence[Example], on_progress: OnProgress) -> dict[str, Any]:
     rows = [ensemble.objective.encode(example) for example in examples]
-    figures = _measured(ensemble.objective, ensemble.outputs(rows), rows)
+    outputs = ensemble.outputs(rows, on_progress=_counting(on_progress, READING, rows))
+    figures = _measured(ensemble.objective, outputs, rows)
     return {**figures, "cut": sum(row.cut for row in rows)}
 
 
@@ -108,20 +124,35 @@ def _measured(objective: Objective, outputs: Tensor, rows: Sequence[Row]) -> dic
 
 
 def _figures(
-    objective: Objective, payload: Payload | None, examples: Sequence[Example], sampling: Sampling
+    objective: Objective,
+    payload: Payload | None,
+    examples: Sequence[Example],
+    sampling: Sampling,
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
     rows = [objective.encode(example) for example in examples]
-    figures = _measured(objective, row_outputs(objective, payload, rows), rows)
+    outputs = row_outputs(objective, payload, rows, _counting(on_progress, READING, rows))
+    figures = _measured(objective, outputs, rows)
     cut = [row.cut for row in rows]
     if isinstance(objective, WritingObjective):
         asked = [objective.encode_unanswered(example, sampling.max_new_tokens) for example in examples]
         cut = [
             one or row.cut for one, row in zip(cut, asked, strict=True)
         ]  # a response to be written may need more room
-        texts = generate(objective.model, asked, [payload] * len(asked), sampling)
+        counted = _counting(on_progress, WRITING, asked)
+        texts = generate(objective.model, asked, [payload] * len(asked), sampling, on_progress=counted)
         references = [objective.references(example) for example in examples]
         figures |= {"bleu": bleu(texts, references), "looping": sum(map(is_looping, texts)) / len(texts)}
     return {**figures, "cut": sum(cut)}
+
+
+def _of(on_progress: OnProgress | None, whose: str) -> OnProgress:
+    """Tells of one of the two prompts; nothing where there is no one to tell."""
+    return lambda what, done, total: None if on_progress is None else on_progress(f"{whose}, {what}", done, total)
+
+
+def _counting(on_progress: OnProgress, what: str, rows: Sequence[Row]) -> Callable[[int], None]:
+    return lambda done: on_progress(what, done, len(rows))
 
 
 def responses(

@@ -5,7 +5,7 @@ A plain loop over one batch. Rows that come and go are the engine's work, not th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -43,10 +43,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         right = {
-            f"--max-new-tokens {self.max_new_tokens}: choose at least 1": self.max_new_tokens >= 1,
-            f"--temperature {self.temperature}: choose 0 or more": self.temperature >= 0,
-            f"--top-p {self.top_p}: choose above 0, up to 1": 0 < self.top_p <= 1,
-            f"--top-k {self.top_k}: choose 0 or more": self.top_k >= 0,
+            f"`max_new_tokens={self.max_new_tokens}`: choose at least 1": self.max_new_tokens >= 1,
+            f"`temperature={self.temperature}`: choose 0 or more": self.temperature >= 0,
+            f"`top_p={self.top_p}`: choose above 0, up to 1": 0 < self.top_p <= 1,
+            f"`top_k={self.top_k}`: choose 0 or more": self.top_k >= 0,
         }
         if wrong := [complaint for complaint, is_right in right.items() if not is_right]:
             raise SettingError("; ".join(wrong))
@@ -79,8 +79,12 @@ def generate(
     payloads: Sequence[Payload | None],
     sampling: Sampling,
     batch_size: int = 16,
+    on_progress: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """The responses to rows, in their order, without the space that a template puts in front of an answer."""
+    """The responses to rows, in their order, without the space that a template puts in front of an answer.
+
+    `on_progress` gets how many are done.
+    """
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     texts = [""] * len(rows)
     for start in range(0, len(order), batch_size):
@@ -88,6 +92,8 @@ def generate(
         columns = list(steps(model, [rows[i] for i in chosen], [payloads[i] for i in chosen], sampling))
         for i, tokens in zip(chosen, torch.stack(columns, dim=1).tolist(), strict=True):
             texts[i] = decoded(model, tokens).strip()
+        if on_progress is not None:
+            on_progress(start + len(chosen))
     return texts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -16,8 +16,10 @@ from softprompt.tasks.passes import cut
 
 
 @torch.no_grad()
-def row_outputs(objective: Objective, payloads: Payloads, rows: Sequence[Row]) -> Float[Tensor, "N C"]:
-    """What the objective keeps of each row, on the CPU."""
+def row_outputs(
+    objective: Objective, payloads: Payloads, rows: Sequence[Row], on_progress: Callable[[int], None] | None = None
+) -> Float[Tensor, "N C"]:
+    """What the objective keeps of each row, on the CPU; `on_progress` gets how many rows are done."""
     if rows and not isinstance(payloads, Sequence):
         payloads = objective.behind(payloads, rows)
     passes = cut([len(row) for row in rows], objective.model)
@@ -26,12 +28,16 @@ def row_outputs(objective: Objective, payloads: Payloads, rows: Sequence[Row]) -
         behind = [payloads[i] for i in chosen] if isinstance(payloads, Sequence) else payloads
         batch = objective.collate([rows[i] for i in chosen], behind)
         found.append(objective.outputs(objective.read(batch, behind), batch).cpu())
+        if on_progress is not None:
+            on_progress(sum(map(len, found)))
     # Of a task that reads every word, a row has as many columns as the longest of its pass: they are padded behind.
     outputs = pad_sequence([row for each in found for row in each], batch_first=True)
     return outputs[torch.tensor([i for chosen in passes for i in chosen]).argsort()]
 
 
-def measure(objective: Objective, payloads: Payloads, rows: Sequence[Row]) -> dict[str, float]:
+def measure(
+    objective: Objective, payloads: Payloads, rows: Sequence[Row], on_progress: Callable[[int], None] | None = None
+) -> dict[str, float]:
     """Figures of merit of compiled payloads (None: the hard prompt alone) over rows with known answers.
 
     Raises:
@@ -39,4 +45,4 @@ def measure(objective: Objective, payloads: Payloads, rows: Sequence[Row]) -> di
     """
     if not rows:
         raise DataError("there are no examples to measure on")
-    return objective.metrics(row_outputs(objective, payloads, rows), rows)
+    return objective.metrics(row_outputs(objective, payloads, rows, on_progress), rows)

@@ -43,7 +43,10 @@ def similarity(prompts: Sequence[SavedPrompt]) -> Similarity:
         names = ", ".join(dict.fromkeys(prompt.manifest.base.name for prompt in prompts))
         raise SettingError(f"the prompts are of several base models ({names}), whose numbers cannot be compared")
     if len({prompt.manifest.payload for prompt in prompts}) > 1:
-        raise SettingError("some of the prompts are embeddings, some prefixes: export --format prefix makes them alike")
+        raise SettingError(
+            "some of the prompts are embeddings, some prefixes: make them alike with `SavedPrompt.compiled`, "
+            "or `softprompt export --format prefix`"
+        )
     tokens = [_tokens(prompt) for prompt in prompts]
     means = [torch.nn.functional.normalize(each.mean(dim=0), dim=0) for each in tokens]
     units = [torch.nn.functional.normalize(each, dim=1) for each in tokens]

@@ -97,7 +97,7 @@ def _check_place(repository: str, there: ModelInfo | None, private: bool) -> Non
         return
     if private and there.private is False:
         raise SettingError(
-            f"{repository} exists and is public, so --private cannot hold: make it private on its page, or choose "
+            f"{repository} exists and is public, so `private=True` cannot hold: make it private on its page, or choose "
             "another name"
         )
     files = files_of(there)

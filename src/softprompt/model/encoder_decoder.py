@@ -171,7 +171,7 @@ class EncoderDecoderModel(WritingModel):
             SettingError: a prefix behind BOS, which is no place that keys and values have.
         """
         if isinstance(payload, Prefix) and payload.placement is not Placement.BEFORE:
-            raise SettingError("every token of an encoder-decoder sees a prefix alike: --placement before")
+            raise SettingError('every token of an encoder-decoder sees a prefix alike: choose `placement="before"`')
         return payload
 
     def prefill(self, embeddings: Float[Tensor, "P E"]) -> Float[Tensor, "L 2 G P D"]:

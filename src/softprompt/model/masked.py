@@ -84,7 +84,7 @@ class MaskedModel(FrozenModel):
             SettingError: a prefix behind CLS, which is no place that keys and values have.
         """
         if isinstance(payload, Prefix) and payload.placement is not Placement.BEFORE:
-            raise SettingError("every token of a masked model sees a prefix alike: --placement before")
+            raise SettingError('every token of a masked model sees a prefix alike: choose `placement="before"`')
         return payload
 
     def prefill(self, embeddings: Float[Tensor, "P E"]) -> Float[Tensor, "L 2 G P D"]:

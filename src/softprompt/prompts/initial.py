@@ -40,7 +40,7 @@ class StartRequest:
         model: the frozen model.
         num_virtual_tokens: P.
         placement: where the virtual tokens will stand.
-        argument: what the user wrote behind the colon of `--init`, or the task's own words.
+        argument: what the user wrote behind the colon of `init`, or the task's own words.
         generator: the source of all randomness, on the CPU.
         shown: the task's examples with their answers, for a start that shows some.
     """
@@ -98,7 +98,7 @@ def saved_prompt(request: StartRequest) -> Start:
     """The virtual tokens of another prompt that is saved as embeddings, `[P, H]`."""
     payload = _load(request)
     if not isinstance(payload, Embeddings):
-        raise SettingError(f"{request.argument} is a prefix: only a prefix can start from it (--method prefix)")
+        raise SettingError(f'{request.argument} is a prefix: only a prefix can start from it (`method="prefix"`)')
     return Start(_same_length(request, payload.tensor, payload.num_virtual_tokens), f"saved prompt {request.argument}")
 
 
@@ -158,7 +158,7 @@ CONTEXT_STARTS: dict[str, Callable[[StartRequest], Start]] = {"text": context}
 def _tokens(request: StartRequest) -> list[int]:
     ids = request.model.tokenize(request.argument)
     if not ids:
-        raise SettingError("the initial text is empty: write --init text:'what the task is'")
+        raise SettingError('the initial text is empty: write `init="text:what the task is"`')
     return ids
 
 
@@ -192,7 +192,7 @@ def _same_length(request: StartRequest, tensor: Tensor, num_virtual_tokens: int)
     if num_virtual_tokens != request.num_virtual_tokens:
         raise SettingError(
             f"{request.argument} has {num_virtual_tokens} virtual tokens, not {request.num_virtual_tokens}: "
-            f"say --virtual-tokens {num_virtual_tokens}"
+            f"choose `num_virtual_tokens={num_virtual_tokens}`"
         )
     return tensor.float().cpu()
 

@@ -242,7 +242,7 @@ def build_prompt(
     generator = torch.Generator().manual_seed(options.seed)
     start = initialise(StartRequest(model, P, options.placement, argument, generator, shown))
     if options.head == "linear" and not labels:
-        raise SettingError("a linear head chooses among labels, and this task has none: --head verbalizer")
+        raise SettingError('a linear head chooses among labels, and this task has none: choose `head="verbalizer"`')
     head = _head(options.head or method.head, labels, model)
     if head is not None and name == "prompt":
         _continue_head(head, argument)
@@ -295,39 +295,39 @@ def _check(options: PromptOptions, method: Method, model: FrozenModel) -> None:
     if model.shape.kind not in method.kinds:
         raise SettingError(
             f"{options.method} is for {' and '.join(method.kinds)} models, and {model.name} is a model of the kind "
-            f"{model.shape.kind}: choose another --method"
+            f"{model.shape.kind}: choose another `method`"
         )
     if options.placement not in method.placements:
         raise SettingError(f"{options.method} cannot stand {options.placement}: one of {', '.join(method.placements)}")
     if options.placement not in model.placements:
         raise SettingError(f"in {model.name} no prompt can stand {options.placement}: {', '.join(model.placements)}")
     if options.placement is Placement.AFTER_BOS and model.bos is None:
-        raise SettingError(f"the tokenizer of {model.name} puts no BOS in front of a text: use --placement before")
+        raise SettingError(f'the tokenizer of {model.name} puts no BOS in front of a text: choose `placement="before"`')
     if options.freeze_sink and (not method.is_deep or options.encoder == "mlp"):
-        raise SettingError("only directly trained keys have a sink to freeze: --method prefix with --encoder none")
+        raise SettingError(
+            'only directly trained keys have a sink to freeze: choose `method="prefix"` and `encoder="none"`'
+        )
     if options.layers is not None:
         _check_layers(options, options.layers, method, model)
     if method.learns_several and not options.tasks:
-        raise SettingError(
-            f"{options.method} learns several tasks together: say --task-field, the field that tells them apart"
-        )
+        raise SettingError(f"{options.method} learns several tasks together: name them with `tasks`")
     if options.tasks and not method.learns_several:
-        raise SettingError(
-            f"{options.method} learns one task, so --task-field would be of no use: leave it out, or --method multitask"
-        )
+        raise SettingError(f'{options.method} learns one task: leave `tasks` out, or choose `method="multitask"`')
 
 
 def _check_layers(options: PromptOptions, layers: int, method: Method, model: FrozenModel) -> None:
     if not method.is_deep:
-        raise SettingError(f"{options.method} has no virtual tokens in layers, some of which to train: --method prefix")
+        raise SettingError(
+            f'{options.method} trains nothing in single layers: leave `layers` out, or choose `method="prefix"`'
+        )
     if model.shape.kind is not Kind.CAUSAL:
-        raise SettingError(f"--layers is for causal models, and {model.name} is {model.shape.kind}: leave it out")
+        raise SettingError(f"`layers` is for causal models, and {model.name} is {model.shape.kind}: leave it out")
     if options.placement is not Placement.BEFORE:
         raise SettingError(
-            f"--layers with --placement {options.placement}: a prefix that trains in some layers stands before"
+            f'`layers` with `placement="{options.placement}"`: a prefix that trains in some layers stands before'
         )
     if not 0 < layers <= model.shape.num_layers:
-        raise SettingError(f"--layers {layers}: {model.name} has {model.shape.num_layers}")
+        raise SettingError(f"`layers={layers}`: {model.name} has {model.shape.num_layers}")
 
 
 def _continue_head(head: LinearHead, folder: str) -> None:

@@ -63,7 +63,10 @@ def write_peft(payload: Payload, shape: ModelShape, base_name: str, has_head: bo
         NotExpressible: peft would read something else than what was trained.
     """
     if reason := why_not(payload, shape, has_head):
-        raise NotExpressible(f"peft cannot express {reason}. Use --format prefix, or keep the prompt as it is")
+        raise NotExpressible(
+            f"peft cannot express {reason}. Keep the prompt as it is, or compile it to a prefix "
+            "(`SavedPrompt.compiled`, or `softprompt export --format prefix`)"
+        )
     config: dict[str, Any] = {
         "base_model_name_or_path": base_name,
         "inference_mode": True,
@@ -150,7 +153,9 @@ def _of_task(tensors: dict[str, Tensor], task: int | None, where: Path) -> dict[
     except (KeyError, RuntimeError) as error:
         raise DamagedPrompt(f"{where}: no shared prompt with factors for its tasks ({error})") from error
     if task is None or not 0 <= task < len(products):
-        raise NotASavedPrompt(f"{where} holds {len(products)} tasks: say which, from 0 to {len(products) - 1} (--task)")
+        raise NotASavedPrompt(
+            f"{where} holds {len(products)} tasks: name one with `task`, from 0 to {len(products) - 1}"
+        )
     return {KEY: products[task]}
 
 

@@ -251,7 +251,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not overwrite:
-        raise OutputExists(f"{folder} exists: choose another folder, or say --overwrite")
+        raise OutputExists(f"{folder} exists: choose another folder, or replace it with `overwrite=True`")
     ours = any((folder / file).is_file() for file in (manifests.FILE, peft_format.CONFIG, EMBEDDED))
     if not ours and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExists(f"{folder} exists and is no saved prompt, so it is not overwritten: choose another folder")

@@ -21,6 +21,7 @@ from softprompt.errors import (
     TaskError,
     UnknownPrompt,
 )
+from softprompt.parameters import rename_parameters
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
 from softprompt.server.request_body import body_refusal, unreadable_body_refusal
@@ -28,6 +29,10 @@ from softprompt.server.request_body import body_refusal, unreadable_body_refusal
 logger = logging.getLogger(__name__)
 
 SERVER = "server_error"
+#: The fields of a request, by the parameters that they become.
+REQUEST_FIELDS = {"max_new_tokens": "max_tokens"}
+#: What a client can ask, by the command that shows the same.
+REQUESTS = {"`softprompt prompts list`": "GET /v1/prompts"}
 NO_RETRY = {"x-should-retry": "false"}  # OpenAI's clients ask again after any 5xx, unless they are told
 
 
@@ -75,6 +80,14 @@ def unknown_model(name: str) -> Refusal:
     return Refusal(404, message, param="model", code="model_not_found")
 
 
+def in_request_words(error: SoftPromptError) -> str:
+    """What an error says, in words of an HTTP client: fields of a request, and requests in the place of commands."""
+    message = rename_parameters(str(error), REQUEST_FIELDS)
+    for command, request in REQUESTS.items():
+        message = message.replace(command, request)
+    return message
+
+
 def failure_of(error: SoftPromptError, name: str = "") -> Refusal:
     """What an error is to the one who asks for the model `name`."""
     match error:
@@ -85,7 +98,7 @@ def failure_of(error: SoftPromptError, name: str = "") -> Refusal:
             message = f"The stored files of `{name}` cannot be used: add the prompt to the store again."
             return Refusal(503, message, kind=SERVER, param="model", code="prompt_damaged", headers=NO_RETRY)
         case SettingError() | TaskError() | DataError():
-            return Refusal(400, str(error))
+            return Refusal(400, in_request_words(error))
         case StoreError():
             logger.error("the store cannot be read: %s", error)
             message = "The prompts cannot be read now: try again later."

@@ -34,7 +34,7 @@ def listen(settings: ServerSettings) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise SettingError(
-                f"port {port} of {host} is in use: stop what listens there, or choose another --port"
+                f"port {port} of {host} is in use: stop what listens there, or choose another `port`"
             ) from error
         raise SettingError(f"nothing can listen at port {port} of {host}: {error.strerror}") from error
 

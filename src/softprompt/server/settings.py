@@ -61,13 +61,13 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         right = {
-            f"--port {self.port}: choose 0 to 65535": 0 <= self.port <= 65535,
-            f"--slots {self.slots}: choose at least 1": self.slots >= 1,
-            f"--length {self.length}: choose at least 2": self.length >= 2,
-            f"--waiting {self.waiting}: choose at least 1": self.waiting >= 1,
-            f"--threads {self.threads}: choose 1 to 1024": self.threads is None or 1 <= self.threads <= 1024,
-            f"--deadline {self.deadline:g}: choose above 0": self.deadline > 0,
-            f"--grace {self.grace:g}: choose 0 or more": self.grace >= 0,
+            f"`port={self.port}`: choose 0 to 65535": 0 <= self.port <= 65535,
+            f"`slots={self.slots}`: choose at least 1": self.slots >= 1,
+            f"`length={self.length}`: choose at least 2": self.length >= 2,
+            f"`waiting={self.waiting}`: choose at least 1": self.waiting >= 1,
+            f"`threads={self.threads}`: choose 1 to 1024": self.threads is None or 1 <= self.threads <= 1024,
+            f"`deadline={self.deadline:g}`: choose above 0": self.deadline > 0,
+            f"`grace={self.grace:g}`: choose 0 or more": self.grace >= 0,
         }
         if wrong := [complaint for complaint, is_right in right.items() if not is_right]:
             raise SettingError("; ".join(wrong))

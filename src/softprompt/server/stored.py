@@ -17,6 +17,7 @@ from softprompt.errors import (
     TaskError,
     UnknownPrompt,
 )
+from softprompt.server.failures import in_request_words
 from softprompt.server.refusal import Refusal
 from softprompt.store import Event, StoredPrompt, Version
 
@@ -70,15 +71,15 @@ def store_refusals() -> Iterator[None]:
 def _refusal_of(error: SoftPromptError) -> Refusal:
     match error:
         case UnknownPrompt():
-            return Refusal(404, str(error), code="prompt_not_found")
+            return Refusal(404, in_request_words(error), code="prompt_not_found")
         case PromptInUse():
             return Refusal(409, f"{error}".partition(":")[0] + ": activate another version first", code="prompt_in_use")
         case NothingBefore():
-            return Refusal(409, str(error), code="nothing_before")
+            return Refusal(409, in_request_words(error), code="nothing_before")
         case SavedPromptError() | TaskError():
-            return Refusal(400, str(error), code="invalid_prompt")
+            return Refusal(400, in_request_words(error), code="invalid_prompt")
         case SettingError() if error.__cause__ is None:  # else it is the operator's to mend, and names their files
-            return Refusal(400, str(error), code="invalid_value")
+            return Refusal(400, in_request_words(error), code="invalid_value")
         case DiskFull():
             logger.error("a prompt was not stored: %s", error)
             return Refusal(507, "the server has no space left for prompts", kind="server_error", code="no_space")

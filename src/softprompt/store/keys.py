@@ -142,5 +142,5 @@ def _checked_words(name: str) -> str:
 
 def _checked_life(time: timedelta) -> timedelta:
     if not timedelta() < time <= _LONGEST_LIFE:
-        raise SettingError(f"a key is valid for 1 to {_LONGEST_LIFE.days} days, or without --expires for ever")
+        raise SettingError(f"a key is valid for 1 to {_LONGEST_LIFE.days} days, or for ever without `expires_in`")
     return time

@@ -19,7 +19,7 @@ def own(folders: Folders, identity: str) -> None:
     if folders.owner() == identity:
         return
     if next(iter(folders.listed()), None) is not None:
-        raise OutputExists(f"{folders.name} holds another store's prompts: choose another place with --prompts-at")
+        raise OutputExists(f"{folders.name} holds another store's prompts: choose another place for `prompts`")
     if (name := folders.foreign()) is not None:
         raise OutputExists(f"{folders.name} holds {name}, which is no store's: choose an empty place for the prompts")
     folders.take(identity)

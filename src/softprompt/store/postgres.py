@@ -45,7 +45,7 @@ class Postgres(Backend):
         self.readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self.writers = engine.execution_options(isolation_level="READ COMMITTED", writes=True)
         self.empty = (
-            f"no store in {self.name}: `softprompt prompts add --prompts-at URL` makes one, --store names another"
+            f"no store in {self.name}: `softprompt prompts add --prompts-at URL` makes one, `place` names another"
         )
         self.foreign = (
             f"{self.name} holds other tables: give the store a database of its own, or a schema, with "
@@ -97,7 +97,7 @@ class Postgres(Backend):
             case "42501":
                 return StoreError(f"{name} does not allow it ({said}): have its owner grant it to this user")
             case "25006":
-                return StoreError(f"{name} is for reading only: name the server that takes changes with --store")
+                return StoreError(f"{name} is for reading only: name the server that takes changes as `place`")
             case "40001" | "40P01" | "57014":
                 return StoreError(f"{name} broke off ({said}): try again")
             case state if state[:2] == "XX" or state in ("42P01", "42703"):

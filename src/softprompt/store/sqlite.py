@@ -47,19 +47,21 @@ class Sqlite(Backend):
     def look(self) -> None:
         """See that the file is there."""
         if not self.file.is_file():
-            raise StoreError(f"no store in {self.folder}: `softprompt prompts add` makes one, --store names another")
+            raise StoreError(f"no store in {self.folder}: `softprompt prompts add` makes one, `place` names another")
 
     @contextmanager
     def making(self) -> Iterator[None]:
         """Make the folder. One process at a time, since SQLite waits for none to change a mode."""
         folder = self.folder
         if folder.exists() and not folder.is_dir():
-            raise OutputExists(f"{folder} is a file: choose another place for the store with --store")
+            raise OutputExists(f"{folder} is a file: choose another `place` for the store")
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             others = [path for path in folder.iterdir() if not path.name.startswith(DATABASE)]
             if others and not self.file.exists():
-                raise OutputExists(f"{folder} is no store and holds {others[0].name}: choose another with --store")
+                raise OutputExists(
+                    f"{folder} is no store and holds {others[0].name}: choose another `place` for the store"
+                )
             with FileLock(f"{self.file}.lock"):
                 yield
 

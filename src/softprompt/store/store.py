@@ -284,8 +284,8 @@ def _new(backend: Backend, prompts: str | None) -> StoreRow:
         own(folders_at(prompts), row.identity)
     elif backend.beside is None:
         raise SettingError(
-            f"where shall the prompts of {backend.name} lie? --prompts-at s3://bucket/prefix, or a folder that all "
-            "who use the store see"
+            f"where shall the prompts of {backend.name} lie? Name the place with `prompts`: s3://bucket/prefix, or a "
+            "folder that all who use the store see"
         )
     return row
 

@@ -104,7 +104,9 @@ class ChatTask(BaseModel):
                 labels.
         """
         if head is not None:
-            raise TaskError("a linear head chooses among labels: it cannot answer in a chat (--head verbalizer)")
+            raise TaskError(
+                'a linear head chooses among labels and cannot answer in a chat: choose `head="verbalizer"`'
+            )
         if model.tokenizer.chat_template is None:
             raise TaskError(
                 f"{model.name} has no chat template, so it was not made to chat: use a model that was, "

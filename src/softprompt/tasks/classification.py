@@ -171,7 +171,7 @@ class ClassificationTask(BaseModel):
                 f"no example has the label {', '.join(missing)}: not to be learnt; found: {', '.join(sorted(found))}"
             )
         if unknown := [label for label in self.words if label not in self.labels]:
-            raise TaskError(f"--verbalizer has words for {', '.join(unknown)}, which is no label")
+            raise TaskError(f"`verbalizer` has words for {', '.join(unknown)}, which is no label")
         warn_of_several(self.words)
 
     def index(self, example: Example) -> int:

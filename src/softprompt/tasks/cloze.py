@@ -36,10 +36,12 @@ class ClozeVerbalizer:
             TaskError: two labels have the same tokens, or one has none.
         """
         if any(not word for word in words):
-            raise TaskError("a label has no tokens: give it a word with --verbalizer")
+            raise TaskError("a label has no tokens: give it a word with `verbalizer`")
         if same := next((a for a, b in pairwise(sorted(map(tuple, words))) if a == b), None):
             first, second = [i + 1 for i, word in enumerate(words) if tuple(word) == same][:2]
-            raise TaskError(f"labels {first} and {second} have the same tokens: give one another word (--verbalizer)")
+            raise TaskError(
+                f"labels {first} and {second} have the same tokens: give one another word with `verbalizer`"
+            )
         sizes = sorted({len(word) for word in words})
         self.blank = blank
         self.paths = tuple((blank,) * size for size in sizes)

@@ -69,7 +69,7 @@ def fitting(groups: Sequence[Sequence[Demonstration]], room: int) -> Demonstrati
     """
     groups = [group for group in _distinct(groups) if group]
     if not groups:
-        raise TaskError("there is no example with an answer to start from: say --init text:'words of your own'")
+        raise TaskError('there is no example with an answer to start from: choose `init="text:words of your own"`')
     found = _in_turn(groups, room)
     if len(found) < len(groups):
         raise SettingError(_too_little(groups, room))
@@ -105,6 +105,6 @@ def _too_little(groups: Sequence[Sequence[Demonstration]], room: int) -> str:
     need = len(groups) * max(min(map(len, group)) for group in groups)
     which = "a whole example" if len(groups) == 1 else f"an example of each of the {len(groups)} labels"
     return (
-        f"{which} with its answer does not fit in {room} virtual tokens: say --virtual-tokens {need} or more, "
-        "give shorter examples, or --init text:'words of your own'"
+        f"{which} with its answer does not fit in {room} virtual tokens: choose `num_virtual_tokens={need}` or more, "
+        'give shorter examples, or `init="text:words of your own"`'
     )

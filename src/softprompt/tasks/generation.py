@@ -106,7 +106,9 @@ class GenerationTask(BaseModel):
             TaskError: there is a head, which can only choose among labels, or the model does not write.
         """
         if head is not None:
-            raise TaskError("a linear head chooses among labels: it cannot write a response (--head verbalizer)")
+            raise TaskError(
+                'a linear head chooses among labels and cannot write a response: choose `head="verbalizer"`'
+            )
         return GenerationObjective(model, self, room)
 
 

@@ -97,7 +97,7 @@ class TaggingTask(BaseModel):
         if unknown := [tag for tag in tags if tag not in self.labels]:
             raise RowError(
                 example.where,
-                f"tag {unknown[0]!r} is none of {', '.join(self.labels)}: --labels can name tags that are rare",
+                f"tag {unknown[0]!r} is none of {', '.join(self.labels)}: `labels` can name tags that are rare",
             )
         return tuple(map(self.labels.index, tags))
 

@@ -39,7 +39,7 @@ def described(
     """
     given: dict[str, Any] = {} if template is None else {"template": Template(template).text}
     if not labels and verbalizer:
-        raise TaskError("--verbalizer has words for labels: say --labels as well")
+        raise TaskError("`verbalizer` has words for labels, and there are none: give `labels` as well")
     if not labels:
         return GenerationTask(**given)
     task = ClassificationTask(labels=tuple(labels), words=verbalizer or {}, **given).stripped()

@@ -132,7 +132,7 @@ class Template:
         if isinstance(model, MaskedModel) and not self.has_blank:
             raise TaskError(
                 f"{model.name} is a masked model, and the template {self.text!r} has no {BLANK} to be filled: "
-                f"write one where the label belongs, such as '{{text}} It was {BLANK}.', or say --head linear"
+                f"write one where the label belongs, such as '{{text}} It was {BLANK}.', or choose `head=\"linear\"`"
             )
 
     def _ids(self, model: FrozenModel, values: Mapping[str, str]) -> list[int]:

@@ -88,10 +88,11 @@ def sum_of(terms: Sequence[Tensor]) -> Tensor:
 def _terminated(words: list[Path], end: int | None) -> list[Path]:
     for i, word in enumerate(words):
         if not word:
-            raise TaskError(f"label {i + 1} has no tokens: give it a word with --verbalizer")
+            raise TaskError(f"label {i + 1} has no tokens: give it a word with `verbalizer`")
         if word in words[:i]:
             raise TaskError(
-                f"labels {words.index(word) + 1} and {i + 1} have the same tokens: give one another word (--verbalizer)"
+                f"labels {words.index(word) + 1} and {i + 1} have the same tokens: "
+                "give one another word with `verbalizer`"
             )
     continued = [_is_continued(word, [Branching(w, ()) for w in words]) for word in words]
     if end is None:

@@ -77,7 +77,7 @@ class WritingObjective(Objective):
         left = self.model.room_beside(max_new_tokens, self.room)
         if max_new_tokens < 1 or left < 1:
             most = sum(self.model.room_beside(count, self.room) > 0 for count in range(1, self.room))
-            raise SettingError(f"--max-new-tokens {max_new_tokens}: choose 1 to {most}")
+            raise SettingError(f"`max_new_tokens={max_new_tokens}`: choose 1 to {most}")
         return left
 
     def collate(self, rows: Sequence[Row], payloads: Payloads) -> Batch:

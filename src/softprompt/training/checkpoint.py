@@ -89,7 +89,7 @@ def read_checkpoint(path: Path) -> tuple[Progress, dict[str, Tensor], dict[str, 
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             facts = json.loads(file.metadata()["progress"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}): start over with --overwrite") from error
+        raise CheckpointError(f"{path} is damaged ({error}): start over with `overwrite=True`") from error
     best = facts["best"]
     progress = Progress(
         step=facts["step"],

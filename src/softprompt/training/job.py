@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from softprompt.data import Examples
 from softprompt.model import FrozenModel
+from softprompt.parameters import renamed_parameters
 from softprompt.prompts import METHODS, SoftPrompt, build_prompt
 from softprompt.tasks import Objective, Row, Task
 from softprompt.training.gradients import PromptLearner
@@ -22,6 +23,9 @@ from softprompt.training.settings import TuneSettings
 from softprompt.training.watching import Watcher
 
 logger = logging.getLogger(__name__)
+
+#: Where a run's settings have other names than the options of its prompt.
+OWN_NAMES = {"num_virtual_tokens": "virtual_tokens", "tasks": "task_field"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Job:
     peak: float
 
     @classmethod
+    @renamed_parameters(OWN_NAMES)
     def of(
         cls,
         settings: TuneSettings,

@@ -70,7 +70,7 @@ def check_together(runs: Mapping[str, TuneSettings]) -> None:
     for name, settings in runs.items():
         for shared in ("model", "device", "dtype", "gradient_checkpointing"):
             if getattr(settings, shared) != getattr(first, shared):
-                raise SettingError(f"{name}: --{shared.replace('_', '-')} must be the same for all that train together")
+                raise SettingError(f"{name}: `{shared}` must be the same for all that train together")
     outputs = Counter(settings.output for settings in runs.values())
     if twice := [str(output) for output, count in outputs.items() if count > 1]:
         raise SettingError(f"several runs write to {twice[0]}: give each a folder of its own")

@@ -36,12 +36,12 @@ class Mixture:
         tasks = tuple(sorted({_named(example, field) for example in examples}))
         if len(tasks) < 2:
             raise TaskError(
-                f"--task-field {field}: all examples are of the task {tasks[0]!r}, where several are learnt"
+                f"`task_field={field!r}`: all examples are of the task {tasks[0]!r}, where several are learnt"
             )
         if wrong := [name for name in tasks if not NAME.fullmatch(name)]:
             raise SettingError(
-                f"--task-field {field}: each task's prompt gets a folder of its name, and {wrong[0]!r} cannot be one: "
-                "use letters, digits, '.', '_', '-'"
+                f"`task_field={field!r}`: each task's prompt gets a folder of its name, and {wrong[0]!r} cannot be "
+                "one: use letters, digits, '.', '_', '-'"
             )
         return cls(field, tasks)
 

@@ -88,13 +88,15 @@ def _generation(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
 def _chat(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
     _check_no_labels(settings, "a chat")
     if template:
-        raise TaskError("--template: a chat is written by the model's own template, so it needs none")
+        raise TaskError("a chat is written by the model's own template: leave `template` out")
     return ChatTask()
 
 
 def _tagging(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
     if settings.verbalizer:
-        raise TaskError("--verbalizer is for a classification of whole texts: a head reads the tags of words")
+        raise TaskError(
+            "`verbalizer` is for a classification of whole texts, and a head reads the tags of words: leave it out"
+        )
     return TaggingTask(labels=settings.labels or (), **template)
 
 
@@ -114,7 +116,7 @@ TASKS: dict[str, Callable[[TuneSettings, Mapping[str, Any]], Task]] = {
 
 def _check_no_labels(settings: TuneSettings, what: str) -> None:
     if settings.labels or settings.verbalizer:
-        raise TaskError(f"--labels and --verbalizer are for a classification, and this is {what}")
+        raise TaskError(f"`labels` and `verbalizer` are for a classification, and this is {what}: leave them out")
 
 
 def _detected(settings: TuneSettings, suited: str | None, example: Example) -> str:
@@ -129,7 +131,7 @@ def _detected(settings: TuneSettings, suited: str | None, example: Example) -> s
         return "generation"
     raise TaskError(
         f"{example.where} has neither {settings.label_field!r} nor {settings.response_field!r} "
-        f"(its fields are {', '.join(example.fields)}): say --map, or --task, and --label-field or --response-field"
+        f"(its fields are {', '.join(example.fields)}): give `map`, or `task`, and `label_field` or `response_field`"
     )
 
 
@@ -137,7 +139,7 @@ def _check_fields(task: Task, example: Example) -> None:
     if unknown := [field for field in Template(task.template).fields if field not in example.fields]:
         raise TaskError(
             f"the template asks for {{{unknown[0]}}}, but {example.where} has the fields "
-            f"{', '.join(example.fields)}: say --template, or --map {unknown[0]}=FIELD"
+            f"{', '.join(example.fields)}: give another `template`, or `map={{'{unknown[0]}': 'FIELD'}}`"
         )
 
 
@@ -151,12 +153,12 @@ def placed(settings: TuneSettings, task: Task) -> PromptOptions:
     markers = Template(task.template).num_virtual_tokens
     if not markers:
         if options.placement is Placement.IN_TEMPLATE:
-            raise TaskError("--placement in-template: the template has no marker [P1] to say where")
+            raise TaskError('`placement="in-template"`: the template has no marker [P1] to say where')
         return options
     if options.num_virtual_tokens not in (None, markers):
         raise TaskError(f"the template has {markers} markers for {options.num_virtual_tokens} virtual tokens")
     if options.placement not in (Placement.BEFORE, Placement.IN_TEMPLATE):
-        raise TaskError(f"--placement {options.placement}: the template's markers say where, leave it out")
+        raise TaskError(f'`placement="{options.placement}"`: the template\'s markers say where, leave it out')
     return replace(options, num_virtual_tokens=markers, placement=Placement.IN_TEMPLATE)
 
 
@@ -165,9 +167,9 @@ def _headed(options: PromptOptions, task: Task) -> PromptOptions:
     if not isinstance(task, TaggingTask | ExtractionTask):
         return options
     if options.head not in (None, "linear"):
-        raise TaskError(f"--head {options.head}: tokens inside a text are read by a linear head alone, leave it out")
+        raise TaskError(f"`head={options.head!r}`: tokens inside a text are read by a linear head alone, leave it out")
     if options.placement is Placement.AFTER_TEXT:
-        raise TaskError("--placement after-text: what is read inside the text never sees what stands behind it")
+        raise TaskError('`placement="after-text"`: what is read inside the text never sees what stands behind it')
     return replace(options, head="linear")
 
 
@@ -182,7 +184,7 @@ def split(settings: TuneSettings, data: Mapping[str, Examples], task: Task) -> t
     if count < FEWEST_HELD_OUT:
         logger.warning("no validation examples, and too few to hold some out: the last step is kept, good or bad")
         return examples, examples[:0]
-    logger.info("no --validation: %d of %d examples are held out to choose the best step", count, len(examples))
+    logger.info("no `validation`: %d of %d examples are held out to choose the best step", count, len(examples))
     order = shuffled(len(examples), settings.seed, stream=HELD_OUT_STREAM)
     return examples.chosen(sorted(order[count:])), examples.chosen(sorted(order[:count]))
 
@@ -210,7 +212,7 @@ def opening(
     if not isinstance(task, ClassificationTask | GenerationTask):
         raise TaskError(
             f"{options.method} starts from examples that each end in an answer, and those of a {task.kind} do not: "
-            "choose another --method, or say --init text:'words of your own'"
+            'choose another `method`, or `init="text:words of your own"`'
         )
     return task.demonstrations(model, shown(settings, examples), room)
 

@@ -159,7 +159,7 @@ class SharedLearner:
         if objective.model.is_sharded and len(rows) % self.processes.count:
             raise SettingError(
                 f"{len(rows)} rows a step for {self.processes.count} processes, which must run a sharded model equally "
-                "often: choose a --batch-size that they can share"
+                "often: choose a `batch_size` that they can share"
             )
         learnt = self.learner.accumulate(objective, own, batch_size) if own else Learnt(0.0, 0, 0.0)
         sums = torch.tensor([learnt.loss * learnt.weight, learnt.useful_tokens, learnt.weight], dtype=torch.float32)

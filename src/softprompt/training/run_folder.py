@@ -3,7 +3,7 @@
 reviews.run/
 ├── run.json                  the resolved settings and the data's hashes
 ├── metrics.jsonl             a line a step, and a line an evaluation
-├── checkpoint.safetensors    what --resume goes on from
+├── checkpoint.safetensors    what `resume` goes on from
 └── loss.png                  the curve
 """
 
@@ -52,9 +52,9 @@ class RunFolder:
         except OSError as error:
             raise CheckpointError(f"nothing to resume: {self.settings} is missing") from error
         except ValueError as error:
-            raise CheckpointError(f"{self.settings} is damaged: start over with --overwrite") from error
+            raise CheckpointError(f"{self.settings} is damaged: start over with `overwrite=True`") from error
         if not isinstance(settings, dict) or not isinstance(settings.get("settings"), dict):
-            raise CheckpointError(f"{self.settings} is damaged: start over with --overwrite")
+            raise CheckpointError(f"{self.settings} is damaged: start over with `overwrite=True`")
         return settings
 
     def log_step(self, event: Stepped) -> None:

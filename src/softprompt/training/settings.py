@@ -181,7 +181,7 @@ def run_folder_of(output: Path) -> Path:
         SettingError: it has no name, as `.` has none.
     """
     if not output.name:
-        raise SettingError(f"--output {output}: name a folder; the run's own files go beside it")
+        raise SettingError(f"`output={str(output)!r}`: name a folder; the run's own files go beside it")
     return output.with_name(output.name + ".run")
 
 
@@ -207,10 +207,14 @@ def _texts(value: Any) -> Iterator[str]:
 
 def complaint(settings: type[BaseModel], error: Any) -> str:
     """What pydantic complains of, as the user wrote it."""
-    name = "-".join(str(part) for part in error["loc"][:1]).replace("_", "-")
+    name = "".join(str(part) for part in error["loc"][:1])
     if error["type"] == "missing":
-        return f"--{name} is missing"
+        return f"`{name}` is missing"
     if error["type"] == "extra_forbidden":
-        known = ", ".join(field.replace("_", "-") for field in settings.model_fields)
-        return f"unknown setting {name!r}: one of {known}"
-    return f"--{name} {error['input']}: {error['msg'][0].lower()}{error['msg'][1:]}"
+        return f"unknown setting {name!r}: one of {', '.join(settings.model_fields)}"
+    return f"`{name}={_literal(error['input'])}`: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _literal(value: Any) -> str:
+    """A value as Python writes it; of a path its text, of an enumeration its value."""
+    return repr(str(value) if isinstance(value, Path | str) else value)

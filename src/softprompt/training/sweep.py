@@ -38,12 +38,12 @@ def swept(text: str) -> dict[str, list[str]]:
         if equals and _is_name(head):
             name = _setting(head.strip())
             if name in found:
-                raise SettingError(f"--sweep: {head.strip()} stands there twice")
+                raise SettingError(f"`sweep={text!r}` names {head.strip()} twice")
             found[name] = []
         else:
             value = part
         if not name or not value.strip():
-            raise SettingError(f"--sweep {text}: write it like lr=0.01,0.003,seed=0,1,2")
+            raise SettingError(f"`sweep={text!r}` cannot be read: write it like lr=0.01,0.003,seed=0,1,2")
         found[name].append(unquoted(value.strip()))
     return found
 
@@ -56,7 +56,7 @@ def _setting(name: str) -> str:
     known = [each for each in TuneSettings.model_fields if each not in SHARED + MANIFOLD]
     setting = ALIASES.get(name, name.replace("-", "_"))
     if setting not in known:
-        raise SettingError(f"--sweep {name}: one of {', '.join(known).replace('_', '-')}, or lr for learning-rate")
+        raise SettingError(f"`sweep` cannot vary {name!r}: one of {', '.join(known)}, or lr for learning_rate")
     return setting
 
 
@@ -121,7 +121,7 @@ def _folder(name: str) -> str:
 
 def _add(runs: dict[str, TuneSettings], name: str, given: Mapping[str, Any]) -> None:
     if "output" not in given:
-        raise SettingError("--output is missing: the folder in which each run gets one of its own")
+        raise SettingError("`output` is missing: the folder in which each run gets one of its own")
     folder = _folder(name)
     settings = TuneSettings.of({**given, "output": Path(given["output"]) / folder})
     if any(settings.output == other.output for other in runs.values()):

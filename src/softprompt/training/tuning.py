@@ -222,7 +222,7 @@ def _check_output(settings: TuneSettings, folder: RunFolder, resume: bool, overw
     unfinished = folder.settings.is_file() and not settings.output.exists()
     if unfinished and not (resume or overwrite):
         raise OutputExists(
-            f"{folder.path} holds an unfinished run: go on with --resume, or start over with --overwrite"
+            f"{folder.path} holds an unfinished run: go on with `resume=True`, or start over with `overwrite=True`"
         )
 
 
@@ -234,10 +234,16 @@ def _begin(folder: RunFolder, facts: dict[str, Any], resume: bool) -> None:
     for part in ("settings", "data"):
         changed = [key for key in facts[part] if facts[part][key] != before.get(part, {}).get(key) and key != "output"]
         if changed:
-            names = ", ".join(f"{key.replace('_', '-')} ({before.get(part, {}).get(key)} before)" for key in changed)
+            names = ", ".join(f"{_named(part, key)} ({before.get(part, {}).get(key)} before)" for key in changed)
             raise CheckpointError(
-                f"the run in {folder.path} began with other {part}: {names}. Resume it as it was, or --overwrite"
+                f"the run in {folder.path} began with other {part}: {names}. Resume it as it was, "
+                "or start over with `overwrite=True`"
             )
+
+
+def _named(part: str, key: str) -> str:
+    """A setting's name; of the data's parts some are no settings."""
+    return f"`{key}`" if part == "settings" else key
 
 
 def _kept(outcome: Outcome, settings: TuneSettings, job: Job) -> _Kept:
@@ -291,7 +297,7 @@ def _diverged(outcome: Outcome, settings: TuneSettings, job: Job, kept: _Kept) -
     )
     where = f"at step {step + 1}, learning rate {job.optimiser(settings).rate(step):.2g}"
     return TrainingDiverged(
-        f"the loss or its gradient was not a number {where}; {fate}. Try --learning-rate {job.peak / 4:.2g}"
+        f"the loss or its gradient was not a number {where}; {fate}. Try `learning_rate={job.peak / 4:.2g}`"
     )
 
 

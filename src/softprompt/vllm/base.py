@@ -51,7 +51,7 @@ class Base:
         if not isinstance(prefix, Prefix):
             raise NotExpressible(
                 "this prompt holds embeddings, and vLLM is given keys and values: add it compiled, "
-                f"{NAME} prompts add … --compile MODEL"
+                f"`{NAME} prompts add … --compile MODEL`"
             )
         L, _, G, _, D = prefix.tensor.shape
         if (self.num_layers, self.num_kv_heads, self.head_dim) != (L, G, D):

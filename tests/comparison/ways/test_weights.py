@@ -149,7 +149,7 @@ def test_tags_are_learnt_with_a_head_beside(settings: Settings, tmp_path: object
         ("few-shot:20", "fill more than half the window"),
         ("magic", "unknown way 'magic': one of hard"),
         ("no.such.module:Way", "No module named"),
-        ("tests.tiny:FAMILIES", "--ways tests.tiny:FAMILIES"),
+        ("tests.tiny:FAMILIES", r'`ways=\["tests.tiny:FAMILIES"\]`'),
     ],
 )
 def test_what_cannot_be(bench: Bench, name: str, words: str) -> None:

@@ -63,7 +63,7 @@ def test_the_plugin_is_told_where_the_prompts_are() -> None:
 
 def test_where_there_is_no_vllm_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", os.defpath)
-    with pytest.raises(SettingError, match="--replica URL"):
+    with pytest.raises(SettingError, match='`replica="URL"`'):
         interpreter("vllm")
     vllm = program(tmp_path, "", "vllm")
     with pytest.raises(SettingError):

@@ -135,7 +135,7 @@ def test_a_replica_is_told_the_prompt_and_whose_it_is(gateway: Running, replica:
 def test_embeddings_are_refused_with_what_to_do(gateway: Running) -> None:
     status, error = gateway.refused(COMPLETE, {"model": "embeddings", "prompt": "a"})
     assert (status, error["code"]) == (400, "prompt_not_compiled")
-    assert "--compile" in error["message"]
+    assert "compile it to a prefix" in error["message"]
 
 
 def test_embeddings_are_not_brought_in(gateway: Running, chatting: FrozenModel) -> None:

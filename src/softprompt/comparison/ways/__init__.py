@@ -60,8 +60,8 @@ def _own(module: str, name: str) -> Way:
         way = getattr(importlib.import_module(module), name)()
     except Exception as error:  # whatever somebody's own file does when it is read
         raise SettingError(
-            f"--ways {module}:{name}: {type(error).__name__}: {error}; known ways are {', '.join(WAYS)}"
+            f'`ways=["{module}:{name}"]`: {type(error).__name__}: {error}; known ways are {", ".join(WAYS)}'
         ) from error
     if not isinstance(way, Way):
-        raise SettingError(f"--ways {module}:{name} is no subclass of softprompt.comparison.Way")
+        raise SettingError(f'`ways=["{module}:{name}"]` is no subclass of softprompt.comparison.Way')
     return way

@@ -47,8 +47,8 @@ def interpreter(name: str) -> str:
     beside = None if found is None else Path(found).resolve().with_name("python")
     if beside is None or not beside.exists():
         raise SettingError(
-            f"there is no {name} to start: name it with --vllm /where/it/is/bin/vllm (it needs an environment of its "
-            "own, with softprompt[vllm] in it), or servers that run already with --replica URL"
+            f'there is no {name} to start: name it with `vllm="/where/it/is/bin/vllm"` (it needs an environment of its '
+            'own, with softprompt[vllm] in it), or servers that run already with `replica="URL"`'
         )
     return str(beside)
 
@@ -169,7 +169,7 @@ def dtype_of(name: str) -> str:
         SettingError: it has none for it.
     """
     if name not in ("auto", "float32", "bfloat16", "float16"):
-        raise SettingError(f"--dtype {name}: with --backend vllm choose auto, float32, bfloat16 or float16")
+        raise SettingError(f'`dtype={name!r}`: with `backend="vllm"` choose auto, float32, bfloat16 or float16')
     on_cpu = name == "auto" and not torch.accelerator.is_available()
     return "float32" if on_cpu else name  # as `load_model` has it; vLLM would round
 

@@ -54,8 +54,8 @@ def not_compiled() -> Refusal:
     """The prompt is no prefix."""
     return Refusal(
         400,
-        "This prompt is stored as embeddings, and the engines behind this server take compiled prompts alone: add it "
-        "with `softprompt prompts add … --compile MODEL`.",
+        "This prompt is stored as embeddings, and the engines behind this server take compiled prompts alone: "
+        "compile it to a prefix and add it again.",
         param="model",
         code="prompt_not_compiled",
     )
@@ -65,8 +65,8 @@ def trained_head() -> Refusal:
     """The prompt's labels are read by a head."""
     return Refusal(
         400,
-        "This prompt reads its answers with a trained head, which the engines behind this server do not have: serve it "
-        "with `--backend embedded`, or train it without a head.",
+        "This prompt reads its answers with a trained head, which the engines behind this server do not have: it "
+        "needs a server with the embedded engine, or to be trained without a head.",
         param="model",
         code="trained_head",
     )

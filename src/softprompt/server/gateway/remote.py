@@ -39,11 +39,11 @@ def checked_urls(urls: Sequence[str]) -> list[str]:
         SettingError: there are none, or one is no address of a server.
     """
     if not urls:
-        raise SettingError("there is no replica: name one with --replica http://HOST:PORT")
+        raise SettingError("there is no replica: name one with `replica`, as http://HOST:PORT")
     for url in urls:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise SettingError(f"--replica {url}: write it as http://HOST:PORT")
+            raise SettingError(f"`replica={url!r}`: write it as http://HOST:PORT")
     return list(dict.fromkeys(url.rstrip("/").removesuffix("/v1") for url in urls))
 
 

@@ -186,7 +186,7 @@ class _Dispatch:
         if losses > MOST_LOSSES:
             error = ClusterFailed(
                 f"lost {losses} workers: their machines ran out of memory or are gone, as Ray's logs say. What was "
-                "checkpointed goes on with --resume"
+                "checkpointed goes on with `resume=True`"
             )
             self.found |= dict.fromkeys(left, Failed(error))
             return

@@ -24,17 +24,17 @@ class TestSettings:
         assert api.requests[0]["model"] == "from-settings"
 
     def test_no_model(self, asked: Asked) -> None:
-        self.refused(asked, SettingError, "say --ways api:MODEL or --api-model MODEL", argument=None)
+        self.refused(asked, SettingError, r'give `api_model`, or `ways=\["api:MODEL"\]`', argument=None)
 
     def test_no_key_for_openai(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("OPENAI_API_KEY")
-        self.refused(asked, SettingError, "no key: set OPENAI_API_KEY, or name .+ --base-url", base_url=None)
+        self.refused(asked, SettingError, "no key: set OPENAI_API_KEY, or name .+ `base_url`", base_url=None)
 
     def test_an_address_only_in_the_environment(
         self, api: FakeApi, asked: Asked, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("OPENAI_BASE_URL", api.url)
-        self.refused(asked, SettingError, "OPENAI_BASE_URL is set: name that address with --base-url", base_url=None)
+        self.refused(asked, SettingError, "OPENAI_BASE_URL is set: name that address with `base_url`", base_url=None)
 
     @pytest.mark.parametrize("key", [f"{KEY}\n", f"  {KEY}\r\n"])
     def test_a_key_from_a_file(self, asked: Asked, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
@@ -52,7 +52,7 @@ class TestSettings:
 
     @pytest.mark.parametrize("url", [f"http://me:{KEY}@x/v1", f"http://x/v1?key={KEY}", f"http://x/v1#{KEY}"])
     def test_a_key_in_the_address(self, asked: Asked, url: str) -> None:
-        self.refused(asked, SettingError, "--base-url may hold no password", base_url=url)
+        self.refused(asked, SettingError, "`base_url` may hold no password", base_url=url)
 
     def test_without_openai(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "openai", None)

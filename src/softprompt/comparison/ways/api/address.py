@@ -35,12 +35,12 @@ class Address:
             SettingError: it is no address, there is no key for OpenAI, or the environment names another address.
         """
         if base_url is None and os.environ.get(PLACE):  # not asked unsaid: a report says where it came from
-            raise SettingError(f"--ways api: {PLACE} is set: name that address with --base-url as well")
+            raise SettingError(f'`ways=["api"]`: {PLACE} is set: name that address with `base_url` as well')
         url = base_url or OPENAI
         _check(url)
         key = _key()
         if key is None and url == OPENAI:
-            raise SettingError(f"--ways api: no key: set {KEY}, or name a server that needs none with --base-url")
+            raise SettingError(f'`ways=["api"]`: no key: set {KEY}, or name a server that needs none with `base_url`')
         return cls(url, key)
 
     @property
@@ -65,9 +65,9 @@ class Address:
 def _check(url: str) -> None:
     parts = _parts(url)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingError(f"--base-url {url}: no address: write it like http://localhost:8000/v1")
+        raise SettingError(f"`base_url={url!r}`: no address: write it like http://localhost:8000/v1")
     if parts.username is not None or parts.query or parts.fragment:  # a report shows it, and so does every message
-        raise SettingError(f"--base-url may hold no password and nothing behind a ? or #: a key belongs in {KEY}")
+        raise SettingError(f"`base_url` may hold no password and nothing behind a ? or #: a key belongs in {KEY}")
 
 
 def _parts(url: str) -> SplitResult | None:

@@ -43,7 +43,7 @@ class Answer:
         except ValidationError:
             raise ApiFailed(
                 f"{address.url} answered with something that is no chat completion{address.quoted(body)}: "
-                "check --base-url, which often ends in /v1"
+                "check `base_url`, which often ends in /v1"
             ) from None
         usage = found.usage or _Usage()
         text = address.without_key(found.choices[0].message.content or "")
@@ -93,8 +93,8 @@ def _failed(error: OpenAIError, address: Address, model: str) -> ApiFailed:
             return ApiFailed(f"{where} kept every try of a request waiting too long: try again later, or another model")
         case APIConnectionError():
             why = address.quoted(first_line(error.__cause__ or error))
-            return ApiFailed(f"{where} cannot be reached, or broke off{why}: check --base-url and the network")
-    return ApiFailed(f"{where} could not be asked{address.quoted(first_line(error))}: check --base-url and {KEY}")
+            return ApiFailed(f"{where} cannot be reached, or broke off{why}: check `base_url` and the network")
+    return ApiFailed(f"{where} could not be asked{address.quoted(first_line(error))}: check `base_url` and {KEY}")
 
 
 def _refused(error: APIStatusError, address: Address, model: str) -> ApiFailed:
@@ -104,7 +104,7 @@ def _refused(error: APIStatusError, address: Address, model: str) -> ApiFailed:
     if status in (401, 403):
         return ApiFailed(f"{where} refused the key, or {model} to it ({status}): correct {KEY}, or ask another model")
     if status == 404:
-        return ApiFailed(f"{where} has no model {model}, or is no such API{words}: check --api-model and --base-url")
+        return ApiFailed(f"{where} has no model {model}, or is no such API{words}: check `api_model` and `base_url`")
     if status == 429:
         return ApiFailed(f"{where} answers 429 to every try{words}: wait, or have the account's limit raised")
     if status in LATER or status >= 500:

@@ -135,7 +135,7 @@ def spoken(task: Task) -> Spoken:
             return Choosing(task)
         case GenerationTask() | ChatTask():
             return Writing(task)
-    raise TaskError(f"a {task.kind} is not asked of an API: leave api out of --ways")
+    raise TaskError(f"a {task.kind} is not asked of an API: leave api out of `ways`")
 
 
 def _filled(template: Template, example: Example) -> str:

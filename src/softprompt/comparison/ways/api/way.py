@@ -50,5 +50,5 @@ class ApiWay(Way):
     def _model(self, settings: CompareSettings) -> str:
         model = self.model or settings.api_model
         if model is None:
-            raise SettingError("--ways api: no model to ask: say --ways api:MODEL or --api-model MODEL")
+            raise SettingError('`ways=["api"]`: no model to ask: give `api_model`, or `ways=["api:MODEL"]`')
         return model

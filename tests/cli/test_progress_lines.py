@@ -1,0 +1,194 @@
+"""How far something is, where no terminal draws it: what the lines say, and when they come."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from softprompt.cli import progress_lines
+from softprompt.cli.progress_lines import BETWEEN, FIRST, Activity, ProgressLines, busy, duration, tracked
+from tests.cli.conftest import Softprompt, Tune
+
+
+class Clock:
+    """The time, which passes when the test says so, or by `step` seconds whenever it is looked at."""
+
+    def __init__(self) -> None:
+        self.now, self.step = 1000.0, 0.0
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress_lines, "seconds_now", clock)
+    return clock
+
+
+@pytest.fixture
+def looking_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_lines, "LOOKING", 0.001)
+
+
+@pytest.fixture(autouse=True)
+def not_looking_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what happens prints lines, at the same moments in every run."""
+    monkeypatch.setattr(progress_lines, "LOOKING", 3600.0)
+
+
+def console(*, terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=200)
+
+
+def printed(where: Console) -> list[str]:
+    assert isinstance(where.file, io.StringIO)
+    return where.file.getvalue().splitlines()
+
+
+def test_lines_come_after_two_seconds_and_then_less_often(clock: Clock) -> None:
+    where, began = console(), clock.now
+    lines = ProgressLines(where, lambda: f"{clock.now - began:.0f}")
+    for _ in range(1200):
+        clock.now += 0.1
+        lines.look()
+    assert [int(line) for line in printed(where)] == [2, 7, 17, 32, 62, 92]
+    assert (FIRST, BETWEEN[0], BETWEEN[-1]) == (2, 5, 30)
+
+
+def test_a_late_look_prints_one_line(clock: Clock) -> None:
+    where = console()
+    lines = ProgressLines(where, lambda: "reading")
+    clock.now += 300
+    for _ in range(3):
+        lines.look()
+    assert printed(where) == ["reading"]
+
+
+def test_nothing_is_printed_for_what_is_quick_or_on_a_terminal(clock: Clock) -> None:
+    quick, terminal = console(), console(terminal=True)
+    lines = ProgressLines(quick, lambda: "reading")
+    clock.now += 1.9
+    lines.look()
+    assert printed(quick) == []
+    drawn = ProgressLines(terminal, lambda: "reading")
+    clock.now += 100
+    drawn.look()
+    with drawn.shown():
+        pass
+    assert printed(terminal) == []
+
+
+def test_a_line_is_printed_as_it_is(clock: Clock) -> None:
+    where = console()
+    lines = ProgressLines(where, lambda: "reading [/bold] [red]a[/red].jsonl")
+    clock.now += 3
+    lines.look()
+    assert printed(where) == ["reading [/bold] [red]a[/red].jsonl"]
+
+
+def test_what_an_activity_says(clock: Clock) -> None:
+    activity = Activity("preparing")
+    clock.now += 12
+    assert str(activity) == "preparing, 12 s"
+    activity.begin("training", 100, 40)
+    assert str(activity) == "training: 40 of 100"
+    clock.now += 20
+    activity.update(50, "loss 0.693")
+    assert str(activity) == "training: 50 of 100, loss 0.693, about 2 min left"
+    activity.follow("measuring", 5, 10)
+    assert str(activity) == "measuring: 5 of 10"
+    clock.now += 4
+    activity.follow("measuring", 9, 10)
+    assert str(activity) == "measuring: 9 of 10, about 1 s left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "0 s"),
+        (1.4, "1 s"),
+        (89.0, "89 s"),
+        (91.0, "2 min"),
+        (3570.0, "1 h 0 min"),
+        (3500.0, "58 min"),
+        (7500.0, "2 h 5 min"),
+    ],
+)
+def test_a_time_as_people_read_it(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_lines_come_while_the_program_is_busy_with_something_else(clock: Clock, looking_on: None) -> None:
+    where, said = console(), threading.Event()
+    with busy(where, "loading [a]"):
+        clock.now += 2.5
+        for _ in range(2000):
+            if printed(where):
+                said.set()
+                break
+            said.wait(0.005)
+    assert printed(where) == ["loading [a], 2 s"]
+    assert not any(thread.name == "progress lines" for thread in threading.enumerate())
+
+
+def test_the_thread_ends_with_an_error(clock: Clock) -> None:
+    with pytest.raises(ValueError, match="broken"), busy(console(), "loading"):
+        raise ValueError("broken")
+    assert not any(thread.name == "progress lines" for thread in threading.enumerate())
+
+
+def test_items_are_counted(clock: Clock) -> None:
+    where, seen = console(), []
+    for item in tracked(where, "abcd", "letters", 4):
+        seen.append(item)
+        clock.now += 1
+    assert "".join(seen) == "abcd"
+    assert printed(where) == ["letters: 2 of 4, about 2 s left"]
+
+
+@pytest.fixture
+def hurrying(clock: Clock) -> Clock:
+    """A second passes whenever somebody looks at the clock."""
+    clock.step = 1.0
+    return clock
+
+
+def test_a_training_says_how_far_it_is(tune: Tune, hurrying: Clock) -> None:
+    ran = tune("--json")
+    assert ran.json["steps"] == 3
+    assert "training: " in ran.err
+    assert " of 3, loss " in ran.err
+    assert " left" in ran.err
+
+
+def test_a_sweep_says_how_far_it_is(tune: Tune, hurrying: Clock) -> None:
+    ran = tune("--sweep", "seed=0,1", "--json")
+    assert len(ran.json["runs"]) == 2
+    assert "training 2 prompts, steps: " in ran.err
+    assert " of 6, mean loss " in ran.err
+
+
+def test_an_evaluation_says_how_far_it_is(
+    softprompt: Softprompt, classifier: Path, writer: Path, reviews: Path, hurrying: Clock, write_jsonl: Any
+) -> None:
+    ran = softprompt("evaluate", classifier, "--data", reviews, "--json")
+    assert ran.json["examples"] > 0
+    assert "measuring the soft prompt, examples: " in ran.err
+
+
+def test_a_comparison_says_how_far_it_is(
+    softprompt: Softprompt, base: Path, reviews: Path, tmp_path: Path, hurrying: Clock, write_jsonl: Any
+) -> None:
+    test = write_jsonl("test.jsonl", [{"text": f"film number {i}", "label": ("good", "bad")[i % 2]} for i in range(4)])
+    line = ("--model", base, "--data", reviews, "--validation", test, "--test", test, "--output", tmp_path / "report")
+    ran = softprompt("compare", *line, "--ways", "hard", "--allow-overlap", "--seeds", 1, "--trials", 1, "--json")
+    assert "hard" in ran.json["ways"]
+    assert " cells done" in ran.err
