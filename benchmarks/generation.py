@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.table import Table
 
 import softprompt
-from benchmarks.quality import first_lines
 from softprompt.data import Example, read_examples
 from softprompt.evaluation import Sampling
 from softprompt.evaluation.evaluating import responses
@@ -68,6 +67,13 @@ def main() -> None:
     Console().print(table)
     command = f"python -m benchmarks.generation --examples {arguments.examples} --steps {arguments.steps}"
     print(json.dumps({**found, "training_seconds": seconds, "best": tuned.best, "command": command}))
+
+
+def first_lines(path: Path, count: int, folder: Path) -> Path:
+    """The first examples of a file, as a file."""
+    part = folder / f"train-{count}.jsonl"
+    part.write_text("\n".join(path.read_text("utf-8").splitlines()[:count]) + "\n", "utf-8")
+    return part
 
 
 def parsed() -> argparse.Namespace:

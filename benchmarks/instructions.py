@@ -1,0 +1,120 @@
+"""Does it follow instructions in Chinese? Perplexity of held-out answers, and how many written texts loop.
+
+    python -m benchmarks.instructions --data FOLDER/alpaca_zh.json --model FILE --methods prompt,prefix
+
+Rows of Alpaca (instruction, input, output) whose answer has at most `--longest` characters; the last `--held-out` of
+them are neither learnt from nor used to choose the best step. The loss is on the answers alone. Everything else is
+softprompt's default. Beside each prompt stands the base behind the same template. A text loops where some words come
+three times in a row (`is_looping`); the first five texts are printed as they are.
+
+Prints a table, then one JSON line; on two cores a quarter of an hour a method with Qwen2.5-Coder-0.5B.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import softprompt
+from softprompt.data import read_examples
+from softprompt.evaluation.evaluating import responses
+from softprompt.model import FrozenModel
+from softprompt.tasks.writing import WritingObjective
+
+SHOWN = 5
+
+
+def main() -> None:
+    arguments = parsed()
+    model = softprompt.load_model(arguments.model)
+    train, test = written(arguments)
+    runs: list[dict[str, Any]] = []
+    for method in arguments.methods.split(","):
+        runs.append(run(model, method, train, test, not runs, arguments))
+        Console(stderr=True).print({key: value for key, value in runs[-1].items() if key != "texts"})
+    report(runs, arguments)
+
+
+def run(
+    model: FrozenModel, method: str, train: Path, test: Path, is_first: bool, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """One prompt: tuned, and what it writes for the held-out instructions."""
+    started, output = time.perf_counter(), arguments.output / method
+    softprompt.tune(
+        model,
+        data=train,
+        output=output,
+        overwrite=True,
+        method=method,
+        steps=arguments.steps,
+        batch_size=arguments.batch_size,
+        evaluate_every=arguments.steps // 2,
+    )
+    trained = time.perf_counter() - started
+    saved = softprompt.SavedPrompt.read(output)
+    sampling = softprompt.Sampling(max_new_tokens=arguments.new_tokens)
+    figures = softprompt.evaluate(model, saved, read_examples(test), sampling=sampling, hard_prompt=is_first)
+    payload = saved.bound(model)
+    objective = saved.objective(model, payload)
+    assert isinstance(objective, WritingObjective)
+    shown = list(read_examples(test))[:SHOWN]
+    texts = responses(objective, payload, shown, sampling)
+    return {
+        "method": method,
+        "training_seconds": trained,
+        **figures,
+        "texts": [{**example.fields, "response": text} for example, text in zip(shown, texts, strict=True)],
+    }
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=Path("runs/instructions"))
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--methods", default="prompt,prefix")
+    parser.add_argument("--longest", type=int, default=200, help="characters of an answer")
+    parser.add_argument("--held-out", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--new-tokens", type=int, default=128)
+    return parser.parse_args()
+
+
+def written(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """The rows to learn from and those that are held out, as files."""
+    rows = [
+        dict(each.fields) for each in read_examples(arguments.data) if len(each.text("output")) <= arguments.longest
+    ]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    found = []
+    for part, some in (("train", rows[: -arguments.held_out]), ("test", rows[-arguments.held_out :])):
+        found.append(arguments.output / f"{part}.jsonl")
+        found[-1].write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in some), "utf-8")
+    return found[0], found[1]
+
+
+def report(runs: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
+    table = Table("method", "perplexity", "texts that loop", "seconds of training", title="on held-out instructions")
+    base = runs[0]["hard_prompt"]
+    table.add_row("none", f"{base['perplexity']:.2f}", f"{base['looping']:.0%}", "–")
+    for each in runs:
+        seconds = f"{each['training_seconds']:.0f}"
+        table.add_row(each["method"], f"{each['perplexity']:.2f}", f"{each['looping']:.0%}", seconds)
+    Console().print(table)
+    command = "python -m benchmarks.instructions " + " ".join(
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in vars(arguments).items()
+        if name not in ("data", "output")
+    )
+    print(json.dumps({"runs": runs, "command": command}, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
