@@ -85,7 +85,7 @@ def test_standard_input_that_is_no_text(
 
 
 def test_an_argument_that_is_no_text(softprompt: Softprompt, classifier: Path) -> None:
-    softprompt("classify", classifier, "fine", "\udcff", "--json").refused("text 2", "no Unicode text")
+    softprompt("classify", classifier, "fine", "\udcff", "--json").refused("the byte 0xff", "not UTF-8")
 
 
 def test_for_people_a_line_a_text(softprompt: Softprompt, classifier: Path) -> None:

@@ -18,7 +18,7 @@ WriteJsonl = Callable[[str, Sequence[Any]], Path]
 
 def test_json_is_what_was_made(tune: Tune, reviews: Path, output: Path) -> None:
     found = tune("--validation", reviews, "--json").json
-    assert set(found) == {"prompt", "steps", "seconds", "useful_tokens_per_second", "best"}
+    assert set(found) == {"prompt", "steps", "seconds", "useful_tokens_per_second", "best", "start", "hard_prompt"}
     assert found["prompt"] == str(output)
     assert found["steps"] == 3
     assert found["seconds"] > 0

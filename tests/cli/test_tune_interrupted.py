@@ -172,7 +172,7 @@ def test_a_loss_that_is_no_number_keeps_the_best_so_far(
     ran = tune("--validation", reviews, "--evaluate-every", 1, "--learning-rate", "0.008", "--steps", 5)
     ran.refused("not a number at step 3", "learning rate 0.0", f"is in {output}", "Try --learning-rate 0.002")
     evaluations = [line for line in logged(output) if "validation" in line]
-    assert SavedPrompt.read(output).manifest.metrics["step"] in {line["step"] for line in evaluations} == {1, 2}
+    assert SavedPrompt.read(output).manifest.metrics["step"] in {line["step"] for line in evaluations[1:]} == {1, 2}
 
 
 @pytest.mark.parametrize(("evaluate_every", "kept"), [(1, True), (2, False)])

@@ -113,7 +113,7 @@ def test_the_gateways_words_are_softprompts() -> None:
     found = options(arguments("Deployment", "gateway"))
     assert str(found["backend"]) == "vllm"
     assert found["model"] == settings()["MODEL"]
-    assert str(found["store"]) == settings()["SOFTPROMPT_STORE"]
+    assert str(found["place"]) == settings()["SOFTPROMPT_STORE"]
     waits = container("Deployment", "gateway")["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod(one("Deployment", "gateway"))["terminationGracePeriodSeconds"] > waits + found["grace"]
 

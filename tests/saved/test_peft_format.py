@@ -236,7 +236,7 @@ def test_what_peft_trained_for_several_tasks(tmp_path: Path) -> None:
         torch.testing.assert_close(found[-1], theirs[:, -5:], atol=1e-4, rtol=0)
     assert not torch.allclose(found[0], found[1], atol=1e-6)
     for wrong in (None, 3, -1):
-        with pytest.raises(NotASavedPrompt, match="holds 3 tasks: say which, from 0 to 2"):
+        with pytest.raises(NotASavedPrompt, match="holds 3 tasks: name one with `task`, from 0 to 2"):
             read_peft(tmp_path, model.shape, wrong)
 
 

@@ -87,7 +87,7 @@ def test_a_text_that_is_too_long_is_cut_and_it_is_said(caplog: pytest.LogCapture
     [
         ("llama", "prefix", WRITES, 8, NotExpressible, "keys and values"),
         ("llama", "embeddings", ClassificationTask(labels=("a", "b")), 8, TaskError, "softprompt classify"),
-        ("llama", "embeddings", WRITES, 500, SettingError, "--max-new-tokens 500"),
+        ("llama", "embeddings", WRITES, 500, SettingError, "`max_new_tokens=500`"),
         ("t5", "embeddings", WRITES, 8, NotExpressible, "causal"),
     ],
 )

@@ -67,7 +67,6 @@ def test_too_long_is_refused_with_both_numbers(served: Running, client: openai.O
         ({"messages": [{"role": "tool", "content": "x"}]}, "'system', 'developer'", "messages.0.role"),
         ({"messages": [*SAID, {"role": "assistant", "content": "x"}]}, "last message", "messages"),
         ({"messages": [{"role": "user", "content": "\udc00"}]}, "half a character", None),
-        ({"stop": [""]}, "at least 1", "stop.0"),
         ({"stream_options": {"include_usage": True}}, "stream_options", None),
         ({"top_logprobs": 2}, "logprobs", None),
         ({"logprobs": True, "top_logprobs": 21}, "less than or equal to 20", "top_logprobs"),

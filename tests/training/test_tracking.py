@@ -28,7 +28,7 @@ def test_tensorboard_gets_every_step_and_evaluation(reviews: Path, tmp_path: Pat
     found = EventAccumulator(str(tmp_path / "p.run" / "p"))
     found.Reload()
     assert [event.step for event in found.Scalars("loss")] == [1, 2, 3]
-    assert [event.step for event in found.Scalars("validation/accuracy")] == [1, 2, 3]
+    assert [event.step for event in found.Scalars("validation/accuracy")] == [0, 1, 2, 3]
 
 
 def test_an_unknown_tracker_is_named(reviews: Path, tmp_path: Path) -> None:

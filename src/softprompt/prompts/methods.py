@@ -198,7 +198,7 @@ METHODS: dict[str, Method] = {
     "prefix": Method(
         PREFIX_STARTS,
         {"none": _deep, "mlp": _reparametrized},
-        relative_rate=0.006,
+        relative_rate=0.01,
         scale=_one,
         placements=_BEFORE_THE_TEXT,
         is_deep=True,

@@ -99,7 +99,7 @@ def _terminated(words: list[Path], end: int | None) -> list[Path]:
         if any(continued):
             raise TaskError(
                 f"label {continued.index(True) + 1} is how another begins, and this model has no end-of-text token to "
-                "tell them apart: give one another word (--verbalizer)"
+                "tell them apart: give one another word with `verbalizer`"
             )
         return words
     return [(*word, end) if more else word for word, more in zip(words, continued, strict=True)]

@@ -33,7 +33,7 @@ def swept(text: str) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     name = ""
-    for part in parts_of("--sweep", text):
+    for part in parts_of("`sweep`", text):
         head, equals, value = part.partition("=")
         if equals and _is_name(head):
             name = _setting(head.strip())

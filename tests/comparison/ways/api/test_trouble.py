@@ -50,7 +50,7 @@ class TestTrouble:
 
     def test_another_address(self, api: FakeApi, asked: Asked) -> None:
         asked.fails(
-            r"has no model tiny, or is no such API \(Unknown path /chat/completions\): check --api-model",
+            r"has no model tiny, or is no such API \(Unknown path /chat/completions\): check `api_model`",
             base_url=api.url.removesuffix("/v1"),
         )
 
@@ -100,7 +100,7 @@ class TestTrouble:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))  # and never listens
             url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-            asked.fails("cannot be reached, or broke off .+: check --base-url", limits=Limits(tries=1), base_url=url)
+            asked.fails("cannot be reached, or broke off .+: check `base_url`", limits=Limits(tries=1), base_url=url)
 
     @pytest.mark.parametrize(
         "body", ["<html>Hello</html>", "", "{", "[]", "{}", {"choices": []}, {"choices": [{"text": "good"}]}]
