@@ -231,3 +231,9 @@ def test_tasks_that_are_learnt_together_get_a_prompt_each(tune: Tune, output: Pa
     ran = tune("--method", "multitask", "--task-field", "domain", "--task-rank", 2, "--overwrite", data=mixed)
     assert str(output / "tasks" / "film") in ran.out
     assert f"--init prompt:{output}" in ran.out
+
+
+def test_a_note_that_all_runs_of_a_sweep_have_is_shown_once(tune: Tune, reviews: Path, output: Path) -> None:
+    ran = tune("--validation", reviews, "--sweep", "seed=0,1,2")
+    assert ran.code == 0
+    assert " ".join(ran.err.split()).count("holds the same rows as") == 1

@@ -78,7 +78,7 @@ def test_a_prompt_that_is_no_better_than_the_hard_prompt_is_said_to_be(caplog: p
         ({"accuracy": 0.75, "macro_f1": 0.75, "loss": 0.4}, 0),
     ):
         caplog.clear()
-        warn_if_not_better(Best(4, best, {}), Baselines(None, hard_prompt), objective, 0.1)
+        warn_if_not_better("p", Best(4, best, {}), Baselines(None, hard_prompt), objective, 0.1)
         assert len(said(caplog, "no better")) == times
 
 

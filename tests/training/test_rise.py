@@ -50,14 +50,14 @@ def stepped(step: int, loss: float) -> Stepped:
 
 def test_rows_that_are_harder_are_no_rise(caplog: pytest.LogCaptureFixture) -> None:
     """The loss of other rows is five times as high, that of the first step's rows is as it was."""
-    rise = LossRise(lambda _: 0.4, 100)
+    rise = LossRise(lambda _: 0.4, "p")
     for step, loss in enumerate((0.4, 2.0, 0.3, 2.2), start=1):
         rise.check(stepped(step, loss), list)
     assert not caplog.records
 
 
 def test_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    rise = LossRise(lambda _: 3.0, 100)
+    rise = LossRise(lambda _: 3.0, "p")
     with caplog.at_level(logging.WARNING):
         for step, loss in enumerate((0.4, 2.0, 3.0, 3.0), start=1):
             rise.check(stepped(step, loss), list)
@@ -67,7 +67,7 @@ def test_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_run_that_goes_on_from_a_checkpoint_has_no_first_step_to_compare_with(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    rise = LossRise(lambda _: 3.0, 100)
+    rise = LossRise(lambda _: 3.0, "p")
     for step in (5, 6, 7):
         rise.check(stepped(step, 5.0), list)
     assert not caplog.records

@@ -27,6 +27,7 @@ from softprompt.cli.generate import generate
 from softprompt.cli.hub import pull, push
 from softprompt.cli.keys import app as keys
 from softprompt.cli.prompts import app as prompts
+from softprompt.cli.repeat_filter import RepeatFilter
 from softprompt.cli.serve import serve
 from softprompt.cli.show import show
 from softprompt.cli.tag import tag
@@ -136,6 +137,7 @@ def _log_to(console: Console, flags: Flags) -> None:
     """Send softprompt's own notes to standard error, without the furniture of a log."""
     handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False, highlighter=None)
     handler.setFormatter(FlagFormatter(flags))
+    handler.addFilter(RepeatFilter())
     logger = logging.getLogger("softprompt")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)

@@ -30,10 +30,11 @@ class Baselines:
     hard_prompt: Metrics | None = None
 
 
-def warn_if_not_better(best: Best | None, baselines: Baselines, objective: Objective, peak: float) -> None:
+def warn_if_not_better(name: str, best: Best | None, baselines: Baselines, objective: Objective, peak: float) -> None:
     """Say it where the kept prompt is worse than its untrained start, or no better than the hard prompt.
 
     Args:
+        name: what the run is called in the warning.
         best: what was kept, and what it measured.
         baselines: what it is compared with.
         objective: what says which figures are better.
@@ -41,7 +42,7 @@ def warn_if_not_better(best: Best | None, baselines: Baselines, objective: Objec
     """
     if best is None:
         return
-    kept = f"the prompt of step {best.step} ({_figures(best.metrics)}) is"
+    kept = f"{name}: the prompt of step {best.step} ({_figures(best.metrics)}) is"
     if baselines.start and _is_worse(best.metrics, baselines.start, objective):
         logger.warning(
             "%s worse on the validation examples than its untrained start (%s): training did harm. "

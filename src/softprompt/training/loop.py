@@ -65,7 +65,7 @@ class Training:
         self.progress = record.resume(learner, optimiser)
         self.outcome = Outcome(self.progress)
         self.is_over = self._has_ended()
-        self._rise = LossRise(self._loss_of, settings.steps)
+        self._rise = LossRise(self._loss_of, str(settings.output))
         watcher.begin(settings.steps, self.progress.step)
 
     def run(self) -> Outcome:

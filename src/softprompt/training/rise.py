@@ -24,11 +24,11 @@ class LossRise:
 
     Args:
         loss_of: the mean loss of rows as they are answered now.
-        steps: how many steps the run has.
+        name: what the run is called in the warning.
     """
 
-    def __init__(self, loss_of: Callable[[Sequence[Row]], float], steps: int):
-        self._loss_of, self._last = loss_of, min(STEPS, steps)
+    def __init__(self, loss_of: Callable[[Sequence[Row]], float], name: str):
+        self._loss_of, self._name = loss_of, name
         self._first: tuple[float, list[Row]] | None = None
         self._peak = 0.0
 
@@ -40,7 +40,7 @@ class LossRise:
         self._peak = max(self._peak, event.learning_rate)
         if event.step == 1:
             self._first = event.loss, rows()
-        elif self._first is not None and event.step <= self._last and _has_risen(self._first[0], event.loss):
+        elif self._first is not None and event.step <= STEPS and _has_risen(self._first[0], event.loss):
             self._confirm(event, *self._first)
 
     def _confirm(self, event: Stepped, before: float, rows: list[Row]) -> None:
@@ -49,8 +49,9 @@ class LossRise:
             return
         self._first = None
         logger.warning(
-            "by step %d the loss of the first %d rows rose from %.3f to %.3f: the learning rate, up to %.2g so far, is "
+            "%s: by step %d the loss of the first %d rows rose from %.3f to %.3f: the learning rate, up to %.2g so far, is "
             "too high for this model. Try `learning_rate=%.2g`",
+            self._name,
             event.step,
             len(rows),
             before,

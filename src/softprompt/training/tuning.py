@@ -171,7 +171,7 @@ class Ready:
             kept.write(settings.output)
             title = f"{settings.output.name}: {settings.method} on {job.model.name}"
             draw_curve(self.folder, title, baselines.hard_prompt)
-            warn_if_not_better(outcome.progress.best, baselines, job.objective, job.peak)
+            warn_if_not_better(str(settings.output), outcome.progress.best, baselines, job.objective, job.peak)
         self.processes.wait()
         if outcome.diverged:
             raise _diverged(outcome, settings, job, kept)
