@@ -49,7 +49,7 @@ class LossRise:
             return
         self._first = None
         logger.warning(
-            "%s: by step %d the loss of the first %d rows rose from %.3f to %.3f: the learning rate, up to %.2g so far, is "
+            "%s: by step %d the loss of the first %d rows rose from %.3f to %.3f: the learning rate, up to %.2g, is "
             "too high for this model. Try `learning_rate=%.2g`",
             self._name,
             event.step,
