@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from transformers import AutoModel
 
-from softprompt.comparison import Bench
-from softprompt.errors import DataError, RowError, SettingError
+from softprompt.comparison import Bench, Trial
+from softprompt.comparison.ways import way_named
+from softprompt.errors import DataError, IncompleteModel, RowError, SettingError
+from softprompt.training.watching import Unwatched
 from tests.comparison.conftest import Settings, reviews_of, written
+from tests.tiny import MASKED_CONFIGS, tiny_tokenizer_for
 
 
 def test_the_task_has_its_labels_and_the_splits_are_apart(settings: Settings) -> None:
@@ -111,3 +115,16 @@ def test_every_split_counts_answers_as_the_training_examples(settings: Settings,
     assert bench.elsewhere is not None
     splits = (bench.training, bench.validation, bench.test, bench.elsewhere)
     assert ["".join(example.text("label") for example in split) for split in splits] == ["AB", "AA", "A", "B"]
+
+
+def test_a_model_without_a_word_head_is_measured_by_ways_that_train_one(settings: Settings, tmp_path: Path) -> None:
+    network = AutoModel.from_config(MASKED_CONFIGS["bert"], add_pooling_layer=False)
+    network.save_pretrained(tmp_path / "bare")
+    tiny_tokenizer_for("bert").save_pretrained(tmp_path / "bare")
+    bench = Bench.of(settings(model=str(tmp_path / "bare"), template="{text}", ways=("head",)))
+    bench.check()
+    assert bench.model.missing_head
+    way, trial = way_named("head"), Trial(bench.training, steps=2)
+    assert way.fit(bench, trial, Unwatched()).measured(bench.test).metrics.keys() >= {"accuracy", "loss"}
+    with pytest.raises(IncompleteModel, match="has no head for masked words"):
+        way_named("hard").fit(bench, trial, Unwatched())

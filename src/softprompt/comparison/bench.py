@@ -11,7 +11,7 @@ from importlib.resources import files
 from softprompt.comparison.contamination import check_overlap
 from softprompt.comparison.settings import CompareSettings
 from softprompt.data import Examples, read_examples
-from softprompt.errors import DataError, SettingError, TaskError
+from softprompt.errors import DataError, IncompleteModel, SettingError, TaskError
 from softprompt.model import FrozenModel, load_model
 from softprompt.tasks import ClassificationTask, LinearHead, Objective, Task, with_answers_each
 from softprompt.training.contamination import overlaps
@@ -93,7 +93,7 @@ class Bench:
         """The task, read by a head where the model's words have no answer: other ways than prompting may."""
         try:
             return bare(self.task, self.model)
-        except TaskError:
+        except (TaskError, IncompleteModel):
             if not self.task.labels:
                 raise
             head = LinearHead(len(self.task.labels), self.model.shape.hidden_size).to(self.model.device)
