@@ -14,6 +14,7 @@ import softprompt
 from softprompt.errors import CheckpointError, OutputExists, RowError, SettingError, TaskError
 from softprompt.saved import SavedPrompt
 from softprompt.training import Evaluated, Stepped
+from softprompt.training.checkpoint import read_checkpoint, write_checkpoint
 from tests.strategies import METHODS_FOR_ANY_TASK, METHODS_ON_FAMILIES
 from tests.tiny import template_for, tiny_model
 
@@ -174,6 +175,16 @@ def test_resuming_with_other_data_is_refused(write_jsonl: Write, tmp_path: Path)
     write_jsonl("data.jsonl", rows[:-1])
     with pytest.raises(CheckpointError, match="other data"):
         softprompt.tune(tiny_model("llama"), data=data, output=tmp_path / "p", steps=2, resume=True, **SMALL)
+
+
+def test_a_checkpoint_of_other_parameters_says_so(reviews: Path, tmp_path: Path) -> None:
+    """As one that was written by a version whose prompts had other parameters."""
+    softprompt.tune(tiny_model("llama"), data=reviews, output=tmp_path / "p", steps=2, **SMALL)
+    path = tmp_path / "p.run" / "checkpoint.safetensors"
+    progress, parameters, moments = read_checkpoint(path)
+    write_checkpoint(path, progress, {f"old_{name}": each for name, each in parameters.items()}, moments)
+    with pytest.raises(CheckpointError, match="holds other parameters .* `overwrite=True`"):
+        softprompt.tune(tiny_model("llama"), data=reviews, output=tmp_path / "p", steps=2, resume=True, **SMALL)
 
 
 def test_a_damaged_checkpoint_says_so(reviews: Path, tmp_path: Path) -> None:

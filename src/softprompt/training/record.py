@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from softprompt.errors import CheckpointError
 from softprompt.training.checkpoint import Progress, read_checkpoint, write_checkpoint
 from softprompt.training.learner import Learner
 from softprompt.training.optimisation import Optimiser
@@ -36,13 +37,23 @@ class FolderRecord:
         self.log_step, self.log_evaluation = folder.log_step, folder.log_evaluation
 
     def resume(self, learner: Learner, optimiser: Optimiser) -> Progress:
-        """From the checkpoint, if there is one; what was logged after it is forgotten."""
+        """From the checkpoint, if there is one; what was logged after it is forgotten.
+
+        Raises:
+            CheckpointError: it is damaged, or holds other parameters.
+        """
         if not self.folder.checkpoint.is_file():
             self.folder.forget_after(0)
             return Progress()
         progress, parameters, moments = read_checkpoint(self.folder.checkpoint)
-        learner.load_state_dict(parameters)
-        optimiser.restore(moments)
+        try:
+            learner.load_state_dict(parameters)
+            optimiser.restore(moments)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{self.folder.checkpoint} holds other parameters than this prompt has, as that of another version of "
+                "softprompt does: start over with `overwrite=True`"
+            ) from error
         self.folder.forget_after(progress.step)
         return progress
 
