@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from softprompt.errors import SettingError
-from softprompt.quoting import split_list, split_pairs
+from softprompt.quoting import join_list, split_list, split_pairs
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,8 @@ def test_a_quote_that_is_not_closed(text: str) -> None:
 def test_what_are_no_pairs(text: str, words: str) -> None:
     with pytest.raises(SettingError, match=words):
         split_pairs("--verbalizer", "label=word", text)
+
+
+@given(st.lists(st.text('ab,=" ', min_size=1).map(str.strip).filter(bool), min_size=1))
+def test_a_list_that_was_joined_is_split_into_the_same_items(items: list[str]) -> None:
+    assert split_list("labels", join_list(items)) == items

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from softprompt.errors import SettingError
 
@@ -56,6 +57,16 @@ def split_list(option: str, text: str) -> list[str]:
         SettingError: a quote is not closed.
     """
     return [unquoted(part).strip() for part in parts_of(option, text)]
+
+
+def join_list(items: Sequence[str]) -> str:
+    """Items as one text, which `split_list` reads back; what holds a comma, an equals sign or a quote is quoted."""
+    return ", ".join(_quoted(item) if set(item) & set(',="') else item for item in items)
+
+
+def _quoted(item: str) -> str:
+    escaped = item.replace('"', '""')
+    return f'"{escaped}"'
 
 
 def split_pairs(option: str, form: str, text: str) -> dict[str, str]:

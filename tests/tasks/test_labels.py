@@ -101,7 +101,7 @@ def test_several_words_for_a_label_are_taken_as_they_stand_and_that_is_said(capl
     words = {"good": "great|lovely", "bad": "awful"}
     task = ClassificationTask(words=words).prepared(labelled("good", "bad"))
     assert task.words == words
-    [note] = [record.getMessage() for record in caplog.records if "look alike" in record.getMessage()]
+    [note] = [record.getMessage() for record in caplog.records]
     assert "for the label 'good' exactly 'great|lovely'" in note
     assert "several to choose from are not supported" in note
 
@@ -110,3 +110,10 @@ def test_several_words_for_a_label_are_taken_as_they_stand_and_that_is_said(capl
 def test_labels_and_words_that_are_no_unicode(labels: list[str], verbalizer: dict[str, str]) -> None:
     with pytest.raises(TaskError, match=r"'\\xe9' has the byte 0xe9 at character 1"):
         described(labels=labels, verbalizer=verbalizer)
+
+
+def test_a_label_that_was_cut_at_its_comma_is_named_beside_the_whole_one() -> None:
+    with pytest.raises(
+        TaskError, match=r'no example has the label Food, drinks.* have "Food, drinks", Staff\. .*quotes'
+    ):
+        ClassificationTask(labels=("Food", "drinks", "Staff")).prepared(labelled("Food, drinks", "Staff"))

@@ -15,6 +15,7 @@ from torch import Tensor
 from softprompt.data import Example
 from softprompt.errors import RowError, TaskError
 from softprompt.model import FrozenModel, MaskedModel, Payloads
+from softprompt.quoting import join_list
 from softprompt.tasks.cloze import ClozeVerbalizer
 from softprompt.tasks.demonstrations import BLANK_LINE, Demonstration, Demonstrations, fitting
 from softprompt.tasks.label_shares import MAJORITY, never_answered, scores_of, with_headline
@@ -167,9 +168,7 @@ class ClassificationTask(BaseModel):
         if len(set(self.labels)) < max(2, len(self.labels)):
             raise TaskError(f"at least two different labels are needed, found: {', '.join(self.labels) or 'none'}")
         if missing := [label for label in self.labels if label not in found]:
-            raise TaskError(
-                f"no example has the label {', '.join(missing)}: not to be learnt; found: {', '.join(sorted(found))}"
-            )
+            raise TaskError(_unlearnable(missing, found))
         if unknown := [label for label in self.words if label not in self.labels]:
             raise TaskError(f"`verbalizer` has words for {', '.join(unknown)}, which is no label")
         warn_of_several(self.words)
@@ -294,6 +293,17 @@ class ClassificationObjective(Objective):
     def quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Accuracy, or macro F1 where the labels are uneven; among equals, the lower loss."""
         return metrics["macro_f1" if MAJORITY in metrics else "accuracy"], -metrics["loss"]
+
+
+def _unlearnable(missing: Sequence[str], found: set[str]) -> str:
+    """What to say of labels that no example has; they may be parts of one that was cut at its comma."""
+    message = (
+        f"no example has the label {join_list(missing)}, so it cannot be learnt; the examples have "
+        f"{join_list(sorted(found))}"
+    )
+    if any("," in label for label in found):
+        message += ". On a command line a label that holds a comma stands in quotes, as it does here"
+    return message
 
 
 def _labels(rows: Sequence[Row]) -> Int[Tensor, "N"]:
