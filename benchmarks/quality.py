@@ -56,8 +56,8 @@ def main() -> None:
     console = Console(stderr=True)
     model = softprompt.load_model(arguments.model)
     runs: list[dict[str, Any]] = []
-    for name in arguments.sets.split(","):
-        parts = written(name, arguments)
+    sets = {name: written(name, arguments) for name in arguments.sets.split(",")}
+    for name, parts in sets.items():
         for seed in map(int, arguments.seeds.split(",")):
             for method in arguments.methods.split(","):
                 is_first = all(each["set"] != name for each in runs)
@@ -143,7 +143,7 @@ def shop_reviews_zh(folder: Path) -> Split:
 
 
 def support(_: Path) -> Split:
-    folder = Path(str(files("softprompt.demo")))
+    folder = Path(str(files("softprompt") / "demo"))
     return {part: lines(folder / f"messages.{part}.jsonl") for part in ("train", "validation", "test")}
 
 

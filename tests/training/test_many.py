@@ -156,7 +156,7 @@ def test_out_of_memory_splits_the_batch_and_says_so(
     each = {str(seed): {"seed": seed, "steps": 2} for seed in range(4)}
     ended = run_together(runs(tmp_path, reviews, each), model)
     assert all(isinstance(one, Tuned) and one.steps == 2 for one in ended.values())
-    said = [record.getMessage() for record in caplog.records if "memory" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("out of memory")]
     assert said == ["out of memory with the rows of 4 prompts in a pass: going on with fewer"]
     assert seen == [4, 2, 2, 2, 2]
 
