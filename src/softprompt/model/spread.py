@@ -1,7 +1,7 @@
 """How far the numbers of one token differ from those of another: what a learning rate is measured by.
 
 Keys and values of a layer, and the states that a linear head reads, each have a scale of their own, and much of that
-scale may be an offset that all tokens share: Qwen2's keys have biases of up to 35 around which tokens differ by 1. An
+scale may be an offset that all tokens share: Qwen2's keys have biases of up to 35 around which tokens differ by 0.3. An
 update that is small beside the offset can still be large beside what tells tokens apart, so the offset is left out.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from softprompt.model.frozen import FrozenModel
 from softprompt.model.rotary import moved_on
 
-#: How many tokens are compared: a quarter of the window at most. Others in their place change a scale by a tenth.
+#: How many tokens are compared: a quarter of the window at most. Others in their place change a scale by a tenth or two.
 TOKENS = 64
 
 
