@@ -14,7 +14,7 @@ from torch import Tensor
 from softprompt.model.frozen import FrozenModel
 from softprompt.model.rotary import moved_on
 
-#: How many tokens are compared: a quarter of the window at most. Others in their place change a scale by a tenth or two.
+#: How many tokens are compared: a quarter of the window at most. Others in their place change a scale by 10 to 20%.
 TOKENS = 64
 
 
