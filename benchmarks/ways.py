@@ -119,8 +119,8 @@ def our_step(
         chosen = [[rows[i] for i in order.step(number)] for order in orders]
         parts = [Part(prompt, objective, each, rows_per_step) for prompt, each in zip(prompts, chosen, strict=True)]
         found = accumulate_gradients(parts, limit)
-        for optimiser in optimisers:
-            optimiser.update(number)
+        for optimiser, learnt in zip(optimisers, found, strict=True):
+            optimiser.update(number, learnt.total_loss)
         return sum(learnt.useful_tokens for learnt in found)
 
     return step

@@ -51,12 +51,8 @@ def trained(model: FrozenModel, prompt: ContextPrompt, steps: int, rate: float =
     optimiser = Optimiser(PromptLearner(prompt), rate, steps, warmup=0.1, weight_decay=0.0, clip=1.0)
     losses = []
     for step in range(steps):
-        with torch.no_grad():
-            own = prompt.own_loss(model)
-        losses.append(
-            PromptLearner(prompt).accumulate(objective, rows, len(rows))[0] + (0.0 if own is None else float(own))
-        )
-        optimiser.update(step)
+        losses.append(PromptLearner(prompt).accumulate(objective, rows, len(rows)).total_loss)
+        optimiser.update(step, losses[-1])
     return losses
 
 

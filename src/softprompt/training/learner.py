@@ -18,11 +18,18 @@ class Learnt(NamedTuple):
         loss: their mean.
         useful_tokens: neither padding nor virtual.
         weight: what they count, each 1 or its supervised tokens: by how much the mean is of them.
+        own_loss: the prompt's own, whose gradient was added too.
     """
 
     loss: float
     useful_tokens: int
     weight: float
+    own_loss: float = 0.0
+
+    @property
+    def total_loss(self) -> float:
+        """The loss that the gradient is of."""
+        return self.loss + self.own_loss
 
 
 @runtime_checkable

@@ -95,7 +95,7 @@ class Training:
     def update(self, learnt: Learnt, seconds: float) -> None:
         """Make the next step: the gradient of its rows was added to the learner's parameters, in so many seconds."""
         started, progress = time.perf_counter(), self.progress
-        norm = self._optimiser.update(progress.step) if math.isfinite(learnt.loss) else math.nan
+        norm = self._optimiser.update(progress.step, learnt.total_loss) if math.isfinite(learnt.loss) else math.nan
         if not math.isfinite(norm):
             self._end(diverged=True)
             return

@@ -165,7 +165,7 @@ class SharedLearner:
         sums = torch.tensor([learnt.loss * learnt.weight, learnt.useful_tokens, learnt.weight], dtype=torch.float32)
         loss, tokens, weight = self.processes.total(sums).tolist()
         self._sum_gradients(learnt.weight / weight)
-        return Learnt(loss / weight, int(tokens), weight)
+        return Learnt(loss / weight, int(tokens), weight, learnt.own_loss)
 
     def _sum_gradients(self, share: float) -> None:
         """Leave in each process the sum of all gradients, each times the share of its rows."""
