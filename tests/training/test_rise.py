@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -22,18 +23,19 @@ def tuned(reviews: Path, output: Path, rate: float | None, **more: Any) -> None:
     )
 
 
-@pytest.mark.parametrize(("method", "high"), [("prompt", 30.0), ("prefix", 3.0)])
-def test_a_rate_that_makes_the_first_loss_much_worse_is_warned_of_with_the_rate_to_try(
+@pytest.mark.parametrize(("method", "high"), [("prompt", 30.0), ("prefix", 30.0)])
+def test_a_rate_that_is_much_too_high_neither_raises_the_loss_nor_goes_without_a_warning(
     method: str, high: float, reviews: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tuned(reviews, tmp_path / "good", 0.05, method=method, steps=60, evaluate_every=60)
     tuned(reviews, tmp_path / "p", high, method=method, init=f"prompt:{tmp_path / 'good'}")
+    losses = [json.loads(line) for line in (tmp_path / "p.run/metrics.jsonl").read_text().splitlines()]
+    first, second = (each["loss"] for each in losses if "loss" in each and each["step"] in (1, 2))
+    assert second < 1.5 * first
     [warning] = [record.getMessage() for record in caplog.records if "too high" in record.getMessage()]
-    found = re.search(r"rose from ([\d.]+) to ([\d.]+).*`learning_rate=([\d.]+)`", warning)
+    found = re.search(r"`learning_rate=([\d.]+)`", warning)
     assert found is not None
-    before, after, rate = map(float, found.groups())
-    assert after > 1.5 * before
-    assert rate == pytest.approx(high / 4, rel=0.1)
+    assert float(found.group(1)) < high / 4
 
 
 @pytest.mark.parametrize("method", ["prompt", "prefix"])
@@ -52,7 +54,7 @@ def test_rows_that_are_harder_are_no_rise(caplog: pytest.LogCaptureFixture) -> N
     """The loss of other rows is five times as high, that of the first step's rows is as it was."""
     rise = LossRise(lambda _: 0.4, "p")
     for step, loss in enumerate((0.4, 2.0, 0.3, 2.2), start=1):
-        rise.check(stepped(step, loss), list)
+        rise.check(stepped(step, loss), 0.1, list)
     assert not caplog.records
 
 
@@ -60,7 +62,7 @@ def test_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     rise = LossRise(lambda _: 3.0, "p")
     with caplog.at_level(logging.WARNING):
         for step, loss in enumerate((0.4, 2.0, 3.0, 3.0), start=1):
-            rise.check(stepped(step, loss), list)
+            rise.check(stepped(step, loss), 0.1, list)
     assert len(caplog.records) == 1
 
 
@@ -69,5 +71,5 @@ def test_a_run_that_goes_on_from_a_checkpoint_has_no_first_step_to_compare_with(
 ) -> None:
     rise = LossRise(lambda _: 3.0, "p")
     for step in (5, 6, 7):
-        rise.check(stepped(step, 5.0), list)
+        rise.check(stepped(step, 5.0), 0.1, list)
     assert not caplog.records

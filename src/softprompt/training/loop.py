@@ -95,18 +95,18 @@ class Training:
     def update(self, learnt: Learnt, seconds: float) -> None:
         """Make the next step: the gradient of its rows was added to the learner's parameters, in so many seconds."""
         started, progress = time.perf_counter(), self.progress
-        norm = self._optimiser.update(progress.step, learnt.total_loss) if math.isfinite(learnt.loss) else math.nan
-        if not math.isfinite(norm):
+        made = self._optimiser.update(progress.step, learnt.total_loss) if math.isfinite(learnt.loss) else None
+        if made is None or not math.isfinite(made.gradient_norm):
             self._end(diverged=True)
             return
         progress.step += 1
         progress.useful_tokens += learnt.useful_tokens
         progress.seconds += seconds + time.perf_counter() - started
-        rate = self._optimiser.rate(progress.step - 1)
-        stepped = Stepped(progress.step, learnt.loss, rate, norm, progress.useful_tokens / progress.seconds)
+        speed = progress.useful_tokens / progress.seconds
+        stepped = Stepped(progress.step, learnt.loss, made.learning_rate, made.gradient_norm, speed)
         self._record.log_step(stepped)
         self._watcher.stepped(stepped)
-        self._rise.check(stepped, lambda: self._rows_of(progress.step - 1))
+        self._rise.check(stepped, self._optimiser.rate(progress.step - 1), lambda: self._rows_of(progress.step - 1))
         if self._validation and _is_due(progress.step, self.settings.evaluation_interval, self.settings.steps):
             self._evaluate()
         if not self.is_over:

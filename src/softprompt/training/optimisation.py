@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,18 @@ BETAS = (0.9, 0.95)
 
 #: The share of its loss that a step may remove, as far as its gradients can tell.
 MAX_DECREASE = 0.5
+
+
+class Update(NamedTuple):
+    """An update of a learner's parameters.
+
+    Attributes:
+        gradient_norm: before clipping.
+        learning_rate: of the step as it was made: the schedule's, or less where the step was shortened.
+    """
+
+    gradient_norm: float
+    learning_rate: float
 
 
 class Optimiser:
@@ -49,8 +61,8 @@ class Optimiser:
         done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         return self.peak * 0.5 * (1 + math.cos(math.pi * done))
 
-    def update(self, step: int, loss: float) -> float:
-        """Apply the gradients of step `step` and clear them; returns their norm before clipping.
+    def update(self, step: int, loss: float) -> Update:
+        """Apply the gradients of step `step` and clear them.
 
         The step is shortened where the gradients predict that it lowers the loss by more than `MAX_DECREASE` of it: so
         far they cannot be believed. Without this bound the first steps overshoot on a model for which the rate is too
@@ -65,10 +77,12 @@ class Optimiser:
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self.clip))
         self._adamw.step()
         decrease = self._predict_decrease() * max(1.0, norm / self.clip)
+        length = 1.0
         if decrease > MAX_DECREASE * loss:
-            self._take_back(1 - MAX_DECREASE * loss / decrease)
+            length = MAX_DECREASE * loss / decrease
+            self._take_back(1 - length)
         self._adamw.zero_grad(set_to_none=True)
-        return norm
+        return Update(norm, length * self.rate(step))
 
     def _predict_decrease(self) -> float:
         """By how much the last step lowers the loss, to first order: its product with the clipped gradients."""

@@ -14,7 +14,7 @@ class Stepped:
     Attributes:
         step: how many there are now.
         loss: of its examples, before the update.
-        learning_rate: of the update.
+        learning_rate: of the update: the schedule's, or less where the step was shortened.
         gradient_norm: before clipping.
         useful_tokens_per_second: of the run so far, evaluations left out.
     """
