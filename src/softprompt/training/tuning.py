@@ -14,7 +14,7 @@ from softprompt.evaluation.evaluating import measure_hard_prompt
 from softprompt.evaluation.measuring import measure
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
-from softprompt.saved.saved_prompt import check_free
+from softprompt.saved.output_folder import check_free
 from softprompt.tasks import with_answers_each
 from softprompt.training.baselines import Baselines, warn_if_not_better
 from softprompt.training.contamination import warn_of_shared_inputs
@@ -219,6 +219,8 @@ def _facts(settings: TuneSettings, job: Job, digests: dict[str, str]) -> dict[st
 
 def _check_output(settings: TuneSettings, folder: RunFolder, resume: bool, overwrite: bool) -> None:
     check_free(settings.output, overwrite or resume)
+    if not resume:
+        folder.check_own()
     unfinished = folder.settings.is_file() and not settings.output.exists()
     if unfinished and not (resume or overwrite):
         raise OutputExists(
