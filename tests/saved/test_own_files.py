@@ -1,4 +1,4 @@
-"""Only what softprompt wrote is replaced: one foreign entry, and the folder stays as it is, with its name in the error."""
+"""Only what softprompt wrote is replaced: one foreign entry, and the folder stays whole; the error names the entry."""
 
 from __future__ import annotations
 

@@ -31,6 +31,6 @@ def check_free(folder: Path, overwrite: bool) -> None:
             return
         what = "" if len(foreign) < len(list(folder.iterdir())) else "exists and is no saved prompt, so it "
     raise OutputExists(
-        f"{folder} {what}is not overwritten: softprompt did not write {join_names(foreign)} there, or not as it is now. "
-        "Move that away, or choose another folder"
+        f"{folder} {what}is not overwritten: softprompt did not write {join_names(foreign)} there, or not as it is "
+        "now. Move that away, or choose another folder"
     )

@@ -1,6 +1,6 @@
 """Which files of a folder softprompt wrote itself: only these are ever replaced. It knows no training and no store.
 
-A name alone proves little, so what a file holds is looked at as well: a configuration that peft wrote, tensors that were
+A name alone proves little, so what a file holds is looked at too: a configuration that peft wrote, tensors that were
 changed since, and a `softprompt.json` of somebody else's are foreign. So is every folder and every symbolic link but
 `tasks`, since softprompt makes no other.
 """
@@ -87,7 +87,7 @@ def _is_own_config(path: Path, _: dict[str, Any] | None) -> bool:
 
 
 def _are_own_tensors(path: Path, manifest: dict[str, Any] | None) -> bool:
-    """Whether the manifest knows these numbers by their hash; without one, whether an export could have written them."""
+    """Whether the manifest names these numbers by their hash; without one, whether an export may have written them."""
     if manifest is None:
         return path.name == TENSORS and _is_own_config(path.with_name(CONFIG), None) and _keys(path) == {KEY}
     with path.open("rb") as file:
