@@ -17,6 +17,7 @@ from softprompt.saved import SavedPrompt
 from softprompt.saved.output_folder import check_free
 from softprompt.tasks import with_answers_each
 from softprompt.training.baselines import Baselines, warn_if_not_better
+from softprompt.training.checkpoint import hash_run
 from softprompt.training.contamination import warn_of_shared_inputs
 from softprompt.training.job import Job
 from softprompt.training.loop import Outcome, Training
@@ -154,7 +155,8 @@ class Ready:
         self.processes.wait()  # until all have seen that the folder is free
         if self.processes.is_first:
             _begin(self.folder, self.facts, self.resume)
-        training = self.job.training(self.settings, FolderRecord(self.folder), watcher, self.processes)
+        record = FolderRecord(self.folder, hash_run(self.facts))
+        training = self.job.training(self.settings, record, watcher, self.processes)
         training.evaluate_start()
         return training
 
