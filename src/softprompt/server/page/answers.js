@@ -103,7 +103,7 @@ export class Card {
       const text = choice?.delta?.content ?? choice?.text ?? "";
       if (text) {
         clock.first();
-        written.append(shown(text));
+        written.append(text); // exactly what the API says, in a block of its own, which nothing in it can leave
       }
       reason = choice?.finish_reason ?? reason;
       clock.tokens = event.usage?.completion_tokens ?? clock.tokens;
