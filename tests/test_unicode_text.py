@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
-from softprompt.unicode_text import fault_of, readable
+from softprompt.unicode_text import escape_controls, escape_json, fault_of, readable
 
 
 @pytest.mark.parametrize("text", ["", "café", "很好", "😍", "\ud7ff\ue000"])
@@ -23,3 +24,27 @@ def test_a_byte_of_another_encoding_is_named_with_its_place() -> None:
 
 def test_half_a_character_is_named() -> None:
     assert fault_of("so \ud83d") == "has half a character (\\ud83d) at character 4"
+
+
+SEEN = "naïve 很好 😍 \N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER} שלום a\nb\tc \\x1b"
+UNSEEN = [chr(i) for i in range(0x20) if chr(i) not in "\n\t"]
+UNSEEN += [chr(i) for i in (*range(0x7F, 0xA0), 0x61C, *range(0x200E, 0x2010), *range(0x2028, 0x202F), 0x200B, 0xFEFF)]
+UNSEEN += [chr(i) for i in range(0x2066, 0x206A)]
+
+
+def test_what_a_terminal_obeys_is_an_escape() -> None:
+    assert escape_controls("\x1b[2J\x9b\x07\r\u202e\u2066") == r"\x1b[2J\x9b\x07\r\u202e\u2066"
+    assert escape_controls(SEEN) == SEEN
+    for character in UNSEEN:
+        shown = escape_controls(f"a{character}b")
+        assert character not in shown
+        assert shown.isprintable()
+        assert escape_controls(shown) == shown
+    assert escape_controls("a\nb\t", keep="") == r"a\nb\t"
+
+
+def test_json_keeps_its_values() -> None:
+    for value in (*UNSEEN, SEEN):
+        text = escape_json(json.dumps({value: value}, ensure_ascii=False))
+        assert json.loads(text) == {value: value}
+        assert not set(text) & set(UNSEEN)

@@ -264,6 +264,17 @@ def test_what_was_not_used_for_longest_makes_room(
     assert unpackings == [path.name for path in [*paths, paths[1]]]
 
 
+def test_what_the_cache_did_not_make_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "models" / "photos").mkdir(parents=True)
+    (tmp_path / "models" / "work.tmp").mkdir()
+    (tmp_path / "models" / ("a" * 32)).symlink_to(tmp_path / "elsewhere")
+    own = [tmp_path / "models" / name for name in ("b" * 32, f"{'c' * 32}.tmp")]
+    for folder in own:
+        folder.mkdir()
+    assert sorted(gguf_cache._folders(tmp_path / "models")) == own
+
+
 def test_what_this_process_uses_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setenv(LIMIT, "0")
     made = [unpacked_gguf(tiny(tmp_path, f"tiny-{seed}", seed)) for seed in range(2)]

@@ -21,7 +21,7 @@ from softprompt.errors import (
 )
 from softprompt.model import Embeddings, FrozenModel, Placement, Prefix
 from softprompt.saved import SavedPrompt
-from softprompt.saved.saved_prompt import OWN_TENSORS
+from softprompt.saved.own_files import OWN_TENSORS
 from tests.saved.making import TASK, content, forge, make, random_head
 from tests.strategies import random_embeddings, random_prefix
 from tests.tiny import shared_model, tiny_model

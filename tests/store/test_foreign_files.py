@@ -146,3 +146,27 @@ def test_a_file_named_like_a_prompt_is_no_prompt(tmp_path: Path, saved: list[Sav
         os.utime(file, OLD)
         assert store.collect(AT_ONCE).contents == ()
         assert stored(store) == sorted([version.content, HASH])
+
+
+def test_a_folder_named_as_a_prompt_with_anything_else_in_it_stays(tmp_path: Path, saved: list[SavedPrompt]) -> None:
+    """Somebody took notes in a stored prompt's folder, or has a folder of their own with such a name, or a link."""
+    with Store.open(tmp_path / "store", create=True, prompts=tmp_path / "prompts") as store:
+        gone = store.add(saved[0], "reviews")
+        store.deactivate("reviews")
+        store.remove("reviews@1")
+        place = Path(store.prompts_at)
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "a.json").write_bytes(b"mine")
+        (place / ("b" * 64)).symlink_to(tmp_path / "mine")
+        (place / f".softprompt-{uuid4().hex}.gone").symlink_to(tmp_path / "mine")
+        foreign = [f"{gone.content}/notes.md", f"{'c' * 64}/.git/config", f"{'d' * 64}/thesis.txt"]
+        for name in foreign:
+            put(store.prompts_at, name)
+        (place / ("e" * 64)).mkdir()
+        (place / ("e" * 64) / "a.json").symlink_to(tmp_path / "mine" / "a.json")
+        before = found(store.prompts_at)
+        assert store.collect(AT_ONCE).contents == ()
+        assert found(store.prompts_at) == before
+        (place / gone.content / "notes.md").unlink()
+        assert store.collect(AT_ONCE).contents == (gone.content,)
+        assert (tmp_path / "mine" / "a.json").read_bytes() == b"mine"

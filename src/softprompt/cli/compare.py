@@ -102,6 +102,7 @@ def compare(
     is finished, and the same command goes on from there.
     """
     from softprompt.comparison import CompareSettings, run
+    from softprompt.comparison.report.readable import shorten_label
 
     given = {
         "model": model, "data": data, "validation": validation, "test": test, "out_of_domain": out_of_domain,
@@ -125,7 +126,7 @@ def compare(
         people.print(_table(report))
         majority = report["data"]["test"].get("majority")
         if majority and majority["is_uneven"]:
-            label, share = escape(repr(majority["label"])), percent(majority["share"])
+            label, share = escape(repr(shorten_label(majority["label"]))), percent(majority["share"])
             people.print(f"The labels are uneven: always answering {label} is right on {share} of the test examples.")
         people.print(f"\n{escape(report['recommendation']['words'])}\n")
         people.print(f"The report is in [bold]{escape(str(output / 'report.html'))}[/]")

@@ -48,7 +48,8 @@ def export(
     """
     from softprompt.saved import SavedPrompt, write_peft
     from softprompt.saved.folders import write_folder
-    from softprompt.saved.saved_prompt import EMBEDDED, check_free
+    from softprompt.saved.output_folder import check_free
+    from softprompt.saved.own_files import EMBEDDED, EMBEDDED_KEY
 
     if (text is None) == (format_ == PROMPT_EMBEDS):
         raise SettingError(f"--text and --format {PROMPT_EMBEDS} go together: it is the text that is embedded")
@@ -64,12 +65,12 @@ def export(
             files = saved.compiled(loaded).files
         case "prompt-embeds":
             from softprompt.cli.loading import load
-            from softprompt.saved.prompt_embeds import KEY, prompt_embeds
+            from softprompt.saved.prompt_embeds import prompt_embeds
             from softprompt.saved.tensors import to_bytes
 
             assert text is not None
             saved, loaded = load(prompt, model, device, dtype)
-            files = {EMBEDDED: to_bytes({KEY: prompt_embeds(saved, loaded, text, max_new_tokens)})}
+            files = {EMBEDDED: to_bytes({EMBEDDED_KEY: prompt_embeds(saved, loaded, text, max_new_tokens)})}
         case _:
             raise SettingError(f"unknown format {format_!r}: one of peft, prefix, {PROMPT_EMBEDS}")
     check_free(output, overwrite)

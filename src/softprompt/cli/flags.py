@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
+from softprompt.log_lines import LineFormatter
 from softprompt.parameters import replace_parameters
 
 
@@ -68,7 +69,7 @@ def with_flags(message: str) -> str:
     return message if flags is None else flags.put_in(message)
 
 
-class FlagFormatter(logging.Formatter):
+class FlagFormatter(LineFormatter):
     """Writes a log line with the flags of the running command."""
 
     def __init__(self, flags: Flags):

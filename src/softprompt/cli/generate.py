@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from softprompt.cli.output import BaseModel, Device, Dtype, Json, print_json
+from softprompt.unicode_text import escape_controls
 
 SAMPLING = "Sampling"
 
@@ -49,7 +50,7 @@ def generate(
         print_json({"prompt": text, "response": "".join(pieces)})
         return
     for piece in pieces:
-        sys.stdout.write(piece)
+        sys.stdout.write(escape_controls(piece))
         sys.stdout.flush()
     sys.stdout.write("\n")
 

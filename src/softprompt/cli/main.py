@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 from typer.exceptions import TyperException
@@ -17,6 +16,7 @@ from softprompt import __version__
 from softprompt.cli.classify import classify
 from softprompt.cli.compare import compare
 from softprompt.cli.compose import compose, similarity
+from softprompt.cli.console import SafeConsole
 from softprompt.cli.data import app as data
 from softprompt.cli.demo import demo
 from softprompt.cli.evaluate import evaluate
@@ -35,6 +35,7 @@ from softprompt.cli.terminal import escape_unprintable
 from softprompt.cli.tune import tune
 from softprompt.cli.typed import check_unicode
 from softprompt.errors import SoftPromptError
+from softprompt.log_lines import LineFormatter
 
 USER_ERROR, OUR_ERROR, INTERRUPTED = 2, 1, 130
 
@@ -100,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
     escape_unprintable()
     debug = "--debug" in arguments
     typed = [argument for argument in arguments if argument != "--debug"]
-    errors = Console(stderr=True, emoji=False)
+    errors = SafeConsole(stderr=True, emoji=False)
     flags = Flags.of(app, typed)
     _log_to(errors, flags)
     try:
@@ -133,11 +134,13 @@ def run(arguments: Sequence[str]) -> int:
     return int(code or 0)
 
 
-def _log_to(console: Console, flags: Flags) -> None:
-    """Send softprompt's own notes to standard error, without the furniture of a log."""
+def _log_to(console: SafeConsole, flags: Flags) -> None:
+    """Send softprompt's own notes to standard error, without the furniture of a log; others' lines are escaped too."""
     handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False, highlighter=None)
     handler.setFormatter(FlagFormatter(flags))
     handler.addFilter(RepeatFilter())
+    if logging.lastResort is not None:  # by which uvicorn, asyncio and other libraries complain
+        logging.lastResort.setFormatter(LineFormatter())
     logger = logging.getLogger("softprompt")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)

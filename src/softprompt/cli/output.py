@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from softprompt.cli.console import SafeConsole
 from softprompt.cli.terminal import json_text
 from softprompt.quoting import split_pairs
 
@@ -48,8 +48,8 @@ CombinedBy = Annotated[str, typer.Option("--by", help="How prompts answer togeth
 
 #: Of several processes that accelerate or torchrun launched one speaks; errors, which may be one's own, all of them say.
 speaks = int(os.environ.get("RANK", "0")) == 0
-people = Console(soft_wrap=True, highlight=False, emoji=False, quiet=not speaks)
-notes = Console(stderr=True, highlight=False, emoji=False, quiet=not speaks)
+people = SafeConsole(soft_wrap=True, highlight=False, emoji=False, quiet=not speaks)
+notes = SafeConsole(stderr=True, highlight=False, emoji=False, quiet=not speaks)
 
 
 def names_of(text: str | None) -> dict[str, str]:

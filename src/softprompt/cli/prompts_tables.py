@@ -10,6 +10,8 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from softprompt.unicode_text import escape_controls
+
 if TYPE_CHECKING:
     from softprompt.store import Event, StoredPrompt
 
@@ -22,7 +24,7 @@ def prompts_table(prompts: Iterable[StoredPrompt]) -> Table:
             aliases = [alias for alias, number in prompt.aliases.items() if number == version.number]
             facts = (version.tenant, str(version), ", ".join(aliases), version.task, version.base)
             added = (decimal(version.size), _when(version.created_at), version.created_by, version.note)
-            table.add_row(*map(escape, facts + added))
+            table.add_row(*map(_on_one_line, facts + added))
     return table
 
 
@@ -32,8 +34,14 @@ def events_table(events: Iterable[Event]) -> Table:
     for event in events:
         version = "" if event.prompt is None else f"{event.prompt}@{event.version}"
         details = ", ".join(f"{name} {value}" for name, value in event.details.items() if _is_short(value))
-        table.add_row(*map(escape, (_when(event.at), event.by, event.what, event.tenant or "", version, details)))
+        cells = (_when(event.at), event.by, event.what, event.tenant or "", version, details)
+        table.add_row(*map(_on_one_line, cells))
     return table
+
+
+def _on_one_line(text: str) -> str:
+    """A cell of a table: who wrote it ends no line, and so makes up no other row."""
+    return escape(escape_controls(text, keep=""))
 
 
 def _when(moment: datetime) -> str:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from softprompt.cli.output import BaseModel, Device, Dtype, Json, people, print_json
+from softprompt.unicode_text import escape_controls
 
 if TYPE_CHECKING:
     from softprompt.evaluation.neighbours import Neighbour
@@ -87,7 +88,7 @@ def _table(facts: dict[str, Any]) -> Table:
     }
     table = Table(show_header=False, box=None)
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/]", escape(value))
+        table.add_row(f"[bold]{name}[/]", escape(escape_controls(value, keep="")))
     return table
 
 

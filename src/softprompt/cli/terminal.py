@@ -8,6 +8,8 @@ import json
 import sys
 from typing import Any
 
+from softprompt.unicode_text import escape_json
+
 #: Signs that commands draw with, and what stands for each where the terminal has none of them.
 PLAIN = {"█": "#", "⟦": "[[", "⟧": "]]", "→": "->", "…": "...", "–": "-", "−": "-", "×": "x", "±": "+-"}
 _SPINNER = range(0x2800, 0x2900)  # the dots of braille
@@ -35,8 +37,8 @@ def _plain(character: str) -> str:
 
 
 def json_text(value: Any) -> str:
-    """JSON on one line, with escapes of its own where standard output cannot write a character."""
-    text = json.dumps(value, ensure_ascii=False)
+    """JSON on one line, with escapes of its own for what standard output cannot write, and what a terminal obeys."""
+    text = escape_json(json.dumps(value, ensure_ascii=False))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:

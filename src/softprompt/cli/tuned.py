@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def summary(tuned: Tuned) -> dict[str, Any]:
     """What --json prints."""
-    from softprompt.saved.saved_prompt import TASKS
+    from softprompt.saved.own_files import TASKS
 
     return {
         "prompt": None if tuned.prompt is None else str(tuned.folder),
@@ -82,7 +82,7 @@ def worth(best: Mapping[str, Any]) -> str:
 
 def report_tasks(tuned: Tuned) -> None:
     """Where each task's own prompt is, and what it measured."""
-    from softprompt.saved.saved_prompt import TASKS
+    from softprompt.saved.own_files import TASKS
 
     for name, saved in tuned.tasks.items():
         measured = saved.manifest.metrics.get("validation", {})

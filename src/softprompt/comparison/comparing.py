@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from softprompt.comparison.apart import run_apart
 from softprompt.comparison.bench import Bench
 from softprompt.comparison.cells import Cell, Cells, planned, trainings
 from softprompt.comparison.facts import data_of, facts_of
+from softprompt.comparison.folder import check_folder
 from softprompt.comparison.framing import framed
 from softprompt.comparison.local import neutral_loss
 from softprompt.comparison.progress import Progress, Quiet
@@ -21,7 +21,7 @@ from softprompt.comparison.settings import CompareSettings
 from softprompt.comparison.summary import compared, first_metrics, scores_of, summarised
 from softprompt.comparison.way import Kind, Way
 from softprompt.comparison.ways import way_named
-from softprompt.errors import OutputExists, SettingError, disk_errors
+from softprompt.errors import SettingError, disk_errors
 from softprompt.parameters import replace_parameters
 from softprompt.tasks import ClassificationTask
 from softprompt.training.processes import check_alone
@@ -214,13 +214,3 @@ def _check_swept(settings: CompareSettings, name: str, value: str) -> None:
     except SettingError as error:
         problem = replace_parameters(str(error), lambda name, value: f"`sweep={{{name!r}: [{value}]}}`")
         raise SettingError(problem) from error
-
-
-def check_folder(folder: Path) -> None:
-    """Whether a comparison may be written to a folder: it is new, empty, or holds one.
-
-    Raises:
-        OutputExists: it holds something else.
-    """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "cells").is_dir()):
-        raise OutputExists(f"{folder} holds something that is no comparison: name another `output`")

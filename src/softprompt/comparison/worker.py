@@ -24,6 +24,7 @@ from softprompt.comparison.running import WayRun
 from softprompt.comparison.settings import CompareSettings
 from softprompt.comparison.ways import way_named
 from softprompt.errors import DataError, DiskFull
+from softprompt.log_lines import LineFormatter
 from softprompt.training import Evaluated, Stepped
 
 OOM = Path("/proc/self/oom_score_adj")
@@ -71,7 +72,9 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints is no event
     with suppress(OSError):
         OOM.write_text("900")  # if memory runs out, this process goes and not whoever waits for it
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("httpx2", "httpx", "openai"):  # a line for every request
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:

@@ -19,6 +19,7 @@ from softprompt.tasks.classification import ClassificationTask
 from softprompt.tasks.pieces import BLANK
 from softprompt.tasks.task import ASKED_WITH
 from softprompt.tasks.template import Template, joined
+from softprompt.unicode_text import escape_controls, escape_json
 
 WORDS = Path(__file__).with_name("card.md")
 
@@ -147,22 +148,22 @@ def _figures(manifest: Manifest) -> dict[str, float]:
 
 
 def span(text: object) -> str:
-    """Text as code within a line, whatever is in it; a line's end is written as a backslash and n."""
-    plain = str(text).replace("\n", "\\n")
+    """Text as code within a line, whatever is in it; a line's end and control characters are written as escapes."""
+    plain = escape_controls(str(text), keep="")
     fence = "`" * (_longest_run(plain) + 1)
     padding = " " if "`" in plain or not plain.strip() else ""
     return f"{fence}{padding}{plain}{padding}{fence}"
 
 
 def block(text: str, language: str = "text") -> str:
-    """Text as a block of code, verbatim, whatever is in it."""
+    """Text as a block of code, whatever is in it; verbatim but for control characters, which are written as escapes."""
     fence = "`" * max(3, _longest_run(text) + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
+    return f"{fence}{language}\n{escape_controls(text)}\n{fence}"
 
 
 def literal(value: str | dict[str, str]) -> str:
     """A text, or texts by name, as Python writes them, in double quotes."""
-    return json.dumps(value, ensure_ascii=False)
+    return escape_json(json.dumps(value, ensure_ascii=False))
 
 
 def _longest_run(text: str) -> int:

@@ -13,8 +13,8 @@ from softprompt.hub.answers import hub_errors
 from softprompt.hub.repository import PROMPT_FILES, check_name, client, files_of, find
 from softprompt.saved import SavedPrompt
 from softprompt.saved.manifest import FILE
+from softprompt.saved.output_folder import check_free
 from softprompt.saved.peft_format import CONFIG
-from softprompt.saved.saved_prompt import check_free
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from softprompt.errors import SettingError
 from softprompt.hub.answers import hub_errors
 from softprompt.saved import manifest as manifests
 from softprompt.saved import peft_format
-from softprompt.saved.saved_prompt import OWN_TENSORS
+from softprompt.saved.own_files import OWN_TENSORS
 
 PROMPT_FILES = (manifests.FILE, peft_format.CONFIG, peft_format.TENSORS, OWN_TENSORS)
 CARD = "README.md"

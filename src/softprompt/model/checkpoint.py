@@ -10,12 +10,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from softprompt.errors import ModelNotSupported, SettingError, first_line
-from softprompt.model.auto_classes import AUTO
-from softprompt.model.family import resolve
 from softprompt.model.fingerprint import fingerprint_of_samples, sampled
+from softprompt.model.pretrained import make_network, read_config
 from softprompt.model.weights import head_of, take_out_head
 
 #: What files may call a parameter that transformers has renamed since.
@@ -59,17 +58,17 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _read(folder: Path) -> Checkpoint:
-    config = AutoConfig.from_pretrained(folder)
-    family = resolve(config)
+    config = read_config(folder)
+    dtype = config.dtype if isinstance(config.dtype, torch.dtype) else None
     with torch.device("meta"):
-        network: PreTrainedModel = AUTO[family.kind].from_config(config)
+        network: PreTrainedModel = make_network(config)
     stored = _Stored(folder, network.base_model_prefix + ".")
     head = head_of(network)
     names = {name for name, _ in network.named_parameters()}
     missing = tuple(sorted(name for name in names.intersection(head) if not stored.spellings([name])))
     if missing:
         take_out_head(network, head)
-    samples = [(own[0], like.shape, stored.sampled(own, like, config.dtype)) for own, like in _parameters(network)]
+    samples = [(own[0], like.shape, stored.sampled(own, like, dtype)) for own, like in _parameters(network)]
     fingerprint = fingerprint_of_samples(config.model_type, samples)
     return Checkpoint(fingerprint, sum(each.numel() for each in network.parameters()), missing)
 

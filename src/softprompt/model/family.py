@@ -263,9 +263,24 @@ def resolve(config: PreTrainedConfig) -> Family:
     Raises:
         ModelNotSupported: the family is unknown here, or known to be answered wrongly.
     """
-    kind = config.model_type
-    if kind not in FAMILIES:
-        reason = REFUSED.get(kind, "its answers are not proven exact")
+    check_supported(config.model_type)
+    return FAMILIES[config.model_type]
+
+
+def check_supported(model_type: str, *, has_own_code: bool = False) -> None:
+    """See whether models of a type are supported, by what their configuration calls it.
+
+    Args:
+        model_type: of the configuration.
+        has_own_code: the model's files come with Python code, for the message.
+
+    Raises:
+        ModelNotSupported: the family is unknown here, or known to be answered wrongly.
+    """
+    if model_type not in FAMILIES:
+        unknown = "its answers are not proven exact"
+        if has_own_code:
+            unknown += ", and the code that comes with it is never run"
+        reason = REFUSED.get(model_type, unknown)
         known = ", ".join(sorted(FAMILIES))
-        raise ModelNotSupported(f"models of type {kind!r} are not supported: {reason} (supported: {known})")
-    return FAMILIES[kind]
+        raise ModelNotSupported(f"models of type {model_type!r} are not supported: {reason} (supported: {known})")

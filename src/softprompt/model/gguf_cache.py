@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 LIMIT = "SOFTPROMPT_GGUF_CACHE_GIB"
 DEFAULT_LIMIT = 32
+_OWN = re.compile(r"[0-9a-f]{32}(?:\.tmp)?")  # what `_content_key` names, and what is being unpacked
 INTERVAL = 5.0  # seconds between two lines that say how far it is
 
 _held: dict[tuple[int, Path], FileLock] = {}  # of this process; one that was forked takes its own
@@ -231,8 +233,8 @@ def _is_free(path: Path) -> bool:
 
 
 def _folders(models: Path) -> list[Path]:
-    """Everything that is unpacked, or was being unpacked by a process that was killed."""
-    return [path for path in models.iterdir() if path.is_dir() and path.suffix in ("", ".tmp")]
+    """Everything that is unpacked, or was being unpacked by a process that was killed; nothing else is ever removed."""
+    return [path for path in models.iterdir() if _OWN.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
 
 
 def _last_use(folder: Path) -> float:

@@ -21,11 +21,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, modeling_gguf_pytorch_utils
+from transformers import PreTrainedModel, modeling_gguf_pytorch_utils
 
 from softprompt.errors import ModelNotFound, ModelNotSupported, first_line
-from softprompt.model.auto_classes import AUTO
-from softprompt.model.family import resolve
+from softprompt.model.pretrained import make_network, read_config, read_tokenizer
 from softprompt.model.quiet import quiet
 
 SHARD = 2**30  # bytes of weights that are collected before they are written
@@ -80,11 +79,10 @@ class GGUFFile:
         with quiet(), _understandable_errors(self.path):
             with _substituted(modeling_gguf_pytorch_utils, "load_gguf_checkpoint", self._checkpoint):
                 arguments: dict[str, Any] = {"gguf_file": self.path.name}
-                config = AutoConfig.from_pretrained(self.path.parent, **arguments)
-                auto = AUTO[resolve(config).kind]
-                tokenizer = AutoTokenizer.from_pretrained(self.path.parent, **arguments)
+                config = read_config(self.path.parent, **arguments)
+                tokenizer = read_tokenizer(self.path.parent, **arguments)
             with torch.device("meta"):
-                network: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
+                network: PreTrainedModel = make_network(config, dtype=torch.float32)
             names = modeling_gguf_pytorch_utils.get_gguf_hf_weights_map(network, self._processor())
         folder.mkdir(parents=True)
         network.config.architectures = [type(network).__name__]

@@ -8,15 +8,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from softprompt.errors import ModelNotFound, SettingError, first_line, is_out_of_memory
-from softprompt.model.auto_classes import AUTO
 from softprompt.model.causal import CausalModel
 from softprompt.model.checkpoint import read_checkpoint
 from softprompt.model.encoder_decoder import EncoderDecoderModel
@@ -25,6 +19,7 @@ from softprompt.model.frozen import FrozenModel
 from softprompt.model.locating import Located, located
 from softprompt.model.masked import MaskedModel
 from softprompt.model.precision import device_named, dtype_named, keep_gradients, quantization
+from softprompt.model.pretrained import read_config, read_network, read_tokenizer
 from softprompt.model.quiet import quiet
 from softprompt.model.shape import Kind
 from softprompt.model.weights import check_weights
@@ -93,10 +88,10 @@ def _unquantized(files: Located, name: str) -> tuple[str, int]:
 
 def _read(files: Located, name: str, **arguments: Any) -> FrozenModel:
     with quiet(), _understandable_errors(name):
-        auto = AUTO[resolve(AutoConfig.from_pretrained(files.folder)).kind]
-        tokenizer = AutoTokenizer.from_pretrained(files.folder)
-        network, found = auto.from_pretrained(
-            files.folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+        config = read_config(files.folder)
+        tokenizer = read_tokenizer(files.folder)
+        network, found = read_network(
+            config, files.folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
         )
     missing_head = check_weights(network, found, name)
     keep_gradients(network)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
 
 from softprompt.errors import ModelNotFound, ModelNotSupported, SettingError, first_line
-from softprompt.model.auto_classes import AUTO
 from softprompt.model.checkpoint import read_checkpoint
 from softprompt.model.end_tokens import read_generation_config
 from softprompt.model.family import resolve
 from softprompt.model.frozen import UNKNOWN, FrozenModel
 from softprompt.model.loading import frozen
 from softprompt.model.locating import located
+from softprompt.model.pretrained import make_network, read_config, read_tokenizer
 from softprompt.model.quiet import quiet
 from softprompt.model.shape import Kind
 
@@ -36,14 +35,14 @@ def load_weightless(name: str) -> FrozenModel:
     files = located(name, weights=False)
     with quiet():
         try:
-            config = AutoConfig.from_pretrained(files.folder)
+            config = read_config(files.folder)
             if (kind := resolve(config).kind) is not Kind.CAUSAL:
                 raise ModelNotSupported(
                     f"{name} is {kind}: a prompt is a prefix, to be run elsewhere, on causal models"
                 )
-            tokenizer = AutoTokenizer.from_pretrained(files.folder)
+            tokenizer = read_tokenizer(files.folder)
             with torch.device("meta"):  # the other ways to attend look at numbers to save work
-                network = AUTO[kind].from_config(config, attn_implementation="eager")
+                network = make_network(config, attn_implementation="eager")
             read_generation_config(network, files.folder)
         except (OSError, ValueError, KeyError) as error:
             raise ModelNotFound(f"{name!r} cannot be read as a language model: {first_line(error)}") from error

@@ -25,6 +25,16 @@ KEY = "prompt_embeddings"
 #: context-aware prompt tuning, added in.
 READABLE = ("PROMPT_TUNING", "P_TUNING", "CPT", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING")
 
+#: The keys of the configurations that `write_peft` writes; peft's own have many more.
+_COMMON_KEYS = (
+    "base_model_name_or_path", "inference_mode", "num_layers", "num_transformer_submodules", "num_virtual_tokens",
+    "task_type", "peft_type", "token_dim", "num_attention_heads",
+)  # fmt: skip
+CONFIG_KEYS = {
+    "PROMPT_TUNING": (*_COMMON_KEYS, "prompt_tuning_init"),
+    "PREFIX_TUNING": (*_COMMON_KEYS, "prefix_projection", "encoder_hidden_size"),
+}
+
 #: peft lays a prompt in front of a row only where it knows the task; for a masked model it has none, and this one runs
 #: the model as it is.
 TASK_TYPES = {

@@ -20,8 +20,6 @@ from softprompt.tasks.writing import WritingObjective
 
 logger = logging.getLogger(__name__)
 
-KEY = "prompt_embeds"
-
 
 def prompt_embeds(
     prompt: SavedPrompt, model: FrozenModel, text: str, max_new_tokens: int = 128

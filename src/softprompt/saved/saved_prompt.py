@@ -20,7 +20,6 @@ from softprompt.errors import (
     DamagedPrompt,
     NotASavedPrompt,
     NotExpressible,
-    OutputExists,
     TrainingDiverged,
     WrongBaseModel,
 )
@@ -29,14 +28,12 @@ from softprompt.saved import manifest as manifests
 from softprompt.saved import peft_format
 from softprompt.saved.folders import write_folder
 from softprompt.saved.manifest import Base, Manifest
+from softprompt.saved.output_folder import check_free
+from softprompt.saved.own_files import OWN_TENSORS, TASKS
 from softprompt.saved.tensors import parse_tensors, read_bytes, sha256, to_bytes
 from softprompt.tasks import LinearHead, Objective, Task
 
 logger = logging.getLogger(__name__)
-
-OWN_TENSORS = "prompt.safetensors"
-EMBEDDED = "prompt_embeds.safetensors"  # of a text behind a prompt
-TASKS = "tasks"
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,7 @@ class SavedPrompt:
         """Write the folder, whole or not at all; the prompts of `tasks` become folders of these names in its `tasks`.
 
         Raises:
-            OutputExists: something is there and `overwrite` was not said.
+            OutputExists: something is there and `overwrite` was not said, or softprompt did not write all of it.
             DiskFull: nothing was changed.
         """
         folder = Path(folder)
@@ -240,21 +237,6 @@ class SavedPrompt:
         head = LinearHead(*self.head["weight"].shape)
         head.load_state_dict(self.head)
         return head.requires_grad_(False)
-
-
-def check_free(folder: Path, overwrite: bool) -> None:
-    """Refuse a place that is taken.
-
-    Raises:
-        OutputExists: unless it may be overwritten and holds a saved prompt, a peft adapter or an embedded text.
-    """
-    if not folder.exists():
-        return
-    if not overwrite:
-        raise OutputExists(f"{folder} exists: choose another folder, or replace it with `overwrite=True`")
-    ours = any((folder / file).is_file() for file in (manifests.FILE, peft_format.CONFIG, EMBEDDED))
-    if not ours and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputExists(f"{folder} exists and is no saved prompt, so it is not overwritten: choose another folder")
 
 
 def _tensor_files(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from softprompt.store.folders import HASH, LONGEST_WRITE, OWNER, Folders, Kept
 
 _GONE, _WRITTEN = ".gone", ".tmp"  # how the names of what nobody needs end, and of what is being written
 _HIDDEN = re.compile(rf"\.(?:softprompt-|{OWNER}\.)[0-9a-f]{{32}}\.(?:tmp|old|gone)")
+_KINDS = (".json", ".safetensors")  # of a prompt's files; a folder with any other is somebody else's too
 _OF_THE_SYSTEM = "lost+found"  # which some file systems have in their root
 
 
@@ -36,11 +38,13 @@ class LocalFolders(Folders):
         return (self.root / content).is_dir()
 
     def listed(self) -> Iterator[Kept]:
-        """All folders; one that goes meanwhile is left out."""
+        """All folders that hold nothing but a prompt's files; one that goes meanwhile is left out."""
         for path in self._entries():
-            if HASH.fullmatch(path.name) and path.is_dir():
+            if HASH.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
                 with suppress(FileNotFoundError):
-                    yield Kept(path.name, _age(path), sum(each.stat().st_size for each in path.iterdir()))
+                    sizes = [_size_of_own(each) for each in path.iterdir()]
+                    if None not in sizes:
+                        yield Kept(path.name, _age(path), sum(filter(None, sizes)))
 
     def files(self, content: str) -> dict[str, bytes]:
         """A folder's files."""
@@ -69,7 +73,11 @@ class LocalFolders(Folders):
         with disk_errors(self.root):
             for path in self._entries():
                 with suppress(FileNotFoundError):  # another one sweeps too, or has written what it was writing
-                    if _HIDDEN.fullmatch(path.name) and (path.suffix == _GONE or _age(path) > LONGEST_WRITE):
+                    if (
+                        _HIDDEN.fullmatch(path.name)
+                        and not path.is_symlink()
+                        and (path.suffix == _GONE or _age(path) > LONGEST_WRITE)
+                    ):
                         _delete(path)
 
     def foreign(self) -> str | None:
@@ -129,6 +137,12 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _size_of_own(path: Path) -> int | None:
+    """A file's size in bytes; None of what no prompt has: a folder, a link, a file of another kind."""
+    found = path.lstat()
+    return found.st_size if stat.S_ISREG(found.st_mode) and path.suffix in _KINDS else None
 
 
 def _age(path: Path) -> timedelta:

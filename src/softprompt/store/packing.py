@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
-from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 UNIX = 3
+_ENCRYPTED = 0x1 | 0x40  # flags of an entry
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
@@ -23,13 +24,24 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 def unpack(packed: bytes) -> dict[str, bytes]:
     """The files again; none where these bytes are not what `pack` gives.
 
-    Whoever may write to the place can put anything there, so nothing comes out that is larger than what went in.
+    Whoever may write to the place can put anything there. Only entries that are stored as they are, once, and not
+    encrypted are read, so nothing is decompressed and nothing comes out that is larger than what went in.
     """
     try:
         with ZipFile(BytesIO(packed)) as archive:
             entries = archive.infolist()
-            if sum(entry.file_size for entry in entries) > len(packed):
+            if not all(map(_is_packed, entries)) or sum(entry.file_size for entry in entries) > len(packed):
                 return {}
-            return {entry.filename: archive.read(entry) for entry in entries}
-    except (BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, OSError):
+            found = {entry.filename: archive.read(entry) for entry in entries}
+    except Exception:  # zipfile raises what comes up in it: BadZipFile, zlib.error, struct.error, OverflowError, …
         return {}
+    return found if len(found) == len(entries) else {}
+
+
+def _is_packed(entry: ZipInfo) -> bool:
+    """Whether `pack` could have written an entry."""
+    return (
+        entry.compress_type == ZIP_STORED
+        and not entry.flag_bits & _ENCRYPTED
+        and entry.file_size == entry.compress_size
+    )

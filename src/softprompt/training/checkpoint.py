@@ -1,17 +1,20 @@
 """A run's state in one safetensors file: what resumes exactly. It is not what is exported.
 
-It holds the prompt's parameters (an encoder's too), the optimiser's moments, the best prompt so far, and the step.
+It names the run that it is of, by a hash of everything the run depends on: another run's is not gone on from. It holds
+the prompt's parameters (an encoder's too), the optimiser's moments, the best prompt so far, and the step.
 Random numbers and the place in the data are functions of the seed and the step, so there is nothing of them to hold.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -51,10 +54,53 @@ class Progress:
     start: dict[str, float] | None = None
 
 
+class _BestFacts(BaseModel):
+    step: int = Field(ge=0)
+    metrics: dict[str, float]
+    never_answered: tuple[str, ...] = ()
+
+
+class _Facts(BaseModel):
+    step: int = Field(ge=0)
+    best: _BestFacts | None
+    stale: int = Field(ge=0)
+    useful_tokens: int = Field(ge=0)
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    start: dict[str, float] | None = None
+
+    @model_validator(mode="after")
+    def _best_is_past(self) -> _Facts:
+        if self.best is not None and self.best.step > self.step:
+            raise ValueError("its best step is still to come")
+        return self
+
+
+def hash_run(facts: Mapping[str, Any]) -> str:
+    """Names a run by what it depends on: the settings but for where it saves, the data's hashes, and the base model.
+
+    Args:
+        facts: `settings` and `data`, as run.json has them.
+    """
+    settings = {name: value for name, value in facts["settings"].items() if name != "output"}
+    text = json.dumps({"settings": settings, "data": facts["data"]}, sort_keys=True)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
 def write_checkpoint(
-    path: Path, progress: Progress, prompt: Mapping[str, Tensor], optimiser: Mapping[str, Tensor]
+    path: Path,
+    progress: Progress,
+    prompt: Mapping[str, Tensor],
+    optimiser: Mapping[str, Tensor],
+    run: str | None = None,
 ) -> None:
     """Write the file, whole or not at all.
+
+    Args:
+        path: where to.
+        progress: how far the run is.
+        prompt: the parameters that train, and buffers.
+        optimiser: its state.
+        run: the run's hash.
 
     Raises:
         DiskFull: the checkpoint before is untouched.
@@ -71,9 +117,8 @@ def write_checkpoint(
         "seconds": progress.seconds,
         "start": progress.start,
     }
-    content = save(
-        {name: t.detach().cpu().contiguous() for name, t in tensors.items()}, {"progress": json.dumps(facts)}
-    )
+    metadata = {"progress": json.dumps(facts), **({} if run is None else {"run": run})}
+    content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
     with disk_errors(path):
         write_file(path, content)
 
@@ -87,27 +132,44 @@ def read_checkpoint(path: Path) -> tuple[Progress, dict[str, Tensor], dict[str, 
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = json.loads(file.metadata()["progress"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}): start over with `overwrite=True`") from error
-    best = facts["best"]
+            facts = _Facts.model_validate(json.loads(file.metadata()["progress"]))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged ({_said(error)}): start over with `overwrite=True`") from error
     progress = Progress(
-        step=facts["step"],
-        best=None if best is None else _best(best, _below("best/", tensors)),
-        stale=facts["stale"],
-        useful_tokens=facts["useful_tokens"],
-        seconds=facts["seconds"],
-        start=facts.get("start"),
+        step=facts.step,
+        best=None if facts.best is None else _best(facts.best, _below("best/", tensors)),
+        stale=facts.stale,
+        useful_tokens=facts.useful_tokens,
+        seconds=facts.seconds,
+        start=facts.start,
     )
     return progress, _below("prompt/", tensors), _below("optimiser/", tensors)
+
+
+def read_run(path: Path) -> str | None:
+    """The hash of the run that a checkpoint is of; None where it names none, or cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            found: str | None = (file.metadata() or {}).get("run")
+            return found
+    except (SafetensorError, OSError, ValueError):
+        return None
+
+
+def _said(error: Exception) -> str:
+    """What is wrong, on one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'progress'}: {first['msg']}"
 
 
 def _facts(best: Best) -> dict[str, Any]:
     return {"step": best.step, "metrics": best.metrics, "never_answered": list(best.never_answered)}
 
 
-def _best(facts: dict[str, Any], parameters: dict[str, Tensor]) -> Best:
-    return Best(facts["step"], facts["metrics"], parameters, tuple(facts.get("never_answered", ())))
+def _best(facts: _BestFacts, parameters: dict[str, Tensor]) -> Best:
+    return Best(facts.step, facts.metrics, parameters, facts.never_answered)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

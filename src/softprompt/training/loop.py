@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from softprompt.errors import CheckpointError
 from softprompt.tasks import Objective, Row
 from softprompt.training.checkpoint import Best, Progress
 from softprompt.training.learner import Learner, Learnt
@@ -77,10 +78,34 @@ class Training:
         return self.outcome
 
     def evaluate_start(self) -> None:
-        """Measure the validation examples before the first step, to know later whether training improved on it."""
-        if self._validation and self.progress.step == 0:
-            self.progress.start = _measured(self.objective, self.learner, self._validation)
-            self._tell(Evaluated(0, self.progress.start, best=False))
+        """Measure the validation examples before the first step, to know later whether training improved on it.
+
+        Of a run that goes on, the best prompt so far is measured once more, since whoever can write a checkpoint can
+        write figures into it.
+
+        Raises:
+            CheckpointError: what the checkpoint has as the best measures nothing finite.
+        """
+        progress = self.progress
+        if progress.step > 0:
+            progress.best = self._measured_again(progress.best) if self._validation else None
+        elif self._validation:
+            progress.start = _measured(self.objective, self.learner, self._validation)
+            self._tell(Evaluated(0, progress.start, best=False))
+
+    def _measured_again(self, best: Best | None) -> Best | None:
+        if best is None:
+            return None
+        now = _copied(self.learner.state_dict())
+        self.learner.load_state_dict(best.parameters)
+        found = _measured_best(self.objective, self.learner, self._validation, best.step)
+        self.learner.load_state_dict(now)
+        if not all(map(math.isfinite, self.objective.quality(found.metrics))):
+            raise CheckpointError(
+                f"the best prompt in the checkpoint of {self.settings.output} measures no finite figures: start over "
+                "with `overwrite=True`"
+            )
+        return found
 
     def chosen(self) -> list[Row]:
         """The rows of the next step."""
@@ -149,6 +174,13 @@ def _evaluate(objective: Objective, learner: Learner, validation: Sequence[Row],
             progress.step, metrics, _copied(learner.state_dict()), objective.never_answered(outputs, validation)
         )
     return Evaluated(progress.step, metrics, better)
+
+
+def _measured_best(objective: Objective, learner: Learner, validation: Sequence[Row], step: int) -> Best:
+    """What the learner measures as it is, as the best evaluation of a step."""
+    outputs = learner.outputs(objective, validation)
+    metrics = objective.metrics(outputs, validation)
+    return Best(step, metrics, _copied(learner.state_dict()), objective.never_answered(outputs, validation))
 
 
 def _measured(objective: Objective, learner: Learner, rows: Sequence[Row]) -> dict[str, float]:

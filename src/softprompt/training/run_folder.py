@@ -14,8 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from softprompt.errors import CheckpointError, disk_errors
+from safetensors import SafetensorError, safe_open
+
+from softprompt.errors import CheckpointError, OutputExists, disk_errors
 from softprompt.saved.folders import write_file
+from softprompt.saved.own_files import join_names
 from softprompt.training.watching import Evaluated, Stepped
 
 
@@ -29,15 +32,47 @@ class RunFolder:
         self.checkpoint = path / "checkpoint.safetensors"
         self.picture = path / "loss.png"
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What a run writes; whatever else is in the folder is left alone."""
+        return (self.settings, self.metrics, self.checkpoint, self.picture)
+
+    def check_own(self) -> None:
+        """See that the files which a new run replaces are an earlier run's.
+
+        Raises:
+            OutputExists: they are another program's, or somebody's own.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputExists(f"{self.path} is no folder, and the run would keep its files there: name another output")
+        there = [file.name for file in self.files if file.is_symlink() or file.exists()]
+        with disk_errors(self.path):
+            is_own = not there or self._is_of_a_run()
+        if not is_own:
+            raise OutputExists(
+                f"{self.path} is no run's folder, so {join_names(there)} in it is not overwritten: move that away, or "
+                "choose another output"
+            )
+
+    def _is_of_a_run(self) -> bool:
+        """Whether one of the files is one that a run wrote; then the others are too, a damaged one as well."""
+        try:
+            self.read_settings()
+        except CheckpointError:
+            return _is_checkpoint(self.checkpoint) or bool(self.lines())
+        return True
+
     def begin(self, settings: dict[str, Any]) -> None:
         """Begin a run here, forgetting one that was.
 
         Raises:
             DiskFull, SettingError: the folder cannot be written.
+            OutputExists: what is there is no run's.
         """
+        self.check_own()
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            for file in (self.settings, self.metrics, self.checkpoint, self.picture):
+            for file in self.files:
                 file.unlink(missing_ok=True)
             write_file(self.settings, (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode())
 
@@ -53,7 +88,7 @@ class RunFolder:
             raise CheckpointError(f"nothing to resume: {self.settings} is missing") from error
         except ValueError as error:
             raise CheckpointError(f"{self.settings} is damaged: start over with `overwrite=True`") from error
-        if not isinstance(settings, dict) or not isinstance(settings.get("settings"), dict):
+        if not isinstance(settings, dict) or not all(isinstance(settings.get(n), dict) for n in ("settings", "data")):
             raise CheckpointError(f"{self.settings} is damaged: start over with `overwrite=True`")
         return settings
 
@@ -76,11 +111,22 @@ class RunFolder:
             write_file(self.metrics, "".join(kept).encode())
 
     def lines(self) -> list[dict[str, Any]]:
-        """What was logged, in order; a line that a kill cut short is left out."""
-        found = []
-        for text in self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.is_file() else []:
+        """What was logged, in order; a line that a kill cut short is left out, with whatever follows it."""
+        found: list[dict[str, Any]] = []
+        for text in self.metrics.read_bytes().splitlines() if self.metrics.is_file() else []:
             try:
-                found.append(json.loads(text))
-            except json.JSONDecodeError:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
                 break
+            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                break
+            found.append(line)
         return found
+
+
+def _is_checkpoint(file: Path) -> bool:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return "progress" in (opened.metadata() or {})
+    except (SafetensorError, OSError, ValueError):
+        return False

@@ -14,9 +14,10 @@ from softprompt.evaluation.evaluating import measure_hard_prompt
 from softprompt.evaluation.measuring import measure
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
-from softprompt.saved.saved_prompt import check_free
+from softprompt.saved.output_folder import check_free
 from softprompt.tasks import with_answers_each
 from softprompt.training.baselines import Baselines, warn_if_not_better
+from softprompt.training.checkpoint import hash_run
 from softprompt.training.contamination import warn_of_shared_inputs
 from softprompt.training.job import Job
 from softprompt.training.loop import Outcome, Training
@@ -154,7 +155,8 @@ class Ready:
         self.processes.wait()  # until all have seen that the folder is free
         if self.processes.is_first:
             _begin(self.folder, self.facts, self.resume)
-        training = self.job.training(self.settings, FolderRecord(self.folder), watcher, self.processes)
+        record = FolderRecord(self.folder, hash_run(self.facts))
+        training = self.job.training(self.settings, record, watcher, self.processes)
         training.evaluate_start()
         return training
 
@@ -219,6 +221,8 @@ def _facts(settings: TuneSettings, job: Job, digests: dict[str, str]) -> dict[st
 
 def _check_output(settings: TuneSettings, folder: RunFolder, resume: bool, overwrite: bool) -> None:
     check_free(settings.output, overwrite or resume)
+    if not resume:
+        folder.check_own()
     unfinished = folder.settings.is_file() and not settings.output.exists()
     if unfinished and not (resume or overwrite):
         raise OutputExists(

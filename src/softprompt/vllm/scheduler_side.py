@@ -11,6 +11,7 @@ from typing import Any
 
 from vllm.logger import init_logger
 
+from softprompt.unicode_text import escape_controls
 from softprompt.vllm.asked import Asked, asked_in
 from softprompt.vllm.guard import Arrived, why_refused
 from softprompt.vllm.loads import Load, Loads
@@ -41,7 +42,11 @@ class SchedulerSide:
         """A new request of vLLM's."""
         why = why_refused(_arrived(request))
         if why is not None:
-            logger.warning("softprompt: request %s is refused: %s", request.request_id, why)
+            logger.warning(
+                "softprompt: request %s is refused: %s",
+                escape_controls(str(request.request_id), ""),
+                escape_controls(why, ""),
+            )
             self.counts.refused += 1
             self._refused.add(request.request_id)
         elif (asked := asked_in(request.kv_transfer_params)) is not None:

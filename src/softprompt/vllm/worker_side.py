@@ -10,6 +10,7 @@ from torch import Tensor
 from vllm.logger import init_logger
 
 from softprompt.errors import SoftPromptError
+from softprompt.unicode_text import escape_controls
 from softprompt.vllm.loads import Load, Loads
 from softprompt.vllm.placing import blocks_of, layer_number, slots
 from softprompt.vllm.prefixes import Prefixes
@@ -67,13 +68,13 @@ class WorkerSide:
         try:
             prefix = coming.result()
         except SoftPromptError as error:
-            logger.error("softprompt: request %s ends: %s", load.request, error)
+            logger.error("softprompt: request %s ends: %s", _shown(load), error)
             return False
         except Exception:  # a store far away fails in its own ways; the engine must go on
-            logger.exception("softprompt: request %s ends: its prompt %s cannot be read", load.request, load.asked)
+            logger.exception("softprompt: request %s ends: its prompt %s cannot be read", _shown(load), load.asked)
             return False
         if prefix.shape[2] != load.asked.positions:
-            logger.error("softprompt: request %s ends: its prompt has %d positions", load.request, prefix.shape[2])
+            logger.error("softprompt: request %s ends: its prompt has %d positions", _shown(load), prefix.shape[2])
             return False
         self._put(prefix[:, :, load.first :], load)
         return True
@@ -85,6 +86,11 @@ class WorkerSide:
         for layer, (keys, values) in zip(self._layers, prefix, strict=True):
             layer.impl.do_kv_cache_update(layer, keys, values, layer.kv_cache, places)
         self._counts.placed += len(places)
+
+
+def _shown(load: Load) -> str:
+    """A request's name, which its client may have written, on one line of the log."""
+    return escape_controls(str(load.request), keep="")
 
 
 def _attending(layers: Mapping[str, Any]) -> list[Any]:

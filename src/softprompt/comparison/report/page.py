@@ -18,9 +18,11 @@ from softprompt.comparison.report.canvas import Chart, inline, picture
 from softprompt.comparison.report.charts import draw
 from softprompt.comparison.report.colours import DARK, LIGHT, role_of
 from softprompt.comparison.report.findings import Findings, finite
+from softprompt.comparison.report.readable import make_readable
 from softprompt.comparison.report.tables import MOST_LABELS, metrics_elsewhere, metrics_of, mistakes
 from softprompt.errors import disk_errors
 from softprompt.saved.folders import write_file
+from softprompt.unicode_text import escape_json
 
 #: How the template writes quantities.
 FILTERS = (
@@ -59,7 +61,7 @@ def write_report(report: Mapping[str, Any], folder: Path) -> None:
         (folder / "plots").mkdir(parents=True, exist_ok=True)
         # First, so that what was measured outlives a plot that cannot be drawn.
         write_file(folder / "report.json", _json(found))
-        findings = Findings(found)
+        findings = Findings(make_readable(found))
         drawn = [(chart, picture(chart.figure, "svg")) for chart in draw(findings)]
         for chart, svg in drawn:
             write_file(folder / "plots" / f"{chart.name}.svg", svg)
@@ -109,4 +111,5 @@ def _words(findings: Findings) -> Environment:
 
 
 def _json(report: Mapping[str, Any]) -> bytes:
-    return (json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+    lines = json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False).split("\n")  # none is within a string
+    return ("\n".join(map(escape_json, lines)) + "\n").encode()

@@ -9,6 +9,7 @@ from softprompt.comparison.report.changes import changes
 from softprompt.comparison.report.choice import choose
 from softprompt.comparison.report.findings import Findings, finite
 from softprompt.comparison.report.quantities import figure, interval, listed, points
+from softprompt.comparison.report.readable import make_readable
 from softprompt.comparison.report.reasons import reasons
 from softprompt.comparison.report.sentences import named, quality, sentence
 
@@ -22,7 +23,7 @@ def recommend(report: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         `way`, the name of the recommended way or None, `words`, `reasons`, and under `changes` what would change it.
     """
-    findings = Findings(finite(report))
+    findings = Findings(make_readable(finite(report)))
     if not findings.judged:
         words = "No way can be recommended: every one of them failed."
         return {"way": None, "words": words, "reasons": [], "changes": changes(findings, None)}

@@ -16,6 +16,7 @@ REQUIRED_OPTIONS: Mapping[str, str] = {
     "generation-config": "vllm",  # nothing is drawn by other rules than those that were asked for
     "structured-outputs-config": json.dumps({"backend": "guidance"}),  # the same library as the engine in this process
     "enable-prompt-tokens-details": "",  # `usage` says what the prefix cache had
+    "no-trust-remote-code": "",  # no supported model needs code of its own, so none is run
 }
 
 

@@ -1,7 +1,7 @@
 // The answers: a card for each that was chosen, in which it writes, tells a label, or says what went wrong.
 
 import { events, post, Problem, tell } from "./api.js";
-import { duration, element, figure, many, percent } from "./elements.js";
+import { duration, element, figure, many, percent, shown } from "./elements.js";
 
 const LABELS = 8; // that have a bar; the others are told together
 
@@ -29,7 +29,7 @@ export class Card {
   async about() {
     try {
       this.details = await tell(`/page/prompts/${encodeURIComponent(this.choice.version)}`);
-      this.facts.textContent = aboutWords(this.details);
+      this.facts.textContent = shown(aboutWords(this.details));
     } catch (problem) {
       this.fail(problem);
     }
@@ -75,7 +75,7 @@ export class Card {
   fail(error) {
     if (!(error instanceof Problem)) console.error(error);
     this.state.textContent = "failed";
-    this.problem.textContent = error.message;
+    this.problem.textContent = shown(error.message);
   }
 
   chosenFields(asked) {
@@ -103,7 +103,7 @@ export class Card {
       const text = choice?.delta?.content ?? choice?.text ?? "";
       if (text) {
         clock.first();
-        written.append(text);
+        written.append(text); // exactly what the API says, in a block of its own, which nothing in it can leave
       }
       reason = choice?.finish_reason ?? reason;
       clock.tokens = event.usage?.completion_tokens ?? clock.tokens;

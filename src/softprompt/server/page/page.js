@@ -2,7 +2,7 @@
 
 import { hasKey, Problem, tell, useKey } from "./api.js";
 import { Card } from "./answers.js";
-import { element, many } from "./elements.js";
+import { element, many, shown } from "./elements.js";
 import { Prompts } from "./prompts.js";
 
 const at = (id) => document.getElementById(id);
@@ -20,7 +20,7 @@ async function load() {
     prompts.show(list.data, state);
     keyIs(hasKey() ? "kept" : "needless");
   } catch (problem) {
-    if (problem.status !== 401) at("prompts-problem").textContent = problem.message;
+    if (problem.status !== 401) at("prompts-problem").textContent = shown(problem.message);
     else keyIs("wanted", hasKey() ? "This key is not valid: it may have been revoked." : "");
   }
 }
@@ -30,7 +30,7 @@ function keyIs(state, problem = "") {
   at("key-form").hidden = state !== "wanted";
   at("key-kept").hidden = state !== "kept";
   at("place").hidden = state === "wanted";
-  at("key-problem").textContent = problem;
+  at("key-problem").textContent = shown(problem);
   if (state === "wanted") at("key").focus();
 }
 
@@ -96,7 +96,7 @@ async function ask() {
     isRunning(false);
     await told(ends);
   } catch (problem) {
-    at("ask-problem").textContent = problem.message;
+    at("ask-problem").textContent = shown(problem.message);
     problem.where?.setAttribute("aria-invalid", "true");
     problem.where?.focus();
   }
