@@ -24,7 +24,8 @@
     │   ├── UnknownPrompt               no such prompt, version or alias, as far as this tenant can see
     │   ├── UnknownKey                  no such key
     │   ├── NothingBefore               an alias that is to be rolled back never pointed to another version
-    │   └── PromptInUse                 what is to be removed has an alias that points to it
+    │   ├── PromptInUse                 what is to be removed has an alias that points to it
+    │   └── StorageLimitExceeded        a tenant's prompts would have more bytes than they may
     ├── ApiFailed                       an API that was asked did not answer, or not as it should
     ├── ClusterFailed                   a Ray cluster cannot be reached, or loses a run's worker again and again
     ├── OutputExists                    the output folder is taken
@@ -151,6 +152,10 @@ class NothingBefore(StoreError):
 
 class PromptInUse(StoreError):
     """An alias points to what is to be removed."""
+
+
+class StorageLimitExceeded(StoreError):
+    """A tenant's prompts would have more bytes than they may."""
 
 
 class ApiFailed(SoftPromptError):

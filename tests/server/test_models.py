@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import openai
 import pytest
 
-from tests.server.running import BASE, Running
+from tests.server.running import ANSWERS, BASE, Running, prompt_for
 
 
 def test_the_base_and_the_prompts(served: Running, client: openai.OpenAI) -> None:
@@ -16,6 +18,42 @@ def test_the_base_and_the_prompts(served: Running, client: openai.OpenAI) -> Non
     assert found["answers"]["root"] == "answers@1"
     assert found["reviews"]["task"] == "classification"
     assert found["reviews"]["owned_by"] == "default"
+
+
+def test_a_page_at_a_time(served: Running) -> None:
+    def page(**query: object) -> dict[str, Any]:
+        return served.get("/v1/models?" + "&".join(f"{name}={value}" for name, value in query.items())).json()
+
+    whole = page()
+    assert (whole["has_more"], whole["first_id"], whole["last_id"]) == (False, BASE, "reviews")
+    for limit in (1, 2, 3, 7):
+        found: list[dict[str, Any]] = []
+        last: dict[str, Any] = {"has_more": True, "last_id": None}
+        while last["has_more"]:
+            last = page(limit=limit, **({"after": last["last_id"]} if last["last_id"] else {}))
+            assert len(last["data"]) == limit or not last["has_more"]
+            found += last["data"]
+        assert found == whole["data"]
+    assert page(after="nothing-like-it")["data"] == [each for each in whole["data"][1:] if each["id"] > "nothing"]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=many", "after=answers@1", "after=No%20name"])
+def test_a_page_that_cannot_be(served: Running, query: str) -> None:
+    answer = served.get(f"/v1/models?{query}")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_value", query.partition("=")[0])
+
+
+def test_a_prompt_that_is_called_as_the_base_model_is_listed_by_its_alias(served: Running) -> None:
+    served.store.add(prompt_for(served.parts.model, ANSWERS), BASE)
+    try:
+        assert served.get("/v1/models?limit=1").json()["data"][0]["parent"] is None
+        named = {each["id"]: each["root"] for each in served.get("/v1/models").json()["data"] if each["parent"]}
+        assert named[f"{BASE}@active"] == f"{BASE}@1"
+        assert served.get(f"/v1/models/{BASE}@active").json()["root"] == f"{BASE}@1"
+    finally:
+        served.store.deactivate(BASE)
+        served.store.remove(BASE)
 
 
 def test_one(client: openai.OpenAI) -> None:

@@ -321,7 +321,11 @@ def test_of_many_prompts_one_is_found_by_its_name(browser: Browser, keyed: Runni
     with opened(browser, keyed) as page:
         page.get_by_label("API key").fill(text)
         page.keyboard.press("Enter")
-        expect(page.get_by_text("The first 100 of 121")).to_be_visible()
+        expect(page.get_by_text("The first 100: show more")).to_be_visible()
+        expect(page.get_by_role("checkbox")).to_have_count(101)  # the base model, too
+        page.get_by_role("button", name="Show more").click()
+        expect(page.get_by_role("checkbox")).to_have_count(121)
+        expect(page.get_by_role("button", name="Show more")).to_be_hidden()
         choose(page, "customer-007")
         page.get_by_label("Find by name").fill("R-119")
         expect(page.get_by_role("checkbox")).to_have_count(1)

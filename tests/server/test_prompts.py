@@ -16,6 +16,7 @@ from softprompt.store import Store
 from tests.saved.making import make
 from tests.server.gated import gated, serving
 from tests.server.test_uploads import MODEL
+from tests.store.filling import Statements, fill_store
 from tests.store.making import check_whole, several, stored
 
 SAVED = several(3)
@@ -107,6 +108,51 @@ def test_another_tenants_prompt_is_as_unknown_as_none(client: TestClient, store:
     assert store.prompts() == before
 
 
+def test_lists_come_a_page_at_a_time(client: TestClient, store: Store) -> None:
+    headers = key(store, "acme")
+    fill_store(store, SAVED[0], [("acme", name) for name in ("a", "b", "c-a")], versions=25)
+
+    def page(path: str, **query: object) -> dict[str, Any]:
+        answer = client.get(path, headers=headers, params={name: str(value) for name, value in query.items()})
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    first = page("/v1/prompts", limit=2)
+    assert ([each["name"] for each in first["data"]], first["last_id"], first["has_more"]) == (["a", "b"], "b", True)
+    second = page("/v1/prompts", limit=2, after="b")
+    assert ([each["name"] for each in second["data"]], second["has_more"]) == (["c-a"], False)
+    assert [each["name"] for each in page("/v1/prompts", search="A")["data"]] == ["a", "c-a"]
+    assert page("/v1/prompts", after="z") == {
+        "object": "list",
+        "data": [],
+        "first_id": None,
+        "last_id": None,
+        "has_more": False,
+    }
+    prompt = first["data"][0]
+    assert prompt["num_versions"] == 25
+    assert [version["version"] for version in prompt["versions"]] == list(range(6, 26))
+    newest = page("/v1/prompts/a/versions", limit=20)
+    assert newest["data"] == prompt["versions"][::-1]
+    oldest = page("/v1/prompts/a/versions", after=newest["last_id"])
+    assert ([each["version"] for each in oldest["data"]], oldest["has_more"]) == ([5, 4, 3, 2, 1], False)
+    events = page("/v1/prompts/a/history", limit=20)
+    later = page("/v1/prompts/a/history", after=events["last_id"])
+    assert (len(later["data"]), later["has_more"]) == (6, False)
+    ids = [event["id"] for event in events["data"] + later["data"]]
+    assert ids == sorted(ids, reverse=True)
+    assert refused(client.get("/v1/prompts/nothing/versions", headers=headers)) == "404 prompt_not_found"
+
+
+@pytest.mark.parametrize("path", ["", "/a/versions", "/a/history"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "after=" + "9" * 300])
+def test_a_page_that_cannot_be_is_refused(client: TestClient, store: Store, path: str, query: str) -> None:
+    answer = client.get(f"/v1/prompts{path}?{query}", headers=key(store, "acme"))
+    assert refused(answer) == "400 invalid_value"
+    assert answer.json()["error"]["param"] == query.partition("=")[0]
+
+
 def test_what_takes_which_scope(client: TestClient, store: Store) -> None:
     use = key(store, scope="use")
     assert client.get("/v1/prompts", headers=use).status_code == 200
@@ -158,7 +204,22 @@ def test_a_tenant_has_so_much_room(store: Store) -> None:
     assert [upload(client, headers).status_code for _ in range(2)] == [201, 201]
     assert refused(upload(client, headers)) == "403 storage_limit_exceeded"
     assert upload(client, key(store, "bolt")).status_code == 201
+    store.deactivate("reviews", tenant="acme")
+    store.remove("reviews@1", tenant="acme")
+    assert upload(client, headers).status_code == 201  # what was removed takes no room
     assert len(store.resolve("reviews@2", tenant="acme").content) == 64
+
+
+def test_what_an_upload_asks_of_the_database_does_not_grow_with_the_versions(client: TestClient, store: Store) -> None:
+    headers = key(store)
+    asked = []
+    for versions in (1, 40):
+        fill_store(store, SAVED[0], [("acme", "reviews")], versions=versions)
+        with Statements() as statements:
+            assert upload(client, headers).status_code == 201
+        asked.append([statement for statement, _ in statements.asked if "FROM keys" not in statement])
+    assert asked[0] == asked[1]
+    assert not [statement for statement in asked[0] if "sum(" in statement]
 
 
 def test_curl_brings_one_in(store: Store, tmp_path: Path) -> None:

@@ -49,7 +49,19 @@ def check_whole(store: Store) -> None:
             assert store.read(version).manifest.content_hash == f"sha256:{version.content}"
         for alias, number in prompt.aliases.items():
             assert store.resolve(f"{prompt.name}@{alias}", tenant=prompt.tenant).number == number
+    check_sums(store)
     assert {(p.tenant, p.name): ({v.number for v in p.versions}, p.aliases) for p in prompts} == told(store.history())
+
+
+def check_sums(store: Store) -> None:
+    """What is kept of versions and activations beside them is what follows from them."""
+    prompts = store.prompts()
+    for tenant in {prompt.tenant for prompt in prompts}:
+        own = [prompt for prompt in prompts if prompt.tenant == tenant]
+        assert store.size_of(tenant) == sum(version.size for prompt in own for version in prompt.versions)
+        pointing = {(each.name, each.alias): each.version.number for each in store.aliases_page(tenant, limit=99).items}
+        assert pointing == {(p.name, alias): number for p in own for alias, number in p.aliases.items()}
+    assert all(prompt.num_versions == len(prompt.versions) > 0 for prompt in prompts)
 
 
 def told(history: Sequence[Event]) -> dict[tuple[Any, Any], tuple[set[int], dict[str, int]]]:

@@ -53,16 +53,16 @@ def test_it_waits_for_its_readers_in_a_log(tmp_path: Path, saved: Prompts) -> No
 
 
 def test_a_newer_store_is_refused_and_not_touched(tmp_path: Path, saved: Prompts) -> None:
-    execute(closed(tmp_path, saved), "UPDATE softprompt_store SET schema = 3")
+    execute(closed(tmp_path, saved), "UPDATE softprompt_store SET schema = 4")
     before = files(tmp_path)
     for create in (False, True):
-        with pytest.raises(NewerStore, match="version 3, this softprompt reads up to 2: upgrade softprompt"):
+        with pytest.raises(NewerStore, match="version 4, this softprompt reads up to 3: upgrade softprompt"):
             Store.open(tmp_path, create=create)
     assert files(tmp_path) == before
 
 
 def test_a_store_that_becomes_newer_meanwhile_is_not_written(store: Store, saved: Prompts) -> None:
-    execute(Path(store.place) / "store.sqlite", "UPDATE softprompt_store SET schema = 3")
+    execute(Path(store.place) / "store.sqlite", "UPDATE softprompt_store SET schema = 4")
     with pytest.raises(NewerStore):
         store.add(saved[0], "reviews")
     assert store.prompts() == []

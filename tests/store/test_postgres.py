@@ -77,8 +77,8 @@ def test_what_others_have_in_a_database_is_left_alone(postgres: Postgres, url: s
 
 
 def test_a_newer_store_is_refused_and_not_touched(postgres: Postgres, store: Store, url: str, saved: Prompts) -> None:
-    postgres.execute("UPDATE softprompt_store SET schema = 3", url)
-    with pytest.raises(NewerStore, match="version 3, this softprompt reads up to 2"):
+    postgres.execute("UPDATE softprompt_store SET schema = 4", url)
+    with pytest.raises(NewerStore, match="version 4, this softprompt reads up to 3"):
         store.add(saved[0], "reviews")
     postgres.execute("ALTER TABLE softprompt_store DROP COLUMN prompts", url)
     for create in (False, True):

@@ -270,7 +270,7 @@ def test_the_history_tells_who_did_what(store: Store, saved: Prompts) -> None:
     ]
     oldest = store.history()[-1]
     details = {"content": first.content, "note": "a note"}
-    assert oldest == Event(oldest.at, "ada", "add", "default", "reviews", 1, details)
+    assert oldest == Event(oldest.id, oldest.at, "ada", "add", "default", "reviews", 1, details)
     assert store.history()[3].details == {"alias": "active", "before": 1}
     assert store.history()[3].by == "bob"
     assert store.history()[0].by == getpass.getuser()

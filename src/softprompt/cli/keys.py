@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from softprompt.cli.keys_table import keys_table
+from softprompt.cli.keys_table import key_rows, key_titles
+from softprompt.cli.listing import print_json_list, print_rows
 from softprompt.cli.output import Json, people, print_json
 from softprompt.cli.prompts import OURS, STORE, AnyTenant, By, Place, PromptsAt
 
@@ -59,17 +60,15 @@ def create(
 
 @app.command("list")
 def list_(tenant: AnyTenant = None, place: Place = STORE, as_json: Json = False) -> None:
-    """List the keys, those that were revoked or have expired too."""
+    """List the keys, those that were revoked or have expired too. More than a hundred are printed in plain columns."""
     from softprompt.store import Store
 
     with Store.open(place) as opened:
-        found = opened.keys.list(tenant)
-    if as_json:
-        print_json({"keys": [_facts(key) for key in found]})
-    elif found:
-        people.print(keys_table(found))
-    else:
-        people.print("There are no keys.")
+        found = opened.keys.iterate_all(tenant)
+        if as_json:
+            print_json_list("keys", map(_facts, found))
+        elif not print_rows(key_titles(), key_rows(found)):
+            people.print("There are no keys.")
 
 
 @app.command()

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Column
 
 if TYPE_CHECKING:
     from softprompt.store import Key
 
 
-def keys_table(keys: Iterable[Key]) -> Table:
-    """A line a key."""
-    table = Table(Column("id", no_wrap=True, min_width=12), "tenant", "scope", "name", "made (UTC)", "by", "state")
+def key_titles() -> tuple[Column | str, ...]:
+    """Of the columns."""
+    return Column("id", no_wrap=True, min_width=12), "tenant", "scope", "name", "made (UTC)", "by", "state"
+
+
+def key_rows(keys: Iterable[Key]) -> Iterator[tuple[str, ...]]:
+    """A row a key."""
     for key in keys:
         made = f"{key.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(*map(escape, (key.id, key.tenant, key.scope, key.name, made, key.created_by, _state(key))))
-    return table
+        yield key.id, key.tenant, str(key.scope), key.name, made, key.created_by, _state(key)
 
 
 def _state(key: Key) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,14 +12,16 @@ import typer
 from rich.filesize import decimal
 from rich.markup import escape
 
+from softprompt.cli.listing import print_json_list, print_rows
 from softprompt.cli.loading import load
 from softprompt.cli.output import Json, notes, people, print_json
 from softprompt.cli.progress_lines import busy, tracked
-from softprompt.cli.prompts_tables import events_table, prompts_table
+from softprompt.cli.prompts_tables import EVENT_TITLES, PROMPT_TITLES, event_rows, prompt_rows
 
 if TYPE_CHECKING:
     from softprompt.saved import SavedPrompt
-    from softprompt.store import Damage, Event, Version
+    from softprompt.store import Damage, Event, StoredPrompt, Version
+    from softprompt.store.folders import Kept
 
 DAMAGED = 2  # the exit code
 
@@ -45,6 +47,7 @@ Tenant = Annotated[str, typer.Option(help="Whose prompt it is.", rich_help_panel
 AnyTenant = Annotated[
     str | None, typer.Option(help="Only this tenant's.  \\[default: everybody's]", rich_help_panel="Where")
 ]
+Most = Annotated[int | None, typer.Option(min=1, help="How many prompts at most.  \\[default: all]")]
 By = Annotated[str | None, typer.Option(help="Who does it, for the history.  \\[default: the operating system's user]")]
 VersionOrAlias = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="Such as reviews@3, or reviews@canary.")]
 NameOrAlias = Annotated[str, typer.Argument(metavar="NAME[@ALIAS]", help="Such as reviews, or reviews@canary.")]
@@ -101,19 +104,19 @@ def add(
 
 
 @app.command("list")
-def list_(tenant: AnyTenant = None, place: Place = STORE, as_json: Json = False) -> None:
-    """List what is in the store: every version with its aliases, its task, its base model, and who added it."""
+def list_(tenant: AnyTenant = None, limit: Most = None, place: Place = STORE, as_json: Json = False) -> None:
+    """List what is in the store: every version with its aliases, its task, its base model, and who added it.
+
+    It is printed while it is read. More than a hundred versions are printed in plain columns.
+    """
     from softprompt.store import Store
 
     with Store.open(place) as opened:
-        found = opened.prompts(tenant)
-    if as_json:
-        listed = [{**vars(each), "versions": [_facts(version) for version in each.versions]} for each in found]
-        print_json({"prompts": listed})
-    elif found:
-        people.print(prompts_table(found))
-    else:
-        people.print("There are no prompts.")
+        found = itertools.islice(opened.iterate_prompts(tenant), limit)
+        if as_json:
+            print_json_list("prompts", map(_prompt_facts, found))
+        elif not print_rows(PROMPT_TITLES, prompt_rows(found)):
+            people.print("There are no prompts.")
 
 
 @app.command()
@@ -189,15 +192,15 @@ def history(
     place: Place = STORE,
     as_json: Json = False,
 ) -> None:
-    """Show who did what, and when. The newest stands first."""
+    """Show who did what, and when. The newest stands first. More than a hundred are printed in plain columns."""
     from softprompt.store import Store
 
     with Store.open(place) as opened:
-        found = opened.history(tenant, name, limit)
-    if as_json:
-        print_json({"events": [_event_facts(event) for event in found]})
-    else:
-        people.print(events_table(found))
+        found = itertools.islice(opened.iterate_history(tenant, name), limit)
+        if as_json:
+            print_json_list("events", map(_event_facts, found))
+        elif not print_rows(EVENT_TITLES, event_rows(found)):
+            people.print("Nothing was done.")
 
 
 @app.command()
@@ -235,8 +238,8 @@ def collect(
     """Delete from the disk what no version needs any more, and what killed processes left."""
     from softprompt.store import Store
 
-    with busy(notes, "collecting"), Store.open(place) as opened:
-        found = opened.collect(timedelta(minutes=grace), by)
+    with Store.open(place) as opened:
+        found = opened.collect(timedelta(minutes=grace), by, _tracked_deletion)
     if as_json:
         print_json({"deleted": list(found.contents), "size": found.size})
     else:
@@ -265,8 +268,16 @@ def _tracked(contents: Sequence[str]) -> Iterable[str]:
     return tracked(notes, contents, "verifying stored prompts", len(contents))
 
 
+def _tracked_deletion(folders: Sequence[Kept]) -> Iterable[Kept]:
+    return tracked(notes, folders, "deleting stored prompts", len(folders))
+
+
 def _facts(version: Version) -> dict[str, Any]:
-    return {**asdict(version), "created_at": version.created_at.isoformat()}
+    return {**vars(version), "created_at": version.created_at.isoformat()}
+
+
+def _prompt_facts(prompt: StoredPrompt) -> dict[str, Any]:
+    return {**vars(prompt), "versions": [_facts(version) for version in prompt.versions]}
 
 
 def _event_facts(event: Event) -> dict[str, Any]:

@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
-from rich.markup import escape
-from rich.table import Table
-
-from softprompt.unicode_text import escape_controls
 
 if TYPE_CHECKING:
     from softprompt.store import Event, StoredPrompt
 
+PROMPT_TITLES = ("tenant", "version", "aliases", "task", "base model", "size", "added (UTC)", "by", "note")
+EVENT_TITLES = ("when (UTC)", "who", "what", "tenant", "version", "details")
 
-def prompts_table(prompts: Iterable[StoredPrompt]) -> Table:
-    """A line a version."""
-    table = Table("tenant", "version", "aliases", "task", "base model", "size", "added (UTC)", "by", "note")
+
+def prompt_rows(prompts: Iterable[StoredPrompt]) -> Iterator[tuple[str, ...]]:
+    """A row a version."""
     for prompt in prompts:
+        aliases: dict[int, list[str]] = {}
+        for alias, number in prompt.aliases.items():
+            aliases.setdefault(number, []).append(alias)
         for version in prompt.versions:
-            aliases = [alias for alias, number in prompt.aliases.items() if number == version.number]
-            facts = (version.tenant, str(version), ", ".join(aliases), version.task, version.base)
-            added = (decimal(version.size), _when(version.created_at), version.created_by, version.note)
-            table.add_row(*map(_on_one_line, facts + added))
-    return table
+            pointing = ", ".join(aliases.get(version.number, ()))
+            facts = (version.tenant, str(version), pointing, version.task, version.base)
+            yield (*facts, decimal(version.size), _when(version.created_at), version.created_by, version.note)
 
 
-def events_table(events: Iterable[Event]) -> Table:
-    """A line an event."""
-    table = Table("when (UTC)", "who", "what", "tenant", "version", "details")
+def event_rows(events: Iterable[Event]) -> Iterator[tuple[str, ...]]:
+    """A row an event."""
     for event in events:
         version = "" if event.prompt is None else f"{event.prompt}@{event.version}"
         details = ", ".join(f"{name} {value}" for name, value in event.details.items() if _is_short(value))
-        cells = (_when(event.at), event.by, event.what, event.tenant or "", version, details)
-        table.add_row(*map(_on_one_line, cells))
-    return table
-
-
-def _on_one_line(text: str) -> str:
-    """A cell of a table: who wrote it ends no line, and so makes up no other row."""
-    return escape(escape_controls(text, keep=""))
+        yield _when(event.at), event.by, event.what, event.tenant or "", version, details
 
 
 def _when(moment: datetime) -> str:

@@ -159,7 +159,7 @@ def serve(
             address, at = listening.getsockname()[:2]
             where = f"http://[{address}]:{at}" if ":" in address else f"http://{address}:{at}"
             people.print(f"Serving {escape(parts.name)} and the prompts of {escape(opened.place)} at {where}/v1")
-            if keys and not opened.keys.list():
+            if keys and not opened.keys.has_any():
                 people.print(
                     "Nobody has a key yet: `softprompt keys create --tenant NAME` makes one, even while this runs."
                 )

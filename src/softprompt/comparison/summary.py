@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
 from softprompt.comparison.bench import Bench
-from softprompt.comparison.bootstrap import difference
+from softprompt.comparison.bootstrap import Scores, compare_pairs
 from softprompt.comparison.cells import Cell, Cells
 from softprompt.comparison.way import Way
 
@@ -72,9 +75,9 @@ def priced(calls: Mapping[str, Any] | None, prices: tuple[float, float] | None) 
     return {**calls, "dollars": sum(count * price for count, price in zip(counts, prices, strict=True)) / 1e6}
 
 
-def compared(scores: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, dict[str, Any]]:
+def compared(scores: Mapping[str, Scores]) -> dict[str, dict[str, Any]]:
     """Of the ways' scores, `[S, N]` each, how every way compares with every other."""
-    pairs = {(one, other): difference(scores[one], scores[other]) for one, other in combinations(scores, 2)}
+    pairs = compare_pairs(scores)
     pairs |= {(other, one): each.turned for (one, other), each in pairs.items()}
     return {
         one: {
@@ -84,10 +87,10 @@ def compared(scores: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, dict[
     }
 
 
-def scores_of(plan: Sequence[Cell], cells: Cells) -> list[list[float]]:
-    """The scores of a way's seeds on the test examples."""
-    found = [cells.find(cell) or {} for cell in plan if cell.purpose == "seed"]
-    return [each["scores"] for each in found if "scores" in each]
+def scores_of(plan: Sequence[Cell], cells: Cells) -> Float[ndarray, "S N"]:
+    """The scores of a way's seeds on the test examples, one seed in memory as JSON at a time."""
+    found = (cells.find(cell) or {} for cell in plan if cell.purpose == "seed")
+    return np.array([np.asarray(each["scores"], dtype=float) for each in found if "scores" in each])
 
 
 def first_metrics(plan: Sequence[Cell], cells: Cells) -> Mapping[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from softprompt.errors import (
     SavedPromptError,
     SettingError,
     SoftPromptError,
+    StorageLimitExceeded,
     TaskError,
     UnknownPrompt,
 )
@@ -43,16 +44,28 @@ def version_facts(version: Version) -> dict[str, Any]:
 
 
 def prompt_facts(prompt: StoredPrompt) -> dict[str, Any]:
-    """A prompt with its aliases and versions."""
+    """A prompt with its aliases and as many of its versions as are told."""
     versions = [version_facts(version) for version in prompt.versions]
     names = {"object": "prompt", "name": prompt.name, "tenant": prompt.tenant}
-    return {**names, "aliases": dict(prompt.aliases), "versions": versions}
+    return {**names, "aliases": dict(prompt.aliases), "num_versions": prompt.num_versions, "versions": versions}
 
 
 def event_facts(event: Event) -> dict[str, Any]:
     """Something that was done to a prompt."""
-    what = {"object": "prompt.event", "what": event.what, "version": event.version, "by": event.by}
+    what = {"object": "prompt.event", "id": event.id, "what": event.what, "version": event.version, "by": event.by}
     return {**what, "at": int(event.at.timestamp()), "details": dict(event.details)}
+
+
+def list_facts(items: Sequence[Mapping[str, Any]], cursor: str, *, has_more: bool) -> dict[str, Any]:
+    """A page of a list, in OpenAI's words.
+
+    Args:
+        items: of the page.
+        cursor: the field of an item that the next page is asked for by, as `after`.
+        has_more: whether there is a next page.
+    """
+    first, last = (items[0][cursor], items[-1][cursor]) if items else (None, None)
+    return {"object": "list", "data": items, "first_id": first, "last_id": last, "has_more": has_more}
 
 
 @contextmanager
@@ -76,6 +89,8 @@ def _refusal_of(error: SoftPromptError) -> Refusal:
             return Refusal(409, f"{error}".partition(":")[0] + ": activate another version first", code="prompt_in_use")
         case NothingBefore():
             return Refusal(409, in_request_words(error), code="nothing_before")
+        case StorageLimitExceeded():
+            return Refusal(403, str(error), code="storage_limit_exceeded")
         case SavedPromptError() | TaskError():
             return Refusal(400, in_request_words(error), code="invalid_prompt")
         case SettingError() if error.__cause__ is None:  # else it is the operator's to mend, and names their files

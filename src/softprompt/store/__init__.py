@@ -12,18 +12,21 @@ from softprompt.store.event import Event
 from softprompt.store.key import Key, Scope
 from softprompt.store.keys import Keys
 from softprompt.store.names import ACTIVE, DEFAULT_TENANT
+from softprompt.store.page import Page
 from softprompt.store.store import Store
 from softprompt.store.verifying import Damage, Verified
-from softprompt.store.version import StoredPrompt, Version
+from softprompt.store.version import Alias, StoredPrompt, Version
 
 __all__ = [
     "ACTIVE",
     "DEFAULT_TENANT",
+    "Alias",
     "Collected",
     "Damage",
     "Event",
     "Key",
     "Keys",
+    "Page",
     "Scope",
     "Store",
     "StoredPrompt",

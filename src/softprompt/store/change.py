@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from softprompt.errors import NothingBefore, PromptInUse, WrongBaseModel
-from softprompt.store.finding import aliases_of, find_version, find_versions
+from softprompt.errors import NothingBefore, PromptInUse, SettingError, StorageLimitExceeded, WrongBaseModel
+from softprompt.store.finding import aliases_of, find_version, find_versions, unknown_prompt, versions_of
 from softprompt.store.names import ACTIVE, Reference
-from softprompt.store.tables import ActivationRow, EventRow, PromptRow, TenantRow, VersionRow, now
+from softprompt.store.tables import ActivationRow, AliasRow, EventRow, PromptRow, TenantRow, VersionRow, now
 
 if TYPE_CHECKING:
     from softprompt.saved import Manifest, SavedPrompt
+
+MOST_ALIASES = 100  # of a prompt at a time: so whatever lists prompts has a bound
 
 
 class Change:
@@ -30,20 +32,24 @@ class Change:
     def __init__(self, session: Session, tenant: str, name: str, by: str):
         self.session, self.tenant, self.name, self.by = session, tenant, name, by
 
-    def add(self, saved: SavedPrompt, content: str, note: str) -> VersionRow:
+    def add(self, saved: SavedPrompt, content: str, note: str, size_limit: int | None = None) -> VersionRow:
         """A new version, whose folder is there.
 
         Raises:
             WrongBaseModel: the prompt's other versions are for another one.
+            StorageLimitExceeded: the tenant's versions would have more bytes than `size_limit`.
         """
-        prompt, manifest = self._prompt(), saved.manifest
+        prompt, manifest, size = self._prompt(), saved.manifest, sum(map(len, saved.files.values()))
         self._check_base(prompt, manifest)
+        check_size(prompt.tenant.size + size, size_limit)
+        prompt.tenant.size += size
+        prompt.num_versions += 1
         newest = select(func.max(VersionRow.number)).where(VersionRow.prompt_id == prompt.id)
         version = VersionRow(
             prompt=prompt,
             number=(self.session.scalar(newest) or 0) + 1,
             content=content,
-            size=sum(map(len, saved.files.values())),
+            size=size,
             method=str(manifest.method.get("name", "")),
             num_virtual_tokens=manifest.num_virtual_tokens,
             task=manifest.task.kind,
@@ -59,10 +65,16 @@ class Change:
         return version
 
     def activate(self, version: VersionRow, alias: str) -> None:
-        """Point an alias to a version, unless it does so already."""
+        """Point an alias to a version, unless it does so already.
+
+        Raises:
+            SettingError: the prompt has as many aliases as it may.
+        """
         before = self._pointed(version.prompt_id, alias)
         if before is not version:
+            self._check_aliases(version.prompt_id, is_new=before is None)
             self.session.add(ActivationRow(prompt_id=version.prompt_id, alias=alias, version=version))
+            self._point(version, alias)
             self._log("activate", version, alias=alias, before=before and before.number)
 
     def deactivate(self, alias: str) -> VersionRow:
@@ -73,6 +85,7 @@ class Change:
         """
         version = self.version(alias)
         self.session.add(ActivationRow(prompt_id=version.prompt_id, alias=alias))
+        self.session.execute(delete(AliasRow).where(*_is_alias(version.prompt_id, alias)))
         self._log("deactivate", version, alias=alias)
         return version
 
@@ -83,13 +96,15 @@ class Change:
             UnknownPrompt: there is no such prompt.
             NothingBefore: it never pointed to another version that is still there.
         """
-        prompt_id = self._versions()[0].prompt_id
+        prompt_id = self._some_version().prompt_id
         here = self._pointed(prompt_id, alias)
         elsewhere = VersionRow.removed_at.is_(None), VersionRow.id != (0 if here is None else here.id)
         step = self.session.scalar(_steps(prompt_id, alias).join(ActivationRow.version).where(*elsewhere).limit(1))
         if step is None or step.version is None:
             raise NothingBefore(f"no other version of {self.name} was {alias!r} before: there is nothing to go back to")
+        self._check_aliases(prompt_id, is_new=here is None)
         self._forget_after(step)
+        self._point(step.version, alias)
         self._log("rollback", step.version, alias=alias, before=here and here.number)
         return step.version
 
@@ -102,6 +117,9 @@ class Change:
         """
         versions = self._versions() if at is None else [self.version(at)]
         self._check_unused(versions)
+        prompt = versions[0].prompt
+        prompt.num_versions -= len(versions)
+        prompt.tenant.size -= sum(version.size for version in versions)
         for version in versions:
             version.removed_at = now()
             self._log("remove", version, content=version.content)
@@ -117,6 +135,12 @@ class Change:
 
     def _versions(self) -> list[VersionRow]:
         return list(find_versions(self.session, self.tenant, self.name))
+
+    def _some_version(self) -> VersionRow:
+        version = self.session.scalar(versions_of(self.tenant, self.name).limit(1))
+        if version is None:
+            raise unknown_prompt(self.session, self.tenant, Reference(self.name))
+        return version
 
     def _prompt(self) -> PromptRow:
         """The prompt's row, made if need be; so is the tenant's."""
@@ -142,8 +166,26 @@ class Change:
 
     def _pointed(self, prompt_id: int, alias: str) -> VersionRow | None:
         """What an alias points to."""
-        step = self.session.scalar(_steps(prompt_id, alias).limit(1))
-        return None if step is None else step.version
+        row = self.session.scalar(select(AliasRow).where(*_is_alias(prompt_id, alias)))
+        return None if row is None else row.version
+
+    def _point(self, version: VersionRow, alias: str) -> None:
+        """Keep what an alias points to from now on."""
+        row = self.session.scalar(select(AliasRow).where(*_is_alias(version.prompt_id, alias)))
+        if row is not None:
+            row.version = version
+            return
+        prompt = version.prompt
+        names = {"tenant_id": prompt.tenant_id, "prompt": prompt.name, "alias": alias}
+        self.session.add(AliasRow(prompt_id=prompt.id, version=version, **names))
+
+    def _check_aliases(self, prompt_id: int, *, is_new: bool) -> None:
+        count = select(func.count()).select_from(AliasRow).where(AliasRow.prompt_id == prompt_id)
+        if is_new and (self.session.scalar(count) or 0) >= MOST_ALIASES:
+            raise SettingError(
+                f"{self.name} has {MOST_ALIASES} aliases, as many as a prompt may have: deactivate one first, as "
+                f"{self.name}@ALIAS"
+            )
 
     def _forget_after(self, step: ActivationRow) -> None:
         """Delete what an alias was pointed to since."""
@@ -152,7 +194,8 @@ class Change:
 
     def _check_unused(self, versions: Sequence[VersionRow]) -> None:
         pointed = aliases_of(self.session, versions[0].prompt_id)
-        used = {alias: v.number for alias, number in pointed.items() for v in versions if v.number == number}
+        going = {version.number for version in versions}
+        used = {alias: number for alias, number in pointed.items() if number in going}
         for alias, number in used.items():
             reference = self.name if alias == ACTIVE else f"{self.name}@{alias}"
             raise PromptInUse(
@@ -163,6 +206,22 @@ class Change:
     def _log(self, what: str, version: VersionRow, **details: Any) -> None:
         names = {"tenant": self.tenant, "prompt": self.name, "version": version.number}
         self.session.add(EventRow(at=now(), by=self.by, what=what, details=details, **names))
+
+
+def check_size(size: int, limit: int | None) -> None:
+    """See that a tenant's versions have no more bytes than they may.
+
+    Raises:
+        StorageLimitExceeded: they would have.
+    """
+    if limit is not None and size > limit:
+        raise StorageLimitExceeded(
+            f"with this one your prompts would have {size:,} bytes, more than {limit:,}: remove versions first"
+        )
+
+
+def _is_alias(prompt_id: int, alias: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return AliasRow.prompt_id == prompt_id, AliasRow.alias == alias
 
 
 def _steps(prompt_id: int, alias: str) -> Select[ActivationRow]:

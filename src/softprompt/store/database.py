@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import exc, inspect, select
+from sqlalchemy import exc, inspect, select, update
 from sqlalchemy.orm import Session
 
 from softprompt.errors import NewerStore, StoreError
 from softprompt.store.backend import Backend, busy
+from softprompt.store.migration import OLDEST, migrate_database
 from softprompt.store.tables import SCHEMA, StoreRow, Table
 
 _SCHEMA_THERE = select(StoreRow.schema)  # and nothing else: a later softprompt's table may have no other column
@@ -52,12 +53,17 @@ class Database:
             yield session
 
     def open(self) -> StoreRow:
-        """See that it is one of ours; gives what it says of itself.
+        """See that it is one of ours; gives what it says of itself. One of an earlier schema is brought to this one.
 
         Raises:
+            DiskFull, SettingError: it is of an earlier schema, and cannot be written.
             NewerStore: it was made by a later softprompt; nothing was touched.
             StoreError: it is another program's, or damaged, or there is none.
         """
+        with self.reading() as session:
+            schema = self._schema(session)
+        if schema is not None and OLDEST <= schema < SCHEMA:
+            self._migrate()
         with self.reading() as session:
             self._check(self._schema(session))
             return session.scalars(select(StoreRow)).one()
@@ -90,6 +96,13 @@ class Database:
     def close(self) -> None:
         """Let go of it."""
         self.backend.readers.dispose()
+
+    def _migrate(self) -> None:
+        """Bring it to this schema, unless another process has done so meanwhile."""
+        with self._explained(), Session(self.backend.writers) as session, session.begin():
+            if session.scalar(_SCHEMA_THERE) == OLDEST:
+                migrate_database(session.connection())
+                session.execute(update(StoreRow).values(schema=SCHEMA))
 
     def _schema(self, session: Session) -> int | None:
         """The version of the schema; None where the database has nothing in it."""

@@ -17,6 +17,7 @@ class Event:
     """Something that was done to the store.
 
     Attributes:
+        id: names it; what was done later has a larger one.
         at: when, in UTC.
         by: who did it.
         what: `add`, `activate`, `deactivate`, `rollback`, `remove`, `collect`, `create-key` or `revoke-key`.
@@ -26,6 +27,7 @@ class Event:
         details: what else there is to say, such as the alias.
     """
 
+    id: int
     at: datetime
     by: str
     what: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -69,11 +69,15 @@ class Folders(ABC):
 
     @abstractmethod
     def hide(self, content: str) -> str:
-        """Take a folder away at once, to be deleted by `sweep`; tells where to."""
+        """Take a folder away at once, to be deleted by `delete`, or else by `sweep`; tells where to."""
 
     @abstractmethod
     def restore(self, content: str, hidden: str) -> None:
         """Put back a folder that `hide` took away, unless the same was put there meanwhile."""
+
+    @abstractmethod
+    def delete(self, hidden: Sequence[str]) -> None:
+        """Delete what `hide` took away, by the names that it told."""
 
     @abstractmethod
     def sweep(self) -> None:

@@ -10,15 +10,17 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterator
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Select, select, tuple_
 
 from softprompt.errors import SettingError, UnknownKey
 from softprompt.store.database import Database
 from softprompt.store.event import who
 from softprompt.store.key import Key, Scope
 from softprompt.store.names import DEFAULT_TENANT, checked_name
+from softprompt.store.page import AT_ONCE, Page, go_through
 from softprompt.store.tables import EventRow, KeyRow, now
 
 _TEXT = re.compile(r"sp-([0-9a-f]{12})-[A-Za-z0-9_-]{43}", re.ASCII)
@@ -78,11 +80,22 @@ class Keys:
 
     def list(self, tenant: str | None = None) -> list[Key]:
         """A tenant's keys, or everybody's, those that are none any more too; the oldest first."""
-        query = select(KeyRow).order_by(KeyRow.created_at, KeyRow.id)
-        if tenant is not None:
-            query = query.where(KeyRow.tenant == tenant)
+        return [*self.iterate_all(tenant)]
+
+    def iterate_all(self, tenant: str | None = None) -> Iterator[Key]:
+        """The same, read while they are gone through, a page at a time."""
+
+        def read(last: Key | None) -> Page[Key]:
+            with self._database.reading() as session:
+                found = session.scalars(_list_keys(tenant, last, AT_ONCE + 1))
+                return Page.cut_from([row.value() for row in found], AT_ONCE)
+
+        return go_through(read)
+
+    def has_any(self) -> bool:
+        """Whether a key was ever made."""
         with self._database.reading() as session:
-            return [row.value() for row in session.scalars(query)]
+            return session.scalar(select(KeyRow.id).limit(1)) is not None
 
     def revoke(self, key_id: str, *, by: str | None = None) -> Key:
         """Make a key none for ever; gives it. One that was revoked stays as it is.
@@ -116,6 +129,15 @@ class Keys:
             same = hmac.compare_digest(_digest(text), _NOBODYS if row is None else row.digest)
             key = row.value() if row is not None and same else None
         return key if key is not None and key.is_valid() else None
+
+
+def _list_keys(tenant: str | None, after: Key | None, limit: int) -> Select[KeyRow]:
+    query = select(KeyRow).order_by(KeyRow.created_at, KeyRow.id).limit(limit)
+    if tenant is not None:
+        query = query.where(KeyRow.tenant == tenant)
+    if after is not None:
+        query = query.where(tuple_(KeyRow.created_at, KeyRow.id) > tuple_(after.created_at, after.id))
+    return query
 
 
 def _digest(text: str) -> str:

@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -67,6 +67,11 @@ class LocalFolders(Folders):
         """Give a folder its name back."""
         with suppress(OSError):  # the same is there again, or somebody has swept
             (self.root / hidden).rename(self.root / content)
+
+    def delete(self, hidden: Sequence[str]) -> None:
+        """Delete what was hidden."""
+        for name in hidden:
+            _delete(self.root / name)
 
     def sweep(self) -> None:
         """Delete what was hidden, and what killed processes left."""

@@ -7,7 +7,7 @@ their bytes is asked of the place: it needs no locks, and no renaming.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -76,12 +76,15 @@ class ObjectFolders(Folders):
         with self._written_to():
             self._files.cp_file(hidden, self._path(content))
 
+    def delete(self, hidden: Sequence[str]) -> None:
+        """Delete what was hidden, many in a request where the place takes many."""
+        if hidden:
+            with self._explained(), suppress(FileNotFoundError):  # another one sweeps too
+                self._files.rm(list(hidden))
+
     def sweep(self) -> None:
         """Delete what was hidden; a killed process leaves nothing else."""
-        gone = [each["name"] for each in self._gone() if _HIDDEN.fullmatch(PurePosixPath(each["name"]).name)]
-        if gone:
-            with self._explained(), suppress(FileNotFoundError):  # another one sweeps too
-                self._files.rm(gone)
+        self.delete([each["name"] for each in self._gone() if _HIDDEN.fullmatch(PurePosixPath(each["name"]).name)])
 
     def foreign(self) -> str | None:
         """The first in alphabetical order, below the place's own path."""

@@ -17,23 +17,23 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from sqlalchemy import select
-
 from softprompt.errors import DamagedPrompt, SettingError, StoreError
 from softprompt.store.backend import Backend
-from softprompt.store.change import Change
-from softprompt.store.collecting import GRACE, Collected, collect
+from softprompt.store.change import Change, check_size
+from softprompt.store.collecting import GRACE, Collected, Tracked, collect
 from softprompt.store.database import Database
 from softprompt.store.event import Event, who
-from softprompt.store.finding import find_version, list_prompts
+from softprompt.store.finding import find_version, tenant_size, unknown_prompt
 from softprompt.store.folders import Folders
 from softprompt.store.keys import Keys
+from softprompt.store.listing import list_aliases, list_events, list_prompts, list_versions
 from softprompt.store.names import ACTIVE, DEFAULT_TENANT, Reference, checked_alias, checked_name
 from softprompt.store.owning import check_owner, own
+from softprompt.store.page import AT_ONCE, Page, go_through
 from softprompt.store.places import backend_at, folders_at, place_of
-from softprompt.store.tables import SCHEMA, EventRow, StoreRow
+from softprompt.store.tables import SCHEMA, StoreRow
 from softprompt.store.verifying import Verified, read_content, verify
-from softprompt.store.version import StoredPrompt, Version
+from softprompt.store.version import Alias, StoredPrompt, Version
 
 if TYPE_CHECKING:
     from softprompt.saved import SavedPrompt
@@ -109,6 +109,7 @@ class Store:
         activate: bool = True,
         note: str = "",
         by: str | None = None,
+        size_limit: int | None = None,
     ) -> Version:
         """Add a saved prompt as the next version of a name.
 
@@ -119,10 +120,12 @@ class Store:
             activate: whether a bare name means this version from now on.
             note: what there is to say about it.
             by: who adds it; the operating system's user, if None.
+            size_limit: bytes that all versions of the tenant's prompts may have together; None for any number.
 
         Raises:
             SavedPromptError: it is none, or it is damaged.
             WrongBaseModel: the name's other versions are for another base model.
+            StorageLimitExceeded: the tenant's versions would have more bytes than `size_limit`.
             SettingError: a name that may not be one.
             DiskFull: nothing was added.
         """
@@ -134,12 +137,13 @@ class Store:
         saved = prompt if isinstance(prompt, SavedPrompt) else SavedPrompt.read(prompt)
         _check_words(saved)
         content = saved.manifest.content_hash.removeprefix("sha256:")
+        check_size(self.size_of(tenant) + sum(map(len, saved.files.values())), size_limit)  # before it takes any room
         while True:
             self._folders.put(content, saved.files)
             with self._changing(tenant, name, by) as change:
                 if not self._folders.holds(content):
                     continue  # it had been there before, for nobody, and was collected in between
-                version = change.add(saved, content, note)
+                version = change.add(saved, content, note, size_limit)
                 if activate:
                     change.activate(version, ACTIVE)
                 return version.value()
@@ -164,9 +168,70 @@ class Store:
         return read_content(self._folders, version.content)
 
     def prompts(self, tenant: str | None = None) -> list[StoredPrompt]:
-        """A tenant's prompts with their versions and aliases, or everybody's, in alphabetical order."""
+        """A tenant's prompts with their versions and aliases, or everybody's, in alphabetical order, at one moment."""
         with self._database.reading() as session:
-            return list_prompts(session, tenant)
+            return list(go_through(lambda last: list_prompts(session, tenant, _owned(last), AT_ONCE)))
+
+    def iterate_prompts(self, tenant: str | None = None) -> Iterator[StoredPrompt]:
+        """The same, read while they are gone through, a page at a time: what changes meanwhile may be seen or not."""
+
+        def read(last: StoredPrompt | None) -> Page[StoredPrompt]:
+            with self._database.reading() as session:
+                return list_prompts(session, tenant, _owned(last), AT_ONCE)
+
+        return go_through(read)
+
+    def prompts_page(
+        self, tenant: str, *, limit: int, after: str | None = None, containing: str = "", newest: int | None = None
+    ) -> Page[StoredPrompt]:
+        """Some of a tenant's prompts, in alphabetical order.
+
+        Args:
+            tenant: whose.
+            limit: how many at most.
+            after: the name that they come behind, whether or not there is such a prompt; None for the first ones.
+            containing: only prompts with this in their names.
+            newest: how many versions of each to tell, the newest and those with an alias; None for all.
+        """
+        with self._database.reading() as session:
+            behind = None if after is None else (tenant, after)
+            return list_prompts(session, tenant, behind, limit, containing, newest)
+
+    def aliases_page(self, tenant: str, *, limit: int, after: tuple[str, str] | None = None) -> Page[Alias]:
+        """Some of a tenant's aliases, in alphabetical order of the prompts' names and their own.
+
+        Args:
+            tenant: whose.
+            limit: how many at most.
+            after: the prompt's name and the alias that they come behind; None for the first ones.
+        """
+        with self._database.reading() as session:
+            return list_aliases(session, tenant, after, limit)
+
+    def versions_page(self, name: str, *, tenant: str, limit: int, before: int | None = None) -> Page[Version]:
+        """Some of a prompt's versions, the newest first.
+
+        Args:
+            name: the prompt's.
+            tenant: whose it is.
+            limit: how many at most.
+            before: the number that theirs are below; None for the newest ones.
+
+        Raises:
+            UnknownPrompt: the tenant has no such prompt.
+            SettingError: a name that may not be one.
+        """
+        checked_name("prompt", name)
+        with self._database.reading() as session:
+            page = list_versions(session, tenant, name, before, limit)
+            if not page.items and before is None:
+                raise unknown_prompt(session, tenant, Reference(name))
+            return page
+
+    def size_of(self, tenant: str) -> int:
+        """Bytes of all versions that a tenant has; what is stored once for several versions is counted for each."""
+        with self._database.reading() as session:
+            return tenant_size(session, tenant)
 
     def activate(
         self, reference: str, *, alias: str = ACTIVE, tenant: str = DEFAULT_TENANT, by: str | None = None
@@ -231,35 +296,43 @@ class Store:
         with self._changing(tenant, wanted.name, by) as change:
             return [version.value() for version in change.remove(wanted.at)]
 
-    def history(self, tenant: str | None = None, name: str | None = None, limit: int | None = None) -> list[Event]:
+    def history(
+        self, tenant: str | None = None, name: str | None = None, limit: int | None = None, *, before: int | None = None
+    ) -> list[Event]:
         """What was done, the newest first.
 
         Args:
             tenant: to whose prompts; None for everybody's.
             name: to which; None for all.
             limit: how many to tell at most; None for all.
+            before: only what was done before the event with this id; None for the newest.
         """
-        query = select(EventRow).order_by(EventRow.id.desc()).limit(limit)
-        if tenant is not None:
-            query = query.where(EventRow.tenant == tenant)
-        if name is not None:
-            query = query.where(EventRow.prompt == name)
         with self._database.reading() as session:
-            return [row.value() for row in session.scalars(query)]
+            return [row.value() for row in session.scalars(list_events(tenant, name, before, limit))]
 
-    def collect(self, grace: timedelta = GRACE, by: str | None = None) -> Collected:
+    def iterate_history(self, tenant: str | None = None, name: str | None = None) -> Iterator[Event]:
+        """All that was done, the newest first, read while it is gone through."""
+
+        def read(last: Event | None) -> Page[Event]:
+            before = None if last is None else last.id
+            return Page.cut_from(self.history(tenant, name, AT_ONCE + 1, before=before), AT_ONCE)
+
+        return go_through(read)
+
+    def collect(self, grace: timedelta = GRACE, by: str | None = None, tracked: Tracked = iter) -> Collected:
         """Delete the folders that no version needs any more.
 
         Args:
             grace: for how long nobody must have needed them. Requests that began on a version may read it meanwhile.
             by: who does it; the operating system's user, if None.
+            tracked: goes through what is to be deleted, and may tell how far it has come.
 
         Raises:
             StoreError: another store has taken the place where the prompts lie.
         """
         if self._shared:
             check_owner(self._folders, self._shared)
-        return collect(self._database, self._folders, grace, who(by))
+        return collect(self._database, self._folders, grace, who(by), tracked)
 
     def verify(self, tracked: Callable[[Sequence[str]], Iterable[str]] = iter) -> Verified:
         """Read and hash all that versions need, and look through the database.
@@ -294,6 +367,10 @@ def _beside(backend: Backend) -> Path:
     if backend.beside is None:
         raise StoreError(f"{backend.name} does not say where its prompts lie: restore it from a copy")
     return backend.beside
+
+
+def _owned(prompt: StoredPrompt | None) -> tuple[str, str] | None:
+    return None if prompt is None else (prompt.tenant, prompt.name)
 
 
 def _alias(reference: str) -> tuple[str, str]:

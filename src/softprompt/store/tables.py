@@ -1,14 +1,17 @@
 """The tables of the store's database, in words that every database of SQLAlchemy's understands.
 
 softprompt_store   one row: the version of this schema, what tells the store from others, where its prompts lie
-tenants            a name
-prompts            a tenant's name for a prompt
+tenants            a name, and the bytes of all its versions together
+prompts            a tenant's name for a prompt, and how many versions it has
 versions           a prompt's number 1, 2, …: a content hash and what people want to know of it
+aliases            what an alias points to now
 activations        what an alias was pointed to, one behind the other: the newest one holds, a rollback deletes it
 keys               a hash of each key that a server takes, whose it is and what for
 events             who did what, and when
 
-A removed version leaves its row behind, with the time, so that its number is not given again.
+A removed version leaves its row behind, with the time, so that its number is not given again. Sums and aliases follow
+from other tables. They are kept, each changed in the transaction that changes what it follows from, so that nothing
+that a server asks for grows with what was there once. Lists are read by indexes, in their order.
 """
 
 from __future__ import annotations
@@ -16,7 +19,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    TextClause,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
@@ -24,7 +39,12 @@ from softprompt.store.event import Event
 from softprompt.store.key import Key, Scope
 from softprompt.store.version import Version
 
-SCHEMA = 2
+SCHEMA = 3
+
+
+def has_versions() -> TextClause:
+    """That a prompt has a version that is there. Written out, not as a parameter: so an index can have it, too."""
+    return text("prompts.num_versions > 0")
 
 
 class Moment(TypeDecorator[datetime]):
@@ -68,21 +88,40 @@ class StoreRow(Table):
 
 
 class TenantRow(Table):
-    """Somebody whose prompts nobody else sees."""
+    """Somebody whose prompts nobody else sees.
+
+    Attributes:
+        size: bytes of all its versions that are there.
+    """
 
     __tablename__ = "tenants"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
+    size: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
 
 
 class PromptRow(Table):
-    """A name of a tenant's."""
+    """A name of a tenant's.
+
+    Attributes:
+        num_versions: versions that are there.
+    """
 
     __tablename__ = "prompts"
-    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "name"),
+        Index(
+            "prompts_with_versions",
+            "tenant_id",
+            "name",
+            sqlite_where=text("num_versions > 0"),
+            postgresql_where=text("num_versions > 0"),
+        ),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     tenant_id: Mapped[int] = mapped_column(ForeignKey("tenants.id"))
     name: Mapped[str] = mapped_column(String(100))
+    num_versions: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     tenant: Mapped[TenantRow] = relationship()
 
 
@@ -90,11 +129,15 @@ class VersionRow(Table):
     """A version of a prompt; one that has `removed_at` is not there any more."""
 
     __tablename__ = "versions"
-    __table_args__ = (UniqueConstraint("prompt_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("prompt_id", "number"),
+        Index("versions_there", "prompt_id", "removed_at", "number"),
+        Index("versions_by_content", "content", "removed_at"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"))
     number: Mapped[int]
-    content: Mapped[str] = mapped_column(String(64), index=True)
+    content: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(BigInteger)
     method: Mapped[str] = mapped_column(Text)
     num_virtual_tokens: Mapped[int]
@@ -126,6 +169,24 @@ class VersionRow(Table):
         )
 
 
+class AliasRow(Table):
+    """What an alias points to now; one that points to nothing has no row.
+
+    Attributes:
+        tenant_id: the prompt's tenant, written out, as is the next one: a tenant's aliases are listed by an index.
+        prompt: the prompt's name.
+    """
+
+    __tablename__ = "aliases"
+    __table_args__ = (Index("aliases_of_tenant", "tenant_id", "prompt", "alias"),)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(100), primary_key=True)
+    tenant_id: Mapped[int] = mapped_column(ForeignKey("tenants.id"))
+    prompt: Mapped[str] = mapped_column(String(100))
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    version: Mapped[VersionRow] = relationship()
+
+
 class ActivationRow(Table):
     """An alias was pointed to a version, or to none."""
 
@@ -142,9 +203,13 @@ class KeyRow(Table):
     """A key, as far as it is kept. Its tenant is written out, since one may have keys before prompts."""
 
     __tablename__ = "keys"
+    __table_args__ = (
+        Index("keys_in_order", "created_at", "id"),
+        Index("keys_of_tenant", "tenant", "created_at", "id"),
+    )
     id: Mapped[str] = mapped_column(String(12), primary_key=True)
     digest: Mapped[str] = mapped_column(String(64))
-    tenant: Mapped[str] = mapped_column(String(100), index=True)
+    tenant: Mapped[str] = mapped_column(String(100))
     scope: Mapped[str] = mapped_column(String(20))
     name: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Moment)
@@ -170,15 +235,21 @@ class EventRow(Table):
     """Something was done. Names are written out: the log does not change with what it tells of."""
 
     __tablename__ = "events"
+    __table_args__ = (
+        Index("events_of_tenant", "tenant", "id"),
+        Index("events_of_prompt", "prompt", "id"),
+        Index("events_of_tenants_prompt", "tenant", "prompt", "id"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(Moment)
     by: Mapped[str] = mapped_column(Text)
     what: Mapped[str] = mapped_column(String(20))
-    tenant: Mapped[str | None] = mapped_column(String(100), index=True)
+    tenant: Mapped[str | None] = mapped_column(String(100))
     prompt: Mapped[str | None] = mapped_column(String(100))
     version: Mapped[int | None]
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
 
     def value(self) -> Event:
         """What is told of it."""
-        return Event(self.at, self.by, self.what, self.tenant, self.prompt, self.version, self.details)
+        names = self.tenant, self.prompt, self.version
+        return Event(self.id, self.at, self.by, self.what, *names, self.details)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from softprompt.errors import DamagedPrompt, SavedPromptError, first_line
 from softprompt.store.database import Database
-from softprompt.store.finding import with_content
+from softprompt.store.finding import find_by_content
 from softprompt.store.folders import Folders
 from softprompt.store.tables import VersionRow
 from softprompt.store.version import Version
@@ -105,7 +105,7 @@ def _damage(database: Database, folders: Folders, content: str) -> Damage | None
         read_content(folders, content)
     except DamagedPrompt as error:
         with database.reading() as session:
-            versions = tuple(row.value() for row in with_content(session, content))
+            versions = tuple(row.value() for row in find_by_content(session, content))
         # None: it was removed and collected since it was listed, and nobody misses it.
         return Damage(content, str(error), versions) if versions else None
     return None

@@ -47,16 +47,33 @@ class Version:
 
 @dataclass(frozen=True)
 class StoredPrompt:
-    """A prompt with all its versions.
+    """A prompt with its versions.
 
     Attributes:
         tenant: whose it is.
         name: its name.
         aliases: each with the number of the version that it points to.
-        versions: in the order of their numbers.
+        versions: in the order of their numbers. A page of prompts has the newest, and those that an alias points to.
+        num_versions: how many there are.
     """
 
     tenant: str
     name: str
     aliases: Mapping[str, int]
     versions: tuple[Version, ...]
+    num_versions: int
+
+
+@dataclass(frozen=True)
+class Alias:
+    """An alias with the version that it points to.
+
+    Attributes:
+        name: the prompt's.
+        alias: its own.
+        version: the version.
+    """
+
+    name: str
+    alias: str
+    version: Version

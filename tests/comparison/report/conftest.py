@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from softprompt.comparison.report import write_report
-from tests.comparison.report.samples import classifying, failing, finished, writing
+from tests.comparison.report.samples import classifying, failing, finished, wide, writing
 
 
 def never_ending() -> dict[str, Any]:
@@ -29,6 +29,7 @@ REPORTS: dict[str, Callable[[], dict[str, Any]]] = {
     "all failed": lambda: failing(every=True),
     "writing": writing,
     "long names": never_ending,
+    "wide": lambda: wide(30, 50),
 }
 
 

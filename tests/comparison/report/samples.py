@@ -49,6 +49,40 @@ def classifying(names: tuple[str, ...] = tuple(CLASSIFYING), seeds: int = 3, tho
     return finished(report)
 
 
+def wide(ways: int = 30, labels: int = 50) -> Report:
+    """A comparison of many ways, most of which are near one another, by many labels."""
+    report = _report("accuracy", 3, [f"label {number:02d}" for number in range(labels)])
+    samples = list(CLASSIFYING.values())
+    report["ways"] = {}
+    for place in range(ways):
+        title, kind, _, spread, trained, *rest = samples[place % len(samples)]
+        mean = 0.80 + 0.11 * (place * 37 % ways) / ways
+        facts = (
+            title if place < len(samples) else f"{title}, variant {place}",
+            kind,
+            mean,
+            spread,
+            trained * (1 + place),
+        )
+        name = list(CLASSIFYING)[place] if place < len(samples) else f"way-{place}"
+        way = report["ways"][name] = _way((*facts, *rest), "accuracy", 3)
+        way["confusion"] = _confusion(labels, place)
+        way["sizes"] = _sizes(name, mean, 3) if trained else {}
+        way["learning_rate"] = _trials(mean, "accuracy") if trained else None
+    _test_pairs(report, 0.02)
+    return finished(report)
+
+
+def _confusion(labels: int, place: int) -> list[list[int]]:
+    """Of fifteen examples of each label some few are taken for its neighbours, of label 7 most."""
+    table = [[0] * labels for _ in range(labels)]
+    for label in range(labels):
+        wrong = 12 if label == 7 else (label * 3 + place) % 4
+        table[label][label] = 15 - wrong
+        table[label][(label + 1) % labels] = wrong
+    return table
+
+
 def writing() -> Report:
     """A comparison of ways to write responses, by perplexity."""
     report = _report("perplexity", 3, [])

@@ -63,7 +63,7 @@ def looked_at(browser: Browser, report: Path, width: int, scheme: Literal["light
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
-@pytest.mark.parametrize("name", ["full", "failing", "long names"])
+@pytest.mark.parametrize("name", ["full", "failing", "long names", "wide"])
 def test_it_fits_and_the_console_is_silent(
     browser: Browser, folder_of: Callable[[str], Path], name: str, width: int
 ) -> None:

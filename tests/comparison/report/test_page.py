@@ -185,7 +185,7 @@ def test_many_labels_give_a_list_of_mistakes(tmp_path: Path):
     for way in report["ways"].values():
         way["confusion"] = [[9 if i == j else 7 if (i, j) == (3, 4) else 0 for j in range(20)] for i in range(20)]
     page = Page(page_of(report, tmp_path))
-    assert page.text("th").count("intent 3") == 2
+    assert page.text("th").count("intent 3") == 3  # in each way's list, and among the labels that are found least
     assert page.text("td").count("intent 4") == 2
     assert "intent 12" not in page.text("th", "td")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from softprompt.comparison.report.choice import STORAGE_FACTOR
 from softprompt.comparison.report.findings import Findings
-from softprompt.comparison.report.quantities import SHARES, figure, listed, many, size
+from softprompt.comparison.report.quantities import FEW, SHARES, figure, list_few, many, size
 from softprompt.comparison.report.sentences import named, sentence
 
 #: Fewer trainings than this say little about how far the next one may fall.
@@ -29,7 +29,7 @@ def _not_shown(findings: Findings, way: str) -> Iterator[str]:
     if ahead:
         each = [f"{named(findings, name)} with {figure(findings.mean(name), findings.metric)}" for name in ahead]
         yield (
-            f"Better in mean, but not shown to be better: {listed(each)}. "
+            f"Better in mean, but not shown to be better: {list_few(each)}. "
             f"A larger test set than {many(rows, 'example')} could decide."
         )
 
@@ -75,24 +75,30 @@ def _cheaper(findings: Findings, way: str) -> Iterator[str]:
 def _api(findings: Findings, way: str) -> Iterator[str]:
     level = [name for name in findings.equals if findings.ways[name]["kind"] == "api" and name != way]
     if level:
+        need, be = ("needs", "is") if len(level) == 1 else ("need", "are")
         yield (
-            f"If texts may leave the machine and calls may cost, {listed([named(findings, name) for name in level])} "
-            "needs no training and is not shown to be worse."
+            f"If texts may leave the machine and calls may cost, {list_few([named(findings, name) for name in level])} "
+            f"{need} no training and {be} not shown to be worse."
         )
 
 
 def _low_data(findings: Findings, way: str) -> Iterator[str]:
-    """Where another way is ahead with fewer examples, though it is not with all of them."""
-    mine = _sizes(findings, way)
+    """Where other ways are ahead with fewer examples, though they are not with all of them: a sentence a size."""
+    mine, metric = _sizes(findings, way), findings.metric
+    ahead: dict[int, dict[str, float]] = {}
     for name in findings.judged:
         if name == way or findings.gain(findings.mean(name) - findings.mean(way)) > 0:
             continue
         its = _sizes(findings, name)
         crossed = [n for n in mine if n in its and findings.gain(its[n] - mine[n]) > 0]
         if crossed:
-            n, metric = max(crossed), findings.metric
-            ahead = f"{figure(its[n], metric)} against {figure(mine[n], metric)}"
-            yield f"With {many(n, 'example')} to train on, {named(findings, name)} is ahead in mean ({ahead})."
+            ahead.setdefault(max(crossed), {})[name] = its[max(crossed)]
+    for n, means in sorted(ahead.items(), reverse=True):
+        best = sorted(means, key=lambda name: -findings.gain(means[name]))
+        apart = f"{figure(means[best[0]], metric)} against {figure(mine[n], metric)}"
+        words = list_few([named(findings, name) for name in best])
+        are = f"is ahead in mean ({apart})" if len(best) == 1 else f"are ahead in mean (the first {apart})"
+        yield f"With {many(n, 'example')} to train on, {words} {are}."
 
 
 def _sizes(findings: Findings, name: str) -> dict[int, float]:
@@ -154,6 +160,13 @@ def _overlap(findings: Findings) -> Iterator[str]:
 
 
 def _failed(findings: Findings) -> Iterator[str]:
+    """A sentence for each way, and for all that had the same problem where they are many."""
+    by_problem: dict[str, list[str]] = {}
     for name in findings.failed:
         problem = " ".join(str(findings.ways[name].get("error", "no figure was measured")).split()).rstrip(".")
-        yield sentence(f"{named(findings, name)} failed and was not judged: {problem}")
+        by_problem.setdefault(problem, []).append(named(findings, name))
+    for problem, names in by_problem.items():
+        if len(names) > FEW:
+            yield sentence(f"{list_few(names)} failed and were not judged: {problem}")
+        else:
+            yield from (sentence(f"{name} failed and was not judged: {problem}") for name in names)

@@ -48,8 +48,10 @@ DARK: dict[str, str] = {
 
 WAYS = [role for role in LIGHT if role.startswith("way-")]
 
-#: Beside the colour: marks for those who do not see it, and for an eleventh way that must share one.
-MARKS = ["o", "s", "D", "^", "v", "P", "X", "p", "h", "<", ">"]
+#: Beside the colour: marks for those who do not see it, and for an eleventh way that must share one, each with the sign
+#: that stands for it in words. Their number shares no factor with the colours', so both together tell 110 ways apart.
+SIGNS = dict(zip(("o", "s", "D", "^", "v", "P", "X", "p", "h", "<", ">"), "●■◆▲▼✚✖⬟⬢◀▶", strict=True))
+MARKS = list(SIGNS)
 
 
 def role_of(place: int) -> str:
@@ -60,3 +62,8 @@ def role_of(place: int) -> str:
 def mark_of(place: int) -> str:
     """The mark of the way at a place."""
     return MARKS[place % len(MARKS)]
+
+
+def sign_of(place: int) -> str:
+    """The mark of the way at a place, as a character."""
+    return SIGNS[mark_of(place)]

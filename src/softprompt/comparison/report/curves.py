@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from softprompt.comparison.report.canvas import Chart, below, canvas
+from softprompt.comparison.report.colours import LIGHT
 from softprompt.comparison.report.findings import Findings
 from softprompt.comparison.report.labels import Label, label_ends, wrapped
 from softprompt.comparison.report.scales import merit_axis, merit_note
-from softprompt.comparison.report.trade_offs import look, seeds_of
+from softprompt.comparison.report.trade_offs import look, seeds_of, unnamed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,8 +33,8 @@ def learning(findings: Findings) -> list[Chart]:
     }
     if not curves:
         return []
-    drawn, axes = _canvas(findings, "While training", "on the validation data; fine lines are seeds", len(curves))
-    labels = [_learn(axes, findings, name, points) for name, points in curves.items()]
+    drawn, axes = _canvas(findings, "While training", "on the validation data; fine lines are seeds", curves)
+    labels = [label for name, points in curves.items() if (label := _learn(axes, findings, name, points))]
     values = [float(point[metric]) for points in curves.values() for point in points]
     _finish(axes, findings, "step", values, labels)
     return [
@@ -41,20 +42,20 @@ def learning(findings: Findings) -> list[Chart]:
             "learning",
             "While training",
             "price",
-            "Each way's mean over its seeds, at each evaluation while training.",
+            f"Each way's mean over its seeds, at each evaluation while training.{unnamed(findings)}",
             drawn,
         )
     ]
 
 
-def _learn(axes: Axes, findings: Findings, name: str, points: Sequence[Mapping[str, Any]]) -> Label:
+def _learn(axes: Axes, findings: Findings, name: str, points: Sequence[Mapping[str, Any]]) -> Label | None:
     style, metric = look(findings, name), findings.metric
     by_seed: dict[Any, list[tuple[int, float]]] = {}
     by_step: dict[int, list[float]] = {}
     for point in points:
         by_seed.setdefault(point.get("seed"), []).append((point["step"], point[metric]))
         by_step.setdefault(point["step"], []).append(point[metric])
-    for seed in by_seed.values() if len(by_seed) > 1 else ():
+    for seed in by_seed.values() if len(by_seed) > 1 and name in findings.foremost else ():
         axes.plot(*zip(*sorted(seed), strict=True), color=style["color"], linewidth=0.7, alpha=0.3)
     means = {float(step): sum(each) / len(each) for step, each in sorted(by_step.items())}
     return _line(axes, findings, name, means, {})
@@ -67,24 +68,24 @@ def low_data(findings: Findings) -> list[Chart]:
     if not sizes:
         return []
     flat = [n for n in findings.judged if n not in sizes and findings.ways[n]["kind"] in ("prompting", "api")]
-    drawn, axes = _canvas(
-        findings, "With fewer examples", "on the test set; bars span the seeds", len(sizes) + len(flat)
-    )
-    labels, ticks, values = [], {math.log2(full): f"{full:,}"}, []
+    drawn, axes = _canvas(findings, "With fewer examples", "on the test set; bars span the seeds", [*sizes, *flat])
+    ticks, values = {math.log2(full): f"{full:,}"}, list[float]()
+    labels: list[Label | None] = []
     for name, found in sizes.items():
         scores = {math.log2(int(n)): each[metric] for n, each in found.items() if _known(each, metric)}
         ticks |= {math.log2(int(n)): f"{int(n):,}" for n in found}
         scores |= {math.log2(full): findings.score(name)}
         values += [value for score in scores.values() for value in seeds_of(score)]
         labels.append(_scores(axes, findings, name, scores))
-    for name in flat:
+    for name in (each for each in flat if each in findings.foremost):
         mean, colour = findings.mean(name), look(findings, name)["color"]
         axes.axhline(mean, color=colour, linewidth=1.4, dashes=(4, 3))
         labels.append(Label(max(ticks), mean, wrapped(findings.title(name), 18), colour))
         values.append(mean)
     axes.set_xticks(list(ticks), list(ticks.values()))
-    _finish(axes, findings, "training examples, by doublings", values, labels)
+    _finish(axes, findings, "training examples, by doublings", values, [each for each in labels if each])
     summary = "The last point of each line is the training on all examples. Dashed lines train nothing."
+    summary += unnamed(findings)
     return [Chart("low-data", "With fewer examples", "otherwise", summary, drawn)]
 
 
@@ -104,15 +105,16 @@ def _sweep(findings: Findings, option: str, place: int) -> list[Chart]:
     swept = {name: scores for name, scores in swept.items() if scores}
     if not swept:
         return []
-    drawn, axes = _canvas(findings, f"By {option}", "on the test set; bars span the seeds", len(swept))
+    drawn, axes = _canvas(findings, f"By {option}", "on the test set; bars span the seeds", swept)
     places, words = _values(axes, list(dict.fromkeys(value for scores in swept.values() for value in scores)))
     labels = [
-        _scores(axes, findings, name, {places[value]: score for value, score in scores.items()})
+        label
         for name, scores in swept.items()
+        if (label := _scores(axes, findings, name, {places[value]: score for value, score in scores.items()}))
     ]
     values = [value for scores in swept.values() for score in scores.values() for value in seeds_of(score)]
     _finish(axes, findings, words, values, labels)
-    summary = f"The mean of each way at each value of {option}, all else equal."
+    summary = f"The mean of each way at each value of {option}, all else equal.{unnamed(findings)}"
     return [Chart(f"sweep-{place + 1}", f"By {option}", "otherwise", summary, drawn)]
 
 
@@ -132,14 +134,18 @@ def _values(axes: Axes, values: Sequence[str]) -> tuple[dict[str, float], str]:
     return places, "logarithmic scale" if logarithmic else ""
 
 
-def _scores(axes: Axes, findings: Findings, name: str, scores: Mapping[float, Mapping[str, Any]]) -> Label:
+def _scores(axes: Axes, findings: Findings, name: str, scores: Mapping[float, Mapping[str, Any]]) -> Label | None:
     ranges = {x: (min(each), max(each)) for x, score in scores.items() if len(each := seeds_of(score)) > 1}
     return _line(axes, findings, name, {x: float(score["mean"]) for x, score in sorted(scores.items())}, ranges)
 
 
 def _line(
     axes: Axes, findings: Findings, name: str, means: Mapping[float, float], ranges: Mapping[float, tuple[float, float]]
-) -> Label:
+) -> Label | None:
+    """A way's line with its ranges, and the label for its end; of many ways those that are not named have neither."""
+    if name not in findings.foremost:
+        axes.plot(list(means), list(means.values()), linewidth=0.7, color=LIGHT["muted"], alpha=0.45, zorder=1)
+        return None
     style = look(findings, name)
     axes.plot(list(means), list(means.values()), linewidth=1.8, markersize=4, **style)
     for x, (low, high) in ranges.items():
@@ -148,7 +154,8 @@ def _line(
     return Label(last, means[last], wrapped(findings.title(name), 18), style["color"])
 
 
-def _canvas(findings: Findings, title: str, where: str, lines: int) -> tuple[Any, Axes]:
+def _canvas(findings: Findings, title: str, where: str, ways: Iterable[str]) -> tuple[Any, Axes]:
+    lines = sum(name in findings.foremost for name in ways)
     note = merit_note(findings.metric, bool(findings.report["larger_is_better"]), where)
     return canvas(title, note, height=max(2.6, 0.32 * lines), right=FOR_NAMES)
 

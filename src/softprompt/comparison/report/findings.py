@@ -11,6 +11,9 @@ from typing import Any
 #: The verdicts of a paired test, as the report has them.
 BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
 
+#: Of more ways than these not all have their names in a plot, and a column of their own in a table.
+MOST_NAMED = 12
+
 Facts = Mapping[str, Any]
 
 
@@ -61,9 +64,13 @@ class Findings:
         return {figure: float(mean) for figure, mean in found.items() if mean is not None}
 
     @property
-    def left_out(self) -> dict[str, str]:
-        """What could not be had of ways that were measured all the same, and why."""
-        return {cell: str(why) for way in self.ways.values() for cell, why in (way.get("left_out") or {}).items()}
+    def left_out(self) -> dict[str, list[str]]:
+        """What could not be had of ways that were measured all the same, by the reason why."""
+        by_reason: dict[str, list[str]] = {}
+        for way in self.ways.values():
+            for cell, why in (way.get("left_out") or {}).items():
+                by_reason.setdefault(str(why), []).append(cell)
+        return by_reason
 
     @property
     def seeds(self) -> int:
@@ -114,6 +121,18 @@ class Findings:
         """The best way, and those that the test does not tell from it or puts before it."""
         verdicts = {name: self.versus(self.best, name).get("verdict") for name in self.judged}
         return [name for name in self.judged if name == self.best or verdicts[name] in (NOT_SHOWN, WORSE)]
+
+    @cached_property
+    def foremost(self) -> list[str]:
+        """The judged ways that plots and wide tables name where there are many, as the user ordered them.
+
+        The recommended way, the best, the one to beat, and then those with the best means.
+        """
+        recommended = (self.report.get("recommendation") or {}).get("way")
+        by_mean = sorted(self.judged, key=lambda name: -self.gain(self.mean(name)))
+        first = [name for name in (recommended, self.baseline, *by_mean) if name in self.judged]
+        chosen = set(list(dict.fromkeys(first))[:MOST_NAMED])
+        return [name for name in self.judged if name in chosen]
 
     def rows_per_second(self, name: str, tasks: int) -> float | None:
         """How fast a way answers with so many tasks served at once."""

@@ -126,7 +126,7 @@ def _around(
     from matplotlib.transforms import Bbox
 
     (x, y), (wide, high) = place, extent
-    for far in (NEAR, 18.0, 26.0, 38.0, 52.0, 70.0):
+    for far in (NEAR, 18.0, 26.0, 38.0, 52.0, 70.0, 95.0, 130.0):
         above, below = max(bar.y1, y + 2) + far - 3, min(bar.y0, y - 2) - far + 3 - high
         centred = max(min(x - wide / 2, inside.x1 - wide), inside.x0)
         for left in (x + far, x - far - wide):

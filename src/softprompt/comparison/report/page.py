@@ -16,10 +16,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from softprompt.comparison.report import quantities
 from softprompt.comparison.report.canvas import Chart, inline, picture
 from softprompt.comparison.report.charts import draw
-from softprompt.comparison.report.colours import DARK, LIGHT, role_of
+from softprompt.comparison.report.colours import DARK, LIGHT, role_of, sign_of
 from softprompt.comparison.report.findings import Findings, finite
 from softprompt.comparison.report.readable import make_readable
-from softprompt.comparison.report.tables import MOST_LABELS, metrics_elsewhere, metrics_of, mistakes
+from softprompt.comparison.report.tables import (
+    MOST_LABELS,
+    confused_ways,
+    metrics_elsewhere,
+    metrics_of,
+    mistakes,
+    worst_labels,
+)
 from softprompt.errors import disk_errors
 from softprompt.saved.folders import write_file
 from softprompt.unicode_text import escape_json
@@ -27,6 +34,7 @@ from softprompt.unicode_text import escape_json
 #: How the template writes quantities.
 FILTERS = (
     "capitalise",
+    "list_few",
     "metric_name",
     "compared_by",
     "figure",
@@ -84,10 +92,13 @@ def page(findings: Findings, drawn: Sequence[tuple[Chart, bytes]]) -> str:
         plots=plots,
         themes={"light": LIGHT, "dark": DARK},
         roles={name: role_of(place) for place, name in enumerate(findings.ways)},
+        signs={name: sign_of(place) for place, name in enumerate(findings.ways)},
         shares=quantities.SHARES,
         metrics=metrics_of(findings),
         elsewhere=metrics_elsewhere(findings),
         mistakes=mistakes,
+        confused=confused_ways(findings),
+        worst=worst_labels(findings) if len(findings.report["task"]["labels"]) > MOST_LABELS else [],
         most_labels=MOST_LABELS,
     )
 
@@ -104,7 +115,6 @@ def _words(findings: Findings) -> Environment:
     words.filters.update({name: getattr(quantities, name) for name in FILTERS})
     words.filters["unbroken"] = lambda text: _UNIT.sub("\N{NO-BREAK SPACE}", text)
     ways = findings.ways
-    words.tests["confused"] = lambda name: bool(ways[name].get("confusion"))
     words.tests["tried"] = lambda name: bool((ways[name].get("learning_rate") or {}).get("trials"))
     words.tests["calling"] = lambda name: bool(ways[name].get("calls"))
     return words

@@ -13,6 +13,9 @@ SHARES = frozenset({"accuracy", "macro_f1", "f1", "exact_match", "looping", "maj
 #: What stands where nothing was measured.
 ABSENT = "–"
 
+#: Of more than these, and one more, a sentence names so many and counts the others.
+FEW = 5
+
 _NAMES = {"macro_f1": "macro F1", "f1": "F1", "bleu": "BLEU"}
 _COMPARED_BY = {"macro_f1": "the labels' mean recall"}
 _MINUS = "\N{MINUS SIGN}"
@@ -119,6 +122,13 @@ def many(value: int, noun: str) -> str:
 def rate(value: Number | None) -> str:
     """Something a second."""
     return ABSENT if value is None else f"{value:,.0f}" if value >= 99.5 else f"{value:.3g}"
+
+
+def list_few(words: Sequence[str], most: int = FEW) -> str:
+    """Words as a sentence lists them; of many the first, and how many more there are."""
+    if len(words) <= most + 1:
+        return listed(words)
+    return listed([*words[:most], f"{len(words) - most:,} more"])
 
 
 def listed(words: Sequence[str]) -> str:

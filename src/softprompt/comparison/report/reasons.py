@@ -10,7 +10,7 @@ from softprompt.comparison.report.quantities import (
     count,
     duration,
     figure,
-    listed,
+    list_few,
     many,
     number,
     rate,
@@ -46,7 +46,7 @@ def _never_answered(findings: Findings, way: str) -> str:
     if not table:
         return ""
     missed = [labels[i] for i, row in enumerate(table) if sum(row) and not sum(each[i] for each in table)]
-    return f"It never answers {listed(missed)}, which the test set has." if missed else ""
+    return f"It never answers {list_few(missed)}, which the test set has." if missed else ""
 
 
 def _verdicts(findings: Findings, way: str) -> str:
@@ -54,8 +54,8 @@ def _verdicts(findings: Findings, way: str) -> str:
     others = [name for name in findings.judged if name != way]
     beaten = [named(findings, name) for name in others if findings.is_better(way, name)]
     level = [named(findings, name) for name in others if name in findings.equals and not findings.is_better(way, name)]
-    parts = [f"shown to be better than {listed(beaten)}"] * bool(beaten)
-    parts += [f"no difference shown from {listed(level)}"] * bool(level)
+    parts = [f"shown to be better than {list_few(beaten)}"] * bool(beaten)
+    parts += [f"no difference shown from {list_few(level)}"] * bool(level)
     return sentence("; ".join(parts)) if parts else ""
 
 

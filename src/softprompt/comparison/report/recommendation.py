@@ -8,7 +8,7 @@ from typing import Any
 from softprompt.comparison.report.changes import changes
 from softprompt.comparison.report.choice import choose
 from softprompt.comparison.report.findings import Findings, finite
-from softprompt.comparison.report.quantities import figure, interval, listed, points
+from softprompt.comparison.report.quantities import figure, interval, list_few, points
 from softprompt.comparison.report.readable import make_readable
 from softprompt.comparison.report.reasons import reasons
 from softprompt.comparison.report.sentences import named, quality, sentence
@@ -72,7 +72,7 @@ def _rivals(findings: Findings, way: str) -> list[str]:
     if all(findings.is_better(way, other) for other in others):
         return ["It is shown to be better than every other way that was judged."]
     level = [named(findings, name) for name in findings.equals if name != way]
-    return ["It has the best mean."] + [f"Not shown to be worse: {listed(level)}."] * bool(level)
+    return ["It has the best mean."] + [f"Not shown to be worse: {list_few(level)}."] * bool(level)
 
 
 def _not_shown(findings: Findings, way: str) -> str:

@@ -95,18 +95,27 @@ def _trade_off(
     note = merit_note(
         metric, bool(findings.report["larger_is_better"]), "on the test set; bars from worst to best seed"
     )
-    drawn, axes = canvas(title, note, height=3.0)
+    drawn, axes = canvas(title, note, height=max(3.0, 0.5 * len(findings.foremost) - 1))
     across = places_with_nothing(axes, values, ticks, nothing)
-    labels = []
+    labels, values_seen = [], list[float]()
     for name, x in across.items():
         style, each = look(findings, name), seeds_of(findings.score(name))
         bar = min(each), max(each)
-        axes.plot([x, x], bar, color=style["color"], linewidth=1.5, alpha=0.5)
-        axes.plot(x, findings.mean(name), linestyle="", markersize=7, **style)
-        labels.append(Label(x, findings.mean(name), wrapped(findings.title(name), 16, 3), style["color"], bar))
+        is_named = name in findings.foremost
+        if is_named:
+            axes.plot([x, x], bar, color=style["color"], linewidth=1.5, alpha=0.5)
+            labels.append(Label(x, findings.mean(name), wrapped(findings.title(name), 16, 3), style["color"], bar))
+        axes.plot(x, findings.mean(name), linestyle="", markersize=7 if is_named else 4, **style)
+        values_seen += each
     axes.margins(y=0.12)
-    merit_axis(axes, "y", metric, [value for label in labels for value in label.bar or ()])
+    merit_axis(axes, "y", metric, values_seen)
     below(axes, {"parameters": "trained parameters, by powers of ten", "time": "time of one training"}[quantity])
     axes.autoscale_view(scalex=False)
     label_points(axes, labels)
-    return Chart(f"quality-{quantity}", title, "price", summary, drawn)
+    return Chart(f"quality-{quantity}", title, "price", summary + unnamed(findings), drawn)
+
+
+def unnamed(findings: Findings) -> str:
+    """A further sentence of a plot's summary, where not all ways have their names in it."""
+    others = len(findings.judged) - len(findings.foremost)
+    return f" {others:,} more ways are drawn without their names: the tables have their marks." if others else ""

@@ -9,20 +9,29 @@ const at = (id) => document.getElementById(id);
 const cards = new Map(); // by the name that is asked for, in the order in which they were chosen
 let running = null; // what ends the answers that are being written
 
-const prompts = new Prompts({ list: at("prompts"), filter: at("filter"), filterRow: at("filter-row"), more: at("more") }, show);
+const prompts = new Prompts(
+  { list: at("prompts"), filter: at("filter"), filterRow: at("filter-row"), more: at("more"), loadMore: at("load-more") },
+  show,
+  (problem) => failed(problem),
+);
 
 /** Read what there is. */
 async function load() {
   at("prompts-problem").textContent = "";
   try {
-    const [state, list] = await Promise.all([tell("/page/state"), tell("/v1/prompts")]);
+    const [state, list] = await Promise.all([tell("/page/state"), prompts.first()]);
     at("base").textContent = ` on ${state.base}`;
-    prompts.show(list.data, state);
+    prompts.show(list, state);
     keyIs(hasKey() ? "kept" : "needless");
   } catch (problem) {
-    if (problem.status !== 401) at("prompts-problem").textContent = shown(problem.message);
-    else keyIs("wanted", hasKey() ? "This key is not valid: it may have been revoked." : "");
+    failed(problem);
   }
+}
+
+/** Say why there is no list; ask for a key, if that is why. */
+function failed(problem) {
+  if (problem.status !== 401) at("prompts-problem").textContent = shown(problem.message);
+  else keyIs("wanted", hasKey() ? "This key is not valid: it may have been revoked." : "");
 }
 
 /** What is shown of the key: a field for it, that it is kept, or nothing. */
@@ -134,7 +143,7 @@ at("key-form").addEventListener("submit", (event) => {
 at("forget").addEventListener("click", () => {
   running?.abort();
   useKey(null);
-  prompts.show([], { base: "", chats: false, used: {} });
+  prompts.show({ data: [], has_more: false }, { base: "", chats: false, used: {} });
   load();
 });
 

@@ -1,36 +1,86 @@
 // The list of prompts: what can be chosen, what is, and how much each was used.
 
+import { tell } from "./api.js";
 import { duration, element, many } from "./elements.js";
 
 const MOST = 6; // answers at once: a browser opens no more connections to one server
-const SHOWN = 100; // prompts in the list; of thousands, the others are found by name
+const PAGE = 100; // prompts that are asked for at a time; of thousands, the others are loaded on demand or found by name
 const FEW = 8; // prompts that need no finding
+const PAUSE = 250; // milliseconds without typing, until what was typed is looked for
 const ASKED = ["generation", "chat", "classification"];
 
 export class Prompts {
   /**
-   * @param page the elements: list, filter, filterRow, more.
+   * @param page the elements: list, filter, filterRow, more, loadMore.
    * @param changed is called with what is chosen, whenever that changes.
+   * @param failed is called with a problem of loading.
    */
-  constructor(page, changed) {
+  constructor(page, changed, failed) {
     this.page = page;
     this.changed = changed;
+    this.failed = failed;
     this.chosen = new Map(); // by the name that is asked for
-    this.entries = [];
+    this.base = null; // its entry
+    this.entries = []; // as far as they are loaded
+    this.hasMore = false;
+    this.wanted = ""; // the part of a name that they are found by
+    this.search = 0; // counts what was looked for: an answer that comes too late is left aside
     this.used = {};
     this.figures = new Map(); // by name, the elements that tell how much it was used
-    page.filter.addEventListener("input", () => this.draw());
+    page.filter.addEventListener("input", () => this.type());
     page.list.addEventListener("change", ({ target }) => this.choose(target));
+    page.loadMore.addEventListener("click", () => this.load(this.entries.at(-1)?.name));
   }
 
-  /** Show prompts as /v1/prompts tells of them, and the base model in front. */
-  show(prompts, state) {
-    const base = { name: state.base, version: state.base, task: state.chats ? "chat" : "completion", isBase: true };
-    this.entries = [{ name: state.base, main: base, others: [] }, ...prompts.map((prompt) => entry(prompt, state.base))];
-    this.page.filterRow.hidden = prompts.length <= FEW;
+  /** The first page of what is looked for, as /v1/prompts tells of it. */
+  first() {
+    return this.ask(null);
+  }
+
+  ask(after) {
+    const asked = new URLSearchParams({ limit: PAGE, search: this.wanted, ...(after ? { after } : {}) });
+    return tell(`/v1/prompts?${asked}`);
+  }
+
+  /** Look for what was typed, once nothing more is typed for a moment. */
+  type() {
+    clearTimeout(this.pause);
+    this.pause = setTimeout(() => {
+      this.wanted = this.page.filter.value.trim().toLowerCase();
+      this.load(null);
+    }, PAUSE);
+  }
+
+  /** Load the page behind a name, or the first one, and show it. */
+  async load(after) {
+    const mine = ++this.search;
+    try {
+      const list = await this.ask(after);
+      if (mine !== this.search) return;
+      this.add(list, after ? this.entries : []);
+      this.draw();
+    } catch (problem) {
+      if (mine === this.search) this.failed(problem);
+    }
+  }
+
+  add({ data, has_more }, before) {
+    this.entries = [...before, ...data.map((prompt) => entry(prompt, this.base.name))];
+    this.hasMore = has_more;
+  }
+
+  /** Show the first page of prompts, and the base model in front. What is chosen stays so, unless it is known to be gone. */
+  show(list, state) {
+    const main = { name: state.base, version: state.base, task: state.chats ? "chat" : "completion", isBase: true };
+    this.search += 1;
+    this.base = { name: state.base, main, others: [] };
     this.used = state.used;
-    const known = new Map(this.entries.flatMap(({ main, others }) => [main, ...others].map((one) => [one?.name, one])));
-    this.chosen = new Map([...this.chosen.keys()].filter((name) => known.has(name)).map((name) => [name, known.get(name)]));
+    this.add(list, []);
+    this.page.filterRow.hidden = !this.wanted && !this.hasMore && list.data.length <= FEW;
+    const known = new Map([this.base, ...this.entries].flatMap(({ main, others }) => [main, ...others].map((one) => [one?.name, one])));
+    const isAll = !this.wanted && !this.hasMore;
+    const kept = [...this.chosen].filter(([name]) => known.has(name) || (!isAll && state.base));
+    this.chosen = new Map(kept.map(([name, one]) => [name, known.get(name) ?? one]));
     this.draw();
     this.changed([...this.chosen.values()]);
   }
@@ -42,21 +92,23 @@ export class Prompts {
   }
 
   draw() {
-    const wanted = this.page.filter.value.trim().toLowerCase();
-    const found = this.entries.filter(({ name }) => name.toLowerCase().includes(wanted));
+    const isBaseFound = this.base.name.toLowerCase().includes(this.wanted);
+    const found = [...(isBaseFound ? [this.base] : []), ...this.entries];
     this.figures.clear();
-    this.page.list.replaceChildren(...found.slice(0, SHOWN).map((one) => this.item(one)));
+    this.page.list.replaceChildren(...found.map((one) => this.item(one)));
     this.page.more.textContent = this.moreWords(found.length);
+    this.page.loadMore.hidden = !this.hasMore;
     this.bound();
   }
 
   moreWords(found) {
-    if (found > SHOWN) return `The first ${SHOWN} of ${found}: find others by their names.`;
+    if (this.hasMore) return `The first ${this.entries.length}: show more, or find others by their names.`;
     return found ? "" : "No prompt is called so.";
   }
 
-  item({ name, main, others }) {
-    const rest = others.length ? element("details", {}, element("summary", {}, `Other versions of ${name}`), this.versions(others)) : null;
+  item({ name, main, others, unlisted }) {
+    const older = unlisted ? element("p", { class: "note" }, `${many(unlisted, "older version")} not listed: ask for one as ${name}@1.`) : null;
+    const rest = others.length ? element("details", {}, element("summary", {}, `Other versions of ${name}`), this.versions(others), older) : null;
     const head = main ? this.choice(main) : element("p", { class: "name" }, `${name}: no version is active`);
     return element("li", {}, ...[head, rest].flat());
   }
@@ -105,16 +157,17 @@ export class Prompts {
  * A prompt as it can be chosen: by its name, which means the active version, and each other version.
  * The base model's name means the base model, so the active version of a prompt of that name has its number.
  */
-function entry({ name, aliases, versions }, base) {
+function entry({ name, aliases, versions, num_versions }, base) {
   const { active, ...named } = aliases;
   const made = versions.map((version) => ({
     name: version.version === active && name !== base ? name : version.model,
     isActive: version.version === active,
     version: version.model,
     task: version.task,
-    which: which(version, versions.length, Object.keys(named).filter((alias) => named[alias] === version.version)),
+    which: which(version, num_versions, Object.keys(named).filter((alias) => named[alias] === version.version)),
   }));
-  return { name, main: made.find(({ isActive }) => isActive) ?? null, others: made.filter(({ isActive }) => !isActive).reverse() };
+  const others = made.filter(({ isActive }) => !isActive).reverse();
+  return { name, main: made.find(({ isActive }) => isActive) ?? null, others, unlisted: num_versions - versions.length };
 }
 
 function which({ version }, all, aliases) {

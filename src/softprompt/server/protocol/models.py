@@ -29,7 +29,16 @@ class Model(Body):
 
 
 class ModelList(Body):
-    """All of them."""
+    """A page of them.
+
+    Attributes:
+        first_id: of the page.
+        last_id: of the page; the next one comes `after` it.
+        has_more: whether there is a next one.
+    """
 
     object: Literal["list"] = "list"
     data: list[Model]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool

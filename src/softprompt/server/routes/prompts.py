@@ -13,12 +13,15 @@ from starlette.datastructures import FormData, UploadFile
 from softprompt.errors import disk_errors
 from softprompt.saved import SavedPrompt
 from softprompt.server.caller import Asking, Caller, Changing, Managing
+from softprompt.server.protocol.lists import NumberQuery, PromptQuery
 from softprompt.server.refusal import Refusal
-from softprompt.server.stored import event_facts, prompt_facts, store_refusals, version_facts
+from softprompt.server.stored import event_facts, list_facts, prompt_facts, store_refusals, version_facts
 from softprompt.server.uploads import MANIFEST, OWN, PEFT, WHERE, Uploads
-from softprompt.store import ACTIVE, Store, Version
+from softprompt.store import ACTIVE, Page, Store, Version
 
 router = APIRouter(prefix="/v1/prompts", tags=["prompts"])
+
+NEWEST = 20  # versions that a list of prompts tells of each, beside those that an alias points to
 
 Facts = dict[str, Any]
 Name = Annotated[str, Path(max_length=100, description="The prompt's name.")]
@@ -69,11 +72,21 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 
 
 @router.get("")
-def list_prompts(request: Request, caller: Asking) -> Facts:
-    """The tenant's prompts, with their versions and aliases."""
+def list_prompts(request: Request, caller: Asking, page: Annotated[PromptQuery, Query()]) -> Facts:
+    """The tenant's prompts in alphabetical order, a page at a time, each with its aliases and its newest versions."""
+    behind, part = page.after, page.search.lower()
     with store_refusals():
-        found = _store(request).prompts(caller.tenant)
-    return {"object": "list", "data": [prompt_facts(prompt) for prompt in found]}
+        store = _store(request)
+        found = store.prompts_page(caller.tenant, limit=page.limit, after=behind, containing=part, newest=NEWEST)
+    return list_facts([prompt_facts(prompt) for prompt in found.items], "name", has_more=found.has_more)
+
+
+@router.get("/{name}/versions")
+def list_versions(request: Request, caller: Asking, name: Name, page: Annotated[NumberQuery, Query()]) -> Facts:
+    """A prompt's versions, the newest first, a page at a time."""
+    with store_refusals():
+        found = _store(request).versions_page(name, tenant=caller.tenant, limit=page.limit, before=page.after)
+    return list_facts([version_facts(version) for version in found.items], "version", has_more=found.has_more)
 
 
 @router.post("", status_code=201, openapi_extra=_BODY)
@@ -133,11 +146,13 @@ def remove(request: Request, caller: Changing, name: Name, number: Number) -> Fa
 
 
 @router.get("/{name}/history")
-def history(request: Request, caller: Managing, name: Name, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Facts:
-    """Who did what to the prompt, and when; the newest first."""
+def history(request: Request, caller: Managing, name: Name, page: Annotated[NumberQuery, Query()]) -> Facts:
+    """Who did what to the prompt, and when; the newest first, a page at a time."""
     with store_refusals():
-        found = _store(request).history(caller.tenant, name, limit)
-    return {"object": "list", "data": [event_facts(event) for event in found]}
+        found = Page.cut_from(
+            _store(request).history(caller.tenant, name, page.limit + 1, before=page.after), page.limit
+        )
+    return list_facts([event_facts(event) for event in found.items], "id", has_more=found.has_more)
 
 
 def _store(request: Request) -> Store:
@@ -176,10 +191,5 @@ def _add(request: Request, caller: Caller, saved: SavedPrompt, said: Upload) -> 
     """Store it, if the tenant has room."""
     store, uploads = _store(request), request.app.state.uploads
     limit: int | None = uploads.limits.tenant
-    size = sum(map(len, saved.files.values()))
-    if limit is not None:
-        has = sum(version.size for prompt in store.prompts(caller.tenant) for version in prompt.versions)
-        if has + size > limit:
-            problem = f"with this one your prompts would have more than {limit:,} bytes: remove versions first"
-            raise Refusal(403, problem, code="storage_limit_exceeded")
-    return store.add(saved, said.name, tenant=caller.tenant, activate=said.activate, note=said.note, by=caller.who)
+    options = {"tenant": caller.tenant, "by": caller.who, "note": said.note}
+    return store.add(saved, said.name, activate=said.activate, size_limit=limit, **options)
