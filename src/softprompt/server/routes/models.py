@@ -7,11 +7,12 @@ import asyncio
 from fastapi import APIRouter
 
 from softprompt.server.caller import Asking
+from softprompt.server.keyed_route import KeyedRoute
 from softprompt.server.parts import Here, Parts
 from softprompt.server.protocol.models import Model, ModelList
 from softprompt.store import ACTIVE, StoredPrompt, Version
 
-router = APIRouter(tags=["OpenAI"])
+router = APIRouter(tags=["OpenAI"], route_class=KeyedRoute)
 
 
 @router.get("/v1/models")

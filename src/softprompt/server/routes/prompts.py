@@ -13,12 +13,13 @@ from starlette.datastructures import FormData, UploadFile
 from softprompt.errors import disk_errors
 from softprompt.saved import SavedPrompt
 from softprompt.server.caller import Asking, Caller, Changing, Managing
+from softprompt.server.keyed_route import KeyedRoute
 from softprompt.server.refusal import Refusal
 from softprompt.server.stored import event_facts, prompt_facts, store_refusals, version_facts
 from softprompt.server.uploads import MANIFEST, OWN, PEFT, WHERE, Uploads
 from softprompt.store import ACTIVE, Store, Version
 
-router = APIRouter(prefix="/v1/prompts", tags=["prompts"])
+router = APIRouter(prefix="/v1/prompts", tags=["prompts"], route_class=KeyedRoute)
 
 Facts = dict[str, Any]
 Name = Annotated[str, Path(max_length=100, description="The prompt's name.")]
