@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from softprompt.server.caller import Gate
 from softprompt.server.desk import apart
 from softprompt.server.failures import answer_failures
-from softprompt.server.guards import BodyGuard, SlowReaderGuard
+from softprompt.server.guards import BodyGuard
 from softprompt.server.limits import Limits
 from softprompt.server.loopback import LoopbackGuard
 from softprompt.server.measured import Measured
@@ -49,7 +49,6 @@ def create_app(parts: Parts) -> FastAPI:
     for each in ROUTES:
         app.include_router(each.router)
     app.add_middleware(BodyGuard, limit=settings.largest_body, larger={"/v1/prompts": uploads.limits.total})
-    app.add_middleware(SlowReaderGuard)
     if not settings.keys:
         app.add_middleware(LoopbackGuard)
     app.add_middleware(Measured, metrics=parts.metrics)
