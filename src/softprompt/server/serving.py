@@ -20,7 +20,7 @@ from softprompt.server.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 QUEUE = 2048  # connections that the system holds until they are accepted
-ACCEPTED = 64  # that are accepted at a time: fewer than there are descriptors in reserve
+ACCEPTED = 16  # that are accepted at a time: several times as many may be open before others are closed for them
 
 
 def listen(settings: ServerSettings) -> socket.socket:
