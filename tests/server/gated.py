@@ -35,10 +35,14 @@ def gated(store: Store, *, uploads: Uploads | None = None, keys: bool = True, li
 
 
 @contextmanager
-def serving(app: ASGIApp, protocol: type[Connection] = Connection) -> Iterator[tuple[int, uvicorn.Server]]:
+def serving(
+    app: ASGIApp, protocol: type[Connection] = Connection, limit_concurrency: int | None = None
+) -> Iterator[tuple[int, uvicorn.Server]]:
     """An application at a free port of this machine; gives the port and the server."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None)
+        config = uvicorn.Config(
+            app, http=protocol, ws="none", lifespan="off", log_config=None, limit_concurrency=limit_concurrency
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

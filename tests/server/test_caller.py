@@ -239,6 +239,24 @@ def test_a_request_counts_until_its_stream_has_ended(store: Store) -> None:
         until(lambda: limits.running("acme") == 0)
 
 
+def test_a_stream_goes_on_when_its_key_is_revoked_and_nothing_new_begins(store: Store) -> None:
+    key, text = store.keys.create("acme")
+    go_on = asyncio.Event()
+    with serving(streaming(Gate(store.keys), go_on)) as (port, _server), httpx2.Client() as kept:
+        url, headers = f"http://127.0.0.1:{port}", bearing(text)
+        with httpx2.stream("GET", f"{url}/stream", headers=headers) as one:
+            pieces = one.iter_text()
+            assert next(pieces).startswith("a")
+            with Store.open(store.place) as elsewhere:
+                elsewhere.keys.revoke(key.id)
+            # on a connection that is kept, too
+            until(lambda: kept.get(f"{url}/use", headers=headers).status_code == 401, 10)
+            assert httpx2.get(f"{url}/stream", headers=headers).status_code == 401
+            assert next(pieces)
+            go_on.set()
+            assert set("".join(pieces)) <= {"b"}  # to its end, which is none that broke off
+
+
 def test_who_may_not_ask_is_not_counted(store: Store) -> None:
     limits = Limits(a_minute=1)
     client = TestClient(streaming(Gate(store.keys, limits), asyncio.Event()))

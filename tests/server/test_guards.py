@@ -16,7 +16,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from softprompt.server.connection import Connection
-from softprompt.server.guards import BodyGuard, SlowReaderGuard
+from softprompt.server.guards import BodyGuard
 from tests.server.gated import serving, until
 
 PIECE = "x" * 65_536
@@ -204,9 +204,8 @@ def test_what_goes_wrong_behind_it_still_does() -> None:
     async def nothing(*_: Any) -> Message:
         return {"type": "http.disconnect"}
 
-    for guard in (BodyGuard(app, 10), SlowReaderGuard(app)):
-        with pytest.raises(RuntimeError, match="a fault"):
-            asyncio.run(guard({"type": "http", "path": "/", "headers": []}, nothing, nothing))  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="a fault"):
+        asyncio.run(BodyGuard(app, 10)({"type": "http", "path": "/", "headers": []}, nothing, nothing))  # type: ignore[arg-type]
 
 
 def test_an_answer_that_has_begun_is_not_answered_twice() -> None:
@@ -235,13 +234,6 @@ def endless(port: int) -> socket.socket:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.sendall(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return connection
-
-
-def test_a_client_that_does_not_read_is_given_up() -> None:
-    """By the guard: what writes the stream ends."""
-    told = Told()
-    with serving(SlowReaderGuard(application(told), seconds=0.3)) as (port, _server), endless(port):
-        until(lambda: told.ended == ["endless"], 20)
 
 
 def test_a_connection_that_nobody_reads_is_closed() -> None:

@@ -129,6 +129,14 @@ def held(server: Running, steps: int, rows: int = 1) -> Iterator[None]:
         goes.release()  # whoever waits in it goes on
 
 
+def test_the_reference_can_be_read_by_everybody(browser: Browser, served: Running) -> None:
+    with opened(browser, served) as page:
+        page.goto("/docs")
+        expect(page.get_by_role("heading", name="POST /v1/chat/completions")).to_be_visible()
+        assert page.evaluate("getComputedStyle(document.querySelector('table')).borderCollapse") == "collapse"
+        assert not violations(page)
+
+
 def test_its_files(served: Running) -> None:
     assert {"index.html", "page.css", "page.js"} <= set(FILES)
     for path in ("/", *(f"/page/files/{name}" for name in FILES)):

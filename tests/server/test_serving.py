@@ -96,6 +96,16 @@ def test_stopping_finishes_what_runs_and_takes_nothing_new(tmp_path: Path, chatt
         server.get("/health")
 
 
+def test_no_answer_is_held_back_for_more_to_send(served: Running) -> None:
+    """Nagle's algorithm is off for whoever connects: it would hold every answer on a kept connection for 40 ms."""
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))):
+        until(lambda: served.server.server_state.connections)
+        for connection in served.server.server_state.connections:
+            accepted = connection.transport.get_extra_info("socket")
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_port_in_use_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -142,6 +142,45 @@ def test_whoever_closes_a_row_frees_its_slot() -> None:
     run(test)
 
 
+def gauges(worker: Worker) -> tuple[float | None, float | None]:
+    """Rows that run and that wait, as Prometheus would read them."""
+    found = [worker._metrics.registry.get_sample_value(f"softprompt_{name}") for name in ("running", "waiting")]
+    return found[0], found[1]
+
+
+def test_rows_that_have_all_been_cancelled_are_counted_no_more() -> None:
+    async def test() -> None:
+        async with working(slots=1) as worker:
+            held = threading.Event()
+            blocking = asyncio.create_task(worker.run("acme", held.wait))
+            rows = [asyncio.create_task(worker.begin(LONG, None, Heard())) for _ in range(5)]
+            await asyncio.sleep(0)
+            held.set()
+            await blocking
+            begun = await asyncio.gather(*rows)
+            await worker.run("acme", lambda: None)
+            assert gauges(worker) == (1, 4)
+            for row in begun:
+                row.close()
+            await worker.run("acme", lambda: None)
+            await worker.run("acme", lambda: None)  # begins once the turn of the one before is over
+            assert worker.engine.is_idle
+            assert gauges(worker) == (0, 0)
+
+    run(test)
+
+
+def test_rows_that_the_servers_end_fails_are_counted_no_more() -> None:
+    async def test() -> None:
+        async with working(slots=1) as worker:
+            for _ in range(3):
+                await worker.begin(LONG, None, Heard())
+            await worker.stop()
+            assert gauges(worker) == (0, 0)
+
+    run(test)
+
+
 def test_whoever_goes_while_it_is_handed_in_leaves_nothing_behind() -> None:
     async def test() -> None:
         async with working(slots=1) as worker:

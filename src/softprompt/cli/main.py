@@ -32,6 +32,8 @@ from softprompt.cli.serve import serve
 from softprompt.cli.show import show
 from softprompt.cli.tag import tag
 from softprompt.cli.terminal import escape_unprintable
+from softprompt.cli.termination import EXIT_CODE as TERMINATED
+from softprompt.cli.termination import Terminated
 from softprompt.cli.tune import tune
 from softprompt.cli.typed import check_unicode
 from softprompt.errors import SoftPromptError
@@ -119,6 +121,9 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         return INTERRUPTED
+    except Terminated as error:
+        errors.print(f"stopped {error}, by SIGTERM")
+        return TERMINATED
     except (BrokenPipeError, SystemExit):
         # The reader went away (`softprompt … | head`); typer exits for that. Python would complain once more when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

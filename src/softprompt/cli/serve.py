@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from softprompt.cli.output import Device, Dtype, notes, people
 from softprompt.cli.progress_lines import busy
+from softprompt.cli.termination import terminable
 from softprompt.errors import SettingError
 
 if TYPE_CHECKING:
@@ -149,21 +150,22 @@ def serve(
     )
     if replica and backend is not Runner.VLLM:
         raise SettingError("--replica is for --backend vllm: say that, too")
-    with Store.open(place) as opened, listen(settings) as listening:
-        if backend is Runner.VLLM:
-            made = _fronting(settings, opened, model, dtype, replica or [], vllm)
-        else:
-            made = _embedded(settings, opened, model, device, dtype)
-        with made as parts:
+    with Store.open(place) as opened, listen(settings) as listening, ExitStack() as stack:
+        with terminable("while starting"):
+            if backend is Runner.VLLM:
+                made = _fronting(settings, opened, model, dtype, replica or [], vllm)
+            else:
+                made = _embedded(settings, opened, model, device, dtype)
+            parts = stack.enter_context(made)
             server = Server(parts)
-            address, at = listening.getsockname()[:2]
-            where = f"http://[{address}]:{at}" if ":" in address else f"http://{address}:{at}"
-            people.print(f"Serving {escape(parts.name)} and the prompts of {escape(opened.place)} at {where}/v1")
-            if keys and not opened.keys.has_any():
-                people.print(
-                    "Nobody has a key yet: `softprompt keys create --tenant NAME` makes one, even while this runs."
-                )
-            server.run(sockets=[listening])
+        address, at = listening.getsockname()[:2]
+        where = f"http://[{address}]:{at}" if ":" in address else f"http://{address}:{at}"
+        people.print(f"Serving {escape(parts.name)} and the prompts of {escape(opened.place)} at {where}/v1")
+        if keys and not opened.keys.has_any():
+            people.print(
+                "Nobody has a key yet: `softprompt keys create --tenant NAME` makes one, even while this runs."
+            )
+        server.run(sockets=[listening])
 
 
 @contextmanager

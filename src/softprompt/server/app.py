@@ -11,15 +11,15 @@ from fastapi import FastAPI
 from softprompt.server.caller import Gate
 from softprompt.server.desk import apart
 from softprompt.server.failures import answer_failures
-from softprompt.server.guards import BodyGuard, SlowReaderGuard
+from softprompt.server.guards import BodyGuard
 from softprompt.server.limits import Limits
 from softprompt.server.loopback import LoopbackGuard
 from softprompt.server.measured import Measured
 from softprompt.server.parts import Parts
-from softprompt.server.routes import chat, classify, completions, health, metrics, models, page, prompts
+from softprompt.server.routes import chat, classify, completions, health, metrics, models, page, prompts, reference
 from softprompt.server.uploads import Uploads
 
-ROUTES = (chat, completions, classify, models, prompts, page, health, metrics)
+ROUTES = (chat, completions, classify, models, prompts, page, reference, health, metrics)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -41,6 +41,8 @@ def create_app(parts: Parts) -> FastAPI:
         version=version("softprompt"),
         description="Prompts behind OpenAI's API: `model` names a prompt.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere; `routes/reference.py` has one without
+        redoc_url=None,
     )
     uploads = Uploads(apart(parts.model), check=parts.backend.check)
     app.state.parts, app.state.metrics, app.state.store, app.state.uploads = parts, parts.metrics, parts.store, uploads
@@ -49,7 +51,6 @@ def create_app(parts: Parts) -> FastAPI:
     for each in ROUTES:
         app.include_router(each.router)
     app.add_middleware(BodyGuard, limit=settings.largest_body, larger={"/v1/prompts": uploads.limits.total})
-    app.add_middleware(SlowReaderGuard)
     if not settings.keys:
         app.add_middleware(LoopbackGuard)
     app.add_middleware(Measured, metrics=parts.metrics)

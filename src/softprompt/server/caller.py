@@ -143,10 +143,13 @@ bearer = HTTPBearer(auto_error=False, description="A key that `softprompt keys c
 async def asking(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Caller:
-    """Who asks; any key will do."""
-    gate: Gate = request.app.state.gate
-    text = None if credentials is None else credentials.credentials
-    return await gate.caller(text, request.headers.get(TENANT))
+    """Who asks; any key will do. It is found out once a request, before its body is read (`KeyedRoute`)."""
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is None:
+        gate: Gate = request.app.state.gate
+        text = None if credentials is None else credentials.credentials
+        known = request.state.caller = await gate.caller(text, request.headers.get(TENANT))
+    return known
 
 
 Asking = Annotated[Caller, Depends(asking)]

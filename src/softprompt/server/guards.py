@@ -1,4 +1,4 @@
-"""What stands in front of the application: bodies that are too large or do not come, and clients that do not read.
+"""What stands in front of the application: bodies that are too large or do not come.
 
 Pure ASGI: nothing is buffered, and nothing is known of what is behind.
 """
@@ -116,40 +116,3 @@ def _declared(scope: Scope) -> float:
         return float(Headers(scope=scope).get("content-length", "0"))
     except ValueError:
         return math.inf
-
-
-class SlowReaderGuard:
-    """Gives up a client that does not read what it asked for.
-
-    The application's own `send` fails then, as it does when a client goes away, and so it stops writing.
-
-    Args:
-        app: what is behind it.
-        seconds: how long one piece may wait until the client has room for it.
-    """
-
-    def __init__(self, app: ASGIApp, seconds: float = 60.0):
-        self.app, self.seconds = app, seconds
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        is_given_up = False
-
-        async def patiently(message: Message) -> None:
-            """Send a part, for as long as a client may take to read one."""
-            nonlocal is_given_up
-            try:
-                async with asyncio.timeout(self.seconds):
-                    await send(message)
-            except TimeoutError:
-                is_given_up = True
-                raise OSError("the client does not read") from None
-
-        try:
-            await self.app(scope, receive, patiently)
-        except Exception:
-            if not is_given_up:
-                raise

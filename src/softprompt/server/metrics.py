@@ -30,7 +30,7 @@ class Metrics:
         self._queued = self._times("queue_seconds", "From a request's arrival to a slot.", _MOMENTS)
         self._request = self._times("request_seconds", "A whole request.", _LONG, ("route", "status"))
         self._rows = self._times("step_rows", "Rows in a step of the model.", _ROWS)
-        self._running = self._level("running", "Rows that have a slot.")
+        self._running = self._level("running", "Rows that have a slot, or that replicas have.")
         self._waiting = self._level("waiting", "Rows that wait for one.")
         self._tokens = self._count("tokens", "Tokens of a tenant's, read and written.", ("tenant", "kind"))
         self._swaps = self._count("prompt_swaps", "Names that mean another version than when they were last asked for.")

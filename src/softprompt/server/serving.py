@@ -12,14 +12,15 @@ import uvicorn
 from softprompt.errors import SettingError
 from softprompt.server.app import create_app
 from softprompt.server.connection import Connection
+from softprompt.server.descriptors import connection_limit
+from softprompt.server.log_limits import limit_logs
 from softprompt.server.parts import Parts
 from softprompt.server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
 QUEUE = 2048  # connections that the system holds until they are accepted
-CONNECTIONS = 2000  # that are open at once; beyond, 503
-HEADERS = 2**14  # bytes of a request's headers
+ACCEPTED = 16  # that are accepted at a time: several times as many may be open before others are closed for them
 
 
 def listen(settings: ServerSettings) -> socket.socket:
@@ -41,7 +42,8 @@ def listen(settings: ServerSettings) -> socket.socket:
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's algorithm off only where the protocol is named; on, it holds answers back for 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
@@ -70,12 +72,19 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,  # who asks is told by keys, and nobody's word for another's address is taken
-            limit_concurrency=CONNECTIONS,
-            h11_max_incomplete_event_size=HEADERS,
+            limit_concurrency=connection_limit(),
+            backlog=ACCEPTED,
             timeout_graceful_shutdown=max(1, round(settings.grace)),
         )
         super().__init__(config)
         self._parts = parts
+        limit_logs()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve. What uvicorn accepts at a time becomes the length of the system's queue, which is longer."""
+        await super().startup(sockets)
+        for listening in sockets or []:
+            listening.listen(QUEUE)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """A signal came: the first lets what runs end, a second one does not wait for it.

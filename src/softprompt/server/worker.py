@@ -197,6 +197,7 @@ class Worker:
             job.run()
         if not self.engine.is_idle:
             self._step()
+        self._measure_load()
         self._deliver()
 
     def _wait(self) -> bool:
@@ -234,13 +235,17 @@ class Worker:
     def _measure(self, began: float) -> None:
         """Count a step; whoever is in its first one had its slot when it began."""
         scheduler = self.engine.scheduler
-        self._metrics.load(len(scheduler.running), scheduler.num_waiting)
         self._metrics.step(len(scheduler.running))
         for running in scheduler.running:
             row = self._rows[running]
             if not row.has_slot:
                 row.has_slot = True
                 self._metrics.queued(max(0.0, began - row.came))
+
+    def _measure_load(self) -> None:
+        """Say how many rows there are, after whatever may have changed it: rows that are cancelled take no step."""
+        scheduler = self.engine.scheduler
+        self._metrics.load(len(scheduler.running), scheduler.num_waiting)
 
     def _fail(self, running: Running, refusal: Refusal) -> None:
         self._rows[running].refusal = refusal
@@ -257,6 +262,7 @@ class Worker:
             self._is_over = True
         for running in list(self._rows):
             self._fail(running, Draining())
+        self._measure_load()
         for job in [*self._orders, *self._jobs]:
             if job.future.set_running_or_notify_cancel():
                 job.future.set_exception(Draining())

@@ -10,7 +10,7 @@ import pytest
 
 from softprompt.model import FrozenModel
 from tests.server.gateway.speaking import Speaking
-from tests.server.running import ANSWERS, BASE, Running, prompt_for
+from tests.server.running import ANSWERS, BASE, Running, prompt_for, until
 
 CHAT, COMPLETE, CLASSIFY = "/v1/chat/completions", "/v1/completions", "/v1/classify"
 SAID = [{"role": "user", "content": "the film was great"}]
@@ -130,6 +130,17 @@ def test_a_replica_is_told_the_prompt_and_whose_it_is(gateway: Running, replica:
     gateway.post(COMPLETE, {"model": BASE, "prompt": "the film"})
     assert "kv_transfer_params" not in replica.vllm.asked[-1]
     assert replica.vllm.asked[-1]["cache_salt"] != body["cache_salt"]
+
+
+def test_responses_that_were_let_go_of_are_counted_no_more(gateway: Running, replica: Speaking) -> None:
+    def gauge(name: str, **labels: str) -> float | None:
+        return gateway.parts.metrics.registry.get_sample_value(f"softprompt_{name}", labels)
+
+    body = {"model": "answers", "prompt": "the film", "n": 3, "max_tokens": 100, "ignore_eos": True, "stream": True}
+    with httpx2.stream("POST", gateway.url + COMPLETE, json=body, timeout=60) as stream:
+        next(stream.iter_lines())
+    until(lambda: gauge("running") == gauge("replica_load", replica=replica.url) == 0)
+    assert gauge("waiting") == 0
 
 
 def test_embeddings_are_refused_with_what_to_do(gateway: Running) -> None:

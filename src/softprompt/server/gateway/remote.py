@@ -76,7 +76,7 @@ class Remote:
         lives: Callable[[], bool] = lambda: True,
     ):
         self.replicas = Replicas(checked_urls(urls), metrics)
-        self._settings, self._lives = settings, lives
+        self._settings, self._metrics, self._lives = settings, metrics, lives
         self._model = apart(model)  # whose tokenizer only the event loop uses
         self._is_draining = False
         self._responses: set[Response] = set()
@@ -157,6 +157,7 @@ class Remote:
         self._allowance(request.tenant)
         response = Response(request, positions, self.replicas, self._decoded, self._model.eos_token_ids, hear)
         self._responses.add(response)
+        self._metrics.load(len(self._responses), 0)
         self._admission.add(request.tenant)
         response.when_over(self._over)
         return response
@@ -213,6 +214,7 @@ class Remote:
 
     def _over(self, response: Response) -> None:
         self._responses.discard(response)
+        self._metrics.load(len(self._responses), 0)  # which of them wait, the replicas know
         self._admission.remove(response.tenant)
 
     def _decoded(self, tokens: list[int]) -> str:

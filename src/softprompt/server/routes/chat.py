@@ -10,6 +10,7 @@ from softprompt.server.caller import Admitted
 from softprompt.server.desk import Asked
 from softprompt.server.events import EventStream
 from softprompt.server.input_names import naming_input
+from softprompt.server.keyed_route import KeyedRoute
 from softprompt.server.logprobs import Words
 from softprompt.server.parts import Chosen, Open
 from softprompt.server.protocol.chat import (
@@ -23,7 +24,7 @@ from softprompt.server.protocol.chat import (
 from softprompt.server.responses import unless_gone
 from softprompt.server.writing import Answer, begin
 
-router = APIRouter(tags=["OpenAI"])
+router = APIRouter(tags=["OpenAI"], route_class=KeyedRoute)
 
 
 @router.post("/v1/chat/completions", response_model=ChatResponse)

@@ -12,6 +12,7 @@ from softprompt.evaluation import Prediction
 from softprompt.server.caller import Admitted
 from softprompt.server.context_length import RowLength, check_lengths
 from softprompt.server.input_names import input_names
+from softprompt.server.keyed_route import KeyedRoute
 from softprompt.server.parts import Open
 from softprompt.server.protocol.classify import Classified, ClassifyRequest, ClassifyResponse, ReadUsage
 from softprompt.server.refusal import Refusal
@@ -20,7 +21,7 @@ from softprompt.server.shelved import Shelved
 from softprompt.tasks import Row
 from softprompt.tasks.classification import ClassificationObjective
 
-router = APIRouter(tags=["softprompt"])
+router = APIRouter(tags=["softprompt"], route_class=KeyedRoute)
 
 
 @router.post("/v1/classify")

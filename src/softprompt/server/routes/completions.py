@@ -10,6 +10,7 @@ from softprompt.server.caller import Admitted
 from softprompt.server.desk import Asked
 from softprompt.server.events import EventStream
 from softprompt.server.input_names import input_names, naming_input
+from softprompt.server.keyed_route import KeyedRoute
 from softprompt.server.logprobs import Words
 from softprompt.server.parts import Chosen, Open
 from softprompt.server.protocol.completions import (
@@ -20,7 +21,7 @@ from softprompt.server.protocol.completions import (
 from softprompt.server.responses import unless_gone
 from softprompt.server.writing import Answer, begin
 
-router = APIRouter(tags=["OpenAI"])
+router = APIRouter(tags=["OpenAI"], route_class=KeyedRoute)
 
 
 @router.post("/v1/completions", response_model=CompletionResponse)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from softprompt.server.caller import Administering
+from softprompt.server.keyed_route import KeyedRoute
 from softprompt.server.metrics import CONTENT_TYPE, Metrics
 
-router = APIRouter()
+router = APIRouter(route_class=KeyedRoute)
 
 
 @router.get("/metrics", response_class=Response, tags=["server"])

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 
 from softprompt.errors import SettingError
 from softprompt.server.caller import Asking
+from softprompt.server.keyed_route import KeyedRoute
 from softprompt.server.parts import Here, Parts
 from softprompt.server.protocol.lists import ListQuery
 from softprompt.server.protocol.models import Model, ModelList
@@ -16,7 +17,7 @@ from softprompt.server.refusal import Refusal
 from softprompt.store import ACTIVE, Alias, Version
 from softprompt.store.names import Reference
 
-router = APIRouter(tags=["OpenAI"])
+router = APIRouter(tags=["OpenAI"], route_class=KeyedRoute)
 
 
 @router.get("/v1/models")

@@ -16,6 +16,7 @@ from softprompt.errors import SoftPromptError
 from softprompt.saved import Manifest
 from softprompt.server.caller import Asking
 from softprompt.server.failures import failure_of
+from softprompt.server.keyed_route import KeyedRoute
 from softprompt.server.parts import Here
 from softprompt.server.protocol.page import PageState, PromptDetails, Used
 from softprompt.server.refusal import Refusal
@@ -43,7 +44,7 @@ HEADERS = {
 }
 LARGE = 1e15  # beyond it, and no number at all, nothing is a figure
 
-router = APIRouter(tags=["page"])
+router = APIRouter(tags=["page"], route_class=KeyedRoute)
 
 
 @router.get("/", include_in_schema=False)

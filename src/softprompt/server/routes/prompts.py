@@ -13,13 +13,14 @@ from starlette.datastructures import FormData, UploadFile
 from softprompt.errors import disk_errors
 from softprompt.saved import SavedPrompt
 from softprompt.server.caller import Asking, Caller, Changing, Managing
+from softprompt.server.keyed_route import KeyedRoute
 from softprompt.server.protocol.lists import NumberQuery, PromptQuery
 from softprompt.server.refusal import Refusal
 from softprompt.server.stored import event_facts, list_facts, prompt_facts, store_refusals, version_facts
 from softprompt.server.uploads import MANIFEST, OWN, PEFT, WHERE, Uploads
 from softprompt.store import ACTIVE, Page, Store, Version
 
-router = APIRouter(prefix="/v1/prompts", tags=["prompts"])
+router = APIRouter(prefix="/v1/prompts", tags=["prompts"], route_class=KeyedRoute)
 
 NEWEST = 20  # versions that a list of prompts tells of each, beside those that an alias points to
 

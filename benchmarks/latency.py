@@ -1,0 +1,155 @@
+"""How long does one client wait for an answer, on a connection that it keeps? Beside vLLM's server for the same model.
+
+    python -m benchmarks.latency --output benchmarks/results/latency.json
+
+One client asks one thing after the other, each time about a text that was not asked before:
+
+- health: `GET /health`, which is HTTP and nothing else;
+- one_token: a completion of one token;
+- first_token: the first token of a stream;
+- four_tokens: a completion of four tokens;
+- classify: the label of a text. vLLM has no such thing: beside it stands what a gateway asks of vLLM for that, a
+  completion of one token with the twenty most probable ones.
+
+`softprompt serve` asks for keys and serves the base model, and for `classify` a prefix of 16 virtual tokens; vLLM is
+its own OpenAI server, with Intel's OpenMP preloaded as its documentation says, and eager unless `--vllm-compiled` is
+said. Both have float32 weights and write greedily, past the end of the text too. They take turns within a round, and
+whoever has nothing to do is suspended. The median of the rounds counts, of which the first ones warm up. `ratio` is how
+many times as long ours takes. Where there is no vLLM, ours is timed alone. Prints a table, then one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.kept_client import KeptClient
+from benchmarks.machine import machine
+from benchmarks.served import TELLS, bring, prompt, serving
+from benchmarks.suspending import Suspending
+from benchmarks.vllm_server import vllm_serving
+from softprompt.model.locating import located
+
+KINDS = ("health", "one_token", "first_token", "four_tokens", "classify")
+MOST_TOLD = 20  # tokens that vLLM tells at most
+LABELS = "labels"
+
+Ask = Callable[[str], float]
+"""Asks about a text; gives the seconds that it took."""
+
+
+def main() -> None:
+    arguments = parsed()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        found = measure_servers(arguments, Path(folder), stack)
+    command = f"python -m benchmarks.latency {shlex.join(sys.argv[1:])}".strip()
+    report = {"benchmark": "latency", "command": command, "machine": machine(), **found}
+    if arguments.output is not None:
+        arguments.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(table(report["latency"]))
+    print(json.dumps(report))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--warming", type=int, default=5, help="rounds that do not count")
+    parser.add_argument("--vllm-python", type=Path, default=Path(".venv-vllm/bin/python"))
+    parser.add_argument("--vllm-compiled", action="store_true", help="let vLLM compile the model first: minutes")
+    parser.add_argument("--output", type=Path)
+    return parser.parse_args()
+
+
+def measure_servers(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[str, Any]:
+    """Start the servers and have them take turns; they end with the stack."""
+    served = stack.enter_context(serving(arguments.model, folder))
+    bring(served, LABELS, prompt(served.model, TELLS, seed=0))
+    client = stack.enter_context(closing(KeptClient(served.url, served.key)))
+    sides = {"softprompt": own_ways(client, served.base)}
+    processes = {"softprompt": served.process.pid}
+    if arguments.vllm_python.is_file():
+        model = located(arguments.model).folder if arguments.model != "tiny" else folder / "tiny"
+        peer = vllm_serving(arguments.vllm_python, model, folder / "vllm.log", is_compiled=arguments.vllm_compiled)
+        url, processes["vllm"] = stack.enter_context(peer)
+        sides["vllm"] = vllm_ways(stack.enter_context(closing(KeptClient(url))))
+    else:
+        print(f"no vLLM at {arguments.vllm_python} (`make vllm` installs it): ours alone", file=sys.stderr)
+    seconds = measure_rounds(sides, arguments.rounds, arguments.warming, Suspending(processes))
+    return {"rounds": arguments.rounds, "latency": compare_sides(seconds)}
+
+
+def own_ways(client: KeptClient, base: str) -> dict[str, Ask]:
+    """What is asked of our server."""
+    return {
+        **_completions(client, base),
+        "classify": lambda text: client.ask("/v1/classify", {"model": LABELS, "input": [text]}),
+    }
+
+
+def vllm_ways(client: KeptClient) -> dict[str, Ask]:
+    """What is asked of vLLM's."""
+    ways = _completions(client, "base")
+    return {**ways, "classify": partial(_complete, client, {"model": "base", "max_tokens": 1, "logprobs": MOST_TOLD})}
+
+
+def _completions(client: KeptClient, model: str) -> dict[str, Ask]:
+    return {
+        "health": lambda _: client.get("/health"),
+        "one_token": partial(_complete, client, {"model": model, "max_tokens": 1}),
+        "first_token": partial(_complete, client, {"model": model, "max_tokens": 4, "stream": True}),
+        "four_tokens": partial(_complete, client, {"model": model, "max_tokens": 4}),
+    }
+
+
+def _complete(client: KeptClient, body: Mapping[str, Any], text: str) -> float:
+    return client.ask("/v1/completions", {**body, "prompt": text, "temperature": 0, "ignore_eos": True})
+
+
+def measure_rounds(
+    sides: Mapping[str, Mapping[str, Ask]], rounds: int, warming: int, suspending: Suspending
+) -> dict[str, dict[str, list[float]]]:
+    """The seconds that each side took for each kind of question, in every round that counts."""
+    seconds: dict[str, dict[str, list[float]]] = {side: {kind: [] for kind in KINDS} for side in sides}
+    for number in range(-warming, rounds):
+        for side, ways in sides.items():
+            with suspending.all_but(side):
+                ways["health"]("")  # whoever was suspended a moment ago is slow at first
+                for kind in KINDS:
+                    took = ways[kind](f"{number + warming} {kind}: the film was great fun, and its ending a bore")
+                    if number >= 0:
+                        seconds[side][kind].append(took)
+    return seconds
+
+
+def compare_sides(seconds: Mapping[str, Mapping[str, list[float]]]) -> dict[str, dict[str, float]]:
+    """Of each kind of question the medians in milliseconds, and how many times as long ours takes."""
+    found = {}
+    for kind in KINDS:
+        medians = {side: statistics.median(taken[kind]) for side, taken in seconds.items()}
+        found[kind] = {f"{side}_ms": round(1000 * median, 2) for side, median in medians.items()}
+        if "vllm" in medians:
+            found[kind]["ratio"] = round(medians["softprompt"] / medians["vllm"], 2)
+    return found
+
+
+def table(latency: Mapping[str, Mapping[str, float]]) -> str:
+    """The figures as the page has them."""
+    lines = ["| asked | softprompt, ms | vLLM, ms | ratio |", "|---|---|---|---|"]
+    for kind, found in latency.items():
+        figures = [f"{found[name]:.2f}" if name in found else "–" for name in ("softprompt_ms", "vllm_ms", "ratio")]
+        lines.append(f"| {kind.replace('_', ' ')} | {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Log lines that anybody can bring about: a few, however often they are."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from softprompt.server.log_limits import LOGGERS, NO_DESCRIPTORS, LogLimit, limit_logs
+from tests.server.test_limits import Clock
+
+
+@pytest.fixture
+def shown() -> Iterator[list[str]]:
+    """What is shown of lines behind the limits."""
+    lines = list[str]()
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage().partition("\n")[0])
+
+    handler, loggers = Kept(), [logging.getLogger(name) for name in LOGGERS]
+    before = [list(logger.filters) for logger in loggers]
+    for logger in loggers:
+        logger.filters.clear()
+        logger.addHandler(handler)
+    limit_logs()
+    limit_logs()
+    yield lines
+    for logger, filters in zip(loggers, before, strict=True):
+        logger.removeHandler(handler)
+        logger.filters[:] = filters
+
+
+def test_a_line_is_shown_once_in_a_while_with_the_number_held_back() -> None:
+    clock = Clock()
+    limit = LogLimit(60.0, clock)
+
+    def line(text: str) -> str | None:
+        record = logging.LogRecord("uvicorn.error", logging.WARNING, "", 0, text, (), None)
+        return record.getMessage() if limit.filter(record) else None
+
+    assert [line("Invalid"), line("Invalid"), line("Invalid"), line("other")] == ["Invalid", None, None, "other"]
+    clock.now += 61
+    assert [line("Invalid"), line("Invalid")] == ["Invalid (2 more like it were not shown)", None]
+
+
+def test_what_clients_bring_about_fills_no_log(shown: list[str]) -> None:
+    for _ in range(1000):
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    assert shown == ["Invalid HTTP request received."]
+
+
+def test_faults_of_ours_are_all_shown(shown: list[str]) -> None:
+    for i in range(3):
+        try:
+            raise RuntimeError(str(i))
+        except RuntimeError as error:
+            logging.getLogger("uvicorn.error").error("Exception in ASGI application\n", exc_info=error)
+    assert len(shown) == 3
+
+
+def test_descriptors_that_run_out_are_said_once(shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said by asyncio for each connection that it could not take, with a traceback."""
+
+    async def serve_without_descriptors() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setblocking(False)
+            accepting = await loop.create_server(asyncio.Protocol, sock=listening, backlog=50)
+
+            def accept(_: socket.socket) -> None:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+            with monkeypatch.context() as patch:
+                patch.setattr(socket.socket, "accept", accept)
+                loop._accept_connection(asyncio.Protocol, listening, backlog=50)  # type: ignore[attr-defined]
+            accepting.close()
+
+    asyncio.run(serve_without_descriptors())
+    assert shown == [NO_DESCRIPTORS]

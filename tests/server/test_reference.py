@@ -1,0 +1,82 @@
+"""The page at `/docs`: all that the server's own description says, from the server alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from softprompt.server.reference import list_operations, object_fields, render_reference, schema_kind
+from tests.server.running import Running
+
+
+def test_it_says_what_the_description_does_and_fetches_nothing_from_elsewhere(served: Running) -> None:
+    page, described = served.get("/docs"), served.get("/openapi.json").json()
+    assert page.status_code == 200
+    assert page.headers["content-security-policy"] == served.get("/").headers["content-security-policy"]
+    assert "<script" not in page.text
+    assert "style=" not in page.text
+    assert all(where[0] in "/#" for where in re.findall(r'(?:src|href)="([^"]*)"', page.text))
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            assert f"{method.upper()} {path}</code></h2>" in page.text
+            assert operation["description"].partition("'")[0] in page.text
+    for name in ("temperature", "response_format", "ChatRequest", "max_tokens"):
+        assert name in page.text
+
+
+def test_pages_whose_scripts_come_from_elsewhere_are_not_there(served: Running) -> None:
+    assert served.get("/redoc").status_code == served.get("/docs/oauth2-redirect").status_code == 404
+
+
+def test_what_it_links_to_is_there(served: Running) -> None:
+    page = served.get("/docs").text
+    inside = set(re.findall(r'href="#([^"]*)"', page))
+    assert inside <= set(re.findall(r'id="([^"]*)"', page))
+    for where in re.findall(r'href="(/[^"]*)"', page):
+        assert served.get(where).status_code == 200, where
+
+
+def test_text_of_a_description_is_text() -> None:
+    hostile = "<script>alert(1)</script>"
+    described = {
+        "info": {"title": hostile, "version": "1", "description": hostile},
+        "paths": {f"/{hostile}": {"get": {"summary": hostile, "responses": {"200": {}}}}},
+        "components": {"schemas": {hostile: {"properties": {hostile: {"description": hostile}}}}},
+    }
+    assert "<script" not in render_reference(described)
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [
+        ({"type": "integer"}, "integer"),
+        ({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]}, "list of string or null"),
+        ({"oneOf": [{"$ref": "#/components/schemas/A"}, {"$ref": "#/components/schemas/B"}]}, "A or B"),
+        ({"const": "list"}, '"list"'),
+        ({"enum": ["a", 1]}, '"a" or 1'),
+        ({}, "anything"),
+    ],
+)
+def test_kinds_in_words(schema: dict[str, Any], kind: str) -> None:
+    assert schema_kind(schema) == kind
+
+
+def test_a_field_says_its_bounds_and_what_it_is_if_left_out() -> None:
+    schema = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100, "description": "How many."}
+    [field] = object_fields({"properties": {"limit": schema}, "required": []})
+    assert field.notes == "at least 1; at most 1,000; 100 unless it is said; How many."
+    [inner] = object_fields({"properties": {"n": {"anyOf": [{"type": "integer", "maximum": 3}, {"type": "null"}]}}})
+    assert inner.notes == "at most 3"
+
+
+def test_a_form_has_its_fields_beside_the_operation(served: Running) -> None:
+    [upload] = [
+        each
+        for each in list_operations(served.get("/openapi.json").json())
+        if (each.method, each.path) == ("POST", "/v1/prompts")
+    ]
+    assert isinstance(upload.body, tuple)
+    assert {field.name for field in upload.body if field.is_required} == {"name", "file"}
+    assert upload.needs_key
