@@ -70,6 +70,7 @@ PAGE_OF = {
     "quoting": "tasks",
     "saved": "saved_prompt",
     "unicode_text": "errors",
+    "wait_policy": "training",
 }
 
 
