@@ -7,8 +7,8 @@ measures the wall-clock seconds of its steps after one that warms up. Each setti
 processes that begin at the same time; the settings take turns for `--rounds` rounds, and the median counts. Run it on a
 machine that does nothing else: a third process changes what is measured.
 
-Two ratios of each setting: `alone`, its seconds alone to those of the default alone (goal: at most 1.03), and `two`, its
-seconds of two at once to twice those of the default alone (goal: at most 1.25). Prints a table, then one JSON line.
+Two ratios of each setting: `alone`, its seconds alone to those of the default alone (goal: at most 1.03), and `two`,
+its seconds of two at once to twice those of the default alone (goal: at most 1.25). Prints a table, then one JSON line.
 """
 
 from __future__ import annotations

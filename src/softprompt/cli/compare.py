@@ -38,6 +38,9 @@ def compare(
         str | None,
         typer.Option(help="Examples to choose rates and steps by.  \\[default: a tenth of the data is held out]"),
     ] = None,
+    validation_rows: Annotated[
+        int, typer.Option(help="At most so many validation examples are measured, each label with its share; 0: all.")
+    ] = 1000,
     ways: Annotated[
         str,
         typer.Option(
