@@ -14,6 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from softprompt.collection_pause import pause_collection
 from softprompt.wait_policy import choose_wait_policy
 
 if TYPE_CHECKING:
@@ -66,4 +67,5 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'softprompt' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    with pause_collection():
+        return getattr(import_module(_HOMES[name]), name)

@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from softprompt.collection_pause import pause_collection
 from softprompt.errors import ModelNotFound, SettingError, first_line, is_out_of_memory
 from softprompt.model.auto_classes import AUTO
 from softprompt.model.causal import CausalModel
@@ -36,6 +37,7 @@ KINDS: dict[Kind, type[FrozenModel]] = {
 }
 
 
+@pause_collection()
 def load_model(name: str, *, device: str = "auto", dtype: str = "auto", sharded: bool = False) -> FrozenModel:
     """Load a base model and freeze it.
 
