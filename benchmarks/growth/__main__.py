@@ -17,13 +17,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.growth import comparison_workloads, store_workloads
+from benchmarks.growth import comparison_workloads, store_workloads, training_workloads
 from benchmarks.growth.measurement import fit_exponent, measure_workload
 from benchmarks.growth.workload import Workload
 
 WORKLOADS: tuple[Workload, ...] = (
-    *comparison_workloads.WORKLOADS,
+    *training_workloads.WORKLOADS,
     *store_workloads.WORKLOADS,
+    *comparison_workloads.WORKLOADS,
 )
 
 

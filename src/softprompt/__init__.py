@@ -14,6 +14,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from softprompt.collection_pause import pause_collection
+from softprompt.wait_policy import choose_wait_policy
+
 if TYPE_CHECKING:
     from softprompt.comparison import CompareSettings as CompareSettings
     from softprompt.comparison import compare as compare
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from softprompt.wrapper import SoftPromptModel as SoftPromptModel
 
 __version__ = "0.1.0"
+
+choose_wait_policy()  # before anything here imports torch
 
 # Imported on first use: torch and transformers take seconds, which `softprompt --help` must not.
 _HOMES = {
@@ -62,4 +67,5 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'softprompt' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    with pause_collection():
+        return getattr(import_module(_HOMES[name]), name)

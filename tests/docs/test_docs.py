@@ -66,10 +66,12 @@ CHAT_TEMPLATE = (
 #: The page of a noun, where it is not named as the module is.
 PAGE_OF = {
     "asking": "hub",
+    "collection_pause": "model",
     "parameters": "errors",
     "quoting": "tasks",
     "saved": "saved_prompt",
     "unicode_text": "errors",
+    "wait_policy": "training",
 }
 
 

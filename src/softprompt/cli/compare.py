@@ -38,6 +38,9 @@ def compare(
         str | None,
         typer.Option(help="Examples to choose rates and steps by.  \\[default: a tenth of the data is held out]"),
     ] = None,
+    validation_rows: Annotated[
+        int, typer.Option(help="At most so many validation examples are measured, each label with its share; 0: all.")
+    ] = 1000,
     ways: Annotated[
         str,
         typer.Option(
@@ -106,7 +109,7 @@ def compare(
 
     given = {
         "model": model, "data": data, "validation": validation, "test": test, "out_of_domain": out_of_domain,
-        "neutral": neutral, "map": names_of(map_), "format": format_, "task": task,
+        "validation_rows": validation_rows, "neutral": neutral, "map": names_of(map_), "format": format_, "task": task,
         "template": None if template is None else unescaped(template), "labels": labels and split_list("--labels", labels),
         "verbalizer": {} if verbalizer is None else split_pairs("--verbalizer", "label=word", verbalizer),
         "label_field": label_field, "response_field": response_field, "ways": [way.strip() for way in ways.split(",")], "seeds": seeds,

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from softprompt.cli.output import notes
 from softprompt.cli.progress_lines import busy
+from softprompt.collection_pause import pause_collection
 
 if TYPE_CHECKING:
     from softprompt.model import FrozenModel
     from softprompt.saved import SavedPrompt
 
 
+@pause_collection()
 def load(folder: Path, model: str | None, device: str, dtype: str) -> tuple[SavedPrompt, FrozenModel]:
     """Read the prompt first: it is quick, and its complaints should not wait for the model."""
     from softprompt.saved import SavedPrompt

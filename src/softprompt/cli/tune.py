@@ -41,6 +41,12 @@ def tune(
         str | None,
         typer.Option(help="Examples to choose the best step by.  \\[default: a tenth of the data is held out]"),
     ] = None,
+    validation_rows: Annotated[
+        int | None,
+        typer.Option(
+            help="At most so many validation examples are measured, each label with its share; 0: all.  \\[default: 1000]"
+        ),
+    ] = None,
     map_: Names = None,
     format_: FormatName = None,
     task: TaskName = None,

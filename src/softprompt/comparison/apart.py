@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from softprompt.errors import DiskFull, disk_errors
+from softprompt.wait_policy import wait_policy
 
 Event = Callable[[Mapping[str, Any]], None]
 """Is told what a worker tells."""
@@ -57,9 +58,14 @@ def _worker(errors: Any) -> subprocess.Popen[str]:
         stderr=errors,
         text=True,
         encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # where somebody's own ways are
+        env=worker_environment(),
         start_new_session=True,  # Ctrl-C is for whoever waits, and ends this one in its own way
     )
+
+
+def worker_environment() -> dict[str, str]:
+    """What a worker is told: where somebody's own ways are, and how its threads wait."""
+    return {**os.environ, **wait_policy(os.environ), "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def _ended(code: int, log: Path) -> str:

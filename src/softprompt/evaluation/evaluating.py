@@ -18,6 +18,7 @@ from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import Objective, Row, Task, with_answers
 from softprompt.tasks.classification import ClassificationObjective
+from softprompt.tasks.compact_rows import CompactRows
 from softprompt.tasks.label_shares import MAJORITY, majority_share
 from softprompt.tasks.metrics import bleu, is_looping
 from softprompt.tasks.writing import WritingObjective
@@ -104,11 +105,11 @@ def measure_hard_prompt(model: FrozenModel, task: Task, examples: Sequence[Examp
         bare = task.bind(model, model.shape.window)
     except (TaskError, IncompleteModel):
         return None
-    return measure(bare, None, [bare.encode(example) for example in examples])
+    return measure(bare, None, CompactRows(bare.encode_all(examples)))
 
 
 def _figures_together(ensemble: Ensemble, examples: Sequence[Example], on_progress: OnProgress) -> dict[str, Any]:
-    rows = [ensemble.objective.encode(example) for example in examples]
+    rows = CompactRows(ensemble.objective.encode_all(examples))
     outputs = ensemble.outputs(rows, on_progress=_counting(on_progress, READING, rows))
     figures = _measured(ensemble.objective, outputs, rows)
     return {**figures, "cut": sum(row.cut for row in rows)}
@@ -130,12 +131,12 @@ def _figures(
     sampling: Sampling,
     on_progress: OnProgress,
 ) -> dict[str, Any]:
-    rows = [objective.encode(example) for example in examples]
+    rows = CompactRows(objective.encode_all(examples))
     outputs = row_outputs(objective, payload, rows, _counting(on_progress, READING, rows))
     figures = _measured(objective, outputs, rows)
     cut = [row.cut for row in rows]
     if isinstance(objective, WritingObjective):
-        asked = [objective.encode_unanswered(example, sampling.max_new_tokens) for example in examples]
+        asked = CompactRows(objective.encode_unanswered(example, sampling.max_new_tokens) for example in examples)
         cut = [
             one or row.cut for one, row in zip(cut, asked, strict=True)
         ]  # a response to be written may need more room

@@ -23,13 +23,13 @@ def row_outputs(
     if rows and not isinstance(payloads, Sequence):
         payloads = objective.behind(payloads, rows)
     passes = cut([len(row) for row in rows], objective.model)
-    found = []
+    found, done = [], 0
     for chosen in passes:
         behind = [payloads[i] for i in chosen] if isinstance(payloads, Sequence) else payloads
         batch = objective.collate([rows[i] for i in chosen], behind)
         found.append(objective.outputs(objective.read(batch, behind), batch).cpu())
         if on_progress is not None:
-            on_progress(sum(map(len, found)))
+            on_progress(done := done + len(chosen))
     # Of a task that reads every word, a row has as many columns as the longest of its pass: they are padded behind.
     outputs = pad_sequence([row for each in found for row in each], batch_first=True)
     return outputs[torch.tensor([i for chosen in passes for i in chosen]).argsort()]

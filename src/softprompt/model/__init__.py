@@ -1,5 +1,6 @@
 """The frozen base model: load it, and ask of it what a soft prompt needs. Knows no task, method or saved prompt."""
 
+from softprompt.model import libraries as libraries  # the first, so that it is what imports torch
 from softprompt.model.cache import Past, PromptedCache
 from softprompt.model.causal import CausalModel
 from softprompt.model.composition import compose

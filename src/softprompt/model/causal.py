@@ -13,8 +13,6 @@ from dataclasses import replace
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
@@ -51,9 +49,9 @@ class CausalModel(WritingModel):
         """A text's ids behind the BOS, where the tokenizer puts one."""
         return ids if self.bos is None else [self.bos, *ids]
 
-    def answer(self, before: str, text: str) -> list[int]:
+    def answers(self, before: str, texts: Sequence[str]) -> list[list[int]]:
         """As it continues the text."""
-        return self.continuation(before, text)
+        return self.continuations(before, texts)
 
     def room_beside(self, answer: int, room: int) -> int:
         """What the answer leaves: both are one row."""
@@ -267,6 +265,9 @@ class CausalModel(WritingModel):
 
     def shard(self, device: torch.device) -> None:
         """See `FrozenModel`; FSDP as in Zhao et al. 2023 (arXiv 2304.11277). Embeddings are whole in every process."""
+        from torch.distributed.device_mesh import init_device_mesh  # only for those who train on several devices
+        from torch.distributed.fsdp import fully_shard
+
         mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
         for layer in self.family.layers(self.network):
             fully_shard(layer, mesh=mesh)

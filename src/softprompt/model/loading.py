@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from softprompt.collection_pause import pause_collection
 from softprompt.errors import ModelNotFound, SettingError, first_line, is_out_of_memory
 from softprompt.model.causal import CausalModel
 from softprompt.model.checkpoint import read_checkpoint
@@ -31,6 +32,7 @@ KINDS: dict[Kind, type[FrozenModel]] = {
 }
 
 
+@pause_collection()
 def load_model(name: str, *, device: str = "auto", dtype: str = "auto", sharded: bool = False) -> FrozenModel:
     """Load a base model and freeze it.
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from softprompt.errors import SettingError
-from softprompt.model import FrozenModel, Kind, Placement, key_value_spread, state_spread
+from softprompt.model import FrozenModel, Kind, Placement
 from softprompt.prompts import encoded_prompt
 from softprompt.prompts.context_prompt import RADIUS, ContextPrompt
 from softprompt.prompts.encoded_prompt import EncodedPrompt, seeded
@@ -20,6 +20,7 @@ from softprompt.prompts.initial import CONTEXT_STARTS, EMBEDDING_STARTS, PREFIX_
 from softprompt.prompts.multitask_prompt import MultitaskPrompt
 from softprompt.prompts.prefix_tuning import DeepPrompt, ReparametrizedPrefix
 from softprompt.prompts.prompt_tuning import PromptTuning
+from softprompt.prompts.scales import find_key_value_spread, find_state_spread
 from softprompt.prompts.soft_prompt import SoftPrompt
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import Demonstrations, LinearHead
@@ -145,7 +146,7 @@ def _context(parts: Parts) -> SoftPrompt:
 
 def _deep(parts: Parts) -> SoftPrompt:
     options = parts.options
-    spread = key_value_spread(parts.model)
+    spread = find_key_value_spread(parts.model)
     return DeepPrompt(parts.start, spread, options.placement, parts.head, options.freeze_sink, _ground(parts))
 
 
@@ -153,7 +154,7 @@ def _reparametrized(parts: Parts) -> SoftPrompt:
     hidden = parts.options.encoder_hidden or 512
     P = parts.start.tensor.shape[3]
     tokens = torch.randn(P, parts.model.shape.hidden_size, generator=parts.generator)
-    spread, placement, ground = key_value_spread(parts.model), parts.options.placement, _ground(parts)
+    spread, placement, ground = find_key_value_spread(parts.model), parts.options.placement, _ground(parts)
 
     def build(_: int, width: int) -> nn.Module:
         return ReparametrizedPrefix(parts.start, spread, tokens, width, placement, parts.head, ground)
@@ -248,7 +249,7 @@ def build_prompt(
         _continue_head(head, argument)
     prompt = build(Parts(start, shown, model, options, head, generator))
     if head is not None:
-        prompt.head_rate = HEAD_STEP / (model.shape.hidden_size * state_spread(model)) / method.default_rate(model)
+        prompt.head_rate = HEAD_STEP / (model.shape.hidden_size * find_state_spread(model)) / method.default_rate(model)
     return prompt.to(model.device), start.used
 
 

@@ -147,8 +147,9 @@ class ClassificationTask(BaseModel):
         found = Counter(label_of(example, self.label_field) for example in examples)
         task = self.stripped() if self.labels else self.stripped().model_copy(update={"labels": tuple(sorted(found))})
         task.check({*found})
-        for example in examples:
-            task.index(example)
+        if not found.keys() <= {*task.labels}:
+            for example in examples:  # the first that is wrong is named
+                task.index(example)
         warn_of_look_alikes(found)
         return task
 
@@ -235,7 +236,14 @@ class ClassificationObjective(Objective):
 
     def encode_text(self, example: Example, label: int = -1) -> Row:
         """The filled template of an example that needs no label."""
-        ids, cut = self.template.encode(self.model, example, self.room)
+        return self._row(*self.template.encode(self.model, example, self.room), label)
+
+    def _encode_batch(self, examples: Sequence[Example]) -> list[Row]:
+        labels = [self.task.index(example) for example in examples]
+        encoded = self.template.encode_all(self.model, examples, [self.room] * len(examples))
+        return [self._row(ids, cut, label) for (ids, cut), label in zip(encoded, labels, strict=True)]
+
+    def _row(self, ids: list[int], cut: bool, label: int) -> Row:
         prompt, tail = self.reader.split(self.model, ids)
         return Row(prompt, [], label, cut, tail=tail)
 

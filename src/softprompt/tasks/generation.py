@@ -128,11 +128,26 @@ class GenerationObjective(WritingObjective):
     def encode(self, example: Example) -> Row:
         """Template and response; the template's fields are cut where both do not fit, the response never."""
         response = [*self._response(self.task.references(example)[0]), self.end]
+        prompt, cut = self.template.encode(self.model, example, self._room_beside(response, example))
+        return Row(prompt, response, cut=cut)
+
+    def _encode_batch(self, examples: Sequence[Example]) -> list[Row]:
+        answers = [joined(self.template, self.task.references(example)[0]) for example in examples]
+        responses = [[*ids, self.end] for ids in self.model.answers(self.template.tail, answers)]
+        rooms = [self._room_beside(response, example) for response, example in zip(responses, examples, strict=True)]
+        encoded = self.template.encode_all(self.model, examples, rooms)
+        return [Row(ids, response, cut=cut) for (ids, cut), response in zip(encoded, responses, strict=True)]
+
+    def _room_beside(self, response: list[int], example: Example) -> int:
+        """The room that a response leaves for the template.
+
+        Raises:
+            RowError: none.
+        """
         room = self.model.room_beside(len(response), self.room)
         if room < 1:
             raise RowError(example.where, f"the response needs {len(response)} tokens where {self.room} fit in all")
-        prompt, cut = self.template.encode(self.model, example, room)
-        return Row(prompt, response, cut=cut)
+        return room
 
     def encode_prompt(self, example: Example, max_new_tokens: int) -> Row:
         """The template alone, with room for that many tokens of response.

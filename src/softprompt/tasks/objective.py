@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softprompt.data import Example
+from softprompt.errors import RowError
 from softprompt.model import FrozenModel, Payload, Payloads
+from softprompt.tasks.example_batches import split_into_batches
 from softprompt.tasks.passage import Passage
 
 
@@ -105,6 +108,23 @@ class Objective(ABC):
     def encode(self, example: Example) -> Row:
         """An example in tokens; raises RowError where it does not fit the task."""
 
+    def encode_all(self, examples: Iterable[Example]) -> Iterator[Row]:
+        """Many examples in tokens, in their order: the rows that `encode` makes, tokenized in batches.
+
+        Raises:
+            RowError: an example does not fit the task; of several in a batch the first.
+        """
+        for batch in split_into_batches(examples):
+            try:
+                rows = self._encode_batch(batch)
+            except RowError:
+                rows = [self.encode(example) for example in batch]  # the first that is wrong is named
+            yield from rows
+
+    def _encode_batch(self, examples: Sequence[Example]) -> list[Row]:
+        """A few examples in tokens; the objectives that can tokenize them in one call do."""
+        return [self.encode(example) for example in examples]
+
     @abstractmethod
     def collate(self, rows: Sequence[Row], payloads: Payloads) -> Batch:
         """Rows as one batch, each arranged around its payload."""
@@ -149,9 +169,13 @@ class Objective(ABC):
 
 def beginning(rows: Sequence[Row]) -> list[int]:
     """The ids that all rows begin with, up to the first virtual token and the first place that is read."""
-    first, most = rows[0].prompt, min(row.unread for row in rows)
-    count = next((i for i in range(most) if first[i] < 0 or any(row.prompt[i] != first[i] for row in rows)), most)
-    return first[:count]
+    shared = list(takewhile(lambda token: token >= 0, rows[0].prompt))
+    for row in rows:
+        same = zip(shared, row.prompt[: row.unread], strict=False)
+        shared = [one for one, _ in takewhile(lambda pair: pair[0] == pair[1], same)]
+        if not shared:
+            break
+    return shared
 
 
 def arranged(row: Row, payload: Payload | None) -> tuple[list[int], list[int]]:

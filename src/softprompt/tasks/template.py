@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from weakref import WeakKeyDictionary
 
 from softprompt.data import Example
 from softprompt.errors import RowError, TaskError
 from softprompt.model import FrozenModel, MaskedModel, placeholder
+from softprompt.tasks.cut_lengths import CutLengths
 from softprompt.tasks.pieces import BLANK, Blank, Field, Literal, Piece, Virtual, pieces_of
 
 
@@ -28,6 +31,14 @@ class Template:
     @cached_property
     def _pieces(self) -> list[Piece]:
         return pieces_of(self.text)
+
+    @cached_property
+    def _pieces_by_model(self) -> WeakKeyDictionary[FrozenModel, list[Piece | int]]:
+        return WeakKeyDictionary()
+
+    @cached_property
+    def _cuts_by_model(self) -> WeakKeyDictionary[FrozenModel, CutLengths]:
+        return WeakKeyDictionary()
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -72,17 +83,41 @@ class Template:
         Raises:
             RowError: a field is missing, or the template alone does not fit.
         """
-        values = {field: example.text(field) for field in self.fields}
-        ids = model.row(self._ids(model, values))
-        cut = False
+        return next(iter(self.encode_all(model, [example], [room])))
+
+    def encode_all(
+        self, model: FrozenModel, examples: Sequence[Example], rooms: Sequence[int]
+    ) -> Iterator[tuple[list[int], bool]]:
+        """What `encode` gives of each of several examples, each with a room of its own, tokenized in one call.
+
+        Raises:
+            RowError: as `encode`.
+        """
+        cuts = self._cuts_by_model.setdefault(model, CutLengths())
+        every = [{field: example.text(field) for field in self.fields} for example in examples]
+        known = [cuts.find(values, room) for values, room in zip(every, rooms, strict=True)]
+        shown = [values if cut is None else cut for values, cut in zip(every, known, strict=True)]
+        encoded = self._ids_of_all(model, shown)
+        for example, values, room, ids, cut in zip(examples, every, rooms, encoded, known, strict=True):
+            row = model.row(ids)
+            if len(row) <= room:
+                yield row, cut is not None
+            else:
+                yield self._shortened(model, example, values, room, row), True
+
+    def _shortened(
+        self, model: FrozenModel, example: Example, values: Mapping[str, str], room: int, ids: list[int]
+    ) -> list[int]:
+        """The ids of a row whose fields are cut until it fits, those of the whole row being `ids`."""
+        left = dict(values)
         while len(ids) > room:
-            longest = max(values, key=lambda field: len(values[field]))
-            if not values[longest]:
+            longest = max(left, key=lambda field: len(left[field]))
+            if not left[longest]:
                 raise RowError(example.where, f"the template alone needs {len(ids)} tokens where {max(room, 0)} fit")
-            values[longest] = shorten(model, values[longest], len(ids) - room)
-            ids = model.row(self._ids(model, values))
-            cut = True
-        return ids, cut
+            left[longest] = shorten(model, left[longest], len(ids) - room)
+            ids = model.row(self._ids(model, left))
+        self._cuts_by_model[model].keep(values, room, left)
+        return ids
 
     def locate(
         self, model: FrozenModel, values: Mapping[str, str], field: str
@@ -137,16 +172,16 @@ class Template:
 
     def _ids(self, model: FrozenModel, values: Mapping[str, str]) -> list[int]:
         """The ids between the row's special tokens; text between markers is tokenised in one, a marker ends it."""
-        ids: list[int] = []
-        text = ""
-        for piece in _with_special_tokens(self._pieces, model):
-            if isinstance(piece, Literal | Field):
-                text += _text(piece, values)
-                continue
-            text = text.rstrip(" ") if isinstance(piece, Virtual | Blank) else text  # no token of a lone space
-            ids += [*model.tokenize(text, plain=True), _id(piece, model)]
-            text = ""
-        return [*ids, *model.tokenize(text, plain=True)]
+        return self._ids_of_all(model, [values])[0]
+
+    def _ids_of_all(self, model: FrozenModel, every: Sequence[Mapping[str, str]]) -> list[list[int]]:
+        """The ids of several rows, between their special tokens; all their texts are tokenised in one call."""
+        if model not in self._pieces_by_model:
+            self._pieces_by_model[model] = _with_special_tokens(self._pieces, model)
+        parts = [_texts_and_ids(self._pieces_by_model[model], model, values) for values in every]
+        texts = [part for row in parts for part in row if isinstance(part, str)]
+        encoded = iter(model.tokenize_all(texts, plain=True))
+        return [list(chain.from_iterable(next(encoded) if isinstance(p, str) else (p,) for p in row)) for row in parts]
 
 
 def _with_special_tokens(pieces: list[Piece], model: FrozenModel) -> list[Piece | int]:
@@ -186,6 +221,20 @@ def _parts(piece: Piece, model: FrozenModel) -> list[Piece | int]:
 
 def _literal(part: str | int) -> Literal | int:
     return part if isinstance(part, int) else Literal(part)
+
+
+def _texts_and_ids(pieces: Sequence[Piece | int], model: FrozenModel, values: Mapping[str, str]) -> list[str | int]:
+    """A row as texts, which are tokenised each in one, and the ids between them."""
+    parts: list[str | int] = []
+    text = ""
+    for piece in pieces:
+        if isinstance(piece, Literal | Field):
+            text += _text(piece, values)
+            continue
+        text = text.rstrip(" ") if isinstance(piece, Virtual | Blank) else text  # no token of a lone space
+        parts += [text, _id(piece, model)]
+        text = ""
+    return [*parts, text]
 
 
 def _with_spans(model: FrozenModel, text: str) -> tuple[list[int], list[tuple[int, int]]]:

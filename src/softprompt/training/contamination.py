@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 
 from softprompt.data import Example, Examples
@@ -21,7 +21,8 @@ def overlaps(task: Task, splits: Mapping[str, Iterable[Example]]) -> dict[str, i
     An input is what the template shows of an example, of a chat what is said before the assistant's last message; case
     and white space do not make it another.
     """
-    found = {name: {_input(task, example) for example in examples} for name, examples in splits.items()}
+    name_of = _namer(task)
+    found = {name: {name_of(example) for example in examples} for name, examples in splits.items()}
     return {f"{one} and {other}": len(found[one] & found[other]) for one, other in combinations(found, 2)}
 
 
@@ -31,14 +32,20 @@ def warn_of_shared_inputs(task: Task, training: Examples, validation: Examples) 
     if training.digest == validation.digest:
         logger.warning("`validation` holds the same rows as `data`: %s", better)
         return
-    inputs = {_input(task, example) for example in validation}
-    shared = len({each for example in training if (each := _input(task, example)) in inputs})
+    name_of = _namer(task)
+    inputs = {name_of(example) for example in validation}
+    shared = len({each for example in training if (each := name_of(example)) in inputs})
     if shared and shared >= NOTED_SHARE * len(inputs):
         logger.warning("%d of the %d inputs of `validation` are among those of `data`: %s", shared, len(inputs), better)
 
 
-def _input(task: Task, example: Example) -> int:
-    """A name for an example's input: the hash of its text, of which there may be millions."""
-    fields = {**example.fields, **task.asked(example)} if isinstance(task, ChatTask) else example.fields
-    shown = "\x1f".join(str(fields.get(field)) for field in Template(task.template).fields)
-    return hash(" ".join(shown.casefold().split()))
+def _namer(task: Task) -> Callable[[Example], int]:
+    """What names an example's input: the hash of its text, of which there may be millions."""
+    template = Template(task.template).fields
+
+    def name_of(example: Example) -> int:
+        fields = {**example.fields, **task.asked(example)} if isinstance(task, ChatTask) else example.fields
+        shown = "\x1f".join(str(fields.get(field)) for field in template)
+        return hash(" ".join(shown.casefold().split()))
+
+    return name_of

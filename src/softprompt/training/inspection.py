@@ -87,8 +87,7 @@ def inspect_split(objective: Objective, examples: Examples, watched: Watched) ->
     """
     lengths, labels, counts = array("L"), Counter[int](), Counter[str]()
     answers: dict[int, int] = {}
-    for example in watched(examples, examples.rows.name, len(examples)):
-        row = objective.encode(example)
+    for row in objective.encode_all(watched(examples, examples.rows.name, len(examples))):
         lengths.append(len(row))
         labels.update(row.targets if isinstance(objective, TaggingObjective) else [row.label])
         asked, answer = hash(tuple(row.prompt)), hash((row.label, *row.response, *row.targets))

@@ -15,11 +15,12 @@ from softprompt.training.gradients import PromptLearner
 from softprompt.training.loop import Training
 from softprompt.training.mixture import Mixture
 from softprompt.training.optimisation import Optimiser
-from softprompt.training.preparation import bind, encode, learnable, opening, placed, remembering
+from softprompt.training.preparation import bind, placed, remembering
 from softprompt.training.processes import Alone
 from softprompt.training.record import Record
 from softprompt.training.rows import EncodedRows
 from softprompt.training.settings import TuneSettings
+from softprompt.training.shared_data import SharedData
 from softprompt.training.watching import Watcher
 
 logger = logging.getLogger(__name__)
@@ -64,19 +65,24 @@ class Job:
         examples: Examples,
         held_out: Examples,
         mixture: Mixture | None = None,
+        shared: SharedData | None = None,
     ) -> Job:
         """The run that the settings describe, on examples to learn from and others to choose the best step by.
+
+        What is `shared` is not put in tokens again.
 
         Raises:
             SoftPromptError: settings, task, model and examples do not go together.
         """
         options = replace(placed(settings, task), tasks=() if mixture is None else mixture.tasks)
-        prompt, start = build_prompt(options, model, opening(settings, options, task, model, examples), task.labels)
+        shared = shared or SharedData()
+        first = shared.find_opening(settings, options, task, model, examples)
+        prompt, start = build_prompt(options, model, first, task.labels)
         if settings.layers is not None:
             model = remembering(model)
         objective = bind(task, model, prompt)
-        rows = learnable(encode(objective, examples, "training", mixture), examples)
-        validation = list(encode(objective, held_out, "validation", mixture))
+        rows = shared.encode_training(objective, examples, mixture)
+        validation = shared.encode_validation(objective, held_out, mixture)
         peak = settings.learning_rate or METHODS[settings.method].default_rate(model, settings.layers)
         logger.info("%s starts from %s", settings.method, start)
         logger.info(

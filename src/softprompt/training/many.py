@@ -13,6 +13,7 @@ from softprompt.training.loop import Training
 from softprompt.training.processes import check_alone
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.settings import TuneSettings
+from softprompt.training.shared_data import SharedData
 from softprompt.training.together import train_together
 from softprompt.training.tuning import Ready, Tuned
 from softprompt.training.watching import Unwatched, Watcher
@@ -97,10 +98,11 @@ def ready_together(
     first = next(iter(runs.values()))
     model = model or load_model(first.model, device=first.device, dtype=first.dtype)
     ready: dict[str, Ready] = {}
+    shared = SharedData()
     for name, settings in runs.items():
         goes_on = name in resume and RunFolder(settings.run_folder).settings.is_file()
         with named(name):
-            ready[name] = Ready.of(settings, model, resume=goes_on, overwrite=overwrite)
+            ready[name] = Ready.of(settings, model, resume=goes_on, overwrite=overwrite, shared=shared)
     return ready
 
 

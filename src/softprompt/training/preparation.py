@@ -28,11 +28,13 @@ from softprompt.tasks import (
     TaggingTask,
     Task,
 )
+from softprompt.tasks.compact_rows import CompactRows
 from softprompt.tasks.template import Template
 from softprompt.training.mixture import Mixture
 from softprompt.training.order import shuffled
-from softprompt.training.rows import EncodedRows
+from softprompt.training.rows import EncodedRows, encode_rows
 from softprompt.training.settings import TuneSettings
+from softprompt.training.validation_sample import sample_validation
 
 logger = logging.getLogger(__name__)
 
@@ -136,11 +138,16 @@ def _detected(settings: TuneSettings, suited: str | None, example: Example) -> s
 
 
 def _check_fields(task: Task, example: Example) -> None:
-    if unknown := [field for field in Template(task.template).fields if field not in example.fields]:
+    if unknown := [field for field in _fields_of(task.template) if field not in example.fields]:
         raise TaskError(
             f"the template asks for {{{unknown[0]}}}, but {example.where} has the fields "
             f"{', '.join(example.fields)}: give another `template`, or `map={{'{unknown[0]}': 'FIELD'}}`"
         )
+
+
+@lru_cache(maxsize=8)
+def _fields_of(template: str) -> tuple[str, ...]:
+    return Template(template).fields
 
 
 def placed(settings: TuneSettings, task: Task) -> PromptOptions:
@@ -174,19 +181,29 @@ def _headed(options: PromptOptions, task: Task) -> PromptOptions:
 
 
 def split(settings: TuneSettings, data: Mapping[str, Examples], task: Task) -> tuple[Examples, Examples]:
-    """Training and validation examples; without a validation file, a tenth of the data is held out."""
+    """Training and validation examples; without a validation file, a tenth of the data is held out.
+
+    Raises:
+        TaskError, RowError: a validation example does not fit the task.
+    """
     examples = data["data"]
     if "validation" in data:
         for example in data["validation"]:
             _check_fields(task, example)
-        return examples, data["validation"]
+        return examples, _limited(settings, task, data["validation"])
     count = min(round(len(examples) * HELD_OUT), MOST_HELD_OUT)
     if count < FEWEST_HELD_OUT:
         logger.warning("no validation examples, and too few to hold some out: the last step is kept, good or bad")
         return examples, examples[:0]
     logger.info("no `validation`: %d of %d examples are held out to choose the best step", count, len(examples))
     order = shuffled(len(examples), settings.seed, stream=HELD_OUT_STREAM)
-    return examples.chosen(sorted(order[count:])), examples.chosen(sorted(order[:count]))
+    held_out = examples.chosen(sorted(order[:count]))
+    return examples.chosen(sorted(order[count:])), _limited(settings, task, held_out)
+
+
+def _limited(settings: TuneSettings, task: Task, held_out: Examples) -> Examples:
+    """As many of the validation examples as the settings have measured."""
+    return sample_validation(task, held_out, settings.validation_rows, settings.task_field)
 
 
 def shown(settings: TuneSettings, examples: Examples) -> list[Example]:
@@ -295,6 +312,19 @@ def mixed(settings: TuneSettings, examples: Examples) -> Mixture | None:
 def encode(objective: Objective, examples: Sequence[Example], name: str, mixture: Mixture | None = None) -> EncodedRows:
     """Examples in tokens, whenever they are needed; says how many texts were cut."""
     rows = EncodedRows.of(objective, examples, mixture)
-    if rows.cut:
-        logger.warning("%d of %d %s texts were cut to fit the model's window", rows.cut, len(rows), name)
+    _note_cut(rows.cut, len(rows), name)
     return rows
+
+
+def encode_compactly(
+    objective: Objective, examples: Sequence[Example], name: str, mixture: Mixture | None = None
+) -> CompactRows:
+    """Examples in tokens once and for all, as rows that are looked at often; says how many texts were cut."""
+    rows = CompactRows(encode_rows(objective, examples, mixture))
+    _note_cut(rows.num_cut, len(rows), name)
+    return rows
+
+
+def _note_cut(count: int, of: int, name: str) -> None:
+    if count:
+        logger.warning("%d of %d %s texts were cut to fit the model's window", count, of, name)

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -73,6 +71,8 @@ class Processes(Alone):
     """
 
     def __init__(self) -> None:
+        from accelerate import PartialState  # only for those who train in several processes
+
         self._state = PartialState(cpu=not torch.accelerator.is_available())  # left to itself it would not join on CPUs
         self.index, self.count = self._state.process_index, self._state.num_processes
         self.is_first = self._state.is_main_process
@@ -89,11 +89,15 @@ class Processes(Alone):
 
     def of_first(self, item: Item) -> Item:
         """What the first process gives."""
+        from accelerate.utils import broadcast_object_list
+
         found: Item = broadcast_object_list([item])[0]
         return found
 
     def of_all(self, item: Item) -> list[Item]:
         """What each process gives, in their order."""
+        from accelerate.utils import gather_object
+
         found: list[Item] = gather_object([item])
         return found
 

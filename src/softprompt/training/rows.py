@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import tee
 from typing import overload
 
 from softprompt.data import Example
@@ -40,14 +41,11 @@ class EncodedRows(Sequence[Row]):
             RowError: an example does not fit the task, or is of none that is learnt.
         """
         lengths, lost, cut = array("L"), array("L"), 0
-        for index, example in enumerate(examples):
-            row = objective.encode(example)
+        for index, row in enumerate(encode_rows(objective, examples, mixture)):
             lengths.append(len(row))
             cut += row.cut
             if row.lost:
                 lost.append(index)
-            if mixture is not None:
-                mixture.index(example)
         return cls(objective, examples, lengths, cut, lost, mixture)
 
     def __len__(self) -> int:
@@ -59,9 +57,21 @@ class EncodedRows(Sequence[Row]):
     def __getitem__(self, index: slice) -> list[Row]: ...
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if isinstance(index, slice):
-            return [self._row(example) for example in self.examples[index]]
+            return list(encode_rows(self.objective, self.examples[index], self.mixture))
         return self._row(self.examples[index])
 
     def _row(self, example: Example) -> Row:
-        row = self.objective.encode(example)
-        return row if self.mixture is None else replace(row, task=self.mixture.index(example))
+        return next(encode_rows(self.objective, [example], self.mixture))
+
+
+def encode_rows(objective: Objective, examples: Iterable[Example], mixture: Mixture | None = None) -> Iterator[Row]:
+    """Examples as rows, each with its task where several are learnt together.
+
+    Raises:
+        RowError: an example does not fit the task, or is of none that is learnt.
+    """
+    if mixture is None:
+        return objective.encode_all(examples)
+    encoded, named = tee(examples)
+    rows = zip(objective.encode_all(encoded), named, strict=True)
+    return (replace(row, task=mixture.index(example)) for row, example in rows)

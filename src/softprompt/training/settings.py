@@ -35,6 +35,7 @@ class SharedSettings(BaseModel):
         model: the embedded model's name, a folder, a `.gguf` file, or a Hub id.
         data: examples to learn from: a file, a folder, or `hf:` and a name on the Hub.
         validation: examples to choose the best step by; a tenth of `data`, at most 1,000, if None.
+        validation_rows: how many of them are measured at most, drawn with the share of each label; 0 for all.
         map: our names of fields to the data's own, where they differ.
         format: what the data's fields mean; told by their names if None.
         output: the folder of what is made.
@@ -55,6 +56,7 @@ class SharedSettings(BaseModel):
     model: str = "smollm2-135m"
     data: Source
     validation: Source | None = None
+    validation_rows: int = Field(default=1000, ge=0)
     map: Mapping[str, str] = Field(default_factory=dict)
     format: str | None = None
     output: Path

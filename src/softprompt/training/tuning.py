@@ -15,18 +15,16 @@ from softprompt.evaluation.measuring import measure
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
 from softprompt.saved.output_folder import check_free
-from softprompt.tasks import with_answers_each
 from softprompt.training.baselines import Baselines, warn_if_not_better
 from softprompt.training.checkpoint import hash_run
-from softprompt.training.contamination import warn_of_shared_inputs
 from softprompt.training.job import Job
 from softprompt.training.loop import Outcome, Training
 from softprompt.training.picture import draw_curve
-from softprompt.training.preparation import mixed, read, split, task_for
 from softprompt.training.processes import Alone, joined
 from softprompt.training.record import FolderRecord
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.settings import TuneSettings
+from softprompt.training.shared_data import SharedData
 from softprompt.training.watching import Unwatched, Watcher
 
 logger = logging.getLogger(__name__)
@@ -133,8 +131,9 @@ class Ready:
         *,
         resume: bool = False,
         overwrite: bool = False,
+        shared: SharedData | None = None,
     ) -> Ready:
-        """Make a run ready, or a killed one ready again.
+        """Make a run ready, or a killed one ready again. Data that are `shared` with other runs are read once.
 
         Raises:
             SoftPromptError: as `run`.
@@ -142,7 +141,7 @@ class Ready:
         folder = RunFolder(settings.run_folder)
         _check_output(settings, folder, resume, overwrite)
         processes = processes or Alone()
-        job, digests = _prepared(settings, model, processes)
+        job, digests = _prepared(settings, model, processes, shared or SharedData())
         return cls(settings, job, folder, _facts(settings, job, digests), resume, processes)
 
     def begin(self, watcher: Watcher) -> Training:
@@ -194,19 +193,15 @@ class _Kept:
             self.prompt.write(folder, overwrite=True, tasks=self.tasks)
 
 
-def _prepared(settings: TuneSettings, model: FrozenModel | None, processes: Alone) -> tuple[Job, dict[str, str]]:
+def _prepared(
+    settings: TuneSettings, model: FrozenModel | None, processes: Alone, shared: SharedData
+) -> tuple[Job, dict[str, str]]:
     """The run, and the hashes of its data."""
-    data = read(settings)
-    task = task_for(settings, data["data"])
-    data = with_answers_each(task, data)
-    examples, held_out = split(settings, data, task)
-    if "validation" in data:
-        warn_of_shared_inputs(task, examples, held_out)
+    data = shared.prepare(settings)
     model = model or processes.load(settings)
     if settings.gradient_checkpointing:
         model.checkpoint_gradients()
-    job = Job.of(settings, model, task, examples, held_out, mixed(settings, data["data"]))
-    return job, {name: each.digest for name, each in data.items()}
+    return Job.of(settings, model, data.task, data.examples, data.held_out, data.mixture, shared), data.digests
 
 
 def _facts(settings: TuneSettings, job: Job, digests: dict[str, str]) -> dict[str, Any]:

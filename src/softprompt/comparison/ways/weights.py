@@ -23,7 +23,7 @@ from softprompt.training import Watcher
 from softprompt.training.learner import Learnt
 from softprompt.training.loop import Outcome, Training
 from softprompt.training.optimisation import Optimiser
-from softprompt.training.preparation import encode, head_of, learnable
+from softprompt.training.preparation import encode, encode_compactly, head_of, learnable
 from softprompt.training.record import NoRecord
 
 
@@ -73,7 +73,7 @@ class WeightWay(Way):
         adapted = _headed(bench.task, self.adapt(bench, copied(bench.model), trial.seed))
         objective = bench.task.bind(adapted.model, adapted.model.shape.window, adapted.head)
         rows = learnable(encode(objective, trial.examples, "training"), trial.examples)
-        validation = list(encode(objective, bench.validation, "validation"))
+        validation = encode_compactly(objective, bench.validation, "validation")
         learner = Weights(adapted.parameters)
         optimiser = Optimiser.of(settings, learner, peak)
 

@@ -9,7 +9,6 @@ from softprompt.comparison.bench import Bench
 from softprompt.comparison.settings import CompareSettings
 from softprompt.comparison.way import Fitted, Kind, Trial, Way
 from softprompt.comparison.ways.api.address import Address
-from softprompt.comparison.ways.api.answered import Answered
 from softprompt.comparison.ways.api.limits import Limits
 from softprompt.comparison.ways.api.spoken import spoken
 from softprompt.errors import SettingError
@@ -39,6 +38,7 @@ class ApiWay(Way):
         task, model = spoken(bench.task), self._model(bench.settings)
         address = Address.of(bench.settings.base_url)
         try:
+            from softprompt.comparison.ways.api.answered import Answered
             from softprompt.comparison.ways.api.asking import Api
             from softprompt.comparison.ways.api.fitted import FittedApi
         except ImportError as error:
