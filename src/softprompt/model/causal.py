@@ -51,9 +51,9 @@ class CausalModel(WritingModel):
         """A text's ids behind the BOS, where the tokenizer puts one."""
         return ids if self.bos is None else [self.bos, *ids]
 
-    def answer(self, before: str, text: str) -> list[int]:
+    def answers(self, before: str, texts: Sequence[str]) -> list[list[int]]:
         """As it continues the text."""
-        return self.continuation(before, text)
+        return self.continuations(before, texts)
 
     def room_beside(self, answer: int, room: int) -> int:
         """What the answer leaves: both are one row."""

@@ -141,18 +141,33 @@ class FrozenModel(ABC):
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain).input_ids
         return ids
 
+    def tokenize_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each of several texts, as `tokenize` gives them, in one call."""
+        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False).input_ids if texts else []
+        return ids
+
     def continuation(self, before: str, text: str) -> list[int]:
         """The ids that `text` has when it follows `before`: the tokenizer may treat a beginning differently."""
-        whole, head = self.tokenize(before + text), self.tokenize(before)
-        return whole[len(head) :] if whole[: len(head)] == head else self.tokenize(text)
+        return self.continuations(before, [text])[0]
+
+    def continuations(self, before: str, texts: Sequence[str]) -> list[list[int]]:
+        """The ids that each of several texts has when it follows `before`."""
+        [head, *wholes] = self.tokenize_all([before, *(before + text for text in texts)])
+        found = [whole[len(head) :] if whole[: len(head)] == head else None for whole in wholes]
+        alone = iter(self.tokenize_all([text for text, ids in zip(texts, found, strict=True) if ids is None]))
+        return [next(alone) if ids is None else ids for ids in found]
 
     @abstractmethod
     def row(self, ids: list[int]) -> list[int]:
         """A text's ids with the special tokens around them that the model expects of a row."""
 
-    @abstractmethod
     def answer(self, before: str, text: str) -> list[int]:
         """The ids of an answer where it stands in a row whose text ends with `before`."""
+        return self.answers(before, [text])[0]
+
+    @abstractmethod
+    def answers(self, before: str, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each of several answers where it stands in a row whose text ends with `before`."""
 
     @abstractmethod
     def room_beside(self, answer: int, room: int) -> int:
