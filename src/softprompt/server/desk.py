@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ from typing import Any, TypeVar
 
 from softprompt.data import Example
 from softprompt.errors import TaskError
+from softprompt.fair_queue import FairQueue
 from softprompt.model import FrozenModel, Payload, Prefix
 from softprompt.server.failures import Busy
 from softprompt.server.input_names import naming_input
 from softprompt.server.job import Job
 from softprompt.server.refusal import Refusal
 from softprompt.server.shelved import ROOM, Shelved
-from softprompt.server.turns import Turns
 from softprompt.tasks import Objective, Row
 from softprompt.tasks.chat import ChatTask
 from softprompt.tasks.classification import ClassificationObjective
@@ -28,6 +29,8 @@ from softprompt.tasks.writing import WritingObjective
 
 T = TypeVar("T")
 Bound = TypeVar("Bound", bound=Objective)
+
+LEAST = 0.001  # seconds that a job counts at least
 
 
 @dataclass(frozen=True)
@@ -92,17 +95,17 @@ class Desk:
     def __init__(self, model: FrozenModel, most_jobs: int = 4096):
         self.model = apart(model)
         self._thread = ThreadPoolExecutor(1, "tokens")
-        self._jobs, self._lock = Turns[Job](most_jobs), threading.Lock()
+        self._jobs, self._lock = FairQueue[Job](most_jobs), threading.Lock()
 
     async def do(self, tenant: str, work: Callable[[], T]) -> T:
-        """Have its thread do something with the tokenizer; tenants take turns.
+        """Have its thread do something with the tokenizer; tenants take turns, by the seconds that theirs took.
 
         Raises:
             Busy: too many jobs wait.
         """
         job = Job(work)
         with self._lock:
-            if not self._jobs.add(tenant, job):
+            if not self._jobs.add(tenant, job, LEAST):
                 raise Busy
         self._thread.submit(self._run_next)
         result: T = await asyncio.wrap_future(job.future)
@@ -110,8 +113,11 @@ class Desk:
 
     def _run_next(self) -> None:
         with self._lock:
-            job = self._jobs.take()
+            tenant, job = self._jobs.take()
+        began = time.monotonic()
         job.run()
+        with self._lock:
+            self._jobs.charge(tenant, time.monotonic() - began)
 
     def close(self) -> None:
         """End the thread."""
