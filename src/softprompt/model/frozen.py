@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -48,9 +48,11 @@ class FrozenModel(ABC):
         placements: where virtual tokens can stand in its rows.
         is_sharded: its layers are spread over processes, all of which must run it equally often.
         missing_head: the weights of its word head that its files lack; then it has none.
+        text_check: looks at each text before it is put in tokens, and may refuse it.
     """
 
     is_sharded = False
+    text_check: Callable[[str], None] | None = None
     missing_head: tuple[str, ...] = ()
     placements: tuple[Placement, ...]
 
@@ -136,13 +138,21 @@ class FrozenModel(ABC):
             return [text]
         return [self.special_tokens.get(part, part) for part in self._special_pattern.split(text) if part]
 
+    def check_text(self, text: str) -> None:
+        """Whether a text may be put in tokens here; whatever `text_check` raises, if it may not."""
+        if self.text_check is not None:
+            self.text_check(text)
+
     def tokenize(self, text: str, *, plain: bool = False) -> list[int]:
         """The ids of a text; special tokens written in it are themselves, or if `plain` words like any other."""
+        self.check_text(text)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain).input_ids
         return ids
 
     def tokenize_all(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each of several texts, as `tokenize` gives them, in one call."""
+        for text in texts:
+            self.check_text(text)
         ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False).input_ids if texts else []
         return ids
 
@@ -224,6 +234,13 @@ class FrozenModel(ABC):
     @abstractmethod
     def compile(self, payload: Payload) -> Payload:
         """The payload as it is used, with gradient: what need not be run with every row is run here, once."""
+
+    def compile_further(self, payload: Payload, made: Payload | None, tokens: int) -> Payload:  # noqa: ARG002
+        """A compiled payload that holds up to `tokens` virtual tokens more than `made`; None to begin.
+
+        Whoever shares the model with others compiles a long payload so: it is whole once it has as many virtual tokens.
+        """
+        return self.compile(payload)
 
     def prolonged(self, payload: Payload | None, ids: Sequence[int]) -> Payload | None:  # noqa: ARG002
         """A compiled payload together with the ids that all its rows begin with, as far as it can take them in."""
