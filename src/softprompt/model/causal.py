@@ -21,6 +21,7 @@ from transformers.cache_utils import Cache
 
 from softprompt.errors import SettingError
 from softprompt.model import cache as caches
+from softprompt.model.branches import Branches, Hidden, branch_cache, run_in_parts
 from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, LendingCaptureLayer, Past
 from softprompt.model.family import resolve, sliding_window
 from softprompt.model.frozen import Payloads, virtual_tokens
@@ -43,6 +44,7 @@ class CausalModel(WritingModel):
         self._trunk: TrunkCache | None = None
         self._packed_words: PackedLinear | None = None
         self._cuts_last_layer = network.config._attn_implementation in TOLD_BY_MASK
+        self._runs_layers_once = True
         slides = sliding_window(network.config) is not None
         self._reach = resolve(network.config).window(network.config) if slides else None  # `super` runs the network
         super().__init__(network, tokenizer, name)
@@ -68,6 +70,32 @@ class CausalModel(WritingModel):
     ) -> Float[Tensor, "B T H"]:
         """See `FrozenModel`."""
         return self.advance(ids, mask, self.stand_behind(payloads, ids.shape[0]), reads)
+
+    def shares_rows(self, payloads: Payloads) -> bool:
+        """Unless a layer may run twice, or the lower layers are not run but looked up, text by text."""
+        each = payloads if isinstance(payloads, Sequence) else [payloads]
+        is_remembered = self._trunk is not None and any(isinstance(p, Prefix) and p.ground is not None for p in each)
+        return self._runs_layers_once and not is_remembered
+
+    def hidden_of_branches(
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        payloads: Payloads,
+        reads: Bool[Tensor, "B T"],
+        branches: Branches,
+    ) -> Hidden:
+        """See `FrozenModel`: the rows' keys and values are lent to their continuations, some of them at a time."""
+        past = self.stand_behind(payloads, ids.shape[0], grow=True)
+        hidden = self.advance(ids, mask, past, reads)
+        whole = past.behind(mask)
+
+        def run(some: Branches) -> Float[Tensor, "m l H"]:
+            assert whole.cache is not None
+            behind = Past(branch_cache(whole.cache, some.rows), whole.mask[some.rows])
+            return self._run(behind, self.embed(some.ids), some.mask)
+
+        return hidden, run_in_parts(run, branches, whole.mask.shape[1] + branches.ids.shape[1], self.pass_tokens)
 
     def advance(
         self,
@@ -262,7 +290,9 @@ class CausalModel(WritingModel):
         """
         for layer in self.family.layers(self.network):
             layer.forward = functools.partial(checkpoint, type(layer).forward.__get__(layer), use_reentrant=False)
-        self._cuts_last_layer = False  # its first run would be recomputed, and end as early again
+        self._runs_layers_once = self._cuts_last_layer = (
+            False  # its first run would be recomputed, and end as early again
+        )
 
     def pack(self) -> None:
         """Put the weights into the order in which this CPU multiplies them fastest, where one is known.
@@ -286,7 +316,11 @@ class CausalModel(WritingModel):
         for layer in self.family.layers(self.network):
             fully_shard(layer, mesh=mesh)
         torch.nn.Module.to(self.network, device=device)
-        self.is_sharded, self._cuts_last_layer = True, False  # a layer is put together as often as it ends
+        self.is_sharded, self._runs_layers_once, self._cuts_last_layer = (
+            True,
+            False,
+            False,
+        )  # a layer is put together as often as it ends
 
 
 def _setting(network: PreTrainedModel) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from softprompt.errors import IncompleteModel, SettingError
+from softprompt.model.branches import Branches, Hidden
 from softprompt.model.end_tokens import end_tokens
 from softprompt.model.family import Family, resolve, softcap
 from softprompt.model.fingerprint import fingerprint
@@ -205,6 +206,21 @@ class FrozenModel(ABC):
         `mask` is false at padding, on whichever side it is; positions count real tokens only. Where `reads` says at
         which tokens the output is looked at, it may be anything at the others.
         """
+
+    def shares_rows(self, payloads: Payloads) -> bool:  # noqa: ARG002
+        """Whether several continuations of a row can be run behind one computation of it: see `hidden_of_branches`."""
+        return False
+
+    def hidden_of_branches(
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        payloads: Payloads,
+        reads: Bool[Tensor, "B T"],
+        branches: Branches,
+    ) -> Hidden:
+        """The last layer's output for rows, as `hidden` gives it, and for their continuations."""
+        raise NotImplementedError(f"{type(self).__name__} computes a row anew for each of its continuations")
 
     def logits(
         self, hidden: Float[Tensor, "*rows H"], token_ids: Int[Tensor, "N"] | None = None

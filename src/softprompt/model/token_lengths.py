@@ -1,7 +1,7 @@
 """How many characters one token of a tokenizer can stand for at most, so that a long text is known to be too long.
 
-A bound is only told where it is certain: a tokenizer that leaves out characters, or puts a word that it does not know in
-one token however long it is, has none.
+A bound is only told where it is certain: a tokenizer that leaves out characters, or puts an unknown word in one token
+however long it is, has none.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +16,7 @@ from softprompt.data import Example
 from softprompt.errors import RowError, TaskError
 from softprompt.model import FrozenModel, MaskedModel, Payloads
 from softprompt.quoting import join_list
+from softprompt.tasks.branch_batch import branch_batch
 from softprompt.tasks.cloze import ClozeVerbalizer
 from softprompt.tasks.demonstrations import BLANK_LINE, Demonstration, Demonstrations, fitting
 from softprompt.tasks.label_shares import MAJORITY, never_answered, scores_of, with_headline
@@ -23,6 +24,7 @@ from softprompt.tasks.label_words import check_apart, check_readable, warn_of_se
 from softprompt.tasks.labels import label_of, look_alike, warn_of_look_alikes
 from softprompt.tasks.metrics import accuracy, macro_f1
 from softprompt.tasks.objective import Batch, Objective, Row, arranged, padded, payload_of
+from softprompt.tasks.reader import Reader
 from softprompt.tasks.template import Template, end_of, joined
 from softprompt.tasks.verbalizer import Verbalizer
 
@@ -30,35 +32,6 @@ SHOWN_FROM = 500  # examples of each label among which some are looked for to st
 NAMED = 20  # labels that a message names
 CONTEXT = 1000  # characters of the template in front of a label that say how it is put in tokens
 SHOWN_TOKENS = 50  # with room for more, more examples are shown and not longer ones: benchmarks/results/tried.md
-
-
-@runtime_checkable
-class Reader(Protocol):
-    """How a label is read: `Verbalizer`, `ClozeVerbalizer` or `LinearHead`.
-
-    Attributes:
-        answer_begins: where the first state to read stands, counted from the end of a row's prompt.
-    """
-
-    answer_begins: int
-
-    @property
-    def paths(self) -> Sequence[tuple[int, ...]]:
-        """Token sequences to append to a row, one sequence of the batch each."""
-
-    @property
-    def nodes(self) -> Sequence[tuple[int, int]]:
-        """The states to read: which path, and behind how many of its tokens."""
-
-    @property
-    def extra_tokens(self) -> int:
-        """How many tokens a row may grow by to be read."""
-
-    def split(self, model: FrozenModel, ids: list[int]) -> tuple[list[int], list[int]]:
-        """A row's ids in front of the answer and behind it."""
-
-    def log_probabilities(self, model: FrozenModel, states: Float[Tensor, "B N H"]) -> Float[Tensor, "B K"]:
-        """Log-probabilities of the K labels."""
 
 
 class ClassificationTask(BaseModel):
@@ -244,6 +217,7 @@ class ClassificationObjective(Objective):
         self.template = Template(task.template)
         self.template.check_blank(model)
         self.room = model.room_beside(reader.extra_tokens, room)
+        self._path_tokens = sum(map(len, reader.paths))
 
     def encode(self, example: Example) -> Row:
         """The filled template and the label's index."""
@@ -255,8 +229,27 @@ class ClassificationObjective(Objective):
         prompt, tail = self.reader.split(self.model, ids)
         return Row(prompt, [], label, cut, tail=tail)
 
+    @property
+    def extra_length(self) -> int:
+        """The tokens of the reader's paths, where there are several."""
+        return self._path_tokens if len(self.reader.paths) > 1 else 0
+
     def collate(self, rows: Sequence[Row], payloads: Payloads) -> Batch:
-        """One sequence a row and path of the reader; read at the reader's nodes."""
+        """Rows to be read at the reader's nodes.
+
+        A row goes on in several ways where the reader has several paths, behind one computation of it where the model
+        can do that and it pays; else there is one sequence a row and path.
+        """
+        if self._branches_pay(rows) and self.model.shares_rows(payloads):
+            return branch_batch(self.model, rows, payloads, self.reader)
+        return self._sequences(rows, payloads)
+
+    def _branches_pay(self, rows: Sequence[Row]) -> bool:
+        """Whether what is not computed again costs more than the pass that the branches take."""
+        return (len(self.reader.paths) - 1) * sum(map(len, rows)) > self.model.pass_cost
+
+    def _sequences(self, rows: Sequence[Row], payloads: Payloads) -> Batch:
+        """One sequence a row and path of the reader."""
         each = [arranged(row, payload_of(payloads, i)) for i, row in enumerate(rows)]
         paths = self.reader.paths
         ids, mask = padded([[*prompt, *path, *tail] for prompt, tail in each for path in paths], self.model.device)
