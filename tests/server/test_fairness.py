@@ -40,7 +40,7 @@ def test_one_tenant_s_classifications_never_have_all_the_room(front: Running) ->
         until(lambda: sum(each.done() for each in flood) == 12)  # a half of 16 waits, the others were refused
         texts = pool.submit(front.post, CLASSIFY, {"model": "reviews", "input": ["a bore"]}, **OTHER)
         writes = pool.submit(front.post, "/v1/completions", {"model": BASE, "prompt": "tea", "max_tokens": 2}, **OTHER)
-        until(lambda: "other" in front.parts.backend.worker._jobs._queues)
+        until(lambda: "other" in [*front.parts.backend._labels._queue.tenants])
         released.set()
         assert (texts.result().status_code, writes.result().status_code) == (200, 200)
         still = sum(not each.done() for each in flood)

@@ -217,7 +217,7 @@ class CausalModel(WritingModel):
         if not ids:
             return prefix
         longer = self._extend(prefix, self.embed(torch.tensor([ids], device=self.device))[0])
-        return replace(longer, beginning=len(ids))
+        return replace(longer, beginning=prefix.beginning + len(ids))
 
     def _extend(self, prefix: Prefix, embeddings: Float[Tensor, "T E"]) -> Prefix:
         """The prefix with the keys and values that these embeddings leave behind it."""

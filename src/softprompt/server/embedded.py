@@ -9,22 +9,19 @@ from typing import final
 import torch
 
 from softprompt.engine import Engine, Request
-from softprompt.evaluation.measuring import row_outputs
 from softprompt.model import FrozenModel, Payload, Prefix
 from softprompt.saved import SavedPrompt
 from softprompt.server.admission import Admission
 from softprompt.server.backend import Hear, Row
 from softprompt.server.binder import Binder
 from softprompt.server.failures import Busy, Draining
+from softprompt.server.label_batches import LabelBatches
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
 from softprompt.server.settings import ServerSettings
 from softprompt.server.shelved import Shelved
 from softprompt.server.worker import Worker
 from softprompt.tasks import Row as Text
-from softprompt.tasks.passes import cut
-
-ROWS = 16  # texts in a pass, so that those who write wait for no longer
 
 
 @final
@@ -40,7 +37,7 @@ class Embedded:
 
     def __init__(self, worker: Worker, model: FrozenModel, waiting: int = 256, tokens: int = 256):
         self.worker, self._model, self._tokens = worker, model, tokens
-        self._binder = Binder(model)
+        self._binder, self._labels = Binder(model), LabelBatches(worker, model, tokens)
         self._admission = Admission(waiting)
 
     @classmethod
@@ -114,16 +111,11 @@ class Embedded:
         return await self.worker.begin(request, payload, hear)
 
     async def label(self, shelved: Shelved, texts: Sequence[Text], tenant: str) -> list[list[float]]:
-        """Pass after pass, other tenants' passes and steps in between."""
+        """Together with the texts of others that wait, steps in between."""
         if not self._admission.allowance(tenant, running=0):
             raise Busy
-        found: dict[int, list[float]] = {}
         with self._admission.holding(tenant):
-            for chosen in cut([len(text) for text in texts], self._model, ROWS):
-                few = [texts[i] for i in chosen]
-                outputs = await self.worker.run(tenant, partial(row_outputs, shelved.objective, shelved.payload, few))
-                found |= dict(zip(chosen, outputs.tolist(), strict=True))
-        return [found[i] for i in range(len(texts))]
+            return await self._labels.score(shelved, texts, tenant)
 
 
 @torch.no_grad()
