@@ -17,10 +17,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.growth import labels_workloads
 from benchmarks.growth.measurement import fit_exponent, measure_workload
 from benchmarks.growth.workload import Workload
 
-WORKLOADS: tuple[Workload, ...] = ()
+WORKLOADS: tuple[Workload, ...] = (*labels_workloads.WORKLOADS,)
 
 
 def main() -> None:
