@@ -1,4 +1,4 @@
-"""Labels: building a verbalizer of many, and telling a text's label among many. On a small model with random weights."""
+"""Labels: building a verbalizer of many, telling a text's label among many. On a small model with random weights."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def prepare_building(count: int) -> Callable[[], object]:
 def prepare_classifying(count: int) -> Callable[[], object]:
     model = small_model()
     objective = task_of(count).bind(model, WINDOW)
-    rows = [objective.encode_text(Example({"text": TEXT}, "text"))] * 4
+    rows = [objective.encode_text(Example({"text": f"{i} {TEXT}"}, "text")) for i in range(4)]
     row_outputs(objective, None, rows[:1])
     return partial(row_outputs, objective, None, rows)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from softprompt.data import Example
 from softprompt.errors import RowError, TaskError
-from softprompt.model import FrozenModel, MaskedModel, Payloads
+from softprompt.model import FrozenModel, MaskedModel, Payload, Payloads, Prefix
 from softprompt.quoting import join_list
 from softprompt.tasks.branch_batch import branch_batch
 from softprompt.tasks.cloze import ClozeVerbalizer
@@ -240,13 +240,14 @@ class ClassificationObjective(Objective):
         A row goes on in several ways where the reader has several paths, behind one computation of it where the model
         can do that and it pays; else there is one sequence a row and path.
         """
-        if self._branches_pay(rows) and self.model.shares_rows(payloads):
+        if self._branches_pay(rows, payloads) and self.model.shares_rows(payloads):
             return branch_batch(self.model, rows, payloads, self.reader)
         return self._sequences(rows, payloads)
 
-    def _branches_pay(self, rows: Sequence[Row]) -> bool:
+    def _branches_pay(self, rows: Sequence[Row], payloads: Payloads) -> bool:
         """Whether what is not computed again costs more than the pass that the branches take."""
-        return (len(self.reader.paths) - 1) * sum(map(len, rows)) > self.model.pass_cost
+        own = sum(len(row) - _known(payload_of(payloads, i)) for i, row in enumerate(rows))
+        return (len(self.reader.paths) - 1) * own > self.model.pass_cost
 
     def _sequences(self, rows: Sequence[Row], payloads: Payloads) -> Batch:
         """One sequence a row and path of the reader."""
@@ -302,6 +303,11 @@ class ClassificationObjective(Objective):
     def quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Accuracy, or macro F1 where the labels are uneven; among equals, the lower loss."""
         return metrics["macro_f1" if MAJORITY in metrics else "accuracy"], -metrics["loss"]
+
+
+def _known(payload: Payload | None) -> int:
+    """How many of the ids that its rows begin with a payload holds already."""
+    return payload.has_bos + payload.beginning if isinstance(payload, Prefix) else 0
 
 
 def _unlearnable(missing: Sequence[str], found: set[str]) -> str:
