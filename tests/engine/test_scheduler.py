@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.engine.counters import TokenCounters
 from softprompt.engine.request import End, Request, Sampling
-from softprompt.engine.scheduler import Piece, Running, Scheduler
+from softprompt.engine.running import Running
+from softprompt.engine.scheduler import Piece, Scheduler
 from softprompt.errors import SettingError
+from softprompt.fair_queue import FairQueue
 
 
 def request(tenant: str = "", text: int = 3, response: int = 2, **more: float) -> Request:
@@ -201,7 +202,7 @@ def test_nothing_is_kept_of_who_came_and_went() -> None:
     for tenant in range(50):
         scheduler.add(request(f"t{tenant}"))
     run(scheduler)
-    assert not scheduler._served
+    assert not scheduler._waiting.num_remembered
 
 
 def come_and_go(scheduler: Scheduler, jobs: list[tuple[int, int, int]]) -> list[str]:
@@ -222,7 +223,7 @@ def come_and_go(scheduler: Scheduler, jobs: list[tuple[int, int, int]]) -> list[
 @given(jobs=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9), st.integers(1, 4)), min_size=80, max_size=200))
 def test_the_turns_are_the_same_as_if_nobody_was_forgotten(jobs: list[tuple[int, int, int]]) -> None:
     forgetting, remembering = (Scheduler(slots=3, length=40, tokens=10, waiting=10**6) for _ in range(2))
-    forgetting._served = TokenCounters(absent=15)
+    forgetting._waiting = FairQueue(10**6, absent=15)
     assert come_and_go(forgetting, jobs) == come_and_go(remembering, jobs)
 
 
@@ -230,14 +231,15 @@ def test_tenants_that_were_here_once_are_not_remembered_for_ever() -> None:
     """Though the engine is never idle: somebody always writes."""
     scheduler = Scheduler(slots=4, length=10**6, tokens=64, waiting=100)
     scheduler.add(request("long", response=10**6 - 3))
-    for number in range(100_000):
+    for number in range(20_000):
         scheduler.add(request(str(number), response=1))
         for piece in planned(scheduler):
             scheduler.advance(piece, 7 if piece.is_last else None)
         for row in [row for row in scheduler.running if row.request.tenant != "long" and row.written]:
             scheduler.leave(row)
     assert [row.request.tenant for row in scheduler.running] == ["long"]
-    assert len(scheduler._served) < 5000
+    assert scheduler._waiting.num_remembered < 5000
+    assert (len(scheduler._shares._held), scheduler._waiting.num_present) == (1, 1)
     assert not scheduler._waiting
 
 
@@ -249,4 +251,4 @@ def test_a_tenant_that_only_ever_waits_in_vain_is_not_remembered() -> None:
         row = scheduler.add(request(str(number)))
         assert row is not None
         scheduler.leave(row)
-    assert len(scheduler._served) < 5000
+    assert scheduler._waiting.num_remembered < 5000

@@ -40,7 +40,7 @@ def test_one_tenant_s_classifications_never_have_all_the_room(front: Running) ->
         until(lambda: sum(each.done() for each in flood) == 12)  # a half of 16 waits, the others were refused
         texts = pool.submit(front.post, CLASSIFY, {"model": "reviews", "input": ["a bore"]}, **OTHER)
         writes = pool.submit(front.post, "/v1/completions", {"model": BASE, "prompt": "tea", "max_tokens": 2}, **OTHER)
-        until(lambda: "other" in front.parts.backend.worker._jobs._queues)
+        until(lambda: "other" in [*front.parts.backend._labels._queue.tenants])
         released.set()
         assert (texts.result().status_code, writes.result().status_code) == (200, 200)
         still = sum(not each.done() for each in flood)
@@ -65,11 +65,11 @@ def test_tenants_take_turns_where_texts_are_read(front: Running) -> None:
 
     desk.labelled = noted  # type: ignore[method-assign]
     with ThreadPoolExecutor(12) as pool, ended(released):
-        desk._thread.submit(released.wait)
+        desk._thread._thread.submit(released.wait)
         flood = [pool.submit(front.post, CLASSIFY, FLOOD) for _ in range(8)]
-        until(lambda: len(desk._jobs) == 8)
+        until(lambda: len(desk._thread) == 8)
         other = pool.submit(front.post, CLASSIFY, {"model": "reviews", "input": ["a bore"]}, **OTHER)
-        until(lambda: len(desk._jobs) == 9)
+        until(lambda: len(desk._thread) == 9)
         released.set()
         assert other.result().status_code == 200
         assert {each.result().status_code for each in flood} <= {200, 429}

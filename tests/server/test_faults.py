@@ -23,7 +23,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from softprompt.engine.scheduler import Running as Row
+from softprompt.engine.running import Running as Row
 from softprompt.model import FrozenModel
 from softprompt.server.responses import Responses
 from softprompt.store import Store

@@ -17,8 +17,9 @@ from softprompt.engine.attention import Singles, Step, attending, fastest
 from softprompt.engine.beginnings import BLOCK, Beginnings
 from softprompt.engine.grammar import Guide
 from softprompt.engine.request import End, Request
+from softprompt.engine.running import Running
 from softprompt.engine.sampler import Choice, chosen
-from softprompt.engine.scheduler import Piece, Running, Scheduler
+from softprompt.engine.scheduler import Piece, Scheduler
 from softprompt.engine.slots import Segment, Slots
 from softprompt.engine.text import Writer
 from softprompt.errors import ModelNotSupported
@@ -144,7 +145,7 @@ class Engine:
         """Put every row on by a token, or read a piece of it. Those whose deadline is over end."""
         for row in list(self.scheduler.overdue(self._clock())):
             self.cancel(row, End.DEADLINE)
-        for row in self.scheduler.admit():
+        for row in self.scheduler.admit(self._preempt):
             self._begin(row)
         pieces = self.scheduler.plan()
         if not pieces:
@@ -169,7 +170,14 @@ class Engine:
             for states in self.beginnings.find(whose, row.known):
                 self.slots.put(row.slot, row.positions + row.computed, states)
                 row.computed += states.shape[3]
-            row.reused = row.computed
+            if not row.preemptions:
+                row.reused = row.computed
+
+    def _preempt(self, row: Running) -> None:
+        """Take a row's slot back. What writes its text stays as it is, so it goes on as if nothing had happened."""
+        self._remember(row)
+        slot = row.slot
+        self._free(slot, self.scheduler.preempt(row))
 
     def _remember(self, row: Running) -> None:
         """Keep what was made of a row's tokens so far."""
@@ -253,7 +261,12 @@ class Engine:
         return str(self.model.tokenizer.decode(tokens, skip_special_tokens=True))
 
     def _finish(self, row: Running, written: Written) -> None:
-        moved, slot = self.scheduler.leave(row), row.slot
+        slot = row.slot
+        self._free(slot, self.scheduler.leave(row))
+        self._rows.pop(row).sink(written)
+
+    def _free(self, slot: int, moved: Running | None) -> None:
+        """Let a slot go, or have it hold the row that has moved there."""
         if moved is not None:
             last, positions = len(self.scheduler.running), moved.positions + moved.computed
             self.slots.move(last, slot, positions)
@@ -261,7 +274,6 @@ class Engine:
             self.slots.trim(last, 0)
         elif slot >= 0:
             self.slots.trim(slot, 0)
-        self._rows.pop(row).sink(written)
 
 
 def _whose(row: Running) -> tuple[str, str] | None:

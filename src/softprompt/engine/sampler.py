@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softprompt.engine.grammar import Guide
-from softprompt.engine.scheduler import Running
+from softprompt.engine.running import Running
 
 
 @dataclass(frozen=True)

@@ -2,61 +2,25 @@
 
 Rows join and leave at every step (continuous batching: Yu et al. 2022, Orca). Every row that writes goes on with its
 one token; what is left of the step's tokens goes to texts that are still read, in pieces, so that a long one stalls
-nobody (chunked prefill: Agrawal et al. 2023, arXiv 2308.16369). Who joins next is the tenant that has been served least
-(`counters.py`).
+nobody (chunked prefill: Agrawal et al. 2023, arXiv 2308.16369). Who joins next is the tenant that has the smallest
+share of the slots, and of those with the same the one that was served least (`fair_queue.py`). While others wait, a
+tenant with more than its share gives slots back: its rows wait again, and go on later from the tokens that they have
+(`slot_shares.py`).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 
-from softprompt.engine.counters import TokenCounters
 from softprompt.engine.request import End, Request
+from softprompt.engine.running import Running
+from softprompt.engine.slot_shares import SlotShares
 from softprompt.errors import SettingError
+from softprompt.fair_queue import FairQueue
 
 WRITTEN = 2.0  # what a written token weighs beside one that is read: it has a step of its own
 ALONE = 2  # times as many tokens are read in a step while no row writes: measured, 1 to 2% faster; 4 are no faster
-
-
-@dataclass(eq=False)
-class Running:
-    """A request on its way.
-
-    Attributes:
-        request: what was asked.
-        positions: that its prompt takes in front of it.
-        known: its tokens: those of the request, then those written.
-        computed: how many of them the model has seen.
-        reused: how many of these it had seen before, in another row.
-        slot: where its keys and values are; -1 while it waits.
-    """
-
-    request: Request
-    positions: int = 0
-    known: list[int] = field(init=False)
-    computed: int = 0
-    reused: int = 0
-    slot: int = -1
-
-    def __post_init__(self) -> None:
-        self.known = list(self.request.ids)
-
-    @property
-    def room(self) -> int:
-        """The positions that it may come to need. The last token written is never read."""
-        return self.positions + len(self.request.ids) + self.request.sampling.max_new_tokens - 1
-
-    @property
-    def written(self) -> list[int]:
-        """The response so far."""
-        return self.known[len(self.request.ids) :]
-
-    @property
-    def is_writing(self) -> bool:
-        """Its text has been read."""
-        return self.computed >= len(self.request.ids)
 
 
 @dataclass(frozen=True)
@@ -85,17 +49,17 @@ class Scheduler:
     """
 
     def __init__(self, slots: int, length: int, tokens: int, waiting: int, room: int | None = None):
-        self.slots, self.tokens, self.most_waiting = slots, max(tokens, slots + 1), waiting
+        self.slots, self.tokens = slots, max(tokens, slots + 1)
         self.room = slots * length if room is None else room
         self.length = min(length, self.room)
         self.running: list[Running] = []
-        self._waiting: OrderedDict[str, deque[Running]] = OrderedDict()
-        self._served = TokenCounters()
+        self._waiting: FairQueue[Running] = FairQueue(waiting)
+        self._shares = SlotShares(slots, self.room)
 
     @property
     def num_waiting(self) -> int:
-        """Requests that have no slot yet."""
-        return sum(map(len, self._waiting.values()))
+        """Rows that have no slot, or none any more."""
+        return len(self._waiting)
 
     @property
     def is_idle(self) -> bool:
@@ -114,86 +78,96 @@ class Scheduler:
                 f"{positions} virtual tokens, {len(request.ids)} tokens of text and "
                 f"{request.sampling.max_new_tokens} of the response are more than the {self.length} that a row may have"
             )
-        if len(self._waiting.get(request.tenant, ())) >= self.most_waiting - self.num_waiting:
-            return None
-        if request.tenant not in self._waiting:
-            self._waiting[request.tenant] = deque()
-            if not any(each.request.tenant == request.tenant for each in self.running):
-                self._served.join(request.tenant, self._tenants - {request.tenant})
-        self._waiting[request.tenant].append(row)
-        return row
+        return row if self._waiting.add(request.tenant, row, float(len(request.ids))) else None
 
-    @property
-    def _tenants(self) -> set[str]:
-        """Those that have something running or waiting."""
-        return {row.request.tenant for row in self.running} | self._waiting.keys()
+    def admit(self, preempt: Callable[[Running], None] | None = None) -> list[Running]:
+        """Give rows slots: to the tenant with the smallest share first.
 
-    def admit(self) -> list[Running]:
-        """Give free slots to those that wait, the least served tenant first; those who have one now.
+        A row joins once there is room for it, and nobody overtakes: a long row comes to its turn too. Where there is no
+        room, rows of a tenant that has more than its share make it (`SlotShares.find_victims`).
 
-        Whose turn it is waits until there is room for it, and nobody overtakes: a long row comes to its turn too.
+        Args:
+            preempt: takes a row's slot back by calling `preempt` of this scheduler; that itself if it is left out.
+
+        Returns:
+            The rows that have joined.
         """
         admitted = []
-        while self._waiting and len(self.running) < self.slots:
-            tenant = min(self._waiting, key=self._served.__getitem__)
-            row = self._waiting[tenant][0]
-            if sum(each.room for each in self.running) + row.room > self.room:
-                break
-            self._forget(row)
-            self._served.add(tenant, float(len(row.request.ids)))
-            row.slot = len(self.running)
-            self.running.append(row)
+        while self._waiting:
+            tenant, row = self._waiting.peek()
+            if not self._shares.has_room(row.room):
+                victims = self._shares.find_victims(self.running, tenant, row.room, self._waiting.served)
+                if not victims:
+                    break
+                for victim in victims:
+                    (preempt or self.preempt)(victim)
+            self._give_slot(tenant, row)
             admitted.append(row)
-        return admitted
+        return [row for row in admitted if row.slot >= 0]
 
-    def plan(self) -> list[Piece]:
+    def _give_slot(self, tenant: str, row: Running) -> None:
+        self._waiting.take_from(tenant)
+        self._shares.take(tenant, row.room)
+        self._hold(tenant)
+        row.slot, row.turn = len(self.running), 0
+        self.running.append(row)
+
+    def preempt(self, row: Running) -> Running | None:
+        """Take a row's slot back: it waits again, in front of its tenant's others, and its tokens are read anew.
+
+        Returns:
+            The row that takes its slot, as `leave` tells it.
+        """
+        moved = self._free_slot(row)
+        row.slot, row.computed, row.preemptions = -1, 0, row.preemptions + 1
+        self._waiting.put_back(row.request.tenant, row)
+        self._hold(row.request.tenant)
+        return moved
+
+    def plan(self, held: Collection[Running] = ()) -> list[Piece]:
         """The next step: rows that write first, in the order of their slots, then what is read.
 
         While no row writes, none waits for its next token, and more is read at once, which is faster.
-        A text takes half of what is left at most while others are to be read behind it, so that a long one does not
-        keep short ones from their beginning.
+
+        Args:
+            held: rows that keep their slots and are not in this step.
         """
-        writing = [Piece(row, 1) for row in self.running if row.is_writing]
-        read = [row for row in self.running if not row.is_writing]
-        left = self.tokens - len(writing) if writing else ALONE * self.tokens
-        reading = []
-        for row in read:
-            share = left if row is read[-1] else (left + 1) // 2
-            if share:
-                reading.append(Piece(row, min(share, len(row.known) - row.computed)))
-                left -= reading[-1].count
-        return writing + reading
+        running = [row for row in self.running if row not in held] if held else self.running
+        writing = [Piece(row, 1) for row in running if row.is_writing]
+        read = [row for row in running if not row.is_writing]
+        return writing + _divided(read, self.tokens - len(writing) if writing else ALONE * self.tokens)
 
     def advance(self, piece: Piece, token: int | None) -> None:
         """A piece was computed, and told the row's next token if it was its last."""
-        piece.row.computed += piece.count
+        row = piece.row
+        row.computed += piece.count
         if token is not None:
-            piece.row.known.append(token)
-            self._served.add(piece.row.request.tenant, WRITTEN)
+            row.known.append(token)
+            row.turn += 1
+            self._waiting.charge(row.request.tenant, WRITTEN)
 
     def leave(self, row: Running) -> Running | None:
         """A row is over. The one that takes its slot moves there, and is given back; None if none does."""
-        moved = None
         if row.slot < 0:
-            self._forget(row)
-        elif (last := self.running.pop()) is not row:
-            last.slot, self.running[row.slot] = row.slot, last
-            moved = last
-        if self.is_idle:
-            self._served.clear()
-        else:
-            self._served.forget(self._tenants)
+            self._waiting.remove(row.request.tenant, row)
+            return None
+        moved = self._free_slot(row)
+        self._hold(row.request.tenant)
         return moved
 
-    def _forget(self, row: Running) -> None:
-        queue = self._waiting[row.request.tenant]
-        queue.remove(row)
-        if not queue:
-            del self._waiting[row.request.tenant]
+    def _free_slot(self, row: Running) -> Running | None:
+        self._shares.give_back(row.request.tenant, row.room)
+        if (last := self.running.pop()) is row:
+            return None
+        last.slot, self.running[row.slot] = row.slot, last
+        return last
+
+    def _hold(self, tenant: str) -> None:
+        self._waiting.set_held(tenant, self._shares.of(tenant))
 
     def overdue(self, now: float) -> Iterator[Running]:
         """Rows whose deadline is over."""
-        for row in [*self.running, *(row for queue in self._waiting.values() for row in queue)]:
+        for row in [*self.running, *self._waiting]:
             if row.request.deadline is not None and row.request.deadline <= now:
                 yield row
 
@@ -202,3 +176,35 @@ class Scheduler:
         if row.written[-1] in eos_token_ids and not row.request.sampling.ignore_eos:
             return End.STOP
         return End.LENGTH if len(row.written) >= row.request.sampling.max_new_tokens else None
+
+
+def _divided(rows: Sequence[Running], tokens: int) -> list[Piece]:
+    """What is read of rows in a step of so many tokens.
+
+    Each tenant has an equal part, of which what it does not need goes to the others.
+    """
+    by_tenant: dict[str, list[Running]] = {}
+    for row in rows:
+        by_tenant.setdefault(row.request.tenant, []).append(row)
+    pieces = []
+    groups = sorted(by_tenant.values(), key=lambda group: sum(len(row.known) - row.computed for row in group))
+    for index, group in enumerate(groups):
+        own = _divided_of_tenant(group, -(-tokens // (len(groups) - index)))
+        tokens -= sum(piece.count for piece in own)
+        pieces += own
+    return pieces
+
+
+def _divided_of_tenant(rows: Sequence[Running], tokens: int) -> list[Piece]:
+    """What is read of a tenant's rows.
+
+    A text takes half of what is left at most while others are to be read behind it, so that a long one does not keep
+    short ones from their beginning.
+    """
+    pieces = []
+    for row in rows:
+        share = tokens if row is rows[-1] else (tokens + 1) // 2
+        if share:
+            pieces.append(Piece(row, min(share, len(row.known) - row.computed)))
+            tokens -= pieces[-1].count
+    return pieces

@@ -22,7 +22,7 @@ def row_outputs(
     """What the objective keeps of each row, on the CPU; `on_progress` gets how many rows are done."""
     if rows and not isinstance(payloads, Sequence):
         payloads = objective.behind(payloads, rows)
-    passes = cut([len(row) for row in rows], objective.model)
+    passes = cut([len(row) + objective.extra_length for row in rows], objective.model)
     found, done = [], 0
     for chosen in passes:
         behind = [payloads[i] for i in chosen] if isinstance(payloads, Sequence) else payloads

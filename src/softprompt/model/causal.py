@@ -19,6 +19,7 @@ from transformers.cache_utils import Cache
 
 from softprompt.errors import SettingError
 from softprompt.model import cache as caches
+from softprompt.model.branches import Branches, Hidden, branch_cache, run_in_parts
 from softprompt.model.cache import CaptureLayer, Enough, FirstLayer, LendingCaptureLayer, Past
 from softprompt.model.family import resolve, sliding_window
 from softprompt.model.frozen import Payloads, virtual_tokens
@@ -41,6 +42,7 @@ class CausalModel(WritingModel):
         self._trunk: TrunkCache | None = None
         self._packed_words: PackedLinear | None = None
         self._cuts_last_layer = network.config._attn_implementation in TOLD_BY_MASK
+        self._runs_layers_once = True
         slides = sliding_window(network.config) is not None
         self._reach = resolve(network.config).window(network.config) if slides else None  # `super` runs the network
         super().__init__(network, tokenizer, name)
@@ -66,6 +68,32 @@ class CausalModel(WritingModel):
     ) -> Float[Tensor, "B T H"]:
         """See `FrozenModel`."""
         return self.advance(ids, mask, self.stand_behind(payloads, ids.shape[0]), reads)
+
+    def shares_rows(self, payloads: Payloads) -> bool:
+        """Unless a layer may run twice, or the lower layers are not run but looked up, text by text."""
+        each = payloads if isinstance(payloads, Sequence) else [payloads]
+        is_remembered = self._trunk is not None and any(isinstance(p, Prefix) and p.ground is not None for p in each)
+        return self._runs_layers_once and not is_remembered
+
+    def hidden_of_branches(
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        payloads: Payloads,
+        reads: Bool[Tensor, "B T"],
+        branches: Branches,
+    ) -> Hidden:
+        """See `FrozenModel`: the rows' keys and values are lent to their continuations, some of them at a time."""
+        past = self.stand_behind(payloads, ids.shape[0], grow=True)
+        hidden = self.advance(ids, mask, past, reads)
+        whole = past.behind(mask)
+
+        def run(some: Branches) -> Float[Tensor, "m l H"]:
+            assert whole.cache is not None
+            behind = Past(branch_cache(whole.cache, some.rows), whole.mask[some.rows])
+            return self._run(behind, self.embed(some.ids), some.mask)
+
+        return hidden, run_in_parts(run, branches, whole.mask.shape[1] + branches.ids.shape[1], self.pass_tokens)
 
     def advance(
         self,
@@ -186,12 +214,17 @@ class CausalModel(WritingModel):
         """The prefix with the keys and values that the first ids of its rows leave behind it."""
         if not ids:
             return prefix
+        longer = self._extend(prefix, self.embed(torch.tensor([ids], device=self.device))[0])
+        return replace(longer, beginning=prefix.beginning + len(ids))
+
+    def _extend(self, prefix: Prefix, embeddings: Float[Tensor, "T E"]) -> Prefix:
+        """The prefix with the keys and values that these embeddings leave behind it."""
         layers = [LendingCaptureLayer(keys, values) for keys, values in prefix.tensor.unsqueeze(2)]
         past = Past(Cache(layers=list(layers)), caches.shared(prefix, 1)[1])
-        row = torch.tensor([ids], device=self.device)
-        self._run(past, self.embed(row), row >= 0)
+        mask = torch.ones(1, len(embeddings), dtype=torch.bool, device=self.device)
+        self._run(past, embeddings.to(self.dtype).unsqueeze(0), mask)
         own = torch.stack([layer.captured for layer in layers]).to(prefix.tensor.dtype)
-        return replace(prefix, tensor=torch.cat([prefix.tensor, own], dim=3), beginning=len(ids))
+        return replace(prefix, tensor=torch.cat([prefix.tensor, own], dim=3))
 
     def first_values(self, ids: Int[Tensor, "N"]) -> Float[Tensor, "N _"]:
         """The first layer's values, `[N, G·D]`, of tokens each by itself; no other layer is run."""
@@ -221,6 +254,16 @@ class CausalModel(WritingModel):
                 return Prefix(torch.cat([bos, payload.tensor], dim=3), payload.placement, has_bos=True)
         return payload
 
+    def compile_further(self, payload: Payload, made: Payload | None, tokens: int) -> Payload:
+        """See `FrozenModel`: the keys and values of some virtual tokens more, behind those that were made."""
+        if not isinstance(payload, Embeddings) or payload.placement not in (Placement.BEFORE, Placement.AFTER_BOS):
+            return self.compile(payload)
+        if made is None:
+            return self.compile(payload.with_tensor(payload.tensor[:tokens]))
+        assert isinstance(made, Prefix)
+        first = made.num_virtual_tokens
+        return self._extend(made, payload.tensor[first : first + tokens])
+
     def prolonged(self, payload: Payload | None, ids: Sequence[int]) -> Payload | None:
         """See `FrozenModel`: what is in front of the text takes in what follows it, unless it stands on a ground.
 
@@ -245,7 +288,9 @@ class CausalModel(WritingModel):
         """
         for layer in self.family.layers(self.network):
             layer.forward = functools.partial(checkpoint, type(layer).forward.__get__(layer), use_reentrant=False)
-        self._cuts_last_layer = False  # its first run would be recomputed, and end as early again
+        self._runs_layers_once = self._cuts_last_layer = (
+            False  # its first run would be recomputed, and end as early again
+        )
 
     def pack(self) -> None:
         """Put the weights into the order in which this CPU multiplies them fastest, where one is known.
@@ -272,7 +317,11 @@ class CausalModel(WritingModel):
         for layer in self.family.layers(self.network):
             fully_shard(layer, mesh=mesh)
         torch.nn.Module.to(self.network, device=device)
-        self.is_sharded, self._cuts_last_layer = True, False  # a layer is put together as often as it ends
+        self.is_sharded, self._runs_layers_once, self._cuts_last_layer = (
+            True,
+            False,
+            False,
+        )  # a layer is put together as often as it ends
 
 
 def _setting(network: PreTrainedModel) -> str:

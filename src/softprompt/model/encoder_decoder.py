@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 
 from softprompt.errors import ModelNotSupported, SettingError
 from softprompt.model import cache as caches
+from softprompt.model.branches import Branches, Hidden, branch_decoder_cache, run_in_parts
 from softprompt.model.frozen import Payloads, virtual_tokens
 from softprompt.model.lending import ATTENTION, Captured, Lent, standing_by
 from softprompt.model.payload import Payload, Placement, Prefix
@@ -59,6 +60,12 @@ class Read:
     prefix: Float[Tensor, "l 2 b G P D"] | None
     lent: Bool[Tensor, "B P"]
 
+    def of_rows(self, rows: Int[Tensor, "M"]) -> Read:
+        """The same of these rows, each as often as it is named."""
+        is_shared = self.prefix is None or self.prefix.shape[2] == 1
+        prefix = self.prefix if is_shared or self.prefix is None else self.prefix[:, :, rows]
+        return Read(self.states[rows], self.mask[rows], prefix, self.lent[rows])
+
 
 class EncoderDecoderModel(WritingModel):
     """T5, BART and the like.
@@ -102,12 +109,40 @@ class EncoderDecoderModel(WritingModel):
         reads: Bool[Tensor, "B T"] | None = None,  # noqa: ARG002
     ) -> Float[Tensor, "B T H"]:
         """The last layer's output for each token: the encoder's up to `START`, from there on the decoder's."""
+        return self._both_sides(ids, mask, payloads)[0]
+
+    def shares_rows(self, payloads: Payloads) -> bool:  # noqa: ARG002
+        """Always: the encoder reads a row once."""
+        return True
+
+    def hidden_of_branches(
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        payloads: Payloads,
+        reads: Bool[Tensor, "B T"],  # noqa: ARG002
+        branches: Branches,
+    ) -> Hidden:
+        """See `FrozenModel`: the decoder goes on in each way behind one beginning and one encoded text."""
+        past = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        hidden, read = self._both_sides(ids, mask, payloads, past)
+
+        def run(some: Branches) -> Float[Tensor, "m l H"]:
+            behind = branch_decoder_cache(past, some.rows)
+            return self._say(Side(some.ids, some.mask), read.of_rows(some.rows), behind)
+
+        return hidden, run_in_parts(run, branches, read.mask.shape[1] + branches.ids.shape[1], self.pass_tokens)
+
+    def _both_sides(
+        self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], payloads: Payloads, past: Cache | None = None
+    ) -> tuple[Float[Tensor, "B T H"], Read]:
+        """The last layer's output for each token, and what the decoder knows of the rows; `past` takes what it says."""
         decoders = mask & (ids == START).cumsum(dim=1).bool()
         encoders = mask & ~decoders
         read, said = self._read(Side.of(ids, encoders), payloads), Side.of(ids, decoders)
-        states = torch.cat([read.states, self._say(said, read)], dim=1) if said.ids.shape[1] else read.states
+        states = torch.cat([read.states, self._say(said, read, past)], dim=1) if said.ids.shape[1] else read.states
         at = torch.where(decoders, read.states.shape[1] + decoders.cumsum(dim=1), encoders.cumsum(dim=1)) - 1
-        return states.gather(1, at.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+        return states.gather(1, at.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])), read
 
     def draft(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], payloads: Payloads) -> Draft:
         """The rows, read by the encoder once, and what the decoder begins with, in a cache that grows."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from softprompt.errors import IncompleteModel, SettingError
+from softprompt.model.branches import Branches, Hidden
 from softprompt.model.end_tokens import end_tokens
 from softprompt.model.family import Family, resolve, softcap
 from softprompt.model.fingerprint import fingerprint
@@ -48,9 +49,11 @@ class FrozenModel(ABC):
         placements: where virtual tokens can stand in its rows.
         is_sharded: its layers are spread over processes, all of which must run it equally often.
         missing_head: the weights of its word head that its files lack; then it has none.
+        text_check: looks at each text before it is put in tokens, and may refuse it.
     """
 
     is_sharded = False
+    text_check: Callable[[str], None] | None = None
     missing_head: tuple[str, ...] = ()
     placements: tuple[Placement, ...]
 
@@ -136,13 +139,21 @@ class FrozenModel(ABC):
             return [text]
         return [self.special_tokens.get(part, part) for part in self._special_pattern.split(text) if part]
 
+    def check_text(self, text: str) -> None:
+        """Whether a text may be put in tokens here; whatever `text_check` raises, if it may not."""
+        if self.text_check is not None:
+            self.text_check(text)
+
     def tokenize(self, text: str, *, plain: bool = False) -> list[int]:
         """The ids of a text; special tokens written in it are themselves, or if `plain` words like any other."""
+        self.check_text(text)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain).input_ids
         return ids
 
     def tokenize_all(self, texts: Sequence[str], *, plain: bool = False) -> list[list[int]]:
         """The ids of each of several texts, as `tokenize` gives them, in one call."""
+        for text in texts:
+            self.check_text(text)
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None or backend.truncation is not None or backend.padding is not None:
             return [self.tokenize(text, plain=plain) for text in texts]
@@ -200,6 +211,21 @@ class FrozenModel(ABC):
         which tokens the output is looked at, it may be anything at the others.
         """
 
+    def shares_rows(self, payloads: Payloads) -> bool:  # noqa: ARG002
+        """Whether several continuations of a row can be run behind one computation of it: see `hidden_of_branches`."""
+        return False
+
+    def hidden_of_branches(
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        payloads: Payloads,
+        reads: Bool[Tensor, "B T"],
+        branches: Branches,
+    ) -> Hidden:
+        """The last layer's output for rows, as `hidden` gives it, and for their continuations."""
+        raise NotImplementedError(f"{type(self).__name__} computes a row anew for each of its continuations")
+
     def logits(
         self, hidden: Float[Tensor, "*rows H"], token_ids: Int[Tensor, "N"] | None = None
     ) -> Float[Tensor, "*rows V"]:
@@ -228,6 +254,13 @@ class FrozenModel(ABC):
     @abstractmethod
     def compile(self, payload: Payload) -> Payload:
         """The payload as it is used, with gradient: what need not be run with every row is run here, once."""
+
+    def compile_further(self, payload: Payload, made: Payload | None, tokens: int) -> Payload:  # noqa: ARG002
+        """A compiled payload that holds up to `tokens` virtual tokens more than `made`; None to begin.
+
+        Whoever shares the model with others compiles a long payload so: it is whole once it has as many virtual tokens.
+        """
+        return self.compile(payload)
 
     def prolonged(self, payload: Payload | None, ids: Sequence[int]) -> Payload | None:  # noqa: ARG002
         """A compiled payload together with the ids that all its rows begin with, as far as it can take them in."""

@@ -19,14 +19,14 @@ from typing import TypeVar
 import torch
 
 from softprompt.engine import Engine, Request, Written
-from softprompt.engine.scheduler import Running
+from softprompt.engine.running import Running
+from softprompt.fair_queue import FairQueue
 from softprompt.model import Payload
 from softprompt.server.backend import Hear
 from softprompt.server.failures import Busy, Draining, Failed
 from softprompt.server.job import Job
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
-from softprompt.server.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Worker:
         self.engine, self._metrics = engine, metrics
         self._changed = threading.Condition()
         self._orders: deque[Job] = deque()  # that take no pass: to begin a row, to leave one, to make a prefix ready
-        self._jobs: Turns[Job] = Turns(most_jobs)  # that take a pass of the model
+        self._jobs: FairQueue[Job] = FairQueue(most_jobs)  # that take a pass of the model
         self._rows: dict[Running, _Row] = {}
         self._news: list[tuple[_Row, Written | Refusal]] = []
         self._is_over = False
@@ -193,7 +193,7 @@ class Worker:
             self._orders.popleft().run()
         if self._jobs:
             with self._changed:
-                job = self._jobs.take()
+                _, job = self._jobs.take()
             job.run()
         if not self.engine.is_idle:
             self._step()

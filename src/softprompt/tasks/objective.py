@@ -14,6 +14,7 @@ from torch import Tensor
 from softprompt.data import Example
 from softprompt.errors import RowError
 from softprompt.model import FrozenModel, Payload, Payloads
+from softprompt.model.branches import Branches
 from softprompt.tasks.example_batches import split_into_batches
 from softprompt.tasks.passage import Passage
 
@@ -72,11 +73,13 @@ class Batch:
     Attributes:
         ids: `[N, T]`; negative ids are placeholders of virtual tokens.
         mask: `[N, T]`, false at padding.
-        reads: `[R]` positions in the flattened `[N * T]` whose hidden state matters.
+        reads: `[R]` positions whose hidden state matters, in the flattened `[N * T]`, and from there on in the
+            flattened `[M * l]` of the branches.
         targets: `[R]` token ids or tags, `[B]` labels, `[2·B]` ends of answers: as the objective that made the batch
             reads them.
         weights: `[B]` how much each row counts: 1, or its supervised tokens.
         sequences_per_row: N / B.
+        branches: the ways in which the sequences go on, where these are run behind one computation of each.
     """
 
     ids: Int[Tensor, "N T"]
@@ -85,17 +88,19 @@ class Batch:
     targets: Int[Tensor, "_"]
     weights: Float[Tensor, "B"]
     sequences_per_row: int = 1
+    branches: Branches | None = None
 
     @property
     def is_read(self) -> Bool[Tensor, "N T"]:
         """At which tokens the model is read."""
         flat = torch.zeros(self.ids.numel(), dtype=torch.bool, device=self.ids.device)
-        return flat.index_fill(0, self.reads, True).view_as(self.ids)
+        return flat.index_fill(0, self.reads[self.reads < len(flat)], True).view_as(self.ids)
 
     @property
     def useful_tokens(self) -> int:
         """Tokens that are neither padding nor virtual."""
-        return int((self.mask & (self.ids >= 0)).sum())
+        branches = 0 if self.branches is None else int(self.branches.mask.sum())
+        return int((self.mask & (self.ids >= 0)).sum()) + branches
 
 
 class Objective(ABC):
@@ -107,6 +112,11 @@ class Objective(ABC):
     @abstractmethod
     def encode(self, example: Example) -> Row:
         """An example in tokens; raises RowError where it does not fit the task."""
+
+    @property
+    def extra_length(self) -> int:
+        """Tokens that are computed for every row beside its own."""
+        return 0
 
     def encode_all(self, examples: Iterable[Example]) -> Iterator[Row]:
         """Many examples in tokens, in their order: the rows that `encode` makes, tokenized in batches.
@@ -164,7 +174,15 @@ class Objective(ABC):
         """Run the model over a batch, each row behind its payload, and pick the states that are read."""
         if isinstance(payloads, Sequence):
             payloads = [payload for payload in payloads for _ in range(batch.sequences_per_row)]
-        return self.model.hidden(batch.ids, batch.mask, payloads, batch.is_read).flatten(0, 1)[batch.reads]
+        return states_of(self.model, batch, payloads)
+
+
+def states_of(model: FrozenModel, batch: Batch, payloads: Payloads) -> Float[Tensor, "R H"]:
+    """The states of a batch that are read, each sequence of it behind its payload."""
+    if batch.branches is None:
+        return model.hidden(batch.ids, batch.mask, payloads, batch.is_read).flatten(0, 1)[batch.reads]
+    both = model.hidden_of_branches(batch.ids, batch.mask, payloads, batch.is_read, batch.branches)
+    return torch.cat([each.flatten(0, 1) for each in both])[batch.reads]
 
 
 def beginning(rows: Sequence[Row]) -> list[int]:

@@ -102,7 +102,8 @@ def _accumulate(group: Sequence[tuple[Part, dict[int, Payload]]], limit: Limit) 
 
 
 def _chunks(part: Part, leaves: Mapping[int, Payload]) -> list[Chunk]:
-    together = cut([len(row) for row in part.rows], part.objective.model, part.batch_size)
+    extra = part.objective.extra_length
+    together = cut([len(row) + extra for row in part.rows], part.objective.model, part.batch_size)
     pieces = [[part.rows[i] for i in some] for some in together]
     behind = [[leaves[row.task] for row in piece] for piece in pieces]
     batches = [part.objective.collate(piece, each) for piece, each in zip(pieces, behind, strict=True)]

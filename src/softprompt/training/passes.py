@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from softprompt.errors import is_out_of_memory
 from softprompt.model import Payload, Prefix
 from softprompt.tasks import Batch, Objective
+from softprompt.tasks.joint_batch import join_batches
+from softprompt.tasks.objective import states_of
 
 logger = logging.getLogger(__name__)
 
@@ -95,25 +97,14 @@ def _first(waiting: Sequence[Chunk], most: int) -> list[Chunk]:
 
 
 def _pass(chunks: Sequence[Chunk]) -> list[float]:
-    T = max(chunk.batch.ids.shape[1] for chunk in chunks)
-    ids = torch.cat([_widened(chunk.batch.ids, T) for chunk in chunks])
-    mask = torch.cat([_widened(chunk.batch.mask, T) for chunk in chunks])
+    batches = [chunk.batch for chunk in chunks]
     behind = [payload for chunk in chunks for payload in chunk.behind]
     is_one = len({id(payload) for payload in behind}) == 1  # and stands once in front of all
-    is_read = torch.cat([_widened(chunk.batch.is_read, T) for chunk in chunks])
-    hidden = chunks[0].objective.model.hidden(ids, mask, behind[0] if is_one else behind, is_read).flatten(0, 1)
-    losses, above = [], 0
-    for chunk in chunks:
-        own = chunk.batch.ids.shape[1]
-        read = hidden[(above + chunk.batch.reads // own) * T + chunk.batch.reads % own]
-        losses.append(chunk.objective.losses(read, chunk.batch).sum() / chunk.weight)
-        above += len(chunk.batch.ids)
+    states = states_of(chunks[0].objective.model, join_batches(batches), behind[0] if is_one else behind)
+    each = states.split([len(batch.reads) for batch in batches])
+    losses = [c.objective.losses(own, c.batch).sum() / c.weight for c, own in zip(chunks, each, strict=True)]
     gathering = list({id(tensor): tensor for chunk in chunks for tensor in chunk.gathering}.values())
     gradients = torch.autograd.grad(torch.stack(losses).sum(), gathering)  # all, or if memory does not suffice none
     for tensor, gradient in zip(gathering, gradients, strict=True):
         tensor.grad = gradient if tensor.grad is None else tensor.grad + gradient
     return [loss.item() for loss in losses]
-
-
-def _widened(rows: Tensor, T: int) -> Tensor:
-    return nn.functional.pad(rows, (0, T - rows.shape[1]))

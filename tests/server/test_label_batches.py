@@ -1,0 +1,154 @@
+"""Texts of several tenants and prompts in one pass, and one text in several: the answers are those of each alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from softprompt.engine import Engine
+from softprompt.evaluation.measuring import row_outputs
+from softprompt.model import FrozenModel, Placement
+from softprompt.server import label_batches
+from softprompt.server.failures import Failed
+from softprompt.server.label_batches import LabelBatches
+from softprompt.server.metrics import Metrics
+from softprompt.server.shelved import Shelved
+from softprompt.server.worker import Worker
+from softprompt.tasks import ClassificationTask, Row
+from tests.server.running import REVIEWS, prompt_for
+
+MANY = ClassificationTask(template="{text}:", labels=tuple(f"kind {i % 7} of {i}" for i in range(40)))
+
+
+def shelved(model: FrozenModel, task: ClassificationTask, seed: int, placement: Placement) -> Shelved:
+    prompt = prompt_for(model, task, seed, placement)
+    payload = prompt.bound(model)
+    return Shelved.from_parts(prompt, payload, prompt.objective(model, payload))
+
+
+@pytest.fixture(scope="module")
+def prompts(chatting: FrozenModel) -> list[Shelved]:
+    places = (Placement.BEFORE, Placement.AFTER_BOS, Placement.AFTER_TEXT)
+    return [shelved(chatting, task, i, place) for i, place in enumerate(places) for task in (REVIEWS, MANY)]
+
+
+def row(model: FrozenModel, length: int) -> Row:
+    return Row(model.row([3 + i * 7 % 300 for i in range(length)]), [])
+
+
+def alone(prompt: Shelved, text: Row) -> list[float]:
+    found: list[float] = row_outputs(prompt.objective, prompt.payload, [text])[0].tolist()
+    return found
+
+
+def run(
+    model: FrozenModel, tokens: int, test: Callable[[LabelBatches, Worker], Awaitable[Any]]
+) -> tuple[Any, list[int]]:
+    """What a test finds, and of each pass how many texts it was for."""
+    passes: list[int] = []
+
+    async def started() -> Any:
+        worker = Worker(Engine(model, slots=2, length=128), Metrics())
+        batches = LabelBatches(worker, model, tokens)
+        take = batches._take
+
+        def noted() -> Any:
+            taken = take()
+            passes.append(len(taken))
+            return taken
+
+        batches._take = noted  # type: ignore[method-assign]
+        worker.start()
+        try:
+            return await asyncio.wait_for(test(batches, worker), 60)
+        finally:
+            await worker.stop()
+
+    return asyncio.run(started()), passes
+
+
+def test_texts_of_several_tenants_and_prompts_share_a_pass(chatting: FrozenModel, prompts: list[Shelved]) -> None:
+    texts = [row(chatting, 3 + i) for i in range(len(prompts))]
+
+    async def test(batches: LabelBatches, worker: Worker) -> Any:
+        held = threading.Event()
+        first = asyncio.create_task(worker.run("held", held.wait))
+        asked = [
+            asyncio.create_task(batches.score(prompt, [text], f"tenant-{i}"))
+            for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True))
+        ]
+        await asyncio.sleep(0.01)
+        held.set()
+        await first
+        return await asyncio.gather(*asked)
+
+    found, passes = run(chatting, 4096, test)
+    assert passes == [len(prompts)]
+    for [scores], prompt, text in zip(found, prompts, texts, strict=True):
+        assert scores == pytest.approx(alone(prompt, text), abs=1e-4)
+
+
+def test_a_text_that_is_much_is_scored_in_several_passes(chatting: FrozenModel, prompts: list[Shelved]) -> None:
+    """Others come in between: the tenant with many of them does not keep the other's waiting."""
+    long, short = row(chatting, 60), row(chatting, 4)
+    order: list[str] = []
+
+    async def test(batches: LabelBatches, _: Worker) -> Any:
+        async def score(name: str, prompt: Shelved, texts: list[Row]) -> Any:
+            scores = await batches.score(prompt, texts, name)
+            order.append(name)
+            return scores
+
+        return await asyncio.gather(
+            *(score("many", prompt, [long] * 2) for prompt in prompts), score("other", prompts[0], [short])
+        )
+
+    found, passes = run(chatting, 24, test)
+    assert order[0] == "other"
+    assert len(passes) > 4 * len(prompts)
+    assert max(passes) <= 24 // len(short)
+    for scores, prompt in zip(found, prompts, strict=False):
+        for each in scores:
+            assert each == pytest.approx(alone(prompt, long), abs=1e-4)
+    assert found[-1][0] == pytest.approx(alone(prompts[0], short), abs=1e-4)
+
+
+def test_what_fails_fails_alone(chatting: FrozenModel, prompts: list[Shelved], monkeypatch: pytest.MonkeyPatch) -> None:
+    score_together, bad = label_batches.score_together, row(chatting, 13)
+
+    def failing(model: FrozenModel, texts: Any) -> None:
+        if any(text.row is bad for text in texts):
+            raise RuntimeError("this one")
+        score_together(model, texts)
+
+    monkeypatch.setattr(label_batches, "score_together", failing)
+
+    async def test(batches: LabelBatches, _: Worker) -> Any:
+        asked = [batches.score(prompts[0], [text], "acme") for text in (row(chatting, 5), bad, row(chatting, 6))]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    (first, failed, last), _ = run(chatting, 4096, test)
+    assert isinstance(failed, Failed)
+    for [scores], length in ((first, 5), (last, 6)):
+        assert scores == pytest.approx(alone(prompts[0], row(chatting, length)), abs=1e-4)
+
+
+def test_nobody_s_texts_are_not_scored(chatting: FrozenModel, prompts: list[Shelved]) -> None:
+    async def test(batches: LabelBatches, worker: Worker) -> Any:
+        held = threading.Event()
+        first = asyncio.create_task(worker.run("held", held.wait))
+        asked = [asyncio.create_task(batches.score(prompts[0], [row(chatting, 5)], "acme")) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        asked[0].cancel()
+        await asyncio.sleep(0)
+        held.set()
+        await first
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    found, passes = run(chatting, 4096, test)
+    assert isinstance(found[0], asyncio.CancelledError)
+    assert passes == [2]
