@@ -70,14 +70,15 @@ async def begin(
         Refusal: it cannot be answered, or not now.
         SoftPromptError: what is asked for cannot be.
     """
+    if (rows := len(names) * request.n) > parts.settings.most_choices:
+        most = parts.settings.most_choices
+        raise Refusal(400, f"{rows} responses in one request: ask for {most} at most.", param="n")
+    caller.count_rows(rows)
     chosen = await parts.choose(request.model, caller.tenant)
     form = request.form
     grammar = None if form is None else await asyncio.to_thread(grammar_of, form, parts.grammars)
     sampling = sampling_of(request, parts.model.shape.vocab_size, grammar)
     asked = await parts.desk.do(caller.tenant, lambda: read(chosen))
-    if len(asked) * request.n > parts.settings.most_choices:
-        most = parts.settings.most_choices
-        raise Refusal(400, f"{len(asked) * request.n} responses in one request: ask for {most} at most.", param="n")
     lengths = response_lengths(asked, names, request.most_tokens, parts.length, parts.settings.longest_answer)
     ways = [[nth(sampling, i, each) for i in range(request.n)] for each in lengths]
     use, deadline = parts.tally.of(caller.tenant, chosen.name), parts.settings.deadline

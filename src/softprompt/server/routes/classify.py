@@ -29,6 +29,7 @@ async def classify(body: ClassifyRequest, caller: Admitted, parts: Open, request
     if len(body.input) > parts.settings.most_inputs:
         message = f"{len(body.input)} texts in one request: send {parts.settings.most_inputs} at most."
         raise Refusal(400, message, param="input")
+    caller.count_rows(len(body.input))
     version = await parts.resolve(body.model, caller.tenant)
     if version is None:
         raise Refusal(400, "The base model tells no labels: name a prompt whose task is classification.", param="model")
