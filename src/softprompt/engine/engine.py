@@ -19,8 +19,9 @@ from softprompt.engine.grammar import Guide
 from softprompt.engine.request import End, Request
 from softprompt.engine.running import Running
 from softprompt.engine.sampler import Choice, chosen
-from softprompt.engine.scheduler import Piece, Scheduler
+from softprompt.engine.scheduler import Scheduler
 from softprompt.engine.slots import Segment, Slots
+from softprompt.engine.step_plan import Piece, units
 from softprompt.engine.text import Writer
 from softprompt.errors import ModelNotSupported
 from softprompt.model import CausalModel, Embeddings, FrozenModel, Payload, Prefix
@@ -79,6 +80,9 @@ class Engine:
         clock: what deadlines are on.
         singles: attends rows that write; None for what is fastest here.
 
+    Attributes:
+        last_units: what the last step did for each tenant, as `step_plan.units` weighs it.
+
     Raises:
         ModelNotSupported: the model's attention cannot be given to it.
         IncompleteModel: the model has no word head.
@@ -108,6 +112,7 @@ class Engine:
         self._singles = fastest(model.device, model.dtype) if singles is None else singles
         self.beginnings: Beginnings[Tensor] = Beginnings(remembered // (position * BLOCK))
         self._rows: dict[Running, _Row] = {}
+        self.last_units: Mapping[str, float] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -143,13 +148,16 @@ class Engine:
     @torch.inference_mode()
     def step(self) -> None:
         """Put every row on by a token, or read a piece of it. Those whose deadline is over end."""
+        began = time.perf_counter()
         for row in list(self.scheduler.overdue(self._clock())):
             self.cancel(row, End.DEADLINE)
         for row in self.scheduler.admit(self._preempt):
             self._begin(row)
         pieces = self.scheduler.plan()
+        self.last_units = {}
         if not pieces:
             return
+        self.last_units = _units_by_tenant(pieces)
         hidden = self._run(pieces)
         choices = self._choices(hidden, pieces, [piece for piece in pieces if piece.is_last])
         for piece in pieces:
@@ -160,6 +168,7 @@ class Engine:
                 self._remember(piece.row)
         for piece, choice in choices.items():
             self._tell(piece.row, choice)
+        self.scheduler.budget.observe(sum(self.last_units.values()), time.perf_counter() - began)
 
     def _begin(self, row: Running) -> None:
         """Put into a row's slot what is known of it before the model is asked."""
@@ -274,6 +283,14 @@ class Engine:
             self.slots.trim(last, 0)
         elif slot >= 0:
             self.slots.trim(slot, 0)
+
+
+def _units_by_tenant(pieces: Sequence[Piece]) -> dict[str, float]:
+    by_tenant: dict[str, float] = {}
+    for piece in pieces:
+        tenant = piece.row.request.tenant
+        by_tenant[tenant] = by_tenant.get(tenant, 0.0) + units([piece])
+    return by_tenant
 
 
 def _whose(row: Running) -> tuple[str, str] | None:

@@ -148,10 +148,8 @@ class Limits:
 
     def _check_and_count(self, account: _Account, rows: int) -> None:
         if self.at_once is not None and account.running + rows > self.at_once:
-            raise TooManyRequests(
-                f"{account.running} responses or texts are being worked on, and a tenant may have {self.at_once} at once",
-                1.0,
-            )
+            problem = f"{account.running} responses or texts are being worked on, and a tenant may have {self.at_once}"
+            raise TooManyRequests(f"{problem} at once", 1.0)
         if self.a_minute is not None:
             if account.left < rows:
                 missing = rows - account.left
