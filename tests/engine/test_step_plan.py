@@ -6,7 +6,6 @@ from collections import Counter
 
 from softprompt.engine.request import Request, Sampling
 from softprompt.engine.scheduler import Scheduler
-from softprompt.engine.step_plan import units
 
 
 def scheduler(rows: dict[str, int], text: int = 1) -> Scheduler:
@@ -16,8 +15,7 @@ def scheduler(rows: dict[str, int], text: int = 1) -> Scheduler:
         for _ in range(count):
             made.add(Request((5,) * text, Sampling(max_new_tokens=500), tenant=tenant))
     made.admit()
-    for size in (1, 100, 1, 100):
-        made.budget.observe(float(size), 10.0 + size)
+    made.budget.base, made.budget.read, made.budget.write = 10.0, 1.0, 1.0
     return made
 
 
@@ -56,7 +54,7 @@ def test_a_long_text_of_another_is_read_in_small_pieces_while_somebody_writes() 
     made.admit()
     pieces = made.plan()
     assert [piece.row.request.tenant for piece in pieces] == ["little", "much"]
-    assert units(pieces) < 20
+    assert sum(piece.count for piece in pieces) < 20
     made.leave(pieces[0].row)
     assert made.plan()[0].count == 512
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
@@ -21,7 +22,7 @@ from softprompt.engine.running import Running
 from softprompt.engine.sampler import Choice, chosen
 from softprompt.engine.scheduler import Scheduler
 from softprompt.engine.slots import Segment, Slots
-from softprompt.engine.step_plan import Piece, units
+from softprompt.engine.step_plan import Piece, token_counts
 from softprompt.engine.text import Writer
 from softprompt.errors import ModelNotSupported
 from softprompt.model import CausalModel, Embeddings, FrozenModel, Payload, Prefix
@@ -81,7 +82,7 @@ class Engine:
         singles: attends rows that write; None for what is fastest here.
 
     Attributes:
-        last_units: what the last step did for each tenant, as `step_plan.units` weighs it.
+        last_shares: what the last step is thought to have cost for each tenant, in seconds.
 
     Raises:
         ModelNotSupported: the model's attention cannot be given to it.
@@ -112,7 +113,7 @@ class Engine:
         self._singles = fastest(model.device, model.dtype) if singles is None else singles
         self.beginnings: Beginnings[Tensor] = Beginnings(remembered // (position * BLOCK))
         self._rows: dict[Running, _Row] = {}
-        self.last_units: Mapping[str, float] = {}
+        self.last_shares: Mapping[str, float] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -154,10 +155,10 @@ class Engine:
         for row in self.scheduler.admit(self._preempt):
             self._begin(row)
         pieces = self.scheduler.plan()
-        self.last_units = {}
+        self.last_shares = {}
         if not pieces:
             return
-        self.last_units = _units_by_tenant(pieces)
+        self.last_shares, counts = self._cost_by_tenant(pieces), token_counts(pieces)
         hidden = self._run(pieces)
         choices = self._choices(hidden, pieces, [piece for piece in pieces if piece.is_last])
         for piece in pieces:
@@ -168,7 +169,15 @@ class Engine:
                 self._remember(piece.row)
         for piece, choice in choices.items():
             self._tell(piece.row, choice)
-        self.scheduler.budget.observe(sum(self.last_units.values()), time.perf_counter() - began)
+        self.scheduler.budget.observe(*counts, time.perf_counter() - began)
+
+    def _cost_by_tenant(self, pieces: Sequence[Piece]) -> dict[str, float]:
+        """What a step costs for each tenant: an equal part of what any step does, and its own tokens."""
+        budget, by_tenant = self.scheduler.budget, defaultdict[str, list[Piece]](list)
+        for piece in pieces:
+            by_tenant[piece.row.request.tenant].append(piece)
+        base = budget.base / len(by_tenant)
+        return {tenant: base + budget.cost(*token_counts(own)) for tenant, own in by_tenant.items()}
 
     def _begin(self, row: Running) -> None:
         """Put into a row's slot what is known of it before the model is asked."""
@@ -283,14 +292,6 @@ class Engine:
             self.slots.trim(last, 0)
         elif slot >= 0:
             self.slots.trim(slot, 0)
-
-
-def _units_by_tenant(pieces: Sequence[Piece]) -> dict[str, float]:
-    by_tenant: dict[str, float] = {}
-    for piece in pieces:
-        tenant = piece.row.request.tenant
-        by_tenant[tenant] = by_tenant.get(tenant, 0.0) + units([piece])
-    return by_tenant
 
 
 def _whose(row: Running) -> tuple[str, str] | None:

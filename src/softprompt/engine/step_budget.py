@@ -9,42 +9,54 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 SHARE = 0.75  # of K times a tenant's own part
-DECAY = 0.97  # what a step counts when the next one is seen: the last thirty or so decide
-LEAST_SPREAD = 0.5  # variance of the sizes of steps below which they tell nothing of what size costs
+DECAY = 0.99  # what a step counts when the next one is seen: the last hundred or so decide
+INERTIA = 1.0  # tokens squared: how much the sizes of steps must differ before what a token costs is believed to change
 
 
 class StepBudget:
-    """A line through what steps took: so many seconds whatever is in them, and so many more for each unit of work.
+    """What a step costs, by least squares over the last ones: so much always, and more for each token.
 
-    A token that is read is one unit; see `scheduler.WRITTEN` for one that is written.
+    Attributes:
+        base: seconds of any step.
+        read: seconds more for each token that is read.
+        write: seconds more for each token that is written.
     """
 
     def __init__(self) -> None:
-        self._weight = self._x = self._y = self._xx = self._xy = 0.0
+        self.base = self.read = self.write = 0.0
+        self._products: NDArray[np.float64] = np.zeros((3, 3))
+        self._seconds: NDArray[np.float64] = np.zeros(3)
 
-    def observe(self, units: float, seconds: float) -> None:
-        """A step of so many units took so long."""
-        for name, value in (("weight", 1.0), ("x", units), ("y", seconds), ("xx", units**2), ("xy", units * seconds)):
-            setattr(self, f"_{name}", DECAY * getattr(self, f"_{name}") + value)
+    def observe(self, read: int, written: int, seconds: float) -> None:
+        """A step read and wrote so many tokens, and took so long."""
+        sizes = np.array([1.0, read, written])
+        self._products = DECAY * self._products + np.outer(sizes, sizes)
+        self._seconds = DECAY * self._seconds + sizes * seconds
+        inertia = np.diag([0.0, INERTIA, INERTIA])
+        before = np.array([self.base, self.read, self.write])
+        costs = np.linalg.solve(self._products + inertia, self._seconds + inertia @ before)
+        self.base, self.read, self.write = (max(0.0, float(cost)) for cost in costs)
 
-    def free_units(self) -> float | None:
-        """For how many units a step takes twice as long as for none; None while nothing is known, or they are free."""
-        if not self._weight:
-            return None
-        x, y = self._x / self._weight, self._y / self._weight
-        spread = self._xx / self._weight - x * x
-        slope = (self._xy / self._weight - x * y) / spread if spread >= LEAST_SPREAD else 0.0
-        return max(0.0, y - slope * x) / slope if slope > 0 else None
+    def cost(self, read: int, written: int) -> float:
+        """Seconds that so many tokens add to a step."""
+        return self.read * read + self.write * written
 
     def limit(self, wanted: Mapping[str, float]) -> float | None:
-        """The most units of a step, by what each tenant would have in it; None for any number."""
-        free, tenants = self.free_units(), len(wanted)
-        if free is None or tenants < 2:
+        """The most seconds that the tokens of a step may add to it; None for any number.
+
+        Args:
+            wanted: what those of each tenant would add.
+        """
+        tenants = len(wanted)
+        if tenants < 2:
             return None
         least = min(wanted.values())
-        few = SHARE * tenants * (free + least) - free  # as the tenant with the least waits
-        equal = (SHARE * tenants - 1) * free / (1 - SHARE)  # as all of them wait, if all have as much
+        few = SHARE * tenants * (self.base + least) - self.base  # as the tenant with the least waits
+        equal = (SHARE * tenants - 1) * self.base / (1 - SHARE)  # as all of them wait, if all have as much
         return max(min(few, equal), 0.0)
 
 

@@ -6,7 +6,7 @@ While several tenants are in it, a step may be bounded (`step_budget.py`): then 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -14,6 +14,7 @@ from softprompt.engine.running import Running
 from softprompt.engine.step_budget import StepBudget, equal_shares
 
 WRITTEN = 2.0  # what a written token weighs beside one that is read: it has a step of its own
+MANY = 10**6  # tokens: more than any step has
 ALONE = 2  # times as many tokens are read in a step while no row writes: measured, 1 to 2% faster; 4 are no faster
 
 
@@ -30,9 +31,15 @@ class Piece:
         return self.row.computed + self.count == len(self.row.known)
 
 
-def units(pieces: Sequence[Piece]) -> float:
-    """What a step with these pieces weighs."""
-    return sum(WRITTEN if piece.row.is_writing else float(piece.count) for piece in pieces)
+def token_counts(pieces: Iterable[Piece]) -> tuple[int, int]:
+    """How many tokens of pieces are read, and how many are written."""
+    read = written = 0
+    for piece in pieces:
+        if piece.row.is_writing:
+            written += 1
+        else:
+            read += piece.count
+    return read, written
 
 
 def plan_step(rows: Sequence[Running], tokens: int, budget: StepBudget) -> list[Piece]:
@@ -48,31 +55,34 @@ def plan_step(rows: Sequence[Running], tokens: int, budget: StepBudget) -> list[
     writing = [Piece(row, 1) for row in rows if row.is_writing]
     reading = _divide([row for row in rows if not row.is_writing], tokens - len(writing) if writing else ALONE * tokens)
     by_tenant = _by_tenant([*writing, *reading])
-    wanted = {tenant: units(pieces) for tenant, pieces in by_tenant.items()}
+    wanted = {tenant: budget.cost(*token_counts(pieces)) for tenant, pieces in by_tenant.items()}
     limit = budget.limit(wanted)
     if limit is None or limit >= sum(wanted.values()):
         return writing + reading
     shares = equal_shares(wanted, limit)
-    kept = [piece for tenant, pieces in by_tenant.items() for piece in _within(pieces, shares[tenant])]
+    kept = [piece for tenant, pieces in by_tenant.items() for piece in _within(pieces, shares[tenant], budget)]
     return sorted(kept, key=lambda piece: (not piece.row.is_writing, piece.row.slot))
 
 
-def _within(pieces: Sequence[Piece], share: float) -> list[Piece]:
-    """The pieces of a tenant that its share of a step has room for; at least one.
+def _within(pieces: Sequence[Piece], share: float, budget: StepBudget) -> list[Piece]:
+    """The pieces of a tenant that its share of a step, in seconds, has room for; at least one token.
 
-    Those whose last step is the longest ago come first, and half of the share at most goes to texts that are read, as
-    long as rows write.
+    Those whose last step is the longest ago come first.
     """
-    ordered = sorted(pieces, key=lambda piece: piece.row.last_step)
-    writing = [piece for piece in ordered if piece.row.is_writing]
-    reading = [piece for piece in ordered if not piece.row.is_writing]
-    kept = writing[: max(1, int((share / 2 if reading else share) / WRITTEN))]
-    left = max(share - WRITTEN * len(kept), 0.0 if kept else 1.0)
-    for piece in reading:
-        if left >= 1:
-            kept.append(Piece(piece.row, min(piece.count, int(left))))
-            left -= kept[-1].count
+    kept: list[Piece] = []
+    for piece in sorted(pieces, key=lambda piece: piece.row.last_step):
+        each = budget.write if piece.row.is_writing else budget.read
+        count = min(piece.count, max(_tokens(share, each), 0 if kept else 1))
+        if not count:
+            break
+        kept.append(Piece(piece.row, count))
+        share -= each * count
     return kept
+
+
+def _tokens(seconds: float, each: float) -> int:
+    """How many tokens fit into some time, when each takes so long."""
+    return int(min(max(seconds, 0.0) / each, MANY)) if each > 0 else MANY
 
 
 def _divide(rows: Sequence[Running], tokens: int) -> list[Piece]:

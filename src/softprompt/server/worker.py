@@ -229,7 +229,7 @@ class Worker:
 
     def _charge(self, parts: Mapping[str, float], seconds: float) -> None:
         """Charge tenants for time of the thread, each for its part."""
-        total = sum(parts.values())
+        total = sum(parts.values()) or 1.0
         with self._changed:
             for tenant, part in parts.items():
                 self._jobs.charge(tenant, seconds * part / total)
@@ -264,7 +264,7 @@ class Worker:
             logger.exception("a step failed, and with it the requests that ran")
             for running in reversed(self.engine.scheduler.running):  # so none has to move
                 self._fail(running, Failed())
-        self._charge(self.engine.last_units, time.monotonic() - began)
+        self._charge(self.engine.last_shares, time.monotonic() - began)
         self._measure(began)
 
     def _measure(self, began: float) -> None:
