@@ -65,11 +65,11 @@ def test_tenants_take_turns_where_texts_are_read(front: Running) -> None:
 
     desk.labelled = noted  # type: ignore[method-assign]
     with ThreadPoolExecutor(12) as pool, ended(released):
-        desk._thread.submit(released.wait)
+        desk._thread._thread.submit(released.wait)
         flood = [pool.submit(front.post, CLASSIFY, FLOOD) for _ in range(8)]
-        until(lambda: len(desk._jobs) == 8)
+        until(lambda: len(desk._thread) == 8)
         other = pool.submit(front.post, CLASSIFY, {"model": "reviews", "input": ["a bore"]}, **OTHER)
-        until(lambda: len(desk._jobs) == 9)
+        until(lambda: len(desk._thread) == 9)
         released.set()
         assert other.result().status_code == 200
         assert {each.result().status_code for each in flood} <= {200, 429}

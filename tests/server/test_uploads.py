@@ -244,3 +244,23 @@ def test_numbers_that_are_none_are_refused() -> None:
     nan = PEFT[name][:-4] + struct.pack("<f", float("nan"))
     with pytest.raises(DamagedPrompt, match="NaN"):
         UPLOADS.read(forged(PEFT, nan))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([f"l{i}" for i in range(41)], "the prompt has 41 labels, and 40 is the most"),
+        (["a" * 300, "b" * 301], "601 characters in its labels and verbalizer words, and 600 is the most"),
+    ],
+)
+def test_more_labels_than_a_server_takes_on_are_refused(labels: list[str], said: str) -> None:
+    task = {"kind": "classification", "template": "{text}", "labels": labels, "words": {}, "label_field": "label"}
+    uploads = Uploads(MODEL, UploadLimits(labels=40, label_characters=600))
+    with pytest.raises(Refusal, match=said) as raised:
+        uploads.read(forged(PEFT, task=task))
+    assert (raised.value.status, raised.value.code) == (413, "too_large")
+
+
+def test_one_label_is_refused() -> None:
+    task = {"kind": "classification", "template": "{text}", "labels": ["a"], "words": {}, "label_field": "label"}
+    assert "one label leaves nothing to choose from" in refusal(forged(PEFT, task=task))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
+from types import FrameType
+from typing import Any
 
 import pytest
 import torch
@@ -139,6 +142,56 @@ def test_identical_labels_are_named() -> None:
 def test_a_label_without_tokens_is_named() -> None:
     with pytest.raises(TaskError, match="label 2 has no tokens: .*`verbalizer`"):
         Verbalizer([(40,), ()], end=1)
+
+
+def test_one_label_leaves_nothing_to_choose() -> None:
+    with pytest.raises(TaskError, match="one label leaves nothing to choose from: name at least two"):
+        Verbalizer([(40, 50)], end=1)
+
+
+def test_an_ended_label_that_equals_another_is_refused() -> None:
+    """A label may write the end itself: then nothing tells it from the one that it continues."""
+    with pytest.raises(TaskError, match="labels 1 and 2 have the same tokens"):
+        Verbalizer([(40,), (40, 1)], end=1)
+
+
+def test_many_labels_are_scored_as_each_by_itself() -> None:
+    """Of three tokens each, more than share one product: as many small branchings as large ones."""
+    model, prompt = shared_model("llama"), [7, 8, 9]
+    words = [(3 + i % 20, 3 + i * 7 % 90, 3 + i % 11) for i in range(260)]
+    [found] = probabilities(model, words, [prompt])
+    assert found == pytest.approx(branch_by_branch(model, words, prompt), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "words_of",
+    [
+        lambda count: [(i % 50, i // 50) for i in range(count)],
+        lambda count: [(*[7] * 9, i) for i in range(count)],
+        lambda count: [(i, *[7] * 9) for i in range(count)],
+        lambda count: [tuple(map(int, f"{i:08b}")) for i in range(count)],
+    ],
+    ids=["pairs", "begin alike", "end alike", "deep"],
+)
+def test_building_takes_work_in_proportion_to_the_labels(words_of: Any) -> None:
+    """Counted are the lines of Python that run: four times as many labels, four times as many lines."""
+
+    def lines(count: int) -> int:
+        found = 0
+
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal found
+            found += event == "line"
+            return trace
+
+        sys.settrace(trace)
+        try:
+            Verbalizer(words_of(count), 1)
+        finally:
+            sys.settrace(None)
+        return found
+
+    assert lines(256) < 4.6 * lines(64)
 
 
 def test_two_labels_with_one_word() -> None:

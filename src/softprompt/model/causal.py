@@ -51,9 +51,9 @@ class CausalModel(WritingModel):
         """A text's ids behind the BOS, where the tokenizer puts one."""
         return ids if self.bos is None else [self.bos, *ids]
 
-    def answer(self, before: str, text: str) -> list[int]:
+    def answers(self, before: str, texts: Sequence[str]) -> list[list[int]]:
         """As it continues the text."""
-        return self.continuation(before, text)
+        return self.continuations(before, texts)
 
     def room_beside(self, answer: int, room: int) -> int:
         """What the answer leaves: both are one row."""
@@ -188,12 +188,17 @@ class CausalModel(WritingModel):
         """The prefix with the keys and values that the first ids of its rows leave behind it."""
         if not ids:
             return prefix
+        longer = self._extend(prefix, self.embed(torch.tensor([ids], device=self.device))[0])
+        return replace(longer, beginning=len(ids))
+
+    def _extend(self, prefix: Prefix, embeddings: Float[Tensor, "T E"]) -> Prefix:
+        """The prefix with the keys and values that these embeddings leave behind it."""
         layers = [LendingCaptureLayer(keys, values) for keys, values in prefix.tensor.unsqueeze(2)]
         past = Past(Cache(layers=list(layers)), caches.shared(prefix, 1)[1])
-        row = torch.tensor([ids], device=self.device)
-        self._run(past, self.embed(row), row >= 0)
+        mask = torch.ones(1, len(embeddings), dtype=torch.bool, device=self.device)
+        self._run(past, embeddings.to(self.dtype).unsqueeze(0), mask)
         own = torch.stack([layer.captured for layer in layers]).to(prefix.tensor.dtype)
-        return replace(prefix, tensor=torch.cat([prefix.tensor, own], dim=3), beginning=len(ids))
+        return replace(prefix, tensor=torch.cat([prefix.tensor, own], dim=3))
 
     def first_values(self, ids: Int[Tensor, "N"]) -> Float[Tensor, "N _"]:
         """The first layer's values, `[N, G·D]`, of tokens each by itself; no other layer is run."""
@@ -222,6 +227,16 @@ class CausalModel(WritingModel):
                 bos = self.prefill(self._bos_embedding()).to(payload.tensor.dtype)
                 return Prefix(torch.cat([bos, payload.tensor], dim=3), payload.placement, has_bos=True)
         return payload
+
+    def compile_further(self, payload: Payload, made: Payload | None, tokens: int) -> Payload:
+        """See `FrozenModel`: the keys and values of some virtual tokens more, behind those that were made."""
+        if not isinstance(payload, Embeddings) or payload.placement not in (Placement.BEFORE, Placement.AFTER_BOS):
+            return self.compile(payload)
+        if made is None:
+            return self.compile(payload.with_tensor(payload.tensor[:tokens]))
+        assert isinstance(made, Prefix)
+        first = made.num_virtual_tokens
+        return self._extend(made, payload.tensor[first : first + tokens])
 
     def prolonged(self, payload: Payload | None, ids: Sequence[int]) -> Payload | None:
         """See `FrozenModel`: what is in front of the text takes in what follows it, unless it stands on a ground.

@@ -85,9 +85,9 @@ class EncoderDecoderModel(WritingModel):
         before, behind = self._around
         return [*before, *ids, *behind, START, *self.start[1:]]
 
-    def answer(self, before: str, text: str) -> list[int]:  # noqa: ARG002
-        """By itself: the decoder begins with it, whatever the text ends with."""
-        return self.tokenize(text.lstrip(" "))
+    def answers(self, before: str, texts: Sequence[str]) -> list[list[int]]:  # noqa: ARG002
+        """Each by itself: the decoder begins with it, whatever the text ends with."""
+        return self.tokenize_all([text.lstrip(" ") for text in texts])
 
     def room_beside(self, answer: int, room: int) -> int:
         """All the room, which is the encoder's, and the decoder's start; none if the decoder has no room itself."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -48,9 +48,11 @@ class FrozenModel(ABC):
         placements: where virtual tokens can stand in its rows.
         is_sharded: its layers are spread over processes, all of which must run it equally often.
         missing_head: the weights of its word head that its files lack; then it has none.
+        text_check: looks at each text before it is put in tokens, and may refuse it.
     """
 
     is_sharded = False
+    text_check: Callable[[str], None] | None = None
     missing_head: tuple[str, ...] = ()
     placements: tuple[Placement, ...]
 
@@ -136,23 +138,46 @@ class FrozenModel(ABC):
             return [text]
         return [self.special_tokens.get(part, part) for part in self._special_pattern.split(text) if part]
 
+    def check_text(self, text: str) -> None:
+        """Whether a text may be put in tokens here; whatever `text_check` raises, if it may not."""
+        if self.text_check is not None:
+            self.text_check(text)
+
     def tokenize(self, text: str, *, plain: bool = False) -> list[int]:
         """The ids of a text; special tokens written in it are themselves, or if `plain` words like any other."""
+        self.check_text(text)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain).input_ids
+        return ids
+
+    def tokenize_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each of several texts, as `tokenize` gives them, in one call."""
+        for text in texts:
+            self.check_text(text)
+        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False).input_ids if texts else []
         return ids
 
     def continuation(self, before: str, text: str) -> list[int]:
         """The ids that `text` has when it follows `before`: the tokenizer may treat a beginning differently."""
-        whole, head = self.tokenize(before + text), self.tokenize(before)
-        return whole[len(head) :] if whole[: len(head)] == head else self.tokenize(text)
+        return self.continuations(before, [text])[0]
+
+    def continuations(self, before: str, texts: Sequence[str]) -> list[list[int]]:
+        """The ids that each of several texts has when it follows `before`."""
+        [head, *wholes] = self.tokenize_all([before, *(before + text for text in texts)])
+        found = [whole[len(head) :] if whole[: len(head)] == head else None for whole in wholes]
+        alone = iter(self.tokenize_all([text for text, ids in zip(texts, found, strict=True) if ids is None]))
+        return [next(alone) if ids is None else ids for ids in found]
 
     @abstractmethod
     def row(self, ids: list[int]) -> list[int]:
         """A text's ids with the special tokens around them that the model expects of a row."""
 
-    @abstractmethod
     def answer(self, before: str, text: str) -> list[int]:
         """The ids of an answer where it stands in a row whose text ends with `before`."""
+        return self.answers(before, [text])[0]
+
+    @abstractmethod
+    def answers(self, before: str, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each of several answers where it stands in a row whose text ends with `before`."""
 
     @abstractmethod
     def room_beside(self, answer: int, room: int) -> int:
@@ -209,6 +234,13 @@ class FrozenModel(ABC):
     @abstractmethod
     def compile(self, payload: Payload) -> Payload:
         """The payload as it is used, with gradient: what need not be run with every row is run here, once."""
+
+    def compile_further(self, payload: Payload, made: Payload | None, tokens: int) -> Payload:  # noqa: ARG002
+        """A compiled payload that holds up to `tokens` virtual tokens more than `made`; None to begin.
+
+        Whoever shares the model with others compiles a long payload so: it is whole once it has as many virtual tokens.
+        """
+        return self.compile(payload)
 
     def prolonged(self, payload: Payload | None, ids: Sequence[int]) -> Payload | None:  # noqa: ARG002
         """A compiled payload together with the ids that all its rows begin with, as far as it can take them in."""

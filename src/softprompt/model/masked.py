@@ -39,9 +39,9 @@ class MaskedModel(FrozenModel):
         """A text's ids between CLS and SEP."""
         return [self.tokenizer.cls_token_id, *ids, self.tokenizer.sep_token_id]
 
-    def answer(self, before: str, text: str) -> list[int]:
+    def answers(self, before: str, texts: Sequence[str]) -> list[list[int]]:
         """As it continues the text."""
-        return self.continuation(before, text)
+        return self.continuations(before, texts)
 
     def room_beside(self, answer: int, room: int) -> int:
         """What the answer leaves: both are one row."""

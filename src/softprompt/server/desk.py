@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from softprompt.data import Example
 from softprompt.errors import TaskError
-from softprompt.fair_queue import FairQueue
 from softprompt.model import FrozenModel, Payload, Prefix
-from softprompt.server.failures import Busy
+from softprompt.server.fair_thread import FairThread
 from softprompt.server.input_names import naming_input
-from softprompt.server.job import Job
 from softprompt.server.refusal import Refusal
 from softprompt.server.shelved import ROOM, Shelved
+from softprompt.server.text_length import TextLengthCheck
 from softprompt.tasks import Objective, Row
 from softprompt.tasks.chat import ChatTask
 from softprompt.tasks.classification import ClassificationObjective
@@ -30,7 +25,8 @@ from softprompt.tasks.writing import WritingObjective
 T = TypeVar("T")
 Bound = TypeVar("Bound", bound=Objective)
 
-LEAST = 0.001  # seconds that a job counts at least
+AT_A_TIME = 2**15  # characters that are put in tokens before it is another's turn
+EACH = 100  # characters that a text counts more, for what is done with every one
 
 
 @dataclass(frozen=True)
@@ -74,6 +70,23 @@ class Asked:
         return self.positions + len(self.ids)
 
 
+def divide_texts(texts: Sequence[object]) -> list[range]:
+    """The texts of a request in parts that are read one after the other, others' turns in between."""
+    parts, first, characters = [], 0, 0
+    for index, text in enumerate(texts):
+        characters += _size_of(text)
+        if characters > AT_A_TIME and index > first:
+            parts.append(range(first, index))
+            first, characters = index, _size_of(text)
+    return [*parts, range(first, len(texts))]
+
+
+def _size_of(text: object) -> int:
+    """How long it takes to read, in characters: a text, its fields, or its tokens."""
+    values = text.values() if isinstance(text, Mapping) else [text]
+    return EACH + sum(len(value) for value in values if isinstance(value, str | list | tuple))
+
+
 def apart(model: FrozenModel) -> FrozenModel:
     """The model around a tokenizer of its own: a tokenizer is changed while it is used, so each thread has one."""
     own = copy.copy(model)
@@ -86,16 +99,18 @@ class Desk:
 
     Args:
         model: the server's.
+        length: positions that a row may have: what cannot fit is refused before it is put in tokens. None to read all.
         most_jobs: that may wait to be read, half of them of one tenant.
 
     Attributes:
         model: the model, around that tokenizer.
     """
 
-    def __init__(self, model: FrozenModel, most_jobs: int = 4096):
+    def __init__(self, model: FrozenModel, length: int | None = None, most_jobs: int = 4096):
         self.model = apart(model)
-        self._thread = ThreadPoolExecutor(1, "tokens")
-        self._jobs, self._lock = FairQueue[Job](most_jobs), threading.Lock()
+        if length is not None:
+            self.model.text_check = TextLengthCheck(self.model.tokenizer, length)
+        self._thread = FairThread("tokens", most_jobs)
 
     async def do(self, tenant: str, work: Callable[[], T]) -> T:
         """Have its thread do something with the tokenizer; tenants take turns, by the seconds that theirs took.
@@ -103,25 +118,11 @@ class Desk:
         Raises:
             Busy: too many jobs wait.
         """
-        job = Job(work)
-        with self._lock:
-            if not self._jobs.add(tenant, job, LEAST):
-                raise Busy
-        self._thread.submit(self._run_next)
-        result: T = await asyncio.wrap_future(job.future)
-        return result
-
-    def _run_next(self) -> None:
-        with self._lock:
-            tenant, job = self._jobs.take()
-        began = time.monotonic()
-        job.run()
-        with self._lock:
-            self._jobs.charge(tenant, time.monotonic() - began)
+        return await self._thread.do(tenant, work)
 
     def close(self) -> None:
         """End the thread."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
 
     def chat(
         self, shelved: Shelved | None, messages: Sequence[Mapping[str, str]], fields: Mapping[str, Any] | None

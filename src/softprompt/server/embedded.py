@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import final
 
+import torch
+
 from softprompt.engine import Engine, Request
 from softprompt.evaluation.measuring import row_outputs
 from softprompt.model import FrozenModel, Payload, Prefix
 from softprompt.saved import SavedPrompt
 from softprompt.server.admission import Admission
 from softprompt.server.backend import Hear, Row
+from softprompt.server.binder import Binder
 from softprompt.server.failures import Busy, Draining
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
@@ -32,10 +35,12 @@ class Embedded:
         worker: runs the engine; nobody else does.
         model: the engine's.
         waiting: classifications that may be taken on at a time.
+        tokens: in a pass of the model between two steps.
     """
 
-    def __init__(self, worker: Worker, model: FrozenModel, waiting: int = 256):
-        self.worker, self._model = worker, model
+    def __init__(self, worker: Worker, model: FrozenModel, waiting: int = 256, tokens: int = 256):
+        self.worker, self._model, self._tokens = worker, model, tokens
+        self._binder = Binder(model)
         self._admission = Admission(waiting)
 
     @classmethod
@@ -55,7 +60,8 @@ class Embedded:
             remembered=settings.text_memory,
         )
         most_jobs = 2 * settings.waiting  # room for the passes of all classifications that were taken on
-        return cls(Worker(engine, metrics, most_jobs, threads=settings.threads), model, settings.waiting)
+        worker = Worker(engine, metrics, most_jobs, threads=settings.threads)
+        return cls(worker, model, settings.waiting, settings.tokens)
 
     @property
     def length(self) -> int:
@@ -83,16 +89,25 @@ class Embedded:
     async def stop(self) -> None:
         """End what still runs, and the thread."""
         await self.worker.stop()
+        self._binder.close()
 
     def check(self, prompt: SavedPrompt) -> None:
         """The engine runs all of them."""
 
     async def bind(self, prompt: SavedPrompt, tenant: str) -> Shelved:
-        """Make a prompt ready between two steps. One that takes a pass of the model waits for its tenant's turn."""
-        bind = partial(Shelved.bind, prompt, self._model)
-        if isinstance(prompt.payload, Prefix) and prompt.payload.is_complete:
-            return await self.worker.between_steps(bind)
-        return await self.worker.run(tenant, bind)
+        """Make a prompt ready: its task beside the model's thread, its virtual tokens in passes between its steps."""
+        objective = await self._binder.bind_task(prompt, tenant)
+        return Shelved.from_parts(prompt, await self._compile(prompt.payload, tenant), objective)
+
+    async def _compile(self, payload: Payload, tenant: str) -> Payload:
+        """A payload compiled, some virtual tokens in a pass: others' turns and steps come in between."""
+        payload = payload.with_tensor(payload.tensor.to(self._model.device))
+        if isinstance(payload, Prefix) and payload.is_complete:
+            return payload
+        made: Payload | None = None
+        while made is None or made.num_virtual_tokens < payload.num_virtual_tokens:
+            made = await self.worker.run(tenant, partial(_compile_further, self._model, payload, made, self._tokens))
+        return made
 
     async def begin(self, request: Request, payload: Payload | None, hear: Hear) -> Row:
         """Let the engine answer a request."""
@@ -109,3 +124,8 @@ class Embedded:
                 outputs = await self.worker.run(tenant, partial(row_outputs, shelved.objective, shelved.payload, few))
                 found |= dict(zip(chosen, outputs.tolist(), strict=True))
         return [found[i] for i in range(len(texts))]
+
+
+@torch.no_grad()
+def _compile_further(model: FrozenModel, payload: Payload, made: Payload | None, tokens: int) -> Payload:
+    return model.compile_further(payload, made, tokens)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from softprompt.errors import DataError, SettingError, TaskError
 from softprompt.server.refusal import Refusal
+from softprompt.server.text_length import TextTooLong
 
 
 def input_names(field: str, count: int) -> list[str]:
@@ -30,6 +31,8 @@ def naming_input(name: str) -> Iterator[None]:
         yield
     except (DataError, SettingError, TaskError) as error:
         raise _named(Refusal(400, str(error)), name) from error
+    except TextTooLong as refusal:
+        raise refusal.with_name(name) from refusal
     except Refusal as refusal:
         if refusal.param == name.partition(".")[0]:
             raise _named(refusal, name) from refusal

@@ -84,7 +84,7 @@ class Parts:
             store=store,
             backend=backend,
             shelf=Shelf(store, model, backend, settings.prompt_memory, metrics),
-            desk=Desk(model),
+            desk=Desk(model, min(settings.length, model.shape.window)),
             words=Words(tokenizer),
             grammars=Grammars(cast(PreTrainedTokenizerFast, tokenizer), model.shape.vocab_size, model.eos_token_ids),
             metrics=metrics,

@@ -13,12 +13,14 @@ from softprompt.errors import SettingError, SoftPromptError, UnknownPrompt
 from softprompt.model import FrozenModel
 from softprompt.server.backend import Backend
 from softprompt.server.failures import failure_of, unknown_model
+from softprompt.server.fair_limit import FairLimit
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
 from softprompt.server.shelved import Shelved
 from softprompt.store import Store, Version
 
 AT_ONCE = 4  # prompts that are read from the disk at the same time
+WAITING = 4096  # prompts that wait for it
 WATCHED = 10_000  # names whose version is remembered, to count swaps
 
 
@@ -41,7 +43,7 @@ class Shelf:
         self._metrics, self.size = metrics, 0
         self._kept: OrderedDict[str, Shelved] = OrderedDict()
         self._fetched: dict[str, asyncio.Task[Shelved]] = {}
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = FairLimit(AT_ONCE, WAITING)
         self._meant: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     @property
@@ -100,7 +102,7 @@ class Shelf:
             task.exception()  # is looked at, though nobody may wait for it any more: else asyncio complains
 
     async def _fetch(self, version: Version) -> Shelved:
-        async with self._turns:
+        async with self._turns.holding(version.tenant):
             prompt = await asyncio.to_thread(self._store.read, version)
             shelved = await self._backend.bind(prompt, version.tenant)
         self._kept[version.content] = shelved

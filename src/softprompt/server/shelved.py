@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from softprompt.model import FrozenModel, Payload
+from softprompt.model import Payload
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import Objective, Task
 
 OBJECTS = 16 * 2**10  # bytes that a prompt takes beside its numbers, about
+CHARACTER = 64  # bytes that a character of a label takes with what is built of it, at most about
 ROOM = 2**31  # positions: texts are never cut here, but refused
 
 
@@ -31,10 +32,9 @@ class Shelved:
     size: int
 
     @classmethod
-    def bind(cls, prompt: SavedPrompt, model: FrozenModel) -> Shelved:
-        """Make a prompt ready; the model runs at most once."""
-        payload, head = prompt.bound(model), prompt.linear_head()
-        objective = prompt.manifest.task.bind(model, ROOM, None if head is None else head.to(model.device))
+    def from_parts(cls, prompt: SavedPrompt, payload: Payload, objective: Objective) -> Shelved:
+        """A saved prompt with its payload compiled and its task on the model."""
         numbers = [payload.tensor, *(prompt.head or {}).values()]
         size = OBJECTS + sum(each.numel() * each.element_size() for each in numbers if not each.is_meta)
+        size += sum(CHARACTER * len(label) for label in prompt.manifest.task.labels)
         return cls(prompt.manifest.content_hash, prompt.manifest.task, payload, objective, size)

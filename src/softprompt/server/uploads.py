@@ -8,7 +8,6 @@ bytes, the hashes are compared, and the task is put on the model.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,8 +16,10 @@ from pathlib import Path
 from softprompt.errors import DamagedPrompt, NotASavedPrompt, WrongBaseModel
 from softprompt.model import FrozenModel, ModelShape, Placement
 from softprompt.saved import Base, Manifest, SavedPrompt
+from softprompt.server.fair_limit import FairLimit
 from softprompt.server.refusal import Refusal
 from softprompt.server.tensor_header import check_header
+from softprompt.tasks import ClassificationTask, Task
 from softprompt.tasks.template import Template
 
 KIB, MIB = 2**10, 2**20
@@ -37,12 +38,16 @@ class UploadLimits:
         total: bytes of a request with its files.
         manifest: bytes of `softprompt.json`.
         config: bytes of `adapter_config.json`.
+        labels: labels of a task.
+        label_characters: characters of all its labels and verbalizer words together.
         tenant: bytes that all versions of a tenant's prompts may have together; None for any number.
     """
 
     total: int = 64 * MIB
     manifest: int = 256 * KIB
     config: int = 64 * KIB
+    labels: int = 10_000
+    label_characters: int = 128 * KIB
     tenant: int | None = 1024 * MIB
 
     def of(self, name: str) -> int:
@@ -59,7 +64,7 @@ class Uploads:
         check: refuses what is right, and cannot be used here.
 
     Attributes:
-        turn: held by the one upload that is in memory: however many come, it is one that takes the room.
+        turns: held by the one upload that is in memory: however many come, it is one that takes the room.
     """
 
     def __init__(
@@ -71,7 +76,7 @@ class Uploads:
         self._check = check
         self.model, self.limits, self._base = copy.copy(model), limits or UploadLimits(), Base.of(model)
         self.model.tokenizer = copy.deepcopy(model.tokenizer)  # no two threads may use one
-        self.turn = asyncio.Lock()
+        self.turns = FairLimit(1)
 
     def check_files(self, sizes: Mapping[str, int]) -> None:
         """Look at names and sizes, before anything is read.
@@ -101,6 +106,7 @@ class Uploads:
         manifest = Manifest.parse(files[MANIFEST], WHERE)
         self._check_base(manifest)
         self._check_words(manifest)
+        self._check_labels(manifest.task)
         name = OWN if OWN in files else PEFT[1]
         check_header(files[name], _shapes(manifest, name == OWN), WHERE / name)
         saved = SavedPrompt.parse(manifest, {name: each for name, each in files.items() if name != MANIFEST}, WHERE)
@@ -128,6 +134,22 @@ class Uploads:
         for field, text in words.items():
             if len(text) > LONGEST_NAME or not text.isprintable():
                 raise DamagedPrompt(f"{field} in the manifest is no name: up to {LONGEST_NAME} printable characters")
+
+    def _check_labels(self, task: Task) -> None:
+        """That there are no more labels, and no longer ones, than a server takes on: each costs at every text.
+
+        Raises:
+            Refusal: there are.
+        """
+        words = task.words if isinstance(task, ClassificationTask) else {}
+        characters = sum(map(len, [*task.labels, *words, *words.values()]))
+        for count, limit, what in (
+            (max(len(task.labels), len(words)), self.limits.labels, "labels"),
+            (characters, self.limits.label_characters, "characters in its labels and verbalizer words"),
+        ):
+            if count > limit:
+                problem = f"the prompt has {count:,} {what}, and {limit:,} is the most that is taken: use fewer"
+                raise Refusal(413, problem, param="file", code="too_large")
 
     def _check_use(self, saved: SavedPrompt) -> None:
         """That rows can stand behind it: a prompt that could not be asked is not taken."""

@@ -7,10 +7,11 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from softprompt.server.asking import grammar_of, nth, response_lengths, sampling_of
 from softprompt.server.caller import Caller
-from softprompt.server.desk import Asked
+from softprompt.server.desk import Asked, divide_texts
 from softprompt.server.parts import Chosen, Parts
 from softprompt.server.protocol.chat import ReadTokens, Usage
 from softprompt.server.protocol.sampling import Writing
@@ -54,7 +55,8 @@ async def begin(
     request: Writing,
     kind: str,
     names: Sequence[str],
-    read: Callable[[Chosen], Sequence[Asked]],
+    texts: Sequence[object],
+    read: Callable[[Chosen, int], Asked],
 ) -> Answer:
     """Let a request be answered.
 
@@ -64,13 +66,14 @@ async def begin(
         request: what.
         kind: how the answer's id begins.
         names: of the texts in the request.
-        read: gives the texts as rows; it is called where the tokenizer is.
+        texts: themselves.
+        read: gives one of the texts, by its index, as a row; it is called where the tokenizer is.
 
     Raises:
         Refusal: it cannot be answered, or not now.
         SoftPromptError: what is asked for cannot be.
     """
-    if (rows := len(names) * request.n) > parts.settings.most_choices:
+    if (rows := len(texts) * request.n) > parts.settings.most_choices:
         most = parts.settings.most_choices
         raise Refusal(400, f"{rows} responses in one request: ask for {most} at most.", param="n")
     caller.count_rows(rows)
@@ -78,9 +81,17 @@ async def begin(
     form = request.form
     grammar = None if form is None else await asyncio.to_thread(grammar_of, form, parts.grammars)
     sampling = sampling_of(request, parts.model.shape.vocab_size, grammar)
-    asked = await parts.desk.do(caller.tenant, lambda: read(chosen))
-    lengths = response_lengths(asked, names, request.most_tokens, parts.length, parts.settings.longest_answer)
+    asked, lengths = list[Asked](), list[int]()
+    for some in divide_texts(texts):
+        rows = await parts.desk.do(caller.tenant, partial(_read, read, chosen, some))
+        named = names[some.start : some.stop]
+        lengths += response_lengths(rows, named, request.most_tokens, parts.length, parts.settings.longest_answer)
+        asked += rows
     ways = [[nth(sampling, i, each) for i in range(request.n)] for each in lengths]
     use, deadline = parts.tally.of(caller.tenant, chosen.name), parts.settings.deadline
     responses = await Responses.begin(parts.backend, asked, names, ways, caller.tenant, deadline, parts.metrics, use)
     return Answer(responses, f"{kind}-{uuid.uuid4().hex}", int(time.time()), chosen.name, parts.fingerprint)
+
+
+def _read(read: Callable[[Chosen, int], Asked], chosen: Chosen, indices: range) -> list[Asked]:
+    return [read(chosen, index) for index in indices]

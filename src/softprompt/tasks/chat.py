@@ -215,7 +215,9 @@ class ChatObjective(WritingObjective):
 
     def _opened(self, messages: list[Message], where: str) -> list[int]:
         """The ids of a conversation in which the assistant is about to speak."""
-        return self._with_bos(self._tokens("", self._open(messages, where)))
+        text = self._open(messages, where)
+        self.model.check_text(text)  # the special tokens that somebody wrote in it are put in tokens one by one
+        return self._with_bos(self._tokens("", text))
 
     def _encoded(self, messages: list[Message], where: str) -> Row:
         """The ids of a conversation whose last message is the assistant's, whatever their number.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -23,10 +23,12 @@ from softprompt.tasks.label_words import check_apart, check_readable, warn_of_se
 from softprompt.tasks.labels import label_of, look_alike, warn_of_look_alikes
 from softprompt.tasks.metrics import accuracy, macro_f1
 from softprompt.tasks.objective import Batch, Objective, Row, arranged, padded, payload_of
-from softprompt.tasks.template import Template, joined
+from softprompt.tasks.template import Template, end_of, joined
 from softprompt.tasks.verbalizer import Verbalizer
 
 SHOWN_FROM = 500  # examples of each label among which some are looked for to start from
+NAMED = 20  # labels that a message names
+CONTEXT = 1000  # characters of the template in front of a label that say how it is put in tokens
 SHOWN_TOKENS = 50  # with room for more, more examples are shown and not longer ones: benchmarks/results/tried.md
 
 
@@ -82,7 +84,7 @@ class ClassificationTask(BaseModel):
 
         Examples of each label in turn, as many as have `SHOWN_TOKENS` each, and at least one; else the task in words.
         """
-        shown = [self._shown(model, examples, label) for label in self.labels]
+        shown = self._shown(model, examples) if room > len(self.labels) else [[]] * len(self.labels)
         for each in range(max(1, room // (len(self.labels) * SHOWN_TOKENS)), 0, -1):
             share = room // (len(self.labels) * each)
             for size in (share, share - 1):  # joined, texts may take a token more than apart
@@ -100,9 +102,8 @@ class ClassificationTask(BaseModel):
             SettingError: not one of each label fits.
         """
         template, groups = Template(self.template), []
-        for index, label in enumerate(self.labels):
+        for index, labelled in enumerate(self._labelled(examples)):
             said, end = self._said_and_ended(model, index)
-            labelled = self._labelled(examples, label)
             groups.append([Demonstration(template.filled(model, example), said, end) for example in labelled])
         return fitting(groups, room)
 
@@ -117,23 +118,30 @@ class ClassificationTask(BaseModel):
 
     def _said_and_ended(self, model: FrozenModel, label: int) -> tuple[list[int], list[int]]:
         """The ids of a label's answer in its place, and of the blank line behind it."""
-        answer = self._answers()[label]
-        return self._said(model, answer), model.continuation(answer, BLANK_LINE)
+        answer = self._answers(self.labels[label])[0]
+        return self._said(model, [answer])[0], model.continuation(answer, BLANK_LINE)
 
-    def _shown(self, model: FrozenModel, examples: Sequence[Example], label: str) -> list[tuple[str, int]]:
-        """Examples of a label as the model sees them, with their answers, and each one's tokens; the longest first."""
+    def _shown(self, model: FrozenModel, examples: Sequence[Example]) -> list[list[tuple[str, int]]]:
+        """Of each label, examples as the model sees them, answers and all, and each one's tokens; the longest first."""
         template = Template(self.template)
-        answer = joined(template, self.words.get(label, label))
-        texts = dict.fromkeys(
-            template.render({field: example.text(field) for field in template.fields}) + answer + BLANK_LINE
-            for example in self._labelled(examples, label)
-        )
-        sizes = [(text, len(model.tokenize(text))) for text in texts]
-        return sorted(sizes, key=lambda each: each[1], reverse=True)
+        shown = []
+        for answer, labelled in zip(self._answers(*self.labels), self._labelled(examples), strict=True):
+            texts = dict.fromkeys(
+                template.render({field: example.text(field) for field in template.fields}) + answer + BLANK_LINE
+                for example in labelled
+            )
+            sizes = [(text, len(model.tokenize(text))) for text in texts]
+            shown.append(sorted(sizes, key=lambda each: each[1], reverse=True))
+        return shown
 
-    def _labelled(self, examples: Sequence[Example], label: str) -> Iterable[Example]:
-        """The examples of a label among which some are looked for to start from."""
-        return islice((each for each in examples if label_of(each, self.label_field) == label), SHOWN_FROM)
+    def _labelled(self, examples: Sequence[Example]) -> list[list[Example]]:
+        """For each label, the examples among which some are looked for to start from; found in one walk."""
+        groups: dict[str, list[Example]] = {label: [] for label in self.labels}
+        for example in examples:
+            group = groups.get(label_of(example, self.label_field))
+            if group is not None and len(group) < SHOWN_FROM:
+                group.append(example)
+        return [groups[label] for label in self.labels]
 
     def prepared(self, examples: Sequence[Example]) -> ClassificationTask:
         """The task with its labels, taken from the examples in alphabetical order if it has none yet.
@@ -166,10 +174,12 @@ class ClassificationTask(BaseModel):
         """
         check_readable([*self.labels, *self.words.values()])
         if len(set(self.labels)) < max(2, len(self.labels)):
-            raise TaskError(f"at least two different labels are needed, found: {', '.join(self.labels) or 'none'}")
+            raise TaskError(
+                f"at least two different labels are needed, found: {_named_few(self.labels, ', '.join) or 'none'}"
+            )
         if missing := [label for label in self.labels if label not in found]:
             raise TaskError(_unlearnable(missing, found))
-        if unknown := [label for label in self.words if label not in self.labels]:
+        if unknown := [label for label in self.words if label not in self._indices]:
             raise TaskError(f"`verbalizer` has words for {', '.join(unknown)}, which is no label")
         warn_of_several(self.words)
 
@@ -180,11 +190,17 @@ class ClassificationTask(BaseModel):
             RowError: it is none of the task's labels.
         """
         label = label_of(example, self.label_field)
-        if label not in self.labels:
+        index = self._indices.get(label)
+        if index is None:
             like = look_alike(label, self.labels)
             hint = "" if like is None else f" (it looks like {like!r}: write it alike)"
-            raise RowError(example.where, f"label {label!r} is none of {', '.join(self.labels)}{hint}")
-        return self.labels.index(label)
+            raise RowError(example.where, f"label {label!r} is none of {_named_few(self.labels, ', '.join)}{hint}")
+        return index
+
+    @cached_property
+    def _indices(self) -> dict[str, int]:
+        """The index of each label."""
+        return {label: i for i, label in enumerate(self.labels)}
 
     def bind(self, model: FrozenModel, room: int, head: Reader | None = None) -> ClassificationObjective:
         """The task on a model that leaves `room` positions for a row, read by the verbalizer or by a trained head."""
@@ -201,18 +217,18 @@ class ClassificationTask(BaseModel):
         if not self.labels:
             raise TaskError("a classification without labels has nothing to choose from: name some")
         Template(self.template).check_answerable(model)
-        words = [self._said(model, answer) for answer in self._answers()]
+        words = self._said(model, self._answers(*self.labels))
         check_apart([(label, self.words.get(label, label)) for label in self.labels], words)
         return ClozeVerbalizer(words, model.blank) if isinstance(model, MaskedModel) else Verbalizer(words, model.eos)
 
-    def _answers(self) -> list[str]:
-        """What the model says for each label, as it follows the template."""
+    def _answers(self, *labels: str) -> list[str]:
+        """What the model says for labels, as it follows the template."""
         template = Template(self.template)
-        return [joined(template, self.words.get(label, label)) for label in self.labels]
+        return [joined(template, self.words.get(label, label)) for label in labels]
 
-    def _said(self, model: FrozenModel, answer: str) -> list[int]:
-        """The ids of such an answer in its place."""
-        return model.answer(Template(self.template).tail.rstrip(" "), answer)
+    def _said(self, model: FrozenModel, answers: Sequence[str]) -> list[list[int]]:
+        """The ids of such answers in their place."""
+        return model.answers(end_of(Template(self.template).tail.rstrip(" "), CONTEXT), answers)
 
 
 class ClassificationObjective(Objective):
@@ -298,12 +314,18 @@ class ClassificationObjective(Objective):
 def _unlearnable(missing: Sequence[str], found: set[str]) -> str:
     """What to say of labels that no example has; they may be parts of one that was cut at its comma."""
     message = (
-        f"no example has the label {join_list(missing)}, so it cannot be learnt; the examples have "
-        f"{join_list(sorted(found))}"
+        f"no example has the label {_named_few(missing)}, so it cannot be learnt; the examples have "
+        f"{_named_few(sorted(found))}"
     )
     if any("," in label for label in found):
         message += ". On a command line a label that holds a comma stands in quotes, as it does here"
     return message
+
+
+def _named_few(labels: Sequence[str], join: Callable[[list[str]], str] = join_list) -> str:
+    """The first labels, and how many more there are."""
+    rest = len(labels) - NAMED
+    return join([*labels[:NAMED]]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _labels(rows: Sequence[Row]) -> Int[Tensor, "N"]:

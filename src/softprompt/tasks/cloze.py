@@ -8,7 +8,7 @@ all read in one pass, and scores the mean of its tokens' log-probabilities there
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, chain, pairwise
 
 import torch
 from jaxtyping import Float
@@ -46,10 +46,14 @@ class ClozeVerbalizer:
         self.blank = blank
         self.paths = tuple((blank,) * size for size in sizes)
         self.nodes = [(path, place) for path, size in enumerate(sizes) for place in range(size)]
-        first_node = {size: sum(sizes[: sizes.index(size)]) for size in sizes}
+        first_node = dict(zip(sizes, accumulate(sizes, initial=0), strict=False))
         labels = [[(first_node[len(word)] + i, token) for i, token in enumerate(word)] for word in words]
-        self._tokens = [sorted({t for label in labels for at, t in label if at == n}) for n in range(len(self.nodes))]
-        self._labels = [[(n, self._tokens[n].index(token)) for n, token in label] for label in labels]
+        found: list[set[int]] = [set() for _ in self.nodes]
+        for at, token in chain.from_iterable(labels):
+            found[at].add(token)
+        self._tokens = [sorted(tokens) for tokens in found]
+        columns = [{token: column for column, token in enumerate(tokens)} for tokens in self._tokens]
+        self._labels = [[(n, columns[n][token]) for n, token in label] for label in labels]
         self._is_even = len(sizes) == 1
 
     @property

@@ -231,6 +231,17 @@ def shorten(model: FrozenModel, text: str, tokens: int) -> str:
     return text[: min(ends[keep - 1][1], len(text) - 1)] if keep > 0 else ""
 
 
+def end_of(text: str, most: int) -> str:
+    """The last characters of a text, `most` and up to as many again, cut in front of white space where there is some.
+
+    A tokenizer looks no further back: what is in front of a word is no part of its tokens.
+    """
+    if len(text) <= 2 * most:
+        return text
+    early = text[-2 * most : -most]
+    return text[-most - max((len(early) - i for i, each in enumerate(early) if each.isspace()), default=0) :]
+
+
 def joined(template: Template, answer: str) -> str:
     """An answer as it follows the template: behind a space, unless white space or a script without spaces is there.
 

@@ -4,12 +4,13 @@ Labels of one token are compared at one position. Labels of several tokens form 
 product of the choices at the branchings on its way, each normalised over the branches alone. So no label pays for
 tokens that no other label could have had there (a longer label is not worse for being long), the probabilities sum to
 one, and no logits beyond the trie's are computed. With one token a label this is the usual softmax over the labels.
+
+All of it takes time and memory in proportion to the labels' tokens, however many labels there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -17,16 +18,8 @@ from torch import Tensor
 
 from softprompt.errors import TaskError
 from softprompt.model import FrozenModel
-
-Path = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Branching:
-    """A place where labels part: the tokens read so far, and the tokens that may come next."""
-
-    path: Path
-    tokens: tuple[int, ...]
+from softprompt.tasks.branching_scores import BranchingScores
+from softprompt.tasks.label_trie import Branching, LabelTrie, Path, terminate_words
 
 
 class Verbalizer:
@@ -46,17 +39,16 @@ class Verbalizer:
         """Build the trie of K words in tokens; `end` ends a word that another word continues.
 
         Raises:
-            TaskError: two labels have the same tokens, or one has none; or one continues another, and nothing ends it.
+            TaskError: there is one word alone, two have the same tokens, or one has none; or one continues another, and
+                nothing ends it.
         """
-        sequences = _terminated([tuple(word) for word in words], end)
-        branchings = self.branchings = _branchings(sequences)
-        self.paths = tuple(b.path for b in branchings if not _is_continued(b.path, branchings))
-        self.nodes = [(_reaching(b.path, self.paths), len(b.path)) for b in branchings]
-        self._tokens = [torch.tensor(b.tokens) for b in branchings]
-        self._choices = [
-            [(n, b.tokens.index(s[len(b.path)])) for n, b in enumerate(branchings) if _passes(s, b.path)]
-            for s in sequences
-        ]
+        trie = LabelTrie(terminate_words([tuple(word) for word in words], end))
+        if not trie.branchings:
+            raise TaskError("one label leaves nothing to choose from: name at least two")
+        self.branchings = [Branching(trie.path_to(node), tuple(node.children)) for node in trie.branchings]
+        self.paths, reached_by = _paths_of(trie, self.branchings)
+        self.nodes = [(path, len(b.path)) for path, b in zip(reached_by, self.branchings, strict=True)]
+        self._scores = BranchingScores(trie)
 
     @property
     def extra_tokens(self) -> int:
@@ -69,59 +61,26 @@ class Verbalizer:
 
     def log_probabilities(self, model: FrozenModel, states: Float[Tensor, "B N H"]) -> Float[Tensor, "B K"]:
         """Log-probabilities of the K labels from the hidden states at the N branchings; each row sums to one."""
-        choices = [
-            model.logits(states[:, n], tokens.to(states.device)).log_softmax(dim=-1)
-            for n, tokens in enumerate(self._tokens)
-        ]
-        return self.together(choices)
+        return self._scores.log_probabilities(model, states)
 
     def together(self, choices: Sequence[Float[Tensor, "B _"]]) -> Float[Tensor, "B K"]:
         """Log-probabilities of the K labels from those of the tokens at each branching, among themselves."""
-        return torch.stack([sum_of([choices[n][:, c] for n, c in label]) for label in self._choices], dim=1)
+        return self._scores.sum_choices(torch.cat(list(choices), dim=1))
 
 
-def sum_of(terms: Sequence[Tensor]) -> Tensor:
-    """The sum of one or more tensors of one shape."""
-    return torch.stack(list(terms)).sum(dim=0)
-
-
-def _terminated(words: list[Path], end: int | None) -> list[Path]:
-    for i, word in enumerate(words):
-        if not word:
-            raise TaskError(f"label {i + 1} has no tokens: give it a word with `verbalizer`")
-        if word in words[:i]:
-            raise TaskError(
-                f"labels {words.index(word) + 1} and {i + 1} have the same tokens: "
-                "give one another word with `verbalizer`"
-            )
-    continued = [_is_continued(word, [Branching(w, ()) for w in words]) for word in words]
-    if end is None:
-        if any(continued):
-            raise TaskError(
-                f"label {continued.index(True) + 1} is how another begins, and this model has no end-of-text token to "
-                "tell them apart: give one another word with `verbalizer`"
-            )
-        return words
-    return [(*word, end) if more else word for word, more in zip(words, continued, strict=True)]
-
-
-def _branchings(sequences: list[Path]) -> list[Branching]:
-    stems = dict.fromkeys(s[:depth] for s in sequences for depth in range(len(s)))
-    found = []
-    for stem in stems:
-        following = tuple(dict.fromkeys(s[len(stem)] for s in sequences if _passes(s, stem)))
-        if len(following) > 1:
-            found.append(Branching(stem, following))
-    return found
-
-
-def _passes(sequence: Path, stem: Path) -> bool:
-    return len(sequence) > len(stem) and sequence[: len(stem)] == stem
-
-
-def _is_continued(path: Path, branchings: Sequence[Branching]) -> bool:
-    return any(_passes(b.path, path) for b in branchings)
-
-
-def _reaching(path: Path, paths: Sequence[Path]) -> int:
-    return next(i for i, candidate in enumerate(paths) if candidate[: len(path)] == path)
+def _paths_of(trie: LabelTrie, branchings: Sequence[Branching]) -> tuple[tuple[Path, ...], list[int]]:
+    """The ways to the branchings behind which no other is, and for each branching the first of them that passes it."""
+    first: list[int | None] = [None] * len(trie.nodes)  # of the paths that pass each node
+    numbers = {node.index: n for n, node in enumerate(trie.branchings)}
+    ends = [False] * len(branchings)
+    for node in reversed(trie.nodes):
+        passing = [n for child in node.children.values() if (n := first[child]) is not None]
+        number = numbers.get(node.index)
+        if number is not None and not passing:
+            ends[number] = True
+            passing = [number]
+        first[node.index] = min(passing, default=None)
+    order = [n for n, is_end in enumerate(ends) if is_end]
+    place = {n: i for i, n in enumerate(order)}
+    reached = [first[index] for index in numbers]
+    return tuple(branchings[n].path for n in order), [place[n] for n in reached if n is not None]

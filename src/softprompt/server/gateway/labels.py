@@ -11,7 +11,8 @@ from torch import Tensor
 
 from softprompt.server.gateway import bodies
 from softprompt.server.gateway.bodies import Body
-from softprompt.tasks.verbalizer import Branching, Verbalizer
+from softprompt.tasks.label_trie import Branching
+from softprompt.tasks.verbalizer import Verbalizer
 
 ROWS = 16  # texts in one request to a replica
 MOST = 64  # texts of one client's request that replicas have at a time

@@ -13,6 +13,7 @@ from softprompt.model import FrozenModel, Payload, Placement, Prefix
 from softprompt.saved import SavedPrompt
 from softprompt.server.admission import Admission
 from softprompt.server.backend import Hear, Opening, Row
+from softprompt.server.binder import Binder
 from softprompt.server.desk import apart
 from softprompt.server.failures import Busy, Draining, TooSlow
 from softprompt.server.gateway import bodies
@@ -78,6 +79,7 @@ class Remote:
         self.replicas = Replicas(checked_urls(urls), metrics)
         self._settings, self._lives = settings, lives
         self._model = apart(model)  # whose tokenizer only the event loop uses
+        self._binder = Binder(model)
         self._is_draining = False
         self._responses: set[Response] = set()
         self._admission = Admission(settings.waiting)
@@ -119,6 +121,7 @@ class Remote:
         for response in list(self._responses):
             response.end(Draining())
         await self.replicas.stop()
+        self._binder.close()
 
     def check(self, prompt: SavedPrompt) -> None:
         """Refuse a prompt that vLLM cannot serve.
@@ -131,10 +134,11 @@ class Remote:
         if prompt.head is not None:
             raise trained_head()
 
-    async def bind(self, prompt: SavedPrompt, tenant: str) -> Shelved:  # noqa: ARG002
+    async def bind(self, prompt: SavedPrompt, tenant: str) -> Shelved:
         """Make a prompt ready: its words, and the shape of its prefix. The replicas read its numbers themselves."""
         self.check(prompt)
-        return Shelved.bind(prompt, self._model)
+        objective = await self._binder.bind_task(prompt, tenant)
+        return Shelved.from_parts(prompt, prompt.bound(self._model), objective)
 
     async def begin(self, request: Request, payload: Payload | None, hear: Hear) -> Row:
         """Let a replica answer a request.

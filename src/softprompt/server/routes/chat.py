@@ -35,11 +35,11 @@ async def chat(body: ChatRequest, caller: Admitted, parts: Open, request: Reques
     """
     name = "messages" if body.fields is None else "fields"
 
-    def read(chosen: Chosen) -> list[Asked]:
+    def read(chosen: Chosen, _: int) -> Asked:
         with naming_input(name):
-            return [parts.desk.chat(chosen.shelved, [message.plain() for message in body.messages], body.fields)]
+            return parts.desk.chat(chosen.shelved, [message.plain() for message in body.messages], body.fields)
 
-    answer = await begin(parts, caller, body, "chatcmpl", [name], read)
+    answer = await begin(parts, caller, body, "chatcmpl", [name], [body.messages], read)
     if body.stream:
         return EventStream(_chunks(answer, body, parts.words), answer.responses.close)
     with answer.responses:

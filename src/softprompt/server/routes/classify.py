@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, Request
 
 from softprompt.evaluation import Prediction
 from softprompt.server.caller import Admitted
 from softprompt.server.context_length import RowLength, check_lengths
+from softprompt.server.desk import divide_texts
 from softprompt.server.input_names import input_names
-from softprompt.server.parts import Open
+from softprompt.server.parts import Open, Parts
 from softprompt.server.protocol.classify import Classified, ClassifyRequest, ClassifyResponse, ReadUsage
 from softprompt.server.refusal import Refusal
 from softprompt.server.responses import unless_gone
@@ -34,9 +37,7 @@ async def classify(body: ClassifyRequest, caller: Admitted, parts: Open, request
     if version is None:
         raise Refusal(400, "The base model tells no labels: name a prompt whose task is classification.", param="model")
     shelved = await parts.shelf.get(version)
-    names = input_names("input", len(body.input))
-    rows = await parts.desk.do(caller.tenant, lambda: parts.desk.labelled(shelved, body.input, names))
-    _check_lengths(names, rows, shelved, parts.length)
+    rows = await _read(parts, caller.tenant, shelved, body.input)
     told = await unless_gone(request, parts.backend.label(shelved, rows, caller.tenant))
     predictions = [Prediction.of("", shelved.task.labels, each) for each in told]
     read = sum(len(row) for row in rows)
@@ -52,6 +53,21 @@ async def classify(body: ClassifyRequest, caller: Admitted, parts: Open, request
         ],
         usage=ReadUsage(prompt_tokens=read, total_tokens=read),
     )
+
+
+async def _read(parts: Parts, tenant: str, shelved: Shelved, texts: Sequence[str | Mapping[str, Any]]) -> list[Row]:
+    """The texts in tokens; once one is too long, no more are read.
+
+    Raises:
+        Refusal: a text is too long, or does not fill the template.
+    """
+    names, rows = input_names("input", len(texts)), list[Row]()
+    for chosen in divide_texts(texts):
+        some, named = texts[chosen.start : chosen.stop], names[chosen.start : chosen.stop]
+        read = await parts.desk.do(tenant, partial(parts.desk.labelled, shelved, some, named))
+        _check_lengths(named, read, shelved, parts.length)
+        rows += read
+    return rows
 
 
 def _check_lengths(names: Sequence[str], rows: Sequence[Row], shelved: Shelved, length: int) -> None:

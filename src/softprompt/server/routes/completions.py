@@ -37,14 +37,11 @@ async def completions(
     if body.fields is not None:
         names = ["fields"] * len(names)  # which fill the template in the texts' stead
 
-    def read(chosen: Chosen) -> list[Asked]:
-        asked = []
-        for name, text in zip(names, texts, strict=True):
-            with naming_input(name):
-                asked.append(parts.desk.text(chosen.shelved, text, body.fields))
-        return asked
+    def read(chosen: Chosen, index: int) -> Asked:
+        with naming_input(names[index]):
+            return parts.desk.text(chosen.shelved, texts[index], body.fields)
 
-    answer = await begin(parts, caller, body, "cmpl", names, read)
+    answer = await begin(parts, caller, body, "cmpl", names, texts, read)
     if body.stream:
         return EventStream(_chunks(answer, body, parts.words), answer.responses.close)
     with answer.responses:

@@ -86,7 +86,7 @@ async def add(request: Request, caller: Changing) -> Facts:
         async with request.form(max_files=3, max_fields=3, max_part_size=8192) as form:
             said, files = _said(form), _files(form)
             uploads.check_files({name: file.size or 0 for name, file in files.items()})
-            async with uploads.turn:
+            async with uploads.turns.holding(caller.tenant):
                 contents = {name: await file.read() for name, file in files.items()}
                 saved = await run_in_threadpool(uploads.read, contents)
                 version = await run_in_threadpool(_add, request, caller, saved, said)

@@ -1,0 +1,85 @@
+"""How many go on at a time, and who is next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from softprompt.server.failures import Busy
+from softprompt.server.fair_limit import FairLimit
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 30))
+
+
+def test_a_tenant_with_many_waiting_keeps_no_other_waiting() -> None:
+    async def test() -> None:
+        limit, order = FairLimit(1), list[str]()
+
+        async def use(tenant: str) -> None:
+            async with limit.holding(tenant):
+                order.append(tenant)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*map(use, ["many"] * 20), use("other"))
+        assert order.index("other") <= 2
+        assert len(order) == 21
+
+    run(test())
+
+
+def test_no_more_than_may_are_inside() -> None:
+    async def test() -> None:
+        limit, inside, most = FairLimit(3), 0, 0
+
+        async def use() -> None:
+            nonlocal inside, most
+            async with limit.holding("acme"):
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0)
+                inside -= 1
+
+        await asyncio.gather(*(use() for _ in range(20)))
+        assert most == 3
+
+    run(test())
+
+
+def test_whoever_gives_up_takes_no_turn() -> None:
+    async def test() -> None:
+        limit, done = FairLimit(1), list[str]()
+
+        async def use(name: str) -> None:
+            async with limit.holding("acme"):
+                done.append(name)
+
+        async with limit.holding("acme"):
+            tasks = [asyncio.create_task(use(name)) for name in "abc"]
+            await asyncio.sleep(0)
+            tasks[0].cancel()
+            await asyncio.sleep(0)
+        tasks[1].cancel()  # whose turn has just come
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert done == ["c"]
+        async with limit.holding("acme"):
+            pass
+
+    run(test())
+
+
+def test_there_is_room_for_so_many_to_wait() -> None:
+    async def test() -> None:
+        limit = FairLimit(1, waiting=2)
+        async with limit.holding("acme"):
+            waiting = asyncio.create_task(limit.holding("acme").__aenter__())
+            await asyncio.sleep(0)
+            with pytest.raises(Busy):
+                await limit.holding("acme").__aenter__()
+            waiting.cancel()
+
+    run(test())
