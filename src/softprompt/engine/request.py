@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 GREEDY_UP_TO = 1e-5
 """The temperature up to which the most probable token is taken: logits divided by as little may be infinite."""
+MOST_STOPS = 16
+LONGEST_STOP = 256  # characters
 MOST_ALTERNATIVES = 20  # tokens beside the one that was chosen, as in OpenAI's API
 
 
@@ -35,7 +37,7 @@ class Sampling:
             (Keskar et al. 2019, arXiv 1909.05858). Virtual tokens are no tokens, and never count.
         logit_bias: is added to the logits of tokens.
         seed: of the draws.
-        stop: texts before which the response ends.
+        stop: texts before which the response ends: `MOST_STOPS` at most, of `LONGEST_STOP` characters at most.
         ignore_eos: go on behind the tokens that end a response.
         logprobs: tell how probable each token was to the model, before all of the above, and so many alternatives;
             None to tell nothing.
@@ -66,6 +68,10 @@ class Sampling:
             f"min_p {self.min_p}: choose 0 to 1": 0 <= self.min_p <= 1,
             f"repetition_penalty {self.repetition_penalty}: choose above 0": self.repetition_penalty > 0,
             "stop: an empty text stands everywhere": all(self.stop),
+            f"stop: {len(self.stop)} texts: give {MOST_STOPS} at most": len(self.stop) <= MOST_STOPS,
+            f"stop: a text of {max(map(len, self.stop), default=0)} characters: give texts of {LONGEST_STOP} at most": all(
+                len(text) <= LONGEST_STOP for text in self.stop
+            ),
             f"logprobs {self.logprobs}: choose 0 to {MOST_ALTERNATIVES}": (self.logprobs or 0)
             in range(MOST_ALTERNATIVES + 1),
             "ignore_eos: a response in a grammar ends where the grammar does": not (self.grammar and self.ignore_eos),

@@ -16,6 +16,7 @@ from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogit
 
 from softprompt.errors import SettingError
 from softprompt.model import Payload, WritingModel
+from softprompt.model.detokenizer import Detokenizer
 from softprompt.tasks.objective import Row, arranged, padded
 
 GREEDY_UP_TO = 1e-5
@@ -99,16 +100,13 @@ def generate(
 
 def stream(model: WritingModel, row: Row, payload: Payload | None, sampling: Sampling) -> Iterator[str]:
     """The response to one row in pieces, which join to what is written whole: no piece ends inside a character."""
-    tokens: list[int] = []
-    sent = ""
+    detokenizer = Detokenizer(lambda tokens: decoded(model, tokens))
     for step in steps(model, [row], [payload], sampling):
-        tokens.append(int(step[0]))
-        text = decoded(model, tokens)
-        # A replacement character at the end may be the beginning of a character whose other bytes are still to come.
-        if not text.endswith("\ufffd") and len(text) > len(sent):
-            yield text[len(sent) :]
-            sent = text
-    if rest := decoded(model, tokens)[len(sent) :]:
+        if int(step[0]) in model.eos_token_ids:
+            break
+        if piece := detokenizer.add(int(step[0])):
+            yield piece
+    if rest := detokenizer.rest():
         yield rest
 
 
