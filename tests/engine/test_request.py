@@ -14,6 +14,16 @@ from softprompt.errors import SettingError
     ("fields", "said"),
     [
         ({"stop": ["a"] * (MOST_STOPS + 1)}, "stop: 17 texts: give 16 at most"),
+        ({"temperature": float("nan")}, "temperature nan: choose a finite number, 0 or more"),
+        ({"temperature": float("inf")}, "temperature inf: choose a finite number, 0 or more"),
+        ({"presence_penalty": float("nan")}, "presence_penalty is nan: choose -1e\\+30 to 1e\\+30"),
+        ({"frequency_penalty": -1e31}, "frequency_penalty is -1e\\+31"),
+        ({"logit_bias": {4: 0.0, 7: float("inf")}}, "logit_bias of token 7 is inf"),
+        ({"logit_bias": {7: 1e308}}, "logit_bias of token 7 is 1e\\+308"),
+        ({"repetition_penalty": 1e-310}, "repetition_penalty 1e-310: choose 0.01 to 100.0"),
+        ({"repetition_penalty": 1e300}, "repetition_penalty 1e\\+300"),
+        ({"top_p": float("nan")}, "top_p nan: choose 0 to 1"),
+        ({"min_p": float("nan")}, "min_p nan: choose 0 to 1"),
         ({"stop": ["a", "b" * (LONGEST_STOP + 1)]}, "stop: a text of 257 characters: give texts of 256 at most"),
     ],
 )

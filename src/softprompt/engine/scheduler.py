@@ -146,15 +146,18 @@ class Scheduler:
             admitted.append(row)
         return admitted
 
-    def plan(self) -> list[Piece]:
+    def plan(self, held: Collection[Running] = ()) -> list[Piece]:
         """The next step: rows that write first, in the order of their slots, then what is read.
+
+        Rows that are `held` keep their slots and are not in it.
 
         While no row writes, none waits for its next token, and more is read at once, which is faster.
         A text takes half of what is left at most while others are to be read behind it, so that a long one does not
         keep short ones from their beginning.
         """
-        writing = [Piece(row, 1) for row in self.running if row.is_writing]
-        read = [row for row in self.running if not row.is_writing]
+        running = [row for row in self.running if row not in held]
+        writing = [Piece(row, 1) for row in running if row.is_writing]
+        read = [row for row in running if not row.is_writing]
         left = self.tokens - len(writing) if writing else ALONE * self.tokens
         reading = []
         for row in read:

@@ -34,7 +34,7 @@ class Detokenizer:
         return self._release(len(self._pending), self._new_text(self._pending)) if self._pending else ""
 
     def _release_beginning(self, text: str) -> str:
-        """The text of pending tokens that no later one can complete: bytes that are no character, or the sign itself."""
+        """The text of pending tokens that no later one completes: bytes that are no character, or the sign itself."""
         count = len(self._pending) - LAST_PENDING
         beginning = self._new_text(self._pending[:count])
         is_certain = text.startswith(beginning) or len(self._pending) > 2 * MOST_PENDING
