@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from softprompt.engine.drawing import draw_token
 from softprompt.engine.request import End
 from softprompt.engine.row_state import RowState
 from softprompt.engine.scheduler import Running
+from softprompt.model.finite import find_finite_rows
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,13 @@ def choose_tokens(logits: Float[Tensor, "B V"], rows: Sequence[Running], states:
     """The next token of each row: by its own rules, in its grammar if it has one."""
     are_plain = [_is_plain(row, state) for row, state in zip(rows, states, strict=True)]
     best = logits.argmax(dim=-1).tolist() if any(are_plain) else [None] * len(rows)
-    are_finite = find_finite(logits).tolist()
+    are_finite = find_finite_rows(logits).tolist()
     return [
         _choose_token(each, row, state, token if is_plain else None) if is_finite else Choice(None, end=End.OVERFLOW)
         for each, row, state, token, is_plain, is_finite in zip(
             logits, rows, states, best, are_plain, are_finite, strict=True
         )
     ]
-
-
-def find_finite(logits: Float[Tensor, "B V"]) -> Bool[Tensor, "B"]:
-    """Which rows have finite numbers alone. A sum is not finite where one of its numbers is not, and quickly made."""
-    finite = logits.sum(dim=-1, dtype=torch.float32).isfinite()
-    return finite if bool(finite.all()) else logits.isfinite().all(dim=-1)  # a sum of finite numbers may be infinite
 
 
 def _is_plain(row: Running, state: RowState) -> bool:

@@ -15,8 +15,10 @@ from torch import Tensor
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from softprompt.errors import SettingError
+from softprompt.evaluation.overflow import overflow_error
 from softprompt.model import Payload, WritingModel
 from softprompt.model.detokenizer import Detokenizer
+from softprompt.model.finite import find_finite_rows
 from softprompt.tasks.objective import Row, arranged, padded
 
 GREEDY_UP_TO = 1e-5
@@ -57,7 +59,11 @@ class Sampling:
 def steps(
     model: WritingModel, rows: Sequence[Row], payloads: Sequence[Payload | None], sampling: Sampling
 ) -> Iterator[Int[Tensor, "B"]]:
-    """The next token of each row, step after step, until all have ended; a row that has ended repeats `eos`."""
+    """The next token of each row, step after step, until all have ended; a row that has ended repeats `eos`.
+
+    Raises:
+        OverflowingPrompt: the model's numbers behind a prompt are not finite.
+    """
     if not rows:
         return
     ids, mask = padded([arranged(row, p)[0] for row, p in zip(rows, payloads, strict=True)], model.device)
@@ -66,7 +72,10 @@ def steps(
     filler = 0 if model.eos is None else model.eos
     ended = torch.zeros(len(rows), dtype=torch.bool, device=model.device)
     for remaining in range(sampling.max_new_tokens, 0, -1):
-        tokens = torch.where(ended, filler, choose(ids, model.logits(draft.hidden)))
+        logits = model.logits(draft.hidden)
+        if not find_finite_rows(logits).all():
+            raise overflow_error()
+        tokens = torch.where(ended, filler, choose(ids, logits))
         yield tokens
         ended |= torch.isin(tokens, ends)
         if bool(ended.all()) or remaining == 1:

@@ -81,5 +81,7 @@ async def begin(
     lengths = response_lengths(asked, names, request.most_tokens, parts.length, parts.settings.longest_answer)
     ways = [[nth(sampling, i, each) for i in range(request.n)] for each in lengths]
     use, deadline = parts.tally.of(caller.tenant, chosen.name), parts.settings.deadline
-    responses = await Responses.begin(parts.backend, asked, names, ways, caller.tenant, deadline, parts.metrics, use)
+    responses = await Responses.begin(
+        parts.backend, asked, names, ways, chosen.name, caller.tenant, deadline, parts.metrics, use
+    )
     return Answer(responses, f"{kind}-{uuid.uuid4().hex}", int(time.time()), chosen.name, parts.fingerprint)
