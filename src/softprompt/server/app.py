@@ -42,7 +42,7 @@ def create_app(parts: Parts) -> FastAPI:
         description="Prompts behind OpenAI's API: `model` names a prompt.",
         lifespan=lifespan,
     )
-    uploads = Uploads(apart(parts.model), check=parts.backend.check)
+    uploads = Uploads(apart(parts.model), check=parts.backend.check, verify=parts.backend.verify)
     app.state.parts, app.state.metrics, app.state.store, app.state.uploads = parts, parts.metrics, parts.store, uploads
     app.state.gate = Gate(parts.store.keys if settings.keys else None, Limits(settings.a_minute, settings.at_once))
     answer_failures(app)

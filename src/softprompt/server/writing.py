@@ -89,7 +89,9 @@ async def begin(
         asked += rows
     ways = [[nth(sampling, i, each) for i in range(request.n)] for each in lengths]
     use, deadline = parts.tally.of(caller.tenant, chosen.name), parts.settings.deadline
-    responses = await Responses.begin(parts.backend, asked, names, ways, caller.tenant, deadline, parts.metrics, use)
+    responses = await Responses.begin(
+        parts.backend, asked, names, ways, chosen.name, caller.tenant, deadline, parts.metrics, use
+    )
     return Answer(responses, f"{kind}-{uuid.uuid4().hex}", int(time.time()), chosen.name, parts.fingerprint)
 
 

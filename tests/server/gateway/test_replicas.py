@@ -193,6 +193,19 @@ def test_what_is_wrong_with_a_request_is_said_by_the_first(front: Running, two: 
     assert not other.vllm.asked
 
 
+def test_numbers_that_overflow_on_a_replica_are_the_prompt_s_fault(
+    front: Running, two: tuple[Speaking, Speaking]
+) -> None:
+    """VLLM cannot write their probabilities: nobody else is asked, and no replica is given up."""
+    own, other = of(front, two)
+    own.vllm.error = other.vllm.error = "Out of range float values are not JSON compliant: nan"
+    for path, body in ((COMPLETE, ASKED), ("/v1/classify", {"model": "reviews", "input": "the film"})):
+        status, error = front.refused(path, body)
+        assert (status, error["code"]) == (400, "prompt_overflows")
+        assert f"`{body['model']}@1`" in error["message"]
+    assert len(used(front)) == 2
+
+
 def test_a_client_that_goes_away_ends_its_response(front: Running, two: tuple[Speaking, Speaking]) -> None:
     own, _ = of(front, two)
     own.vllm.hold = 2

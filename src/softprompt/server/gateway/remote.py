@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import final
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from softprompt.server.gateway.refusals import NoReplica, like_a_prompt, not_com
 from softprompt.server.gateway.replica import Replica
 from softprompt.server.gateway.replicas import Replicas
 from softprompt.server.gateway.response import Response
-from softprompt.server.gateway.told import next_tokens
+from softprompt.server.gateway.told import NotFinite, next_tokens
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
 from softprompt.server.settings import ServerSettings
@@ -134,6 +135,9 @@ class Remote:
         if prompt.head is not None:
             raise trained_head()
 
+    async def verify(self, prompt: SavedPrompt, name: str, tenant: str) -> None:
+        """There are no weights here to try it on: a response that overflows ends with an error when it does."""
+
     async def bind(self, prompt: SavedPrompt, tenant: str) -> Shelved:
         """Make a prompt ready: its words, and the shape of its prefix. The replicas read its numbers themselves."""
         self.check(prompt)
@@ -190,6 +194,8 @@ class Remote:
             with self._admission.holding(tenant, share):
                 async with asyncio.timeout(self._settings.deadline):
                     return (await labels.of(rows)).tolist()
+        except NotFinite:
+            return [[math.nan] * len(shelved.task.labels)] * len(texts)
         except TimeoutError:
             raise TooSlow(self._settings.deadline) from None
 

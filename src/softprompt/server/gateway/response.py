@@ -14,7 +14,7 @@ from softprompt.server.gateway import bodies
 from softprompt.server.gateway.refusals import BrokenOff
 from softprompt.server.gateway.replica import Replica
 from softprompt.server.gateway.replicas import Replicas
-from softprompt.server.gateway.told import Chunk, Lost, Token, cached, chunk
+from softprompt.server.gateway.told import Chunk, Lost, NotFinite, Token, cached, chunk
 from softprompt.server.refusal import Refusal
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,8 @@ class Response:
             await self._in_time()
         except Refusal as refusal:
             self._hear(BrokenOff() if self._told and refusal.status >= 500 else refusal)
+        except NotFinite:
+            self._hear(Written(None, "", End.OVERFLOW))
         except Exception:
             logger.exception("a response failed")
             self._hear(Failed())
