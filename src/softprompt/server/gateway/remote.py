@@ -17,10 +17,12 @@ from softprompt.server.backend import Hear, Opening, Row
 from softprompt.server.binder import Binder
 from softprompt.server.desk import apart
 from softprompt.server.failures import Busy, Draining, TooSlow
+from softprompt.server.fair_limit import FairLimit
 from softprompt.server.gateway import bodies
 from softprompt.server.gateway.labels import MOST, Labels
 from softprompt.server.gateway.refusals import NoReplica, like_a_prompt, not_compiled, trained_head
 from softprompt.server.gateway.replica import Replica
+from softprompt.server.gateway.replica_options import spare_rows
 from softprompt.server.gateway.replicas import Replicas
 from softprompt.server.gateway.response import Response
 from softprompt.server.gateway.told import NotFinite, next_tokens
@@ -32,6 +34,8 @@ from softprompt.tasks import Row as Text
 from softprompt.tasks.classification import ClassificationObjective
 from softprompt.tasks.objective import arranged
 from softprompt.tasks.verbalizer import Verbalizer
+
+ANY = 2**31  # that may wait for a turn: how many are taken on is decided before
 
 
 def checked_urls(urls: Sequence[str]) -> list[str]:
@@ -84,6 +88,7 @@ class Remote:
         self._is_draining = False
         self._responses: set[Response] = set()
         self._admission = Admission(settings.waiting)
+        self._turns = FairLimit(self._most_rows, ANY, self._spare_rows)
 
     @classmethod
     def at(cls, urls: Sequence[str], lives: Callable[[], bool] = lambda: True) -> Opening:
@@ -163,7 +168,9 @@ class Remote:
         if not positions and request.ids[:2] == (bodies.HOLDER,) * 2:
             raise like_a_prompt()
         self._allowance(request.tenant)
-        response = Response(request, positions, self.replicas, self._decoded, self._model.eos_token_ids, hear)
+        response = Response(
+            request, positions, self.replicas, self._turns, self._decoded, self._model.eos_token_ids, hear
+        )
         self._responses.add(response)
         self._admission.add(request.tenant)
         response.when_over(self._over)
@@ -186,7 +193,8 @@ class Remote:
             async def asked(replica: Replica) -> list[dict[int, float]]:
                 return next_tokens(await replica.asked(body, rows), rows)
 
-            return await self.replicas.do(bodies.key(tenant, content), asked)
+            async with self._turns.holding(tenant, rows):
+                return await self.replicas.do(bodies.key(tenant, content), asked)
 
         labels = Labels(objective.reader, shelved.payload.num_positions, tenant, content, ask, share)
         rows = [arranged(text, shelved.payload)[0] for text in texts]
@@ -198,6 +206,13 @@ class Remote:
             return [[math.nan] * len(shelved.task.labels)] * len(texts)
         except TimeoutError:
             raise TooSlow(self._settings.deadline) from None
+
+    def _most_rows(self) -> int:
+        """How many the replicas run at a time, of all tenants'. The others wait here, where tenants take turns."""
+        return self._settings.slots * max(1, len(self.replicas.used)) + self._spare_rows()
+
+    def _spare_rows(self) -> int:
+        return spare_rows(self._settings.slots) * max(1, len(self.replicas.used))
 
     def _allowance(self, tenant: str, most: int = 1) -> int:
         """How many more texts the replicas may be given for a tenant now, up to so many.
