@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 
@@ -41,6 +42,7 @@ async def _events(chunks: AsyncIterator[BaseModel]) -> AsyncIterator[bytes]:
     try:
         async for chunk in chunks:
             yield b"data: " + chunk.model_dump_json(exclude_unset=True).encode() + b"\n\n"
+            await asyncio.sleep(0)  # others' streams go on between two of 128 responses to one request
     except Refusal as refusal:  # the status is sent already
         yield b"data: " + refusal.json() + b"\n\n"
         return
