@@ -161,4 +161,4 @@ async def keep_asking(url: str, key: str, load: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(keep_asking(*sys.argv[1:4], Path(sys.argv[4])))
+    asyncio.run(keep_asking(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])))

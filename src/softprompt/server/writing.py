@@ -73,10 +73,10 @@ async def begin(
         Refusal: it cannot be answered, or not now.
         SoftPromptError: what is asked for cannot be.
     """
-    if (rows := len(texts) * request.n) > parts.settings.most_choices:
+    if (wanted := len(texts) * request.n) > parts.settings.most_choices:
         most = parts.settings.most_choices
-        raise Refusal(400, f"{rows} responses in one request: ask for {most} at most.", param="n")
-    caller.count_rows(rows)
+        raise Refusal(400, f"{wanted} responses in one request: ask for {most} at most.", param="n")
+    caller.count_rows(wanted)
     chosen = await parts.choose(request.model, caller.tenant)
     form = request.form
     grammar = None if form is None else await asyncio.to_thread(grammar_of, form, parts.grammars)
