@@ -18,7 +18,8 @@
     │   ├── DamagedPrompt               truncated, tampered with, wrong shapes, NaN inside
     │   ├── NewerPrompt                 its manifest was written by a later softprompt
     │   ├── WrongBaseModel              it was trained on another base model
-    │   └── NotExpressible              peft cannot say what this prompt says
+    │   ├── NotExpressible              peft cannot say what this prompt says
+    │   └── OverflowingPrompt           its numbers are so large that the model's are not finite behind it
     ├── StoreError                      a prompt store: none there, damaged, or busy for too long
     │   ├── NewerStore                  a later softprompt made it
     │   ├── UnknownPrompt               no such prompt, version or alias, as far as this tenant can see
@@ -128,6 +129,10 @@ class WrongBaseModel(SavedPromptError):
 
 class NotExpressible(SavedPromptError):
     """peft's format cannot express this prompt."""
+
+
+class OverflowingPrompt(SavedPromptError):
+    """The prompt's numbers are so large that what the model computes behind it is not finite."""
 
 
 class StoreError(SoftPromptError):

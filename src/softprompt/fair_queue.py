@@ -7,7 +7,7 @@ served least (`service_counters.py`). A tenant's own items keep their order. It 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -57,6 +57,7 @@ class FairQueue(Generic[T]):
         self._queues: dict[str, _TenantQueue[T]] = {}
         self._length, self._num_counted = 0, 0
         self._held: dict[str, float] = {}
+        self._kept: set[str] = set()
         self._counters = ServiceCounters(absent)
         self._order = LeastFirst()  # tenants with something waiting
 
@@ -165,6 +166,17 @@ class FairQueue(Generic[T]):
             self._held.pop(tenant, None)
         self._settle(tenant)
 
+    def set_present(self, tenants: Collection[str]) -> None:
+        """Say which tenants count as present though nothing of theirs may wait here: they are served elsewhere.
+
+        What they are charged is compared with what the others are, as if all of them waited.
+        """
+        gone, self._kept = self._kept.difference(tenants), set(tenants)
+        for tenant in self._kept:
+            self._counters.enter(tenant)
+        for tenant in gone:
+            self._settle(tenant)
+
     def _enter(self, tenant: str) -> _TenantQueue[T]:
         """A tenant's queue, to which something is about to be added."""
         self._counters.enter(tenant)
@@ -186,7 +198,7 @@ class FairQueue(Generic[T]):
             return
         self._queues.pop(tenant, None)
         self._order.discard(tenant)
-        if tenant not in self._held:
+        if tenant not in self._held and tenant not in self._kept:
             self._counters.leave(tenant)
 
     def _key(self, tenant: str) -> tuple[float, float]:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from softprompt.engine.request import End, Request, Sampling
 from softprompt.engine.running import Running
-from softprompt.engine.scheduler import Piece, Scheduler
+from softprompt.engine.scheduler import Scheduler
+from softprompt.engine.step_plan import Piece
 from softprompt.errors import SettingError
 from softprompt.fair_queue import FairQueue
 

@@ -55,3 +55,17 @@ def test_bytes_that_never_become_a_character_are_told_at_the_end() -> None:
     writer = Writer(from_bytes)
     assert writer.add(0xE4) == ""
     assert writer.rest() == "\ufffd"
+
+
+@given(text=st.text("ab\n", max_size=20), stop=st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3))
+def test_a_writer_that_is_built_anew_goes_on(text: str, stop: list[str]) -> None:
+    tokens = list(text.encode())
+    for told in range(len(tokens) + 1):
+        whole = Writer(from_bytes, stop)
+        pieces = [whole.add(token) for token in tokens[:told]]
+        if whole.is_stopped:
+            break
+        again = Writer(from_bytes, stop, written=tokens[:told])
+        assert [again.add(token) for token in tokens[told:]] == [whole.add(token) for token in tokens[told:]]
+        assert again.rest() == whole.rest()
+        assert len(pieces) == told

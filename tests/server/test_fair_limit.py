@@ -83,3 +83,47 @@ def test_there_is_room_for_so_many_to_wait() -> None:
             waiting.cancel()
 
     run(test())
+
+
+def test_one_tenant_leaves_a_reserve_for_others_and_has_all_the_rest() -> None:
+    async def test() -> None:
+        limit, released, order = FairLimit(6, reserve=2), asyncio.Event(), list[str]()
+
+        async def use(tenant: str, count: int = 1) -> None:
+            async with limit.holding(tenant, count):
+                order.append(tenant)
+                await released.wait()
+
+        flood = [asyncio.create_task(use("many")) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert order == ["many"] * 4
+        other = [asyncio.create_task(use("other", 2)), asyncio.create_task(use("other"))]
+        await asyncio.sleep(0)
+        assert order == ["many"] * 4 + ["other"]
+        released.set()
+        await asyncio.gather(*flood, *other)
+        assert order[5] == "other"  # it has fewest in
+        assert len(limit) == 0
+        assert (len(limit._inside), limit._queue.num_present) == (0, 0)
+
+    run(test())
+
+
+def test_of_tenants_that_came_once_nothing_is_kept() -> None:
+    async def test() -> None:
+        limit = FairLimit(2)
+        for number in range(1000):
+            async with limit.holding(str(number)):
+                pass
+        assert (len(limit), len(limit._inside), limit._queue.num_present) == (0, 0, 0)
+
+    run(test())
+
+
+def test_more_than_may_be_in_is_let_in_alone() -> None:
+    async def test() -> None:
+        limit = FairLimit(2)
+        async with limit.holding("acme", 5):
+            assert len(limit) == 5
+
+    run(test())

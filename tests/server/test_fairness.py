@@ -76,6 +76,18 @@ def test_tenants_take_turns_where_texts_are_read(front: Running) -> None:
     assert order.index("other") <= 1
 
 
+def test_limits_count_responses_and_texts_not_requests(tmp_path: Path, chatting: FrozenModel) -> None:
+    with Store.open(tmp_path / "store", create=True) as store:
+        store.add(prompt_for(chatting, REVIEWS, 5).compiled(chatting), "reviews")
+    with running(tmp_path / "store", chatting, at_once=4) as server:
+        asked: dict[str, Any] = {"model": BASE, "prompt": ["tea", "plot"], "max_tokens": 2}
+        texts = [{"model": "reviews", "input": ["a bore"] * count} for count in (4, 5)]
+        assert [server.post("/v1/completions", {**asked, "n": n}).status_code for n in (2, 3)] == [200, 400]
+        assert [server.post(CLASSIFY, body).status_code for body in texts] == [200, 400]
+        for path, body in (("/v1/completions", {**asked, "n": 3}), (CLASSIFY, texts[1])):
+            assert server.refused(path, body)[1]["code"] == "too_many_rows"
+
+
 @contextmanager
 def ended(released: threading.Event) -> Iterator[None]:
     """Releases what is held, however a test ends."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.server.limits import MINUTE, Limits, TooManyRequests
+from softprompt.server.limits import MINUTE, Limits, TooManyRequests, TooManyRows
 
 
 class Clock:
@@ -80,6 +80,33 @@ def test_what_is_said() -> None:
     assert raised.value.headers == {"Retry-After": "60"}
     assert raised.value.body()["error"]["code"] == "rate_limit_exceeded"
     assert "acme" not in raised.value.message
+
+
+def test_a_request_counts_as_the_rows_that_it_asks_for() -> None:
+    limits = Limits(at_once=10, a_minute=30, clock=Clock())
+    with limits.holding("acme") as held:
+        held.count_rows(8)
+        assert limits.running("acme") == 8
+        with limits.holding("acme") as other:
+            with pytest.raises(TooManyRequests, match="9 responses or texts are being worked on"):
+                other.count_rows(3)
+            other.count_rows(2)
+            held.count_rows(8)
+            assert (limits.running("acme"), ask(limits), ask(limits, "bolt")) == (10, 1, 0)
+    assert limits.running("acme") == 0
+    for rows in (10, 10):
+        with limits.holding("acme") as held:
+            held.count_rows(rows)
+    with pytest.raises(TooManyRequests, match="more than 30 responses or texts in a minute"), limits.holding("acme"):
+        pass  # nothing was taken of what was refused
+
+
+@pytest.mark.parametrize(("limit", "said"), [({"at_once": 4}, "4 at once"), ({"a_minute": 4}, "4 in a minute")])
+def test_a_request_that_could_never_be_taken_is_not_asked_to_come_again(limit: dict[str, int], said: str) -> None:
+    limits = Limits(**limit)
+    with limits.holding("acme") as held, pytest.raises(TooManyRows, match=f"5 responses or texts .* {said}") as raised:
+        held.count_rows(5)
+    assert (raised.value.status, raised.value.headers) == (400, {})
 
 
 def test_full_buckets_are_forgotten() -> None:

@@ -63,7 +63,7 @@ def serve(
         typer.Option(
             "--rate",
             min=1,
-            help="A tenant's requests in a minute, counted by this process.  \\[default: any]",
+            help="A tenant's responses, and texts to classify, in a minute, counted by this process.  \\[default: any]",
             rich_help_panel=LIMITS,
         ),
     ] = None,
@@ -72,7 +72,7 @@ def serve(
         typer.Option(
             "--concurrency",
             min=1,
-            help="A tenant's requests at once, counted by this process.  \\[default: any]",
+            help="A tenant's responses, and texts to classify, at once, counted by this process.  \\[default: any]",
             rich_help_panel=LIMITS,
         ),
     ] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
@@ -15,13 +16,15 @@ from torch.nn.functional import pad
 
 from softprompt.engine.attention import Singles, Step, attending, fastest
 from softprompt.engine.beginnings import BLOCK, Beginnings
-from softprompt.engine.grammar import Guide
+from softprompt.engine.mask_pool import MaskPool
 from softprompt.engine.request import End, Request
+from softprompt.engine.row_guide import wait_for_masks
+from softprompt.engine.row_state import RowState
 from softprompt.engine.running import Running
-from softprompt.engine.sampler import Choice, chosen
-from softprompt.engine.scheduler import Piece, Scheduler
+from softprompt.engine.sampler import Choice, choose_tokens
+from softprompt.engine.scheduler import Scheduler
 from softprompt.engine.slots import Segment, Slots
-from softprompt.engine.text import Writer
+from softprompt.engine.step_plan import Piece, token_counts
 from softprompt.errors import ModelNotSupported
 from softprompt.model import CausalModel, Embeddings, FrozenModel, Payload, Prefix
 from softprompt.model.packing import filled
@@ -59,8 +62,7 @@ class _Row:
     running: Running
     payload: Payload | None
     sink: Sink
-    writer: Writer
-    guide: Guide | None
+    state: RowState | None = None  # none before it has a slot
 
 
 class Engine:
@@ -78,6 +80,9 @@ class Engine:
         remembered: bytes for what is kept of texts that were read.
         clock: what deadlines are on.
         singles: attends rows that write; None for what is fastest here.
+
+    Attributes:
+        last_shares: what the last step is thought to have cost for each tenant, in seconds.
 
     Raises:
         ModelNotSupported: the model's attention cannot be given to it.
@@ -108,6 +113,8 @@ class Engine:
         self._singles = fastest(model.device, model.dtype) if singles is None else singles
         self.beginnings: Beginnings[Tensor] = Beginnings(remembered // (position * BLOCK))
         self._rows: dict[Running, _Row] = {}
+        self.last_shares: Mapping[str, float] = {}
+        self._masks = MaskPool()
 
     @property
     def is_idle(self) -> bool:
@@ -123,17 +130,16 @@ class Engine:
         positions = 0
         if isinstance(payload, Prefix):
             payload, positions = payload.above(0), payload.num_positions  # of a ground nothing is remembered here
-        sampling = request.sampling
-        guide = None if sampling.grammar is None else sampling.grammar.start()
         running = self.scheduler.add(request, positions)
         if running is not None:
-            self._rows[running] = _Row(running, payload, sink, Writer(self._decoded, sampling.stop), guide)
+            self._rows[running] = _Row(running, payload, sink)
         return running
 
     def cancel(self, running: Running, end: End = End.CANCELLED) -> None:
         """Stop a request that is not over yet; its room is free at once."""
         if running in self._rows:
-            self._finish(running, Written(None, self._rows[running].writer.rest(), end))
+            state = self._rows[running].state
+            self._finish(running, Written(None, "" if state is None else state.writer.rest(), end))
 
     def drop(self, running: Running) -> None:
         """Stop a request without another word of its text, in whatever state a step that failed has left it."""
@@ -143,23 +149,51 @@ class Engine:
     @torch.inference_mode()
     def step(self) -> None:
         """Put every row on by a token, or read a piece of it. Those whose deadline is over end."""
+        began = time.perf_counter()
         for row in list(self.scheduler.overdue(self._clock())):
             self.cancel(row, End.DEADLINE)
         for row in self.scheduler.admit(self._preempt):
             self._begin(row)
-        pieces = self.scheduler.plan()
+        pieces = self.scheduler.plan(self._held_rows())
+        self.last_shares = {}
         if not pieces:
             return
+        self.last_shares, counts = self._cost_by_tenant(pieces), token_counts(pieces)
         hidden = self._run(pieces)
         choices = self._choices(hidden, pieces, [piece for piece in pieces if piece.is_last])
         for piece in pieces:
             choice = choices.get(piece)
-            is_read = choice is not None and not piece.row.is_writing
+            is_read = choice is not None and choice.token is not None and not piece.row.is_writing
             self.scheduler.advance(piece, None if choice is None else choice.token)
             if is_read:
                 self._remember(piece.row)
         for piece, choice in choices.items():
             self._tell(piece.row, choice)
+        self.scheduler.budget.observe(*counts, time.perf_counter() - began)
+
+    def _cost_by_tenant(self, pieces: Sequence[Piece]) -> dict[str, float]:
+        """What a step costs for each tenant: an equal part of what any step does, and its own tokens."""
+        budget, by_tenant = self.scheduler.budget, defaultdict[str, list[Piece]](list)
+        for piece in pieces:
+            by_tenant[piece.row.request.tenant].append(piece)
+        base = budget.base / len(by_tenant)
+        return {tenant: base + budget.cost(*token_counts(own)) for tenant, own in by_tenant.items()}
+
+    def _held_rows(self) -> set[Running]:
+        """Rows that cannot be gone on with yet: which tokens their grammar allows is still being found."""
+        guides = {row: guide for row in self.scheduler.running if (guide := self._state(row).guide) is not None}
+        if guides:
+            is_idle = not any(row not in guides or guides[row].is_ready for row in self.scheduler.running)
+            wait_for_masks(guides.values(), is_idle=is_idle)
+        return {row for row, guide in guides.items() if not guide.is_ready}
+
+    def _state(self, row: Running) -> RowState:
+        """A running row's state, built from its request and its tokens so far where it has none yet."""
+        own = self._rows[row]
+        if own.state is None:
+            size = self.model.shape.vocab_size
+            own.state = RowState(row.request, self._decoded, size, self._masks, row.written)
+        return own.state
 
     def _begin(self, row: Running) -> None:
         """Put into a row's slot what is known of it before the model is asked."""
@@ -233,26 +267,25 @@ class Engine:
             return {}
         ends = dict(zip(pieces, accumulate(piece.count for piece in pieces), strict=True))
         at = torch.tensor([ends[piece] - 1 for piece in last], device=hidden.device)
-        guides = {row: guide for piece in last if (guide := self._rows[row := piece.row].guide) is not None}
-        choices = chosen(self.model.logits(hidden[at]), [piece.row for piece in last], guides)
+        rows = [piece.row for piece in last]
+        choices = choose_tokens(self.model.logits(hidden[at]), rows, [self._state(row) for row in rows])
         return dict(zip(last, choices, strict=True))
 
     def _tell(self, row: Running, choice: Choice) -> None:
         """Tell of a row's newest token, and end the row if it is the last."""
         if choice.token is None:
-            self.cancel(row, End.STUCK)
+            self.cancel(row, choice.end or End.STUCK)
             return
-        end, own = self.scheduler.ended(row, self.model.eos_token_ids), self._rows[row]
-        if own.guide is not None:
-            own.guide.take(choice.token)
-        text = "" if end is End.STOP else own.writer.add(choice.token)  # what ends a text is none of it
-        if own.writer.is_stopped:
+        end, state = self.scheduler.ended(row, self.model.eos_token_ids), self._state(row)
+        text = "" if end is End.STOP else state.writer.add(choice.token)  # what ends a text is none of it
+        if state.writer.is_stopped:
             end = End.STOP
         if end is not None:
-            text += own.writer.rest()
+            text += state.writer.rest()
         written = Written(choice.token, text, end, choice.logprob, choice.alternatives)
         if end is None:
-            own.sink(written)
+            state.take(choice.token)
+            self._rows[row].sink(written)
         else:
             self._remember(row)
             self._finish(row, written)
@@ -263,7 +296,10 @@ class Engine:
     def _finish(self, row: Running, written: Written) -> None:
         slot = row.slot
         self._free(slot, self.scheduler.leave(row))
-        self._rows.pop(row).sink(written)
+        own = self._rows.pop(row)
+        if own.state is not None:
+            own.state.close()
+        own.sink(written)
 
     def _free(self, slot: int, moved: Running | None) -> None:
         """Let a slot go, or have it hold the row that has moved there."""

@@ -20,6 +20,7 @@ class Running:
         slot: where its keys and values are; -1 while it waits.
         turn: tokens that it has written since it got its slot.
         preemptions: how often its slot was taken back.
+        last_step: the number of the last step that it was in.
     """
 
     request: Request
@@ -30,6 +31,7 @@ class Running:
     slot: int = -1
     turn: int = 0
     preemptions: int = 0
+    last_step: int = 0
 
     def __post_init__(self) -> None:
         self.known = list(self.request.ids)
@@ -43,6 +45,11 @@ class Running:
     def written(self) -> list[int]:
         """The response so far."""
         return self.known[len(self.request.ids) :]
+
+    @property
+    def missing(self) -> int:
+        """Tokens that the model has not seen."""
+        return len(self.known) - self.computed
 
     @property
     def is_writing(self) -> bool:

@@ -2,38 +2,23 @@
 
 Rows join and leave at every step (continuous batching: Yu et al. 2022, Orca). Every row that writes goes on with its
 one token; what is left of the step's tokens goes to texts that are still read, in pieces, so that a long one stalls
-nobody (chunked prefill: Agrawal et al. 2023, arXiv 2308.16369). Who joins next is the tenant that has the smallest
-share of the slots, and of those with the same the one that was served least (`fair_queue.py`). While others wait, a
-tenant with more than its share gives slots back: its rows wait again, and go on later from the tokens that they have
-(`slot_shares.py`).
+nobody (chunked prefill: Agrawal et al. 2023, arXiv 2308.16369): `step_plan.py`. Who joins next is the tenant that has
+the smallest share of the slots, and of those with the same the one that was served least (`fair_queue.py`). While
+others wait, a tenant with more than its share gives slots back: its rows wait again, and go on later from the tokens
+that they have (`slot_shares.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
 
 from softprompt.engine.request import End, Request
 from softprompt.engine.running import Running
 from softprompt.engine.slot_shares import SlotShares
+from softprompt.engine.step_budget import StepBudget
+from softprompt.engine.step_plan import WRITTEN, Piece, plan_step
 from softprompt.errors import SettingError
 from softprompt.fair_queue import FairQueue
-
-WRITTEN = 2.0  # what a written token weighs beside one that is read: it has a step of its own
-ALONE = 2  # times as many tokens are read in a step while no row writes: measured, 1 to 2% faster; 4 are no faster
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Tokens of a row that go through the model in a step: `count` of them, behind those that were computed."""
-
-    row: Running
-    count: int
-
-    @property
-    def is_last(self) -> bool:
-        """The row's next token can be told from it."""
-        return self.row.computed + self.count == len(self.row.known)
 
 
 class Scheduler:
@@ -46,6 +31,9 @@ class Scheduler:
         waiting: requests that may wait. A tenant may have as many waiting as there is room left, so there is always
             some for others (dynamic thresholds: Choudhury & Hahne 1998, doi 10.1109/90.664262).
         room: positions that the rows which run may come to need together; None for all that the slots have.
+
+    Attributes:
+        budget: is told what steps take, and bounds those that several tenants wait for.
     """
 
     def __init__(self, slots: int, length: int, tokens: int, waiting: int, room: int | None = None):
@@ -55,6 +43,7 @@ class Scheduler:
         self.running: list[Running] = []
         self._waiting: FairQueue[Running] = FairQueue(waiting)
         self._shares = SlotShares(slots, self.room)
+        self.budget, self._step = StepBudget(), 0
 
     @property
     def num_waiting(self) -> int:
@@ -125,17 +114,17 @@ class Scheduler:
         return moved
 
     def plan(self, held: Collection[Running] = ()) -> list[Piece]:
-        """The next step: rows that write first, in the order of their slots, then what is read.
-
-        While no row writes, none waits for its next token, and more is read at once, which is faster.
+        """The next step: rows that write first, in the order of their slots, then what is read; see `plan_step`.
 
         Args:
             held: rows that keep their slots and are not in this step.
         """
-        running = [row for row in self.running if row not in held] if held else self.running
-        writing = [Piece(row, 1) for row in running if row.is_writing]
-        read = [row for row in running if not row.is_writing]
-        return writing + _divided(read, self.tokens - len(writing) if writing else ALONE * self.tokens)
+        self._step += 1
+        rows = [row for row in self.running if row not in held] if held else self.running
+        pieces = plan_step(rows, self.tokens, self.budget)
+        for piece in pieces:
+            piece.row.last_step = self._step
+        return pieces
 
     def advance(self, piece: Piece, token: int | None) -> None:
         """A piece was computed, and told the row's next token if it was its last."""
@@ -176,35 +165,3 @@ class Scheduler:
         if row.written[-1] in eos_token_ids and not row.request.sampling.ignore_eos:
             return End.STOP
         return End.LENGTH if len(row.written) >= row.request.sampling.max_new_tokens else None
-
-
-def _divided(rows: Sequence[Running], tokens: int) -> list[Piece]:
-    """What is read of rows in a step of so many tokens.
-
-    Each tenant has an equal part, of which what it does not need goes to the others.
-    """
-    by_tenant: dict[str, list[Running]] = {}
-    for row in rows:
-        by_tenant.setdefault(row.request.tenant, []).append(row)
-    pieces = []
-    groups = sorted(by_tenant.values(), key=lambda group: sum(len(row.known) - row.computed for row in group))
-    for index, group in enumerate(groups):
-        own = _divided_of_tenant(group, -(-tokens // (len(groups) - index)))
-        tokens -= sum(piece.count for piece in own)
-        pieces += own
-    return pieces
-
-
-def _divided_of_tenant(rows: Sequence[Running], tokens: int) -> list[Piece]:
-    """What is read of a tenant's rows.
-
-    A text takes half of what is left at most while others are to be read behind it, so that a long one does not keep
-    short ones from their beginning.
-    """
-    pieces = []
-    for row in rows:
-        share = tokens if row is rows[-1] else (tokens + 1) // 2
-        if share:
-            pieces.append(Piece(row, min(share, len(row.known) - row.computed)))
-            tokens -= pieces[-1].count
-    return pieces

@@ -15,7 +15,10 @@ from torch import Tensor
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from softprompt.errors import SettingError
+from softprompt.evaluation.overflow import overflow_error
 from softprompt.model import Payload, WritingModel
+from softprompt.model.detokenizer import Detokenizer
+from softprompt.model.finite import find_finite_rows
 from softprompt.tasks.objective import Row, arranged, padded
 
 GREEDY_UP_TO = 1e-5
@@ -56,7 +59,11 @@ class Sampling:
 def steps(
     model: WritingModel, rows: Sequence[Row], payloads: Sequence[Payload | None], sampling: Sampling
 ) -> Iterator[Int[Tensor, "B"]]:
-    """The next token of each row, step after step, until all have ended; a row that has ended repeats `eos`."""
+    """The next token of each row, step after step, until all have ended; a row that has ended repeats `eos`.
+
+    Raises:
+        OverflowingPrompt: the model's numbers behind a prompt are not finite.
+    """
     if not rows:
         return
     ids, mask = padded([arranged(row, p)[0] for row, p in zip(rows, payloads, strict=True)], model.device)
@@ -65,7 +72,10 @@ def steps(
     filler = 0 if model.eos is None else model.eos
     ended = torch.zeros(len(rows), dtype=torch.bool, device=model.device)
     for remaining in range(sampling.max_new_tokens, 0, -1):
-        tokens = torch.where(ended, filler, choose(ids, model.logits(draft.hidden)))
+        logits = model.logits(draft.hidden)
+        if not find_finite_rows(logits).all():
+            raise overflow_error()
+        tokens = torch.where(ended, filler, choose(ids, logits))
         yield tokens
         ended |= torch.isin(tokens, ends)
         if bool(ended.all()) or remaining == 1:
@@ -99,16 +109,13 @@ def generate(
 
 def stream(model: WritingModel, row: Row, payload: Payload | None, sampling: Sampling) -> Iterator[str]:
     """The response to one row in pieces, which join to what is written whole: no piece ends inside a character."""
-    tokens: list[int] = []
-    sent = ""
+    detokenizer = Detokenizer(lambda tokens: decoded(model, tokens))
     for step in steps(model, [row], [payload], sampling):
-        tokens.append(int(step[0]))
-        text = decoded(model, tokens)
-        # A replacement character at the end may be the beginning of a character whose other bytes are still to come.
-        if not text.endswith("\ufffd") and len(text) > len(sent):
-            yield text[len(sent) :]
-            sent = text
-    if rest := decoded(model, tokens)[len(sent) :]:
+        if int(step[0]) in model.eos_token_ids:
+            break
+        if piece := detokenizer.add(int(step[0])):
+            yield piece
+    if rest := detokenizer.rest():
         yield rest
 
 

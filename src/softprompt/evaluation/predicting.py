@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from softprompt.data import Example
 from softprompt.evaluation.ensemble import Ensemble
+from softprompt.evaluation.overflow import overflow_error
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
 from softprompt.tasks.template import only_field
@@ -42,6 +43,7 @@ def classify(
         TaskError: a prompt does not classify, several are not for one task, or the template has several fields.
         SettingError: no such way to combine prompts, or no prompt.
         WrongBaseModel: a prompt is for another model.
+        OverflowingPrompt: the model's numbers behind a prompt are not finite.
     """
     ensemble = Ensemble.of(model, [prompt] if isinstance(prompt, SavedPrompt) else prompt, by)
     texts = [texts] if isinstance(texts, str) else texts
@@ -52,5 +54,7 @@ def classify(
     rows = [objective.encode_text(Example({field: text}, f"text {i}")) for i, text in enumerate(texts, start=1)]
     if cut := sum(row.cut for row in rows):
         logger.warning("%d of %d texts were cut to fit the model's window", cut, len(rows))
-    outputs = ensemble.outputs(rows).tolist()
-    return [Prediction.of(text, objective.task.labels, row) for text, row in zip(texts, outputs, strict=True)]
+    outputs = ensemble.outputs(rows)
+    if outputs.isnan().any():
+        raise overflow_error()
+    return [Prediction.of(text, objective.task.labels, row) for text, row in zip(texts, outputs.tolist(), strict=True)]

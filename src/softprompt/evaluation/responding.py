@@ -39,12 +39,16 @@ class Trimmed:
     """A response without white space around it, as it is written: a template puts a space in front of its answer."""
 
     def __init__(self) -> None:
-        self._has_begun, self._held = False, ""
+        self._has_begun = False
+        self._held: list[str] = []  # white space
 
     def add(self, piece: str) -> str:
         """What is certain now: white space is held back until something follows it."""
-        text = self._held + piece if self._has_begun else piece.lstrip()
-        written = text.rstrip()
-        self._held = text[len(written) :]
-        self._has_begun = self._has_begun or bool(written)
-        return written
+        begun = piece if self._has_begun else piece.lstrip()
+        written = begun.rstrip()
+        if not written:
+            self._held += [begun] if begun else []
+            return ""
+        self._has_begun, text = True, "".join([*self._held, written])
+        self._held = [begun[len(written) :]]
+        return text

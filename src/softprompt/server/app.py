@@ -34,6 +34,7 @@ def create_app(parts: Parts) -> FastAPI:
         finally:
             await parts.backend.stop()
             parts.desk.close()
+            parts.builder.close()
 
     settings = parts.settings
     app = FastAPI(
@@ -44,7 +45,7 @@ def create_app(parts: Parts) -> FastAPI:
         docs_url=None,  # FastAPI's own pages load their scripts from elsewhere; `routes/reference.py` has one without
         redoc_url=None,
     )
-    uploads = Uploads(apart(parts.model), check=parts.backend.check)
+    uploads = Uploads(apart(parts.model), check=parts.backend.check, verify=parts.backend.verify)
     app.state.parts, app.state.metrics, app.state.store, app.state.uploads = parts, parts.metrics, parts.store, uploads
     app.state.gate = Gate(parts.store.keys if settings.keys else None, Limits(settings.a_minute, settings.at_once))
     answer_failures(app)

@@ -66,6 +66,14 @@ class Backend(Protocol):
             Refusal: it is not.
         """
 
+    async def verify(self, prompt: SavedPrompt, name: str, tenant: str) -> None:
+        """Try a tenant's prompt on the model, where that is here: nothing where it is elsewhere.
+
+        Raises:
+            OverflowingPrompt: the model's logits behind it are not finite.
+            Refusal: too many wait.
+        """
+
     async def bind(self, prompt: SavedPrompt, tenant: str) -> Shelved:
         """Make a prompt of a tenant's ready.
 
@@ -83,7 +91,7 @@ class Backend(Protocol):
         """
 
     async def label(self, shelved: Shelved, texts: Sequence[Text], tenant: str) -> list[list[float]]:
-        """The log-probabilities of a classification's labels, for each of several texts.
+        """The log-probabilities of a classification's labels, for each of several texts; NaN where logits overflow.
 
         Raises:
             Refusal: too many wait, or nobody answers.

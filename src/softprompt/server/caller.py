@@ -11,14 +11,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
-from softprompt.server.limits import Limits
+from softprompt.server.limits import Held, Limits
 from softprompt.server.refusal import Refusal
 from softprompt.store import DEFAULT_TENANT, Key, Keys, Scope
 from softprompt.store.names import checked_name
@@ -36,11 +36,23 @@ class Caller:
         tenant: for whom: its prompts are all there is.
         scope: what they may do.
         key: the id of their key; None where there are no keys.
+        held: their request, as it counts against the tenant's limits; None where it does not.
     """
 
     tenant: str
     scope: Scope
     key: str | None = None
+    held: Held | None = field(default=None, compare=False)
+
+    def count_rows(self, rows: int) -> None:
+        """Count the responses or texts that their request asks for against the tenant's limits.
+
+        Raises:
+            TooManyRequests: they are too many now.
+            TooManyRows: they are too many at any time.
+        """
+        if self.held is not None:
+            self.held.count_rows(rows)
 
     def may(self, scope: Scope) -> bool:
         """Whether they may do what `scope` allows."""
@@ -180,8 +192,8 @@ async def admitted(request: Request, caller: Asking) -> AsyncIterator[Caller]:
         TooManyRequests: it is one too many.
     """
     gate: Gate = request.app.state.gate
-    with gate.limits.holding(caller.tenant):
-        yield caller
+    with gate.limits.holding(caller.tenant) as held:
+        yield replace(caller, held=held)
 
 
 async def changing(request: Request, caller: Annotated[Caller, Depends(managing)]) -> AsyncIterator[Caller]:

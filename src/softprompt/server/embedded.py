@@ -9,8 +9,9 @@ from typing import final
 import torch
 
 from softprompt.engine import Engine, Request
-from softprompt.model import FrozenModel, Payload, Prefix
+from softprompt.model import CausalModel, FrozenModel, Payload, Prefix
 from softprompt.saved import SavedPrompt
+from softprompt.saved.overflow import check_logits
 from softprompt.server.admission import Admission
 from softprompt.server.backend import Hear, Row
 from softprompt.server.binder import Binder
@@ -90,6 +91,11 @@ class Embedded:
 
     def check(self, prompt: SavedPrompt) -> None:
         """The engine runs all of them."""
+
+    async def verify(self, prompt: SavedPrompt, name: str, tenant: str) -> None:
+        """Run a token behind the prompt, in the tenant's turn."""
+        assert isinstance(self._model, CausalModel)  # else there was no engine
+        await self.worker.run(tenant, partial(check_logits, prompt, name, self._model))
 
     async def bind(self, prompt: SavedPrompt, tenant: str) -> Shelved:
         """Make a prompt ready: its task beside the model's thread, its virtual tokens in passes between its steps."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from softprompt.server.failures import Failed
 from softprompt.server.refusal import Refusal
+
+logger = logging.getLogger(__name__)
 
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # proxies are not to hold anything back
 
@@ -37,7 +42,12 @@ async def _events(chunks: AsyncIterator[BaseModel]) -> AsyncIterator[bytes]:
     try:
         async for chunk in chunks:
             yield b"data: " + chunk.model_dump_json(exclude_unset=True).encode() + b"\n\n"
+            await asyncio.sleep(0)  # others' streams go on between two of 128 responses to one request
     except Refusal as refusal:  # the status is sent already
         yield b"data: " + refusal.json() + b"\n\n"
+        return
+    except Exception:
+        logger.exception("a stream failed")
+        yield b"data: " + Failed().json() + b"\n\n"
         return
     yield b"data: [DONE]\n\n"

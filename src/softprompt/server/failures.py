@@ -74,6 +74,23 @@ class TooSlow(Refusal):
         super().__init__(504, message, kind="timeout_error", code="timeout", headers=NO_RETRY)
 
 
+def overflowing(name: str) -> Refusal:
+    """The model's logits were not finite where `name` answered."""
+    message = (
+        f"The numbers of `{name}` overflow in the model on this text, so it has no answer: "
+        "use another version of the prompt, or train it anew with a lower learning rate."
+    )
+    return Refusal(400, message, param="model", code="prompt_overflows")
+
+
+def stuck() -> Refusal:
+    """A response's grammar was too much work, or had no way to go on."""
+    message = (
+        "The form asked for is too much work, or the model has no token to go on with in it: ask for a simpler one."
+    )
+    return Refusal(400, message, code="grammar_failed")
+
+
 def unknown_model(name: str) -> Refusal:
     """No such model or prompt; who else has one of that name is nobody's business."""
     message = f"The model `{name}` does not exist or you do not have access to it."

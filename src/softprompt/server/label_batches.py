@@ -20,7 +20,6 @@ from softprompt.tasks import Row
 
 logger = logging.getLogger(__name__)
 
-EVERYBODY = ""  # in whose name passes wait for the model: they are for all tenants
 POSITIONS = 4096  # that prompts of several kinds take in a pass together: each has a copy for each of its texts
 
 
@@ -66,7 +65,7 @@ class LabelBatches:
         """Pass after pass, as long as something waits."""
         try:
             while self._queue:
-                for text in await self._worker.run(EVERYBODY, self._run_pass):
+                for text in await self._worker.run(self._next_tenant(), self._run_pass):
                     self._tell(text, text.error)
         except Exception as error:
             with self._lock:
@@ -74,6 +73,11 @@ class LabelBatches:
                     self._queue.take()
             for text in list(self._waiting):
                 self._tell(text, error)
+
+    def _next_tenant(self) -> str:
+        """In whose name the next pass waits for the model, and is charged: whose text is first in it."""
+        with self._lock:
+            return self._queue.peek()[0]
 
     def _tell(self, text: LabelText, error: Exception | None) -> None:
         future = self._waiting.pop(text, None)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from softprompt.engine import Written
-from softprompt.engine.text import BROKEN
+from softprompt.model.detokenizer import BROKEN
 from softprompt.server.protocol.chat import ChatLogprobs, ContentLogprob, TokenLogprob
 from softprompt.server.protocol.completions import CompletionLogprobs
 

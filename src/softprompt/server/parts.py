@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from softprompt.engine.grammar import Grammars
 from softprompt.model import FrozenModel
+from softprompt.server.answer_building import AnswerBuilder
 from softprompt.server.backend import Backend, Opening
 from softprompt.server.desk import Desk
 from softprompt.server.embedded import Embedded
@@ -56,6 +57,7 @@ class Parts:
     shelf: Shelf
     desk: Desk
     words: Words
+    builder: AnswerBuilder
     grammars: Grammars
     metrics: Metrics
     tally: Tally
@@ -86,6 +88,7 @@ class Parts:
             shelf=Shelf(store, model, backend, settings.prompt_memory, metrics),
             desk=Desk(model, min(settings.length, model.shape.window)),
             words=Words(tokenizer),
+            builder=AnswerBuilder(),
             grammars=Grammars(cast(PreTrainedTokenizerFast, tokenizer), model.shape.vocab_size, model.eos_token_ids),
             metrics=metrics,
             tally=Tally(),

@@ -17,7 +17,7 @@ from softprompt.evaluation.responding import Trimmed
 from softprompt.model import Payload
 from softprompt.server.backend import Backend, Row
 from softprompt.server.desk import Asked
-from softprompt.server.failures import TooSlow
+from softprompt.server.failures import TooSlow, overflowing, stuck
 from softprompt.server.input_names import naming_input
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
@@ -25,7 +25,7 @@ from softprompt.server.tally import Use
 
 T = TypeVar("T")
 
-REASONS = {End.STOP: "stop", End.LENGTH: "length", End.STUCK: "length"}
+REASONS = {End.STOP: "stop", End.LENGTH: "length"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,10 @@ class Piece:
 class Responses:
     """Responses that are being written. Closing it ends those that are not over, at once."""
 
-    def __init__(self, asked: Sequence[Asked], n: int, tenant: str, deadline: float, metrics: Metrics, use: Use):
-        self._asked, self._n = asked, n
+    def __init__(
+        self, asked: Sequence[Asked], n: int, name: str, tenant: str, deadline: float, metrics: Metrics, use: Use
+    ):
+        self._asked, self._n, self._name = asked, n, name
         self._trimmed = [Trimmed() if each.is_answer else None for each in asked for _ in range(n)]
         self._news: asyncio.Queue[tuple[int, Written | Refusal]] = asyncio.Queue()
         self._rows: list[Row] = []
@@ -67,18 +69,21 @@ class Responses:
         asked: Sequence[Asked],
         names: Sequence[str],
         samplings: Sequence[Sequence[Sampling]],
+        name: str,
         tenant: str,
         deadline: float,
         metrics: Metrics,
         use: Use,
     ) -> Responses:
-        """Let each of the texts be answered in each of its ways; `names` are the texts' in the request.
+        """Let each of the texts be answered in each of its ways, by what is called `name`.
+
+        `names` are the texts' in the request.
 
         Raises:
             Busy: too many requests wait.
             SettingError: one is longer than a row may be.
         """
-        responses = cls(asked, len(samplings[0]), tenant, deadline, metrics, use)
+        responses = cls(asked, len(samplings[0]), name, tenant, deadline, metrics, use)
         end = time.monotonic() + deadline
         requests = [
             (Request(each.ids, sampling, tenant, end, each.prompt), each.payload)
@@ -121,14 +126,20 @@ class Responses:
             index, news = await self._news.get()
             if isinstance(news, Refusal):
                 raise news
-            if news.end is End.DEADLINE:
-                raise TooSlow(self._deadline)
+            if news.end in (End.DEADLINE, End.OVERFLOW, End.STUCK):
+                raise self._refusal(news.end)
             if news.token is not None:
                 self._count(index)
             reason = None if news.end is None else REASONS.get(news.end, "stop")
             open_ -= reason is not None
             trimmed = self._trimmed[index]
             yield Piece(index, news.text if trimmed is None else trimmed.add(news.text), news, reason)
+
+    def _refusal(self, end: End) -> Refusal:
+        """What it means that a response ended without being finished."""
+        if end is End.DEADLINE:
+            return TooSlow(self._deadline)
+        return overflowing(self._name) if end is End.OVERFLOW else stuck()
 
     async def whole(self) -> list[list[Piece]]:
         """All pieces of each, once all of them are over.

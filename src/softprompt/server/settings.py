@@ -30,8 +30,8 @@ class ServerSettings:
         most_choices: the responses that one request may ask for: its texts times its `n`.
         most_inputs: the texts that one classification may have.
         largest_body: bytes of a request.
-        a_minute: requests that a tenant may begin in a minute; None for any number.
-        at_once: requests of a tenant that may run; None for any number.
+        a_minute: responses, and texts to classify, that a tenant may begin in a minute; None for any number.
+        at_once: responses, and texts to classify, of a tenant that may run; None for any number.
         deadline: seconds for a response.
         grace: seconds that running requests have to end when the server stops.
 

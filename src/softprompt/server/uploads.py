@@ -3,13 +3,14 @@
 Nothing is unpacked, evaluated or looked up: no path, no pickle, no template language. Checked are, in this order: which
 files came, and how large they are; the manifest, and that it is for the served model; the header of the numbers, whose
 names, types, shapes and places must be those that the manifest and the model make. Only then tensors are made of the
-bytes, the hashes are compared, and the task is put on the model.
+bytes, the hashes are compared, and the task is put on the model. Then whoever runs the model tries the prompt: see
+`Backend.verify`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,6 +56,10 @@ class UploadLimits:
         return {MANIFEST: self.manifest, PEFT[0]: self.config}.get(name, self.total)
 
 
+async def _trust(_prompt: SavedPrompt, _name: str, _tenant: str) -> None:
+    """Nobody is there to try it."""
+
+
 class Uploads:
     """Takes prompts for one model.
 
@@ -62,6 +67,7 @@ class Uploads:
         model: the served one.
         limits: how much may be brought in.
         check: refuses what is right, and cannot be used here.
+        verify: tries a prompt with a name of a tenant's on the model, and refuses one that overflows there.
 
     Attributes:
         turns: held by the one upload that is in memory: however many come, it is one that takes the room.
@@ -72,8 +78,9 @@ class Uploads:
         model: FrozenModel,
         limits: UploadLimits | None = None,
         check: Callable[[SavedPrompt], None] = lambda _: None,
+        verify: Callable[[SavedPrompt, str, str], Awaitable[None]] = _trust,
     ):
-        self._check = check
+        self._check, self.verify = check, verify
         self.model, self.limits, self._base = copy.copy(model), limits or UploadLimits(), Base.of(model)
         self.model.tokenizer = copy.deepcopy(model.tokenizer)  # no two threads may use one
         self.turns = FairLimit(1)

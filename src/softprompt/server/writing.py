@@ -73,9 +73,10 @@ async def begin(
         Refusal: it cannot be answered, or not now.
         SoftPromptError: what is asked for cannot be.
     """
-    if len(texts) * request.n > parts.settings.most_choices:
+    if (wanted := len(texts) * request.n) > parts.settings.most_choices:
         most = parts.settings.most_choices
-        raise Refusal(400, f"{len(texts) * request.n} responses in one request: ask for {most} at most.", param="n")
+        raise Refusal(400, f"{wanted} responses in one request: ask for {most} at most.", param="n")
+    caller.count_rows(wanted)
     chosen = await parts.choose(request.model, caller.tenant)
     form = request.form
     grammar = None if form is None else await asyncio.to_thread(grammar_of, form, parts.grammars)
@@ -88,7 +89,9 @@ async def begin(
         asked += rows
     ways = [[nth(sampling, i, each) for i in range(request.n)] for each in lengths]
     use, deadline = parts.tally.of(caller.tenant, chosen.name), parts.settings.deadline
-    responses = await Responses.begin(parts.backend, asked, names, ways, caller.tenant, deadline, parts.metrics, use)
+    responses = await Responses.begin(
+        parts.backend, asked, names, ways, chosen.name, caller.tenant, deadline, parts.metrics, use
+    )
     return Answer(responses, f"{kind}-{uuid.uuid4().hex}", int(time.time()), chosen.name, parts.fingerprint)
 
 

@@ -124,18 +124,21 @@ class Store:
 
         Raises:
             SavedPromptError: it is none, or it is damaged.
+            OverflowingPrompt: it holds numbers that no model can square.
             WrongBaseModel: the name's other versions are for another base model.
             StorageLimitExceeded: the tenant's versions would have more bytes than `size_limit`.
             SettingError: a name that may not be one.
             DiskFull: nothing was added.
         """
         from softprompt.saved import SavedPrompt  # takes torch, which is not waited for when nothing is added
+        from softprompt.saved.overflow import check_magnitude
 
         checked_name("prompt", name)
         checked_name("tenant", tenant)
         by, note = who(by), _checked_note(note)
         saved = prompt if isinstance(prompt, SavedPrompt) else SavedPrompt.read(prompt)
         _check_words(saved)
+        check_magnitude(saved, name)
         content = saved.manifest.content_hash.removeprefix("sha256:")
         check_size(self.size_of(tenant) + sum(map(len, saved.files.values())), size_limit)  # before it takes any room
         while True:

@@ -86,3 +86,20 @@ def test_labels_are_the_same_however_little_room_there_is(
     ):
         assert few["probabilities"] == pytest.approx(many["probabilities"], abs=1e-4)
     assert max(len(body["prompt"]) for body in two[0].vllm.asked) <= (SLOTS + WAITING) / 2
+
+
+def test_who_waits_is_next_by_tenant_not_by_who_came_first(front: Running, two: tuple[Speaking, Speaking]) -> None:
+    """And what one tenant has at the replicas at a time leaves room for another's."""
+    asked = {"model": BASE, "prompt": "tea", "max_tokens": 2}
+    with ThreadPoolExecutor(8) as pool, hanging(two[0].vllm):
+        flood = pool.submit(front.post, COMPLETE, {**asked, "n": 5})
+        until(lambda: len(front.parts.backend._responses) == 5 and load(front) == SLOTS)
+        other = pool.submit(front.post, COMPLETE, asked, **OTHER)
+        until(lambda: load(front) == SLOTS + 1)
+        assert {tenant: front.parts.backend._turns._inside[tenant] for tenant in ("default", "other")} == {
+            "default": SLOTS,
+            "other": 1,
+        }
+        two[0].vllm.hangs = False
+        assert (other.result().status_code, flood.result().status_code) == (200, 200)
+    until(lambda: len(front.parts.backend._turns) == 0)

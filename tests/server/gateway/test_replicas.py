@@ -41,7 +41,7 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def front(two: tuple[Speaking, Speaking], fronting: Fronting) -> Iterator[Running]:
-    with fronting(*two) as server:
+    with fronting(*two, slots=16) as server:
         yield server
 
 
@@ -193,6 +193,19 @@ def test_what_is_wrong_with_a_request_is_said_by_the_first(front: Running, two: 
     assert not other.vllm.asked
 
 
+def test_numbers_that_overflow_on_a_replica_are_the_prompt_s_fault(
+    front: Running, two: tuple[Speaking, Speaking]
+) -> None:
+    """VLLM cannot write their probabilities: nobody else is asked, and no replica is given up."""
+    own, other = of(front, two)
+    own.vllm.error = other.vllm.error = "Out of range float values are not JSON compliant: nan"
+    for path, body in ((COMPLETE, ASKED), ("/v1/classify", {"model": "reviews", "input": "the film"})):
+        status, error = front.refused(path, body)
+        assert (status, error["code"]) == (400, "prompt_overflows")
+        assert f"`{body['model']}@1`" in error["message"]
+    assert len(used(front)) == 2
+
+
 def test_a_client_that_goes_away_ends_its_response(front: Running, two: tuple[Speaking, Speaking]) -> None:
     own, _ = of(front, two)
     own.vllm.hold = 2
@@ -218,13 +231,13 @@ def test_more_than_may_wait_are_too_many(two: tuple[Speaking, Speaking], frontin
         two[0].vllm.hold = 1
         with ThreadPoolExecutor(3) as pool:
             answers = [pool.submit(server.post, COMPLETE, ASKED) for _ in range(2)]
-            until(lambda: two[0].vllm.open == 2)
+            until(lambda: len(server.parts.backend._responses) == 2)
             status, error = server.refused(COMPLETE, ASKED)
             assert (status, error["code"]) == (429, "queue_full")
             # One tenant never has all the room.
             other = {"headers": {TENANT: "other"}}
             answers.append(pool.submit(server.post, COMPLETE, {**ASKED, "model": BASE}, **other))
-            until(lambda: two[0].vllm.open == 3)
+            until(lambda: two[0].vllm.open == 2)  # the other's is there, and one of the tenant's waits here
             two[0].go_on()
             assert {answer.result().status_code for answer in answers} == {200}
 

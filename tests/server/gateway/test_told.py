@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from softprompt.engine import End
-from softprompt.server.gateway.told import Chunk, Declined, Lost, Token, chunk, declined, events, next_tokens
+from softprompt.server.gateway.told import (
+    Chunk,
+    Declined,
+    Lost,
+    NotFinite,
+    Token,
+    chunk,
+    declined,
+    events,
+    next_tokens,
+)
 
 #: As vLLM 0.32.0 streams it.
 EVENT = {
@@ -110,3 +120,17 @@ def test_next_tokens_of_several_rows_stand_in_their_order() -> None:
 def test_who_is_to_blame(status: int, body: Any, is_about_request: bool, is_ours: bool) -> None:
     error = declined(status, body)
     assert (error.is_about_request, error.is_ours) == (is_about_request, is_ours)
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_probability_that_is_no_number_is_an_overflow_and_no_lost_replica(value: float | None) -> None:
+    """VLLM writes NaN as null in a stream."""
+    top = [{"token_id:5": value, "token_id:9": value}]
+    event = said(logprobs={"token_logprobs": [value], "top_logprobs": top})
+    with pytest.raises(NotFinite):
+        chunk(event, 2)
+    assert chunk(event, None) == Chunk((Token(5),), None)
+    answer = {
+        "choices": [{"index": 0, "logprobs": {"top_logprobs": [{"token_id:5": None, "token_id:9": float("nan")}]}}]
+    }
+    assert next_tokens(answer, 1) == [{}]

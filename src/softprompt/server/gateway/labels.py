@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 import torch
@@ -66,7 +67,9 @@ class Labels:
                 more = await self._asked([there[i] for i in missing], token, turns)
                 for i, each in zip(missing, more, strict=True):
                     told[i] |= each
-        table = torch.tensor([[each[token] for token in branching.tokens] for each in told], dtype=torch.float64)
+        table = torch.tensor(
+            [[each.get(token, math.nan) for token in branching.tokens] for each in told], dtype=torch.float64
+        )
         return table.log_softmax(dim=-1).float()
 
     async def _asked(

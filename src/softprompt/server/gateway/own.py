@@ -24,7 +24,7 @@ from softprompt.errors import SettingError
 from softprompt.model import FrozenModel
 from softprompt.model.embedded import EMBEDDED
 from softprompt.model.locating import located
-from softprompt.server.gateway.replica_options import REQUIRED_OPTIONS, kv_transfer_config
+from softprompt.server.gateway.replica_options import REQUIRED_OPTIONS, kv_transfer_config, spare_rows
 from softprompt.server.settings import ServerSettings
 
 SHOWN = 12  # last lines of its log, when it does not begin
@@ -158,7 +158,8 @@ def started(python: str, settings: ServerSettings, model: FrozenModel, prompts: 
         SettingError: vLLM knows no such precision.
     """
     port, length = free_port(), min(settings.length + 1, model.shape.window)
-    words = arguments(_folder(model), prompts, length=length, slots=settings.slots, dtype=dtype_of(dtype), port=port)
+    slots = settings.slots + spare_rows(settings.slots)
+    words = arguments(_folder(model), prompts, length=length, slots=slots, dtype=dtype_of(dtype), port=port)
     return OwnReplica(python, words, port)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import final
 from urllib.parse import urlsplit
@@ -16,13 +17,15 @@ from softprompt.server.backend import Hear, Opening, Row
 from softprompt.server.binder import Binder
 from softprompt.server.desk import apart
 from softprompt.server.failures import Busy, Draining, TooSlow
+from softprompt.server.fair_limit import FairLimit
 from softprompt.server.gateway import bodies
 from softprompt.server.gateway.labels import MOST, Labels
 from softprompt.server.gateway.refusals import NoReplica, like_a_prompt, not_compiled, trained_head
 from softprompt.server.gateway.replica import Replica
+from softprompt.server.gateway.replica_options import spare_rows
 from softprompt.server.gateway.replicas import Replicas
 from softprompt.server.gateway.response import Response
-from softprompt.server.gateway.told import next_tokens
+from softprompt.server.gateway.told import NotFinite, next_tokens
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
 from softprompt.server.settings import ServerSettings
@@ -31,6 +34,8 @@ from softprompt.tasks import Row as Text
 from softprompt.tasks.classification import ClassificationObjective
 from softprompt.tasks.objective import arranged
 from softprompt.tasks.verbalizer import Verbalizer
+
+ANY = 2**31  # that may wait for a turn: how many are taken on is decided before
 
 
 def checked_urls(urls: Sequence[str]) -> list[str]:
@@ -83,6 +88,7 @@ class Remote:
         self._is_draining = False
         self._responses: set[Response] = set()
         self._admission = Admission(settings.waiting)
+        self._turns = FairLimit(self._most_rows, ANY, self._spare_rows)
 
     @classmethod
     def at(cls, urls: Sequence[str], lives: Callable[[], bool] = lambda: True) -> Opening:
@@ -134,6 +140,9 @@ class Remote:
         if prompt.head is not None:
             raise trained_head()
 
+    async def verify(self, prompt: SavedPrompt, name: str, tenant: str) -> None:
+        """There are no weights here to try it on: a response that overflows ends with an error when it does."""
+
     async def bind(self, prompt: SavedPrompt, tenant: str) -> Shelved:
         """Make a prompt ready: its words, and the shape of its prefix. The replicas read its numbers themselves."""
         self.check(prompt)
@@ -159,7 +168,9 @@ class Remote:
         if not positions and request.ids[:2] == (bodies.HOLDER,) * 2:
             raise like_a_prompt()
         self._allowance(request.tenant)
-        response = Response(request, positions, self.replicas, self._decoded, self._model.eos_token_ids, hear)
+        response = Response(
+            request, positions, self.replicas, self._turns, self._decoded, self._model.eos_token_ids, hear
+        )
         self._responses.add(response)
         self._metrics.load(len(self._responses), 0)
         self._admission.add(request.tenant)
@@ -183,7 +194,8 @@ class Remote:
             async def asked(replica: Replica) -> list[dict[int, float]]:
                 return next_tokens(await replica.asked(body, rows), rows)
 
-            return await self.replicas.do(bodies.key(tenant, content), asked)
+            async with self._turns.holding(tenant, rows):
+                return await self.replicas.do(bodies.key(tenant, content), asked)
 
         labels = Labels(objective.reader, shelved.payload.num_positions, tenant, content, ask, share)
         rows = [arranged(text, shelved.payload)[0] for text in texts]
@@ -191,8 +203,17 @@ class Remote:
             with self._admission.holding(tenant, share):
                 async with asyncio.timeout(self._settings.deadline):
                     return (await labels.of(rows)).tolist()
+        except NotFinite:
+            return [[math.nan] * len(shelved.task.labels)] * len(texts)
         except TimeoutError:
             raise TooSlow(self._settings.deadline) from None
+
+    def _most_rows(self) -> int:
+        """How many the replicas run at a time, of all tenants'. The others wait here, where tenants take turns."""
+        return self._settings.slots * max(1, len(self.replicas.used)) + self._spare_rows()
+
+    def _spare_rows(self) -> int:
+        return spare_rows(self._settings.slots) * max(1, len(self.replicas.used))
 
     def _allowance(self, tenant: str, most: int = 1) -> int:
         """How many more texts the replicas may be given for a tenant now, up to so many.

@@ -28,3 +28,8 @@ def kv_transfer_config(prompts: str) -> str:
     """
     extra = {"prompts": prompts}
     return json.dumps({"kv_connector": CONNECTOR, "kv_role": "kv_both", "kv_connector_extra_config": extra})
+
+
+def spare_rows(slots: int) -> int:
+    """Rows that a replica runs beside a gateway's `slots`, which no tenant alone fills: what another finds free."""
+    return max(1, slots // 8)

@@ -11,7 +11,7 @@ from softprompt.server.gateway.connections import client
 from softprompt.server.gateway.refusals import NoReplica, ReplicaFailed, Unavailable, not_taken
 from softprompt.server.gateway.replica import Replica
 from softprompt.server.gateway.ring import Ring, chosen
-from softprompt.server.gateway.told import Declined, Lost
+from softprompt.server.gateway.told import Declined, Lost, NotFinite
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
 
@@ -76,6 +76,7 @@ class Replicas:
             work: is done again from its beginning, with each replica once.
 
         Raises:
+            NotFinite: the logits of the one that does it are not finite.
             Refusal: none does it, or it can be done nowhere.
         """
         order, failure = self._ring.order(key), None
@@ -98,6 +99,7 @@ class Replicas:
         """What it means that a replica did not do something.
 
         Raises:
+            NotFinite: its logits are not finite, nor would another's be.
             Refusal: no other one would.
         """
         if isinstance(error, Lost):
@@ -105,6 +107,8 @@ class Replicas:
             replica.give_up(str(error))
             return ReplicaFailed()
         self._metrics.replica_request(replica.url, "declined")
+        if error.is_overflow:
+            raise NotFinite from error
         if error.is_about_request:
             raise not_taken(error.message)
         logger.error("%s declined a request: %s", replica.url, error)

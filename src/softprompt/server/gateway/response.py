@@ -10,11 +10,12 @@ from softprompt.engine import End, Request, Written
 from softprompt.engine.text import Writer
 from softprompt.server.backend import Hear
 from softprompt.server.failures import Failed
+from softprompt.server.fair_limit import FairLimit
 from softprompt.server.gateway import bodies
 from softprompt.server.gateway.refusals import BrokenOff
 from softprompt.server.gateway.replica import Replica
 from softprompt.server.gateway.replicas import Replicas
-from softprompt.server.gateway.told import Chunk, Lost, Token, cached, chunk
+from softprompt.server.gateway.told import Chunk, Lost, NotFinite, Token, cached, chunk
 from softprompt.server.refusal import Refusal
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Response:
         request: what is asked.
         positions: that the prompt takes in front of it.
         replicas: write it.
+        turns: let it begin when it is its tenant's turn.
         decode: from tokens to their text.
         eos_token_ids: those that end it.
         hear: is told.
@@ -45,11 +47,13 @@ class Response:
         request: Request,
         positions: int,
         replicas: Replicas,
+        turns: FairLimit,
         decode: Callable[[list[int]], str],
         eos_token_ids: Sequence[int],
         hear: Hear,
     ):
         self._request, self._positions, self._replicas, self._hear = request, positions, replicas, hear
+        self._turns = turns
         self.tenant, self.reused = request.tenant, 0
         self._body = bodies.writing(request, positions, eos_token_ids)
         self._ends = () if request.sampling.ignore_eos else eos_token_ids
@@ -77,13 +81,15 @@ class Response:
             await self._in_time()
         except Refusal as refusal:
             self._hear(BrokenOff() if self._told and refusal.status >= 500 else refusal)
+        except NotFinite:
+            self._hear(Written(None, "", End.OVERFLOW))
         except Exception:
             logger.exception("a response failed")
             self._hear(Failed())
 
     async def _in_time(self) -> None:
         try:
-            async with asyncio.timeout_at(self._request.deadline) as scope:
+            async with asyncio.timeout_at(self._request.deadline) as scope, self._turns.holding(self.tenant):
                 await self._replicas.do(self._key, self._written)
         except TimeoutError:
             if not scope.expired():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,10 @@ LEAST = -9999.0  # what vLLM says of a token that cannot be
 
 class Lost(Exception):
     """A replica is out of reach, or what it says is no answer."""
+
+
+class NotFinite(Exception):
+    """A replica's logits are not finite, so what it says of tokens are no numbers."""
 
 
 class Declined(Exception):
@@ -34,6 +39,11 @@ class Declined(Exception):
     def is_about_request(self) -> bool:
         """It would be refused anywhere. A prompt that one replica cannot read another may."""
         return self.status in (400, 422) and not self.is_ours
+
+    @property
+    def is_overflow(self) -> bool:
+        """Probabilities that are no numbers, which vLLM then cannot write."""
+        return "not JSON compliant" in self.message
 
     @property
     def is_ours(self) -> bool:
@@ -112,6 +122,7 @@ def chunk(event: Mapping[str, Any], alternatives: int | None) -> Chunk | None:
 
     Raises:
         Lost: it says it in no words that are known.
+        NotFinite: a probability that was asked for is no number.
     """
     try:
         if not event["choices"]:
@@ -137,9 +148,16 @@ def cached(event: Mapping[str, Any]) -> int:
 
 def _with_logprobs(ids: Any, logprobs: Any, count: int) -> tuple[Token, ...]:
     return tuple(
-        Token(int(each), float(own), best(top, count) if count else ())
+        Token(int(each), _checked_logprob(own), best(top, count) if count else ())
         for each, own, top in zip(ids, logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True)
     )
+
+
+def _checked_logprob(value: Any) -> float:
+    """A token's own; vLLM writes NaN as null in a stream."""
+    if value is None or not math.isfinite(value):
+        raise NotFinite
+    return float(value)
 
 
 def best(top: Any, count: int) -> tuple[tuple[int, float], ...]:
@@ -148,7 +166,11 @@ def best(top: Any, count: int) -> tuple[tuple[int, float], ...]:
 
 
 def _numbers(top: Any) -> dict[int, float]:
-    return {int(name.removeprefix(TOKEN)): float(value) for name, value in top.items() if value > LEAST}
+    return {
+        int(name.removeprefix(TOKEN)): float(value)
+        for name, value in top.items()
+        if value is not None and value > LEAST
+    }
 
 
 def next_tokens(answer: Mapping[str, Any], rows: int) -> list[dict[int, float]]:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from softprompt.engine.request import LONGEST_STOP, MOST_STOPS
+
 LONG = 2**63
 
 
@@ -47,4 +49,5 @@ def false_as_none(value: Any) -> Any:
     return None if value is False else value
 
 
-Stop = Annotated[list[Text], Field(max_length=16), BeforeValidator(texts_in)]
+StopText = Annotated[Text, Field(max_length=LONGEST_STOP)]
+Stop = Annotated[list[StopText], Field(max_length=MOST_STOPS), BeforeValidator(texts_in)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from fastapi import APIRouter, Request, Response
 
@@ -12,7 +12,7 @@ from softprompt.server.events import EventStream
 from softprompt.server.input_names import naming_input
 from softprompt.server.keyed_route import KeyedRoute
 from softprompt.server.logprobs import Words
-from softprompt.server.parts import Chosen, Open
+from softprompt.server.parts import Chosen, Open, Parts
 from softprompt.server.protocol.chat import (
     ChatChoice,
     ChatChunk,
@@ -21,7 +21,7 @@ from softprompt.server.protocol.chat import (
     ChatResponse,
     Said,
 )
-from softprompt.server.responses import unless_gone
+from softprompt.server.responses import Piece, unless_gone
 from softprompt.server.writing import Answer, begin
 
 router = APIRouter(tags=["OpenAI"], route_class=KeyedRoute)
@@ -44,27 +44,29 @@ async def chat(body: ChatRequest, caller: Admitted, parts: Open, request: Reques
     if body.stream:
         return EventStream(_chunks(answer, body, parts.words), answer.responses.close)
     with answer.responses:
-        return await unless_gone(request, _whole(answer, body, parts.words))
+        return await unless_gone(request, _whole(answer, body, parts, caller.tenant))
 
 
-async def _whole(answer: Answer, body: ChatRequest, words: Words) -> ChatResponse:
-    choices = [
-        ChatChoice(
+async def _whole(answer: Answer, body: ChatRequest, parts: Parts, tenant: str) -> Response | ChatResponse:
+    def build(index: int, pieces: Sequence[Piece]) -> ChatChoice:
+        """A response as the answer has it."""
+        return ChatChoice(
             index=index,
-            message=Said(role="assistant", content="".join(piece.text for piece in own)),
-            logprobs=words.in_chat([piece.written for piece in own]) if body.logprobs else None,
-            finish_reason=own[-1].reason or "stop",
+            message=Said(role="assistant", content="".join(piece.text for piece in pieces)),
+            logprobs=parts.words.in_chat([piece.written for piece in pieces]) if body.logprobs else None,
+            finish_reason=pieces[-1].reason or "stop",
         )
-        for index, own in enumerate(await answer.responses.whole())
-    ]
-    return ChatResponse(
+
+    responses = await answer.responses.whole()
+    made = ChatResponse(
         id=answer.id,
         created=answer.created,
         model=answer.model,
-        choices=choices,
+        choices=[] if body.logprobs else [build(*each) for each in enumerate(responses)],
         usage=answer.usage,
         system_fingerprint=answer.fingerprint,
     )
+    return await parts.builder.build_response(tenant, made, responses, build) if body.logprobs else made
 
 
 async def _chunks(answer: Answer, body: ChatRequest, words: Words) -> AsyncIterator[ChatChunk]:

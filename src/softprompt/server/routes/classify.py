@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from softprompt.evaluation import Prediction
 from softprompt.server.caller import Admitted
 from softprompt.server.context_length import RowLength, check_lengths
 from softprompt.server.desk import divide_texts
+from softprompt.server.failures import overflowing
 from softprompt.server.input_names import input_names
 from softprompt.server.keyed_route import KeyedRoute
 from softprompt.server.parts import Open, Parts
@@ -33,12 +35,15 @@ async def classify(body: ClassifyRequest, caller: Admitted, parts: Open, request
     if len(body.input) > parts.settings.most_inputs:
         message = f"{len(body.input)} texts in one request: send {parts.settings.most_inputs} at most."
         raise Refusal(400, message, param="input")
+    caller.count_rows(len(body.input))
     version = await parts.resolve(body.model, caller.tenant)
     if version is None:
         raise Refusal(400, "The base model tells no labels: name a prompt whose task is classification.", param="model")
     shelved = await parts.shelf.get(version)
     rows = await _read(parts, caller.tenant, shelved, body.input)
     told = await unless_gone(request, parts.backend.label(shelved, rows, caller.tenant))
+    if not all(math.isfinite(value) for each in told for value in each):
+        raise overflowing(str(version))
     predictions = [Prediction.of("", shelved.task.labels, each) for each in told]
     read = sum(len(row) for row in rows)
     parts.metrics.tokens(caller.tenant, read=read)

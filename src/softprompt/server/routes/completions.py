@@ -12,13 +12,13 @@ from softprompt.server.events import EventStream
 from softprompt.server.input_names import input_names, naming_input
 from softprompt.server.keyed_route import KeyedRoute
 from softprompt.server.logprobs import Words
-from softprompt.server.parts import Chosen, Open
+from softprompt.server.parts import Chosen, Open, Parts
 from softprompt.server.protocol.completions import (
     CompletionChoice,
     CompletionRequest,
     CompletionResponse,
 )
-from softprompt.server.responses import unless_gone
+from softprompt.server.responses import Piece, unless_gone
 from softprompt.server.writing import Answer, begin
 
 router = APIRouter(tags=["OpenAI"], route_class=KeyedRoute)
@@ -46,27 +46,30 @@ async def completions(
     if body.stream:
         return EventStream(_chunks(answer, body, parts.words), answer.responses.close)
     with answer.responses:
-        return await unless_gone(request, _whole(answer, body, parts.words))
+        return await unless_gone(request, _whole(answer, body, parts, caller.tenant))
 
 
-async def _whole(answer: Answer, body: CompletionRequest, words: Words) -> CompletionResponse:
-    choices = [
-        CompletionChoice(
+async def _whole(answer: Answer, body: CompletionRequest, parts: Parts, tenant: str) -> Response | CompletionResponse:
+    def build(index: int, pieces: Sequence[Piece]) -> CompletionChoice:
+        """A response as the answer has it."""
+        has_logprobs = body.logprobs is not None
+        return CompletionChoice(
             index=index,
-            text="".join(piece.text for piece in own),
-            logprobs=None if body.logprobs is None else words.in_completion([piece.written for piece in own]),
-            finish_reason=own[-1].reason,
+            text="".join(piece.text for piece in pieces),
+            logprobs=parts.words.in_completion([piece.written for piece in pieces]) if has_logprobs else None,
+            finish_reason=pieces[-1].reason,
         )
-        for index, own in enumerate(await answer.responses.whole())
-    ]
-    return CompletionResponse(
+
+    responses = await answer.responses.whole()
+    made = CompletionResponse(
         id=answer.id,
         created=answer.created,
         model=answer.model,
-        choices=choices,
+        choices=[] if body.logprobs is not None else [build(*each) for each in enumerate(responses)],
         usage=answer.usage,
         system_fingerprint=answer.fingerprint,
     )
+    return await parts.builder.build_response(tenant, made, responses, build) if body.logprobs is not None else made
 
 
 async def _chunks(answer: Answer, body: CompletionRequest, words: Words) -> AsyncIterator[CompletionResponse]:

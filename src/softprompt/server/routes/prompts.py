@@ -103,6 +103,7 @@ async def add(request: Request, caller: Changing) -> Facts:
             async with uploads.turns.holding(caller.tenant):
                 contents = {name: await file.read() for name, file in files.items()}
                 saved = await run_in_threadpool(uploads.read, contents)
+                await uploads.verify(saved, said.name, caller.tenant)
                 version = await run_in_threadpool(_add, request, caller, saved, said)
     return version_facts(version)
 
