@@ -34,6 +34,7 @@ def create_app(parts: Parts) -> FastAPI:
         finally:
             await parts.backend.stop()
             parts.desk.close()
+            parts.grammars.close()
 
     settings = parts.settings
     app = FastAPI(

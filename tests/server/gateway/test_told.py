@@ -124,7 +124,7 @@ def test_who_is_to_blame(status: int, body: Any, is_about_request: bool, is_ours
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_a_probability_that_is_no_number_is_an_overflow_and_no_lost_replica(value: float | None) -> None:
-    """vLLM writes NaN as null in a stream."""
+    """VLLM writes NaN as null in a stream."""
     top = [{"token_id:5": value, "token_id:9": value}]
     event = said(logprobs={"token_logprobs": [value], "top_logprobs": top})
     with pytest.raises(NotFinite):
