@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.growth.measurement import fit_exponent, measure_workload
+from benchmarks.growth.sampling_workloads import WORKLOADS as SAMPLING_WORKLOADS
 from benchmarks.growth.workload import Workload
 
-WORKLOADS: tuple[Workload, ...] = ()
+WORKLOADS: tuple[Workload, ...] = (*SAMPLING_WORKLOADS,)
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ class GrammarChecker:
 
     def _start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-I", str(TRIAL)],
+            [sys.executable, "-P", str(TRIAL)],  # -P: the folder beside it has modules of common names
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
