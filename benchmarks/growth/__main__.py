@@ -17,13 +17,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.growth import comparison_workloads, labels_workloads, store_workloads, training_workloads
+from benchmarks.growth import (
+    comparison_workloads,
+    labels_workloads,
+    sampling_workloads,
+    store_workloads,
+    training_workloads,
+)
 from benchmarks.growth.measurement import fit_exponent, measure_workload
 from benchmarks.growth.workload import Workload
 
 WORKLOADS: tuple[Workload, ...] = (
     *training_workloads.WORKLOADS,
     *labels_workloads.WORKLOADS,
+    *sampling_workloads.WORKLOADS,
     *store_workloads.WORKLOADS,
     *comparison_workloads.WORKLOADS,
 )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from softprompt.engine.request import Sampling
 
-FIRST = 512  # tokens of the line that are looked at first
+BEGINNINGS = (512, 8192)  # tokens of the line that are looked at, the second only where the first do not tell
 ROUNDING = 1e-9  # more than sums of a vocabulary's probabilities differ by, in float64
 
 
@@ -27,10 +27,11 @@ def draw_token(probabilities: Float[Tensor, "V"], sampling: Sampling, number: fl
         sampling: says which tokens may be drawn.
         number: the place, as a share of the line, from 0 up to 1.
     """
-    if len(probabilities) > 4 * FIRST:
-        beginning = _beginning(probabilities)
-        if (token := _draw_from_beginning(beginning, sampling, number)) is not None:
-            return token
+    for count in BEGINNINGS:
+        if 4 * count < len(probabilities):
+            token = _draw_from_beginning(_beginning(probabilities, count), sampling, number)
+            if token is not None:
+                return token
     return _draw_from_whole(probabilities, sampling, number)
 
 
@@ -42,8 +43,9 @@ class _Line:
     tokens: Int[Tensor, "n"]
 
 
-def _beginning(probabilities: Float[Tensor, "V"]) -> _Line:
-    least = probabilities.topk(FIRST, sorted=False).values.min()
+def _beginning(probabilities: Float[Tensor, "V"], count: int) -> _Line:
+    """The first tokens of the line: so many, and those that are as probable as the last of them."""
+    least = probabilities.topk(count, sorted=False).values.min()
     candidates = (probabilities >= least).nonzero()[:, 0]  # ties included, so the order is that of the whole line
     ordered, places = probabilities[candidates].sort(descending=True, stable=True)
     return _Line(ordered, candidates[places])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from softprompt.engine.grammar_checker import GrammarChecker
 from softprompt.errors import SettingError
 
 if TYPE_CHECKING:
@@ -72,10 +73,23 @@ class Grammars:
         tokenizer: the model's.
         size: V, tokens of its vocabulary.
         eos_token_ids: those that end a response; each is allowed where the form is complete.
+        checker: tries them first, so that none stops the caller for good; None to believe them.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, size: int, eos_token_ids: Sequence[int]):
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        size: int,
+        eos_token_ids: Sequence[int],
+        checker: GrammarChecker | None = None,
+    ):
         self._tokenizer, self._size, self._eos_token_ids = tokenizer, size, list(eos_token_ids)
+        self._checker = checker
+
+    def close(self) -> None:
+        """End what tries them."""
+        if self._checker is not None:
+            self._checker.close()
 
     def json_schema(self, schema: Mapping[str, Any]) -> Grammar:
         """JSON that a schema allows; `{"type": "object"}` allows any object.
@@ -106,11 +120,13 @@ class Grammars:
         return self._made("the regular expression", text, {"regex": pattern})
 
     def _made(self, what: str, text: str, form: Mapping[str, Any]) -> Grammar:
+        words = self._words
+        if self._checker is not None and (problem := self._checker.find_problem(text, MOST_STATES)):
+            raise _unusable(what, problem)
         limits = _library().LLParserLimits(max_lexer_states=MOST_STATES, verbose_errors=False)
-        matcher = _library().LLMatcher(self._words, text, log_level=0, limits=limits)
+        matcher = _library().LLMatcher(words, text, log_level=0, limits=limits)
         if matcher.is_error():
-            said = " ".join(matcher.get_error().split())  # some of it is drawn under the expression
-            raise SettingError(f"{what} cannot be used: {said[:300]}")
+            raise _unusable(what, matcher.get_error())
         return Grammar(matcher, form)
 
     @cached_property
@@ -125,6 +141,11 @@ class Grammars:
             return from_tokenizer(self._tokenizer, n_vocab=self._size, eos_token=ends)
         except ValueError as error:
             raise SettingError(f"this model's tokenizer cannot be held to a grammar: {error}") from error
+
+
+def _unusable(what: str, problem: str) -> SettingError:
+    said = " ".join(problem.split())  # some of it is drawn under the expression
+    return SettingError(f"{what} cannot be used: {said[:300]}")
 
 
 def _library() -> Any:

@@ -35,6 +35,7 @@ def create_app(parts: Parts) -> FastAPI:
             await parts.backend.stop()
             parts.desk.close()
             parts.builder.close()
+            parts.grammars.close()
 
     settings = parts.settings
     app = FastAPI(

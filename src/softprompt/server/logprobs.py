@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
@@ -10,6 +11,8 @@ from softprompt.engine import Written
 from softprompt.model.detokenizer import BROKEN
 from softprompt.server.protocol.chat import ChatLogprobs, ContentLogprob, TokenLogprob
 from softprompt.server.protocol.completions import CompletionLogprobs
+
+REMEMBERED = 16_384  # tokens whose texts are kept
 
 
 class Words:
@@ -21,9 +24,13 @@ class Words:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self._tokenizer = tokenizer
+        self._texts = lru_cache(REMEMBERED)(self._decode)  # a step may tell twenty tokens of each of its rows
 
     def text(self, token: int) -> str:
         """A token; where it is a part of a character, with signs that say so."""
+        return self._texts(token)
+
+    def _decode(self, token: int) -> str:
         return str(self._tokenizer.decode([token]))
 
     def in_chat(self, written: Sequence[Written]) -> ChatLogprobs:

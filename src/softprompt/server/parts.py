@@ -12,11 +12,13 @@ from fastapi import Depends, Request
 from transformers import PreTrainedTokenizerFast
 
 from softprompt.engine.grammar import Grammars
+from softprompt.engine.grammar_checker import GrammarChecker
 from softprompt.model import FrozenModel
 from softprompt.server.answer_building import AnswerBuilder
 from softprompt.server.backend import Backend, Opening
 from softprompt.server.desk import Desk
 from softprompt.server.embedded import Embedded
+from softprompt.server.grammar_compiler import GrammarCompiler
 from softprompt.server.logprobs import Words
 from softprompt.server.metrics import Metrics
 from softprompt.server.settings import ServerSettings
@@ -58,7 +60,7 @@ class Parts:
     desk: Desk
     words: Words
     builder: AnswerBuilder
-    grammars: Grammars
+    grammars: GrammarCompiler
     metrics: Metrics
     tally: Tally
     started: int
@@ -79,6 +81,8 @@ class Parts:
         metrics = Metrics()
         backend = opening(settings, model, metrics)
         tokenizer = copy.deepcopy(model.tokenizer)  # which nobody changes, unlike the worker's and the desk's
+        fast, checker = cast(PreTrainedTokenizerFast, tokenizer), GrammarChecker()
+        grammars = Grammars(fast, model.shape.vocab_size, model.eos_token_ids, checker)
         return cls(
             settings=settings,
             name=PurePath(model.name).name if model.name.startswith(("/", ".")) else model.name,
@@ -89,7 +93,7 @@ class Parts:
             desk=Desk(model, min(settings.length, model.shape.window)),
             words=Words(tokenizer),
             builder=AnswerBuilder(),
-            grammars=Grammars(cast(PreTrainedTokenizerFast, tokenizer), model.shape.vocab_size, model.eos_token_ids),
+            grammars=GrammarCompiler(grammars),
             metrics=metrics,
             tally=Tally(),
             started=int(time.time()),

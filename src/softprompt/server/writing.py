@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from softprompt.server.asking import grammar_of, nth, response_lengths, sampling_of
+from softprompt.server.asking import nth, response_lengths, sampling_of
 from softprompt.server.caller import Caller
 from softprompt.server.desk import Asked, divide_texts
 from softprompt.server.parts import Chosen, Parts
@@ -79,7 +78,7 @@ async def begin(
     caller.count_rows(wanted)
     chosen = await parts.choose(request.model, caller.tenant)
     form = request.form
-    grammar = None if form is None else await asyncio.to_thread(grammar_of, form, parts.grammars)
+    grammar = None if form is None else await parts.grammars.compile(caller.tenant, form)
     sampling = sampling_of(request, parts.model.shape.vocab_size, grammar)
     asked, lengths = list[Asked](), list[int]()
     for some in divide_texts(texts):

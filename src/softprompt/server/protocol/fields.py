@@ -44,10 +44,16 @@ def texts_in(value: Any) -> Any:
     return [each for each in several if each != ""] if isinstance(several, list) else several
 
 
+def _short_stop(text: str) -> str:
+    if len(text) > LONGEST_STOP:
+        raise ValueError(f"it has {len(text)} characters: give {LONGEST_STOP} at most")
+    return text
+
+
 def false_as_none(value: Any) -> Any:
     """Where a number is asked for, `false` is none: to Python it would be 0."""
     return None if value is False else value
 
 
-StopText = Annotated[Text, Field(max_length=LONGEST_STOP)]
+StopText = Annotated[Text, AfterValidator(_short_stop)]
 Stop = Annotated[list[StopText], Field(max_length=MOST_STOPS), BeforeValidator(texts_in)]
