@@ -33,8 +33,8 @@ def draw_penalized(size: int) -> Callable[[], object]:
     from softprompt.engine import Request, Sampling
     from softprompt.engine.mask_pool import MaskPool
     from softprompt.engine.row_state import RowState
+    from softprompt.engine.running import Running
     from softprompt.engine.sampler import choose_tokens
-    from softprompt.engine.scheduler import Running
 
     request = Request((3,), Sampling(temperature=1.0, frequency_penalty=0.5))
     row, state = Running(request), RowState(request, lambda _: "", 8_192, MaskPool(1))

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 from softprompt.engine.grammar import Grammar, Grammars
 from softprompt.server.asking import grammar_of
-from softprompt.server.failures import Busy
-from softprompt.server.job import Job
+from softprompt.server.fair_thread import FairThread
 from softprompt.server.protocol.sampling import ResponseFormat, StructuredOutputs
-from softprompt.server.turns import Turns
 
 
 class GrammarCompiler:
@@ -24,8 +18,7 @@ class GrammarCompiler:
 
     def __init__(self, grammars: Grammars, most_jobs: int = 256):
         self._grammars = grammars
-        self._thread = ThreadPoolExecutor(1, "grammars")
-        self._jobs, self._lock = Turns[Job](most_jobs), threading.Lock()
+        self._thread = FairThread("grammars", most_jobs)
 
     async def compile(self, tenant: str, form: ResponseFormat | StructuredOutputs) -> Grammar | None:
         """The grammar of a form; None where any response has it.
@@ -34,20 +27,9 @@ class GrammarCompiler:
             SettingError: it cannot be used, or takes too much to prepare.
             Busy: too many wait.
         """
-        job = Job(lambda: grammar_of(form, self._grammars))
-        with self._lock:
-            if not self._jobs.add(tenant, job):
-                raise Busy
-        self._thread.submit(self._run_next)
-        grammar: Grammar | None = await asyncio.wrap_future(job.future)
-        return grammar
+        return await self._thread.do(tenant, lambda: grammar_of(form, self._grammars))
 
     def close(self) -> None:
         """End the thread, and what tries grammars."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
         self._grammars.close()
-
-    def _run_next(self) -> None:
-        with self._lock:
-            job = self._jobs.take()
-        job.run()
