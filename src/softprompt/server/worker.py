@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+SWITCH = 0.0005  # seconds after which a thread lets another run: the model's would wait for 5 ms at each of its calls
 REMEMBERED = 1024  # tenants of which it is known how long their passes take
 
 
@@ -98,6 +100,7 @@ class Worker:
     def start(self) -> None:
         """Start the thread; news goes to the loop that runs now."""
         self._loop = asyncio.get_running_loop()
+        sys.setswitchinterval(SWITCH)
         self._thread.start()
         self._has_threads.wait()
         torch.set_num_threads(torch.get_num_threads())  # threads that begin later have what was set last: this one's
