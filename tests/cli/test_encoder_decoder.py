@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from softprompt.unicode_text import escape_controls
 from tests.cli.conftest import Softprompt, Tune, saved_model
 
 
@@ -39,7 +40,7 @@ def test_responses(
     assert found["perplexity"] > 1
     written = softprompt("generate", output, "--prompt", "name: Aro", "--max-new-tokens", 9, "--json").json
     streamed = softprompt("generate", output, "--prompt", "name: Aro", "--max-new-tokens", 9)
-    assert streamed.out.strip() == written["response"]
+    assert streamed.out.strip() == escape_controls(written["response"]).strip()
 
 
 def test_refused(softprompt: Softprompt, tune: Tune, encoder_decoder: Path, output: Path) -> None:

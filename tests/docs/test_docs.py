@@ -67,9 +67,13 @@ CHAT_TEMPLATE = (
 PAGE_OF = {
     "asking": "hub",
     "collection_pause": "model",
+    "fair_queue": "server",
+    "least_first": "server",
+    "log_lines": "errors",
     "parameters": "errors",
     "quoting": "tasks",
     "saved": "saved_prompt",
+    "service_counters": "engine",
     "unicode_text": "errors",
     "wait_policy": "training",
 }

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from softprompt.errors import NothingBefore
 from softprompt.server.caller import Caller
-from softprompt.server.parts import Parts
+from softprompt.server.desk import Asked
+from softprompt.server.parts import Chosen, Parts
 from softprompt.server.protocol.completions import CompletionRequest
 from softprompt.server.settings import ServerSettings
 from softprompt.server.shelved import OBJECTS
@@ -79,9 +80,11 @@ async def ask(parts: Parts, tenant: str, model: str, text: str) -> Said:
         {"model": model, "prompt": text, "max_tokens": 6, "temperature": 0, "logprobs": 5, "ignore_eos": True}
     )
     caller = Caller(tenant, Scope.USE)
-    answer = await begin(
-        parts, caller, asked, "cmpl", ["prompt"], lambda chosen: [parts.desk.text(chosen.shelved, text, None)]
-    )
+
+    def read(chosen: Chosen, _: int) -> Asked:
+        return parts.desk.text(chosen.shelved, text, None)
+
+    answer = await begin(parts, caller, asked, "cmpl", ["prompt"], [text], read)
     return await heard(answer)
 
 
@@ -111,6 +114,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield Served(parts, loop, alone)
         loop.run(parts.backend.stop())
         parts.desk.close()
+        parts.builder.close()
+        parts.grammars.close()
 
 
 async def started(parts: Parts) -> None:

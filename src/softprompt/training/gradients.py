@@ -97,7 +97,7 @@ def _accumulate(group: Sequence[tuple[Part, dict[int, Payload]]], limit: Limit) 
         if (own_loss := part.prompt.own_loss(part.objective.model)) is not None:
             own_loss.backward()
         loss, tokens = sum(losses[id(c)] for c in of_part), sum(c.batch.useful_tokens for c in of_part)
-        found.append(Learnt(loss, tokens, of_part[0].weight, 0.0 if own_loss is None else float(own_loss)))
+        found.append(Learnt(loss, tokens, of_part[0].weight, 0.0 if own_loss is None else float(own_loss.detach())))
     return found
 
 
