@@ -28,14 +28,20 @@ def macro_f1(predicted: Int[Tensor, "N"], labels: Int[Tensor, "N"], num_labels: 
     return float(f1[(occurring + foretold) > 0].mean())
 
 
-def is_looping(text: str, repeats: int = 3, longest: int = 12) -> bool:
-    """Whether some words, up to `longest` of them, come `repeats` times in a row: "the the the"."""
+def is_looping(text: str, repeats: int = 3) -> bool:
+    """Whether some words, however many, come `repeats` times in a row: "the the the"."""
     found = words(text)
-    return any(
-        all(found[at + i] == found[at + i + size] for i in range(size * (repeats - 1)))
-        for size in range(1, longest + 1)
-        for at in range(len(found) - size * repeats + 1)
-    )
+    return any(_repeats(found, size, repeats) for size in range(1, len(found) // repeats + 1))
+
+
+def _repeats(found: Sequence[str], size: int, repeats: int) -> bool:
+    """Whether some `size` words come `repeats` times in a row: each word is the same as that `size` further on."""
+    run, wanted = 0, size * (repeats - 1)
+    for word, later in zip(found, found[size:], strict=False):
+        run = run + 1 if word == later else 0
+        if run >= wanted:
+            return True
+    return False
 
 
 def bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
