@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.dialects import postgresql
 
 from softprompt.errors import SettingError, UnknownKey
 from softprompt.store import Key, Scope, Store
@@ -159,3 +160,10 @@ def test_only_the_hash_is_in_the_table(store: Store) -> None:
     assert text not in row
     assert not [column for column in row if isinstance(column, str) and text[16:] in column]
     assert key.id in row
+
+
+def test_a_page_of_keys_begins_at_the_stored_time_whatever_the_zone_of_a_postgresql_session() -> None:
+    """Where the parameter had a time zone of its own, PostgreSQL would take the column's times as local ones."""
+    after = Key("key", "acme", Scope.USE, "the shop", datetime.now(UTC), "ada", None, None)
+    sql = str(keys_module._list_keys(None, after, 5).compile(dialect=postgresql.dialect()))
+    assert "WITH TIME ZONE" not in sql.replace("WITHOUT TIME ZONE", "")

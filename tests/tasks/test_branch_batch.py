@@ -69,13 +69,16 @@ def test_branches_have_the_gradient_of_sequences(family: str, in_parts: bool, mo
     assert torch.allclose(*gradients, atol=1e-4)
 
 
-def test_batches_of_several_prompts_are_read_together_as_alone() -> None:
-    model = shared_model("llama")
-    payloads = [random_prefix(model, 2, 1), random_prefix(model, 5, 2), random_prefix(model, 1, 3)]
-    objectives = [objective_of(model, words) for words in (WORDS, OTHER, [(5,), (6,)])]
-    texts = [rows_of(model, [[7, 8, 9], [10]]), rows_of(model, [[3] * 9]), rows_of(model, [[4]])]
+@pytest.mark.parametrize("family", ["llama", "bart", "t5"])
+def test_batches_of_several_prompts_are_read_together_as_alone(family: str) -> None:
+    """Whether a batch's rows are computed once or once for each way, one of which has more in the decoder."""
+    model = shared_model(family)
+    payloads = [random_prefix(model, 1 + number, number) for number in range(4)]
+    objectives = [objective_of(model, words) for words in (WORDS, OTHER, [(5,), (6,)], WORDS)]
+    texts = [rows_of(model, each) for each in ([[7, 8, 9], [10]], [[3] * 9], [[4]], [[5, 6]])]
     batches = [branch_batch(model, r, p, o.reader) for r, p, o in zip(texts[:2], payloads, objectives, strict=False)]
     batches.append(objectives[2].collate(texts[2], payloads[2]))
+    batches.append(objectives[3]._sequences(texts[3], payloads[3]))
     behind = [payload for batch, payload in zip(batches, payloads, strict=True) for _ in range(len(batch.ids))]
     with torch.no_grad():
         together = states_of(model, join_batches(batches), behind).split([len(batch.reads) for batch in batches])

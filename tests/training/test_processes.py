@@ -20,9 +20,14 @@ import torch
 
 import softprompt
 from softprompt.errors import SettingError
-from softprompt.model import FrozenModel
+from softprompt.model import FrozenModel, Placement
+from softprompt.prompts.initial import Start
+from softprompt.prompts.prompt_tuning import PromptTuning
 from softprompt.saved import SavedPrompt
+from softprompt.tasks import ClassificationTask, Row
+from softprompt.training.gradients import PromptLearner
 from softprompt.training.many import run_together
+from softprompt.training.processes import Processes, SharedLearner
 from softprompt.training.settings import TuneSettings
 from softprompt.training.tuning import Tuned
 from tests.tiny import tiny_model
@@ -167,3 +172,21 @@ def test_what_one_process_does_is_refused(
     settings = TuneSettings.of({"data": reviews, "output": tmp_path / "p"})
     with pytest.raises(SettingError, match="one process"):
         run_together({"a": settings}, model)
+
+
+def test_a_process_without_rows_knows_the_own_loss_of_the_others() -> None:
+    """Else the processes would shorten the same step differently, and drift apart."""
+    model, prompt = tiny_model("llama"), PromptTuning(Start(torch.zeros(2, 3), "zeros"), Placement.BEFORE)
+    others = [torch.tensor([6.0, 12.0, 9.0, 3.0]), torch.ones(6)]  # losses, tokens and weight; then gradients
+
+    class Second(Processes):
+        def __init__(self) -> None:
+            self.index, self.count = 1, 2
+
+        def total(self, values: torch.Tensor) -> torch.Tensor:
+            return values + others.pop(0)
+
+    objective = ClassificationTask(labels=("a", "b")).bind(model, 100)
+    learnt = SharedLearner(PromptLearner(prompt), Second()).accumulate(objective, [Row([3], [], label=0)], 1)
+    assert learnt == (2.0, 9, 3.0, 4.0)
+    assert learnt.total_loss == 6.0

@@ -193,3 +193,15 @@ def test_a_disk_that_is_full_at_a_checkpoint_leaves_the_one_before(
     ]  # fmt: skip
     assert read_checkpoint(tmp_path / "one.run" / "checkpoint.safetensors")[0].step == 1
     assert tune("one", save_every=1, resume=True).prompt.files == whole.prompt.files
+
+
+def test_a_run_of_a_version_without_a_setting_is_told_what_it_lacks_and_nothing_the_user_never_gave(
+    tune: Callable[..., Any], one: Path
+) -> None:
+    settings = one.parent / "run.json"
+    facts = json.loads(settings.read_text())
+    del facts["settings"]["validation_rows"]
+    settings.write_text(json.dumps(facts))
+    write_checkpoint(one, *read_checkpoint(one))
+    with pytest.raises(CheckpointError, match="does not say which run it is of"):
+        tune("one", resume=True)

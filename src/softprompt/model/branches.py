@@ -58,13 +58,19 @@ def branch_cache(cache: Cache, rows: Int[Tensor, "M"]) -> Cache:
     return Cache(layers=[BranchLayer(*_states_of(layer), rows) for layer in cache.layers])
 
 
-def branch_decoder_cache(cache: EncoderDecoderCache, rows: Int[Tensor, "M"]) -> EncoderDecoderCache:
-    """The same for a decoder, whose attention to the encoder is not computed anew."""
+def branch_decoder_cache(cache: EncoderDecoderCache, rows: Int[Tensor, "M"], length: int) -> EncoderDecoderCache:
+    """The same for a decoder, whose attention to the encoder is not computed anew.
+
+    Args:
+        cache: the decoder's, of all rows.
+        rows: which of them each continuation goes on from.
+        length: tokens of the decoder that continuations stand behind; what the cache has beyond is other rows' padding.
+    """
     own, cross = DynamicCache(), DynamicCache()
-    for old, new in ((cache.self_attention_cache, own), (cache.cross_attention_cache, cross)):
+    for old, new, end in ((cache.self_attention_cache, own, length), (cache.cross_attention_cache, cross, None)):
         for index, layer in enumerate(old.layers):
             keys, values = _states_of(layer)
-            new.update(keys[rows], values[rows], index)
+            new.update(keys[rows, :, :end], values[rows, :, :end], index)
     found = EncoderDecoderCache(own, cross)
     found.is_updated = dict(cache.is_updated)
     return found

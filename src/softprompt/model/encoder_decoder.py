@@ -128,7 +128,7 @@ class EncoderDecoderModel(WritingModel):
         hidden, read = self._both_sides(ids, mask, payloads, past)
 
         def run(some: Branches) -> Float[Tensor, "m l H"]:
-            behind = branch_decoder_cache(past, some.rows)
+            behind = branch_decoder_cache(past, some.rows, len(self.start))
             return self._say(Side(some.ids, some.mask), read.of_rows(some.rows), behind)
 
         return hidden, run_in_parts(run, branches, read.mask.shape[1] + branches.ids.shape[1], self.pass_tokens)

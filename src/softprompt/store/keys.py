@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterator
 from datetime import timedelta
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, literal, select, tuple_
 
 from softprompt.errors import SettingError, UnknownKey
 from softprompt.store.database import Database
@@ -136,7 +136,8 @@ def _list_keys(tenant: str | None, after: Key | None, limit: int) -> Select[KeyR
     if tenant is not None:
         query = query.where(KeyRow.tenant == tenant)
     if after is not None:
-        query = query.where(tuple_(KeyRow.created_at, KeyRow.id) > tuple_(after.created_at, after.id))
+        moment = literal(after.created_at, KeyRow.created_at.type)  # as stored: PostgreSQL would take it as local time
+        query = query.where(tuple_(KeyRow.created_at, KeyRow.id) > tuple_(moment, after.id))
     return query
 
 

@@ -84,12 +84,14 @@ def _first(waiting: Sequence[Chunk], most: int) -> list[Chunk]:
     must still fit the window between them.
     """
     model = waiting[0].objective.model
-    count, rows, positions, T = 0, 0, 0, 0
+    count, rows, positions, T, behind = 0, 0, 0, 0, 0
     for chunk in waiting:
         padding = rows * (chunk.batch.ids.shape[1] - T)
         rows, T = rows + len(chunk.batch.ids), chunk.batch.ids.shape[1]  # those that wait are in the order of their T
         positions = max(positions, *(payload.num_positions for payload in chunk.behind))
-        fits = rows <= most and rows * T <= model.pass_tokens and positions + T <= model.shape.window
+        branches = chunk.batch.branches
+        behind = max(behind, 0 if branches is None else branches.ids.shape[1])
+        fits = rows <= most and rows * T <= model.pass_tokens and positions + T + behind <= model.shape.window
         if count and not (fits and padding <= model.pass_cost and chunk.first_layer == waiting[0].first_layer):
             break
         count += 1

@@ -166,10 +166,11 @@ class SharedLearner:
                 "often: choose a `batch_size` that they can share"
             )
         learnt = self.learner.accumulate(objective, own, batch_size) if own else Learnt(0.0, 0, 0.0)
-        sums = torch.tensor([learnt.loss * learnt.weight, learnt.useful_tokens, learnt.weight], dtype=torch.float32)
-        loss, tokens, weight = self.processes.total(sums).tolist()
+        losses = [learnt.loss * learnt.weight, learnt.own_loss * learnt.weight]
+        sums = torch.tensor([*losses, learnt.useful_tokens, learnt.weight], dtype=torch.float32)
+        loss, own_loss, tokens, weight = self.processes.total(sums).tolist()
         self._sum_gradients(learnt.weight / weight)
-        return Learnt(loss / weight, int(tokens), weight, learnt.own_loss)
+        return Learnt(loss / weight, int(tokens), weight, own_loss / weight)
 
     def _sum_gradients(self, share: float) -> None:
         """Leave in each process the sum of all gradients, each times the share of its rows."""

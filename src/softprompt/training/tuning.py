@@ -231,9 +231,12 @@ def _begin(folder: RunFolder, facts: dict[str, Any], resume: bool) -> None:
         return
     before = folder.read_settings()
     for part in ("settings", "data"):
-        changed = [key for key in facts[part] if facts[part][key] != before.get(part, {}).get(key) and key != "output"]
+        known = before[part] if part == "settings" else facts[part]  # an earlier version had fewer settings
+        changed = [
+            key for key in facts[part] if key in known and facts[part][key] != before[part].get(key) and key != "output"
+        ]
         if changed:
-            names = ", ".join(f"{_named(part, key)} ({before.get(part, {}).get(key)} before)" for key in changed)
+            names = ", ".join(f"{_named(part, key)} ({before[part].get(key)} before)" for key in changed)
             raise CheckpointError(
                 f"the run in {folder.path} began with other {part}: {names}. Resume it as it was, "
                 "or start over with `overwrite=True`"
