@@ -10,7 +10,7 @@ import torch
 from softprompt.engine import End, Engine, Request, Sampling, Written
 from softprompt.errors import ModelNotSupported, SettingError
 from softprompt.model import FrozenModel
-from tests.strategies import random_embeddings
+from tests.strategies import random_embeddings, random_prefix
 from tests.tiny import shared_model
 
 TEXT = (5, 9, 77)
@@ -217,3 +217,24 @@ def test_a_long_row_leaves_no_memory_behind(model: FrozenModel, monkeypatch: pyt
     assert tokens(among) == tokens(alone)
     assert tokens(long) == tokens(alone)[:20]
     assert engine.slots._touched == [4, 4, 4]
+
+
+@pytest.mark.parametrize("ending", ["overflows", "is cancelled", "fails", "is preempted"])
+def test_a_slot_holds_only_finite_numbers_once_its_row_is_gone(engine: Engine, model: FrozenModel, ending: str) -> None:
+    """A masked position is multiplied by zero, which leaves NaN as it is: the slot's next row would overflow too."""
+    prefix = random_prefix(model, 4, 0)
+    overflowing = prefix.with_tensor(torch.full_like(prefix.tensor, 3e38))
+    engine.add(Request(TEXT, Sampling(max_new_tokens=30, ignore_eos=True)), None, lambda _: None)
+    engine.step()
+    heard: list[Written] = []
+    row = engine.add(Request(TEXT * 4, Sampling(max_new_tokens=2)), overflowing, heard.append)
+    assert row is not None
+    engine.step()
+    assert 0 < row.computed < len(row.known)  # a piece of its text is read in a step, beside the row that writes
+    if ending == "overflows":
+        while not heard:
+            engine.step()
+        assert heard[-1].end is End.OVERFLOW
+    else:
+        {"is cancelled": engine.cancel, "fails": engine.drop, "is preempted": engine._preempt}[ending](row)
+    assert all(torch.isfinite(each).all() for each in (engine.slots.keys, engine.slots.values))

@@ -148,3 +148,33 @@ def test_texts_of_one_tenant_do_not_keep_another_s_from_being_read() -> None:
         add(scheduler, "much", text=2000)
     step(scheduler)
     assert steps_until_over(scheduler, add(scheduler, "little", response=4)) == 4
+
+
+@pytest.mark.parametrize(("others", "room"), [(1, 4096), (2, 4096), (10, 16384)])
+def test_one_long_row_among_many_short_ones_comes_to_its_end(others: int, room: int) -> None:
+    """It holds more than the others' share by itself: taking it back each time would let it never write."""
+    scheduler = Scheduler(64, length=2048, tokens=256, waiting=4096, room=room)
+    long_row = add(scheduler, "long", response=300, text=1700)
+    for _ in range(1500):
+        for tenant in range(others):
+            while scheduler._waiting.count(f"short {tenant}") < 4:
+                add(scheduler, f"short {tenant}", response=100, text=100)
+        if long_row in step(scheduler):
+            break
+    assert len(long_row.written) == 300
+    assert long_row.preemptions == 0
+
+
+@given(st.data())
+def test_a_row_joins_once_however_often_it_is_interrupted_meanwhile(data: st.DataObject) -> None:
+    scheduler = Scheduler(3, length=64, tokens=8, waiting=256, room=100)
+    for number in range(data.draw(st.integers(1, 60))):
+        tenant, text = data.draw(st.sampled_from("ABCD")), data.draw(st.integers(1, 40))
+        sampling = Sampling(max_new_tokens=data.draw(st.integers(1, 20)))
+        scheduler.add(Request(tuple(range(5, 5 + text)), sampling, tenant))
+        joined = scheduler.admit()
+        assert len(joined) == len(set(joined)), number
+        for piece in scheduler.plan():
+            scheduler.advance(piece, 7 if piece.is_last else None)
+        for row in [row for row in scheduler.running if len(row.written) >= row.request.sampling.max_new_tokens]:
+            scheduler.leave(row)

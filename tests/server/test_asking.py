@@ -44,7 +44,7 @@ def test_the_ith_has_the_seed_plus_i() -> None:
     assert sampling_of(request(), 10, None).seed != sampling_of(request(), 10, None).seed
 
 
-@pytest.mark.parametrize("token", ["10", "-1", "x", "²", "1.5", ""])
+@pytest.mark.parametrize("token", ["10", "-1", "x", "²", "1.5", "", "9" * 5000])
 def test_a_bias_is_for_a_token(token: str) -> None:
     with pytest.raises(Refusal, match="no token"):
         sampling_of(request(logit_bias={token: 1}), 10, None)

@@ -236,7 +236,8 @@ def test_requests_in_one_packet_are_answered_in_order(port: int) -> None:
 
 def test_what_is_wrong_behind_a_request_does_not_spoil_its_answer(port: int) -> None:
     slow_one = "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    for wrong in (AMBIGUOUS["both lengths"], "nonsense\r\n\r\n", f"{CHUNKED}x"):
+    no_path = "GET http://localhost HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for wrong in (AMBIGUOUS["both lengths"], "nonsense\r\n\r\n", f"{CHUNKED}x", no_path):
         came = said(port, slow_one + wrong)
         assert came.endswith(b'"slow"')
         assert came.count(b"HTTP/1.1 ") == 1

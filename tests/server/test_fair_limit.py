@@ -127,3 +127,25 @@ def test_more_than_may_be_in_is_let_in_alone() -> None:
             assert len(limit) == 5
 
     run(test())
+
+
+def test_those_behind_one_that_gives_up_are_let_in() -> None:
+    async def test() -> None:
+        limit, done = FairLimit(4), list[str]()
+
+        async def use(name: str, count: int) -> None:
+            async with limit.holding("acme", count):
+                done.append(name)
+
+        async with limit.holding("bolt", 2):
+            large = asyncio.create_task(use("large", 4))
+            await asyncio.sleep(0)
+            small = asyncio.create_task(use("small", 1))
+            await asyncio.sleep(0)
+            assert not done
+            large.cancel()
+            await asyncio.wait([large])
+            await small
+        assert done == ["small"]
+
+    run(test())

@@ -149,3 +149,16 @@ def test_nobody_gets_more_than_it_may_nor_less(a_minute: int, asked: list[tuple[
         for i, first in enumerate(times):
             for j in range(i, len(times)):
                 assert j - i + 1 <= a_minute + (times[j] - first) * a_minute / MINUTE + 1e-6
+
+
+@pytest.mark.parametrize("a_minute", [7, 20, 60])
+def test_a_client_that_waits_as_it_is_told_is_let_in(a_minute: int) -> None:
+    clock = Clock()
+    limits = Limits(a_minute=a_minute, clock=clock)
+    with limits.holding("acme") as held:
+        held.count_rows(a_minute // 2)
+    with pytest.raises(TooManyRequests) as refused, limits.holding("acme") as held:
+        held.count_rows(a_minute)
+    clock.now += int(refused.value.headers["Retry-After"])
+    with limits.holding("acme") as held:
+        held.count_rows(a_minute)

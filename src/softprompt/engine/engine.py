@@ -144,17 +144,17 @@ class Engine:
     def drop(self, running: Running) -> None:
         """Stop a request without another word of its text, in whatever state a step that failed has left it."""
         if running in self._rows:
-            self._finish(running, Written(None, "", End.CANCELLED))
+            self._finish(running, Written(None, "", End.CANCELLED), has_failed=True)
 
     @torch.inference_mode()
     def step(self) -> None:
         """Put every row on by a token, or read a piece of it. Those whose deadline is over end."""
-        began = time.perf_counter()
         for row in list(self.scheduler.overdue(self._clock())):
             self.cancel(row, End.DEADLINE)
         for row in self.scheduler.admit(self._preempt):
             self._begin(row)
         pieces = self.scheduler.plan(self._held_rows())
+        began = time.perf_counter()  # that masks were waited for is no cost of the step
         self.last_shares = {}
         if not pieces:
             return
@@ -211,6 +211,8 @@ class Engine:
         """Take a row's slot back. What writes its text stays as it is, so it goes on as if nothing had happened."""
         self._remember(row)
         slot = row.slot
+        if not row.is_writing:
+            self.slots.clear(slot)
         self._free(slot, self.scheduler.preempt(row))
 
     def _remember(self, row: Running) -> None:
@@ -293,8 +295,10 @@ class Engine:
     def _decoded(self, tokens: list[int]) -> str:
         return str(self.model.tokenizer.decode(tokens, skip_special_tokens=True))
 
-    def _finish(self, row: Running, written: Written) -> None:
+    def _finish(self, row: Running, written: Written, *, has_failed: bool = False) -> None:
         slot = row.slot
+        if slot >= 0 and (has_failed or written.end is End.OVERFLOW or not row.is_writing):
+            self.slots.clear(slot)
         self._free(slot, self.scheduler.leave(row))
         own = self._rows.pop(row)
         if own.state is not None:

@@ -6,6 +6,7 @@ Which tokens may be next is found beside the model's steps, and within a budget.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, wait
@@ -41,7 +42,8 @@ class RowGuide:
     def __init__(self, grammar: Grammar, size: int, pool: MaskPool, tenant: str, written: Sequence[int] = ()):
         self._grammar, self._size, self._pool, self._tenant = grammar, size, pool, tenant
         self._guide: Guide | None = None
-        self._seconds, self._last, self._taken = 0.0, 0.0, 0
+        self._seconds, self._taken = 0.0, 0
+        self._last = math.inf  # what the first takes nobody knows
         self._next = self._submit(written)
 
     @property

@@ -92,7 +92,7 @@ class Scheduler:
                     (preempt or self.preempt)(victim)
             self._give_slot(tenant, row)
             admitted.append(row)
-        return [row for row in admitted if row.slot >= 0]
+        return list(dict.fromkeys(row for row in admitted if row.slot >= 0))
 
     def _give_slot(self, tenant: str, row: Running) -> None:
         self._waiting.take_from(tenant)

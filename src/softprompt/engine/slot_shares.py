@@ -71,10 +71,14 @@ class SlotShares:
         victims: list[Running] = []
         while not self.has_room(positions, freed=victims):
             largest = max(rows, key=lambda name: self._share(*shrunk[name]), default=None)
-            if largest is None or self._share(*shrunk[largest]) <= wanted:
+            if largest is None:
                 return []
-            victims.append(rows[largest].pop())
-            shrunk[largest] = (shrunk[largest][0] - 1, shrunk[largest][1] - victims[-1].room)
+            victim = rows[largest].pop()
+            left = (shrunk[largest][0] - 1, shrunk[largest][1] - victim.room)
+            if self._share(*left) < wanted:  # else whoever has one large row would lose it again and again
+                return []
+            victims.append(victim)
+            shrunk[largest] = left
             if not rows[largest]:
                 del rows[largest]
         return victims

@@ -78,6 +78,11 @@ class Slots:
             room.give_back(room.tensor[:, slot, :, end : self._touched[slot]].flatten(-2))
         self._touched[slot] = end
 
+    def clear(self, slot: int) -> None:
+        """Forget what a row had, whose numbers may not be finite: others' masked positions are multiplied with them."""
+        for each in (self.keys, self.values):
+            each[:, slot, :, : self._touched[slot]] = 0
+
     def _touch(self, slot: int, positions: int) -> None:
         self._touched[slot] = max(self._touched[slot], positions)
 

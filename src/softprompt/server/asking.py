@@ -14,6 +14,8 @@ from softprompt.server.desk import Asked
 from softprompt.server.protocol.sampling import JsonFormat, ResponseFormat, SchemaFormat, StructuredOutputs, Writing
 from softprompt.server.refusal import Refusal
 
+DIGITS = 20  # of a token's number; longer ones Python refuses to read
+
 
 def response_lengths(
     asked: Sequence[Asked], names: Sequence[str], wanted: int | None, length: int, longest: int | None
@@ -88,8 +90,12 @@ def grammar_of(form: ResponseFormat | StructuredOutputs, grammars: Grammars) -> 
 
 
 def _biases(given: Mapping[str, float], vocabulary: int) -> dict[int, float]:
-    wrong = [token for token in given if not (token.isascii() and token.isdigit() and int(token) < vocabulary)]
+    wrong = [token for token in given if not _is_token(token, vocabulary)]
     if wrong:
-        message = f"{wrong[0]!r} is no token: they are numbers from 0 to {vocabulary - 1}."
+        message = f"{wrong[0][:DIGITS]!r} is no token: they are numbers from 0 to {vocabulary - 1}."
         raise Refusal(400, message, param="logit_bias")
     return {int(token): bias for token, bias in given.items()}
+
+
+def _is_token(text: str, vocabulary: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= DIGITS and int(text) < vocabulary

@@ -90,6 +90,7 @@ class FairLimit:
             elif turn in self._waiting:
                 self._waiting.remove(turn)
                 self._queue.remove(tenant, turn)
+                self.admit()  # those behind it may have room
             raise
 
     def _leave(self, tenant: str, count: int) -> None:

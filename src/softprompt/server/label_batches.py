@@ -48,7 +48,7 @@ class LabelBatches:
         texts = [LabelText(shelved, row) for row in rows]
         with self._lock:
             for text in texts:
-                self._queue.add(tenant, text, float(text.num_tokens))
+                self._queue.add(tenant, text, float(min(text.num_tokens, self._tokens)))  # further pieces cost more
         futures = [asyncio.get_running_loop().create_future() for _ in texts]
         self._waiting |= dict(zip(texts, futures, strict=True))
         if self._passes is None or self._passes.done():

@@ -122,6 +122,10 @@ class Limits:
         held = Held(self, account)
         try:
             yield held
+        except TooManyRequests:
+            with self._lock:
+                account.left += held.rows  # it is refused whole, so it costs nothing
+            raise
         finally:
             with self._lock:
                 account.running -= held.rows

@@ -43,7 +43,7 @@ class Shelf:
         self._metrics, self.size = metrics, 0
         self._kept: OrderedDict[str, Shelved] = OrderedDict()
         self._fetched: dict[str, asyncio.Task[Shelved]] = {}
-        self._turns = FairLimit(AT_ONCE, WAITING)
+        self._turns = FairLimit(AT_ONCE, WAITING, reserve=1)
         self._meant: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     @property

@@ -104,9 +104,9 @@ class StrictParsing(HttpToolsProtocol):
         self._refusal = self._size.head_refusal() or refuse_head(self.parser.get_http_version(), self.headers)
         if self._refusal is not None:
             raise self._refusal  # the parser stops
-        self._size.end_head()
         was_answering = self.is_answering
-        super().on_headers_complete()
+        super().on_headers_complete()  # which may refuse the URL: then the last request is still the one before
+        self._size.end_head()
         if not was_answering:
             self._answered = self.cycle
 

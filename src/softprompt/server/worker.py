@@ -217,7 +217,8 @@ class Worker:
                 return None
             tenant, _ = self._jobs.peek()
             would_have = self._jobs.served(tenant) + self._usual.get(tenant, 0.0)
-            if any(self._jobs.served(other) < would_have for other in self._present - {tenant}):
+            has_stepped = bool(self.engine.last_shares)  # else no row can go on: all wait for masks
+            if has_stepped and any(self._jobs.served(other) < would_have for other in self._present - {tenant}):
                 return None
             return self._jobs.take()
 
