@@ -144,7 +144,7 @@ def test_nobody_s_texts_are_not_scored(chatting: FrozenModel, prompts: list[Shel
         asked = [asyncio.create_task(batches.score(prompts[0], [row(chatting, 5)], "acme")) for _ in range(3)]
         await asyncio.sleep(0.01)
         asked[0].cancel()
-        await asyncio.sleep(0)
+        await asyncio.wait([asked[0]])
         held.set()
         await first
         return await asyncio.gather(*asked, return_exceptions=True)
