@@ -27,7 +27,7 @@ def zipped() -> bytes:
     ("content", "said"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "Git LFS .* run git lfs pull"),
-        (gzip.compress(b'{"text": "a"}'), "packed by gzip: unpack it"),
+        (gzip.compress(b'{"text": "a"}', mtime=0), "packed by gzip: unpack it"),
         (zipped(), "a ZIP archive or an Excel workbook"),
         (b"\n<!DOCTYPE html>\n<html><body>Not found</body></html>", "a web page and not the data"),
         (b"\xef\xbb\xbf<html><body></body></html>", "a web page and not the data"),

@@ -1,10 +1,10 @@
 """Who holds how much of the slots, and whose rows give theirs back while others wait. Knows no torch.
 
 A tenant's share is the larger of two: its rows among the slots, and their positions among those that there is memory
-for (dominant resource fairness: Ghodsi et al. 2011, NSDI). A row makes room for another tenant's as long as that one
-still has the smaller share with it, so two tenants never take the same slot from each other again and again. Where that
-gives nothing to a tenant that has nothing, since there are more tenants than slots, they take turns: a row whose turn
-is over makes room for it.
+for (dominant resource fairness: Ghodsi et al. 2011, NSDI). A row makes room for another tenant's where its own
+tenant keeps at least as much without it as the other has with its new one. So two tenants never take the same slot from
+each other again and again, and one large row keeps its slot. Where that gives nothing to a tenant that has nothing,
+since there are more tenants than slots, they take turns: a row whose turn is over makes room for it.
 """
 
 from __future__ import annotations
