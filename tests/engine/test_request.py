@@ -33,4 +33,5 @@ def test_what_is_too_much_is_refused(fields: dict[str, Any], said: str) -> None:
 
 
 def test_as_many_and_as_long_stop_texts_as_may_be_are_taken() -> None:
-    Sampling(stop=["b" * LONGEST_STOP] * MOST_STOPS)
+    stops = ["b" * LONGEST_STOP] * MOST_STOPS
+    assert list(Sampling(stop=stops).stop) == stops

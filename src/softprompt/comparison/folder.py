@@ -10,12 +10,10 @@ report/
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from softprompt.errors import OutputExists, disk_errors
-from softprompt.saved.own_files import join_names
+from softprompt.saved.own_files import join_names, read_json_object
 
 CELLS, LOGS, PLOTS, REPORT, PAGE = "cells", "logs", "plots", "report.json", "report.html"
 GENERATOR = '<meta name="generator" content="softprompt '
@@ -57,7 +55,7 @@ def _is_comparison(folder: Path) -> bool:
 def _is_cell(path: Path) -> bool:
     if path.suffix == ".jsonl":  # answers of an API
         return True
-    found = _read_object(path)
+    found = read_json_object(path)
     return found is not None and {"cell", "key", "found"} <= set(found)
 
 
@@ -68,19 +66,11 @@ def _find_foreign_reports(folder: Path) -> list[str]:
 
 
 def _is_report(path: Path) -> bool:
-    return {"softprompt", "ways"} <= set(_read_object(path) or ())
+    return {"softprompt", "ways"} <= set(read_json_object(path) or ())
 
 
 def _is_page(path: Path) -> bool:
     return path.is_file() and GENERATOR in path.read_text("utf-8", "replace")[:_BEGINNING]
-
-
-def _read_object(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _is_real_folder(path: Path) -> bool:

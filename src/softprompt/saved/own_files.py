@@ -46,7 +46,7 @@ def _printable(name: str) -> str:
 
 
 def _foreign_below(folder: Path, *, with_tasks: bool) -> Iterator[str]:
-    manifest = _read_object(folder / FILE)
+    manifest = read_json_object(folder / FILE)
     for path in folder.iterdir():
         if with_tasks and path.name == TASKS and _is_real_folder(path) and _is_manifest(manifest):
             yield from _foreign_tasks(path)
@@ -80,7 +80,7 @@ def _is_manifest(fields: dict[str, Any] | None) -> bool:
 
 def _is_own_config(path: Path, _: dict[str, Any] | None) -> bool:
     """Whether a configuration is laid out as `write_peft` does; peft itself writes many more keys."""
-    config = _read_object(path)
+    config = read_json_object(path)
     if config is None or set(config) not in map(set, CONFIG_KEYS.values()):
         return False
     return path.read_text("utf-8") == json.dumps(config, indent=2, sort_keys=True) + "\n"
@@ -107,7 +107,7 @@ _CHECKS: dict[str, Callable[[Path, dict[str, Any] | None], bool]] = {
 }
 
 
-def _read_object(path: Path) -> dict[str, Any] | None:
+def read_json_object(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file, or None."""
     try:
         found = json.loads(path.read_text("utf-8"))

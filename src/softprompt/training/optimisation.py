@@ -86,7 +86,8 @@ class Optimiser:
 
     def _predict_decrease(self) -> float:
         """By how much the last step lowers the loss, to first order: its product with the clipped gradients."""
-        return sum(float((gradient * change).sum()) for _, gradient, change in self._changes())
+        products = [(gradient * change).sum() for _, gradient, change in self._changes()]
+        return float(torch.stack(products).sum()) if products else 0.0  # an accelerator is waited for once
 
     @torch.no_grad()
     def _take_back(self, share: float) -> None:
