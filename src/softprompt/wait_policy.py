@@ -1,7 +1,7 @@
 """How long the threads that torch divides a call among stay awake for the next call, which burns their cores.
 
 By default GNU's OpenMP library lets them spin for some milliseconds and LLVM's for 200. Two runs on one machine then
-spend most of their time in each other's way: five steps took three times as long in each. Threads that sleep at once
+spend most of their time in each other's way. Threads that sleep at once
 are woken anew for every call, which a model that writes token by token feels. So they spin for about a tenth of a
 millisecond: longer than from one call of a step to the next, and shorter than another run waits for a core.
 `benchmarks/two_runs.py` compares the settings.
