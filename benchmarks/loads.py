@@ -3,14 +3,16 @@
     python -m benchmarks.loads URL KEY LOAD FOLDER
 
 It runs in a process of its own, so that what it reads and writes keeps nobody waiting in the process that measures,
-and imports no model. FOLDER holds `material.json` and the prompts that are brought in, which `fairness.py` wrote. When
-its input ends it prints how often each status was answered, as JSON.
+and at a low priority, since it would be on another machine. It imports no model. FOLDER holds `material.json` and the
+prompts that are brought in, which `fairness.py` wrote. When its input ends it prints how often each status was
+answered, as JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import sys
 from collections import Counter
@@ -161,4 +163,5 @@ async def keep_asking(url: str, key: str, load: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(10)
     asyncio.run(keep_asking(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])))

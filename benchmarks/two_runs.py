@@ -37,9 +37,9 @@ Environment = Mapping[str, str]
 #: The settings that are compared; "default" is the library's own.
 SETTINGS: dict[str, Environment] = {
     "default": {},
-    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},  # what softprompt chooses where a run trains
     "spin 1,000": {"GOMP_SPINCOUNT": "1000"},
-    "spin 10,000": {"GOMP_SPINCOUNT": "10000"},  # what softprompt chooses
+    "spin 10,000": {"GOMP_SPINCOUNT": "10000"},  # what it chooses where it writes
     "spin 30,000": {"GOMP_SPINCOUNT": "30000"},
 }
 OWN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS", "MKL_NUM_THREADS")

@@ -38,3 +38,15 @@ def test_who_is_charged_while_it_is_away_is_not_remembered_for_ever() -> None:
     for number in range(1000):
         counters.charge(str(number), 1.0)
         assert len(counters) <= 1 + 2 * 10
+
+
+def test_a_tenant_that_comes_back_has_some_credit_and_no_more() -> None:
+    counters = ServiceCounters(credit=2.0)
+    counters.enter("busy")
+    counters.charge("busy", 10.0)
+    counters.enter("new")
+    assert counters["new"] == 8.0
+    counters.charge("new", 5.0)
+    counters.leave("new")
+    counters.enter("new")
+    assert counters["new"] == 13.0  # what it was served is not forgotten

@@ -50,15 +50,16 @@ class FairQueue(Generic[T]):
         capacity: items that may wait. A tenant may have as many waiting as there is room left, so that there is always
             some for others (dynamic thresholds: Choudhury & Hahne 1998, doi 10.1109/90.664262).
         absent: of how many tenants that are not there to remember what they were served.
+        credit: service that a tenant has at once when it comes, if it had none lately, before it takes turns.
     """
 
-    def __init__(self, capacity: int, absent: int = ABSENT):
+    def __init__(self, capacity: int, absent: int = ABSENT, credit: float = 0.0):
         self.capacity = capacity
         self._queues: dict[str, _TenantQueue[T]] = {}
         self._length, self._num_counted = 0, 0
         self._held: dict[str, float] = {}
         self._kept: set[str] = set()
-        self._counters = ServiceCounters(absent)
+        self._counters = ServiceCounters(absent, credit)
         self._order = LeastFirst()  # tenants with something waiting
 
     def __len__(self) -> int:

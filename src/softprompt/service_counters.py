@@ -18,10 +18,12 @@ class ServiceCounters:
 
     Args:
         absent: of how many absent tenants to keep counters; beyond that the lowest are dropped.
+        credit: how far below the lowest counter of those present a tenant may come (as "warp" in borrowed virtual time:
+            Duda & Cheriton 1999, doi 10.1145/319151.319169): who asks for little is served at once.
     """
 
-    def __init__(self, absent: int = ABSENT):
-        self._absent = absent
+    def __init__(self, absent: int = ABSENT, credit: float = 0.0):
+        self._absent, self._credit = absent, credit
         self._counts: dict[str, float] = {}
         self._present = LeastFirst()
 
@@ -42,9 +44,9 @@ class ServiceCounters:
             self._forget_absent()
 
     def enter(self, tenant: str) -> None:
-        """A tenant is present from now on: it keeps no credit, and starts at the lowest counter of those present."""
+        """A tenant is present from now on, and starts at the lowest counter of those present, less the credit."""
         if tenant not in self._present:
-            self._counts[tenant] = max(self[tenant], self._lowest())
+            self._counts[tenant] = max(self[tenant], self._lowest() - self._credit if self._present else 0.0)
             self._present.set_key(tenant, (self._counts[tenant],))
 
     def leave(self, tenant: str) -> None:
@@ -63,7 +65,7 @@ class ServiceCounters:
         """
         if len(self._counts) <= len(self._present) + 2 * self._absent:  # so that each call costs little on average
             return
-        lowest = self._lowest()
+        lowest = self._lowest() - self._credit
         owing = [name for name, count in self._counts.items() if name not in self._present and count > lowest]
         kept = [*self._present, *sorted(owing, key=self.__getitem__, reverse=True)[: self._absent]]
         self._counts = {name: self[name] for name in kept}

@@ -72,6 +72,7 @@ PAGE_OF = {
     "log_lines": "errors",
     "parameters": "errors",
     "quoting": "tasks",
+    "recent_tenants": "server",
     "saved": "saved_prompt",
     "service_counters": "engine",
     "unicode_text": "errors",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.engine.step_budget import StepBudget, equal_shares
+from softprompt.engine.step_budget import LONGEST, StepBudget, equal_shares
 
 
 def budget(base: float, read: float, write: float) -> StepBudget:
@@ -62,3 +62,16 @@ def test_a_tenant_alone_is_never_bounded() -> None:
 
 def test_what_somebody_does_not_want_goes_to_the_others() -> None:
     assert equal_shares({"a": 1.0, "b": 50.0, "c": 60.0}, 41.0) == {"a": 1.0, "b": 20.0, "c": 20.0}
+
+
+def test_a_step_takes_a_few_times_any_steps_while_other_tenants_come() -> None:
+    made = budget(0.02, 0.001, 0.003)
+    limit = made.limit({"a": 500.0}, others_come=True)
+    assert limit == pytest.approx((LONGEST - 1) * made.base)
+    assert limit is not None
+    assert made.limit({"a": 500.0, "b": 400.0}, others_come=True) <= limit
+    assert made.limit({"a": 500.0}) is None
+
+
+def test_a_step_is_not_bounded_while_nothing_is_known_of_steps() -> None:
+    assert StepBudget().limit({"a": 500.0}, others_come=True) is None

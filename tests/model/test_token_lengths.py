@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from softprompt.model import load_weightless
 from softprompt.model.token_lengths import TokenLengths
 from tests.tiny import shared_model
 
 BYTES = {f"<0x{byte:02X}>": byte for byte in range(256)}
-UNUSUAL = "é가각ﬁ①İßẛ̣ 　\u00a0\u200b\ud7a4好🙂<s></s>"
+UNUSUAL = "\x04\x14\U00040000é가각ﬁ①İßẛ̣ 　\u00a0\u200b\ud7a4好🙂<s></s>"
 
 
 def wrapped(tokenizer: Tokenizer) -> Any:
@@ -31,8 +32,8 @@ def sentencepiece(**model: Any) -> Any:
     return wrapped(tokenizer)
 
 
-def byte_level(*forms: Any, **added: bool) -> Any:
-    alphabet = {each: i for i, each in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+def byte_level(*forms: Any, lacking: str = "", **added: bool) -> Any:
+    alphabet = {each: i for i, each in enumerate(sorted({*pre_tokenizers.ByteLevel.alphabet()} - {*lacking}))}
     tokenizer = Tokenizer(models.BPE({**alphabet, "ab": 256, "abab": 257}, [("a", "b"), ("ab", "ab")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     if forms:
@@ -48,6 +49,7 @@ TOKENIZERS = {
     "bytes": byte_level(),
     "composing": byte_level(normalizers.NFC()),
     "compatible": byte_level(normalizers.NFKC(), normalizers.Lowercase()),
+    "lacking bytes": byte_level(lacking="ĄĔÀñ"),
     "stripping": byte_level(lstrip=True, rstrip=True),
 }
 texts = st.one_of(st.text(alphabet=UNUSUAL + "ab", max_size=40), st.text(max_size=40), st.text("ab ", max_size=60))
@@ -62,11 +64,19 @@ def test_a_text_has_at_least_so_many_tokens(name: str, text: str) -> None:
     assert lengths.least_tokens(text) <= len(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-@pytest.mark.parametrize("name", ["tiny", "sentencepiece", "bytes"])
+@pytest.mark.parametrize("name", ["tiny", "sentencepiece", "bytes", "lacking bytes"])
 def test_a_long_text_has_many(name: str) -> None:
     lengths = TokenLengths.from_tokenizer(TOKENIZERS[name])
     assert lengths is not None
     assert lengths.least_tokens("ab" * 10_000) >= 20_000 / lengths.longest
+
+
+def test_the_embedded_models_tokenizer_has_a_bound() -> None:
+    tokenizer = load_weightless("smollm2-135m").tokenizer
+    lengths = TokenLengths.from_tokenizer(tokenizer)
+    assert lengths is not None
+    assert 1000 < lengths.least_tokens("ab" * 500_000) <= 500_000
+    assert lengths.least_tokens("\x04" * 1_000_000) == 0  # it has no token for that
 
 
 def leaving_out(**parts: Any) -> Any:
@@ -82,13 +92,24 @@ def leaving_out(**parts: Any) -> Any:
         leaving_out(),
         leaving_out(model={"unk_token": "<unk>", "fuse_unk": True}),
         leaving_out(model={"unk_token": "<unk>"}, normalizer=normalizers.Strip()),
+        byte_level(lacking="Ģ"),
         leaving_out(model={"unk_token": "<unk>"}, normalizer=normalizers.Replace("aa", "a")),
         leaving_out(model={"unk_token": "<unk>"}, pre_tokenizer=pre_tokenizers.WhitespaceSplit()),
         leaving_out(model={"unk_token": "<unk>"}, pre_tokenizer=pre_tokenizers.Split("a", "removed")),
         wrapped(Tokenizer(models.WordPiece({"a": 0, "<unk>": 1}, unk_token="<unk>"))),
         wrapped(Tokenizer(models.Unigram([("<unk>", 0.0), ("a", -1.0)], unk_id=0))),
     ],
-    ids=["drops", "fuses", "strips", "shortens", "splits at spaces", "removes", "words", "unigram"],
+    ids=[
+        "drops",
+        "fuses",
+        "strips",
+        "lacks a continuation byte",
+        "shortens",
+        "splits at spaces",
+        "removes",
+        "words",
+        "unigram",
+    ],
 )
 def test_a_tokenizer_that_may_leave_characters_out_has_no_bound(tokenizer: Any) -> None:
     assert TokenLengths.from_tokenizer(tokenizer) is None

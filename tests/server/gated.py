@@ -17,6 +17,7 @@ from softprompt.server.caller import Gate
 from softprompt.server.connection import Connection
 from softprompt.server.failures import answer_failures
 from softprompt.server.limits import Limits
+from softprompt.server.loop_turns import LoopTurns
 from softprompt.server.metrics import Metrics
 from softprompt.server.routes import metrics, prompts
 from softprompt.server.uploads import Uploads
@@ -27,7 +28,7 @@ def gated(store: Store, *, uploads: Uploads | None = None, keys: bool = True, li
     """The routes that need a store and no engine."""
     app = FastAPI()
     app.state.store, app.state.uploads, app.state.metrics = store, uploads, Metrics()
-    app.state.gate = Gate(store.keys if keys else None, limits)
+    app.state.gate, app.state.turns = Gate(store.keys if keys else None, limits), LoopTurns()
     answer_failures(app)
     app.include_router(prompts.router)
     app.include_router(metrics.router)

@@ -16,6 +16,7 @@ from softprompt.server import label_batches
 from softprompt.server.failures import Failed
 from softprompt.server.label_batches import LabelBatches
 from softprompt.server.metrics import Metrics
+from softprompt.server.pass_size import PassSize
 from softprompt.server.shelved import Shelved
 from softprompt.server.worker import Worker
 from softprompt.tasks import ClassificationTask, Row
@@ -56,8 +57,8 @@ def run(
         batches = LabelBatches(worker, model, tokens)
         take = batches._take
 
-        def noted() -> Any:
-            taken = take()
+        def noted(most: int) -> Any:
+            taken = take(most)
             passes.append(len(taken))
             return taken
 
@@ -152,3 +153,21 @@ def test_nobody_s_texts_are_not_scored(chatting: FrozenModel, prompts: list[Shel
     found, passes = run(chatting, 4096, test)
     assert isinstance(found[0], asyncio.CancelledError)
     assert passes == [2]
+
+
+def test_passes_are_shorter_while_another_tenant_comes(
+    chatting: FrozenModel, prompts: list[Shelved], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass cannot be interrupted: whoever comes waits for it."""
+    monkeypatch.setattr(PassSize, "observe", lambda *_: None)
+    texts = [row(chatting, 8) for _ in range(60)]
+
+    async def test(batches: LabelBatches, worker: Worker) -> None:
+        batches._size._rate = 1000.0  # tokens a second
+        await batches.score(prompts[0], texts, "many")
+        await worker.run("other", lambda: None)
+        await batches.score(prompts[0], texts, "many")
+
+    _, passes = run(chatting, 4096, test)
+    assert (passes[0], sum(passes)) == (60, 120)
+    assert max(passes[1:]) <= 6  # of 8 tokens each, where a pass may take 50 ms

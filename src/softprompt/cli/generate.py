@@ -11,6 +11,7 @@ import typer
 
 from softprompt.cli.output import BaseModel, Device, Dtype, Json, print_json
 from softprompt.unicode_text import escape_controls
+from softprompt.wait_policy import SHORT_SPIN, choose_wait_policy
 
 SAMPLING = "Sampling"
 
@@ -40,6 +41,7 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Write the response to a text, piece by piece as it comes."""
+    choose_wait_policy(SHORT_SPIN)
     from softprompt.cli.loading import load
     from softprompt.evaluation import Sampling, respond
 

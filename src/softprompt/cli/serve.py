@@ -15,6 +15,7 @@ from softprompt.cli.output import Device, Dtype, notes, people
 from softprompt.cli.progress_lines import busy
 from softprompt.cli.termination import terminable
 from softprompt.errors import SettingError
+from softprompt.wait_policy import SHORT_SPIN, choose_wait_policy
 
 if TYPE_CHECKING:
     from softprompt.server.parts import Parts
@@ -126,6 +127,7 @@ def serve(
 
     Limits hold for this process alone: behind several gateways a tenant has each of them as many times.
     """
+    choose_wait_policy(SHORT_SPIN)
     from softprompt.server.serving import Server, listen
     from softprompt.server.settings import ServerSettings
     from softprompt.store import Store

@@ -28,6 +28,7 @@ from softprompt.engine.step_plan import Piece, token_counts
 from softprompt.errors import ModelNotSupported
 from softprompt.model import CausalModel, Embeddings, FrozenModel, Payload, Prefix
 from softprompt.model.packing import filled
+from softprompt.recent_tenants import RecentTenants
 
 MIB = 2**20
 
@@ -82,6 +83,7 @@ class Engine:
         singles: attends rows that write; None for what is fastest here.
 
     Attributes:
+        recent: tenants that asked lately, of whatever runs on the model.
         last_shares: what the last step is thought to have cost for each tenant, in seconds.
 
     Raises:
@@ -115,6 +117,7 @@ class Engine:
         self._rows: dict[Running, _Row] = {}
         self.last_shares: Mapping[str, float] = {}
         self._masks = MaskPool()
+        self.recent = RecentTenants()
 
     @property
     def is_idle(self) -> bool:
@@ -130,6 +133,7 @@ class Engine:
         positions = 0
         if isinstance(payload, Prefix):
             payload, positions = payload.above(0), payload.num_positions  # of a ground nothing is remembered here
+        self.recent.add(request.tenant)
         running = self.scheduler.add(request, positions)
         if running is not None:
             self._rows[running] = _Row(running, payload, sink)
@@ -153,7 +157,8 @@ class Engine:
             self.cancel(row, End.DEADLINE)
         for row in self.scheduler.admit(self._preempt):
             self._begin(row)
-        pieces = self.scheduler.plan(self._held_rows())
+        others_come = self.recent.has_others({row.request.tenant for row in self.scheduler.running})
+        pieces = self.scheduler.plan(self._held_rows(), others_come=others_come)
         began = time.perf_counter()  # that masks were waited for is no cost of the step
         self.last_shares = {}
         if not pieces:

@@ -113,15 +113,16 @@ class Scheduler:
         self._hold(row.request.tenant)
         return moved
 
-    def plan(self, held: Collection[Running] = ()) -> list[Piece]:
+    def plan(self, held: Collection[Running] = (), *, others_come: bool = False) -> list[Piece]:
         """The next step: rows that write first, in the order of their slots, then what is read; see `plan_step`.
 
         Args:
             held: rows that keep their slots and are not in this step.
+            others_come: tenants without a row asked lately.
         """
         self._step += 1
         rows = [row for row in self.running if row not in held] if held else self.running
-        pieces = plan_step(rows, self.tokens, self.budget)
+        pieces = plan_step(rows, self.tokens, self.budget, others_come=others_come)
         for piece in pieces:
             piece.row.last_step = self._step
         return pieces

@@ -3,6 +3,9 @@
 A tenant with few rows would wait for the rows of one with many at every token. So a step takes no longer than each of
 its K tenants could expect if they took turns: three quarters of K times what its own part would take alone. Where a
 step of many tokens takes hardly longer than one of few, as on an accelerator, that bounds nothing.
+
+Whoever comes waits for the step that runs. So while other tenants come now and then, a step of those who are there
+takes a few times what any step takes, and no longer.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+LONGEST = 3.0  # times what any step takes, while other tenants come
+LEAST_SECONDS = 0.01  # that a step may always take
 SHARE = 0.75  # of K times a tenant's own part
 DECAY = 0.99  # what a step counts when the next one is seen: the last hundred or so decide
 INERTIA = 1.0  # tokens squared: how much the sizes of steps must differ before what a token costs is believed to change
@@ -45,12 +50,24 @@ class StepBudget:
         """Seconds that so many tokens add to a step."""
         return self.read * read + self.write * written
 
-    def limit(self, wanted: Mapping[str, float]) -> float | None:
+    @property
+    def longest(self) -> float | None:
+        """Seconds that a step takes at most while other tenants come; None while nothing is known of steps."""
+        return max(LONGEST * self.base, LEAST_SECONDS) if self.base else None
+
+    def limit(self, wanted: Mapping[str, float], *, others_come: bool = False) -> float | None:
         """The most seconds that the tokens of a step may add to it; None for any number.
 
         Args:
             wanted: what those of each tenant would add.
+            others_come: other tenants asked lately, and may come while it runs.
         """
+        while_others_come = self.longest - self.base if others_come and self.longest is not None else None
+        together = self._limit_together(wanted)
+        return min((limit for limit in (together, while_others_come) if limit is not None), default=None)
+
+    def _limit_together(self, wanted: Mapping[str, float]) -> float | None:
+        """What tenants that are in a step at the same time leave one another; None for one alone."""
         tenants = len(wanted)
         if tenants < 2:
             return None

@@ -42,7 +42,7 @@ def token_counts(pieces: Iterable[Piece]) -> tuple[int, int]:
     return read, written
 
 
-def plan_step(rows: Sequence[Running], tokens: int, budget: StepBudget) -> list[Piece]:
+def plan_step(rows: Sequence[Running], tokens: int, budget: StepBudget, *, others_come: bool = False) -> list[Piece]:
     """The pieces of a step: rows that write first, in the order of their slots, then what is read.
 
     While no row writes, none waits for its next token, and more is read at once, which is faster.
@@ -51,12 +51,13 @@ def plan_step(rows: Sequence[Running], tokens: int, budget: StepBudget) -> list[
         rows: those that may be in it.
         tokens: that go through the model in it.
         budget: what steps take.
+        others_come: tenants without a row may come while it runs.
     """
     writing = [Piece(row, 1) for row in rows if row.is_writing]
     reading = _divide([row for row in rows if not row.is_writing], tokens - len(writing) if writing else ALONE * tokens)
     by_tenant = _by_tenant([*writing, *reading])
     wanted = {tenant: budget.cost(*token_counts(pieces)) for tenant, pieces in by_tenant.items()}
-    limit = budget.limit(wanted)
+    limit = budget.limit(wanted, others_come=others_come)
     if limit is None or limit >= sum(wanted.values()):
         return writing + reading
     shares = equal_shares(wanted, limit)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tokenizers import models, pre_tokenizers
+from tokenizers import models
 from transformers import PreTrainedTokenizerBase
 
 COMPOSED = 4  # characters that Unicode composes into one, at most
@@ -30,11 +30,13 @@ class TokenLengths:
         longest: characters of the longest token.
         form: the tokenizer composes characters by this form of Unicode; None if by none.
         strips: white space beside some tokens is left out.
+        dropped: characters that no token stands for, which are left out.
     """
 
     longest: int
     form: Form | None
     strips: bool
+    dropped: str = ""
 
     @classmethod
     def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase) -> TokenLengths | None:
@@ -53,7 +55,8 @@ class TokenLengths:
             return None
         forms = [each["type"] for each in normalizers if each["type"] in ("NFC", "NFKC")]
         strips = any(token.lstrip or token.rstrip for token in backend.get_added_tokens_decoder().values())
-        return cls(max(map(len, vocabulary)), "NFKC" if "NFKC" in forms else "NFC" if forms else None, strips)
+        form: Form | None = "NFKC" if "NFKC" in forms else "NFC" if forms else None
+        return cls(max(map(len, vocabulary)), form, strips, _dropped(vocabulary) if has_bytes else "")
 
     def least_tokens(self, text: str) -> int:
         """As how many tokens a text comes out at least."""
@@ -62,7 +65,9 @@ class TokenLengths:
             characters = sum(map(len, text.split()))
         if characters > self.longest and self.form is not None and not unicodedata.is_normalized(self.form, text):
             characters //= COMPOSED
-        return -(-characters // self.longest)
+        if characters > self.longest and self.dropped:
+            characters -= sum(map(text.count, self.dropped))
+        return max(0, -(-characters // self.longest))
 
 
 def _parts(component: Any) -> Iterator[dict[str, Any]]:
@@ -94,8 +99,23 @@ def _names_all(model: models.Model, vocabulary: dict[str, int], has_bytes: bool)
     """Whether every character of a text is in some token, no longer than the longest of the vocabulary."""
     if not isinstance(model, models.BPE):
         return False
-    if has_bytes:
-        return all(each in vocabulary for each in pre_tokenizers.ByteLevel.alphabet())
+    if has_bytes:  # every character but ASCII's ends with a byte of those
+        return all(_BYTE_LETTERS[byte] in vocabulary for byte in range(0x80, 0xC0))
     if model.byte_fallback and all(f"<0x{byte:02X}>" in vocabulary for byte in range(256)):
         return True
     return model.unk_token in vocabulary and not model.fuse_unk
+
+
+def _dropped(vocabulary: dict[str, int]) -> str:
+    """ASCII's characters that have no token of their own; a vocabulary may lack some that hardly any text has."""
+    return "".join(chr(byte) for byte in range(0x80) if _BYTE_LETTERS[byte] not in vocabulary)
+
+
+def _byte_letters() -> list[str]:
+    """The letter that stands for each byte in a vocabulary of bytes (GPT-2's: Radford et al. 2019)."""
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    others = (chr(code) for code in range(0x100, 0x200))
+    return [chr(byte) if byte in printable else next(others) for byte in range(0x100)]
+
+
+_BYTE_LETTERS = _byte_letters()

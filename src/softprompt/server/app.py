@@ -48,6 +48,7 @@ def create_app(parts: Parts) -> FastAPI:
     )
     uploads = Uploads(apart(parts.model), check=parts.backend.check, verify=parts.backend.verify)
     app.state.parts, app.state.metrics, app.state.store, app.state.uploads = parts, parts.metrics, parts.store, uploads
+    app.state.turns = parts.turns
     app.state.gate = Gate(parts.store.keys if settings.keys else None, Limits(settings.a_minute, settings.at_once))
     answer_failures(app)
     for each in ROUTES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import final
@@ -18,6 +19,7 @@ from softprompt.server.binder import Binder
 from softprompt.server.failures import Busy, Draining
 from softprompt.server.label_batches import LabelBatches
 from softprompt.server.metrics import Metrics
+from softprompt.server.pass_size import PassSize
 from softprompt.server.refusal import Refusal
 from softprompt.server.settings import ServerSettings
 from softprompt.server.shelved import Shelved
@@ -37,7 +39,7 @@ class Embedded:
     """
 
     def __init__(self, worker: Worker, model: FrozenModel, waiting: int = 256, tokens: int = 256):
-        self.worker, self._model, self._tokens = worker, model, tokens
+        self.worker, self._model, self._compiling = worker, model, PassSize(tokens)
         self._binder, self._labels = Binder(model), LabelBatches(worker, model, tokens)
         self._admission = Admission(waiting)
 
@@ -109,8 +111,17 @@ class Embedded:
             return payload
         made: Payload | None = None
         while made is None or made.num_virtual_tokens < payload.num_virtual_tokens:
-            made = await self.worker.run(tenant, partial(_compile_further, self._model, payload, made, self._tokens))
+            made = await self.worker.run(tenant, partial(self._compile_further, payload, made, tenant))
         return made
+
+    @torch.no_grad()
+    def _compile_further(self, payload: Payload, made: Payload | None, tenant: str) -> Payload:
+        """Compile some more of its virtual tokens; in the model's thread."""
+        tokens, began = self._compiling.tokens(self.worker.longest_pass([tenant])), time.monotonic()
+        further = self._model.compile_further(payload, made, tokens)
+        before = 0 if made is None else made.num_virtual_tokens
+        self._compiling.observe(further.num_virtual_tokens - before, time.monotonic() - began)
+        return further
 
     async def begin(self, request: Request, payload: Payload | None, hear: Hear) -> Row:
         """Let the engine answer a request."""
@@ -122,8 +133,3 @@ class Embedded:
             raise Busy
         with self._admission.holding(tenant):
             return await self._labels.score(shelved, texts, tenant)
-
-
-@torch.no_grad()
-def _compile_further(model: FrozenModel, payload: Payload, made: Payload | None, tokens: int) -> Payload:
-    return model.compile_further(payload, made, tokens)

@@ -1,4 +1,7 @@
-"""Routes that ask for the key before anything else: FastAPI reads and parses a request's body first, and then asks."""
+"""Routes that ask for the key before anything else: FastAPI reads and parses a request's body first, and then asks.
+
+Whose request it is known then, so tenants take turns at what comes next (`loop_turns.py`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from softprompt.server.caller import administering, asking, bearer, managing
+from softprompt.server.loop_turns import Turn
 
 WHO = (asking, managing, administering)  # those that say who asks; each says no to more of them than the one before
 
@@ -26,11 +30,16 @@ class KeyedRoute(APIRoute):
             return handle
 
         async def handle_with_key(request: Request) -> Response:
-            """Find out who asks, and whether they may; then answer."""
+            """Find out who asks, and whether they may; answer when it is their turn."""
             caller = await asking(request, await bearer(request))
             for check in checks:
                 await check(caller)
-            return await handle(request)
+            turn = request.state.turn = Turn(request.app.state.turns, caller.tenant)
+            try:
+                await turn.take()
+                return await handle(request)
+            finally:
+                turn.end()
 
         return handle_with_key
 

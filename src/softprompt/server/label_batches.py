@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Sequence
 
 from softprompt.fair_queue import FairQueue
 from softprompt.model import FrozenModel
 from softprompt.server.failures import Failed
 from softprompt.server.label_pass import LabelText, score_together
+from softprompt.server.pass_size import PassSize
 from softprompt.server.shelved import Shelved
 from softprompt.server.worker import Worker
 from softprompt.tasks import Row
@@ -34,6 +36,7 @@ class LabelBatches:
 
     def __init__(self, worker: Worker, model: FrozenModel, tokens: int):
         self._worker, self._model, self._tokens = worker, model, tokens
+        self._size = PassSize(tokens)
         self._queue: FairQueue[LabelText] = FairQueue(2**31)  # how many may wait is decided where they are taken on
         self._lock = threading.Lock()
         self._waiting: dict[LabelText, asyncio.Future[None]] = {}
@@ -92,18 +95,23 @@ class LabelBatches:
 
     def _run_pass(self) -> list[LabelText]:
         """Compute what waits, as much as a pass takes; the texts that are over then."""
-        taken = self._take()
+        with self._lock:
+            tenants = {*self._queue.tenants}
+        tokens = self._size.tokens(self._worker.longest_pass(tenants))
+        taken = self._take(tokens)
         texts = [text for _, text in taken]
+        began, computed = time.monotonic(), sum(min(text.num_tokens, tokens) for text in texts)
         try:
-            if len(texts) == 1 and texts[0].num_tokens > self._tokens:
-                texts[0].advance(self._model, self._tokens)
+            if len(texts) == 1 and texts[0].num_tokens > tokens:
+                texts[0].advance(self._model, tokens)
             elif texts:
                 score_together(self._model, texts)
+            self._size.observe(computed, time.monotonic() - began)
         except Exception:
             logger.exception("a pass for %d texts failed: each is tried by itself", len(texts))
             for text in texts:
                 self._score_alone(text)
-        self._put_back(taken)
+        self._put_back(taken, tokens)
         return [text for text in texts if text.is_over]
 
     def _score_alone(self, text: LabelText) -> None:
@@ -113,29 +121,29 @@ class LabelBatches:
             logger.exception("a text's labels cannot be told")
             text.error = Failed()
 
-    def _put_back(self, taken: Sequence[tuple[str, LabelText]]) -> None:
+    def _put_back(self, taken: Sequence[tuple[str, LabelText]], tokens: int) -> None:
         with self._lock:
             for tenant, text in taken:
                 if not text.is_over:
                     self._queue.put_back(tenant, text)
-                    self._queue.charge(tenant, float(self._tokens))
+                    self._queue.charge(tenant, float(tokens))
 
-    def _take(self) -> list[tuple[str, LabelText]]:
+    def _take(self, tokens: int) -> list[tuple[str, LabelText]]:
         """The texts whose turn it is: as many as fit, and one at least."""
         taken: list[tuple[str, LabelText]] = []
         with self._lock:
             while self._queue:
                 _, text = self._queue.peek()
-                if not text.is_dropped and taken and not self._fits([*(each for _, each in taken), text]):
+                if not text.is_dropped and taken and not self._fits([*(each for _, each in taken), text], tokens):
                     break
                 following = self._queue.take()
                 if not text.is_dropped:
                     taken.append(following)
         return taken
 
-    def _fits(self, texts: Sequence[LabelText]) -> bool:
+    def _fits(self, texts: Sequence[LabelText], tokens: int) -> bool:
         positions = max(text.payload.num_positions for text in texts)
         is_one = len({id(text.payload) for text in texts}) == 1
-        return len(texts) * max(text.num_tokens for text in texts) <= self._tokens and (
+        return len(texts) * max(text.num_tokens for text in texts) <= tokens and (
             is_one or len(texts) * positions <= POSITIONS
         )

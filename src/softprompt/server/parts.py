@@ -20,6 +20,7 @@ from softprompt.server.desk import Desk
 from softprompt.server.embedded import Embedded
 from softprompt.server.grammar_compiler import GrammarCompiler
 from softprompt.server.logprobs import Words
+from softprompt.server.loop_turns import LoopTurns
 from softprompt.server.metrics import Metrics
 from softprompt.server.settings import ServerSettings
 from softprompt.server.shelf import Shelf
@@ -63,6 +64,7 @@ class Parts:
     grammars: GrammarCompiler
     metrics: Metrics
     tally: Tally
+    turns: LoopTurns
     started: int
 
     @classmethod
@@ -96,6 +98,7 @@ class Parts:
             grammars=GrammarCompiler(grammars),
             metrics=metrics,
             tally=Tally(),
+            turns=LoopTurns(),
             started=int(time.time()),
         )
 
@@ -129,7 +132,7 @@ class Parts:
         return Chosen(str(version), await self.shelf.get(version))
 
 
-def _parts(request: Request) -> Parts:
+async def _parts(request: Request) -> Parts:
     parts: Parts = request.app.state.parts
     return parts
 
@@ -138,8 +141,7 @@ Here = Annotated[Parts, Depends(_parts)]
 """The parts of the server that a request came to."""
 
 
-def _open(request: Request) -> Parts:
-    parts = _parts(request)
+async def _open(parts: Here) -> Parts:
     if (refusal := parts.backend.closed) is not None:
         raise refusal
     return parts

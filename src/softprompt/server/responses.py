@@ -19,6 +19,7 @@ from softprompt.server.backend import Backend, Row
 from softprompt.server.desk import Asked
 from softprompt.server.failures import TooSlow, overflowing, stuck
 from softprompt.server.input_names import naming_input
+from softprompt.server.loop_turns import Turn
 from softprompt.server.metrics import Metrics
 from softprompt.server.refusal import Refusal
 from softprompt.server.tally import Use
@@ -184,16 +185,20 @@ class Responses:
 
 
 async def unless_gone(request: HttpRequest, work: Awaitable[T]) -> T:
-    """What some work gives, unless the client goes away first: then it is ended.
+    """What some work gives, unless the client goes away first: then it is ended. Meanwhile others have the event loop.
 
     Raises:
         Refusal: the client has gone, so nobody reads this.
     """
+    turn: Turn = request.state.turn
+    turn.end()
     working, going = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
-            return working.result()
+            result = working.result()
+            await turn.take()
+            return result
         raise Refusal(499, "The client has gone away.")
     finally:
         working.cancel()

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SWITCH = 0.0005  # seconds after which a thread lets another run: the model's would wait for 5 ms at each of its calls
+UNKNOWN = 0.05  # seconds that a pass may take before it is known what a step takes
+CREDIT = 0.1  # seconds of the model that a tenant has at once when it comes, before it takes turns
 REMEMBERED = 1024  # tenants of which it is known how long their passes take
 
 
@@ -86,7 +88,9 @@ class Worker:
         self.engine, self._metrics = engine, metrics
         self._changed = threading.Condition()
         self._orders: deque[Job] = deque()  # that take no pass: to begin a row, to leave one, to make a prefix ready
-        self._jobs: FairQueue[Job] = FairQueue(most_jobs)  # that take a pass of the model; charged by seconds
+        self._jobs: FairQueue[Job] = FairQueue(
+            most_jobs, credit=CREDIT
+        )  # that take a pass of the model; charged by seconds
         self._present: set[str] = set()  # tenants whose rows would wait for a pass
         self._usual: dict[str, float] = {}  # seconds that a pass of a tenant's takes
         self._rows: dict[Running, _Row] = {}
@@ -209,6 +213,10 @@ class Worker:
         self._measure_load()
         self._deliver()
 
+    def longest_pass(self, tenants: Collection[str]) -> float | None:
+        """Seconds that a pass for tenants may take; None for any number. For the model's thread."""
+        return self.engine.scheduler.budget.longest or UNKNOWN if self.engine.recent.has_others(tenants) else None
+
     def _next_job(self) -> tuple[str, Job] | None:
         """The pass whose turn it is; None while those whose rows would wait for it are to be served first."""
         with self._changed:
@@ -223,6 +231,7 @@ class Worker:
             return self._jobs.take()
 
     def _run_job(self, tenant: str, job: Job) -> None:
+        self.engine.recent.add(tenant)
         began = time.monotonic()
         job.run()
         seconds = time.monotonic() - began

@@ -26,6 +26,7 @@ from softprompt.model.embedded import EMBEDDED
 from softprompt.model.locating import located
 from softprompt.server.gateway.replica_options import REQUIRED_OPTIONS, kv_transfer_config, spare_rows
 from softprompt.server.settings import ServerSettings
+from softprompt.wait_policy import without_own_choice
 
 SHOWN = 12  # last lines of its log, when it does not begin
 PATIENCE = 10.0  # seconds that it has to end
@@ -104,7 +105,7 @@ class OwnReplica:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the gateway, which lets it finish what runs
                 preexec_fn=_end_with_parent,
-                env={"VLLM_NO_USAGE_STATS": "1", **os.environ},
+                env={"VLLM_NO_USAGE_STATS": "1", **without_own_choice(os.environ)},
             )
 
     @property

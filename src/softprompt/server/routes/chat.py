@@ -44,10 +44,13 @@ async def chat(body: ChatRequest, caller: Admitted, parts: Open, request: Reques
     if body.stream:
         return EventStream(_chunks(answer, body, parts.words), answer.responses.close)
     with answer.responses:
-        return await unless_gone(request, _whole(answer, body, parts, caller.tenant))
+        responses = await unless_gone(request, answer.responses.whole())
+        return await _whole(answer, responses, body, parts, caller.tenant)
 
 
-async def _whole(answer: Answer, body: ChatRequest, parts: Parts, tenant: str) -> Response | ChatResponse:
+async def _whole(
+    answer: Answer, responses: Sequence[Sequence[Piece]], body: ChatRequest, parts: Parts, tenant: str
+) -> Response | ChatResponse:
     def build(index: int, pieces: Sequence[Piece]) -> ChatChoice:
         """A response as the answer has it."""
         return ChatChoice(
@@ -57,7 +60,6 @@ async def _whole(answer: Answer, body: ChatRequest, parts: Parts, tenant: str) -
             finish_reason=pieces[-1].reason or "stop",
         )
 
-    responses = await answer.responses.whole()
     made = ChatResponse(
         id=answer.id,
         created=answer.created,

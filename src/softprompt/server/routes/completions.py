@@ -46,10 +46,13 @@ async def completions(
     if body.stream:
         return EventStream(_chunks(answer, body, parts.words), answer.responses.close)
     with answer.responses:
-        return await unless_gone(request, _whole(answer, body, parts, caller.tenant))
+        responses = await unless_gone(request, answer.responses.whole())
+        return await _whole(answer, responses, body, parts, caller.tenant)
 
 
-async def _whole(answer: Answer, body: CompletionRequest, parts: Parts, tenant: str) -> Response | CompletionResponse:
+async def _whole(
+    answer: Answer, responses: Sequence[Sequence[Piece]], body: CompletionRequest, parts: Parts, tenant: str
+) -> Response | CompletionResponse:
     def build(index: int, pieces: Sequence[Piece]) -> CompletionChoice:
         """A response as the answer has it."""
         has_logprobs = body.logprobs is not None
@@ -60,7 +63,6 @@ async def _whole(answer: Answer, body: CompletionRequest, parts: Parts, tenant: 
             finish_reason=pieces[-1].reason,
         )
 
-    responses = await answer.responses.whole()
     made = CompletionResponse(
         id=answer.id,
         created=answer.created,
