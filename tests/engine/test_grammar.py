@@ -101,6 +101,33 @@ def test_a_regular_expression_that_is_none(grammars: Grammars, pattern: str) -> 
         grammars.regex(pattern)
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "minItems": 10**9},
+        {"type": "array", "maxItems": 1e9},
+        {"type": "object", "properties": {"a": {"anyOf": [{"type": "string", "minLength": 10**6}]}}},
+        {"type": "object", "properties": {"a": {"type": "string", "pattern": "a{2,1000000}"}}},
+        {"$defs": {"x": {"type": "object", "minProperties": 10**30}}},
+    ],
+)
+def test_what_repeats_more_often_than_a_response_could_is_refused(grammars: Grammars, schema: dict[str, Any]) -> None:
+    """Llguidance 1.7, which vLLM 0.32 has, takes 94 bytes for each: one request of a tenant ended its server."""
+    with pytest.raises(SettingError, match="choose at most 100,000"):
+        grammars.json_schema(schema)
+
+
+@pytest.mark.parametrize("pattern", ["a{1000000}", "(ab){1,1000000}", "a{3,}b{99999999999999999999}"])
+def test_a_regular_expression_that_repeats_too_often_is_refused(grammars: Grammars, pattern: str) -> None:
+    with pytest.raises(SettingError, match="choose at most 100,000"):
+        grammars.regex(pattern)
+
+
+def test_what_only_looks_like_repeats_is_taken(grammars: Grammars) -> None:
+    grammars.regex(r"a\{1000000\}b{2,30}")
+    grammars.json_schema({"type": "object", "properties": {"minItems": {"const": {"minItems": 10**9}}}})
+
+
 def test_what_is_too_long(grammars: Grammars) -> None:
     with pytest.raises(SettingError, match="too long"):
         grammars.regex("a" * 100_001)

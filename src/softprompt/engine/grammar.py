@@ -7,6 +7,7 @@ and its errors are said.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 LONGEST = 100_000  # characters of a grammar
+MOST_REPEATS = 100_000  # as which something may repeat: libraries of llguidance before 1.9 take memory for each
 MOST_STATES = 25_000  # one or two KB each, for as long as a response is written
 
 
@@ -100,6 +102,7 @@ class Grammars:
         llguidance = _library()
         if len(json.dumps(schema)) > LONGEST:
             raise SettingError(f"the schema is too long: write it in {LONGEST} characters")
+        _check_repeats(schema)
         # Without bounds on white space a model can go on with that alone.
         options = {"whitespace_pattern": "[ \\n]{0,2}"}
         try:
@@ -116,6 +119,7 @@ class Grammars:
         """
         if len(pattern) > LONGEST:
             raise SettingError(f"the regular expression is too long: write it in {LONGEST} characters")
+        _check_expression(pattern)
         text = _library().LLMatcher.grammar_from_regex(pattern)
         return self._made("the regular expression", text, {"regex": pattern})
 
@@ -141,6 +145,50 @@ class Grammars:
             return from_tokenizer(self._tokenizer, n_vocab=self._size, eos_token=ends)
         except ValueError as error:
             raise SettingError(f"this model's tokenizer cannot be held to a grammar: {error}") from error
+
+
+def _check_repeats(schema: object) -> None:
+    """See that nothing in a schema is to repeat as often as no response could, but which takes memory for each time.
+
+    Raises:
+        SettingError: something is.
+    """
+    left = [schema]
+    while left:
+        each = left.pop()
+        if isinstance(each, Mapping):
+            for key, value in each.items():
+                if key in _COUNTS and isinstance(value, int | float) and value > MOST_REPEATS:
+                    raise _too_often(f"`{key}` {value}")
+                if key == "pattern" and isinstance(value, str):
+                    _check_expression(value)
+            left += [value for key, value in each.items() if key not in _DATA]
+        elif isinstance(each, list | tuple):
+            left += each
+
+
+_COUNTS = (
+    "minItems",
+    "maxItems",
+    "minLength",
+    "maxLength",
+    "minProperties",
+    "maxProperties",
+    "minContains",
+    "maxContains",
+)
+_DATA = ("const", "enum", "default", "examples")  # values, and no schemas
+_REPEATS = re.compile(r"(?<!\\)\{(\d+)(?:,(\d*))?\}")
+
+
+def _check_expression(pattern: str) -> None:
+    for match in _REPEATS.finditer(pattern):
+        if any(len(count) > 9 or int(count) > MOST_REPEATS for count in match.groups() if count):
+            raise _too_often(f"`{match[0][:30]}`")
+
+
+def _too_often(what: str) -> SettingError:
+    return SettingError(f"{what} is more than anything may repeat: choose at most {MOST_REPEATS:,}")
 
 
 def _unusable(what: str, problem: str) -> SettingError:
