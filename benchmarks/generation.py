@@ -21,22 +21,22 @@ from rich.table import Table
 
 import softprompt
 from softprompt.data import Example, read_examples
-from softprompt.evaluation import Sampling
-from softprompt.evaluation.evaluating import responses
+from softprompt.evaluation import SamplingParams
+from softprompt.evaluation.evaluate import generate_responses
 from softprompt.model import FrozenModel, Payload
 from softprompt.tasks import GenerationTask
-from softprompt.tasks.metrics import bleu, is_looping
+from softprompt.tasks.metrics.text_metrics import corpus_bleu_score, has_repeated_ngram
 
 TEMPLATE = "Data: {input}\nText:"
-SAMPLING = Sampling(max_new_tokens=64)
+SAMPLING_PARAMS = SamplingParams(max_new_tokens=64)
 
 
 def main() -> None:
-    arguments = parsed()
+    arguments = parse_arguments()
     model = softprompt.load_model(arguments.model)
     test = read_examples(arguments.data / "e2e.test.jsonl")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    train = first_lines(arguments.data / "e2e.train.jsonl", arguments.examples, arguments.output)
+    train = write_first_lines(arguments.data / "e2e.train.jsonl", arguments.examples, arguments.output)
     started = time.perf_counter()
     tuned = softprompt.tune(
         model,
@@ -50,17 +50,17 @@ def main() -> None:
         evaluate_every=arguments.steps // 2,
     )
     seconds = time.perf_counter() - started
-    saved = softprompt.SavedPrompt.read(arguments.output / "prefix")
+    saved = softprompt.SavedPrompt.from_folder(arguments.output / "prefix")
     shots = "".join(
-        TEMPLATE.format(input=example.text("input")) + f" {example.text('output')}\n\n"
+        TEMPLATE.format(input=example.get_text("input")) + f" {example.get_text('output')}\n\n"
         for example in read_examples(train)[:: arguments.examples // 3][:3]
     )
     ways = {
         "hard prompt": (TEMPLATE, None),
         "three examples": (shots.replace("{", "{{").replace("}", "}}") + TEMPLATE, None),
-        "prefix": (TEMPLATE, saved.bound(model)),
+        "prefix": (TEMPLATE, saved.compile_for(model)),
     }
-    found = {name: figures(model, template, payload, test) for name, (template, payload) in ways.items()}
+    found = {name: measure_template(model, template, payload, test) for name, (template, payload) in ways.items()}
     table = Table("way", "BLEU", "looping of 50", "looping of all", title=f"{len(test)} inputs, greedy")
     for name, each in found.items():
         table.add_row(name, f"{each['bleu']:.1f}", str(each["looping_of_50"]), str(each["looping"]))
@@ -69,14 +69,14 @@ def main() -> None:
     print(json.dumps({**found, "training_seconds": seconds, "best": tuned.best, "command": command}))
 
 
-def first_lines(path: Path, count: int, folder: Path) -> Path:
+def write_first_lines(path: Path, count: int, folder: Path) -> Path:
     """The first examples of a file, as a file."""
     part = folder / f"train-{count}.jsonl"
     part.write_text("\n".join(path.read_text("utf-8").splitlines()[:count]) + "\n", "utf-8")
     return part
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("runs/generation"))
@@ -86,15 +86,17 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def figures(model: FrozenModel, template: str, payload: Payload | None, test: Sequence[Example]) -> dict[str, Any]:
+def measure_template(
+    model: FrozenModel, template: str, payload: Payload | None, test: Sequence[Example]
+) -> dict[str, Any]:
     task = GenerationTask(template=template)
-    objective = task.bind(model, model.shape.window - 64)
+    objective = task.build_objective(model, model.shape.window - 64)
     # An example prompt goes on with the next "Data:" where a tuned one ends: what counts is the first line.
-    texts = [text.partition("\n")[0].strip() for text in responses(objective, payload, test, SAMPLING)]
+    texts = [text.partition("\n")[0].strip() for text in generate_responses(objective, payload, test, SAMPLING_PARAMS)]
     return {
-        "bleu": bleu(texts, [task.references(example) for example in test]),
-        "looping": sum(map(is_looping, texts)),
-        "looping_of_50": sum(map(is_looping, texts[:50])),
+        "bleu": corpus_bleu_score(texts, [task.get_references(example) for example in test]),
+        "looping": sum(map(has_repeated_ngram, texts)),
+        "looping_of_50": sum(map(has_repeated_ngram, texts[:50])),
         "samples": texts[:5],
     }
 

@@ -26,39 +26,45 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.memory import Setting, peak, peaks_of, show_peaks, summary
-from benchmarks.picture import draw
-from benchmarks.shapes import LABELS, SHAPES, random_examples, random_model
-from benchmarks.timing import Step, matrix_rate, measure
-from benchmarks.train import MATRIX_ON_CPU, counts, curves_of, show_curves, show_speeds
-from benchmarks.ways import TEMPLATE, Reviews, operations_a_token, ratios, ways_of
+from benchmarks.lib.gain_plot import plot_gain
+from benchmarks.lib.random_models import LABELS, SHAPES, create_random_model, make_random_examples
+from benchmarks.lib.step_timer import Step, measure_matrix_rate, measure_speeds
+from benchmarks.lib.train_steps import (
+    TEMPLATE,
+    ReviewClassification,
+    compute_speed_ratios,
+    count_operations_per_token,
+    make_all_steps,
+)
+from benchmarks.memory import StepSetting, measure_peak, measure_peaks, print_peaks, summarize_peaks
+from benchmarks.train import CPU_MATRIX_SIZE, measure_gain_curves, parse_counts, print_curves, print_speeds
 from softprompt.data import Example, read_examples
 from softprompt.model import FrozenModel
-from softprompt.model.precision import DTYPES
+from softprompt.model.device_dtype import DTYPES
 
-FEWEST_ROUNDS = 5
-MATRIX = 8192  # rows and columns: large enough for an accelerator
+MIN_ROUNDS = 5
+MATRIX_SIZE = 8192  # rows and columns: large enough for an accelerator
 #: With another shape a script is tried out, with less of everything.
-EXAMPLES = {"1b": 500, "tiny": 64}
-TOGETHER = {"1b": [1, 2, 4, 8, 16, 32, 64], "tiny": [1, 2, 4]}
+NUM_EXAMPLES = {"1b": 500, "tiny": 64}
+JOINT_COUNTS = {"1b": [1, 2, 4, 8, 16, 32, 64], "tiny": [1, 2, 4]}
 GOAL = {"prompts": 32, "times": 8}
 PARTS = ("training", "together", "compiled", "memory")  # the last leaves a model that is not fit for timing
 
 
 def main() -> None:
-    arguments = parsed()
+    arguments = parse_arguments()
     started = time.monotonic()
-    examples = examples_of(arguments.data, arguments.examples)
-    model = random_model(arguments.shape, arguments.dtype, arguments.device, words_of(examples))
+    examples = load_examples(arguments.data, arguments.examples)
+    model = create_random_model(arguments.shape, arguments.dtype, arguments.device, collect_texts(examples))
     found: dict[str, Any] = {}
     left_out = []
     with tempfile.TemporaryDirectory() as folder:
-        reviews = Reviews(model, examples, Path(folder))
+        reviews = ReviewClassification(model, examples, Path(folder))
         parts: dict[str, Callable[[], dict[str, Any]]] = {
-            "training": lambda: training(reviews, arguments.rounds),
-            "together": lambda: together(reviews, arguments),
-            "compiled": lambda: compiled(reviews, arguments.rounds),
-            "memory": lambda: memory(model, arguments),
+            "training": lambda: measure_training(reviews, arguments.rounds),
+            "together": lambda: measure_joint_training(reviews, arguments),
+            "compiled": lambda: measure_compiled_layers(reviews, arguments.rounds),
+            "memory": lambda: measure_memory(model, arguments),
         }
         for name in arguments.parts:
             if time.monotonic() - started > arguments.budget:
@@ -67,18 +73,18 @@ def main() -> None:
             else:
                 found |= parts[name]()
     seconds = round(time.monotonic() - started, 1)
-    print(json.dumps({**about(model, arguments), **found, "seconds": seconds, "left_out": left_out}))
+    print(json.dumps({**describe_run(model, arguments), **found, "seconds": seconds, "left_out": left_out}))
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--shape", choices=SHAPES, default="1b")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--examples", type=int)
-    parser.add_argument("--rounds", type=rounds, default=FEWEST_ROUNDS)
-    parser.add_argument("--together", type=counts, metavar="N,N,…")
+    parser.add_argument("--rounds", type=parse_rounds, default=MIN_ROUNDS)
+    parser.add_argument("--together", type=parse_counts, metavar="N,N,…")
     parser.add_argument("--together-rows", type=int, default=4, help="rows of each of them in a step")
     parser.add_argument("--rows", type=int, default=4, help="of the step whose memory is measured")
     parser.add_argument("--length", type=int, default=512, help="tokens of each of these rows")
@@ -86,88 +92,92 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=360, help="seconds after which no further part is begun")
     parser.add_argument("--plot", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    arguments.examples = arguments.examples or EXAMPLES[arguments.shape]
-    arguments.together = arguments.together or TOGETHER[arguments.shape]
+    arguments.examples = arguments.examples or NUM_EXAMPLES[arguments.shape]
+    arguments.together = arguments.together or JOINT_COUNTS[arguments.shape]
     return arguments
 
 
-def rounds(text: str) -> int:
+def parse_rounds(text: str) -> int:
     """A number of rounds that has a median worth the name."""
-    if int(text) < FEWEST_ROUNDS:
-        raise argparse.ArgumentTypeError(f"{text} rounds: choose at least {FEWEST_ROUNDS}")
+    if int(text) < MIN_ROUNDS:
+        raise argparse.ArgumentTypeError(f"{text} rounds: choose at least {MIN_ROUNDS}")
     return int(text)
 
 
-def examples_of(data: Path | None, count: int) -> Sequence[Example]:
-    return random_examples(count) if data is None else list(read_examples(data)[:count])
+def load_examples(data: Path | None, count: int) -> Sequence[Example]:
+    return make_random_examples(count) if data is None else list(read_examples(data)[:count])
 
 
-def words_of(examples: Sequence[Example]) -> list[str]:
+def collect_texts(examples: Sequence[Example]) -> list[str]:
     """The texts whose words the tokenizer is to know, answers among them: the data's, and those of `memory`."""
-    texts = [TEMPLATE.format(text=example.text("text")) + f" {example.text('label')}" for example in examples]
+    texts = [TEMPLATE.format(text=example.get_text("text")) + f" {example.get_text('label')}" for example in examples]
     return [*texts, *LABELS * len(texts)]
 
 
-def training(reviews: Reviews, rounds: int) -> dict[str, Any]:
+def measure_training(reviews: ReviewClassification, rounds: int) -> dict[str, Any]:
     """Useful tokens a second of every way, and what part of the device's matrix rate they are."""
     model = reviews.model
-    speeds = measure(ways_of(reviews), rounds, model.device)
-    rate = matrix_rate(model.device, model.dtype, MATRIX_ON_CPU if model.device.type == "cpu" else MATRIX)
-    share = speeds["prefix, softprompt"] * operations_a_token(model) / rate
-    show_speeds(speeds, rounds)
+    speeds = measure_speeds(make_all_steps(reviews), rounds, model.device)
+    rate = measure_matrix_rate(
+        model.device, model.dtype, CPU_MATRIX_SIZE if model.device.type == "cpu" else MATRIX_SIZE
+    )
+    share = speeds["prefix, softprompt"] * count_operations_per_token(model) / rate
+    print_speeds(speeds, rounds)
     print(f"our prefix reaches {share:.3f} of the device's matrix rate, {rate / 1e12:.1f} Tflop/s")
     return {
-        **ratios(speeds, model.shape.num_layers),
+        **compute_speed_ratios(speeds, model.shape.num_layers),
         "matrix_rate": rate,
         "matrix_rate_share": round(share, 3),
         "useful_tokens_per_second": {name: round(speed, 1) for name, speed in speeds.items()},
     }
 
 
-def together(reviews: Reviews, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure_joint_training(reviews: ReviewClassification, arguments: argparse.Namespace) -> dict[str, Any]:
     """The gain of N prompts together."""
-    curves = curves_of(reviews, arguments.together, arguments.together_rows, arguments.rounds, reviews.model.device)
-    show_curves(curves, arguments.together_rows, arguments.rounds)
+    curves = measure_gain_curves(
+        reviews, arguments.together, arguments.together_rows, arguments.rounds, reviews.model.device
+    )
+    print_curves(curves, arguments.together_rows, arguments.rounds)
     if arguments.plot is not None:
-        draw(curves, f"prefixes trained together, {reviews.model.name}, {arguments.device}", arguments.plot)
+        plot_gain(curves, f"prefixes trained together, {reviews.model.name}, {arguments.device}", arguments.plot)
     return {"together": curves, "rows_per_prompt": arguments.together_rows, "goal": GOAL}
 
 
-def compiled(reviews: Reviews, rounds: int) -> dict[str, Any]:
+def measure_compiled_layers(reviews: ReviewClassification, rounds: int) -> dict[str, Any]:
     """How many times as fast a step is with compiled layers."""
-    layers = reviews.model.family.layers(reviews.model.network)
+    layers = reviews.model.family.get_layers(reviews.model.network)
     parts = [part for layer in layers for name, part in layer.named_children() if name != "self_attn"]
-    ways = {"eager": reviews.steps("prefix"), "compiled": compiled_step(reviews.steps("prefix"), parts)}
-    speeds = measure(ways, rounds, reviews.model.device)
-    show_speeds(speeds, rounds)
+    ways = {"eager": reviews.make_step("prefix"), "compiled": make_compiled_step(reviews.make_step("prefix"), parts)}
+    speeds = measure_speeds(ways, rounds, reviews.model.device)
+    print_speeds(speeds, rounds)
     return {"compiled_vs_eager": round(speeds["compiled"] / speeds["eager"], 2)}
 
 
-def compiled_step(step: Step, parts: Sequence[nn.Module]) -> Step:
+def make_compiled_step(step: Step, modules: Sequence[nn.Module]) -> Step:
     """The step, in which torch.compile has these parts of the model."""
-    forwards = [torch.compile(part.forward, dynamic=True) for part in parts]
+    forwards = [torch.compile(part.forward, dynamic=True) for part in modules]
 
-    def run() -> int:
-        for part, forward in zip(parts, forwards, strict=True):
+    def run_step() -> int:
+        for part, forward in zip(modules, forwards, strict=True):
             part.forward = forward
         try:
             return step()
         finally:
-            for part in parts:
+            for part in modules:
                 del part.forward
 
-    return run
+    return run_step
 
 
-def memory(model: FrozenModel, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure_memory(model: FrozenModel, arguments: argparse.Namespace) -> dict[str, Any]:
     """The peaks above the model; the last part, since the model is not fit for timing afterwards."""
-    setting = Setting(arguments.shape, arguments.dtype, arguments.device, arguments.rows, arguments.length)
-    peaks = peaks_of(lambda way, task: peak(model, setting, way, task))
-    show_peaks(peaks, setting)
-    return {"memory": summary(peaks)}
+    setting = StepSetting(arguments.shape, arguments.dtype, arguments.device, arguments.rows, arguments.length)
+    peaks = measure_peaks(lambda way, task: measure_peak(model, setting, way, task))
+    print_peaks(peaks, setting)
+    return {"memory": summarize_peaks(peaks)}
 
 
-def about(model: FrozenModel, arguments: argparse.Namespace) -> dict[str, Any]:
+def describe_run(model: FrozenModel, arguments: argparse.Namespace) -> dict[str, Any]:
     """What was run where."""
     on = model.device
     return {

@@ -5,7 +5,7 @@
 Rows of Alpaca (instruction, input, output) whose answer has at most `--longest` characters; the last `--held-out` of
 them are neither learnt from nor used to choose the best step. The loss is on the answers alone. Everything else is
 softprompt's default. Beside each prompt stands the base behind the same template. A text loops where some words come
-three times in a row (`is_looping`); the first five texts are printed as they are.
+three times in a row (`has_repeated_ngram`); the first five texts are printed as they are.
 
 Prints a table, then one JSON line; on two cores a quarter of an hour a method with Qwen2.5-Coder-0.5B.
 """
@@ -23,25 +23,25 @@ from rich.table import Table
 
 import softprompt
 from softprompt.data import read_examples
-from softprompt.evaluation.evaluating import responses
+from softprompt.evaluation.evaluate import generate_responses
 from softprompt.model import FrozenModel
-from softprompt.tasks.writing import WritingObjective
+from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
 
-SHOWN = 5
+NUM_SHOWN = 5
 
 
 def main() -> None:
-    arguments = parsed()
+    arguments = parse_arguments()
     model = softprompt.load_model(arguments.model)
-    train, test = written(arguments)
+    train, test = write_splits(arguments)
     runs: list[dict[str, Any]] = []
     for method in arguments.methods.split(","):
-        runs.append(run(model, method, train, test, not runs, arguments))
+        runs.append(tune_and_generate(model, method, train, test, not runs, arguments))
         Console(stderr=True).print({key: value for key, value in runs[-1].items() if key != "texts"})
-    report(runs, arguments)
+    print_report(runs, arguments)
 
 
-def run(
+def tune_and_generate(
     model: FrozenModel, method: str, train: Path, test: Path, is_first: bool, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """One prompt: tuned, and what it writes for the held-out instructions."""
@@ -57,14 +57,14 @@ def run(
         evaluate_every=arguments.steps // 2,
     )
     trained = time.perf_counter() - started
-    saved = softprompt.SavedPrompt.read(output)
-    sampling = softprompt.Sampling(max_new_tokens=arguments.new_tokens)
+    saved = softprompt.SavedPrompt.from_folder(output)
+    sampling = softprompt.SamplingParams(max_new_tokens=arguments.new_tokens)
     figures = softprompt.evaluate(model, saved, read_examples(test), sampling=sampling, hard_prompt=is_first)
-    payload = saved.bound(model)
-    objective = saved.objective(model, payload)
-    assert isinstance(objective, WritingObjective)
-    shown = list(read_examples(test))[:SHOWN]
-    texts = responses(objective, payload, shown, sampling)
+    payload = saved.compile_for(model)
+    objective = saved.build_objective(model, payload)
+    assert isinstance(objective, LanguageModelingObjective)
+    shown = list(read_examples(test))[:NUM_SHOWN]
+    texts = generate_responses(objective, payload, shown, sampling)
     return {
         "method": method,
         "training_seconds": trained,
@@ -73,7 +73,7 @@ def run(
     }
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("runs/instructions"))
@@ -87,10 +87,10 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def written(arguments: argparse.Namespace) -> tuple[Path, Path]:
+def write_splits(arguments: argparse.Namespace) -> tuple[Path, Path]:
     """The rows to learn from and those that are held out, as files."""
     rows = [
-        dict(each.fields) for each in read_examples(arguments.data) if len(each.text("output")) <= arguments.longest
+        dict(each.fields) for each in read_examples(arguments.data) if len(each.get_text("output")) <= arguments.longest
     ]
     arguments.output.mkdir(parents=True, exist_ok=True)
     found = []
@@ -100,7 +100,7 @@ def written(arguments: argparse.Namespace) -> tuple[Path, Path]:
     return found[0], found[1]
 
 
-def report(runs: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
+def print_report(runs: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     table = Table("method", "perplexity", "texts that loop", "seconds of training", title="on held-out instructions")
     base = runs[0]["hard_prompt"]
     table.add_row("none", f"{base['perplexity']:.2f}", f"{base['looping']:.0%}", "–")

@@ -32,34 +32,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kept_client import KeptClient
-from benchmarks.machine import machine
-from benchmarks.served import TELLS, bring, prompt, serving
-from benchmarks.suspending import Suspending
-from benchmarks.vllm_server import vllm_serving
-from softprompt.model.locating import located
+from benchmarks.lib.keep_alive_client import KeepAliveClient
+from benchmarks.lib.machine_info import describe_environment
+from benchmarks.lib.process_suspender import ProcessSuspender
+from benchmarks.lib.server_process import CLASSIFICATION_TASK, make_random_prompt, run_server, upload_prompt
+from benchmarks.lib.vllm_server import run_vllm_server
+from softprompt.model.model_files import resolve_model_files
 
-KINDS = ("health", "one_token", "first_token", "four_tokens", "classify")
-MOST_TOLD = 20  # tokens that vLLM tells at most
-LABELS = "labels"
+REQUEST_KINDS = ("health", "one_token", "first_token", "four_tokens", "classify")
+MAX_TOP_LOGPROBS = 20  # tokens that vLLM tells at most
+CLASSIFIER_NAME = "labels"
 
-Ask = Callable[[str], float]
+TimedRequest = Callable[[str], float]
 """Asks about a text; gives the seconds that it took."""
 
 
 def main() -> None:
-    arguments = parsed()
+    arguments = parse_arguments()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         found = measure_servers(arguments, Path(folder), stack)
     command = f"python -m benchmarks.latency {shlex.join(sys.argv[1:])}".strip()
-    report = {"benchmark": "latency", "command": command, "machine": machine(), **found}
+    report = {"benchmark": "latency", "command": command, "machine": describe_environment(), **found}
     if arguments.output is not None:
         arguments.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(table(report["latency"]))
+    print(format_table(report["latency"]))
     print(json.dumps(report))
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=40)
@@ -72,60 +72,63 @@ def parsed() -> argparse.Namespace:
 
 def measure_servers(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[str, Any]:
     """Start the servers and have them take turns; they end with the stack."""
-    served = stack.enter_context(serving(arguments.model, folder))
-    bring(served, LABELS, prompt(served.model, TELLS, seed=0))
-    client = stack.enter_context(closing(KeptClient(served.url, served.key)))
-    sides = {"softprompt": own_ways(client, served.base)}
+    served = stack.enter_context(run_server(arguments.model, folder))
+    upload_prompt(served, CLASSIFIER_NAME, make_random_prompt(served.model, CLASSIFICATION_TASK, seed=0))
+    client = stack.enter_context(closing(KeepAliveClient(served.url, served.api_key)))
+    sides = {"softprompt": create_own_requests(client, served.base_model)}
     processes = {"softprompt": served.process.pid}
     if arguments.vllm_python.is_file():
-        model = located(arguments.model).folder if arguments.model != "tiny" else folder / "tiny"
-        peer = vllm_serving(arguments.vllm_python, model, folder / "vllm.log", is_compiled=arguments.vllm_compiled)
+        model = resolve_model_files(arguments.model).folder if arguments.model != "tiny" else folder / "tiny"
+        peer = run_vllm_server(arguments.vllm_python, model, folder / "vllm.log", is_compiled=arguments.vllm_compiled)
         url, processes["vllm"] = stack.enter_context(peer)
-        sides["vllm"] = vllm_ways(stack.enter_context(closing(KeptClient(url))))
+        sides["vllm"] = create_vllm_requests(stack.enter_context(closing(KeepAliveClient(url))))
     else:
         print(f"no vLLM at {arguments.vllm_python} (`make vllm` installs it): ours alone", file=sys.stderr)
-    seconds = measure_rounds(sides, arguments.rounds, arguments.warming, Suspending(processes))
+    seconds = measure_rounds(sides, arguments.rounds, arguments.warming, ProcessSuspender(processes))
     return {"rounds": arguments.rounds, "latency": compare_sides(seconds)}
 
 
-def own_ways(client: KeptClient, base: str) -> dict[str, Ask]:
+def create_own_requests(client: KeepAliveClient, model: str) -> dict[str, TimedRequest]:
     """What is asked of our server."""
     return {
-        **_completions(client, base),
-        "classify": lambda text: client.ask("/v1/classify", {"model": LABELS, "input": [text]}),
+        **_create_completion_requests(client, model),
+        "classify": lambda text: client.post_json("/v1/classify", {"model": CLASSIFIER_NAME, "input": [text]}),
     }
 
 
-def vllm_ways(client: KeptClient) -> dict[str, Ask]:
+def create_vllm_requests(client: KeepAliveClient) -> dict[str, TimedRequest]:
     """What is asked of vLLM's."""
-    ways = _completions(client, "base")
-    return {**ways, "classify": partial(_complete, client, {"model": "base", "max_tokens": 1, "logprobs": MOST_TOLD})}
-
-
-def _completions(client: KeptClient, model: str) -> dict[str, Ask]:
+    ways = _create_completion_requests(client, "base")
     return {
-        "health": lambda _: client.get("/health"),
-        "one_token": partial(_complete, client, {"model": model, "max_tokens": 1}),
-        "first_token": partial(_complete, client, {"model": model, "max_tokens": 4, "stream": True}),
-        "four_tokens": partial(_complete, client, {"model": model, "max_tokens": 4}),
+        **ways,
+        "classify": partial(_time_completion, client, {"model": "base", "max_tokens": 1, "logprobs": MAX_TOP_LOGPROBS}),
     }
 
 
-def _complete(client: KeptClient, body: Mapping[str, Any], text: str) -> float:
-    return client.ask("/v1/completions", {**body, "prompt": text, "temperature": 0, "ignore_eos": True})
+def _create_completion_requests(client: KeepAliveClient, model: str) -> dict[str, TimedRequest]:
+    return {
+        "health": lambda _: client.get_path("/health"),
+        "one_token": partial(_time_completion, client, {"model": model, "max_tokens": 1}),
+        "first_token": partial(_time_completion, client, {"model": model, "max_tokens": 4, "stream": True}),
+        "four_tokens": partial(_time_completion, client, {"model": model, "max_tokens": 4}),
+    }
+
+
+def _time_completion(client: KeepAliveClient, body: Mapping[str, Any], text: str) -> float:
+    return client.post_json("/v1/completions", {**body, "prompt": text, "temperature": 0, "ignore_eos": True})
 
 
 def measure_rounds(
-    sides: Mapping[str, Mapping[str, Ask]], rounds: int, warming: int, suspending: Suspending
+    sides: Mapping[str, Mapping[str, TimedRequest]], rounds: int, warmup_rounds: int, suspender: ProcessSuspender
 ) -> dict[str, dict[str, list[float]]]:
     """The seconds that each side took for each kind of question, in every round that counts."""
-    seconds: dict[str, dict[str, list[float]]] = {side: {kind: [] for kind in KINDS} for side in sides}
-    for number in range(-warming, rounds):
+    seconds: dict[str, dict[str, list[float]]] = {side: {kind: [] for kind in REQUEST_KINDS} for side in sides}
+    for number in range(-warmup_rounds, rounds):
         for side, ways in sides.items():
-            with suspending.all_but(side):
+            with suspender.suspend_others(side):
                 ways["health"]("")  # whoever was suspended a moment ago is slow at first
-                for kind in KINDS:
-                    took = ways[kind](f"{number + warming} {kind}: the film was great fun, and its ending a bore")
+                for kind in REQUEST_KINDS:
+                    took = ways[kind](f"{number + warmup_rounds} {kind}: the film was great fun, and its ending a bore")
                     if number >= 0:
                         seconds[side][kind].append(took)
     return seconds
@@ -134,7 +137,7 @@ def measure_rounds(
 def compare_sides(seconds: Mapping[str, Mapping[str, list[float]]]) -> dict[str, dict[str, float]]:
     """Of each kind of question the medians in milliseconds, and how many times as long ours takes."""
     found = {}
-    for kind in KINDS:
+    for kind in REQUEST_KINDS:
         medians = {side: statistics.median(taken[kind]) for side, taken in seconds.items()}
         found[kind] = {f"{side}_ms": round(1000 * median, 2) for side, median in medians.items()}
         if "vllm" in medians:
@@ -142,7 +145,7 @@ def compare_sides(seconds: Mapping[str, Mapping[str, list[float]]]) -> dict[str,
     return found
 
 
-def table(latency: Mapping[str, Mapping[str, float]]) -> str:
+def format_table(latency: Mapping[str, Mapping[str, float]]) -> str:
     """The figures as the page has them."""
     lines = ["| asked | softprompt, ms | vLLM, ms | ratio |", "|---|---|---|---|"]
     for kind, found in latency.items():

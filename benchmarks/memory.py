@@ -26,21 +26,21 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.shapes import LABELS, SHAPES, random_model
-from benchmarks.timing import Step
-from benchmarks.ways import TEMPLATE, P, our_step, peft_step
-from softprompt.comparison.memory import forget_peak, peak_bytes
-from softprompt.errors import is_out_of_memory
+from benchmarks.lib.random_models import LABELS, SHAPES, create_random_model
+from benchmarks.lib.step_timer import Step
+from benchmarks.lib.train_steps import TEMPLATE, P, make_own_step, make_peft_step
+from softprompt.comparison.runs.peak_memory import get_peak_memory_bytes, reset_peak_memory
+from softprompt.errors import is_out_of_memory_error
 from softprompt.model import FrozenModel
-from softprompt.model.precision import DTYPES
-from softprompt.tasks import ClassificationTask, GenerationTask, Objective, Row
+from softprompt.model.device_dtype import DTYPES
+from softprompt.tasks import ClassificationTask, EncodedExample, GenerationTask, Objective
 
-MEBI = 2**20
+MEBIBYTE = 2**20
 TASKS = ("generation", "classification")
 
 
 @dataclass(frozen=True)
-class Way:
+class TrainingVariant:
     """A way to train.
 
     Attributes:
@@ -51,27 +51,27 @@ class Way:
     """
 
     method: str
-    by: str
-    top: bool = False
-    checkpointed: bool = False
+    library: str
+    top_half: bool = False
+    gradient_checkpointing: bool = False
 
     def __str__(self) -> str:
-        how = [", top half"] * self.top + [", checkpointed"] * self.checkpointed
-        return f"{self.method}, {self.by}{''.join(how)}"
+        how = [", top half"] * self.top_half + [", checkpointed"] * self.gradient_checkpointing
+        return f"{self.method}, {self.library}{''.join(how)}"
 
 
-WAYS = (
-    Way("prefix", "peft"),
-    Way("prefix", "softprompt"),
-    Way("prefix", "softprompt", top=True),
-    Way("prompt", "peft"),
-    Way("prompt", "softprompt"),
-    Way("prefix", "softprompt", checkpointed=True),  # the last: the model stays so
+VARIANTS = (
+    TrainingVariant("prefix", "peft"),
+    TrainingVariant("prefix", "softprompt"),
+    TrainingVariant("prefix", "softprompt", top_half=True),
+    TrainingVariant("prompt", "peft"),
+    TrainingVariant("prompt", "softprompt"),
+    TrainingVariant("prefix", "softprompt", gradient_checkpointing=True),  # the last: the model stays so
 )
 
 
 @dataclass(frozen=True)
-class Setting:
+class StepSetting:
     """What a step is run on: `SHAPES`, `DTYPES`, torch's name of a device, and the rows' number and tokens."""
 
     shape: str
@@ -86,127 +86,131 @@ Peaks = dict[str, dict[str, float | None]]
 
 
 def main() -> None:
-    setting = parsed()
-    peaks = peaks_of(lambda way, task: apart(setting, way, task))
-    show_peaks(peaks, setting)
+    setting = parse_arguments()
+    peaks = measure_peaks(lambda way, task: measure_in_subprocess(setting, way, task))
+    print_peaks(peaks, setting)
     options = [f"--{name} {value}" for name, value in asdict(setting).items()]
     command = " ".join(["python -m benchmarks.memory", *options])
-    print(json.dumps({"benchmark": "memory", "command": command, **summary(peaks)}))
+    print(json.dumps({"benchmark": "memory", "command": command, **summarize_peaks(peaks)}))
 
 
-def parsed() -> Setting:
+def parse_arguments() -> StepSetting:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="1b")
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return Setting(**vars(parser.parse_args()))
+    return StepSetting(**vars(parser.parse_args()))
 
 
-def peaks_of(run: Callable[[Way, str], float | None]) -> Peaks:
+def measure_peaks(measure: Callable[[TrainingVariant, str], float | None]) -> Peaks:
     """The peak of every way at every task."""
     console = Console(stderr=True)
     peaks: Peaks = {task: {} for task in TASKS}
-    for way in WAYS:
+    for way in VARIANTS:
         for task in TASKS:
-            found = peaks[task][str(way)] = run(way, task)
-            console.print(f"{way}, {task}: {shown(found)} MiB")
+            found = peaks[task][str(way)] = measure(way, task)
+            console.print(f"{way}, {task}: {format_figure(found)} MiB")
     return peaks
 
 
-def apart(setting: Setting, way: Way, task: str) -> float | None:
+def measure_in_subprocess(setting: StepSetting, variant: TrainingVariant, task: str) -> float | None:
     """A way's peak, found in a new process: what another left behind would hide a part of it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.shapes", "benchmarks.ways"])  # so that all load the libraries once
+    context.set_forkserver_preload(
+        ["benchmarks.lib.random_models", "benchmarks.lib.train_steps"]
+    )  # so that all load the libraries once
     with ProcessPoolExecutor(1, mp_context=context) as process:
         try:
-            return process.submit(loaded_and_run, setting, way, task).result()
+            return process.submit(load_and_measure, setting, variant, task).result()
         except BrokenProcessPool:  # the system ends a process when memory runs out
             return None
 
 
-def loaded_and_run(setting: Setting, way: Way, task: str) -> float | None:
+def load_and_measure(setting: StepSetting, variant: TrainingVariant, task: str) -> float | None:
     small = replace(setting, shape="tiny", rows=1, length=16)
     for each in (small, setting):  # what a first step leaves in a process for good is none of the model's
-        model = random_model(each.shape, each.dtype, each.device, [TEMPLATE, *LABELS])
-        found = peak(model, each, way, task)
+        model = create_random_model(each.shape, each.dtype, each.device, [TEMPLATE, *LABELS])
+        found = measure_peak(model, each, variant, task)
     return found
 
 
-def peak(model: FrozenModel, setting: Setting, way: Way, task: str) -> float | None:
+def measure_peak(model: FrozenModel, setting: StepSetting, variant: TrainingVariant, task: str) -> float | None:
     """MiB that a step needs above what is held without it, or None where they are not there.
 
     One at least: a process may have room left over, and grow by nothing.
     """
-    held = in_use(model.device)
-    step = step_of(model, setting, way, task)
-    forget_peak(model.device)
+    held = get_bytes_in_use(model.device)
+    step = make_step(model, setting, variant, task)
+    reset_peak_memory(model.device)
     try:
         step()
     except RuntimeError as error:
-        if not is_out_of_memory(error):
+        if not is_out_of_memory_error(error):
             raise
         return None
-    return max((peak_bytes(model.device) or 0) - held, MEBI) / MEBI
+    return max((get_peak_memory_bytes(model.device) or 0) - held, MEBIBYTE) / MEBIBYTE
 
 
-def in_use(device: torch.device) -> int:
+def get_bytes_in_use(device: torch.device) -> int:
     """The bytes held now."""
     gc.collect()
-    forget_peak(device)  # from here on the peak is what is held
-    return peak_bytes(device) or 0
+    reset_peak_memory(device)  # from here on the peak is what is held
+    return get_peak_memory_bytes(device) or 0
 
 
-def step_of(model: FrozenModel, setting: Setting, way: Way, task: str) -> Step:
-    objective, rows = task_of(model, task, setting)
-    if way.by == "peft":
-        return peft_step(model, rows, way.method, setting.rows)
-    if way.checkpointed:
-        model.checkpoint_gradients()
-    layers = model.shape.num_layers // 2 if way.top else None
-    return our_step(objective, rows, way.method, layers=layers, rows_per_step=setting.rows)
+def make_step(model: FrozenModel, setting: StepSetting, variant: TrainingVariant, task: str) -> Step:
+    objective, rows = make_task(model, task, setting)
+    if variant.library == "peft":
+        return make_peft_step(model, rows, variant.method, setting.rows)
+    if variant.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    layers = model.shape.num_layers // 2 if variant.top_half else None
+    return make_own_step(objective, rows, variant.method, layers=layers, rows_per_step=setting.rows)
 
 
-def task_of(model: FrozenModel, task: str, setting: Setting) -> tuple[Objective, list[Row]]:
+def make_task(model: FrozenModel, task: str, setting: StepSetting) -> tuple[Objective, list[EncodedExample]]:
     """A task, and rows of random tokens with their answers; ours leaves a label's word to be read off."""
     room = model.shape.window - P
     ids = torch.randint(model.shape.vocab_size, (setting.rows, setting.length)).tolist()
     if task == "generation":
         half = setting.length // 2
-        return GenerationTask().bind(model, room), [Row(each[:half], each[half:]) for each in ids]
+        return GenerationTask().build_objective(model, room), [EncodedExample(each[:half], each[half:]) for each in ids]
     words = [model.tokenize(f" {label}") for label in LABELS]
     labels = [number % len(LABELS) for number in range(setting.rows)]
-    rows = [Row(each[: -len(words[label])], words[label], label) for each, label in zip(ids, labels, strict=True)]
-    return ClassificationTask(template=TEMPLATE, labels=LABELS).bind(model, room), rows
+    rows = [
+        EncodedExample(each[: -len(words[label])], words[label], label) for each, label in zip(ids, labels, strict=True)
+    ]
+    return ClassificationTask(template=TEMPLATE, labels=LABELS).build_objective(model, room), rows
 
 
-def summary(peaks: Peaks) -> dict[str, Any]:
+def summarize_peaks(peaks: Peaks) -> dict[str, Any]:
     """The peaks, and each of ours as a share of peft's with the same method."""
     return {
         task: {
             "mebibytes": {way: None if found is None else round(found, 2) for way, found in ways.items()},
-            "of_peft": {str(way): share(ways, way) for way in WAYS if way.by != "peft"},
+            "of_peft": {str(way): compute_share(ways, way) for way in VARIANTS if way.library != "peft"},
         }
         for task, ways in peaks.items()
     }
 
 
-def share(ways: dict[str, float | None], way: Way) -> float | None:
-    ours, peft = ways[str(way)], ways[str(Way(way.method, "peft"))]
+def compute_share(peaks: dict[str, float | None], variant: TrainingVariant) -> float | None:
+    ours, peft = peaks[str(variant)], peaks[str(TrainingVariant(variant.method, "peft"))]
     return None if ours is None or peft is None else round(ours / peft, 3)
 
 
-def show_peaks(peaks: Peaks, setting: Setting) -> None:
+def print_peaks(peaks: Peaks, setting: StepSetting) -> None:
     title = f"MiB above the model, a step of {setting.rows} rows of {setting.length} tokens, {setting.dtype}"
     table = Table("way", *(column for task in peaks for column in (task, "of peft's")), title=title)
-    for way in WAYS:
-        cells = [cell for ways in peaks.values() for cell in (ways[str(way)], share(ways, way))]
-        table.add_row(str(way), *(shown(cell) for cell in cells))
+    for way in VARIANTS:
+        cells = [cell for ways in peaks.values() for cell in (ways[str(way)], compute_share(ways, way))]
+        table.add_row(str(way), *(format_figure(cell) for cell in cells))
     Console().print(table)
 
 
-def shown(figure: float | None) -> str:
+def format_figure(figure: float | None) -> str:
     return "–" if figure is None else f"{figure:.2f}" if figure < 10 else f"{figure:,.0f}"
 
 

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 import softprompt
-from softprompt.cli.demo import TEMPLATE as SUPPORT
+from softprompt.cli.demo_command import TEMPLATE as SUPPORT
 from softprompt.data import read_examples
 from softprompt.model import FrozenModel
 
@@ -39,7 +39,7 @@ Split = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
-class DataSet:
+class TextDataset:
     """Classified texts.
 
     Attributes:
@@ -48,30 +48,31 @@ class DataSet:
     """
 
     template: str
-    split: Callable[[Path], Split]
+    load_splits: Callable[[Path], Split]
 
 
 def main() -> None:
-    arguments = parsed()
+    arguments = parse_arguments()
     console = Console(stderr=True)
     model = softprompt.load_model(arguments.model)
     runs: list[dict[str, Any]] = []
-    sets = {name: written(name, arguments) for name in arguments.sets.split(",")}
+    sets = {name: write_splits(name, arguments) for name in arguments.sets.split(",")}
     for name, parts in sets.items():
         for seed in map(int, arguments.seeds.split(",")):
             for method in arguments.methods.split(","):
                 is_first = all(each["set"] != name for each in runs)
-                runs.append(found := run(model, name, parts, method, seed, is_first, arguments))
+                runs.append(found := tune_and_evaluate(model, name, parts, method, seed, is_first, arguments))
                 console.print(
                     f"{name}, {method}, seed {seed}: {found['accuracy']:.3f}, loss {found['loss']:.3f}; hard prompt "
-                    f"{shown(hard_prompt(runs, name))}; validation {shown(found['best'])}, hard prompt "
-                    f"{shown(found['validation_hard_prompt'])}, untrained {shown(found['start'])}  "
+                    f"{format_metrics(find_hard_prompt(runs, name))}; "
+                    f"validation {format_metrics(found['best'])}, hard prompt "
+                    f"{format_metrics(found['validation_hard_prompt'])}, untrained {format_metrics(found['start'])}  "
                     f"({found['seconds']:.0f} s)"
                 )
-    report(runs, arguments)
+    print_report(runs, arguments)
 
 
-def run(
+def tune_and_evaluate(
     model: FrozenModel,
     name: str,
     parts: dict[str, Path],
@@ -90,7 +91,7 @@ def run(
         validation=parts["validation"],
         output=output,
         overwrite=True,
-        template=SETS[name].template,
+        template=DATASETS[name].template,
         method=kind,
         layers=int(layers) if layers else None,
         steps=arguments.steps,
@@ -98,15 +99,15 @@ def run(
         evaluate_every=arguments.evaluate_every,
         seed=seed,
     )
-    saved = softprompt.SavedPrompt.read(output)
+    saved = softprompt.SavedPrompt.from_folder(output)
     figures = softprompt.evaluate(model, saved, read_examples(parts["test"]), hard_prompt=is_first)
-    losses = [line["loss"] for line in logged(output) if "loss" in line]
+    losses = [line["loss"] for line in read_metrics_log(output) if "loss" in line]
     return {
         "set": name,
         "method": method,
         "seed": seed,
         "best": tuned.best,
-        "start": tuned.baselines.start,
+        "start": tuned.baselines.untrained_prompt,
         "validation_hard_prompt": tuned.baselines.hard_prompt,
         "first_losses": losses[:5],
         "seconds": time.perf_counter() - started,
@@ -116,12 +117,12 @@ def run(
     }
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("runs/quality"))
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--sets", default="movie_reviews", help=f"of {', '.join(SETS)}")
+    parser.add_argument("--sets", default="movie_reviews", help=f"of {', '.join(DATASETS)}")
     parser.add_argument("--methods", default="prompt,prefix")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--examples", type=int, default=500, help="to learn from")
@@ -133,32 +134,32 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def movie_reviews(folder: Path) -> Split:
-    return {part: lines(folder / f"movie_reviews.{part}.jsonl") for part in ("train", "validation", "test")}
+def load_movie_reviews(folder: Path) -> Split:
+    return {part: read_lines(folder / f"movie_reviews.{part}.jsonl") for part in ("train", "validation", "test")}
 
 
-def shop_reviews_zh(folder: Path) -> Split:
-    rows = lines(folder / "shop_reviews_zh.jsonl")
+def load_shop_reviews_zh(folder: Path) -> Split:
+    rows = read_lines(folder / "shop_reviews_zh.jsonl")
     return {"train": rows[:-300], "validation": rows[-300:-200], "test": rows[-200:]}
 
 
-def support(_: Path) -> Split:
+def load_support(_: Path) -> Split:
     folder = Path(str(files("softprompt") / "demo"))
-    return {part: lines(folder / f"messages.{part}.jsonl") for part in ("train", "validation", "test")}
+    return {part: read_lines(folder / f"messages.{part}.jsonl") for part in ("train", "validation", "test")}
 
 
-SETS = {
-    "movie_reviews": DataSet("Review: {text}\nSentiment:", movie_reviews),
-    "shop_reviews_zh": DataSet("{text}\n总体评价：", shop_reviews_zh),
-    "support": DataSet(SUPPORT, support),
+DATASETS = {
+    "movie_reviews": TextDataset("Review: {text}\nSentiment:", load_movie_reviews),
+    "shop_reviews_zh": TextDataset("{text}\n总体评价：", load_shop_reviews_zh),
+    "support": TextDataset(SUPPORT, load_support),
 }
 
 
-def lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
     return path.read_text("utf-8").splitlines()
 
 
-def written(name: str, arguments: argparse.Namespace) -> dict[str, Path]:
+def write_splits(name: str, arguments: argparse.Namespace) -> dict[str, Path]:
     """The first examples of each part of a data set, as a file."""
     counts = {
         "train": arguments.examples,
@@ -167,34 +168,34 @@ def written(name: str, arguments: argparse.Namespace) -> dict[str, Path]:
     }
     arguments.output.mkdir(parents=True, exist_ok=True)
     found: dict[str, Path] = {}
-    for part, rows in SETS[name].split(arguments.data).items():
+    for part, rows in DATASETS[name].load_splits(arguments.data).items():
         found[part] = arguments.output / f"{name}.{part}.jsonl"
         found[part].write_text("\n".join(rows[: counts[part]]) + "\n", "utf-8")
     return found
 
 
-def logged(output: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in lines(output.with_name(output.name + ".run") / "metrics.jsonl")]
+def read_metrics_log(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in read_lines(output.with_name(output.name + ".run") / "metrics.jsonl")]
 
 
-def shown(metrics: dict[str, float] | None) -> str:
+def format_metrics(metrics: dict[str, float] | None) -> str:
     return "none" if metrics is None else f"{metrics['accuracy']:.3f}, loss {metrics['loss']:.3f}"
 
 
-def hard_prompt(runs: list[dict[str, Any]], name: str) -> dict[str, float] | None:
+def find_hard_prompt(runs: list[dict[str, Any]], name: str) -> dict[str, float] | None:
     """The template alone on a data set's test rows; None where it asks nothing by itself."""
     found: dict[str, float] | None = next((run["hard_prompt"] for run in runs if run["set"] == name), None)
     return found
 
 
-def report(runs: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
+def print_report(runs: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     columns = ("set", "method", "seeds", "hard prompt", "accuracy", "worst", "spread", "hard prompt's loss", "loss")
     table = Table(*columns, title="on the test set")
     summary: list[dict[str, Any]] = []
     for name, method in dict.fromkeys((run["set"], run["method"]) for run in runs):
         found = [run for run in runs if (run["set"], run["method"]) == (name, method)]
-        summary.append(cell := summarized(name, method, found, hard_prompt(runs, name)))
-        table.add_row(name, method, *(format_figure(cell[column]) for column in FIGURES))
+        summary.append(cell := summarize_runs(name, method, found, find_hard_prompt(runs, name)))
+        table.add_row(name, method, *(format_figure(cell[column]) for column in REPORT_COLUMNS))
     Console().print(table)
     command = "python -m benchmarks.quality " + " ".join(
         f"--{name.replace('_', '-')} {value}"
@@ -215,10 +216,10 @@ def report(runs: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     )
 
 
-FIGURES = ("seeds", "hard_prompt", "accuracy", "worst", "spread", "hard_prompt_loss", "loss")
+REPORT_COLUMNS = ("seeds", "hard_prompt", "accuracy", "worst", "spread", "hard_prompt_loss", "loss")
 
 
-def summarized(name: str, method: str, runs: list[dict[str, Any]], hard: dict[str, float] | None) -> dict[str, Any]:
+def summarize_runs(name: str, method: str, runs: list[dict[str, Any]], hard: dict[str, float] | None) -> dict[str, Any]:
     """The runs of one data set and method together."""
     accuracies = [run["accuracy"] for run in runs]
     return {

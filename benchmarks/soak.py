@@ -34,108 +34,131 @@ from rich.console import Console
 from rich.table import Table
 
 import softprompt
-from benchmarks.served import TELLS, WORDS, WRITES, Served, prompt, serving
+from benchmarks.lib.server_process import (
+    CLASSIFICATION_TASK,
+    GENERATION_TASK,
+    VOCABULARY,
+    ServerProcess,
+    make_random_prompt,
+    run_server,
+)
 
-PROMPTS, VERSIONS = 20, 4
-OPTIONS = ("--slots", "16", "--waiting", "64", "--length", "256", "--prompt-memory", "4", "--text-memory", "16")
-LATER = timedelta(minutes=1)  # after which what was removed is deleted: no request takes as long
+NUM_PROMPTS, MAX_VERSIONS = 20, 4
+SERVER_OPTIONS = (
+    "--max-num-seqs",
+    "16",
+    "--max-waiting-requests",
+    "64",
+    "--max-model-len",
+    "256",
+    "--prompt-cache-mib",
+    "4",
+    "--prefix-cache-mib",
+    "16",
+)
+COLLECTION_GRACE = timedelta(minutes=1)  # after which what was removed is deleted: no request takes as long
 
 
 @dataclass
-class Client:
+class RandomClient:
     """Somebody who asks one thing after the other; counts what was answered, by what and status."""
 
-    served: Served
+    server: ServerProcess
     http: httpx2.AsyncClient
-    draw: random.Random
+    rng: random.Random
     counts: Counter[str]
 
-    async def act(self) -> None:
+    async def run_action(self) -> None:
         """Do one thing, some more often than others."""
-        what = self.draw.choices(list(DOINGS), [weight for _, weight in DOINGS.values()])[0]
+        what = self.rng.choices(list(ACTIONS), [weight for _, weight in ACTIONS.values()])[0]
         try:
-            status = await DOINGS[what][0](self)
+            status = await ACTIONS[what][0](self)
         except httpx2.TransportError as error:
             status = type(error).__name__
         self.counts[f"{what}: {status}"] += 1
 
-    async def post(self, path: str, body: Any, **more: Any) -> int:
-        return (await self.http.post(path, json=body, **more)).status_code
+    async def post_json(self, path: str, body: Any, **overrides: Any) -> int:
+        return (await self.http.post(path, json=body, **overrides)).status_code
 
-    def text(self) -> str:
-        return " ".join(self.draw.choices(WORDS.split(), k=self.draw.randint(1, 60)))
+    def draw_text(self) -> str:
+        return " ".join(self.rng.choices(VOCABULARY.split(), k=self.rng.randint(1, 60)))
 
-    def name(self) -> str:
-        return f"writes-{self.draw.randrange(PROMPTS)}"
+    def draw_prompt_name(self) -> str:
+        return f"writes-{self.rng.randrange(NUM_PROMPTS)}"
 
-    def wanted(self, **more: Any) -> dict[str, Any]:
-        model = self.served.base if self.draw.random() < 0.2 else self.name()
-        drawn = {"temperature": self.draw.choice([0, 1]), "seed": self.draw.randrange(100)}
-        return {"model": model, "prompt": self.text(), "max_tokens": self.draw.randint(1, 24), **drawn, **more}
-
-
-async def completion(client: Client) -> int:
-    return await client.post("/v1/completions", client.wanted(n=client.draw.randint(1, 3), logprobs=2))
+    def draw_request(self, **overrides: Any) -> dict[str, Any]:
+        model = self.server.base_model if self.rng.random() < 0.2 else self.draw_prompt_name()
+        drawn = {"temperature": self.rng.choice([0, 1]), "seed": self.rng.randrange(100)}
+        return {"model": model, "prompt": self.draw_text(), "max_tokens": self.rng.randint(1, 24), **drawn, **overrides}
 
 
-async def chat(client: Client) -> int:
-    wanted = {**client.wanted(model=client.name()), "messages": [{"role": "user", "content": client.text()}]}
+async def request_completion(client: RandomClient) -> int:
+    return await client.post_json("/v1/completions", client.draw_request(n=client.rng.randint(1, 3), logprobs=2))
+
+
+async def request_chat(client: RandomClient) -> int:
+    wanted = {
+        **client.draw_request(model=client.draw_prompt_name()),
+        "messages": [{"role": "user", "content": client.draw_text()}],
+    }
     del wanted["prompt"]
-    return await client.post("/v1/chat/completions", {**wanted, "stream": True})
+    return await client.post_json("/v1/chat/completions", {**wanted, "stream": True})
 
 
-async def structured(client: Client) -> int:
+async def request_structured_output(client: RandomClient) -> int:
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": ["good", "bad"]}}}
-    return await client.post("/v1/completions", client.wanted(response_format=form))
+    return await client.post_json("/v1/completions", client.draw_request(response_format=form))
 
 
-async def classify(client: Client) -> int:
-    return await client.post("/v1/classify", {"model": "tells", "input": [client.text() for _ in range(3)]})
+async def request_classification(client: RandomClient) -> int:
+    return await client.post_json("/v1/classify", {"model": "tells", "input": [client.draw_text() for _ in range(3)]})
 
 
-async def upload(client: Client) -> int:
-    saved = await asyncio.to_thread(prompt, client.served.model, WRITES, client.draw.randrange(500))
+async def upload_prompt(client: RandomClient) -> int:
+    saved = await asyncio.to_thread(make_random_prompt, client.server.model, GENERATION_TASK, client.rng.randrange(500))
     files = [("file", (name, content)) for name, content in saved.files.items()]
-    answer = await client.http.post("/v1/prompts", data={"name": client.name()}, files=files)
-    if answer.status_code == 201 and answer.json()["version"] > VERSIONS:
+    answer = await client.http.post("/v1/prompts", data={"name": client.draw_prompt_name()}, files=files)
+    if answer.status_code == 201 and answer.json()["version"] > MAX_VERSIONS:
         version = answer.json()
-        await client.http.delete(f"/v1/prompts/{version['name']}/versions/{version['version'] - VERSIONS}")
+        await client.http.delete(f"/v1/prompts/{version['name']}/versions/{version['version'] - MAX_VERSIONS}")
     return answer.status_code
 
 
-async def swap(client: Client) -> int:
-    return await client.post(f"/v1/prompts/{client.name()}/rollback", {})
+async def roll_back_prompt(client: RandomClient) -> int:
+    return await client.post_json(f"/v1/prompts/{client.draw_prompt_name()}/rollback", {})
 
 
-async def look(client: Client) -> int:
-    path = client.draw.choice(["/v1/models", "/v1/prompts", "/page/state", f"/v1/prompts/{client.name()}/history"])
+async def read_listing(client: RandomClient) -> int:
+    path = client.rng.choice(
+        ["/v1/models", "/v1/prompts", "/playground/state", f"/v1/prompts/{client.draw_prompt_name()}/history"]
+    )
     return (await client.http.get(path)).status_code
 
 
-async def vanish(client: Client) -> int | str:
+async def disconnect_stream(client: RandomClient) -> int | str:
     """In a stream, or while it waits."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(client.draw.uniform(0, 0.3)):
-            body = client.wanted(stream=client.draw.random() < 0.7, max_tokens=100, n=4)
+        async with asyncio.timeout(client.rng.uniform(0, 0.3)):
+            body = client.draw_request(stream=client.rng.random() < 0.7, max_tokens=100, n=4)
             async with client.http.stream("POST", "/v1/completions", json=body) as answer:
                 async for _ in answer.aiter_bytes():
-                    if client.draw.random() < 0.2:
+                    if client.rng.random() < 0.2:
                         return "gone"
     return "gone"
 
 
-async def break_off(client: Client) -> str:
+async def abort_request(client: RandomClient) -> str:
     """In its own request."""
-    host, port = client.served.url.removeprefix("http://").split(":")
+    host, port = client.server.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     said = b'POST /v1/completions HTTP/1.1\r\nhost: here\r\ncontent-length: 100\r\n\r\n{"model": "writes-1"'
-    writer.write(said[: client.draw.randrange(1, len(said))])
+    writer.write(said[: client.rng.randrange(1, len(said))])
     await writer.drain()
     writer.close()
     return "gone"
 
 
-async def mistake(client: Client) -> int:
+async def send_invalid_request(client: RandomClient) -> int:
     """Something that is wrong."""
     wrong: list[dict[str, Any]] = [
         {"model": "nothing"},
@@ -144,67 +167,71 @@ async def mistake(client: Client) -> int:
         {"unknown": 1},
         {"prompt": [999_999]},
     ]
-    return await client.post("/v1/completions", client.wanted(**client.draw.choice(wrong)))
+    return await client.post_json("/v1/completions", client.draw_request(**client.rng.choice(wrong)))
 
 
-async def intrude(client: Client) -> int:
-    return await client.post("/v1/completions", client.wanted(), headers={"authorization": "Bearer sp-none"})
+async def send_unauthorized_request(client: RandomClient) -> int:
+    return await client.post_json("/v1/completions", client.draw_request(), headers={"authorization": "Bearer sp-none"})
 
 
-DOINGS: dict[str, tuple[Callable[[Client], Awaitable[int | str]], int]] = {
-    "completion": (completion, 10),
-    "chat, streamed": (chat, 20),
-    "in a grammar": (structured, 3),
-    "classification": (classify, 8),
-    "upload": (upload, 2),
-    "swap": (swap, 4),
-    "list": (look, 4),
-    "vanishing": (vanish, 8),
-    "breaking off": (break_off, 3),
-    "mistake": (mistake, 5),
-    "no key": (intrude, 2),
+ACTIONS: dict[str, tuple[Callable[[RandomClient], Awaitable[int | str]], int]] = {
+    "completion": (request_completion, 10),
+    "chat, streamed": (request_chat, 20),
+    "in a grammar": (request_structured_output, 3),
+    "classification": (request_classification, 8),
+    "upload": (upload_prompt, 2),
+    "swap": (roll_back_prompt, 4),
+    "list": (read_listing, 4),
+    "vanishing": (disconnect_stream, 8),
+    "breaking off": (abort_request, 3),
+    "mistake": (send_invalid_request, 5),
+    "no key": (send_unauthorized_request, 2),
 }
 
 
 @dataclass
-class Course:
+class ResourceLog:
     """What was noted: seconds, MiB, open files, rows that run or wait."""
 
-    notes: list[dict[str, float]] = field(default_factory=list)
+    samples: list[dict[str, float]] = field(default_factory=list)
 
-    def note(self, served: Served, seconds: float) -> None:
-        levels = served.levels()
-        rows = levels["running"] + levels["waiting"]
-        memory = {"rss": round(served.rss, 1), "prompts": levels["prompt_bytes_in_memory"] / 2**20}
-        self.notes.append({"seconds": round(seconds, 1), **memory, "files": served.open_files, "rows": rows})
+    def add_sample(self, server: ServerProcess, seconds: float) -> None:
+        levels = server.read_metrics()
+        rows = levels["num_requests_running"] + levels["num_requests_waiting"]
+        memory = {"rss": round(server.rss_mebibytes, 1), "prompts": levels["prompt_cache_bytes"] / 2**20}
+        self.samples.append({"seconds": round(seconds, 1), **memory, "files": server.open_files, "rows": rows})
 
     @property
-    def slope(self) -> float:
+    def mebibytes_per_hour(self) -> float:
         """MiB an hour, in the second half."""
-        half = self.notes[len(self.notes) // 2 :]
+        half = self.samples[len(self.samples) // 2 :]
         return 3600 * linear_regression([each["seconds"] for each in half], [each["rss"] for each in half]).slope
 
 
 def main() -> None:
-    arguments = parsed()
+    arguments = parse_arguments()
     counts: Counter[str] = Counter()
-    course = Course()
-    with tempfile.TemporaryDirectory() as folder, serving(arguments.model, Path(folder), OPTIONS) as served:
-        with softprompt.Store.open(Path(folder) / "store") as store:
-            for number in range(PROMPTS):
+    course = ResourceLog()
+    with tempfile.TemporaryDirectory() as folder, run_server(arguments.model, Path(folder), SERVER_OPTIONS) as served:
+        with softprompt.PromptRegistry.open(Path(folder) / "store") as store:
+            for number in range(NUM_PROMPTS):
                 for seed in range(2):
-                    store.add(prompt(served.model, WRITES, 2 * number + seed), f"writes-{number}", tenant="acme")
-            store.add(prompt(served.model, TELLS, 0), "tells", tenant="acme")
-            asyncio.run(run(served, store, arguments, counts, course))
-            is_whole = store.verify().whole
+                    store.register_prompt(
+                        make_random_prompt(served.model, GENERATION_TASK, 2 * number + seed),
+                        f"writes-{number}",
+                        tenant="acme",
+                    )
+            store.register_prompt(make_random_prompt(served.model, CLASSIFICATION_TASK, 0), "tells", tenant="acme")
+            asyncio.run(run_clients(served, store, arguments, counts, course))
+            is_whole = store.verify_integrity().is_intact
         is_alive = served.process.poll() is None
-    show(counts, course)
-    found = figures(counts, course) | {"store_whole": is_whole, "alive": is_alive}
+    print_tables(counts, course)
+    found = summarize_soak(counts, course) | {"store_whole": is_whole, "alive": is_alive}
     command = f"python -m benchmarks.soak --model {arguments.model} --minutes {arguments.minutes:g}"
-    print(json.dumps({"benchmark": "soak", **found, "course": course.notes, "command": command}))
+    print(json.dumps({"benchmark": "soak", **found, "course": course.samples, "command": command}))
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny", help="tiny: random numbers; or what `--model` takes")
     parser.add_argument("--minutes", type=float, default=30)
@@ -213,50 +240,54 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def run(
-    served: Served, store: softprompt.Store, arguments: argparse.Namespace, counts: Counter[str], course: Course
+async def run_clients(
+    server: ServerProcess,
+    store: softprompt.PromptRegistry,
+    arguments: argparse.Namespace,
+    counts: Counter[str],
+    resource_log: ResourceLog,
 ) -> None:
     """Let clients do what they draw until the time is over, and wait until nothing runs."""
     began = time.monotonic()
     end = began + 60 * arguments.minutes
 
-    async def keep_acting(number: int) -> None:
-        async with httpx2.AsyncClient(base_url=served.url, headers=served.headers, timeout=120) as http:
-            client = Client(served, http, random.Random(number), counts)
+    async def repeat_actions(number: int) -> None:
+        async with httpx2.AsyncClient(base_url=server.url, headers=server.headers, timeout=120) as http:
+            client = RandomClient(server, http, random.Random(number), counts)
             while time.monotonic() < end:
-                await client.act()
+                await client.run_action()
 
-    async def watch() -> None:
+    async def sample_resources() -> None:
         while time.monotonic() < end:
-            await asyncio.to_thread(course.note, served, time.monotonic() - began)
-            await asyncio.to_thread(store.collect, LATER)
+            await asyncio.to_thread(resource_log.add_sample, server, time.monotonic() - began)
+            await asyncio.to_thread(store.collect_garbage, COLLECTION_GRACE)
             await asyncio.sleep(arguments.every)
 
-    await asyncio.gather(watch(), *(keep_acting(number) for number in range(arguments.clients)))
+    await asyncio.gather(sample_resources(), *(repeat_actions(number) for number in range(arguments.clients)))
     await asyncio.sleep(3)  # those who went away last are noticed
-    await completion_after(served)
-    course.note(served, time.monotonic() - began)
+    await request_last_completion(server)
+    resource_log.add_sample(server, time.monotonic() - began)
 
 
-async def completion_after(served: Served) -> None:
+async def request_last_completion(server: ServerProcess) -> None:
     """One more, after which the levels are those of a server that nobody asks."""
-    async with httpx2.AsyncClient(base_url=served.url, headers=served.headers, timeout=120) as http:
-        body = {"model": served.base, "prompt": "the film", "max_tokens": 2}
+    async with httpx2.AsyncClient(base_url=server.url, headers=server.headers, timeout=120) as http:
+        body = {"model": server.base_model, "prompt": "the film", "max_tokens": 2}
         (await http.post("/v1/completions", json=body)).raise_for_status()
         await asyncio.sleep(0.2)
 
 
-def figures(counts: Counter[str], course: Course) -> dict[str, Any]:
-    first, last = course.notes[0], course.notes[-1]
+def summarize_soak(counts: Counter[str], resource_log: ResourceLog) -> dict[str, Any]:
+    first, last = resource_log.samples[0], resource_log.samples[-1]
     failed = {what: count for what, count in counts.items() if what.rpartition(" ")[2].startswith("5")}
     return {
         "requests": sum(counts.values()),
         "failed": failed,
         "rss_first": first["rss"],
-        "rss_half": course.notes[len(course.notes) // 2]["rss"],
+        "rss_half": resource_log.samples[len(resource_log.samples) // 2]["rss"],
         "rss_last": last["rss"],
-        "rss_most": max(each["rss"] for each in course.notes),
-        "mib_an_hour": round(course.slope, 1),
+        "rss_most": max(each["rss"] for each in resource_log.samples),
+        "mib_an_hour": round(resource_log.mebibytes_per_hour, 1),
         "files_first": first["files"],
         "files_last": last["files"],
         "rows_left": last["rows"],
@@ -264,13 +295,13 @@ def figures(counts: Counter[str], course: Course) -> dict[str, Any]:
     }
 
 
-def show(counts: Counter[str], course: Course) -> None:
+def print_tables(counts: Counter[str], resource_log: ResourceLog) -> None:
     table = Table("what: status", "times", title="answered")
     for what, count in sorted(counts.items()):
         table.add_row(what, str(count))
     Console().print(table)
     table = Table("s", "RSS, MiB", "prompts, MiB", "files", "rows", title="the server")
-    for note in course.notes[:: max(1, len(course.notes) // 20)]:
+    for note in resource_log.samples[:: max(1, len(resource_log.samples) // 20)]:
         table.add_row(*(f"{value:.1f}" for value in note.values()))
     Console().print(table)
 

@@ -23,29 +23,29 @@ SEEDS = (0, 1, 2, 3)
 
 
 def main() -> None:
-    arguments = parsed()
+    arguments = parse_arguments()
     common = ["--data", arguments.data, "--validation", arguments.validation, "--model", arguments.model]
-    common += ["--steps", str(arguments.steps), "--evaluate-every", str(arguments.steps // 2 or 1), "--json"]
+    common += ["--max-steps", str(arguments.steps), "--eval-steps", str(arguments.steps // 2 or 1), "--json"]
     cells = [(seed, rate) for seed in SEEDS for rate in arguments.rates]
     with tempfile.TemporaryDirectory() as folder:
 
-        def alone(some: Sequence[tuple[int, float]]) -> float:
+        def time_separate_runs(runs: Sequence[tuple[int, float]]) -> float:
             return sum(
-                tuned([*common, "--seed", str(seed), "--learning-rate", str(rate)], Path(folder, f"{seed}-{rate}"))
-                for seed, rate in some
+                time_tune([*common, "--seed", str(seed), "--learning-rate", str(rate)], Path(folder, f"{seed}-{rate}"))
+                for seed, rate in runs
             )
 
         half = len(cells) // 2
-        seconds = alone(cells[:half])
+        seconds = time_separate_runs(cells[:half])
         swept = f"seed={','.join(map(str, SEEDS))},lr={','.join(map(str, arguments.rates))}"
-        together = tuned([*common, "--layers", str(arguments.layers), "--sweep", swept], Path(folder, "sweep"))
-        seconds += alone(cells[half:])
+        together = time_tune([*common, "--layers", str(arguments.layers), "--sweep", swept], Path(folder, "sweep"))
+        seconds += time_separate_runs(cells[half:])
     share = together / seconds
     found = {f"whole_runs_{len(cells)}": round(share, 3), "runs_seconds": seconds, "sweep_seconds": together}
     print(json.dumps({**found, "steps": arguments.steps, "layers": arguments.layers}))
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--validation", required=True)
@@ -56,7 +56,7 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def tuned(options: Sequence[str], output: Path) -> float:
+def time_tune(options: Sequence[str], output: Path) -> float:
     """How many seconds a run takes, its start included."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "softprompt", "tune", *options, "--output", str(output)]

@@ -4,7 +4,8 @@
 
 A useful token is a token of the text: neither padding nor virtual. peft trains as the tutorials do (batches of 4,
 every row padded to 128 tokens, loss over all of the vocabulary) and as a careful user would (the same, padded to
-the longest row of the batch, batches of 16). Ours is `PromptLearner.accumulate` plus the optimiser's update, on batches
+the longest row of the batch, batches of 16). Ours is `PromptTrainable.accumulate_gradients` plus the
+optimizer's update, on batches
 of 16 in training's own order; prefixes in the top layers alone are timed from the second epoch on, when what lies below
 is remembered. Eight prompts on the top half train together, beside eight steps of one on all layers. The ways take
 turns, so that a machine that slows down slows down for all; the median of the rounds counts. Prints a table, then one
@@ -34,53 +35,60 @@ from rich.console import Console
 from rich.table import Table
 
 import softprompt
-from benchmarks.picture import draw
-from benchmarks.timing import gained, matrix_rate, measure
-from benchmarks.ways import Reviews, operations_a_token, ratios, ways_of
+from benchmarks.lib.gain_plot import plot_gain
+from benchmarks.lib.step_timer import measure_joint_gain, measure_matrix_rate, measure_speeds
+from benchmarks.lib.train_steps import (
+    ReviewClassification,
+    compute_speed_ratios,
+    count_operations_per_token,
+    make_all_steps,
+)
 from softprompt.data import read_examples
 
-MATRIX_ON_CPU = 1536  # rows and columns: large enough for a CPU's cores
+CPU_MATRIX_SIZE = 1536  # rows and columns: large enough for a CPU's cores
 CPU = torch.device("cpu")
 
 
 def main() -> None:
-    arguments = parsed()
+    arguments = parse_arguments()
     model = softprompt.load_model(arguments.model, device="cpu")
     examples = read_examples(arguments.data)[:500]
     with tempfile.TemporaryDirectory() as folder:
-        reviews = Reviews(model, examples, Path(folder))
+        reviews = ReviewClassification(model, examples, Path(folder))
         if arguments.together:
-            report_together(reviews, arguments)
+            report_joint_gain(reviews, arguments)
         else:
             report_speeds(reviews, arguments.rounds)
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--together", type=counts, metavar="N,N,…", help="only the gain of so many prompts together")
+    parser.add_argument(
+        "--together", type=parse_counts, metavar="N,N,…", help="only the gain of so many prompts together"
+    )
     parser.add_argument("--together-rows", type=int, default=4, help="rows of each of them in a step")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw that gain")
     return parser.parse_args()
 
 
-def counts(text: str) -> list[int]:
+def parse_counts(text: str) -> list[int]:
     """Numbers with commas between them."""
     return [int(number) for number in text.split(",")]
 
 
-def report_speeds(reviews: Reviews, rounds: int) -> None:
+def report_speeds(reviews: ReviewClassification, rounds: int) -> None:
     model = reviews.model
-    speeds = measure(ways_of(reviews), rounds, CPU)
-    rate = matrix_rate(CPU, torch.float32, MATRIX_ON_CPU)
-    share = speeds["prefix, softprompt"] * operations_a_token(model) / rate
-    show_speeds(speeds, rounds)
+    speeds = measure_speeds(make_all_steps(reviews), rounds, CPU)
+    rate = measure_matrix_rate(CPU, torch.float32, CPU_MATRIX_SIZE)
+    share = speeds["prefix, softprompt"] * count_operations_per_token(model) / rate
+    print_speeds(speeds, rounds)
     print(
         json.dumps(
             {
-                **ratios(speeds, model.shape.num_layers),
+                **compute_speed_ratios(speeds, model.shape.num_layers),
                 "matrix_rate_share": round(share, 2),
                 "useful_tokens_per_second": {name: round(s, 1) for name, s in speeds.items()},
             }
@@ -88,34 +96,34 @@ def report_speeds(reviews: Reviews, rounds: int) -> None:
     )
 
 
-def report_together(reviews: Reviews, arguments: argparse.Namespace) -> None:
-    curves = curves_of(reviews, arguments.together, arguments.together_rows, arguments.rounds, CPU)
-    show_curves(curves, arguments.together_rows, arguments.rounds)
+def report_joint_gain(reviews: ReviewClassification, arguments: argparse.Namespace) -> None:
+    curves = measure_gain_curves(reviews, arguments.together, arguments.together_rows, arguments.rounds, CPU)
+    print_curves(curves, arguments.together_rows, arguments.rounds)
     if arguments.plot is not None:
-        draw(curves, f"prefixes trained together, {reviews.model.name}", arguments.plot)
+        plot_gain(curves, f"prefixes trained together, {reviews.model.name}", arguments.plot)
     print(json.dumps({"together": curves, "rows_per_prompt": arguments.together_rows, "rounds": arguments.rounds}))
 
 
-def curves_of(
-    reviews: Reviews, together: Sequence[int], rows: int, rounds: int, device: torch.device
+def measure_gain_curves(
+    reviews: ReviewClassification, prompt_counts: Sequence[int], rows: int, rounds: int, device: torch.device
 ) -> dict[str, dict[int, float]]:
     """The gain of so many prefixes together, on all layers and on the top half."""
     found = {}
     for name, layers in (("all layers", None), ("top half", reviews.model.shape.num_layers // 2)):
-        steps = partial(reviews.steps, "prefix", layers=layers, rows_per_step=rows)
-        curve = gained(steps, together, rounds, device)
+        steps = partial(reviews.make_step, "prefix", layers=layers, rows_per_step=rows)
+        curve = measure_joint_gain(steps, prompt_counts, rounds, device)
         found[name] = {N: round(ratio, 2) for N, ratio in curve.items()}
     return found
 
 
-def show_speeds(speeds: dict[str, float], rounds: int) -> None:
+def print_speeds(speeds: dict[str, float], rounds: int) -> None:
     table = Table("way", "useful tokens/s", title=f"training, median of {rounds} steps")
     for name, speed in speeds.items():
         table.add_row(name, f"{speed:.0f}")
     Console().print(table)
 
 
-def show_curves(curves: dict[str, dict[int, float]], rows: int, rounds: int) -> None:
+def print_curves(curves: dict[str, dict[int, float]], rows: int, rounds: int) -> None:
     title = f"prefixes of {rows} rows together: times as fast as one after the other, median of {rounds}"
     table = Table("prefixes", *curves, title=title)
     for N in next(iter(curves.values())):

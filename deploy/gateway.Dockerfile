@@ -1,6 +1,6 @@
-# A gateway: HTTP, keys, templates, the store. It runs no model. Built from the repository's root:
+# A gateway: HTTP, keys, templates and the prompt registry. It runs no model. Build it from the repository's root:
 #   docker build --file deploy/gateway.Dockerfile --tag softprompt-gateway .
-# An index with torch's CPU builds (--build-arg PIP_EXTRA_INDEX_URL=…) leaves gigabytes of CUDA out.
+# An index with CPU builds of torch (--build-arg PIP_EXTRA_INDEX_URL=…) saves gigabytes of CUDA libraries.
 FROM python:3.11-slim-bookworm
 
 ARG PIP_EXTRA_INDEX_URL

@@ -1,12 +1,11 @@
-# A replica: vLLM as its makers ship it, and softprompt beside it, which vLLM finds by itself. Built from the
-# repository's root:
+# A replica: the official vLLM image plus softprompt, which vLLM finds as a plugin. Build it from the repository's root:
 #   docker build --file deploy/replica.Dockerfile --tag softprompt-replica .
 FROM vllm/vllm-openai:v0.32.0
 
 WORKDIR /softprompt
 COPY constraints-vllm.txt pyproject.toml README.md LICENSE ./
 COPY src ./src
-# softprompt without its dependencies, whose versions differ from vLLM's; what the plugin needs of them is light.
+# Install softprompt without its dependencies, because their versions conflict with vLLM's, and add what the plugin imports.
 RUN pip install --no-cache-dir --constraint constraints-vllm.txt jaxtyping platformdirs s3fs sqlalchemy \
     && pip install --no-cache-dir --no-deps .
 EXPOSE 8000

@@ -1,4 +1,4 @@
-"""The browser that tests look at pages with: the machine's own Chromium, without a window."""
+"""Browser for tests of pages: the machine's Chromium, headless."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def chromium() -> str:
-    """Where it is. A machine without it fails, so that nobody believes the page was looked at."""
+    """Return the path of Chromium. Without it the tests fail instead of being skipped."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        pytest.fail("the page's tests need Chromium: `make browser` installs it, or name it in CHROMIUM")
+        pytest.fail("the tests of the playground need Chromium: run `make browser`, or set CHROMIUM to its path")
     return found
 
 
 @contextmanager
 def browsing() -> Iterator[Browser]:
-    """It runs. Meanwhile this thread has a loop of asyncio that runs, so no other test may share it."""
+    """Start the browser. Meanwhile this thread has a running asyncio loop, so other async tests cannot share it."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium())
         yield browser

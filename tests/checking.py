@@ -1,8 +1,8 @@
-"""Types and shapes are checked at every call of the package while it is tested, at a price that tests can pay.
+"""Runtime checks of types and shapes at every call of the package, at an affordable price.
 
-jaxtyping's import hook puts `jaxtyped` around every function. That binds the arguments, lays out a memory for the axes'
-sizes and checks the arguments twice, which is several times what most of these functions do. Only a function that names
-an array needs the memory; around every other the same type checker stands by itself.
+jaxtyping's import hook wraps every function in `jaxtyped`. That binds the arguments, creates a memo for axis sizes and
+checks the arguments twice, which takes several times as long as most of the functions. Only functions with array
+annotations need the memo; for all others the type checker alone suffices.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _hooked = _import_hook._optimized_cache_from_source
 
 
 def install() -> None:
-    """From now on the hook decorates with `_checked`. To be called before the package is imported."""
+    """Let the import hook decorate with `_checked`. Must be called before the package is imported."""
     jaxtyping.jaxtyped = _checked
     _import_hook._optimized_cache_from_source = _compiled
 
 
 def _compiled(typechecker: str, path: str, debug_override: bool | None = None) -> str:
-    """Where a module's bytecode is. While the hook reads one of the package, it is asked for what that imports, too."""
+    """Return the path of a module's bytecode. The hook must use its own only for modules of the package."""
     if _PACKAGE in Path(path).parents:
         return _hooked(typechecker, path, debug_override)
     return cache_from_source(path, debug_override)
@@ -44,18 +44,20 @@ def _around(typechecker: Callable[[Any], Any], decorated: Any) -> Any:
     if is_dataclass(decorated) and "__init__" in vars(decorated) and _is_plain(decorated.__init__):
         decorated.__init__ = typechecker(decorated.__init__)
         return decorated
-    is_lasting = "<locals>" not in getattr(decorated, "__qualname__", "")  # beartype keeps each that it has seen
+    is_lasting = "<locals>" not in getattr(
+        decorated, "__qualname__", ""
+    )  # beartype keeps every function that it has seen
     if is_lasting and inspect.isfunction(decorated) and _is_plain(decorated):
         return typechecker(decorated)
     return _with_shapes(decorated, typechecker=typechecker)
 
 
 def _is_plain(function: Any) -> bool:
-    """Whether all that it is annotated with has a meaning by now, its own class apart, and no array is among it."""
+    """Whether all annotations can be resolved, except the function's own class, and none is an array."""
     around = dict.fromkeys(function.__qualname__.split(".")[:-1], object)
     try:
         hints = get_type_hints(function, localns=around, include_extras=True)
-    except Exception:  # what is imported for mypy alone, or comes further below: jaxtyping asks for nothing there
+    except Exception:  # imported for mypy only, or defined further below
         return False
     return not any(map(_has_array, hints.values()))
 

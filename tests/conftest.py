@@ -1,4 +1,4 @@
-"""What every test may ask for. The real model is asked for by tests marked `real`."""
+"""Fixtures of all tests. Only tests marked `real` may use the real model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: no test may reach a network
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: tests must not use the network
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start; their own number is set below
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start; this process is set below
 
 from tests import checking, folders
 
@@ -22,8 +22,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from softprompt.model import FrozenModel, load_model  # noqa: E402
-from tests.store.objects import Objects  # noqa: E402
-from tests.store.postgres import Postgres  # noqa: E402
+from tests.registry.object_store_server import Objects  # noqa: E402
+from tests.registry.postgres_server import Postgres  # noqa: E402
 from tests.tiny import tiny_model  # noqa: E402
 from tests.warm import Module  # noqa: E402
 
@@ -31,45 +31,47 @@ hypothesis.settings.register_profile("default", max_examples=10, deadline=None, 
 hypothesis.settings.register_profile("thorough", max_examples=200, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-torch.set_num_threads(1)  # the tests themselves run in parallel
+torch.set_num_threads(1)  # tests run in parallel processes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that take a minute each come first: one of them begun last would keep the other processes waiting."""
+    """Run the slow tests first: a slow test that starts last would keep the other processes waiting."""
     items.sort(key=lambda item: item.get_closest_marker("real") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def trunks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What lies below prefixes is remembered in a folder of the tests', not in the user's."""
+def hidden_state_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Use a temporary folder for the hidden-state cache, not the user's."""
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("trunks")
-        patch.setattr("softprompt.training.preparation.cache_folder", lambda: folder)
+        folder = tmp_path_factory.mktemp("hidden_state_cache")
+        patch.setattr("softprompt.training.task_setup.get_cache_folder", lambda: folder)
         yield
 
 
 @pytest.fixture
 def model() -> FrozenModel:
-    """A tiny random Llama."""
+    """Tiny random Llama."""
     return tiny_model("llama")
 
 
 @pytest.fixture(scope="session")
 def smollm2() -> FrozenModel:
-    """The real model."""
+    """Real model."""
     return load_model("smollm2-135m", device="cpu")
 
 
 @pytest.fixture
 def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A comparison's workers are processes that have the libraries already; `test_apart.py` starts one in full."""
-    worker = "softprompt.comparison.worker"
-    monkeypatch.setattr("softprompt.comparison.apart._worker", lambda errors: Module(worker, errors))
+    """Start comparison workers as forked processes with the libraries imported; another test starts one in full."""
+    worker = "softprompt.comparison.runs.method_worker"
+    monkeypatch.setattr(
+        "softprompt.comparison.runs.subprocess_runner._start_worker", lambda errors: Module(worker, errors)
+    )
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[str]:
-    """The address of a Ray cluster of two machines with one core each, which are processes of this one."""
+    """Address of a Ray cluster of two nodes with one core each, which are processes of this machine."""
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's own spelling; workers would give way to all other tests
     from ray.cluster_utils import Cluster
 
@@ -82,7 +84,7 @@ def ray_cluster() -> Iterator[str]:
 
 @pytest.fixture
 def write_jsonl(tmp_path: Path) -> Callable[[str, Sequence[Any]], Path]:
-    """Write rows as JSONL; gives the path."""
+    """Return a function that writes records as JSONL and returns the path."""
 
     def write(name: str, rows: Sequence[Any]) -> Path:
         path = tmp_path / name
@@ -101,7 +103,7 @@ REVIEWS = [
 
 @pytest.fixture
 def reviews(write_jsonl: Callable[[str, Sequence[Any]], Path]) -> Path:
-    """24 short reviews, good and bad."""
+    """24 short reviews with labels."""
     return write_jsonl("reviews.jsonl", REVIEWS)
 
 
@@ -118,14 +120,14 @@ def pairs(write_jsonl: Callable[[str, Sequence[Any]], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server; whoever stops it takes one of their own."""
+    """PostgreSQL server. Tests that stop the server must start their own."""
     with Postgres() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def object_server() -> Iterator[Objects]:
-    """A server that speaks S3."""
+    """S3 server."""
     with Objects() as server:
         with server.reachable():
             server.wait()
@@ -134,6 +136,6 @@ def object_server() -> Iterator[Objects]:
 
 @pytest.fixture
 def objects(object_server: Objects) -> Iterator[Objects]:
-    """It, within reach."""
+    """S3 server that is reachable."""
     with object_server.reachable():
         yield object_server

@@ -1,7 +1,7 @@
-"""Where tests write: in memory, where the machine has room for it.
+"""Temporary folders of tests in memory, if the machine has enough.
 
-Thousands of small files are written, flushed and deleted, and a flush to a disk takes longer than most tests do. To a
-killed process, a full disk or a lock the one is as good as the other.
+Tests write, flush and delete thousands of small files, and flushing to a disk takes longer than most tests. For a
+killed process, a full disk or a lock, memory is as good.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import tempfile
 from pathlib import Path
 
 _MEMORY = Path("/dev/shm")
-_ROOM = 4 * 2**30  # bytes; few are needed at a time, for the folders of tests that pass are deleted at once
+_ROOM = 4 * 2**30  # bytes; few are in use at a time, since folders of passed tests are deleted at once
 
 
 def in_memory() -> None:
-    """Let pytest's folders be there, and this process's other temporary ones."""
+    """Put the temporary folders of pytest and of this process into memory."""
     if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
         tempfile.tempdir = os.environ["PYTEST_DEBUG_TEMPROOT"]

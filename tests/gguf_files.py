@@ -1,4 +1,4 @@
-"""GGUF files of tiny models, written as llama.cpp's converter writes them."""
+"""GGUF files of tiny models, as llama.cpp's converter writes them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CHAT_TEMPLATE = "{% for message in messages %}<s>{{ message.content }}</s>{% end
 
 
 def gguf_file(path: Path, family: str = "llama", seed: int = 0, quantize: bool = False, **metadata: int) -> Path:
-    """Write a tiny model of a family; gives the path.
+    """Write a tiny model of a family and return the path.
 
     Args:
-        path: where.
+        path: path of the file.
         family: one of `ARCHITECTURES`.
-        seed: of its weights.
-        quantize: keep the matrices in 8 bits.
-        metadata: more numbers, `__` standing for a dot.
+        seed: seed of the weights.
+        quantize: store the matrices in 8 bits.
+        metadata: additional numbers; `__` stands for a dot in the key.
     """
     write_gguf(path, tiny_model(family, seed), family, quantize, {k.replace("__", "."): v for k, v in metadata.items()})
     return path
@@ -39,7 +39,7 @@ def write_gguf(path: Path, model: FrozenModel, family: str, quantize: bool, meta
     for key, number in metadata.items():
         writer.add_uint16(key, number) if key.startswith("split.") else writer.add_uint32(key, number)
     names = gguf.get_tensor_name_map(architecture, model.network.config.num_hidden_layers)
-    for name, tensor in model.network.named_parameters():  # without a head that is tied
+    for name, tensor in model.network.named_parameters():  # without a tied head
         base, _, suffix = name.rpartition(".")
         weights = tensor.numpy()
         if family == "llama" and base.endswith(("q_proj", "k_proj")):
@@ -59,7 +59,7 @@ def write_gguf(path: Path, model: FrozenModel, family: str, quantize: bool, meta
 
 
 def _interleaved(weights: np.ndarray[Any, Any], config: Any, name: str) -> np.ndarray[Any, Any]:
-    """The order in which llama.cpp has the halves of a rotary embedding."""
+    """Reorder weights as llama.cpp orders the halves of a rotary embedding."""
     heads = config.num_attention_heads if name.endswith("q_proj") else config.num_key_value_heads
     half = weights.shape[0] // heads // 2
     return weights.reshape(heads, 2, half, *weights.shape[1:]).swapaxes(1, 2).reshape(weights.shape)
@@ -82,7 +82,7 @@ def _add_sizes(writer: gguf.GGUFWriter, config: Any) -> None:
 def _add_tokenizer(writer: gguf.GGUFWriter, model: FrozenModel) -> None:
     trained = json.loads(model.tokenizer.backend_tokenizer.to_str())
     tokens = sorted(trained["model"]["vocab"], key=trained["model"]["vocab"].get)
-    tokens += [f"[PAD{at}]" for at in range(len(tokens), model.shape.vocab_size)]  # as many as there are embeddings
+    tokens += [f"[PAD{at}]" for at in range(len(tokens), model.shape.vocab_size)]  # as many as embeddings
     special = set(model.tokenizer.all_special_tokens)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")

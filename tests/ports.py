@@ -6,7 +6,7 @@ import socket
 
 
 def free_port() -> int:
-    """One of this machine that nobody listens at."""
+    """Return an unused port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,7 +1,7 @@
-"""Models that answer as they did, with keys and values of another scale in one attention layer.
+"""Models with equal outputs, but other scales of keys and values in one attention layer.
 
-What multiplies a layer's keys divides its queries, and what multiplies its values divides the output projection. So no
-answer changes, and only what is trained between them can notice.
+A factor on a layer's keys is divided from its queries, and a factor on its values from the output projection. So no
+output changes, and only trained parameters in between can notice.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import nn
 
-#: The projections of queries, keys and values, where each is a layer of its own.
+#: Names of separate projections of queries, keys and values.
 SEPARATE = (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("q_lin", "k_lin", "v_lin"), ("q", "k", "v"))
-#: One projection of all three.
+#: Names of fused projections of all three.
 FUSED = ("qkv_proj", "query_key_value", "c_attn")
 OUTPUT = ("o_proj", "out_proj", "dense", "out_lin", "o", "c_proj")
 
 
 def attentions(network: nn.Module) -> list[tuple[Any, Any]]:
-    """The attention modules of a network in order, each with its output projection."""
+    """Return the attention modules of a network in order, each with its output projection."""
     found: list[tuple[Any, Any]] = []
     for module in network.modules():
-        if hasattr(module, "self") and hasattr(module, "output"):  # BERT's projections stand in two modules
+        if hasattr(module, "self") and hasattr(module, "output"):  # BERT has two modules
             found.append((module.self, module.output.dense))
         elif _separate(module) or _fused(module):
             output = next((getattr(module, name) for name in OUTPUT if hasattr(module, name)), None)
@@ -33,7 +33,7 @@ def attentions(network: nn.Module) -> list[tuple[Any, Any]]:
 
 @torch.no_grad()
 def rescale(network: nn.Module, layer: int, keys: float, values: float) -> None:
-    """Multiply one attention layer's keys and values, and undo it behind them."""
+    """Multiply one attention layer's keys and values, and compensate it in the other projections."""
     module, output = attentions(network)[layer]
     if names := _separate(module):
         _rescale_separate(module, names, keys, values)
@@ -52,7 +52,7 @@ def _fused(module: nn.Module) -> str:
 
 def _rescale_separate(module: Any, names: Sequence[str], keys: float, values: float) -> None:
     query, key, value = (getattr(module, name) for name in names)
-    if hasattr(module, "k_norm"):  # which takes the scale of what it normalises away
+    if hasattr(module, "k_norm"):  # normalization removes the scale of its input
         _scale_norm(module.k_norm, keys)
         _scale_norm(module.q_norm, 1 / keys)
     else:
@@ -62,7 +62,7 @@ def _rescale_separate(module: Any, names: Sequence[str], keys: float, values: fl
 
 
 def _scale_norm(norm: Any, factor: float) -> None:
-    """A normalisation's weights; Gemma's are what is added to one."""
+    """Scale the weights of a normalization; Gemma adds one to its weights."""
     one = 1.0 if "Gemma" in type(norm).__name__ else 0.0
     norm.weight.copy_((norm.weight + one) * factor - one)
 
@@ -86,7 +86,7 @@ def _rescale_fused(projection: Any, kinds: Sequence[str], keys: float, values: f
 
 
 def _kinds(module: nn.Module, config: Any) -> list[str]:
-    """What each block of equally many rows of a fused projection makes: queries, keys or values."""
+    """Return whether each equal block of rows of a fused projection gives queries, keys or values."""
     name = type(module).__name__
     heads, groups = config.num_attention_heads, getattr(config, "num_key_value_heads", 0)
     if name.startswith("GPT2"):

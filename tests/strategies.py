@@ -11,16 +11,16 @@ from torch import Tensor
 
 from softprompt.model import (
     CausalModel,
-    Embeddings,
     EncoderDecoderModel,
     FrozenModel,
-    Ground,
+    FrozenPrefix,
+    KVPrefix,
     Payload,
     Placement,
-    Prefix,
+    PromptEmbeddings,
 )
-from softprompt.model.encoder_decoder import START
-from softprompt.prompts import METHODS as ALL_METHODS
+from softprompt.model.encoder_decoder_model import DECODER_START
+from softprompt.prompts import TUNING_METHODS as ALL_METHODS
 from softprompt.prompts import PromptOptions
 from tests.tiny import ALL_FAMILIES, ENCODER_DECODER_FAMILIES, FAMILIES, KINDS, WITH_BOS
 
@@ -49,25 +49,25 @@ METHODS_ON_FAMILIES = tuple(
     (family, name, encoder)
     for family in ALL_FAMILIES
     for name, encoder in METHODS
-    if KINDS[family] in ALL_METHODS[name].kinds
+    if KINDS[family] in ALL_METHODS[name].model_kinds
 )
 
 
 #: Those that learn one task; a method that learns several needs rows that say which is theirs.
-METHODS_OF_ONE_TASK = tuple((name, encoder) for name, encoder in METHODS if not ALL_METHODS[name].learns_several)
+METHODS_OF_ONE_TASK = tuple((name, encoder) for name, encoder in METHODS if not ALL_METHODS[name].is_multitask)
 
 #: Of these, those that start from a text, as every task has one; not every task has examples that end in an answer.
-METHODS_FOR_ANY_TASK = tuple(each for each in METHODS_OF_ONE_TASK if not ALL_METHODS[each[0]].shows_examples)
+METHODS_FOR_ANY_TASK = tuple(each for each in METHODS_OF_ONE_TASK if not ALL_METHODS[each[0]].uses_demonstrations)
 
 
 def methods_starting_from(start: str) -> tuple[tuple[str, str], ...]:
     """The methods that have this start, `random` or `prompt`; with every encoder."""
-    return tuple((name, encoder) for name, encoder in METHODS if start in ALL_METHODS[name].starts)
+    return tuple((name, encoder) for name, encoder in METHODS if start in ALL_METHODS[name].initializers)
 
 
 def options(method: str, num_virtual_tokens: int, **more: Any) -> PromptOptions:
     """A method's options, with two tasks where it learns several."""
-    tasks = ("films", "songs") if ALL_METHODS[method].learns_several else ()
+    tasks = ("films", "songs") if ALL_METHODS[method].is_multitask else ()
     return PromptOptions(method, num_virtual_tokens, tasks=tasks, **more)
 
 
@@ -76,28 +76,28 @@ def tuning(method: str, num_virtual_tokens: int) -> dict[str, Any]:
 
     One that shows whole examples needs room for one of each label.
     """
-    several = {"task_field": "label"} if ALL_METHODS[method].learns_several else {}
+    several = {"task_field": "label"} if ALL_METHODS[method].is_multitask else {}
     return {
         "method": method,
-        "virtual_tokens": 60 if ALL_METHODS[method].shows_examples else num_virtual_tokens,
+        "num_virtual_tokens": 60 if ALL_METHODS[method].uses_demonstrations else num_virtual_tokens,
         **several,
     }
 
 
 def random_embeddings(
     model: FrozenModel, num_virtual_tokens: int, seed: int, placement: Placement = Placement.BEFORE
-) -> Embeddings:
+) -> PromptEmbeddings:
     """Embeddings at the scale of the model's own."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(num_virtual_tokens, model.shape.embedding_size, generator=generator)
-    return Embeddings(noise * model.embedding_scale, placement)
+    return PromptEmbeddings(noise * model.embedding_rms, placement)
 
 
-def random_prefix(model: FrozenModel, num_virtual_tokens: int, seed: int, ground: int = 0) -> Prefix:
+def random_prefix(model: FrozenModel, num_virtual_tokens: int, seed: int, ground: int = 0) -> KVPrefix:
     """Keys and values that no text could have left, of which the `ground` lowest layers are not trained."""
     generator = torch.Generator().manual_seed(seed)
-    tensor = torch.randn(model.shape.prefix(num_virtual_tokens), generator=generator)
-    return Prefix(tensor[ground:], ground=Ground(tensor[:ground]) if ground else None)
+    tensor = torch.randn(model.shape.get_prefix_shape(num_virtual_tokens), generator=generator)
+    return KVPrefix(tensor[ground:], frozen_prefix=FrozenPrefix(tensor[:ground]) if ground else None)
 
 
 @st.composite
@@ -118,7 +118,7 @@ def as_row(model: FrozenModel, ids: Sequence[int]) -> list[int]:
     if not isinstance(model, EncoderDecoderModel):
         return list(ids)
     half = (len(ids) + 1) // 2
-    return [*ids[:half], START, *ids[half:]]
+    return [*ids[:half], DECODER_START, *ids[half:]]
 
 
 def laid_out(sequences: Sequence[Sequence[int]], side: str, extra: int = 0) -> tuple[Tensor, Tensor]:

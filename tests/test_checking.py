@@ -1,4 +1,4 @@
-"""A call with a wrong type or shape does not pass while tests run, though most functions are checked the light way."""
+"""Runtime checks of types and shapes in tests, including the lighter checks of functions without arrays."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import torch
 from beartype.roar import BeartypeCallHintViolation
 
 from softprompt.data import Example
-from softprompt.model import Embeddings, FrozenModel
-from softprompt.tasks.passes import cut
+from softprompt.model import FrozenModel, PromptEmbeddings
+from softprompt.tasks.length_buckets import bucket_by_length
 
 
-def test_a_function_without_arrays(model: FrozenModel) -> None:
+def test_wrong_types_of_a_function_without_arrays_are_rejected(model: FrozenModel) -> None:
     with pytest.raises(BeartypeCallHintViolation):
-        cut([3], model, most="7")
+        bucket_by_length([3], model, max_batch_size="7")
 
 
-def test_a_class_of_data_without_arrays() -> None:
+def test_wrong_types_of_a_dataclass_without_arrays_are_rejected() -> None:
     with pytest.raises(BeartypeCallHintViolation):
         Example(["no fields"])
 
 
-def test_a_class_of_data_with_an_array() -> None:
+def test_wrong_shapes_of_a_dataclass_are_rejected() -> None:
     with pytest.raises(jaxtyping.TypeCheckError):
-        Embeddings(torch.zeros(3))
+        PromptEmbeddings(torch.zeros(3))
 
 
-def test_axes_of_several_arrays_agree(model: FrozenModel) -> None:
+def test_inconsistent_axes_are_rejected(model: FrozenModel) -> None:
     ids = torch.zeros(2, 5, dtype=torch.long)
     with pytest.raises(jaxtyping.TypeCheckError, match="T=5"):
-        model.hidden(ids, torch.ones(2, 4, dtype=torch.bool), None)
+        model.compute_hidden_states(ids, torch.ones(2, 4, dtype=torch.bool), None)

@@ -1,4 +1,4 @@
-"""The tree drawn in errors.py, and what becomes of the operating system's refusals."""
+"""The tree of errors in the docstring, and the translation of OS errors."""
 
 from __future__ import annotations
 
@@ -11,60 +11,60 @@ from pathlib import Path
 import pytest
 
 from softprompt import errors
-from softprompt.errors import DataError, DiskFull, RowError, SettingError, SoftPromptError, disk_errors
+from softprompt.errors import DataError, DiskFull, RecordError, SettingError, SoftPromptError, translate_os_errors
 
-DRAWN = re.compile(r" {4}(?P<branches>(?:[│├└ ][─ ]{2} )*)(?P<name>[A-Z]\w+) +(?P<meaning>\S.*)")
+BRANCH_PATTERN = re.compile(r" {4}(?P<branches>(?:[│├└ ][─ ]{2} )*)(?P<name>[A-Z]\w+) +(?P<meaning>\S.*)")
 
 
-def drawn() -> dict[str, str]:
-    """Each class in the docstring's drawing, with the one it hangs from."""
-    above: list[str] = []
+def parse_documented_tree() -> dict[str, str]:
+    """Return each class of the tree in the docstring with its base class."""
+    ancestors: list[str] = []
     tree = {}
     for line in (errors.__doc__ or "").splitlines():
-        if found := DRAWN.fullmatch(line):
-            del above[len(found["branches"]) // 4 :]
-            tree[found["name"]] = above[-1] if above else "Exception"
-            above.append(found["name"])
+        if match := BRANCH_PATTERN.fullmatch(line):
+            del ancestors[len(match["branches"]) // 4 :]
+            tree[match["name"]] = ancestors[-1] if ancestors else "Exception"
+            ancestors.append(match["name"])
     return tree
 
 
-def existing() -> dict[str, str]:
+def list_error_classes() -> dict[str, str]:
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, Exception)]
     return {c.__name__: c.__base__.__name__ for c in classes if c.__base__ is not None}
 
 
-def test_the_drawing_is_the_tree() -> None:
-    assert drawn() == existing()
+def test_documented_tree_equals_the_class_hierarchy() -> None:
+    assert parse_documented_tree() == list_error_classes()
 
 
-def test_the_drawing_has_branches_on_branches() -> None:
-    assert drawn()["RowError"] == "DataError"
-    assert drawn()["SavedPromptError"] == "SoftPromptError"
+def test_documented_tree_is_nested() -> None:
+    assert parse_documented_tree()["RecordError"] == "DataError"
+    assert parse_documented_tree()["SavedPromptError"] == "SoftPromptError"
 
 
-def test_every_error_is_raised_somewhere() -> None:
+def test_every_error_class_is_raised() -> None:
     source = "".join(path.read_text() for path in Path(errors.__file__).parent.rglob("*.py"))
-    bases = set(existing().values())
-    unused = [n for n in existing() if n not in bases and not re.search(rf"\b(raise|return) {n}\(", source)]
+    bases = set(list_error_classes().values())
+    unused = [n for n in list_error_classes() if n not in bases and not re.search(rf"\b(raise|return) {n}\(", source)]
     assert unused == []
 
 
-def test_a_row_error_begins_with_the_place() -> None:
-    error = RowError("train.jsonl:12", "no label")
+def test_a_record_error_begins_with_its_location() -> None:
+    error = RecordError("train.jsonl:12", "no label")
     assert str(error) == "train.jsonl:12: no label"
-    assert error.where == "train.jsonl:12"
+    assert error.location == "train.jsonl:12"
     assert isinstance(error, DataError)
 
 
-@pytest.mark.parametrize("name", existing())
-def test_an_error_survives_the_way_from_another_process(name: str) -> None:
-    kind = getattr(errors, name)
-    error = RowError("train.jsonl:12", "no label") if kind is RowError else kind("say why")
-    error.args = (f"a: {error}",)  # as a run's name is put in front
-    found = pickle.loads(pickle.dumps(error))
-    assert type(found) is kind
-    assert str(found) == str(error)
-    assert vars(found) == vars(error)
+@pytest.mark.parametrize("name", list_error_classes())
+def test_pickling_preserves_an_error(name: str) -> None:
+    error_class = getattr(errors, name)
+    error = RecordError("train.jsonl:12", "no label") if error_class is RecordError else error_class("say why")
+    error.args = (f"a: {error}",)  # like a run's name in front
+    match = pickle.loads(pickle.dumps(error))
+    assert type(match) is error_class
+    assert str(match) == str(error)
+    assert vars(match) == vars(error)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_an_error_survives_the_way_from_another_process(name: str) -> None:
         (errno.EROFS, SettingError),
     ],
 )
-def test_a_refusal_to_write_names_the_place(number: int, expected: type[SoftPromptError]) -> None:
-    with pytest.raises(expected, match="prompts/reviews") as caught, disk_errors(Path("prompts/reviews")):
+def test_write_errors_name_the_path(number: int, expected: type[SoftPromptError]) -> None:
+    with pytest.raises(expected, match="prompts/reviews") as caught, translate_os_errors(Path("prompts/reviews")):
         raise OSError(number, os.strerror(number))
     assert isinstance(caught.value.__cause__, OSError)
 
@@ -86,13 +86,13 @@ def test_a_refusal_to_write_names_the_place(number: int, expected: type[SoftProm
 @pytest.mark.parametrize(
     "error", [OSError(errno.EIO, "I/O error"), FileNotFoundError(errno.ENOENT, "gone"), ValueError("no file")]
 )
-def test_anything_else_passes_through(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, disk_errors(Path("p")):
+def test_other_errors_pass_through(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, translate_os_errors(Path("p")):
         raise error
     assert caught.value is error
 
 
-def test_nothing_happens_without_an_error() -> None:
-    with disk_errors(Path("p")):
+def test_no_error_passes_through() -> None:
+    with translate_os_errors(Path("p")):
         written = True
     assert written

@@ -1,4 +1,4 @@
-"""Who is next, of all that tenants wait for."""
+"""Order of the fair queue."""
 
 from __future__ import annotations
 
@@ -8,118 +8,118 @@ from hypothesis import strategies as st
 from softprompt.fair_queue import FairQueue
 
 
-def filled(capacity: int, come: str) -> tuple[FairQueue[str], str]:
-    """A queue to which tenants came in this order, and those of them that found room."""
+def fill_queue(capacity: int, arrivals: str) -> tuple[FairQueue[str], str]:
+    """Return a queue after arrivals of tenants in this order, and the tenants whose item was accepted."""
     queue: FairQueue[str] = FairQueue(capacity)
-    return queue, "".join(tenant for tenant in come if queue.add(tenant, tenant))
+    return queue, "".join(tenant for tenant in arrivals if queue.put(tenant, tenant))
 
 
-def emptied(queue: FairQueue[str]) -> str:
-    return "".join(queue.take()[1] for _ in range(len(queue)))
+def drain_queue(queue: FairQueue[str]) -> str:
+    return "".join(queue.get()[1] for _ in range(len(queue)))
 
 
-def test_tenants_take_turns_however_many_one_brings() -> None:
-    queue, _ = filled(100, "aaaaabbc")
-    assert emptied(queue) == "abcabaaa"
+def test_tenants_take_turns_whatever_their_number_of_items() -> None:
+    queue, _ = fill_queue(100, "aaaaabbc")
+    assert drain_queue(queue) == "abcabaaa"
     assert not queue
 
 
-def test_a_tenant_s_own_keep_their_order() -> None:
+def test_items_of_a_tenant_keep_their_order() -> None:
     queue: FairQueue[int] = FairQueue(100)
     for number in range(4):
-        queue.add("a", number)
-    assert [queue.take() for _ in range(4)] == [("a", number) for number in range(4)]
+        queue.put("a", number)
+    assert [queue.get() for _ in range(4)] == [("a", number) for number in range(4)]
 
 
-def test_who_floods_leaves_room_for_others() -> None:
-    assert filled(8, "a" * 20 + "b" * 20 + "c")[1] == "aaaa" + "bb" + "c"
-    assert filled(1, "aab")[1] == "a"
+def test_a_flooding_tenant_leaves_places_for_others() -> None:
+    assert fill_queue(8, "a" * 20 + "b" * 20 + "c")[1] == "aaaa" + "bb" + "c"
+    assert fill_queue(1, "aab")[1] == "a"
 
 
-@given(capacity=st.integers(0, 12), come=st.text("abc", max_size=30))
-def test_nobody_is_lost_and_the_room_is_enough(capacity: int, come: str) -> None:
-    queue, found_room = filled(capacity, come)
-    assert len(queue) == len(found_room) <= capacity
-    assert sorted(queue) == sorted(found_room)
-    assert sorted(emptied(queue)) == sorted(found_room)
+@given(capacity=st.integers(0, 12), arrivals=st.text("abc", max_size=30))
+def test_no_item_is_lost_and_capacity_holds(capacity: int, arrivals: str) -> None:
+    queue, accepted = fill_queue(capacity, arrivals)
+    assert len(queue) == len(accepted) <= capacity
+    assert sorted(queue) == sorted(accepted)
+    assert sorted(drain_queue(queue)) == sorted(accepted)
 
 
-def test_who_has_costly_items_has_fewer_turns() -> None:
+def test_a_tenant_with_costly_items_has_fewer_turns() -> None:
     queue: FairQueue[str] = FairQueue(100)
     for tenant, cost in (("a", 3.0), ("b", 1.0)):
         for _ in range(4):
-            queue.add(tenant, tenant, cost)
-    assert emptied(queue) == "abbbabaa"
+            queue.put(tenant, tenant, cost)
+    assert drain_queue(queue) == "abbbabaa"
 
 
-def test_service_whose_cost_is_known_afterwards_counts_as_well() -> None:
-    queue, _ = filled(100, "aaabbb")
-    assert queue.take()[0] == "a"
-    queue.charge("a", 10.0)
-    assert emptied(queue) == "bbbaa"
+def test_later_charges_count() -> None:
+    queue, _ = fill_queue(100, "aaabbb")
+    assert queue.get()[0] == "a"
+    queue.charge_tenant("a", 10.0)
+    assert drain_queue(queue) == "bbbaa"
 
 
-def test_who_holds_least_is_next_whatever_it_was_served() -> None:
-    queue, _ = filled(100, "aabb")
-    queue.charge("b", 50.0)
-    queue.set_held("a", 2.0)
+def test_the_tenant_with_the_least_usage_is_next() -> None:
+    queue, _ = fill_queue(100, "aabb")
+    queue.charge_tenant("b", 50.0)
+    queue.set_tenant_usage("a", 2.0)
     assert queue.peek()[0] == "b"
-    queue.set_held("a", 0.0)
+    queue.set_tenant_usage("a", 0.0)
     assert queue.peek()[0] == "a"
 
 
-def test_what_is_put_back_is_next_of_its_tenant_costs_nothing_again_and_takes_no_room() -> None:
+def test_a_returned_item_is_first_free_and_without_capacity() -> None:
     queue: FairQueue[int] = FairQueue(2)
-    queue.add("a", 1)
-    tenant, item = queue.take()
-    queue.set_held("a", 1.0)
-    queue.charge("a", 5.0)
+    queue.put("a", 1)
+    tenant, item = queue.get()
+    queue.set_tenant_usage("a", 1.0)
+    queue.charge_tenant("a", 5.0)
     queue.put_back(tenant, item)
-    assert queue.add("a", 2)
-    assert queue.add("b", 3)
-    assert not queue.add("c", 4)
-    queue.set_held("b", 2.0)
-    assert (queue.take(), queue.served("a")) == (("a", 1), 5.0)
-    assert not queue.add("c", 4)
+    assert queue.put("a", 2)
+    assert queue.put("b", 3)
+    assert not queue.put("c", 4)
+    queue.set_tenant_usage("b", 2.0)
+    assert (queue.get(), queue.get_tenant_service("a")) == (("a", 1), 5.0)
+    assert not queue.put("c", 4)
 
 
-def test_what_nobody_wants_leaves_without_a_charge() -> None:
+def test_a_removed_item_is_not_charged() -> None:
     queue: FairQueue[str] = FairQueue(10)
     first, second = "".join(["a", "1"]), "".join(["a", "2"])
-    queue.add("a", first)
-    queue.add("a", second)
+    queue.put("a", first)
+    queue.put("a", second)
     queue.remove("a", first)
-    assert (len(queue), queue.served("a"), queue.take()[1]) == (1, 0.0, second)
+    assert (len(queue), queue.get_tenant_service("a"), queue.get()[1]) == (1, 0.0, second)
 
 
-def test_of_tenants_that_came_once_nothing_is_kept() -> None:
-    """Though the queue is never empty, and one tenant always holds something."""
-    queue: FairQueue[str] = FairQueue(10, absent=10)
-    queue.set_held("long", 1.0)
+def test_no_state_of_past_tenants_is_kept() -> None:
+    """The queue is never empty, and one tenant always has usage."""
+    queue: FairQueue[str] = FairQueue(10, max_inactive=10)
+    queue.set_tenant_usage("long", 1.0)
     for number in range(10_000):
-        queue.add(str(number), "item")
-        assert queue.take()[0] == str(number)
-        queue.charge(str(number), float(number))
-        queue.add(str(number), "in vain")
+        queue.put(str(number), "item")
+        assert queue.get()[0] == str(number)
+        queue.charge_tenant(str(number), float(number))
+        queue.put(str(number), "in vain")
         queue.remove(str(number), next(iter(queue)))
-    assert queue.num_remembered <= 2 * 10 + 1
-    assert (queue.num_present, len(queue._queues), len(queue._order)) == (1, 0, 0)
-    assert len(queue._order._heap) + len(queue._counters._present._heap) <= 4 * 64
+    assert queue.num_tracked_tenants <= 2 * 10 + 1
+    assert (queue.num_active_tenants, len(queue._queues), len(queue._waiting_heap)) == (1, 0, 0)
+    assert len(queue._waiting_heap._heap) + len(queue._service_counters._active._heap) <= 4 * 64
 
 
-def test_a_turn_costs_as_much_among_many_tenants_as_among_few() -> None:
-    """Counted in entries of the heap that are looked at or made: all else of a turn is by name."""
-    assert entries_touched(2000) / 2000 <= 1.5 * entries_touched(100) / 100
+def test_cost_of_a_turn_does_not_depend_on_the_number_of_tenants() -> None:
+    """The cost is the number of heap entries read or created; the rest of a turn is dictionary access."""
+    assert count_touched_entries(2000) / 2000 <= 1.5 * count_touched_entries(100) / 100
 
 
-def entries_touched(tenants: int) -> int:
-    """How many entries the heaps made until each of so many tenants that came at once was served twice."""
+def count_touched_entries(tenants: int) -> int:
+    """Count the heap entries touched until each of many tenants was served twice."""
     queue: FairQueue[int] = FairQueue(4 * tenants)
     for number in range(2 * tenants):
-        queue.add(str(number % tenants), number)
+        queue.put(str(number % tenants), number)
     touched = 0
     while queue:
-        before = len(queue._order._heap) + len(queue._counters._present._heap)
-        queue.take()
-        touched += 1 + abs(len(queue._order._heap) + len(queue._counters._present._heap) - before)
+        before = len(queue._waiting_heap._heap) + len(queue._service_counters._active._heap)
+        queue.get()
+        touched += 1 + abs(len(queue._waiting_heap._heap) + len(queue._service_counters._active._heap) - before)
     return touched

@@ -1,39 +1,40 @@
-"""What was written before the names of everything changed is read: saved prompts, a store, a report, a run's settings.
+"""Data written before the names changed can still be read: saved prompts, a registry, a report, settings of a run.
 
-`old_data/` holds it, as version 0.1.0 wrote it, and what was told of it then.
+`old_data/` holds files that version 0.1.0 wrote, and the results that it computed.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from softprompt.comparison.report import recommend
-from softprompt.comparison.report.page import write_report
-from softprompt.evaluation import Sampling, classify, extract, respond, tag
+from softprompt.comparison.report import recommend_method
+from softprompt.comparison.report.html.report_page import write_report
+from softprompt.evaluation import SamplingParams, classify, extract, respond, tag
+from softprompt.registry import PromptRegistry
 from softprompt.saved import SavedPrompt
-from softprompt.store import Store
 from tests.tiny import shared_model
 
-OLD = Path(__file__).parent / "old_data"
-EXPECTED: dict[str, dict[str, Any]] = json.loads((OLD / "prompts" / "expected.json").read_text("utf-8"))
+OLD_DATA = Path(__file__).parent / "old_data"
+EXPECTED: dict[str, dict[str, Any]] = json.loads((OLD_DATA / "prompts" / "expected.json").read_text("utf-8"))
 TEXTS = ["great fun", "a bore"]
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_saved_prompt_written_before_gives_the_same_results(name: str) -> None:
+def test_old_saved_prompts_give_the_same_results(name: str) -> None:
     model = shared_model("bert" if name in ("masked_classification", "extraction") else "llama")
-    prompt, expected = SavedPrompt.read(OLD / "prompts" / name), EXPECTED[name]
+    prompt, expected = SavedPrompt.from_folder(OLD_DATA / "prompts" / name), EXPECTED[name]
     if "probabilities" in expected:
-        found = [prediction.probabilities for prediction in classify(model, prompt, TEXTS)]
-        for now, before in zip(found, expected["probabilities"], strict=True):
-            assert now == pytest.approx(before, abs=1e-4)
+        probabilities = [prediction.probabilities for prediction in classify(model, prompt, TEXTS)]
+        for new, old in zip(probabilities, expected["probabilities"], strict=True):
+            assert new == pytest.approx(old, abs=1e-4)
     elif "response" in expected:
-        assert "".join(respond(model, prompt, "the film", Sampling(max_new_tokens=8))) == expected["response"]
+        assert "".join(respond(model, prompt, "the film", SamplingParams(max_new_tokens=8))) == expected["response"]
     elif "tags" in expected:
         assert list(tag(model, prompt, ["great", "fun"]).tags) == expected["tags"]
     else:
@@ -41,25 +42,36 @@ def test_a_saved_prompt_written_before_gives_the_same_results(name: str) -> None
         assert answer.answer == expected["answer"]["answer"]
 
 
-def test_a_store_written_before_is_read_and_written_to(tmp_path: Path) -> None:
-    shutil.copytree(OLD / "store", tmp_path / "store")
-    expected = json.loads((OLD / "store_expected.json").read_text("utf-8"))
-    with Store.open(tmp_path / "store") as store:
+def test_an_old_registry_can_be_read_and_written(tmp_path: Path) -> None:
+    shutil.copytree(OLD_DATA / "store", tmp_path / "store")
+    expected = json.loads((OLD_DATA / "store_expected.json").read_text("utf-8"))
+    with PromptRegistry.open(tmp_path / "store") as registry:
         for reference, (number, content) in expected["versions"].items():
-            version = store.resolve(reference, tenant="other" if reference == "answers" else "acme")
-            assert (version.number, version.content) == (number, content)
-            assert store.read(version).manifest.content_hash == f"sha256:{content}"
-        assert [[event.what, event.by] for event in store.history("acme", "reviews")] == expected["history"]
-        key = store.keys.find(expected["secret"])
+            version = registry.resolve_version(reference, tenant="other" if reference == "answers" else "acme")
+            assert (version.number, version.digest) == (number, content)
+            assert registry.load_prompt(version).manifest.content_hash == f"sha256:{content}"
+        assert [[event.action, event.actor] for event in registry.list_events("acme", "reviews")] == expected["history"]
+        key = registry.api_keys.authenticate_secret(expected["secret"])
         assert key is not None
         assert (key.id, key.tenant) == (expected["key"], "acme")
-        added = store.add(OLD / "prompts" / "embeddings_classification", "reviews", tenant="acme")
+        added = registry.register_prompt(OLD_DATA / "prompts" / "embeddings_classification", "reviews", tenant="acme")
         assert added.number == 3
 
 
-def test_a_report_written_before_is_read(tmp_path: Path) -> None:
-    report = json.loads((OLD / "comparison" / "report.json").read_text("utf-8"))
-    assert recommend(report) == report["recommendation"]
+def test_an_old_report_can_be_read(tmp_path: Path) -> None:
+    report = json.loads((OLD_DATA / "comparison" / "report.json").read_text("utf-8"))
+    old, new = report["recommendation"], recommend_method(report)
+    assert new["method"] == old["way"]
+    assert _numbers_of(new["summary"]) == _numbers_of(old["words"])
+    assert _numbers_of(*new["reasons"]) == _numbers_of(*old["reasons"])
+    assert len(new["caveats"]) == len(old["changes"])
     write_report(report, tmp_path)
+    written = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert written["format_version"] == 2
+    assert written["methods"]["hard"]["metrics"]["accuracy"]["mean"] == report["ways"]["hard"]["accuracy"]["mean"]
     page = (tmp_path / "report.html").read_text("utf-8")
     assert report["recommendation"]["words"][:40] in page.replace("&#39;", "'")
+
+
+def _numbers_of(*sentences: str) -> list[str]:
+    return re.findall(r"\d[\d.,]*\d|\d", " ".join(sentences))

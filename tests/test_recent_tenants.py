@@ -1,19 +1,19 @@
-"""Who asked within the last seconds."""
+"""Tenants with recent requests."""
 
 from __future__ import annotations
 
 from softprompt.recent_tenants import RecentTenants
 
 
-def test_tenants_count_for_some_seconds_after_they_asked() -> None:
+def test_tenants_are_recent_within_the_window() -> None:
     now = 0.0
     recent = RecentTenants(seconds=10.0, clock=lambda: now)
     assert not recent.has_others([])
-    recent.add("acme")
+    recent.add_request("acme")
     assert recent.has_others([])
     assert not recent.has_others(["acme"])
     now = 5.0
-    recent.add("other")
+    recent.add_request("other")
     assert recent.has_others(["acme"])
     now = 11.0
     assert not recent.has_others(["other"])
@@ -22,10 +22,10 @@ def test_tenants_count_for_some_seconds_after_they_asked() -> None:
     assert len(recent) == 0
 
 
-def test_nothing_is_kept_of_tenants_that_asked_long_ago() -> None:
+def test_old_tenants_are_dropped() -> None:
     now = 0.0
     recent = RecentTenants(seconds=10.0, clock=lambda: now)
     for number in range(1000):
         now += 1.0
-        recent.add(str(number))
+        recent.add_request(str(number))
     assert len(recent) <= 11

@@ -1,52 +1,52 @@
-"""How much tenants were served: of those that are away only what somebody's turn depends on is remembered."""
+"""Service counters of tenants, of which inactive ones are kept only while they matter."""
 
 from __future__ import annotations
 
 from softprompt.service_counters import ServiceCounters
 
 
-def test_who_comes_begins_where_the_least_served_is() -> None:
+def test_a_new_tenant_starts_at_the_lowest_active_counter() -> None:
     counters = ServiceCounters()
-    counters.enter("a")
-    counters.charge("a", 7.0)
-    counters.enter("b")
+    counters.activate_tenant("a")
+    counters.charge_tenant("a", 7.0)
+    counters.activate_tenant("b")
     assert (counters["b"], counters["unknown"]) == (7, 0)
-    counters.charge("b", 5.0)
-    counters.leave("b")
-    counters.enter("b")
+    counters.charge_tenant("b", 5.0)
+    counters.deactivate_tenant("b")
+    counters.activate_tenant("b")
     assert counters["b"] == 12
 
 
-def test_those_that_are_away_and_owe_nothing_are_forgotten_first_then_those_that_owe_least() -> None:
-    counters = ServiceCounters(absent=10)
-    counters.enter("here")
-    counters.charge("here", 50.0)
+def test_inactive_counters_are_evicted_lowest_first() -> None:
+    counters = ServiceCounters(max_inactive=10)
+    counters.activate_tenant("here")
+    counters.charge_tenant("here", 50.0)
     for number in range(100):
-        counters.enter(str(number))
-        counters.charge(str(number), float(number))
-        counters.leave(str(number))
+        counters.activate_tenant(str(number))
+        counters.charge_tenant(str(number), float(number))
+        counters.deactivate_tenant(str(number))
         assert len(counters) <= 1 + 2 * 10
     assert counters["here"] == 50
     assert [counters[str(number)] for number in (98, 99)] == [148, 149]
     assert counters["0"] == 0
-    counters.leave("here")
+    counters.deactivate_tenant("here")
     assert len(counters) == 0
 
 
-def test_who_is_charged_while_it_is_away_is_not_remembered_for_ever() -> None:
-    counters = ServiceCounters(absent=10)
+def test_charged_inactive_tenants_are_evicted() -> None:
+    counters = ServiceCounters(max_inactive=10)
     for number in range(1000):
-        counters.charge(str(number), 1.0)
+        counters.charge_tenant(str(number), 1.0)
         assert len(counters) <= 1 + 2 * 10
 
 
-def test_a_tenant_that_comes_back_has_some_credit_and_no_more() -> None:
+def test_a_returning_tenant_has_limited_credit() -> None:
     counters = ServiceCounters(credit=2.0)
-    counters.enter("busy")
-    counters.charge("busy", 10.0)
-    counters.enter("new")
+    counters.activate_tenant("busy")
+    counters.charge_tenant("busy", 10.0)
+    counters.activate_tenant("new")
     assert counters["new"] == 8.0
-    counters.charge("new", 5.0)
-    counters.leave("new")
-    counters.enter("new")
-    assert counters["new"] == 13.0  # what it was served is not forgotten
+    counters.charge_tenant("new", 5.0)
+    counters.deactivate_tenant("new")
+    counters.activate_tenant("new")
+    assert counters["new"] == 13.0  # its service is kept

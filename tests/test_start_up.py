@@ -1,4 +1,4 @@
-"""What is imported to begin: nothing that the work at hand does not use. One process each, as a user starts one."""
+"""Start-up imports only what the command uses. Each test starts a process, as a user would."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ import sys
 
 import pytest
 
-from softprompt.collection_pause import pause_collection
+from softprompt.gc_pause import pause_gc
 
-#: Each takes a tenth of a second and more, and is used by few commands.
+#: Libraries that take at least a tenth of a second to import and are used by few commands.
 HEAVY = {"datasets", "fastapi", "matplotlib", "openai", "pandas", "peft", "pyarrow", "sqlalchemy", "uvicorn"}
 MODELS = {"torch", "transformers"}
 
 
-def imported_by(code: str) -> set[str]:
-    ran = subprocess.run(
+def list_imports(code: str) -> set[str]:
+    process = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True
     )
-    return set(ran.stdout.split())
+    return set(process.stdout.split())
 
 
-def test_help_needs_no_model_library() -> None:
-    assert not imported_by("import softprompt, softprompt.cli.main") & (HEAVY | MODELS)
+def test_help_imports_no_model_library() -> None:
+    assert not list_imports("import softprompt, softprompt.cli.main") & (HEAVY | MODELS)
 
 
-def test_a_training_and_a_comparison_begin_without_what_others_use() -> None:
-    found = imported_by("import softprompt.evaluation, softprompt.training, softprompt.comparison.ways")
-    assert "transformers.modeling_utils" in found
-    assert not found & HEAVY
+def test_training_and_comparison_import_no_unused_libraries() -> None:
+    modules = list_imports("import softprompt.evaluation, softprompt.training, softprompt.comparison.methods")
+    assert "transformers.modeling_utils" in modules
+    assert not modules & HEAVY
 
 
-def test_no_garbage_is_collected_in_a_pause_and_again_after_it() -> None:
-    with pause_collection():
+def test_the_collector_is_disabled_only_inside_the_pause() -> None:
+    with pause_gc():
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
-def test_a_pause_ends_with_an_error_too() -> None:
-    with pytest.raises(KeyError), pause_collection():
+def test_an_error_ends_the_pause() -> None:
+    with pytest.raises(KeyError), pause_gc():
         raise KeyError
     assert gc.isenabled()
 
 
-def test_a_collector_that_was_off_stays_off() -> None:
+def test_a_disabled_collector_stays_disabled() -> None:
     gc.disable()
     try:
-        with pause_collection():
+        with pause_gc():
             pass
         assert not gc.isenabled()
     finally:

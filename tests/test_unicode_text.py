@@ -1,4 +1,4 @@
-"""What is no Unicode text is found and can be shown."""
+"""Invalid Unicode is found and escaped."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import os
 
 import pytest
 
-from softprompt.unicode_text import escape_controls, escape_json, fault_of, readable
+from softprompt.unicode_text import escape_controls, escape_json, escape_surrogates, find_unicode_error
 
 
 @pytest.mark.parametrize("text", ["", "café", "很好", "😍", "\ud7ff\ue000"])
-def test_unicode_has_no_fault(text: str) -> None:
-    assert fault_of(text) is None
-    assert readable(text) == text
+def test_valid_unicode_has_no_error(text: str) -> None:
+    assert find_unicode_error(text) is None
+    assert escape_surrogates(text) == text
 
 
-def test_a_byte_of_another_encoding_is_named_with_its_place() -> None:
+def test_an_undecodable_byte_is_reported_with_its_position() -> None:
     typed = os.fsdecode(b"caf\xe9 {text}")
-    assert fault_of(typed) == "has the byte 0xe9 at character 4, which is not UTF-8"
-    assert readable(typed) == "caf\\xe9 {text}"
+    assert find_unicode_error(typed) == "has the byte 0xe9 at character 4, which is not UTF-8"
+    assert escape_surrogates(typed) == "caf\\xe9 {text}"
 
 
-def test_half_a_character_is_named() -> None:
-    assert fault_of("so \ud83d") == "has half a character (\\ud83d) at character 4"
+def test_a_lone_surrogate_is_reported() -> None:
+    assert find_unicode_error("so \ud83d") == "has the lone surrogate \\ud83d at character 4"
 
 
 SEEN = "naïve 很好 😍 \N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER} שלום a\nb\tc \\x1b"
@@ -32,7 +32,7 @@ UNSEEN += [chr(i) for i in (*range(0x7F, 0xA0), 0x61C, *range(0x200E, 0x2010), *
 UNSEEN += [chr(i) for i in range(0x2066, 0x206A)]
 
 
-def test_what_a_terminal_obeys_is_an_escape() -> None:
+def test_control_characters_are_escaped() -> None:
     assert escape_controls("\x1b[2J\x9b\x07\r\u202e\u2066") == r"\x1b[2J\x9b\x07\r\u202e\u2066"
     assert escape_controls(SEEN) == SEEN
     for character in UNSEEN:
@@ -43,7 +43,7 @@ def test_what_a_terminal_obeys_is_an_escape() -> None:
     assert escape_controls("a\nb\t", keep="") == r"a\nb\t"
 
 
-def test_json_keeps_its_values() -> None:
+def test_escaped_json_keeps_its_values() -> None:
     for value in (*UNSEEN, SEEN):
         text = escape_json(json.dumps({value: value}, ensure_ascii=False))
         assert json.loads(text) == {value: value}

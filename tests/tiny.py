@@ -37,7 +37,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from softprompt.model import FrozenModel, Kind, frozen
+from softprompt.model import FrozenModel, ModelKind, freeze_network
 
 WORDS = "the film was great fun a bore lovely awful good bad name food serves rice fish tea its plot ending scene"
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
@@ -132,10 +132,10 @@ ENCODER_DECODER_FAMILIES = tuple(ENCODER_DECODER_CONFIGS)
 
 ALL_FAMILIES = FAMILIES + MASKED_FAMILIES + ENCODER_DECODER_FAMILIES
 
-KINDS: dict[str, Kind] = {
-    **dict.fromkeys(FAMILIES, Kind.CAUSAL),
-    **dict.fromkeys(MASKED_FAMILIES, Kind.MASKED),
-    **dict.fromkeys(ENCODER_DECODER_FAMILIES, Kind.ENCODER_DECODER),
+KINDS: dict[str, ModelKind] = {
+    **dict.fromkeys(FAMILIES, ModelKind.CAUSAL),
+    **dict.fromkeys(MASKED_FAMILIES, ModelKind.MASKED),
+    **dict.fromkeys(ENCODER_DECODER_FAMILIES, ModelKind.ENCODER_DECODER),
 }
 
 #: Families whose tokenizer puts a BOS in front of every text here, as the real ones' do.
@@ -170,14 +170,14 @@ def tiny_model(family: str, seed: int = 0) -> FrozenModel:
     tokenizer = tiny_tokenizer_for(family)
     if network.can_generate():
         network.generation_config.eos_token_id = tokenizer.eos_token_id  # a family's own default is any other token
-    return frozen(network, tokenizer, f"tiny-{family}-{seed}")
+    return freeze_network(network, tokenizer, f"tiny-{family}-{seed}")
 
 
 def ending_at(family: str, *eos_token_ids: int) -> FrozenModel:
     """A tiny model whose configuration ends a response at these tokens as well as at the tokenizer's."""
     model = tiny_model(family)
     model.network.generation_config.eos_token_id = [1, *eos_token_ids]
-    return frozen(model.network, model.tokenizer, model.name)
+    return freeze_network(model.network, model.tokenizer, model.name)
 
 
 def tiny_tokenizer_for(family: str) -> PreTrainedTokenizerFast:

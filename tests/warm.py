@@ -1,6 +1,6 @@
-"""Processes that have the libraries from the one before: in a new interpreter they would be imported for seconds.
+"""Processes forked from a server with imported libraries: a new interpreter would take seconds to import them.
 
-They are forked from a server that has one thread and has imported what `PRELOADED` names, and nothing else.
+The server has one thread and has imported the modules in `PRELOADED`, nothing else.
 """
 
 from __future__ import annotations
@@ -18,13 +18,18 @@ from typing import Any, Self, TextIO
 
 PRELOADED = [
     *("accelerate", "datasets", "matplotlib.pyplot", "peft", "psycopg", "pytest", "s3fs", "sqlalchemy"),
-    *("softprompt.cli.main", "softprompt.comparison.running", "softprompt.comparison.ways.weights", "softprompt.store"),
-    *("softprompt.training.tuning", "tests.tiny", "tests.strategies"),
+    *(
+        "softprompt.cli.main",
+        "softprompt.comparison.runs.method_runner",
+        "softprompt.comparison.methods.weight_method",
+        "softprompt.registry",
+    ),
+    *("softprompt.training.tune_pipeline", "tests.tiny", "tests.strategies"),
 ]
 
 
 def forked(job: Callable[..., None], *arguments: Any) -> BaseProcess:
-    """A process that does a job, with this one's environment; it has begun."""
+    """Start a process that runs a job with the environment of this process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_alike, args=(dict(os.environ), job, arguments))
@@ -33,7 +38,7 @@ def forked(job: Callable[..., None], *arguments: Any) -> BaseProcess:
 
 
 def exit_code(job: Callable[..., None], *arguments: Any) -> int | None:
-    """What became of a job in a process of its own."""
+    """Run a job in a new process and return its exit code."""
     process = forked(job, *arguments)
     process.join()
     return process.exitcode
@@ -44,12 +49,12 @@ def _alike(environment: dict[str, str], job: Callable[..., None], arguments: tup
 
     os.environ.clear()
     os.environ.update(environment)
-    torch.set_num_threads(1)  # as in the process that tests: another number sums in another order
+    torch.set_num_threads(1)  # as in the test process: the order of sums depends on the number
     job(*arguments)
 
 
 class Module:
-    """`python -m name` with pipes for standard input and output, as `subprocess.Popen` would have started it."""
+    """Process like `python -m name` with pipes for standard input and output, as from `subprocess.Popen`."""
 
     def __init__(self, name: str, errors: TextIO):
         (given, writing), (reading, said) = os.pipe(), os.pipe()
@@ -78,7 +83,7 @@ class Module:
 
 def _run(name: str, path: list[str], streams: list[Any]) -> None:
     os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the fork server ignores SIGINT
     for number, stream in enumerate(streams):
         os.dup2(stream.detach(), number)
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)

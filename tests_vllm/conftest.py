@@ -17,4 +17,4 @@ os.environ |= {
 
 # Our own engine stands beside it in the same process. vLLM 0.32 does not start where llvmlite was loaded, which the
 # engine's kernel brings, so the engine does without.
-sys.modules["softprompt.engine.kernel"] = None  # type: ignore[assignment]
+sys.modules["softprompt.engine.numba_attention"] = None  # type: ignore[assignment]

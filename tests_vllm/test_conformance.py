@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from softprompt.model import load_model
-from softprompt.model.locating import located
-from softprompt.vllm.prefixes import Counts
-from tests_vllm.making import Answer, Prompt, Row, expected, left_by, noisy, put
-from tests_vllm.running import BLOCK, answers, halves, running
+from softprompt.model.model_files import resolve_model_files
+from softprompt.vllm.host_prefix_cache import ConnectorCounters
+from tests_vllm.factories import Answer, Prompt, Row, expected, left_by, noisy, put
+from tests_vllm.in_process_engine import BLOCK, answers, halves, running
 
 MODEL = "smollm2-135m"
 NEW = 16
@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], lis
         put(place, model, noisy(left[number % len(TEXTS)][..., : lengths[number % len(lengths)], :], number))
         for number in range(24)
     ]
-    texts = [model.row(model.tokenize(question)) for question in QUESTIONS]
+    texts = [model.add_special_tokens(model.tokenize(question)) for question in QUESTIONS]
     rows = [
         Row(texts[number % 5], prompt, f"tenant{number % 3}") for number, prompt in enumerate([*prompts, None, None])
     ]
@@ -54,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], lis
 
 @pytest.fixture(scope="module")
 def llm(made: tuple[Path, list[Row], list[Answer]]) -> Iterator[Any]:
-    with running(located(MODEL).folder, made[0], max_num_seqs=32) as llm:
+    with running(resolve_model_files(MODEL).folder, made[0], max_num_seqs=32) as llm:
         yield llm
 
 
@@ -78,12 +78,12 @@ def test_a_second_time_nothing_is_read_and_only_tails_are_placed(
     _, rows, right = made
     answers(llm, rows, NEW)
     worker = halves(llm)[1]
-    before: Counts = worker.counts
+    before: ConnectorCounters = worker.counters
     agree(answers(llm, rows, NEW), right)
-    after: Counts = worker.counts
-    assert after.read == before.read == 24
-    positions = [row.prompt.asked.positions for row in rows if row.prompt]
-    assert after.placed - before.placed <= sum(each % BLOCK for each in positions)
+    after: ConnectorCounters = worker.counters
+    assert after.prompt_loads == before.prompt_loads == 24
+    positions = [row.prompt.asked.num_positions for row in rows if row.prompt]
+    assert after.prefix_positions_written - before.prefix_positions_written <= sum(each % BLOCK for each in positions)
 
 
 def test_answers_do_not_depend_on_who_else_asks(llm: Any, made: tuple[Path, list[Row], list[Answer]]) -> None:
@@ -96,7 +96,7 @@ def test_answers_do_not_depend_on_who_else_asks(llm: Any, made: tuple[Path, list
 
 
 def test_what_comes_back_says_what_it_was_behind(llm: Any, made: tuple[Path, list[Row], list[Answer]]) -> None:
-    from tests_vllm.running import asked
+    from tests_vllm.in_process_engine import asked
 
     _, rows, _ = made
     assert [each.kv_transfer_params for each in asked(llm, rows, 2)] == [row.parameters for row in rows]

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 import uvloop
 
-from softprompt.server.gateway.connections import client
+from softprompt.server.backends.vllm.replica_http_client import create_http_client
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close at once and say so
 
@@ -40,7 +40,7 @@ def leaving() -> Iterator[str]:
 
 def test_one_who_goes_away_while_connected_to_is_out_of_reach(leaving: str) -> None:
     async def asked() -> list[object]:
-        async with client() as asking:
+        async with create_http_client() as asking:
             found: list[object] = []
             for _ in range(20):
                 found += await asyncio.gather(*(asking.get(leaving) for _ in range(50)), return_exceptions=True)

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import torch
 
-from softprompt.model import Embeddings, FrozenModel
-from softprompt.vllm.admission import Admission
-from softprompt.vllm.asked import Asked
-from softprompt.vllm.prefixes import Counts
-from tests_vllm.making import Answer, Prompt, Row, drawn, expected, put, tiny
-from tests_vllm.running import answers, asked, halves, running
+from softprompt.model import FrozenModel, PromptEmbeddings
+from softprompt.vllm.host_prefix_cache import ConnectorCounters
+from softprompt.vllm.request_validator import RequestValidator
+from softprompt.vllm.transfer_params import PromptTransferParams
+from tests_vllm.factories import Answer, Prompt, Row, drawn, expected, put, tiny
+from tests_vllm.in_process_engine import answers, asked, halves, running
 
 BLOCKS, STEP, ROWS = 24, 48, 16  # of vLLM's cache, tokens of a step, rows at once
 POSITIONS = 40
@@ -43,7 +43,7 @@ def llm(model: FrozenModel, place: Path) -> Iterator[Any]:
     with running(
         Path(model.name),
         place,
-        {"ram": KEPT * SHARE / 2**20},
+        {"cache_mib": KEPT * SHARE / 2**20},
         num_gpu_blocks_override=BLOCKS,
         max_num_seqs=ROWS,
         max_num_batched_tokens=STEP,
@@ -89,22 +89,24 @@ def test_preempted_rows_are_put_behind_their_prompts_again(
     monkeypatch.setattr(scheduler, "_preempt_request", lambda *a, **b: (times.append(1), preempt(*a, **b))[1])
     rows = [Row(text(number), put(place, model, drawn(model, POSITIONS, 500 + number))) for number in range(ROWS)]
     worker = halves(llm)[1]
-    before: Counts = worker.counts
+    before: ConnectorCounters = worker.counters
     found = answers(llm, rows, 64)
     assert times
-    assert worker.counts.placed - before.placed > ROWS * POSITIONS  # some were put there again
+    assert (
+        worker.counters.prefix_positions_written - before.prefix_positions_written > ROWS * POSITIONS
+    )  # some were put there again
     assert tokens(found) == tokens(expected(model, rows, 64))
 
 
 def test_a_thousand_prompts_go_through_room_for_fifty(llm: Any, model: FrozenModel, place: Path) -> None:
     rows = [Row(text(number), put(place, model, drawn(model, POSITIONS, 1000 + number))) for number in range(1000)]
     worker = halves(llm)[1]
-    before: Counts = worker.counts
+    before: ConnectorCounters = worker.counters
     found = answers(llm, rows, 2)
-    after: Counts = worker.counts
-    assert after.read - before.read == 1000
-    assert after.evicted - before.evicted >= 1000 - KEPT
-    assert worker._prefixes.size <= KEPT * SHARE
+    after: ConnectorCounters = worker.counters
+    assert after.prompt_loads - before.prompt_loads == 1000
+    assert after.prompt_cache_evictions - before.prompt_cache_evictions >= 1000 - KEPT
+    assert worker._prefix_cache.num_bytes <= KEPT * SHARE
     some = range(0, 1000, 40)
     assert [found[at].tokens for at in some] == tokens(expected(model, [rows[at] for at in some], 2))
 
@@ -122,18 +124,18 @@ def test_two_prompts_share_nothing_under_one_salt(llm: Any, model: FrozenModel, 
 def test_one_prompt_under_one_salt_is_placed_once(llm: Any, model: FrozenModel, place: Path) -> None:
     row = Row(text(5, 40), put(place, model, drawn(model, 64, 3100)))
     first = answers(llm, [row], 6)
-    before: Counts = halves(llm)[1].counts
+    before: ConnectorCounters = halves(llm)[1].counters
     assert tokens(answers(llm, [row], 6)) == tokens(first)
-    assert halves(llm)[1].counts == before
+    assert halves(llm)[1].counters == before
 
 
 @pytest.fixture
 def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks at requests before they reach the engine."""
-    monkeypatch.setattr(Admission, "validate_params", lambda _: None)
+    monkeypatch.setattr(RequestValidator, "validate_params", lambda _: None)
     from vllm.v1.sample import logits_processor
 
-    monkeypatch.setattr(logits_processor, "cached_load_custom_logitsprocs", lambda _: [Admission])
+    monkeypatch.setattr(logits_processor, "cached_load_custom_logitsprocs", lambda _: [RequestValidator])
 
 
 class Wrong(Row):
@@ -172,7 +174,7 @@ def test_placeholders_alone_are_refused(llm: Any, prompt: Prompt, unseen: None) 
 
 @pytest.mark.parametrize("positions", [POSITIONS - 8, POSITIONS + 3])
 def test_another_number_of_positions_is_refused(llm: Any, prompt: Prompt, unseen: None, positions: int) -> None:
-    fails(llm, Row(text(1), replace(prompt, asked=Asked(prompt.asked.content, positions))))
+    fails(llm, Row(text(1), replace(prompt, asked=PromptTransferParams(prompt.asked.digest, positions))))
 
 
 def test_placeholders_without_a_prompt_are_refused(llm: Any, unseen: None) -> None:
@@ -180,7 +182,7 @@ def test_placeholders_without_a_prompt_are_refused(llm: Any, unseen: None) -> No
 
 
 def test_a_misspelt_prompt_is_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
-    fails(llm, wrong(prompt, said={"softpromt": prompt.asked.parameters()["softprompt"]}))
+    fails(llm, wrong(prompt, said={"softpromt": prompt.asked.to_kv_transfer_params()["softprompt"]}))
 
 
 def test_log_probabilities_of_the_prompt_are_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
@@ -192,14 +194,14 @@ def test_leaving_the_prefix_cache_alone_is_refused(llm: Any, prompt: Prompt, uns
 
 
 def test_a_missing_prompt_is_refused(llm: Any, prompt: Prompt, place: Path, unseen: None) -> None:
-    shutil.rmtree(place / prompt.asked.content)
+    shutil.rmtree(place / prompt.asked.digest)
     fails(llm, Row(text(1), prompt))
 
 
 def test_a_damaged_prompt_is_refused_and_its_successor_served(
     llm: Any, model: FrozenModel, prompt: Prompt, place: Path, unseen: None
 ) -> None:
-    [file] = (place / prompt.asked.content).glob("*.safetensors")
+    [file] = (place / prompt.asked.digest).glob("*.safetensors")
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     row = Row(text(1), prompt)
@@ -211,17 +213,17 @@ def test_a_damaged_prompt_is_refused_and_its_successor_served(
 def test_another_models_prompt_is_refused(llm: Any, model: FrozenModel, place: Path, unseen: None) -> None:
     import copy
 
-    from softprompt.model import frozen
+    from softprompt.model import freeze_network
 
     network = copy.deepcopy(model.network)
-    with_other = frozen(network, model.tokenizer, "another")
+    with_other = freeze_network(network, model.tokenizer, "another")
     for parameter in network.parameters():
         parameter.add_(0.01)
     fails(llm, Row(text(1), put(place, with_other, drawn(model, POSITIONS, 4000))))
 
 
 def test_embeddings_are_refused(llm: Any, model: FrozenModel, place: Path, unseen: None) -> None:
-    payload = Embeddings(torch.randn(POSITIONS, model.shape.embedding_size))
+    payload = PromptEmbeddings(torch.randn(POSITIONS, model.shape.embedding_size))
     fails(llm, Row(text(1), put(place, model, payload)))
 
 
@@ -232,10 +234,10 @@ def test_a_prompt_that_is_lost_while_it_was_in_use_ends_who_needs_it(
     row = Row(text(1), prompt)
     answers(llm, [row], 4)
     scheduler, worker = halves(llm)
-    assert prompt.asked.content in scheduler._scheduler._warm
-    with worker._prefixes._lock:
-        worker._prefixes.size -= worker._prefixes._kept.pop(prompt.asked.content).nbytes
-    shutil.rmtree(place / prompt.asked.content)
+    assert prompt.asked.digest in scheduler._connector_scheduler._loaded
+    with worker._prefix_cache._lock:
+        worker._prefix_cache.num_bytes -= worker._prefix_cache._entries.pop(prompt.asked.digest).nbytes
+    shutil.rmtree(place / prompt.asked.digest)
     fails(llm, Row(text(2), prompt))
     fails(llm, Row(text(2), prompt))
 
@@ -253,9 +255,9 @@ def test_many_refused_ones_beside_many_others_hinder_nobody(
 
 def test_nothing_of_a_request_is_left_when_it_is_over(llm: Any) -> None:
     scheduler, worker = halves(llm)
-    side = scheduler._scheduler
-    left = [side._asked, side._refused, side._promised, side._awaited]
-    assert not any([*left, worker._worker._coming, worker._worker._refused, worker._worker._invalid])
+    side, worker_side = scheduler._connector_scheduler, worker._connector_worker
+    left = [side._params, side._rejected, side._expected_tokens, side._loading]
+    assert not any([*left, worker_side._pending, worker_side._rejected, worker_side._invalid_block_ids])
     pool = llm.llm_engine.engine_core.engine_core.scheduler.kv_cache_manager.block_pool
     assert pool.get_num_free_blocks() == BLOCKS - 1  # vLLM keeps one for itself
 

@@ -17,19 +17,19 @@ from typing import Any
 import httpx2
 import pytest
 
-from softprompt.model import FrozenModel, load_weightless
+from softprompt.model import FrozenModel, load_meta_model
+from softprompt.registry import PromptRegistry
 from softprompt.saved import SavedPrompt
-from softprompt.server.backend import Opening
-from softprompt.server.embedded import Embedded
-from softprompt.server.gateway import Remote
-from softprompt.server.gateway.own import OwnReplica, arguments
-from softprompt.server.parts import Parts
-from softprompt.server.serving import Server, listen
-from softprompt.server.settings import ServerSettings
-from softprompt.store import Store
+from softprompt.server.app_state import AppState
+from softprompt.server.backends.engine_backend import EngineBackend
+from softprompt.server.backends.inference_backend import BackendFactory
+from softprompt.server.backends.vllm import VllmBackend
+from softprompt.server.backends.vllm.local_vllm_server import LocalVllmServer, build_arguments
+from softprompt.server.runtime.api_server import ApiServer, bind_socket
+from softprompt.server.server_config import ServerConfig
 from softprompt.tasks import ClassificationTask, GenerationTask, Task
 from tests.ports import free_port
-from tests_vllm.making import drawn, tiny
+from tests_vllm.factories import drawn, tiny
 
 PROMPTS = 20
 LENGTHS = (1, 7, 31, 32, 33, 64, 100)
@@ -52,7 +52,7 @@ class Place:
     """
 
     url: str
-    parts: Parts
+    parts: AppState
     store: Path
 
     def post(self, path: str, body: dict[str, Any]) -> httpx2.Response:
@@ -60,12 +60,21 @@ class Place:
 
 
 @contextmanager
-def serving(model: FrozenModel, store: Path, opening: Opening, **settings: Any) -> Iterator[Place]:
+def serving(model: FrozenModel, store: Path, opening: BackendFactory, **settings: Any) -> Iterator[Place]:
     """A server in a thread."""
-    chosen = ServerSettings(**{"port": 0, "keys": False, "slots": 32, "length": LENGTH, "grace": 5.0, **settings})
-    with Store.open(store) as opened, listen(chosen) as listening:
-        parts = Parts.of(chosen, model, opened, opening)
-        server = Server(parts)
+    chosen = ServerConfig(
+        **{
+            "port": 0,
+            "auth_enabled": False,
+            "max_num_seqs": 32,
+            "max_model_len": LENGTH,
+            "shutdown_timeout": 5.0,
+            **settings,
+        }
+    )
+    with PromptRegistry.open(store) as opened, bind_socket(chosen) as listening:
+        parts = AppState.from_config(chosen, model, opened, opening)
+        server = ApiServer(parts)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:
@@ -91,19 +100,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FrozenModel, P
 
     def prompt(task: Task, seed: int) -> SavedPrompt:
         prefix = drawn(model, LENGTHS[seed % len(LENGTHS)], seed)
-        return SavedPrompt.make(model, prefix, task, method={"name": "prefix"}, trained_parameters=1)
+        return SavedPrompt.from_payload(model, prefix, task, method={"name": "prefix"}, trained_parameters=1)
 
-    with Store.open(folder / "store", create=True) as store:
+    with PromptRegistry.open(folder / "store", create=True) as store:
         for seed in range(PROMPTS):
-            store.add(prompt(ANSWERS, seed), f"answers{seed}", tenant="default")
-        store.add(prompt(REVIEWS, 30), "reviews")
-        store.add(prompt(ENDINGS, 31), "endings")
-        store.add(prompt(ANSWERS, 32), "lost")
+            store.register_prompt(prompt(ANSWERS, seed), f"answers{seed}", tenant="default")
+        store.register_prompt(prompt(REVIEWS, 30), "reviews")
+        store.register_prompt(prompt(ENDINGS, 31), "endings")
+        store.register_prompt(prompt(ANSWERS, 32), "lost")
     return folder / "tiny", model, folder / "store"
 
 
 @pytest.fixture(scope="module")
-def replicas(made: tuple[Path, FrozenModel, Path]) -> Iterator[list[OwnReplica]]:
+def replicas(made: tuple[Path, FrozenModel, Path]) -> Iterator[list[LocalVllmServer]]:
     """Two vLLM servers, as the gateway itself starts one."""
     import sys
 
@@ -114,27 +123,34 @@ def replicas(made: tuple[Path, FrozenModel, Path]) -> Iterator[list[OwnReplica]]
         found = []
         for _ in range(2):
             port = free_port()
-            words = arguments(
-                str(folder), str(store / "prompts"), length=LENGTH + 1, slots=32, dtype="float32", port=port
+            words = build_arguments(
+                str(folder),
+                str(store / "prompts"),
+                max_model_len=LENGTH + 1,
+                max_num_seqs=32,
+                dtype="float32",
+                port=port,
             )
             words += ["--enforce-eager", "--num-gpu-blocks-override", "256"]
-            found.append(stack.enter_context(OwnReplica(sys.executable, words, port)))
+            found.append(stack.enter_context(LocalVllmServer(sys.executable, words, port)))
         for each in found:
             each.wait()
         yield found
 
 
 @pytest.fixture(scope="module")
-def gateway(made: tuple[Path, FrozenModel, Path], replicas: list[OwnReplica]) -> Iterator[Place]:
+def gateway(made: tuple[Path, FrozenModel, Path], replicas: list[LocalVllmServer]) -> Iterator[Place]:
     folder, _, store = made
-    with serving(load_weightless(str(folder)), store, Remote.at([each.url for each in replicas])) as place:
+    with serving(
+        load_meta_model(str(folder)), store, VllmBackend.create_factory([each.url for each in replicas])
+    ) as place:
         yield place
 
 
 @pytest.fixture(scope="module")
 def embedded(made: tuple[Path, FrozenModel, Path]) -> Iterator[Place]:
     _, model, store = made
-    with serving(model, store, Embedded.of) as place:
+    with serving(model, store, EngineBackend.from_config) as place:
         yield place
 
 
@@ -232,42 +248,47 @@ def streamed(place: Place, body: dict[str, Any]) -> list[Any]:
 
 
 def test_a_prompt_that_no_replica_can_read_is_said(gateway: Place) -> None:
-    [version] = next(each for each in gateway.parts.store.prompts() if each.name == "lost").versions
+    [version] = next(each for each in gateway.parts.registry.list_prompts() if each.name == "lost").versions
     assert gateway.post(COMPLETE, asked(0, model="lost", **CASES["too long"])).status_code == 400  # it was read here
-    for file in (gateway.store / "prompts" / version.content).iterdir():
+    for file in (gateway.store / "prompts" / version.digest).iterdir():
         file.unlink()
     answer = gateway.post(COMPLETE, asked(0, model="lost"))
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "prompt_unavailable")
     assert gateway.post(COMPLETE, asked(0)).status_code == 200
 
 
-def running(replica: OwnReplica) -> float:
+def running(replica: LocalVllmServer) -> float:
     """Requests that it has."""
     text = httpx2.get(f"{replica.url}/metrics", timeout=30).text
     return sum(float(each) for each in re.findall(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", text, re.M))
 
 
-def test_a_client_that_goes_away_ends_its_response(gateway: Place, replicas: list[OwnReplica]) -> None:
+def test_a_client_that_goes_away_ends_its_response(gateway: Place, replicas: list[LocalVllmServer]) -> None:
     body = asked(4, max_tokens=LENGTH - 120, stream=True)
     with httpx2.stream("POST", f"{gateway.url}{COMPLETE}", json=body, timeout=60) as answer:
         next(answer.iter_lines())
     until(lambda: sum(map(running, replicas)) == 0, 20)
 
 
-def test_when_one_is_killed_under_load_no_request_is_lost(gateway: Place, replicas: list[OwnReplica]) -> None:
+def test_when_one_is_killed_under_load_no_request_is_lost(gateway: Place, replicas: list[LocalVllmServer]) -> None:
     """The last test here: it leaves one."""
     bodies = [asked(number % (PROMPTS + 4), max_tokens=20 + number % 60) for number in range(96)]
     right = [each["choices"] for each in together(gateway, COMPLETE, bodies)]
-    used = gateway.parts.backend.replicas  # type: ignore[attr-defined]
+    replica_pool = gateway.parts.backend.replica_pool  # type: ignore[attr-defined]
     with ThreadPoolExecutor(48) as pool:
         answers = [pool.submit(gateway.post, COMPLETE, body) for body in bodies]
-        until(lambda: all(used.all[each.url].load >= 8 for each in replicas) and any(each.done() for each in answers))
-        doomed = max(replicas, key=lambda each: used.all[each.url].load)
+        until(
+            lambda: (
+                all(replica_pool.replicas[each.url].load >= 8 for each in replicas)
+                and any(each.done() for each in answers)
+            )
+        )
+        doomed = max(replicas, key=lambda each: replica_pool.replicas[each.url].load)
         doomed._process.send_signal(signal.SIGKILL)
         found = [each.result() for each in answers]
-    assert doomed.url not in used.used
+    assert doomed.url not in replica_pool.healthy_replicas
     lost = [each for each in found if each.status_code != 200]
-    assert {each.json()["error"]["code"] for each in lost} <= {"replica_lost"}
+    assert {each.json()["error"]["code"] for each in lost} <= {"stream_interrupted"}
     assert len(lost) <= 2  # that had begun, and that rounding let go on otherwise
     for answer, expected in zip(found, right, strict=True):
         assert answer.status_code != 200 or agree(answer.json()["choices"], expected)

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from softprompt.engine import Engine, Request, Sampling, Written
-from softprompt.model import Embeddings, FrozenModel, Placement
+from softprompt.engine import Engine, EngineRequest, SamplingParams, TokenOutput
+from softprompt.model import FrozenModel, Placement, PromptEmbeddings
 from softprompt.saved import SavedPrompt
-from softprompt.saved.prompt_embeds import prompt_embeds
+from softprompt.saved.prompt_embeds import build_prompt_embeds
 from softprompt.tasks import GenerationTask
-from softprompt.tasks.objective import arranged
-from softprompt.tasks.writing import WritingObjective
-from tests_vllm.making import tiny
-from tests_vllm.running import running
+from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
+from softprompt.tasks.objective import apply_payload
+from tests_vllm.factories import tiny
+from tests_vllm.in_process_engine import running
 
 NEW = 12
 TEXTS = ("the film was great fun", "a bore")
@@ -46,23 +46,27 @@ def made(model: FrozenModel, placement: Placement) -> SavedPrompt:
     """Embeddings as large as the model's own, in one place."""
     drawn = torch.randn(5, model.shape.hidden_size, generator=torch.Generator().manual_seed(3))
     template = "[P1][P2] {input} [P3][P4][P5]" if placement is Placement.IN_TEMPLATE else "Text: {input}\nAnswer:"
-    return SavedPrompt.make(
+    return SavedPrompt.from_payload(
         model,
-        Embeddings(drawn * model.embedding_scale, placement),
+        PromptEmbeddings(drawn * model.embedding_rms, placement),
         GenerationTask(template=template),
         method={"name": "prompt"},
         trained_parameters=drawn.numel(),
     )
 
 
-def expected(model: FrozenModel, prompt: SavedPrompt, text: str) -> list[Written]:
+def expected(model: FrozenModel, prompt: SavedPrompt, text: str) -> list[TokenOutput]:
     """What our engine writes, greedy."""
-    payload = prompt.bound(model)
-    objective = prompt.objective(model, payload)
-    assert isinstance(objective, WritingObjective)
-    ids = arranged(objective.encode_prompt(objective.asked(text), NEW), payload)[0]
-    engine, found = Engine(model, slots=1, length=256), list[Written]()
-    engine.add(Request(tuple(ids), Sampling(max_new_tokens=NEW, ignore_eos=True, logprobs=1)), payload, found.append)
+    payload = prompt.compile_for(model)
+    objective = prompt.build_objective(model, payload)
+    assert isinstance(objective, LanguageModelingObjective)
+    ids = apply_payload(objective.encode_prompt(objective.build_example(text), NEW), payload)[0]
+    engine, found = Engine(model, max_num_seqs=1, max_model_len=256), list[TokenOutput]()
+    engine.add_request(
+        EngineRequest(tuple(ids), SamplingParams(max_new_tokens=NEW, ignore_eos=True, logprobs=1)),
+        payload,
+        found.append,
+    )
     while not engine.is_idle:
         engine.step()
     return found
@@ -72,11 +76,11 @@ def test_vllm_writes_the_same(llm: Any, model: FrozenModel) -> None:
     from vllm import SamplingParams
 
     cases = [(made(model, placement), text) for placement in PLACES for text in TEXTS]
-    rows = [{"prompt_embeds": prompt_embeds(prompt, model, text, NEW)} for prompt, text in cases]
+    rows = [{"prompt_embeds": build_prompt_embeds(prompt, model, text, NEW)} for prompt, text in cases]
     sampling = SamplingParams(temperature=0, max_tokens=NEW, ignore_eos=True, logprobs=1)
     for (prompt, text), output in zip(cases, llm.generate(rows, sampling, use_tqdm=False), strict=True):
         [found], right = output.outputs, expected(model, prompt, text)
-        assert list(found.token_ids) == [each.token for each in right]
+        assert list(found.token_ids) == [each.token_id for each in right]
         first = found.logprobs[0][found.token_ids[0]].logprob
         assert first == pytest.approx(right[0].logprob, abs=1e-3)
 
@@ -84,7 +88,7 @@ def test_vllm_writes_the_same(llm: Any, model: FrozenModel) -> None:
 def test_it_comes_through_http_as_it_is(llm: Any, model: FrozenModel) -> None:
     from vllm.renderers.embed_utils import safe_load_prompt_embeds
 
-    row = prompt_embeds(made(model, Placement.AFTER_TEXT), model, TEXTS[0], NEW)
+    row = build_prompt_embeds(made(model, Placement.AFTER_TEXT), model, TEXTS[0], NEW)
     written = io.BytesIO()
     torch.save(row, written)  # as docs/exits.md sends it
     found = safe_load_prompt_embeds(llm.model_config, base64.b64encode(written.getvalue()))

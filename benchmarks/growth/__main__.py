@@ -19,17 +19,17 @@ from rich.table import Table
 
 from benchmarks.growth import (
     comparison_workloads,
-    labels_workloads,
+    label_workloads,
     sampling_workloads,
     store_workloads,
     training_workloads,
 )
 from benchmarks.growth.measurement import fit_exponent, measure_workload
-from benchmarks.growth.workload import Workload
+from benchmarks.growth.workload import ScalingWorkload
 
-WORKLOADS: tuple[Workload, ...] = (
+WORKLOADS: tuple[ScalingWorkload, ...] = (
     *training_workloads.WORKLOADS,
-    *labels_workloads.WORKLOADS,
+    *label_workloads.WORKLOADS,
     *sampling_workloads.WORKLOADS,
     *store_workloads.WORKLOADS,
     *comparison_workloads.WORKLOADS,
@@ -58,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def summarize(workload: Workload) -> dict[str, Any]:
+def summarize(workload: ScalingWorkload) -> dict[str, Any]:
     """Measure a workload and fit how its time and its memory grow."""
     measurements = measure_workload(workload)
     sizes = [each.size for each in measurements]

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.growth.workload import Workload
-from softprompt.comparison.memory import forget_peak, peak_bytes
+from benchmarks.growth.workload import ScalingWorkload
+from softprompt.comparison.runs.peak_memory import get_peak_memory_bytes, reset_peak_memory
 
 CPU = torch.device("cpu")
-MEBI = 2**20
+MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
-class Measurement:
+class WorkloadMeasurement:
     """What one size of a workload cost.
 
     Attributes:
@@ -34,28 +34,28 @@ class Measurement:
     mebibytes: float
 
 
-def measure_workload(workload: Workload) -> list[Measurement]:
+def measure_workload(workload: ScalingWorkload) -> list[WorkloadMeasurement]:
     """Measure each size in a process of its own, the smallest first."""
-    return [measure_alone(workload, size) for size in workload.sizes]
+    return [measure_in_subprocess(workload, size) for size in workload.sizes]
 
 
-def measure_alone(workload: Workload, size: int) -> Measurement:
+def measure_in_subprocess(workload: ScalingWorkload, size: int) -> WorkloadMeasurement:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(measure_here, workload, size).result()
+        return pool.submit(measure_in_process, workload, size).result()
 
 
-def measure_here(workload: Workload, size: int) -> Measurement:
+def measure_in_process(workload: ScalingWorkload, size: int) -> WorkloadMeasurement:
     work = workload.prepare(size)
     gc.collect()
-    forget_peak(CPU)
-    before, started = peak_mebibytes(), time.process_time()
+    reset_peak_memory(CPU)
+    before, started = get_peak_mebibytes(), time.process_time()
     work()
-    return Measurement(size, time.process_time() - started, peak_mebibytes() - before)
+    return WorkloadMeasurement(size, time.process_time() - started, get_peak_mebibytes() - before)
 
 
-def peak_mebibytes() -> float:
-    return (peak_bytes(CPU) or 0) / MEBI
+def get_peak_mebibytes() -> float:
+    return (get_peak_memory_bytes(CPU) or 0) / MEBIBYTE
 
 
 def fit_exponent(sizes: list[int], costs: list[float]) -> float | None:

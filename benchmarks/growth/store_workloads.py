@@ -14,96 +14,98 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from benchmarks.growth.workload import Workload
-from softprompt.cli.main import run
+from benchmarks.growth.workload import ScalingWorkload
+from softprompt.cli.main import run_cli
+from softprompt.registry import PromptRegistry
+from softprompt.registry.prompt_mutation import PromptMutation
 from softprompt.saved import SavedPrompt
-from softprompt.store import Store
-from softprompt.store.change import Change
 
-TENANT, PAGES = "acme", 100
+TENANT, NUM_PAGES = "acme", 100
 
 _BASE = SimpleNamespace(name="smollm2-135m", fingerprint="0" * 16)
 _MANIFEST = SimpleNamespace(
     method={"name": "prefix"}, num_virtual_tokens=20, task=SimpleNamespace(kind="chat"), base=_BASE
 )
 #: What the database keeps of a saved prompt, without one.
-SAVED = cast(SavedPrompt, SimpleNamespace(manifest=_MANIFEST, files={"prompt.safetensors": b"0" * 1000}))
+SAVED_PROMPT = cast(SavedPrompt, SimpleNamespace(manifest=_MANIFEST, files={"prompt.safetensors": b"0" * 1000}))
 
 
-def make_store(prompts: int, versions: int = 1) -> Store:
+def make_store(prompts: int, versions: int = 1) -> PromptRegistry:
     """A store in a new folder, with so many prompts of one tenant and so many versions of each."""
-    store = Store.open(tempfile.mkdtemp(prefix="growth-"), create=True)
-    with store._database.writing() as session:
+    store = PromptRegistry.open(tempfile.mkdtemp(prefix="growth-"), create=True)
+    with store._database.write_session() as session:
         for number in range(prompts):
-            change = Change(session, TENANT, f"customer-{number:06d}", "growth")
+            change = PromptMutation(session, TENANT, f"customer-{number:06d}", "growth")
             for _ in range(versions):
-                row = change.add(SAVED, f"{number:064x}", "a note")
-            change.activate(row, "active")
+                row = change.add_version(SAVED_PROMPT, f"{number:064x}", "a note")
+            change.activate_version(row, "active")
             if number % 100 == 0:
                 session.flush()
                 session.expunge_all()
     return store
 
 
-def list_for_people(size: int) -> Callable[[], object]:
+def prepare_listing(size: int) -> Callable[[], object]:
     """Prepare `softprompt prompts list` of so many prompts."""
-    return _list_on_command_line(size)
+    return _prepare_list_command(size)
 
 
-def list_as_json(size: int) -> Callable[[], object]:
+def prepare_json_listing(size: int) -> Callable[[], object]:
     """Prepare `softprompt prompts list --json` of so many prompts."""
-    return _list_on_command_line(size, "--json")
+    return _prepare_list_command(size, "--json")
 
 
-def _list_on_command_line(size: int, *options: str) -> Callable[[], object]:
-    place = make_store(size).place
+def _prepare_list_command(size: int, *options: str) -> Callable[[], object]:
+    place = make_store(size).location
 
-    def work() -> None:
+    def run_list() -> None:
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-            run(["prompts", "list", "--store", place, *options])
+            run_cli(["prompts", "list", "--store", place, *options])
 
-    return work
+    return run_list
 
 
-def read_pages(size: int) -> Callable[[], object]:
+def prepare_pages(size: int) -> Callable[[], object]:
     """Prepare pages as `/v1/prompts` and `/v1/models` read them, in the middle of so many prompts."""
     store, middle = make_store(size), f"customer-{size // 2:06d}"
 
-    def work() -> None:
-        for _ in range(PAGES):
-            store.prompts_page(TENANT, limit=100, after=middle, newest=20)
-            store.aliases_page(TENANT, limit=100, after=(middle, "active"))
+    def read_all_pages() -> None:
+        for _ in range(NUM_PAGES):
+            store.get_prompts_page(TENANT, limit=100, after=middle, num_newest=20)
+            store.get_aliases_page(TENANT, limit=100, after=(middle, "active"))
 
-    return work
+    return read_all_pages
 
 
-def add_version(size: int) -> Callable[[], object]:
+def prepare_uploads(size: int) -> Callable[[], object]:
     """Prepare what an upload asks of the database, where the tenant has so many versions of one prompt."""
     store = make_store(1, versions=size)
 
-    def work() -> None:
-        for _ in range(PAGES):
-            store.size_of(TENANT)
-            with store._changing(TENANT, "customer-000000", "growth") as change:
-                change.activate(change.add(SAVED, "f" * 64, "", 2**40), "active")
+    def add_versions() -> None:
+        for _ in range(NUM_PAGES):
+            store.get_tenant_size(TENANT)
+            with store._mutate_prompt(TENANT, "customer-000000", "growth") as change:
+                change.activate_version(change.add_version(SAVED_PROMPT, "f" * 64, "", 2**40), "active")
 
-    return work
+    return add_versions
 
 
-def collect_unneeded(size: int) -> Callable[[], object]:
+def prepare_collection(size: int) -> Callable[[], object]:
     """Prepare a collection of so many folders that nobody needs, beside as many that somebody does."""
     store = make_store(size)
-    root = Path(store.prompts_at)
+    root = Path(store.artifact_location)
     for number in range(size):
         (root / f"{number:064x}").mkdir(parents=True)
         (root / f"{number + 2**40:064x}").mkdir()
-    return lambda: store.collect(timedelta(0))
+    return lambda: store.collect_garbage(timedelta(0))
 
 
 WORKLOADS = (
-    Workload("store: prompts list", (1_000, 4_000, 10_000), list_for_people, "prompts"),
-    Workload("store: prompts list --json", (1_000, 4_000, 10_000), list_as_json, "prompts"),
-    Workload("store: 200 pages of 100", (1_000, 4_000, 10_000), read_pages, "prompts", is_bounded=True),
-    Workload("store: the rows of 100 uploads", (100, 1_000, 5_000), add_version, "versions", is_bounded=True),
-    Workload("store: collect", (1_000, 4_000, 10_000), collect_unneeded, "unneeded folders"),
+    ScalingWorkload("store: prompts list", (1_000, 4_000, 10_000), prepare_listing, "prompts"),
+    ScalingWorkload("store: prompts list --json", (1_000, 4_000, 10_000), prepare_json_listing, "prompts"),
+    ScalingWorkload("store: 200 pages of 100", (1_000, 4_000, 10_000), prepare_pages, "prompts", is_bounded=True),
+    ScalingWorkload(
+        "store: the rows of 100 uploads", (100, 1_000, 5_000), prepare_uploads, "versions", is_bounded=True
+    ),
+    ScalingWorkload("store: collect", (1_000, 4_000, 10_000), prepare_collection, "unneeded folders"),
 )

@@ -9,86 +9,90 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.growth.workload import Workload
+from benchmarks.growth.workload import ScalingWorkload
 
-WORDS = ("the", "film", "was", "a", "gorgeous", "moving", "story", "of", "two", "hours", "its", "cast", "scene")
-ROWS = (1_000, 10_000, 100_000)
+VOCABULARY = ("the", "film", "was", "a", "gorgeous", "moving", "story", "of", "two", "hours", "its", "cast", "scene")
+RECORD_COUNTS = (1_000, 10_000, 100_000)
 
 
-def write_rows(count: int, words: int | None = None) -> Path:
+def write_records(count: int, num_words: int | None = None) -> Path:
     """A file of labelled texts of 8 to 40 words, or of so many."""
     drawn = random.Random(0)
     path = Path(tempfile.mkdtemp()) / "rows.jsonl"
     with path.open("w", encoding="utf-8") as file:
         for i in range(count):
-            text = " ".join(drawn.choices(WORDS, k=words or drawn.randint(8, 40)))
+            text = " ".join(drawn.choices(VOCABULARY, k=num_words or drawn.randint(8, 40)))
             file.write(json.dumps({"text": text, "label": ("bad", "good")[i % 2]}) + "\n")
     return path
 
 
-def make_settings(data: Path, **more: Any) -> Mapping[str, Any]:
+def make_settings(data: Path, **overrides: Any) -> Mapping[str, Any]:
     given = {"model": "smollm2-135m", "data": data, "output": data.parent / "prompt", "template": "Review: {text}\nIs:"}
-    return {**given, **more}
+    return {**given, **overrides}
 
 
-def start_tuning(data: Path, **more: Any) -> Callable[[], object]:
+def prepare_tuning(data: Path, **overrides: Any) -> Callable[[], object]:
     """A run made ready to train, on a model that is loaded already."""
     from softprompt.model import load_model
-    from softprompt.training.settings import TuneSettings
-    from softprompt.training.tuning import Ready
+    from softprompt.training.tune_pipeline import PreparedRun
+    from softprompt.training.tune_settings import TuneSettings
 
     model = load_model("smollm2-135m", device="cpu")
-    settings = TuneSettings.of(make_settings(data, **more))
-    Ready.of(settings, model)  # what is done once a model, whatever the data
-    return lambda: Ready.of(settings, model)
+    settings = TuneSettings.from_dict(make_settings(data, **overrides))
+    PreparedRun.from_settings(settings, model)  # what is done once a model, whatever the data
+    return lambda: PreparedRun.from_settings(settings, model)
 
 
-def start_by_rows(count: int) -> Callable[[], object]:
-    return start_tuning(write_rows(count))
+def prepare_tuning_by_rows(count: int) -> Callable[[], object]:
+    return prepare_tuning(write_records(count))
 
 
-def start_by_length(characters: int) -> Callable[[], object]:
-    return start_tuning(write_rows(8, words=characters // 5), validation=write_rows(4))
+def prepare_tuning_by_length(characters: int) -> Callable[[], object]:
+    return prepare_tuning(write_records(8, num_words=characters // 5), validation=write_records(4))
 
 
-def start_by_validation(count: int) -> Callable[[], object]:
-    return start_tuning(write_rows(1_000), validation=write_rows(count))
+def prepare_tuning_by_validation(count: int) -> Callable[[], object]:
+    return prepare_tuning(write_records(1_000), validation=write_records(count))
 
 
-def start_sweep(runs: int) -> Callable[[], object]:
+def prepare_sweep(num_runs: int) -> Callable[[], object]:
     """Runs of different rates and seeds on 10,000 rows, made ready together."""
     from softprompt.model import load_model
-    from softprompt.training.many import ready_together
-    from softprompt.training.settings import TuneSettings
+    from softprompt.training.concurrent_runs import prepare_runs
+    from softprompt.training.tune_settings import TuneSettings
 
-    data, validation = write_rows(10_000), write_rows(1_000)
+    data, validation = write_records(10_000), write_records(1_000)
     model = load_model("smollm2-135m", device="cpu")
-    given = [make_settings(data, validation=validation, seed=i, output=data.parent / str(i)) for i in range(runs)]
-    settings = {str(i): TuneSettings.of(each) for i, each in enumerate(given)}
-    return lambda: ready_together(settings, model)
+    given = [make_settings(data, validation=validation, seed=i, output=data.parent / str(i)) for i in range(num_runs)]
+    settings = {str(i): TuneSettings.from_dict(each) for i, each in enumerate(given)}
+    return lambda: prepare_runs(settings, model)
 
 
-def inspect_data(count: int) -> Callable[[], object]:
+def prepare_inspection(count: int) -> Callable[[], object]:
     from softprompt.data import read_examples
     from softprompt.model import load_model
     from softprompt.tasks import ClassificationTask
-    from softprompt.training.inspection import inspect_split
-    from softprompt.training.preparation import bare
+    from softprompt.training.dataset_report import inspect_split
+    from softprompt.training.task_setup import bind_without_prompt
 
-    path, model = write_rows(count), load_model("smollm2-135m", device="cpu")
+    path, model = write_records(count), load_model("smollm2-135m", device="cpu")
 
-    def inspect() -> object:
+    def inspect_examples() -> object:
         examples = read_examples(path)
-        task = ClassificationTask(template="Review: {text}\nIs:").prepared(examples)
-        return inspect_split(bare(task, model), examples, lambda each, *_: each)
+        task = ClassificationTask(template="Review: {text}\nIs:").prepare(examples)
+        return inspect_split(bind_without_prompt(task, model), examples, lambda each, *_: each)
 
-    return inspect
+    return inspect_examples
 
 
 WORKLOADS = (
-    Workload("start of tune", ROWS, start_by_rows, "rows"),
-    Workload("start of tune with long texts", (1_000, 10_000, 100_000, 1_000_000), start_by_length, "characters"),
-    Workload("start of tune with a validation file", ROWS, start_by_validation, "validation rows"),
-    Workload("start of a sweep", (2, 8, 32), start_sweep, "runs"),
-    Workload("inspect data", ROWS, inspect_data, "rows"),
+    ScalingWorkload("start of tune", RECORD_COUNTS, prepare_tuning_by_rows, "rows"),
+    ScalingWorkload(
+        "start of tune with long texts", (1_000, 10_000, 100_000, 1_000_000), prepare_tuning_by_length, "characters"
+    ),
+    ScalingWorkload(
+        "start of tune with a validation file", RECORD_COUNTS, prepare_tuning_by_validation, "validation rows"
+    ),
+    ScalingWorkload("start of a sweep", (2, 8, 32), prepare_sweep, "runs"),
+    ScalingWorkload("inspect data", RECORD_COUNTS, prepare_inspection, "rows"),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Workload:
+class ScalingWorkload:
     """A piece of work that is timed at several sizes.
 
     Attributes:

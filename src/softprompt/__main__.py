@@ -1,4 +1,4 @@
-"""`python -m softprompt` is the command `softprompt`: what `accelerate launch -m` starts."""
+"""Entry point of `python -m softprompt`, for example for `accelerate launch -m`."""
 
 from softprompt.cli.main import main
 

@@ -1,40 +1,40 @@
-"""Every error that a user can meet, each saying what to do.
+"""The errors that a user can fix, each with a message that says how.
 
-    SoftPromptError                     exit code 2: the user can mend it
-    ├── SettingError                    an option's value: unknown method, P = 0, a rate below zero
-    ├── DataError                       a data file: missing, empty, not readable
-    │   └── RowError                    one row of it, named by file and line
-    ├── TaskError                       template, labels and verbalizer do not fit together, or not the data
-    ├── ModelError                      the base model
-    │   ├── ModelNotFound               no such folder, no such name on the Hub, embedded model not installed
-    │   ├── ModelNotSupported           a family that would be answered wrongly, so it is not answered
-    │   └── IncompleteModel             its files lack weights, or they are not those of its configuration
-    ├── HubError                        the Hugging Face Hub
-    │   ├── NoNetwork                   it is out of reach, and what it was asked for is not in the cache
-    │   ├── HubRefused                  not logged in, not allowed, or not as the Hub wants it
-    │   └── RepositoryNotFound          no such repository or revision, as far as this account can see
-    ├── SavedPromptError                a saved prompt
-    │   ├── NotASavedPrompt             the folder is missing, or holds something else
-    │   ├── DamagedPrompt               truncated, tampered with, wrong shapes, NaN inside
-    │   ├── NewerPrompt                 its manifest was written by a later softprompt
-    │   ├── WrongBaseModel              it was trained on another base model
-    │   ├── NotExpressible              peft cannot say what this prompt says
-    │   └── OverflowingPrompt           its numbers are so large that the model's are not finite behind it
-    ├── StoreError                      a prompt store: none there, damaged, or busy for too long
-    │   ├── NewerStore                  a later softprompt made it
-    │   ├── UnknownPrompt               no such prompt, version or alias, as far as this tenant can see
-    │   ├── UnknownKey                  no such key
-    │   ├── NothingBefore               an alias that is to be rolled back never pointed to another version
-    │   ├── PromptInUse                 what is to be removed has an alias that points to it
-    │   └── StorageLimitExceeded        a tenant's prompts would have more bytes than they may
-    ├── ApiFailed                       an API that was asked did not answer, or not as it should
-    ├── ClusterFailed                   a Ray cluster cannot be reached, or loses a run's worker again and again
-    ├── OutputExists                    the output folder is taken
-    ├── DiskFull                        nothing could be written; what was there before is whole
-    ├── CheckpointError                 a run that cannot be resumed as asked
-    └── TrainingDiverged                the loss is not a number; the best prompt so far was kept
+    SoftPromptError                     exit code 2: the user can fix the cause
+    ├── SettingError                    invalid value of an option: unknown method, P = 0, a negative rate
+    ├── DataError                       missing, empty or unreadable data file
+    │   └── RecordError                 invalid record of a data file, named by file and line
+    ├── TaskError                       template, labels, verbalizer and data do not fit together
+    ├── ModelError                      unusable base model
+    │   ├── ModelNotFound               no such folder, no such name on the Hub, bundled model not installed
+    │   ├── ModelNotSupported           unsupported model family, whose results would be wrong
+    │   └── IncompleteModel             weights that are missing or do not match the configuration
+    ├── HubError                        failed request to the Hugging Face Hub
+    │   ├── HubUnreachable              no connection, and the requested files are not in the cache
+    │   ├── HubRequestRejected          not logged in, not permitted, or invalid for the Hub
+    │   └── RepositoryNotFound          no such repository or revision that this account can see
+    ├── SavedPromptError                unusable saved prompt
+    │   ├── NotASavedPrompt             missing folder, or a folder with other contents
+    │   ├── CorruptPrompt               truncated or modified files, wrong shapes, NaN
+    │   ├── UnsupportedPromptFormat     manifest written by a later softprompt
+    │   ├── BaseModelMismatch           prompt of another base model
+    │   ├── PeftExportError             prompt that peft's format cannot express
+    │   └── NonFiniteOutput             vectors so large that the model's output is not finite
+    ├── StoreError                      prompt registry that is missing, damaged, or locked for too long
+    │   ├── UnsupportedStoreFormat      registry made by a later softprompt
+    │   ├── PromptNotFound              no such prompt, version or alias that this tenant can see
+    │   ├── ApiKeyNotFound              no such API key
+    │   ├── NoPreviousVersion           alias without an earlier version to roll back to
+    │   ├── PromptInUse                 version that cannot be removed because an alias points to it
+    │   └── StorageLimitExceeded        more bytes than a tenant's prompts may have
+    ├── ModelApiError                   remote LM API that failed or gave an invalid response
+    ├── ClusterError                    Ray cluster that is unreachable, or loses a run's worker repeatedly
+    ├── OutputExists                    output folder that exists already
+    ├── DiskFull                        no space to write; existing files are intact
+    ├── CheckpointError                 run that cannot be resumed with these settings
+    └── TrainingDiverged                loss that is not a number; the best prompt so far was saved
 
-Anything else that is raised is our mistake, and the command line exits with 1.
+Any other exception is a bug in softprompt, and the command line exits with 1.
 """
 
 from __future__ import annotations
@@ -48,166 +48,166 @@ from typing import Any
 
 
 class SoftPromptError(Exception):
-    """The root: whatever a user can mend. The message says how."""
+    """Base class of the errors that a user can fix. The message says how."""
 
 
 class SettingError(SoftPromptError):
-    """An option or argument has a value that cannot work."""
+    """Invalid value of an option or argument."""
 
 
 class DataError(SoftPromptError):
-    """A data file is missing, empty or unreadable."""
+    """Missing, empty or unreadable data file."""
 
 
-class RowError(DataError):
-    """One row of a data file is wrong; `where` names the file and the line."""
+class RecordError(DataError):
+    """Invalid record of a data file; `location` names the file and the line."""
 
-    def __init__(self, where: str, problem: str):
-        super().__init__(f"{where}: {problem}")
-        self.where = where
+    def __init__(self, location: str, problem: str):
+        super().__init__(f"{location}: {problem}")
+        self.location = location
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As it stands, since a pickled error is otherwise made anew from its message alone."""
+        """Keep the message when pickled; by default the error would be built from its message alone."""
         return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class TaskError(SoftPromptError):
-    """Template, labels and verbalizer do not fit together, or do not fit the data."""
+    """Template, labels and verbalizer that do not fit each other or the data."""
 
 
 class ModelError(SoftPromptError):
-    """The base model cannot be used."""
+    """Base model that cannot be used."""
 
 
 class ModelNotFound(ModelError):
-    """There is no such model."""
+    """Base model that does not exist at the given name or path."""
 
 
 class ModelNotSupported(ModelError):
-    """The model's family is not served, because it would be served wrongly."""
+    """Base model of an unsupported family, whose results would be wrong."""
 
 
 class IncompleteModel(ModelError):
-    """The model's files lack weights that are asked for, or hold others than its configuration says."""
+    """Base model whose files lack weights or do not match the configuration."""
 
 
 class HubError(SoftPromptError):
-    """The Hugging Face Hub did not do what was asked."""
+    """Failed request to the Hugging Face Hub."""
 
 
-class NoNetwork(HubError):
-    """The Hub cannot be reached and the cache does not hold what it was asked for."""
+class HubUnreachable(HubError):
+    """Hub that cannot be reached while the cache lacks the requested files."""
 
 
-class HubRefused(HubError):
-    """The Hub does not allow it, or not like this."""
+class HubRequestRejected(HubError):
+    """Request that the Hub rejects: not permitted or invalid."""
 
 
 class RepositoryNotFound(HubError):
-    """There is no such repository or revision, or this account may not see it."""
+    """Repository or revision that does not exist or is hidden from this account."""
 
 
 class SavedPromptError(SoftPromptError):
-    """A saved prompt cannot be used."""
+    """Saved prompt that cannot be used."""
 
 
 class NotASavedPrompt(SavedPromptError):
-    """The folder is missing or holds no saved prompt."""
+    """Folder that is missing or holds no saved prompt."""
 
 
-class DamagedPrompt(SavedPromptError):
-    """The files of a saved prompt are not those that were written."""
+class CorruptPrompt(SavedPromptError):
+    """Saved prompt whose files differ from those that were written."""
 
 
-class NewerPrompt(SavedPromptError):
-    """The manifest's format is newer than this softprompt."""
+class UnsupportedPromptFormat(SavedPromptError):
+    """Saved prompt whose manifest has a newer format than this softprompt reads."""
 
 
-class WrongBaseModel(SavedPromptError):
-    """The prompt belongs to another base model."""
+class BaseModelMismatch(SavedPromptError):
+    """Saved prompt that belongs to another base model."""
 
 
-class NotExpressible(SavedPromptError):
-    """peft's format cannot express this prompt."""
+class PeftExportError(SavedPromptError):
+    """Saved prompt that peft's format cannot express."""
 
 
-class OverflowingPrompt(SavedPromptError):
-    """The prompt's numbers are so large that what the model computes behind it is not finite."""
+class NonFiniteOutput(SavedPromptError):
+    """Saved prompt whose vectors are so large that the model's output is not finite."""
 
 
 class StoreError(SoftPromptError):
-    """A prompt store cannot be used as asked."""
+    """Prompt registry that cannot do what was requested."""
 
 
-class NewerStore(StoreError):
-    """The store was made by a newer softprompt."""
+class UnsupportedStoreFormat(StoreError):
+    """Prompt registry made by a newer softprompt."""
 
 
-class UnknownPrompt(StoreError):
-    """The tenant has no such prompt, version or alias."""
+class PromptNotFound(StoreError):
+    """Prompt, version or alias that the tenant does not have."""
 
 
-class UnknownKey(StoreError):
-    """The store has no such key."""
+class ApiKeyNotFound(StoreError):
+    """API key that the registry does not have."""
 
 
-class NothingBefore(StoreError):
-    """An alias cannot be rolled back, since there is nothing to go back to."""
+class NoPreviousVersion(StoreError):
+    """Alias that cannot be rolled back because it has no previous version."""
 
 
 class PromptInUse(StoreError):
-    """An alias points to what is to be removed."""
+    """Prompt version that cannot be removed because an alias points to it."""
 
 
 class StorageLimitExceeded(StoreError):
-    """A tenant's prompts would have more bytes than they may."""
+    """Prompt that would take a tenant beyond its storage limit."""
 
 
-class ApiFailed(SoftPromptError):
-    """An API that was asked did not answer, or not as it should."""
+class ModelApiError(SoftPromptError):
+    """Remote LM API that failed or gave an invalid response."""
 
 
-class ClusterFailed(SoftPromptError):
-    """A Ray cluster cannot be reached, or lost a run's worker again and again."""
+class ClusterError(SoftPromptError):
+    """Ray cluster that is unreachable or lost a run's worker repeatedly."""
 
 
 class OutputExists(SoftPromptError):
-    """The output folder is taken."""
+    """Output folder that exists already."""
 
 
 class DiskFull(SoftPromptError):
-    """The disk is full; what was there before is untouched."""
+    """Full disk; existing files are intact."""
 
 
 class CheckpointError(SoftPromptError):
-    """A run cannot be resumed as asked."""
+    """Run that cannot be resumed with these settings."""
 
 
 class TrainingDiverged(SoftPromptError):
-    """The loss became NaN or infinite; the best prompt so far was kept."""
+    """Loss that became NaN or infinite; the best prompt so far was saved."""
 
 
 @contextmanager
-def disk_errors(target: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write below `target` into errors that say what to do."""
+def translate_os_errors(path: Path) -> Iterator[None]:
+    """Turn OS errors about writing below `path` into errors that say what to do."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
-                f"no space left for {target}: free some and run again; what was there is untouched"
+                f"no space left for {path}: free some space and run again; existing files are intact"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise SettingError(f"{target} cannot be written ({error.strerror}): choose another folder") from error
+            raise SettingError(f"{path} cannot be written ({error.strerror}): choose another folder") from error
         raise
 
 
-def first_line(error: BaseException) -> str:
-    """What another library's error says first: a sentence of ours goes on with it."""
+def summarize_error(error: BaseException) -> str:
+    """Return the first line of another library's error, for use inside a message."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory did not suffice, here or on an accelerator."""
-    said = str(error)
-    return isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said.lower()
+def is_out_of_memory_error(error: BaseException) -> bool:
+    """Whether an error says that RAM or accelerator memory is exhausted."""
+    message = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in message or "out of memory" in message.lower()

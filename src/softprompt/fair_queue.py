@@ -1,7 +1,7 @@
-"""The queue of everything that tenants wait for: none of them takes all the room, and none keeps the others waiting.
+"""Fair queue of items by tenant: no tenant takes all the capacity, and no tenant keeps the others waiting.
 
-Next is the tenant that holds least of what is shared, such as slots; among those that hold the same, the one that was
-served least (`service_counters.py`). A tenant's own items keep their order. It knows no torch and no server.
+Next is the tenant with the smallest usage of a shared resource, such as slots; among equal usages, the least served one
+(`service_counters.py`). Items of a tenant keep their order. Imports no torch and nothing of the server.
 """
 
 from __future__ import annotations
@@ -11,196 +11,196 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from softprompt.least_first import LeastFirst
-from softprompt.service_counters import ABSENT, ServiceCounters
+from softprompt.service_counters import MAX_INACTIVE_TENANTS, ServiceCounters
+from softprompt.updatable_heap import UpdatableHeap
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class _Entry(Generic[T]):
-    """An item that waits.
+class _QueueEntry(Generic[T]):
+    """Waiting item.
 
     Attributes:
-        item: it.
-        cost: what its tenant is charged when it is taken.
-        is_counted: it takes room in the queue.
+        item: the item.
+        cost: service that the tenant is charged when the item is taken.
+        uses_capacity: whether the item counts toward the queue's capacity.
     """
 
     item: T
     cost: float
-    is_counted: bool = True
+    uses_capacity: bool = True
 
 
 class _TenantQueue(Generic[T]):
-    """What waits of one tenant."""
+    """Waiting items of one tenant."""
 
     def __init__(self) -> None:
-        self.entries: deque[_Entry[T]] = deque()
-        self.num_counted = 0
+        self.entries: deque[_QueueEntry[T]] = deque()
+        self.num_using_capacity = 0
 
 
 class FairQueue(Generic[T]):
-    """Items that wait, by tenant. For one thread at a time.
+    """Queue of items by tenant. Not thread-safe.
 
-    Nothing is kept of a tenant that has nothing waiting and holds nothing, but for the counters of those that were
-    served more than the others, of a bounded number.
+    Nothing is stored for a tenant without waiting items and usage, except a bounded number of service counters of
+    tenants that were served more than the others.
 
     Args:
-        capacity: items that may wait. A tenant may have as many waiting as there is room left, so that there is always
-            some for others (dynamic thresholds: Choudhury & Hahne 1998, doi 10.1109/90.664262).
-        absent: of how many tenants that are not there to remember what they were served.
-        credit: service that a tenant has at once when it comes, if it had none lately, before it takes turns.
+        capacity: maximum number of waiting items. A tenant may have as many waiting items as there are free places, so
+            that there is always one for others (dynamic thresholds: Choudhury & Hahne 1998, doi 10.1109/90.664262).
+        max_inactive: number of inactive tenants whose service counters are kept.
+        credit: service that a tenant is given at once when it becomes active after a pause.
     """
 
-    def __init__(self, capacity: int, absent: int = ABSENT, credit: float = 0.0):
+    def __init__(self, capacity: int, max_inactive: int = MAX_INACTIVE_TENANTS, credit: float = 0.0):
         self.capacity = capacity
         self._queues: dict[str, _TenantQueue[T]] = {}
-        self._length, self._num_counted = 0, 0
-        self._held: dict[str, float] = {}
-        self._kept: set[str] = set()
-        self._counters = ServiceCounters(absent, credit)
-        self._order = LeastFirst()  # tenants with something waiting
+        self._length, self._num_using_capacity = 0, 0
+        self._usage: dict[str, float] = {}
+        self._extra_active: set[str] = set()
+        self._service_counters = ServiceCounters(max_inactive, credit)
+        self._waiting_heap = UpdatableHeap()  # tenants with waiting items
 
     def __len__(self) -> int:
-        """Items that wait, of all tenants."""
+        """Number of waiting items of all tenants."""
         return self._length
 
     def __iter__(self) -> Iterator[T]:
-        """Items that wait, tenant by tenant."""
+        """Iterate over the waiting items, tenant by tenant."""
         return (entry.item for queue in list(self._queues.values()) for entry in list(queue.entries))
 
     @property
-    def tenants(self) -> Iterator[str]:
-        """Tenants that have something waiting."""
+    def waiting_tenants(self) -> Iterator[str]:
+        """Tenants with waiting items."""
         return iter(list(self._queues))
 
     @property
-    def num_present(self) -> int:
-        """Tenants that have something waiting or hold something."""
-        return len(self._queues.keys() | self._held.keys())
+    def num_active_tenants(self) -> int:
+        """Number of tenants with waiting items or usage."""
+        return len(self._queues.keys() | self._usage.keys())
 
     @property
-    def num_remembered(self) -> int:
-        """Tenants of which anything is kept."""
-        return len(self._counters)
+    def num_tracked_tenants(self) -> int:
+        """Number of tenants with a service counter."""
+        return len(self._service_counters)
 
-    def count(self, tenant: str) -> int:
-        """How many items of a tenant wait."""
+    def count_waiting(self, tenant: str) -> int:
+        """Return the number of a tenant's waiting items."""
         queue = self._queues.get(tenant)
         return 0 if queue is None else len(queue.entries)
 
-    def held(self, tenant: str) -> float:
-        """What a tenant holds of what is shared."""
-        return self._held.get(tenant, 0.0)
+    def get_tenant_usage(self, tenant: str) -> float:
+        """Return a tenant's usage of the shared resource."""
+        return self._usage.get(tenant, 0.0)
 
-    def served(self, tenant: str) -> float:
-        """What a tenant was charged."""
-        return self._counters[tenant]
+    def get_tenant_service(self, tenant: str) -> float:
+        """Return the service that a tenant was charged."""
+        return self._service_counters[tenant]
 
-    def add(self, tenant: str, item: T, cost: float = 1.0) -> bool:
-        """Let an item wait behind its tenant's others.
+    def put(self, tenant: str, item: T, cost: float = 1.0) -> bool:
+        """Add an item behind its tenant's others.
 
         Args:
-            tenant: whose it is.
-            item: what waits.
-            cost: what the tenant is charged when it is taken.
+            tenant: tenant that the item belongs to.
+            item: item to add.
+            cost: service that the tenant is charged when the item is taken.
 
         Returns:
-            Whether there was room for it.
+            Whether there was capacity for the item.
         """
         queue = self._queues.get(tenant)
-        if (0 if queue is None else queue.num_counted) >= self.capacity - self._num_counted:
+        if (0 if queue is None else queue.num_using_capacity) >= self.capacity - self._num_using_capacity:
             return False
-        self._enter(tenant).entries.append(_Entry(item, cost))
-        self._count_change(tenant, 1, 1)
+        self._activate_tenant(tenant).entries.append(_QueueEntry(item, cost))
+        self._adjust_counts(tenant, 1, 1)
         return True
 
     def put_back(self, tenant: str, item: T) -> None:
-        """Let an item wait that was taken before: in front of its tenant's others, free, and without taking room."""
-        self._enter(tenant).entries.appendleft(_Entry(item, 0.0, is_counted=False))
-        self._count_change(tenant, 1, 0)
+        """Return an item that was taken before to the front of its tenant's queue, without cost or use of capacity."""
+        self._activate_tenant(tenant).entries.appendleft(_QueueEntry(item, 0.0, uses_capacity=False))
+        self._adjust_counts(tenant, 1, 0)
 
     def peek(self) -> tuple[str, T]:
-        """Whose turn it is, and for what; something must wait."""
-        least = self._order.least()
-        assert least is not None
-        return least[0], self._queues[least[0]].entries[0].item
+        """Return the next tenant and its next item; the queue must not be empty."""
+        first = self._waiting_heap.peek_min()
+        assert first is not None
+        return first[0], self._queues[first[0]].entries[0].item
 
-    def take(self) -> tuple[str, T]:
-        """Remove the item whose turn it is, and charge for it; something must wait.
+    def get(self) -> tuple[str, T]:
+        """Remove the next item and charge its tenant; the queue must not be empty.
 
         Returns:
-            The tenant, and its item.
+            The tenant and the item.
         """
         tenant, _ = self.peek()
-        return tenant, self.take_from(tenant)
+        return tenant, self.get_from_tenant(tenant)
 
-    def take_from(self, tenant: str) -> T:
-        """Remove a tenant's next item, and charge for it; it must have one."""
+    def get_from_tenant(self, tenant: str) -> T:
+        """Remove a tenant's next item and charge the tenant, which must have a waiting item."""
         entry = self._queues[tenant].entries.popleft()
-        self._counters.charge(tenant, entry.cost)
-        self._count_change(tenant, -1, -int(entry.is_counted))
-        self._settle(tenant)
+        self._service_counters.charge_tenant(tenant, entry.cost)
+        self._adjust_counts(tenant, -1, -int(entry.uses_capacity))
+        self._update_tenant(tenant)
         return entry.item
 
     def remove(self, tenant: str, item: T) -> None:
-        """Remove an item that nobody wants any more; it must wait."""
+        """Remove a waiting item without charging its tenant."""
         entries = self._queues[tenant].entries
         index = next(i for i, entry in enumerate(entries) if entry.item is item)
-        self._count_change(tenant, -1, -int(entries[index].is_counted))
+        self._adjust_counts(tenant, -1, -int(entries[index].uses_capacity))
         del entries[index]
-        self._settle(tenant)
+        self._update_tenant(tenant)
 
-    def charge(self, tenant: str, cost: float) -> None:
-        """Charge a tenant for service whose cost was not known before."""
-        self._counters.charge(tenant, cost)
-        if tenant in self._order:
-            self._order.set_key(tenant, self._key(tenant))
+    def charge_tenant(self, tenant: str, cost: float) -> None:
+        """Charge a tenant for service whose cost was not known in advance."""
+        self._service_counters.charge_tenant(tenant, cost)
+        if tenant in self._waiting_heap:
+            self._waiting_heap.set_key(tenant, self._priority_key(tenant))
 
-    def set_held(self, tenant: str, amount: float) -> None:
-        """Say how much a tenant holds now of what is shared; 0 for nothing."""
+    def set_tenant_usage(self, tenant: str, amount: float) -> None:
+        """Set a tenant's usage of the shared resource; 0 for none."""
         if amount > 0:
-            self._counters.enter(tenant)
-            self._held[tenant] = amount
+            self._service_counters.activate_tenant(tenant)
+            self._usage[tenant] = amount
         else:
-            self._held.pop(tenant, None)
-        self._settle(tenant)
+            self._usage.pop(tenant, None)
+        self._update_tenant(tenant)
 
-    def set_present(self, tenants: Collection[str]) -> None:
-        """Say which tenants count as present though nothing of theirs may wait here: they are served elsewhere.
+    def set_active_tenants(self, tenants: Collection[str]) -> None:
+        """Set the tenants that are active although they have no waiting items here, since they are served elsewhere.
 
-        What they are charged is compared with what the others are, as if all of them waited.
+        Their service counters then compete with the others', as if all of them waited.
         """
-        gone, self._kept = self._kept.difference(tenants), set(tenants)
-        for tenant in self._kept:
-            self._counters.enter(tenant)
-        for tenant in gone:
-            self._settle(tenant)
+        removed, self._extra_active = self._extra_active.difference(tenants), set(tenants)
+        for tenant in self._extra_active:
+            self._service_counters.activate_tenant(tenant)
+        for tenant in removed:
+            self._update_tenant(tenant)
 
-    def _enter(self, tenant: str) -> _TenantQueue[T]:
-        """A tenant's queue, to which something is about to be added."""
-        self._counters.enter(tenant)
+    def _activate_tenant(self, tenant: str) -> _TenantQueue[T]:
+        """Return a tenant's queue, for an item that is about to be added."""
+        self._service_counters.activate_tenant(tenant)
         if tenant not in self._queues:
             self._queues[tenant] = _TenantQueue()
-            self._order.set_key(tenant, self._key(tenant))
+            self._waiting_heap.set_key(tenant, self._priority_key(tenant))
         return self._queues[tenant]
 
-    def _count_change(self, tenant: str, waiting: int, counted: int) -> None:
-        self._length += waiting
-        self._num_counted += counted
-        self._queues[tenant].num_counted += counted
+    def _adjust_counts(self, tenant: str, length_change: int, capacity_change: int) -> None:
+        self._length += length_change
+        self._num_using_capacity += capacity_change
+        self._queues[tenant].num_using_capacity += capacity_change
 
-    def _settle(self, tenant: str) -> None:
-        """Keep nothing of a tenant that has nothing here any more, or put it where it belongs."""
+    def _update_tenant(self, tenant: str) -> None:
+        """Update a tenant's priority, or drop a tenant without items and usage."""
         queue = self._queues.get(tenant)
         if queue is not None and queue.entries:
-            self._order.set_key(tenant, self._key(tenant))
+            self._waiting_heap.set_key(tenant, self._priority_key(tenant))
             return
         self._queues.pop(tenant, None)
-        self._order.discard(tenant)
-        if tenant not in self._held and tenant not in self._kept:
-            self._counters.leave(tenant)
+        self._waiting_heap.discard(tenant)
+        if tenant not in self._usage and tenant not in self._extra_active:
+            self._service_counters.deactivate_tenant(tenant)
 
-    def _key(self, tenant: str) -> tuple[float, float]:
-        return self.held(tenant), self._counters[tenant]
+    def _priority_key(self, tenant: str) -> tuple[float, float]:
+        return self.get_tenant_usage(tenant), self._service_counters[tenant]

@@ -1,4 +1,4 @@
-"""Which tenants asked for something lately: they may come again, and should not wait for long. Knows no torch."""
+"""Tenants that sent requests recently, and may soon send more. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 
-SECONDS = 10.0
+WINDOW_S = 10.0
 
 
 class RecentTenants:
-    """Tenants that asked within the last seconds. For one thread.
+    """Tenants that sent a request within a time window. Not thread-safe.
 
     Args:
-        seconds: how long a tenant counts.
-        clock: gives seconds.
+        seconds: length of the time window.
+        clock: returns the time in seconds.
     """
 
-    def __init__(self, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, seconds: float = WINDOW_S, clock: Callable[[], float] = time.monotonic):
         self._seconds, self._clock = seconds, clock
-        self._asked: OrderedDict[str, float] = OrderedDict()  # who asked last stands last
+        self._request_times: OrderedDict[str, float] = OrderedDict()  # in ascending order
 
     def __len__(self) -> int:
-        """How many are remembered."""
-        return len(self._asked)
+        """Number of tenants in the window."""
+        return len(self._request_times)
 
-    def add(self, tenant: str) -> None:
-        """A tenant asks now."""
-        self._asked[tenant] = self._clock()
-        self._asked.move_to_end(tenant)
-        self._forget()
+    def add_request(self, tenant: str) -> None:
+        """Record that a tenant sent a request now."""
+        self._request_times[tenant] = self._clock()
+        self._request_times.move_to_end(tenant)
+        self._drop_expired()
 
     def has_others(self, tenants: Collection[str]) -> bool:
-        """Whether any tenant that is not among these asked lately."""
-        self._forget()
-        return len(self._asked) > len(tenants) or any(tenant not in tenants for tenant in self._asked)
+        """Whether tenants other than the given ones sent requests recently."""
+        self._drop_expired()
+        return len(self._request_times) > len(tenants) or any(tenant not in tenants for tenant in self._request_times)
 
-    def _forget(self) -> None:
+    def _drop_expired(self) -> None:
         oldest = self._clock() - self._seconds
-        while self._asked and next(iter(self._asked.values())) < oldest:
-            self._asked.popitem(last=False)
+        while self._request_times and next(iter(self._request_times.values())) < oldest:
+            self._request_times.popitem(last=False)

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.memory import TASKS, WAYS
-from benchmarks.shapes import LABELS, random_model
-from benchmarks.timing import measure
-from benchmarks.ways import TEMPLATE, Reviews, peft_step
+from benchmarks.lib.random_models import LABELS, create_random_model
+from benchmarks.lib.step_timer import measure_speeds
+from benchmarks.lib.train_steps import TEMPLATE, ReviewClassification, make_peft_step
+from benchmarks.memory import TASKS, VARIANTS
 
 RATIOS = {
     *(f"{method}_vs_{which}" for method in ("prefix", "prompt") for which in ("padded128", "longest")),
@@ -50,7 +50,7 @@ def test_it_says_all_it_promises(run: Callable[..., dict[str, Any]], tmp_path: P
     assert set(found["together"]) == {"all layers", "top half"}
     assert all(set(curve) == {"1", "3"} for curve in found["together"].values())
     assert set(found["memory"]) == set(TASKS)
-    assert all(set(found["memory"][task]["mebibytes"]) == {str(way) for way in WAYS} for task in TASKS)
+    assert all(set(found["memory"][task]["mebibytes"]) == {str(way) for way in VARIANTS} for task in TASKS)
     ratios = [found[name] for name in RATIOS] + [ratio for c in found["together"].values() for ratio in c.values()]
     ratios += [ratio for task in TASKS for ratio in found["memory"][task]["of_peft"].values()]
     assert all(math.isfinite(ratio) for ratio in ratios)
@@ -69,12 +69,12 @@ def test_few_rounds_have_no_median(run: Callable[..., dict[str, Any]]) -> None:
 
 
 def test_peft_leaves_the_model_that_it_shares_with_us_as_it_was(tmp_path: Path) -> None:
-    model = random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS])
-    examples = gpu.examples_of(None, 8)
-    reviews = Reviews(model, examples, tmp_path)
+    model = create_random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS])
+    examples = gpu.load_examples(None, 8)
+    reviews = ReviewClassification(model, examples, tmp_path)
     ids = torch.arange(20).unsqueeze(0)
-    before, configured = model.hidden(ids, ids >= 0), model.network.config.to_dict()
-    ways = {method: peft_step(model, reviews.answered, method, 4) for method in ("prefix", "prompt")}
-    measure(ways, 1, model.device)
-    assert torch.equal(model.hidden(ids, ids >= 0), before)
+    before, configured = model.compute_hidden_states(ids, ids >= 0), model.network.config.to_dict()
+    ways = {method: make_peft_step(model, reviews.rows_with_responses, method, 4) for method in ("prefix", "prompt")}
+    measure_speeds(ways, 1, model.device)
+    assert torch.equal(model.compute_hidden_states(ids, ids >= 0), before)
     assert model.network.config.to_dict() == configured

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.growth.__main__ import WORKLOADS, summarize, tabulate
 from benchmarks.growth.measurement import fit_exponent
-from benchmarks.growth.workload import Workload
+from benchmarks.growth.workload import ScalingWorkload
 
 
 def test_the_exponent_of_a_power_is_found() -> None:
@@ -24,7 +24,7 @@ def allocate(size: int) -> Callable[[], object]:
 
 
 def test_the_memory_of_a_workload_is_measured_at_each_size() -> None:
-    result = summarize(Workload("allocate", (8, 32), allocate, "MiB"))
+    result = summarize(ScalingWorkload("allocate", (8, 32), allocate, "MiB"))
     small, large = result["measurements"]
     assert small["mebibytes"] + 16 < large["mebibytes"]
     assert tabulate([result]).row_count == 1

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks import latency
-from benchmarks.kept_client import KeptClient
-from benchmarks.latency import KINDS, compare_sides, measure_rounds, own_ways, table
-from benchmarks.suspending import Suspending
-from softprompt.store import Store
-from tests.server.running import BASE, REVIEWS, chatting_model, prompt_for, running
+from benchmarks.latency import REQUEST_KINDS, compare_sides, create_own_requests, format_table, measure_rounds
+from benchmarks.lib.keep_alive_client import KeepAliveClient
+from benchmarks.lib.process_suspender import ProcessSuspender
+from softprompt.registry import PromptRegistry
+from tests.server.live_server import BASE, REVIEWS, chatting_model, prompt_for, running
 
 
-class Turns(Suspending):
+class Turns(ProcessSuspender):
     """Notes whose turn it is, and suspends nobody."""
 
     def __init__(self) -> None:
@@ -24,37 +24,37 @@ class Turns(Suspending):
         self.turns = list[str]()
 
     @contextmanager
-    def all_but(self, name: str) -> Iterator[None]:
+    def suspend_others(self, name: str) -> Iterator[None]:
         self.turns.append(name)
         yield
 
 
 def test_all_kinds_are_asked_in_turns_on_one_connection(tmp_path: Path) -> None:
     model, turns = chatting_model(), Turns()
-    with Store.open(tmp_path / "store", create=True) as store:
-        store.add(prompt_for(model, REVIEWS), latency.LABELS)
-    with running(tmp_path / "store", model) as server, closing(KeptClient(server.url)) as client:
-        ways = own_ways(client, BASE)
-        assert set(ways) == set(latency.vllm_ways(KeptClient(server.url))) == set(KINDS)
-        seconds = measure_rounds({"softprompt": ways, "vllm": ways}, rounds=2, warming=1, suspending=turns)
+    with PromptRegistry.open(tmp_path / "store", create=True) as store:
+        store.register_prompt(prompt_for(model, REVIEWS), latency.CLASSIFIER_NAME)
+    with running(tmp_path / "store", model) as server, closing(KeepAliveClient(server.url)) as client:
+        ways = create_own_requests(client, BASE)
+        assert set(ways) == set(latency.create_vllm_requests(KeepAliveClient(server.url))) == set(REQUEST_KINDS)
+        seconds = measure_rounds({"softprompt": ways, "vllm": ways}, rounds=2, warmup_rounds=1, suspender=turns)
         assert len(server.server.server_state.connections) == 1
     assert turns.turns == ["softprompt", "vllm"] * 3
-    assert all(len(taken[kind]) == 2 and min(taken[kind]) > 0 for taken in seconds.values() for kind in KINDS)
+    assert all(len(taken[kind]) == 2 and min(taken[kind]) > 0 for taken in seconds.values() for kind in REQUEST_KINDS)
 
 
 def test_a_refusal_is_no_answer(tmp_path: Path) -> None:
     with (
-        running(tmp_path / "store", chatting_model(), keys=True) as server,
-        closing(KeptClient(server.url, "sp-wrong")) as client,
+        running(tmp_path / "store", chatting_model(), auth_enabled=True) as server,
+        closing(KeepAliveClient(server.url, "sp-wrong")) as client,
         pytest.raises(SystemExit, match="401"),
     ):
-        own_ways(client, BASE)["first_token"]("the film")
+        create_own_requests(client, BASE)["first_token"]("the film")
 
 
 def test_what_is_told_of_the_medians() -> None:
-    ours = {kind: [0.003, 0.001, 0.002] for kind in KINDS}
-    theirs = {kind: [0.004, 0.005, 0.100] for kind in KINDS}
+    ours = {kind: [0.003, 0.001, 0.002] for kind in REQUEST_KINDS}
+    theirs = {kind: [0.004, 0.005, 0.100] for kind in REQUEST_KINDS}
     found = compare_sides({"softprompt": ours, "vllm": theirs})
     assert found["classify"] == {"softprompt_ms": 2.0, "vllm_ms": 5.0, "ratio": 0.4}
-    assert "| first token | 2.00 | 5.00 | 0.40 |" in table(found)
-    assert "| health | 2.00 | – | – |" in table(compare_sides({"softprompt": ours}))
+    assert "| first token | 2.00 | 5.00 | 0.40 |" in format_table(found)
+    assert "| health | 2.00 | – | – |" in format_table(compare_sides({"softprompt": ours}))

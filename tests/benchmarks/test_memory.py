@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from benchmarks import memory
-from benchmarks.memory import TASKS, WAYS, Setting, Way
-from benchmarks.shapes import LABELS, random_model
-from benchmarks.ways import TEMPLATE
+from benchmarks.lib.random_models import LABELS, create_random_model
+from benchmarks.lib.train_steps import TEMPLATE
+from benchmarks.memory import TASKS, VARIANTS, StepSetting, TrainingVariant
 
-TINY = Setting("tiny", "float32", "cpu", rows=3, length=32)
+TINY = StepSetting("tiny", "float32", "cpu", rows=3, length=32)
 
 
 def test_each_way_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    some = (Way("prefix", "peft"), Way("prefix", "softprompt", checkpointed=True))
-    monkeypatch.setattr(memory, "WAYS", some)
+    some = (TrainingVariant("prefix", "peft"), TrainingVariant("prefix", "softprompt", gradient_checkpointing=True))
+    monkeypatch.setattr(memory, "VARIANTS", some)
     monkeypatch.setattr("sys.argv", ["memory", "--shape", "tiny", "--rows", "2", "--length", "64", "--device", "cpu"])
     memory.main()
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -32,18 +32,18 @@ def test_each_way_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, capsy
 
 @pytest.mark.parametrize("task", TASKS)
 def test_rows_are_as_long_as_is_said(task: str) -> None:
-    objective, rows = memory.task_of(random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS]), task, TINY)
+    objective, rows = memory.make_task(create_random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS]), task, TINY)
     assert [len(row) for row in rows] == [TINY.length] * TINY.rows
-    assert objective.collate(rows, None).ids.shape[0] == TINY.rows
+    assert objective.collate(rows, None).input_ids.shape[0] == TINY.rows
 
 
 def test_a_way_that_does_not_fit_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     def step() -> int:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(memory, "step_of", lambda *_: step)
-    model = random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS])
-    assert memory.peak(model, TINY, WAYS[0], "generation") is None
-    peaks = memory.peaks_of(lambda *_: None)
-    assert memory.summary(peaks)["generation"]["of_peft"][str(Way("prefix", "softprompt"))] is None
-    memory.show_peaks(peaks, TINY)
+    monkeypatch.setattr(memory, "make_step", lambda *_: step)
+    model = create_random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS])
+    assert memory.measure_peak(model, TINY, VARIANTS[0], "generation") is None
+    peaks = memory.measure_peaks(lambda *_: None)
+    assert memory.summarize_peaks(peaks)["generation"]["of_peft"][str(TrainingVariant("prefix", "softprompt"))] is None
+    memory.print_peaks(peaks, TINY)

@@ -6,23 +6,23 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.soak import Course, figures
+from benchmarks.soak import ResourceLog, summarize_soak
 
 
-def noted(*memory: float, rows: float = 0) -> Course:
-    return Course(
+def noted(*memory: float, rows: float = 0) -> ResourceLog:
+    return ResourceLog(
         [{"seconds": 60.0 * i, "rss": each, "prompts": 1.0, "files": 9, "rows": rows} for i, each in enumerate(memory)]
     )
 
 
 def test_memory_that_grows_in_the_end_is_found() -> None:
-    assert noted(100, 300, 400, 400, 400, 400).slope == 0  # what is filled once
-    assert noted(400, 400, 400, 400, 401, 402, 403, 404).slope == pytest.approx(60)
+    assert noted(100, 300, 400, 400, 400, 400).mebibytes_per_hour == 0  # what is filled once
+    assert noted(400, 400, 400, 400, 401, 402, 403, 404).mebibytes_per_hour == pytest.approx(60)
 
 
 def test_failures_and_rows_that_are_left_are_told() -> None:
     counts = Counter({"chat: 200": 8, "chat: 500": 1, "list: 503": 2, "mistake: 400": 3, "vanishing: gone": 5})
-    found = figures(counts, noted(100, 120, 110, rows=2))
+    found = summarize_soak(counts, noted(100, 120, 110, rows=2))
     assert found["failed"] == {"chat: 500": 1, "list: 503": 2}
     assert found["rows_left"] == 2
     assert (found["requests"], found["rss_first"], found["rss_last"], found["rss_most"]) == (19, 100, 110, 120)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import sweep
-from softprompt.cli.main import run
+from softprompt.cli.main import run_cli
 from tests.conftest import REVIEWS
 from tests.tiny import tiny_model
 
@@ -26,7 +26,7 @@ def test_it_trains_the_same_prompts_one_by_one_and_together(
 
     def here(command: Sequence[str], **_: object) -> SimpleNamespace:
         assert command[1:3] == ["-m", "softprompt"]
-        assert run([*command[3:], "--virtual-tokens", "3"]) == 0
+        assert run_cli([*command[3:], "--num-virtual-tokens", "3"]) == 0
         folder = Path(command[command.index("--output") + 1])
         made.append(sorted(str(path.parent.relative_to(folder)) for path in folder.rglob("softprompt.json")))
         return SimpleNamespace()

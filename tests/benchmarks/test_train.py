@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import train
-from benchmarks.shapes import random_examples, random_model
+from benchmarks.lib.random_models import create_random_model, make_random_examples
 
 ROOT = Path(__file__).parents[2]
 KEPT = json.loads((ROOT / "benchmarks/results/train.json").read_text("utf-8"))
@@ -18,10 +18,10 @@ KEPT = json.loads((ROOT / "benchmarks/results/train.json").read_text("utf-8"))
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    examples = random_examples(24)
-    rows = [json.dumps({"text": example.text("text"), "label": example.text("label")}) for example in examples]
+    examples = make_random_examples(24)
+    rows = [json.dumps({"text": example.get_text("text"), "label": example.get_text("label")}) for example in examples]
     (tmp_path / "data.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    model = random_model("tiny", "float32", "cpu", rows)
+    model = create_random_model("tiny", "float32", "cpu", rows)
     monkeypatch.setattr("softprompt.load_model", lambda *_, **__: model)
     monkeypatch.chdir(tmp_path)
 

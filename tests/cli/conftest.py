@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import softprompt as package
-from softprompt.cli.main import run
+from softprompt.cli.main import run_cli
 from tests.conftest import REVIEWS
 from tests.tiny import tiny_model
 
@@ -53,7 +53,7 @@ def softprompt(capsys: pytest.CaptureFixture[str]) -> Iterator[Softprompt]:
 
     def call(*arguments: object) -> Ran:
         capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
+        code = run_cli([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         return Ran(code, out, " ".join(err.split()))
 
@@ -86,7 +86,14 @@ def tuned(folder: Path, base: Path, rows: list[dict[str, Any]], **settings: Any)
     data = folder / "data.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     package.tune(
-        str(base), data=data, validation=data, output=folder / "p", steps=3, batch_size=4, virtual_tokens=3, **settings
+        str(base),
+        data=data,
+        validation=data,
+        output=folder / "p",
+        max_steps=3,
+        batch_size=4,
+        num_virtual_tokens=3,
+        **settings,
     )
     return folder / "p"
 
@@ -115,7 +122,7 @@ def tune(softprompt: Softprompt, base: Path, reviews: Path, output: Path) -> Tun
     """Three steps on the reviews, unless the options say otherwise."""
 
     def call(*options: object, data: Path = reviews) -> Ran:
-        small = ("--model", base, "--steps", 3, "--batch-size", 4, "--virtual-tokens", 3)
+        small = ("--model", base, "--max-steps", 3, "--batch-size", 4, "--num-virtual-tokens", 3)
         return softprompt("tune", *small, "--data", data, "--output", output, *options)
 
     return call

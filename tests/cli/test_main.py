@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from softprompt import __version__
-from softprompt.cli.output import people
+from softprompt.cli.output import stdout_console
 from tests.cli.conftest import Softprompt
 
 COMMANDS = ("tune", "demo", "data", "evaluate", "classify", "generate", "show", "export", "import", "prompts")
@@ -47,8 +47,8 @@ def test_no_command_shows_the_help(softprompt: Softprompt) -> None:
     [
         (["tuna"], ["tuna"]),
         (["tune", "--stepz", "3"], ["--stepz"]),
-        (["tune", "--steps", "many"], ["--steps", "integer"]),
-        (["tune", "--steps"], ["--steps", "requires an argument"]),
+        (["tune", "--max-steps", "many"], ["--max-steps", "integer"]),
+        (["tune", "--max-steps"], ["--max-steps", "requires an argument"]),
         (["classify"], ["Missing argument 'prompt'"]),
         (["evaluate", "p"], ["--data"]),
         (["generate", "p"], ["--prompt"]),
@@ -60,7 +60,7 @@ def test_a_command_line_that_cannot_be(softprompt: Softprompt, arguments: list[s
 
 
 def test_an_error_says_what_and_not_where(softprompt: Softprompt, tmp_path: Path) -> None:
-    softprompt("show", tmp_path / "gone").refused("gone is not a saved prompt: no such folder")
+    softprompt("show", tmp_path / "gone").refused("gone is not a saved prompt: the folder does not exist")
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
@@ -89,7 +89,7 @@ def test_a_fault_of_ours_exits_with_1(
     assert ran.code == 1
     assert ran.out == ""
     assert "internal error: RuntimeError: a [/broken] thing" in ran.err
-    assert "please report it" in ran.err
+    assert "Please report it" in ran.err
     assert "Traceback" not in ran.err
     assert "Traceback" in softprompt("classify", classifier, "a film", "--debug").err
 
@@ -108,14 +108,14 @@ def test_an_interruption_exits_with_130(
 def test_help_waits_for_no_model_library() -> None:
     script = """
 import sys
-from softprompt.cli.main import run
-assert run(["tune", "--help"]) == 0
+from softprompt.cli.main import run_cli
+assert run_cli(["tune", "--help"]) == 0
 assert not {"torch", "transformers", "datasets", "matplotlib", "sqlalchemy"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
 
 
-@pytest.mark.parametrize("command", [["tune", "--help"], ["show", "--no-neighbours", "--json"], ["show"]])
+@pytest.mark.parametrize("command", [["tune", "--help"], ["show", "--no-neighbors", "--json"], ["show"]])
 def test_a_reader_that_goes_away_is_no_error(
     softprompt: Softprompt, classifier: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
@@ -123,7 +123,7 @@ def test_a_reader_that_goes_away_is_no_error(
     os.close(reading)
     with os.fdopen(writing, "w") as closed, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", closed)
-        patch.setattr(people, "quiet", False)  # rich makes it True
+        patch.setattr(stdout_console, "quiet", False)  # rich makes it True
         ran = softprompt(*command, *([classifier] if command[0] == "show" else []))
-    people._buffer.clear()  # rich keeps what it could not write, for the next test
+    stdout_console._buffer.clear()  # rich keeps what it could not write, for the next test
     assert (ran.code, ran.err) == (0, "")

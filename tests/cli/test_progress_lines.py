@@ -11,7 +11,15 @@ import pytest
 from rich.console import Console
 
 from softprompt.cli import progress_lines
-from softprompt.cli.progress_lines import BETWEEN, FIRST, Activity, ProgressLines, busy, duration, tracked
+from softprompt.cli.progress_lines import (
+    FIRST_LINE_DELAY_S,
+    LINE_INTERVALS_S,
+    ProgressLines,
+    TaskProgress,
+    format_duration,
+    show_activity,
+    track_items,
+)
 from tests.cli.conftest import Softprompt, Tune
 
 
@@ -29,19 +37,19 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(progress_lines, "seconds_now", clock)
+    monkeypatch.setattr(progress_lines, "get_monotonic_time", clock)
     return clock
 
 
 @pytest.fixture
 def looking_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_lines, "LOOKING", 0.001)
+    monkeypatch.setattr(progress_lines, "POLL_INTERVAL_S", 0.001)
 
 
 @pytest.fixture(autouse=True)
 def not_looking_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what happens prints lines, at the same moments in every run."""
-    monkeypatch.setattr(progress_lines, "LOOKING", 3600.0)
+    monkeypatch.setattr(progress_lines, "POLL_INTERVAL_S", 3600.0)
 
 
 def console(*, terminal: bool = False) -> Console:
@@ -58,9 +66,9 @@ def test_lines_come_after_two_seconds_and_then_less_often(clock: Clock) -> None:
     lines = ProgressLines(where, lambda: f"{clock.now - began:.0f}")
     for _ in range(1200):
         clock.now += 0.1
-        lines.look()
+        lines.print_if_due()
     assert [int(line) for line in printed(where)] == [2, 7, 17, 32, 62, 92]
-    assert (FIRST, BETWEEN[0], BETWEEN[-1]) == (2, 5, 30)
+    assert (FIRST_LINE_DELAY_S, LINE_INTERVALS_S[0], LINE_INTERVALS_S[-1]) == (2, 5, 30)
 
 
 def test_a_late_look_prints_one_line(clock: Clock) -> None:
@@ -68,7 +76,7 @@ def test_a_late_look_prints_one_line(clock: Clock) -> None:
     lines = ProgressLines(where, lambda: "reading")
     clock.now += 300
     for _ in range(3):
-        lines.look()
+        lines.print_if_due()
     assert printed(where) == ["reading"]
 
 
@@ -76,12 +84,12 @@ def test_nothing_is_printed_for_what_is_quick_or_on_a_terminal(clock: Clock) -> 
     quick, terminal = console(), console(terminal=True)
     lines = ProgressLines(quick, lambda: "reading")
     clock.now += 1.9
-    lines.look()
+    lines.print_if_due()
     assert printed(quick) == []
     drawn = ProgressLines(terminal, lambda: "reading")
     clock.now += 100
-    drawn.look()
-    with drawn.shown():
+    drawn.print_if_due()
+    with drawn.print_periodically():
         pass
     assert printed(terminal) == []
 
@@ -90,23 +98,23 @@ def test_a_line_is_printed_as_it_is(clock: Clock) -> None:
     where = console()
     lines = ProgressLines(where, lambda: "reading [/bold] [red]a[/red].jsonl")
     clock.now += 3
-    lines.look()
+    lines.print_if_due()
     assert printed(where) == ["reading [/bold] [red]a[/red].jsonl"]
 
 
 def test_what_an_activity_says(clock: Clock) -> None:
-    activity = Activity("preparing")
+    activity = TaskProgress("preparing")
     clock.now += 12
     assert str(activity) == "preparing, 12 s"
-    activity.begin("training", 100, 40)
+    activity.start_phase("training", 100, 40)
     assert str(activity) == "training: 40 of 100"
     clock.now += 20
     activity.update(50, "loss 0.693")
     assert str(activity) == "training: 50 of 100, loss 0.693, about 2 min left"
-    activity.follow("measuring", 5, 10)
+    activity.on_progress("measuring", 5, 10)
     assert str(activity) == "measuring: 5 of 10"
     clock.now += 4
-    activity.follow("measuring", 9, 10)
+    activity.on_progress("measuring", 9, 10)
     assert str(activity) == "measuring: 9 of 10, about 1 s left"
 
 
@@ -123,12 +131,12 @@ def test_what_an_activity_says(clock: Clock) -> None:
     ],
 )
 def test_a_time_as_people_read_it(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_lines_come_while_the_program_is_busy_with_something_else(clock: Clock, looking_on: None) -> None:
     where, said = console(), threading.Event()
-    with busy(where, "loading [a]"):
+    with show_activity(where, "loading [a]"):
         clock.now += 2.5
         for _ in range(2000):
             if printed(where):
@@ -140,14 +148,14 @@ def test_lines_come_while_the_program_is_busy_with_something_else(clock: Clock, 
 
 
 def test_the_thread_ends_with_an_error(clock: Clock) -> None:
-    with pytest.raises(ValueError, match="broken"), busy(console(), "loading"):
+    with pytest.raises(ValueError, match="broken"), show_activity(console(), "loading"):
         raise ValueError("broken")
     assert not any(thread.name == "progress lines" for thread in threading.enumerate())
 
 
 def test_items_are_counted(clock: Clock) -> None:
     where, seen = console(), []
-    for item in tracked(where, "abcd", "letters", 4):
+    for item in track_items(where, "abcd", "letters", 4):
         seen.append(item)
         clock.now += 1
     assert "".join(seen) == "abcd"
@@ -181,7 +189,7 @@ def test_an_evaluation_says_how_far_it_is(
 ) -> None:
     ran = softprompt("evaluate", classifier, "--data", reviews, "--json")
     assert ran.json["examples"] > 0
-    assert "measuring the soft prompt, examples: " in ran.err
+    assert "evaluating the soft prompt, examples: " in ran.err
 
 
 def test_a_comparison_says_how_far_it_is(
@@ -189,6 +197,6 @@ def test_a_comparison_says_how_far_it_is(
 ) -> None:
     test = write_jsonl("test.jsonl", [{"text": f"film number {i}", "label": ("good", "bad")[i % 2]} for i in range(4)])
     line = ("--model", base, "--data", reviews, "--validation", test, "--test", test, "--output", tmp_path / "report")
-    ran = softprompt("compare", *line, "--ways", "hard", "--allow-overlap", "--seeds", 1, "--trials", 1, "--json")
-    assert "hard" in ran.json["ways"]
-    assert " cells done" in ran.err
+    ran = softprompt("compare", *line, "--methods", "hard", "--allow-overlap", "--seeds", 1, "--trials", 1, "--json")
+    assert "hard" in ran.json["methods"]
+    assert " runs done" in ran.err

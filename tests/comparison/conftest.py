@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from softprompt.comparison import Bench, CompareSettings
-from softprompt.comparison.failing import reason
-from softprompt.comparison.worker import Teller, work
+from softprompt.comparison import CompareSettings, Experiment
+from softprompt.comparison.runs.failure_message import describe_failure
+from softprompt.comparison.runs.method_worker import JsonLinesReporter, run_job
 from tests.cli.conftest import saved_model
 
 WORDS = (("great fun", "good"), ("a bore", "bad"), ("lovely", "good"), ("awful", "bad"))
@@ -50,17 +50,18 @@ def settings(base: Path, tmp_path: Path) -> Settings:
     def make(**changes: Any) -> CompareSettings:
         given = {
             "model": str(base), "data": files["train"], "validation": files["validation"], "test": files["test"],
-            "template": TEMPLATE, "steps": 3, "batch_size": 4, "seeds": 2, "trials": 2, "output": tmp_path / "report",
+            "template": TEMPLATE, "max_steps": 3, "batch_size": 4, "seeds": 2, "trials": 2,
+            "output": tmp_path / "report",
         }  # fmt: skip
-        return CompareSettings.of({**given, **changes})
+        return CompareSettings.from_dict({**given, **changes})
 
     return make
 
 
 @pytest.fixture
-def bench(settings: Settings) -> Bench:
+def bench(settings: Settings) -> Experiment:
     """What all ways share."""
-    return Bench.of(settings())
+    return Experiment.prepare(settings())
 
 
 @pytest.fixture
@@ -69,12 +70,12 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     worked: list[str] = []
 
     def run_here(job: Mapping[str, Any], log: Path, heard: Any) -> str | None:
-        worked.append(job["way"])
+        worked.append(job["method"])
         try:
-            work(dict(job), Teller(io.StringIO()))
+            run_job(dict(job), JsonLinesReporter(io.StringIO()))
         except Exception as error:
-            return reason(error)
+            return describe_failure(error)
         return None
 
-    monkeypatch.setattr("softprompt.comparison.comparing.run_apart", run_here)
+    monkeypatch.setattr("softprompt.comparison.comparison_runner.run_in_subprocess", run_here)
     return worked

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from softprompt.data import read_examples
-from softprompt.errors import RowError
+from softprompt.errors import RecordError
 from softprompt.tasks import ClassificationTask
 from tests.data.conftest import Write
 
@@ -47,16 +47,16 @@ def jsonl(labels: list[Any]) -> str:
         ("a.parquet", parquet([1, 2, 1, None]), "a.parquet, row 4"),
     ],
 )
-def test_a_missing_label_names_its_row(write: Write, name: str, content: str | bytes, where: str) -> None:
+def test_missing_label_error_names_the_record(write: Write, name: str, content: str | bytes, where: str) -> None:
     examples = read_examples(write(name, content))
-    with pytest.raises(RowError, match=rf"{where}: .*'label'"):
-        TASK.prepared(examples)
-    with pytest.raises(RowError, match=where):
-        TASK.model_copy(update={"labels": ("a", "b")}).index(examples[3])
+    with pytest.raises(RecordError, match=rf"{where}: .*'label'"):
+        TASK.prepare(examples)
+    with pytest.raises(RecordError, match=where):
+        TASK.model_copy(update={"labels": ("a", "b")}).get_label_index(examples[3])
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_table_of_named_labels_has_no_name_for_a_missing_one(tmp_path: Path) -> None:
+def test_missing_class_index_has_no_name(tmp_path: Path) -> None:
     from datasets import ClassLabel, Dataset, Features, Value
 
     kinds = Features({"text": Value("string"), "label": ClassLabel(names=["a", "b"])})
@@ -64,5 +64,5 @@ def test_a_table_of_named_labels_has_no_name_for_a_missing_one(tmp_path: Path) -
     table.save_to_disk(str(tmp_path / "table"))
     examples = read_examples(tmp_path / "table")
     for row in (2, 3):
-        with pytest.raises(RowError, match=rf"row {row + 1}: .*'label'"):
-            TASK.model_copy(update={"labels": ("a", "b")}).index(examples[row])
+        with pytest.raises(RecordError, match=rf"row {row + 1}: .*'label'"):
+            TASK.model_copy(update={"labels": ("a", "b")}).get_label_index(examples[row])

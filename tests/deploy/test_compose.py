@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.reading import DEPLOY, compose, connector, options, seconds
+from tests.deploy.manifest_reader import DEPLOY, compose, connector, options, seconds
 
 FILE = DEPLOY / "compose.yaml"
 
@@ -52,7 +52,7 @@ def test_every_variable_is_in_the_example_and_no_secret_is() -> None:
 def test_only_gateways_can_be_reached() -> None:
     assert [name for name, service in compose()["services"].items() if "ports" in service] == ["gateway"]
     for name, service in compose()["services"].items():
-        assert ("outside" in service["networks"]) == (name == "gateway")
+        assert ("public" in service["networks"]) == (name == "gateway")
 
 
 def test_the_gateways_words_are_softprompts() -> None:
@@ -62,7 +62,7 @@ def test_the_gateways_words_are_softprompts() -> None:
     assert str(found["backend"]) == "vllm"
     hosts = {re.fullmatch(r"http://([\w-]+):8000", url)[1] for url in found["replica"]}
     assert hosts == {name for name in services if name.startswith("replica-")}
-    assert seconds(gateway["stop_grace_period"]) > found["grace"]
+    assert seconds(gateway["stop_grace_period"]) > found["shutdown_timeout"]
 
 
 @pytest.mark.parametrize("name", ["replica-0", "replica-1"])
@@ -70,11 +70,11 @@ def test_a_replica_reads_the_prompts_that_gateways_write(name: str) -> None:
     services = compose()["services"]
     replica = services[name]
     found = connector(replica["command"])
-    place = found["kv_connector_extra_config"]["prompts"]
+    place = found["kv_connector_extra_config"]["artifact_location"]
     assert found["kv_connector"] == "SoftpromptConnector"
     assert f"prompts:{place}:ro" in replica["volumes"]
     assert f"prompts:{place}" in services["gateway"]["volumes"]
-    assert f"prompts:{place}" in services["operator"]["volumes"]
+    assert f"prompts:{place}" in services["admin"]["volumes"]
     [drains] = [each.partition("=")[2] for each in replica["command"] if each.startswith("--shutdown-timeout=")]
     assert seconds(replica["stop_grace_period"]) > float(drains)
 

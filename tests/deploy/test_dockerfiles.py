@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.reading import DEPLOY, ROOT
+from tests.deploy.manifest_reader import DEPLOY, ROOT
 
 FILES = sorted(DEPLOY.glob("*.Dockerfile"))
 

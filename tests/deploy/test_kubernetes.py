@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.reading import MANIFESTS, connector, objects, one, options
+from tests.deploy.manifest_reader import MANIFESTS, connector, objects, one, options
 
 WORKLOADS = [("Deployment", "gateway"), ("StatefulSet", "replica"), ("StatefulSet", "postgres")]
 
@@ -31,7 +31,7 @@ def container(kind: str, name: str) -> dict[str, Any]:
 
 
 def settings() -> dict[str, str]:
-    found: dict[str, str] = one("ConfigMap", "settings")["data"]
+    found: dict[str, str] = one("ConfigMap", "softprompt-config")["data"]
     return found
 
 
@@ -83,7 +83,7 @@ def test_every_secret_and_setting_that_is_read_is_told_of() -> None:
                     else:
                         assert "PASSWORD" not in variable["name"]
                 for source in inside.get("envFrom", []):
-                    assert source["configMapRef"]["name"] == "settings"
+                    assert source["configMapRef"]["name"] == "softprompt-config"
 
 
 @pytest.mark.parametrize(("kind", "name"), WORKLOADS)
@@ -113,9 +113,9 @@ def test_the_gateways_words_are_softprompts() -> None:
     found = options(arguments("Deployment", "gateway"))
     assert str(found["backend"]) == "vllm"
     assert found["model"] == settings()["MODEL"]
-    assert str(found["place"]) == settings()["SOFTPROMPT_STORE"]
+    assert str(found["location"]) == settings()["SOFTPROMPT_STORE"]
     waits = container("Deployment", "gateway")["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pod(one("Deployment", "gateway"))["terminationGracePeriodSeconds"] > waits + found["grace"]
+    assert pod(one("Deployment", "gateway"))["terminationGracePeriodSeconds"] > waits + found["shutdown_timeout"]
 
 
 def test_gateways_name_every_replica() -> None:
@@ -133,7 +133,7 @@ def test_a_replica_reads_where_the_settings_say() -> None:
     found = connector(told)
     assert found["kv_connector"] == "SoftpromptConnector"
     assert found["kv_role"] == "kv_both"
-    assert found["kv_connector_extra_config"] == {"prompts": settings()["PROMPTS"]}
+    assert found["kv_connector_extra_config"] == {"artifact_location": settings()["ARTIFACT_LOCATION"]}
     [drains] = [float(each.partition("=")[2]) for each in told if each.startswith("--shutdown-timeout=")]
     assert pod(one("StatefulSet", "replica"))["terminationGracePeriodSeconds"] > drains
 

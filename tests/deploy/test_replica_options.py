@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from softprompt.errors import SettingError
-from softprompt.server.gateway.own import arguments
-from softprompt.server.gateway.replica_options import CONNECTOR, REQUIRED_OPTIONS
+from softprompt.server.backends.vllm.local_vllm_server import build_arguments
+from softprompt.server.backends.vllm.replica_options import CONNECTOR_NAME, REQUIRED_OPTIONS
 from softprompt.vllm import plugin
-from softprompt.vllm.facts import facts_of
-from softprompt.vllm.requirements import check
-from softprompt.vllm.settings import Settings
-from tests.deploy.reading import compose, objects, page_commands, vllm_options
+from softprompt.vllm.compatibility import check_engine_facts
+from softprompt.vllm.plugin_config import PluginConfig
+from softprompt.vllm.vllm_config import read_engine_facts
+from tests.deploy.manifest_reader import compose, objects, page_commands, vllm_options
 
 PARALLEL = ("pipeline_parallel_size", "decode_context_parallel_size", "prefill_context_parallel_size")
 
@@ -30,7 +30,7 @@ def commands() -> dict[str, list[str]]:
                 found[f"kubernetes {each['metadata']['name']}"] = inside["args"]
     for page in ("gateway.md", "vllm.md"):
         found |= {f"{page} {i}": words for i, words in enumerate(page_commands(page))}
-    found["own"] = arguments("MODEL", "STORE/prompts", length=65, slots=4, dtype="auto", port=1)
+    found["own"] = build_arguments("MODEL", "STORE/prompts", max_model_len=65, max_num_seqs=4, dtype="auto", port=1)
     return found
 
 
@@ -65,13 +65,13 @@ def check_starts(options: dict[str, str]) -> None:
     cache = SimpleNamespace(
         kv_cache_groups=[SimpleNamespace(kv_cache_spec=spec)], hash_block_size=16 if unit is None else int(unit)
     )
-    check(facts_of(config_of(options), cache))
+    check_engine_facts(read_engine_facts(config_of(options), cache))
 
 
 def test_every_place_that_starts_one_is_looked_at() -> None:
     assert len([name for name in COMMANDS if name.startswith("compose")]) == 2
     assert {name.split()[0] for name in COMMANDS} == {"compose", "kubernetes", "gateway.md", "vllm.md", "own"}
-    assert CONNECTOR == plugin.CONNECTOR
+    assert CONNECTOR_NAME == plugin.CONNECTOR_NAME
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -87,8 +87,8 @@ def test_it_has_the_options_that_a_gateway_counts_on(name: str) -> None:
 def test_the_plugin_starts_with_it(name: str) -> None:
     options = vllm_options(COMMANDS[name])
     transfer = json.loads(options["kv-transfer-config"])
-    assert transfer["kv_connector"] == CONNECTOR
-    assert Settings.read(transfer["kv_connector_extra_config"]).prompts
+    assert transfer["kv_connector"] == CONNECTOR_NAME
+    assert PluginConfig.from_extra_config(transfer["kv_connector_extra_config"]).artifact_location
     check_starts(options)
 
 
@@ -109,13 +109,13 @@ def test_an_option_that_the_plugin_refuses_is_seen(option: str, value: str) -> N
 
 def test_whoever_loads_the_model_has_the_hubs_token() -> None:
     services = compose()["services"]
-    for name in ("gateway", "operator", "replica-0", "replica-1"):
+    for name in ("gateway", "admin", "replica-0", "replica-1"):
         assert "HF_TOKEN" in services[name]["environment"], name
     loading = {}
     for each in (*objects("Deployment"), *objects("StatefulSet")):
         for inside in each["spec"]["template"]["spec"]["containers"]:
-            if {"configMapRef": {"name": "settings"}} in inside.get("envFrom", []):
+            if {"configMapRef": {"name": "softprompt-config"}} in inside.get("envFrom", []):
                 loading[each["metadata"]["name"]] = {variable["name"] for variable in inside["env"]}
-    assert set(loading) == {"gateway", "operator", "replica"}
+    assert set(loading) == {"gateway", "admin", "replica"}
     for name, variables in loading.items():
         assert "HF_TOKEN" in variables, name

@@ -10,11 +10,11 @@ from typing import get_args
 import pytest
 
 from softprompt.model import ModelShape, Placement
-from softprompt.model.shape import Kind
+from softprompt.model.model_shape import ModelKind
 from softprompt.saved import Manifest, peft_format
-from softprompt.saved.manifest import Base
+from softprompt.saved.manifest import BaseModelInfo
 from softprompt.tasks import Task
-from tests.saved.making import make
+from tests.saved.factories import make
 
 PAGE = (Path(__file__).parents[2] / "docs" / "saved_prompt.md").read_text("utf-8")
 TASKS = {each.model_fields["kind"].default: each for each in get_args(get_args(Task)[0])}
@@ -31,7 +31,7 @@ def rows(before: str) -> dict[str, str]:
     ("before", "names"),
     [
         ("## The manifest", list(Manifest.model_fields)),
-        ("\n`base`:", list(Base.model_fields)),
+        ("\n`base`:", list(BaseModelInfo.model_fields)),
         ("\n`shape`:", [each.name for each in dataclasses.fields(ModelShape)]),
         ("\n`task`, by its `kind`", list(TASKS)),
     ],
@@ -59,7 +59,7 @@ def test_all_of_them_are_written() -> None:
     [
         ("## The manifest", "placement", list(Placement)),
         ("## The manifest", "payload", list(get_args(Manifest.model_fields["payload"].annotation))),
-        ("\n`shape`:", "kind", list(Kind)),
+        ("\n`shape`:", "kind", list(ModelKind)),
     ],
 )
 def test_a_field_s_values_are_those_of_the_code(before: str, name: str, values: list[str]) -> None:
@@ -68,4 +68,4 @@ def test_a_field_s_values_are_those_of_the_code(before: str, name: str, values: 
 
 def test_the_adapters_that_are_read_are_those_of_the_code() -> None:
     [said] = re.findall(r"reads adapters of the types (.*?)\. peft", PAGE.replace("\n", " "))
-    assert set(re.findall(r"`([A-Z_]+)`", said)) == set(peft_format.READABLE)
+    assert set(re.findall(r"`([A-Z_]+)`", said)) == set(peft_format.SUPPORTED_PEFT_TYPES)

@@ -1,4 +1,4 @@
-"""What happens to requests beside being answered: law 9 says how they are answered."""
+"""Cancellation, deadlines, limits and sampling of the engine. Law 9 tests the responses themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from softprompt.engine import End, Engine, Request, Sampling, Written
+from softprompt.engine import Engine, EngineRequest, FinishReason, SamplingParams, TokenOutput
 from softprompt.errors import ModelNotSupported, SettingError
 from softprompt.model import FrozenModel
 from tests.strategies import random_embeddings, random_prefix
@@ -23,218 +23,239 @@ def model() -> FrozenModel:
 
 @pytest.fixture
 def engine(model: FrozenModel) -> Engine:
-    return Engine(model, slots=3, length=40, tokens=8, waiting=8)
+    return Engine(model, max_num_seqs=3, max_model_len=40, max_num_batched_tokens=8, max_waiting_requests=8)
 
 
-def answered(engine: Engine, *samplings: Sampling) -> list[list[Written]]:
-    heard: list[list[Written]] = [[] for _ in samplings]
-    for sampling, each in zip(samplings, heard, strict=True):
-        engine.add(Request(TEXT, sampling), None, each.append)
+def generate(engine: Engine, *samplings: SamplingParams) -> list[list[TokenOutput]]:
+    outputs: list[list[TokenOutput]] = [[] for _ in samplings]
+    for sampling, each in zip(samplings, outputs, strict=True):
+        engine.add_request(EngineRequest(TEXT, sampling), None, each.append)
     while not engine.is_idle:
         engine.step()
-    return heard
+    return outputs
 
 
-def tokens(heard: list[Written]) -> list[int | None]:
-    return [written.token for written in heard]
+def get_token_ids(outputs: list[TokenOutput]) -> list[int | None]:
+    return [output.token_id for output in outputs]
 
 
-def test_one_that_is_cancelled_frees_its_slot_and_disturbs_nobody(engine: Engine, model: FrozenModel) -> None:
-    expected = tokens(answered(engine, Sampling(max_new_tokens=8))[0])
-    heard: list[list[Written]] = [[], [], []]
-    running = [engine.add(Request(TEXT, Sampling(max_new_tokens=8)), None, each.append) for each in heard]
+def test_cancelling_a_request_frees_its_slot_and_affects_no_other(engine: Engine, model: FrozenModel) -> None:
+    expected = get_token_ids(generate(engine, SamplingParams(max_new_tokens=8))[0])
+    outputs: list[list[TokenOutput]] = [[], [], []]
+    running = [
+        engine.add_request(EngineRequest(TEXT, SamplingParams(max_new_tokens=8)), None, each.append) for each in outputs
+    ]
     engine.step()
     engine.step()
     assert running[0] is not None
-    engine.cancel(running[0])
-    engine.cancel(running[0])  # it is over: nothing happens
+    engine.cancel_request(running[0])
+    engine.cancel_request(running[0])  # a finished request: no effect
     while not engine.is_idle:
         engine.step()
-    assert heard[0][-1].end is End.CANCELLED
-    assert [tokens(each) for each in heard[1:]] == [expected] * 2
+    assert outputs[0][-1].finish_reason is FinishReason.CANCELLED
+    assert [get_token_ids(each) for each in outputs[1:]] == [expected] * 2
 
 
-def test_who_is_not_done_in_time_ends(model: FrozenModel) -> None:
+def test_an_expired_deadline_ends_running_and_waiting_requests(model: FrozenModel) -> None:
     now = [0.0]
-    engine = Engine(model, slots=1, length=40, clock=lambda: now[0])
+    engine = Engine(model, max_num_seqs=1, max_model_len=40, clock=lambda: now[0])
     running, waiting = [], []
-    for heard in (running, waiting):
-        engine.add(Request(TEXT, Sampling(max_new_tokens=9, ignore_eos=True), deadline=1.0), None, heard.append)
+    for outputs in (running, waiting):
+        engine.add_request(
+            EngineRequest(TEXT, SamplingParams(max_new_tokens=9, ignore_eos=True), deadline=1.0), None, outputs.append
+        )
     engine.step()
     now[0] = 1.0
     engine.step()
-    assert [each[-1].end for each in (running, waiting)] == [End.DEADLINE] * 2
+    assert [each[-1].finish_reason for each in (running, waiting)] == [FinishReason.TIMEOUT] * 2
     assert len(running) == 2
     assert engine.is_idle
 
 
-def test_a_stop_text_ends_a_response_before_it(engine: Engine) -> None:
-    whole = "".join(written.text for written in answered(engine, Sampling(max_new_tokens=12, ignore_eos=True))[0])
+def test_a_response_ends_before_a_stop_string(engine: Engine) -> None:
+    whole = "".join(output.text for output in generate(engine, SamplingParams(max_new_tokens=12, ignore_eos=True))[0])
     stop = whole[len(whole) // 2 :][:2]
-    (heard,) = answered(engine, Sampling(max_new_tokens=12, stop=[stop], ignore_eos=True))
-    assert "".join(written.text for written in heard) == whole[: whole.index(stop)]
-    assert heard[-1].end is End.STOP
+    (outputs,) = generate(engine, SamplingParams(max_new_tokens=12, stop=[stop], ignore_eos=True))
+    assert "".join(output.text for output in outputs) == whole[: whole.index(stop)]
+    assert outputs[-1].finish_reason is FinishReason.STOP
 
 
-def test_a_seed_draws_the_same_whatever_else_is_in_the_batch(engine: Engine) -> None:
-    drawn = Sampling(max_new_tokens=6, temperature=1.0, seed=3, ignore_eos=True)
-    (alone,) = answered(engine, drawn)
-    among = answered(engine, Sampling(max_new_tokens=2), drawn, Sampling(max_new_tokens=9, temperature=2.0, seed=1))[1]
-    (other,) = answered(engine, Sampling(max_new_tokens=6, temperature=1.0, seed=4, ignore_eos=True))
-    assert tokens(among) == tokens(alone)
-    assert tokens(other) != tokens(alone)
+def test_sampling_with_a_seed_does_not_depend_on_the_batch(engine: Engine) -> None:
+    sampled = SamplingParams(max_new_tokens=6, temperature=1.0, seed=3, ignore_eos=True)
+    (alone,) = generate(engine, sampled)
+    among = generate(
+        engine, SamplingParams(max_new_tokens=2), sampled, SamplingParams(max_new_tokens=9, temperature=2.0, seed=1)
+    )[1]
+    (other,) = generate(engine, SamplingParams(max_new_tokens=6, temperature=1.0, seed=4, ignore_eos=True))
+    assert get_token_ids(among) == get_token_ids(alone)
+    assert get_token_ids(other) != get_token_ids(alone)
 
 
-@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}])
-def test_drawing_from_the_most_probable_alone_is_greedy(engine: Engine, narrow: dict[str, float]) -> None:
-    greedy, drawn = answered(
+@pytest.mark.parametrize("filters", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}])
+def test_sampling_from_one_token_is_greedy(engine: Engine, filters: dict[str, float]) -> None:
+    greedy, sampled = generate(
         engine,
-        Sampling(max_new_tokens=5),
-        Sampling(max_new_tokens=5, temperature=1.5, **narrow),  # type: ignore[arg-type]
+        SamplingParams(max_new_tokens=5),
+        SamplingParams(max_new_tokens=5, temperature=1.5, **filters),  # type: ignore[arg-type]
     )
-    assert tokens(drawn) == tokens(greedy)
+    assert get_token_ids(sampled) == get_token_ids(greedy)
 
 
-@pytest.mark.parametrize("more", [{}, {"presence_penalty": 0.5}, {"logit_bias": {7: 3.0}}, {"top_p": 1e-320}])
+@pytest.mark.parametrize("options", [{}, {"presence_penalty": 0.5}, {"logit_bias": {7: 3.0}}, {"top_p": 1e-320}])
 @pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-307, 1e-40, 1e-5])
-def test_the_lowest_temperatures_are_greedy(engine: Engine, temperature: float, more: dict[str, Any]) -> None:
-    """Divided by one of them logits would be infinite, and what is drawn any token."""
-    greedy, drawn = answered(
-        engine, Sampling(max_new_tokens=5, **more), Sampling(max_new_tokens=5, temperature=temperature, **more)
+def test_lowest_temperatures_are_greedy(engine: Engine, temperature: float, options: dict[str, Any]) -> None:
+    """Logits divided by such a temperature would be infinite, and any token could be drawn."""
+    greedy, sampled = generate(
+        engine,
+        SamplingParams(max_new_tokens=5, **options),
+        SamplingParams(max_new_tokens=5, temperature=temperature, **options),
     )
-    assert tokens(drawn) == tokens(greedy)
+    assert get_token_ids(sampled) == get_token_ids(greedy)
 
 
 @pytest.mark.parametrize("top_p", [0.0, 5e-324, 1e-320, 1e-40])
 @pytest.mark.parametrize("temperature", [0.0, 1e-310, 1.0, 2.0])
-def test_the_least_top_p_takes_the_most_probable_token(engine: Engine, temperature: float, top_p: float) -> None:
-    greedy, drawn = answered(
-        engine, Sampling(max_new_tokens=5), Sampling(max_new_tokens=5, temperature=temperature, top_p=top_p)
+def test_smallest_top_p_is_greedy(engine: Engine, temperature: float, top_p: float) -> None:
+    greedy, sampled = generate(
+        engine, SamplingParams(max_new_tokens=5), SamplingParams(max_new_tokens=5, temperature=temperature, top_p=top_p)
     )
-    assert tokens(drawn) == tokens(greedy)
+    assert get_token_ids(sampled) == get_token_ids(greedy)
 
 
-def test_penalties_and_biases(engine: Engine) -> None:
-    (greedy,) = answered(engine, Sampling(max_new_tokens=5, ignore_eos=True))
-    first = greedy[0].token
+def test_bias_and_presence_penalty_exclude_tokens(engine: Engine) -> None:
+    (greedy,) = generate(engine, SamplingParams(max_new_tokens=5, ignore_eos=True))
+    first = greedy[0].token_id
     assert first is not None
-    (banned,) = answered(engine, Sampling(max_new_tokens=5, logit_bias={first: -1e9}, ignore_eos=True))
-    assert first not in tokens(banned)
-    (once,) = answered(engine, Sampling(max_new_tokens=9, presence_penalty=1e9, ignore_eos=True))
-    assert len(set(tokens(once))) == 9
+    (banned,) = generate(engine, SamplingParams(max_new_tokens=5, logit_bias={first: -1e9}, ignore_eos=True))
+    assert first not in get_token_ids(banned)
+    (once,) = generate(engine, SamplingParams(max_new_tokens=9, presence_penalty=1e9, ignore_eos=True))
+    assert len(set(get_token_ids(once))) == 9
 
 
-def test_virtual_tokens_never_count(model: FrozenModel, engine: Engine) -> None:
-    """A penalty on what text and response have leaves placeholders alone."""
-    heard: list[Written] = []
-    request = Request((-1, -2, *TEXT), Sampling(max_new_tokens=3, repetition_penalty=1.3))
-    engine.add(request, random_embeddings(model, 2, 0), heard.append)
+def test_repetition_penalty_ignores_virtual_tokens(model: FrozenModel, engine: Engine) -> None:
+    """Placeholders are not counted as tokens of the text."""
+    outputs: list[TokenOutput] = []
+    request = EngineRequest((-1, -2, *TEXT), SamplingParams(max_new_tokens=3, repetition_penalty=1.3))
+    engine.add_request(request, random_embeddings(model, 2, 0), outputs.append)
     while not engine.is_idle:
         engine.step()
-    assert len(heard) == 3
+    assert len(outputs) == 3
 
 
-def test_how_probable_each_token_was(engine: Engine, model: FrozenModel) -> None:
-    """To the model itself, before whatever else decides."""
+def test_logprobs_are_those_of_the_model_before_biases(engine: Engine, model: FrozenModel) -> None:
+    """Log-probabilities are computed before biases and sampling."""
     biased = {7: 3.0}
-    (heard,) = answered(engine, Sampling(max_new_tokens=3, logprobs=4, logit_bias=biased, ignore_eos=True))
-    row = list(TEXT)
-    for written in heard:
+    (outputs,) = generate(engine, SamplingParams(max_new_tokens=3, logprobs=4, logit_bias=biased, ignore_eos=True))
+    sequence = list(TEXT)
+    for output in outputs:
         with torch.inference_mode():
-            logprobs = model.network(torch.tensor([row])).logits[0, -1].log_softmax(dim=-1)
-        assert written.token is not None
-        assert written.logprob == pytest.approx(float(logprobs[written.token]), abs=1e-4)
-        best = [token for token, _ in written.alternatives]
+            logprobs = model.network(torch.tensor([sequence])).logits[0, -1].log_softmax(dim=-1)
+        assert output.token_id is not None
+        assert output.logprob == pytest.approx(float(logprobs[output.token_id]), abs=1e-4)
+        best = [token for token, _ in output.top_logprobs]
         assert best == logprobs.topk(4).indices.tolist()
-        row.append(written.token)
-    (none,) = answered(engine, Sampling(max_new_tokens=1))
-    assert (none[0].logprob, none[0].alternatives) == (None, ())
+        sequence.append(output.token_id)
+    (none,) = generate(engine, SamplingParams(max_new_tokens=1))
+    assert (none[0].logprob, none[0].top_logprobs) == (None, ())
 
 
 @pytest.mark.parametrize("num_virtual_tokens", [0, 3])
-def test_what_was_read_before_is_not_read_again(model: FrozenModel, num_virtual_tokens: int) -> None:
-    """And the answer is the same; nobody but the tenant gains by it, and only behind the same prompt."""
+def test_prefix_cache_is_reused_only_by_the_same_tenant_and_prompt(model: FrozenModel, num_virtual_tokens: int) -> None:
+    """The response does not change."""
     payload = model.compile(random_embeddings(model, num_virtual_tokens, 0)) if num_virtual_tokens else None
     text = tuple(range(5, 45))
-    engine = Engine(model, slots=2, length=80)
+    engine = Engine(model, max_num_seqs=2, max_model_len=80)
 
-    def asked(tenant: str = "acme", prompt: str | None = "hash") -> tuple[list[int | None], int]:
-        heard: list[Written] = []
-        request = Request(text, Sampling(max_new_tokens=6, ignore_eos=True), tenant=tenant, prompt=prompt)
-        running = engine.add(request, payload, heard.append)
+    def request_twice(tenant: str = "acme", prompt: str | None = "hash") -> tuple[list[int | None], int]:
+        outputs: list[TokenOutput] = []
+        request = EngineRequest(
+            text, SamplingParams(max_new_tokens=6, ignore_eos=True), tenant=tenant, prompt_digest=prompt
+        )
+        running = engine.add_request(request, payload, outputs.append)
         assert running is not None
         while not engine.is_idle:
             engine.step()
-        return tokens(heard), running.reused
+        return get_token_ids(outputs), running.num_cached_tokens
 
-    first, nothing = asked()
+    first, nothing = request_twice()
     assert nothing == 0
-    assert asked() == (first, 32)
-    assert asked(tenant="other") == (first, 0)
-    assert asked(prompt="another") == (first, 0)
-    assert asked(prompt=None) == (first, 0)
-    assert asked(prompt=None) == (first, 0)
+    assert request_twice() == (first, 32)
+    assert request_twice(tenant="other") == (first, 0)
+    assert request_twice(prompt="another") == (first, 0)
+    assert request_twice(prompt=None) == (first, 0)
+    assert request_twice(prompt=None) == (first, 0)
 
 
-def test_rows_wait_until_there_is_memory_for_them(model: FrozenModel) -> None:
-    position = model.shape.num_layers * 2 * model.shape.num_kv_heads * model.shape.head_dim * 4
-    engine = Engine(model, slots=3, length=40, memory=20 * position)
-    heard = [[], [], []]  # type: list[list[Written]]
-    for each in heard:
-        engine.add(Request(TEXT, Sampling(max_new_tokens=7, ignore_eos=True)), None, each.append)
+def test_sequences_wait_for_kv_cache_memory(model: FrozenModel) -> None:
+    bytes_per_position = model.shape.num_layers * 2 * model.shape.num_kv_heads * model.shape.head_dim * 4
+    engine = Engine(model, max_num_seqs=3, max_model_len=40, kv_cache_bytes=20 * bytes_per_position)
+    outputs = [[], [], []]  # type: list[list[TokenOutput]]
+    for each in outputs:
+        engine.add_request(EngineRequest(TEXT, SamplingParams(max_new_tokens=7, ignore_eos=True)), None, each.append)
     engine.step()
-    assert [len(each) for each in heard] == [1, 1, 0]
+    assert [len(each) for each in outputs] == [1, 1, 0]
     while not engine.is_idle:
         engine.step()
-    assert [len(each) for each in heard] == [7, 7, 7]
+    assert [len(each) for each in outputs] == [7, 7, 7]
 
 
-def test_too_many_and_too_long(engine: Engine, model: FrozenModel) -> None:
-    with pytest.raises(SettingError, match="more than the 40 that a row may have"):
-        engine.add(Request(TEXT, Sampling(max_new_tokens=99)), None, lambda _: None)
-    kept = [engine.add(Request(TEXT, Sampling(max_new_tokens=3)), None, lambda _: None) for _ in range(5)]
-    assert [running is None for running in kept] == [False] * 4 + [True]  # others are to find room too
+def test_too_long_and_too_many_requests_are_rejected(engine: Engine, model: FrozenModel) -> None:
+    with pytest.raises(SettingError, match="longer than the 40 positions of a sequence"):
+        engine.add_request(EngineRequest(TEXT, SamplingParams(max_new_tokens=99)), None, lambda _: None)
+    sequences = [
+        engine.add_request(EngineRequest(TEXT, SamplingParams(max_new_tokens=3)), None, lambda _: None)
+        for _ in range(5)
+    ]
+    assert [running is None for running in sequences] == [False] * 4 + [True]  # others must find a place too
 
 
-def test_a_model_whose_attention_is_its_own() -> None:
+def test_unsupported_attention_is_rejected() -> None:
     for family in ("bloom", "bert", "t5"):
         with pytest.raises(ModelNotSupported, match="cannot be served"):
             Engine(shared_model(family))
 
 
-def test_a_long_row_leaves_no_memory_behind(model: FrozenModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does one that moved into its slot lose anything: it writes on as it would alone."""
-    monkeypatch.setattr("softprompt.engine.slots.KEPT", 4)
-    engine = Engine(model, slots=3, length=120)
-    (alone,) = answered(engine, Sampling(max_new_tokens=60, ignore_eos=True))
-    assert engine.slots._touched == [4, 0, 0]
-    long, _, among = answered(
+def test_memory_of_a_long_sequence_is_released(model: FrozenModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sequence that moved into the slot continues as it would alone."""
+    monkeypatch.setattr("softprompt.engine.kv_cache.RETAINED_POSITIONS", 4)
+    engine = Engine(model, max_num_seqs=3, max_model_len=120)
+    (alone,) = generate(engine, SamplingParams(max_new_tokens=60, ignore_eos=True))
+    assert engine.kv_cache._resident_positions == [4, 0, 0]
+    long, _, among = generate(
         engine,
-        Sampling(max_new_tokens=20, ignore_eos=True),
-        Sampling(max_new_tokens=2, ignore_eos=True),
-        Sampling(max_new_tokens=60, ignore_eos=True),
+        SamplingParams(max_new_tokens=20, ignore_eos=True),
+        SamplingParams(max_new_tokens=2, ignore_eos=True),
+        SamplingParams(max_new_tokens=60, ignore_eos=True),
     )
-    assert tokens(among) == tokens(alone)
-    assert tokens(long) == tokens(alone)[:20]
-    assert engine.slots._touched == [4, 4, 4]
+    assert get_token_ids(among) == get_token_ids(alone)
+    assert get_token_ids(long) == get_token_ids(alone)[:20]
+    assert engine.kv_cache._resident_positions == [4, 4, 4]
 
 
-@pytest.mark.parametrize("ending", ["overflows", "is cancelled", "fails", "is preempted"])
-def test_a_slot_holds_only_finite_numbers_once_its_row_is_gone(engine: Engine, model: FrozenModel, ending: str) -> None:
-    """A masked position is multiplied by zero, which leaves NaN as it is: the slot's next row would overflow too."""
+@pytest.mark.parametrize("ending", ["is non-finite", "is cancelled", "fails", "is preempted"])
+def test_a_slot_is_finite_after_its_sequence_left(engine: Engine, model: FrozenModel, ending: str) -> None:
+    """Masked positions are multiplied by zero, which keeps NaN: the slot's next sequence would be non-finite too."""
     prefix = random_prefix(model, 4, 0)
     overflowing = prefix.with_tensor(torch.full_like(prefix.tensor, 3e38))
-    engine.add(Request(TEXT, Sampling(max_new_tokens=30, ignore_eos=True)), None, lambda _: None)
+    engine.add_request(EngineRequest(TEXT, SamplingParams(max_new_tokens=30, ignore_eos=True)), None, lambda _: None)
     engine.step()
-    heard: list[Written] = []
-    row = engine.add(Request(TEXT * 4, Sampling(max_new_tokens=2)), overflowing, heard.append)
-    assert row is not None
+    outputs: list[TokenOutput] = []
+    sequence = engine.add_request(
+        EngineRequest(TEXT * 4, SamplingParams(max_new_tokens=2)), overflowing, outputs.append
+    )
+    assert sequence is not None
     engine.step()
-    assert 0 < row.computed < len(row.known)  # a piece of its text is read in a step, beside the row that writes
-    if ending == "overflows":
-        while not heard:
+    assert (
+        0 < sequence.num_computed_tokens < len(sequence.token_ids)
+    )  # prefilled in chunks beside the decoding sequence
+    if ending == "is non-finite":
+        while not outputs:
             engine.step()
-        assert heard[-1].end is End.OVERFLOW
+        assert outputs[-1].finish_reason is FinishReason.NON_FINITE
     else:
-        {"is cancelled": engine.cancel, "fails": engine.drop, "is preempted": engine._preempt}[ending](row)
-    assert all(torch.isfinite(each).all() for each in (engine.slots.keys, engine.slots.values))
+        {
+            "is cancelled": engine.cancel_request,
+            "fails": engine.abort_request,
+            "is preempted": engine._preempt_sequence,
+        }[ending](sequence)
+    assert all(torch.isfinite(each).all() for each in (engine.kv_cache.keys, engine.kv_cache.values))

@@ -1,4 +1,4 @@
-"""Grammars that would take for ever to prepare are refused, and the next one is prepared as ever."""
+"""Grammars that take too long to compile are rejected, and the next grammar is compiled as usual."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from softprompt.engine.grammar import Grammars
+from softprompt.engine.grammar import GuidanceCompiler
 from softprompt.engine.grammar_checker import GrammarChecker
 from softprompt.errors import SettingError
 from tests.tiny import shared_model
@@ -19,31 +19,33 @@ ENDLESS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def grammars() -> Iterator[Grammars]:
+def compiler() -> Iterator[GuidanceCompiler]:
     model = shared_model("llama")
-    made = Grammars(model.tokenizer, model.shape.vocab_size, model.eos_token_ids, GrammarChecker(seconds=0.2))  # type: ignore[arg-type]
-    yield made
-    made.close()
+    compiler_with_checker = GuidanceCompiler(
+        model.tokenizer, model.shape.vocab_size, model.eos_token_ids, GrammarChecker(cpu_seconds=0.2)
+    )  # type: ignore[arg-type]
+    yield compiler_with_checker
+    compiler_with_checker.close()
 
 
 @pytest.mark.parametrize("schema", ENDLESS)
-def test_what_takes_for_ever_to_prepare_is_refused(grammars: Grammars, schema: dict[str, Any]) -> None:
-    with pytest.raises(SettingError, match=r"^the JSON schema cannot be used: it takes more than 0\.2 s to prepare"):
-        grammars.json_schema(schema)
-    grammars.json_schema({"type": "object"})
+def test_a_grammar_that_takes_too_long_is_rejected(compiler: GuidanceCompiler, schema: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match=r"^the JSON schema cannot be used: it takes more than 0\.2 s to compile"):
+        compiler.compile_json_schema(schema)
+    compiler.compile_json_schema({"type": "object"})
 
 
-def test_what_is_wrong_with_a_grammar_is_said_as_without_it(grammars: Grammars) -> None:
+def test_grammar_errors_are_reported_by_the_checker(compiler: GuidanceCompiler) -> None:
     with pytest.raises(SettingError, match="the regular expression cannot be used: .* unclosed group"):
-        grammars.regex("(")
+        compiler.compile_regex("(")
 
 
-def test_nothing_is_left_of_it(grammars: Grammars) -> None:
+def test_closing_ends_the_process(compiler: GuidanceCompiler) -> None:
     checker = GrammarChecker()
     assert checker.find_problem("start: /a/", 100) == ""
     process = checker._process
     assert process is not None
     checker.close()
     assert process.returncode is not None
-    assert checker.find_problem("start: /a/", 100) == ""  # it begins again
+    assert checker.find_problem("start: /a/", 100) == ""  # the process starts again
     checker.close()

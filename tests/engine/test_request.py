@@ -1,4 +1,4 @@
-"""How tokens are to be chosen: what cannot be is refused, with the value and what to do."""
+"""Invalid sampling parameters are rejected with a message that names the value and the valid range."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from softprompt.engine.request import LONGEST_STOP, MOST_STOPS, Sampling
+from softprompt.engine.request import MAX_STOP_LENGTH, MAX_STOP_STRINGS, SamplingParams
 from softprompt.errors import SettingError
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
-        ({"stop": ["a"] * (MOST_STOPS + 1)}, "stop: 17 texts: give 16 at most"),
+        ({"stop": ["a"] * (MAX_STOP_STRINGS + 1)}, "stop: 17 stop strings: use at most 16"),
         ({"temperature": float("nan")}, "temperature nan: choose a finite number, 0 or more"),
         ({"temperature": float("inf")}, "temperature inf: choose a finite number, 0 or more"),
         ({"presence_penalty": float("nan")}, "presence_penalty is nan: choose -1e\\+30 to 1e\\+30"),
@@ -24,14 +24,14 @@ from softprompt.errors import SettingError
         ({"repetition_penalty": 1e300}, "repetition_penalty 1e\\+300"),
         ({"top_p": float("nan")}, "top_p nan: choose 0 to 1"),
         ({"min_p": float("nan")}, "min_p nan: choose 0 to 1"),
-        ({"stop": ["a", "b" * (LONGEST_STOP + 1)]}, "stop: a text of 257 characters: give texts of 256 at most"),
+        ({"stop": ["a", "b" * (MAX_STOP_LENGTH + 1)]}, "stop: a stop string has 257 characters: use at most 256"),
     ],
 )
-def test_what_is_too_much_is_refused(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingError, match=said):
-        Sampling(**fields)
+def test_invalid_sampling_parameters_are_rejected(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        SamplingParams(**fields)
 
 
-def test_as_many_and_as_long_stop_texts_as_may_be_are_taken() -> None:
-    stops = ["b" * LONGEST_STOP] * MOST_STOPS
-    assert list(Sampling(stop=stops).stop) == stops
+def test_the_maximum_number_and_length_of_stop_strings_are_accepted() -> None:
+    stop_strings = ["b" * MAX_STOP_LENGTH] * MAX_STOP_STRINGS
+    assert list(SamplingParams(stop=stop_strings).stop) == stop_strings

@@ -1,4 +1,4 @@
-"""The next token of each row: as a naive sampler chooses it, and with numbers that are none."""
+"""Sampling of the next token, compared with a naive sampler and with non-finite logits."""
 
 from __future__ import annotations
 
@@ -13,38 +13,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from softprompt.engine import End, Request, Sampling
+from softprompt.engine import EngineRequest, FinishReason, SamplingParams
 from softprompt.engine.mask_pool import MaskPool
+from softprompt.engine.output_state import OutputState
 from softprompt.engine.penalties import build_penalties
-from softprompt.engine.row_state import RowState
-from softprompt.engine.running import Running
-from softprompt.engine.sampler import choose_tokens
-from tests.engine.test_drawing import draw_naively
+from softprompt.engine.sampler import sample_tokens
+from softprompt.engine.sequence import EngineSequence
+from tests.engine.test_token_draw import draw_naively
 
 V = 40
 POOL = MaskPool(1)
 
 
-def adjust_naively(logits: Tensor, sampling: Sampling, ids: list[int], written: list[int]) -> Tensor:
-    """As it was first written: token by token."""
+def adjust_naively(logits: Tensor, sampling: SamplingParams, prompt_ids: list[int], output_ids: list[int]) -> Tensor:
+    """Return the adjusted logits, computed token by token."""
     logits = logits.clone()
     if sampling.repetition_penalty != 1:
-        seen = torch.tensor(sorted({token for token in [*ids, *written] if token >= 0}), dtype=torch.long)
-        some = logits[seen]
-        logits[seen] = torch.where(some > 0, some / sampling.repetition_penalty, some * sampling.repetition_penalty)
-    for token, count in Counter(written).items():
+        seen = torch.tensor(sorted({token for token in [*prompt_ids, *output_ids] if token >= 0}), dtype=torch.long)
+        selected = logits[seen]
+        logits[seen] = torch.where(
+            selected > 0, selected / sampling.repetition_penalty, selected * sampling.repetition_penalty
+        )
+    for token, count in Counter(output_ids).items():
         logits[token] -= sampling.presence_penalty + sampling.frequency_penalty * count
     for token, bias in sampling.logit_bias.items():
         logits[token] += bias
     return logits
 
 
-def choose_naively(logits: Tensor, sampling: Sampling, ids: list[int], written: list[int]) -> int:
-    adjusted = adjust_naively(logits, sampling, ids, written)
+def sample_naively(logits: Tensor, sampling: SamplingParams, prompt_ids: list[int], output_ids: list[int]) -> int:
+    adjusted = adjust_naively(logits, sampling, prompt_ids, output_ids)
     if sampling.is_greedy:
         return int(adjusted.argmax())
     probabilities = (adjusted.double() / sampling.temperature).softmax(dim=-1)
-    return draw_naively(probabilities, sampling, random.Random(f"{sampling.seed} {len(written)}").random())
+    return draw_naively(probabilities, sampling, random.Random(f"{sampling.seed} {len(output_ids)}").random())
 
 
 PENALTIES = st.sampled_from([0.0, 0.0, 0.3, -1.5, 1e9])
@@ -62,40 +64,40 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
-def run(sampling: Sampling, written: list[int], states: list[RowState], logits: Tensor) -> list[int | None]:
-    rows = []
+def run(sampling: SamplingParams, output_ids: list[int], states: list[OutputState], logits: Tensor) -> list[int | None]:
+    sequences = []
     for _ in states:
-        rows.append(Running(Request((3, -1, 5), sampling)))
-        rows[-1].known += written
-    return [choice.token for choice in choose_tokens(logits, rows, states)]
+        sequences.append(EngineSequence(EngineRequest((3, -1, 5), sampling)))
+        sequences[-1].token_ids += output_ids
+    return [choice.token_id for choice in sample_tokens(logits, sequences, states)]
 
 
-def state_of(sampling: Sampling, written: list[int]) -> RowState:
-    return RowState(Request((3, -1, 5), sampling), lambda _: "", V, POOL, written)
+def build_state(sampling: SamplingParams, output_ids: list[int]) -> OutputState:
+    return OutputState(EngineRequest((3, -1, 5), sampling), lambda _: "", V, POOL, output_ids)
 
 
 @given(fields=FIELDS, seed=st.integers(0, 2**32))
-def test_tokens_are_those_of_a_naive_sampler(fields: dict[str, Any], seed: int) -> None:
-    """Beside another row as alone, and with a state that is built anew at every step."""
-    sampling = Sampling(**fields)
+def test_samples_equal_those_of_a_naive_sampler(fields: dict[str, Any], seed: int) -> None:
+    """Also beside another sequence, and with a state that is rebuilt at every step."""
+    sampling = SamplingParams(**fields)
     generator = torch.Generator().manual_seed(seed)
-    kept, written = state_of(sampling, []), list[int]()
+    state, output_ids = build_state(sampling, []), list[int]()
     for _ in range(6):
         logits = torch.randn(2, V, generator=generator)
-        expected = choose_naively(logits[1], sampling, [3, -1, 5], written)
-        other = state_of(sampling, [])
-        assert run(sampling, written, [other, kept], logits)[1] == expected
-        assert run(sampling, written, [state_of(sampling, written)], logits[1:]) == [expected]
-        kept.take(expected)
-        written.append(expected)
+        expected = sample_naively(logits[1], sampling, [3, -1, 5], output_ids)
+        other = build_state(sampling, [])
+        assert run(sampling, output_ids, [other, state], logits)[1] == expected
+        assert run(sampling, output_ids, [build_state(sampling, output_ids)], logits[1:]) == [expected]
+        state.accept_token(expected)
+        output_ids.append(expected)
 
 
-def test_a_row_without_penalties_keeps_no_counts() -> None:
-    assert build_penalties(Request((3, 5), Sampling(temperature=1.0)), [1, 2, 3]) is None
+def test_no_counts_are_kept_without_penalties() -> None:
+    assert build_penalties(EngineRequest((3, 5), SamplingParams(temperature=1.0)), [1, 2, 3]) is None
 
 
-class Once(list[int]):
-    """Tokens that may be looked through once."""
+class SinglePassList(list[int]):
+    """List that may be iterated over once."""
 
     looks = 0
 
@@ -105,32 +107,35 @@ class Once(list[int]):
         return super().__iter__()
 
 
-def test_what_was_written_is_counted_once() -> None:
-    state = RowState(Request((3,), Sampling(frequency_penalty=1.0)), lambda _: "", V, POOL)
+def test_generated_tokens_are_counted_once() -> None:
+    state = OutputState(EngineRequest((3,), SamplingParams(frequency_penalty=1.0)), lambda _: "", V, POOL)
     assert state.penalties is not None
-    state.penalties.add(Once([1, 1, 2]))
+    state.penalties.add_tokens(SinglePassList([1, 1, 2]))
     for _ in range(3):
-        assert state.penalties.apply(torch.zeros(V))[:3].tolist() == [0.0, -2.0, -1.0]
+        assert state.penalties.apply_penalties(torch.zeros(V))[:3].tolist() == [0.0, -2.0, -1.0]
 
 
-NONE = (float("nan"), float("inf"), float("-inf"))
+NON_FINITE_VALUES = (float("nan"), float("inf"), float("-inf"))
 
 
-@pytest.mark.parametrize("value", NONE)
-@pytest.mark.parametrize("more", [{}, {"temperature": 1.0}, {"logprobs": 3}, {"logit_bias": {7: 3.0}}])
-def test_a_row_whose_logits_are_not_finite_ends_alone(value: float, more: dict[str, Any]) -> None:
+@pytest.mark.parametrize("value", NON_FINITE_VALUES)
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0}, {"logprobs": 3}, {"logit_bias": {7: 3.0}}])
+def test_non_finite_logits_end_only_their_sequence(value: float, options: dict[str, Any]) -> None:
     logits = torch.randn(3, V, generator=torch.Generator().manual_seed(0))
-    whole, sampling = logits.clone(), Sampling(**more)
+    finite_logits, sampling = logits.clone(), SamplingParams(**options)
     logits[1, 5] = value
-    rows, states = [Running(Request((3,), sampling)) for _ in range(3)], [state_of(sampling, []) for _ in range(3)]
-    choices, alone = choose_tokens(logits, rows, states), choose_tokens(whole, rows, states)
-    assert (choices[1].token, choices[1].end) == (None, End.OVERFLOW)
-    assert [choices[0], choices[2]] == [alone[0], alone[2]]
+    sequences, states = (
+        [EngineSequence(EngineRequest((3,), sampling)) for _ in range(3)],
+        [build_state(sampling, []) for _ in range(3)],
+    )
+    tokens, expected_tokens = sample_tokens(logits, sequences, states), sample_tokens(finite_logits, sequences, states)
+    assert (tokens[1].token_id, tokens[1].finish_reason) == (None, FinishReason.NON_FINITE)
+    assert [tokens[0], tokens[2]] == [expected_tokens[0], expected_tokens[2]]
 
 
-def test_large_logits_are_finite() -> None:
-    """Though their sum is not."""
+def test_large_finite_logits_are_accepted() -> None:
+    """Their sum is infinite."""
     logits = torch.full((1, V), 3e38)
     logits[0, 7] = 3.3e38
-    state = state_of(Sampling(), [])
-    assert choose_tokens(logits, [Running(Request((3,), Sampling()))], [state])[0].token == 7
+    state = build_state(SamplingParams(), [])
+    assert sample_tokens(logits, [EngineSequence(EngineRequest((3,), SamplingParams()))], [state])[0].token_id == 7

@@ -1,64 +1,74 @@
-"""What goes into a step, decided without a model. Most of it is tested as the scheduler uses it."""
+"""Chunks of a step, without a model. Most of the plan is tested through the scheduler."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from softprompt.engine.request import Request, Sampling
+from softprompt.engine.request import EngineRequest, SamplingParams
 from softprompt.engine.scheduler import Scheduler
 
 
-def scheduler(rows: dict[str, int], text: int = 1) -> Scheduler:
-    """One with so many rows of each tenant, for which each token of a step takes as long as ten steps of none."""
-    made = Scheduler(64, length=3000, tokens=256, waiting=256)
-    for tenant, count in rows.items():
+def build_scheduler(num_sequences: dict[str, int], text: int = 1) -> Scheduler:
+    """Build a scheduler with running sequences, where a token takes a tenth of the fixed cost of a step."""
+    scheduler = Scheduler(64, max_model_len=3000, max_num_batched_tokens=256, max_waiting_requests=256)
+    for tenant, count in num_sequences.items():
         for _ in range(count):
-            made.add(Request((5,) * text, Sampling(max_new_tokens=500), tenant=tenant))
-    made.admit()
-    made.budget.base, made.budget.read, made.budget.write = 10.0, 1.0, 1.0
-    return made
+            scheduler.add_request(EngineRequest((5,) * text, SamplingParams(max_new_tokens=500), tenant=tenant))
+    scheduler.admit_waiting()
+    (
+        scheduler.cost_model.base_seconds,
+        scheduler.cost_model.prefill_token_seconds,
+        scheduler.cost_model.decode_token_seconds,
+    ) = (
+        10.0,
+        1.0,
+        1.0,
+    )
+    return scheduler
 
 
-def step(made: Scheduler) -> Counter[str]:
-    """The tokens of each tenant in a step."""
-    pieces = made.plan()
-    for piece in pieces:
-        made.advance(piece, 7 if piece.is_last else None)
-    return Counter(piece.row.request.tenant for piece in pieces for _ in range(piece.count))
+def run_step(scheduler: Scheduler) -> Counter[str]:
+    """Run a step; return the number of tokens of each tenant."""
+    chunks = scheduler.schedule_step()
+    for chunk in chunks:
+        scheduler.record_chunk(chunk, 7 if chunk.is_last else None)
+    return Counter(chunk.sequence.request.tenant for chunk in chunks for _ in range(chunk.num_tokens))
 
 
-def test_a_tenant_with_one_row_is_in_every_step_and_the_rows_of_the_other_take_turns() -> None:
-    made = scheduler({"much": 60, "little": 1})
-    many = [row for row in made.running if row.request.tenant == "much"]
+def test_a_single_sequence_is_in_every_step_while_many_others_take_turns() -> None:
+    scheduler = build_scheduler({"much": 60, "little": 1})
+    busy_sequences = [sequence for sequence in scheduler.running if sequence.request.tenant == "much"]
     sizes = []
     for _ in range(60):
-        tokens = step(made)
+        tokens = run_step(scheduler)
         assert tokens["little"] == 1
         sizes.append(sum(tokens.values()))
-    assert max(sizes[1:]) <= 10  # a step of these takes as long as one and a half of the one row's
-    written = [len(row.written) for row in many]
-    assert min(written) >= 1
-    assert max(written) - min(written) <= 2
+    assert max(sizes[1:]) <= 10  # takes as long as 1.5 steps of the single sequence
+    output_lengths = [len(sequence.output_token_ids) for sequence in busy_sequences]
+    assert min(output_lengths) >= 1
+    assert max(output_lengths) - min(output_lengths) <= 2
 
 
-def test_tenants_with_as_much_to_do_have_as_much_in_a_step() -> None:
-    made = scheduler({"one": 30, "other": 30})
-    done = sum((step(made) for _ in range(20)), Counter())
-    assert abs(done["one"] - done["other"]) <= 20
+def test_tenants_with_equal_demand_have_equal_parts_of_a_step() -> None:
+    scheduler = build_scheduler({"one": 30, "other": 30})
+    num_tokens = sum((run_step(scheduler) for _ in range(20)), Counter())
+    assert abs(num_tokens["one"] - num_tokens["other"]) <= 20
 
 
-def test_a_long_text_of_another_is_read_in_small_pieces_while_somebody_writes() -> None:
-    made = scheduler({"little": 1})
-    step(made)
-    made.add(Request((5,) * 2000, Sampling(max_new_tokens=1), tenant="much"))
-    made.admit()
-    pieces = made.plan()
-    assert [piece.row.request.tenant for piece in pieces] == ["little", "much"]
-    assert sum(piece.count for piece in pieces) < 20
-    made.leave(pieces[0].row)
-    assert made.plan()[0].count == 512
+def test_another_tenants_long_prompt_is_prefilled_in_small_chunks_during_decoding() -> None:
+    scheduler = build_scheduler({"little": 1})
+    run_step(scheduler)
+    scheduler.add_request(EngineRequest((5,) * 2000, SamplingParams(max_new_tokens=1), tenant="much"))
+    scheduler.admit_waiting()
+    chunks = scheduler.schedule_step()
+    assert [chunk.sequence.request.tenant for chunk in chunks] == ["little", "much"]
+    assert sum(chunk.num_tokens for chunk in chunks) < 20
+    scheduler.remove_sequence(chunks[0].sequence)
+    assert scheduler.schedule_step()[0].num_tokens == 512
 
 
-def test_rows_that_are_held_are_not_in_it() -> None:
-    made = scheduler({"one": 2})
-    assert {piece.row for piece in made.plan(held=[made.running[0]])} == {made.running[1]}
+def test_blocked_sequences_are_not_scheduled() -> None:
+    scheduler = build_scheduler({"one": 2})
+    assert {chunk.sequence for chunk in scheduler.schedule_step(blocked=[scheduler.running[0]])} == {
+        scheduler.running[1]
+    }

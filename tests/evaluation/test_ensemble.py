@@ -1,4 +1,4 @@
-"""Several prompts answer together as each would by itself."""
+"""Ensembles combine the predictions that each prompt makes alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 
 import softprompt
 from softprompt.data import Example
-from softprompt.errors import SettingError, TaskError, WrongBaseModel
-from softprompt.evaluation.ensemble import Ensemble
+from softprompt.errors import BaseModelMismatch, SettingError, TaskError
+from softprompt.evaluation.ensemble import PromptEnsemble
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, GenerationTask, LinearHead, Task
@@ -19,77 +19,86 @@ TEXTS = ["the film was great", "a bore", "its ending and the plot and the cast w
 TASK = ClassificationTask(labels=("good", "bad"), words={"bad": "a bore"})
 
 
-def saved(model: FrozenModel, payload: Payload, task: Task = TASK, head: LinearHead | None = None) -> SavedPrompt:
-    return SavedPrompt.make(model, payload, task, method={"name": "test"}, trained_parameters=1, head=head)
+def build_prompt(
+    model: FrozenModel, payload: Payload, task: Task = TASK, head: LinearHead | None = None
+) -> SavedPrompt:
+    return SavedPrompt.from_payload(model, payload, task, method={"name": "test"}, trained_parameters=1, head=head)
 
 
-def three(model: FrozenModel) -> list[SavedPrompt]:
-    """Prompts of several lengths and kinds."""
+def build_prompts(model: FrozenModel) -> list[SavedPrompt]:
+    """Build prompts of different lengths and payloads."""
     return [
-        saved(model, random_embeddings(model, 2, 0)),
-        saved(model, random_prefix(model, 5, 1)),
-        saved(model, random_prefix(model, 3, 2)),
+        build_prompt(model, random_embeddings(model, 2, 0)),
+        build_prompt(model, random_prefix(model, 5, 1)),
+        build_prompt(model, random_prefix(model, 3, 2)),
     ]
 
 
-def probabilities(model: FrozenModel, prompt: SavedPrompt | list[SavedPrompt], by: str = "mean") -> torch.Tensor:
-    found = softprompt.classify(model, prompt, TEXTS, by=by)
-    return torch.tensor([list(each.probabilities.values()) for each in found])
+def predict_probabilities(
+    model: FrozenModel, prompt: SavedPrompt | list[SavedPrompt], combine: str = "mean"
+) -> torch.Tensor:
+    predictions = softprompt.classify(model, prompt, TEXTS, combine=combine)
+    return torch.tensor([list(prediction.probabilities.values()) for prediction in predictions])
 
 
-def test_the_mean_is_the_mean_of_each_alone() -> None:
+def test_mean_averages_the_probabilities_of_each_prompt() -> None:
     model = shared_model("llama")
-    prompts = three(model)
-    alone = torch.stack([probabilities(model, prompt) for prompt in prompts])
-    torch.testing.assert_close(probabilities(model, prompts), alone.mean(dim=0), atol=1e-4, rtol=0)
+    prompts = build_prompts(model)
+    separate = torch.stack([predict_probabilities(model, prompt) for prompt in prompts])
+    torch.testing.assert_close(predict_probabilities(model, prompts), separate.mean(dim=0), atol=1e-4, rtol=0)
 
 
-def test_the_vote_is_the_share_of_prompts() -> None:
+def test_vote_is_the_share_of_prompts() -> None:
     model = shared_model("llama")
-    prompts = three(model)
-    votes = torch.stack([probabilities(model, p).argmax(dim=1) for p in prompts])
+    prompts = build_prompts(model)
+    votes = torch.stack([predict_probabilities(model, prompt).argmax(dim=1) for prompt in prompts])
     share = torch.stack([(votes == label).float().mean(dim=0) for label in range(2)], dim=1)
-    torch.testing.assert_close(probabilities(model, prompts, "vote"), share, atol=1e-4, rtol=0)
+    torch.testing.assert_close(predict_probabilities(model, prompts, "vote"), share, atol=1e-4, rtol=0)
 
 
-def test_heads_read_their_own_prompts() -> None:
+def test_each_head_reads_its_own_prompt() -> None:
     model = shared_model("gpt2")
     prompts = []
     for seed in (0, 1):
         head = LinearHead(2, model.shape.hidden_size)
         torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(seed))
-        prompts.append(saved(model, random_prefix(model, 3, seed), head=head))
-    alone = torch.stack([probabilities(model, prompt) for prompt in prompts])
-    torch.testing.assert_close(probabilities(model, prompts), alone.mean(dim=0), atol=1e-4, rtol=0)
+        prompts.append(build_prompt(model, random_prefix(model, 3, seed), head=head))
+    separate = torch.stack([predict_probabilities(model, prompt) for prompt in prompts])
+    torch.testing.assert_close(predict_probabilities(model, prompts), separate.mean(dim=0), atol=1e-4, rtol=0)
 
 
-def test_evaluation_measures_them_together() -> None:
+def test_evaluate_measures_the_ensemble() -> None:
     model = shared_model("llama")
-    prompts = three(model)
+    prompts = build_prompts(model)
     examples = [Example({"text": text, "label": "good"}) for text in TEXTS]
-    figures = softprompt.evaluate(model, prompts, examples)
-    share = (probabilities(model, prompts).argmax(dim=1) == 0).double().mean()
-    assert figures["accuracy"] == pytest.approx(float(share))
-    assert set(figures["hard_prompt"]) >= {"accuracy", "loss"}
+    metrics = softprompt.evaluate(model, prompts, examples)
+    share = (predict_probabilities(model, prompts).argmax(dim=1) == 0).double().mean()
+    assert metrics["accuracy"] == pytest.approx(float(share))
+    assert set(metrics["hard_prompt"]) >= {"accuracy", "loss"}
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_the_batch_size_does_not_matter(batch_size: int) -> None:
+def test_batch_size_does_not_change_probabilities(batch_size: int) -> None:
     model = shared_model("bloom")
-    ensemble = Ensemble.of(model, three(model))
-    rows = [ensemble.objective.encode_text(Example({"text": text})) for text in TEXTS]
-    torch.testing.assert_close(ensemble.outputs(rows, batch_size), ensemble.outputs(rows), atol=1e-4, rtol=0)
+    ensemble = PromptEnsemble.from_prompts(model, build_prompts(model))
+    examples = [ensemble.objective.encode_unlabeled(Example({"text": text})) for text in TEXTS]
+    torch.testing.assert_close(
+        ensemble.compute_log_probabilities(examples, batch_size),
+        ensemble.compute_log_probabilities(examples),
+        atol=1e-4,
+        rtol=0,
+    )
 
 
-def test_what_cannot_answer_together() -> None:
+def test_incompatible_prompts_are_rejected() -> None:
     model = shared_model("llama")
-    one = saved(model, random_prefix(model, 2, 0))
-    other = saved(model, random_prefix(model, 2, 0), ClassificationTask(labels=("yes", "no")))
+    one = build_prompt(model, random_prefix(model, 2, 0))
+    other = build_prompt(model, random_prefix(model, 2, 0), ClassificationTask(labels=("yes", "no")))
     with pytest.raises(TaskError, match="same template, labels"):
         softprompt.classify(model, [one, other], TEXTS)
-    with pytest.raises(TaskError, match="knows no labels"):
-        softprompt.classify(model, saved(model, random_prefix(model, 2, 0), GenerationTask()), TEXTS)
-    with pytest.raises(SettingError, match="unknown way to combine prompts 'sum'"):
-        softprompt.classify(model, [one, one], TEXTS, by="sum")
-    with pytest.raises(WrongBaseModel):
+    with pytest.raises(TaskError, match="does not classify texts"):
+        softprompt.classify(model, build_prompt(model, random_prefix(model, 2, 0), GenerationTask()), TEXTS)
+    with pytest.raises(SettingError, match="unknown `combine='sum'`"):
+        softprompt.classify(model, [one, one], TEXTS, combine="sum")
+    with pytest.raises(BaseModelMismatch):
         softprompt.classify(tiny_model("llama", seed=1), [one, one], TEXTS)

@@ -1,4 +1,4 @@
-"""How far an evaluation is, as it tells."""
+"""Progress of an evaluation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from softprompt.data import read_examples
-from softprompt.evaluation import Sampling, evaluate
+from softprompt.evaluation import SamplingParams, evaluate
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, GenerationTask, Task
 from tests.strategies import random_embeddings
@@ -17,47 +17,49 @@ from tests.tiny import shared_model
 
 WriteJsonl = Callable[[str, Sequence[Any]], Path]
 ROWS = [{"text": "film " * (1 + i % 40), "label": ("good", "bad")[i % 2], "output": "tea"} for i in range(160)]
-READ, WRITTEN = "examples", "responses"
+EXAMPLES, RESPONSES = "examples", "responses"
 
 
-def prompt_for(task: Task) -> SavedPrompt:
+def build_prompt(task: Task) -> SavedPrompt:
     model = shared_model("llama")
     payload = random_embeddings(model, 3, seed=0)
-    return SavedPrompt.make(model, payload, task, method={"name": "prompt"}, trained_parameters=1)
+    return SavedPrompt.from_payload(model, payload, task, method={"name": "prompt"}, trained_parameters=1)
 
 
 @pytest.mark.parametrize(
-    ("task", "format_name", "together", "kinds"),
+    ("task", "format_name", "is_ensemble", "stages"),
     [
-        (ClassificationTask(labels=("good", "bad"), template="{text} is"), "classification", False, [READ]),
-        (ClassificationTask(labels=("good", "bad"), template="{text} is"), "classification", True, [READ]),
-        (GenerationTask(template="{text} so"), "fields", False, [READ, WRITTEN]),
+        (ClassificationTask(labels=("good", "bad"), template="{text} is"), "classification", False, [EXAMPLES]),
+        (ClassificationTask(labels=("good", "bad"), template="{text} is"), "classification", True, [EXAMPLES]),
+        (GenerationTask(template="{text} so"), "fields", False, [EXAMPLES, RESPONSES]),
     ],
     ids=["one", "together", "writing"],
 )
-def test_it_tells_how_many_examples_are_done(
-    write_jsonl: WriteJsonl, task: Task, format_name: str, together: bool, kinds: list[str]
+def test_progress_counts_finished_examples(
+    write_jsonl: WriteJsonl, task: Task, format_name: str, is_ensemble: bool, stages: list[str]
 ) -> None:
-    told: list[tuple[str, int, int]] = []
+    events: list[tuple[str, int, int]] = []
     examples = read_examples(write_jsonl("a.jsonl", ROWS), None, format_name)
-    prompt = prompt_for(task)
-    figures = evaluate(
+    prompt = build_prompt(task)
+    metrics = evaluate(
         shared_model("llama"),
-        [prompt, prompt] if together else prompt,
+        [prompt, prompt] if is_ensemble else prompt,
         examples,
-        sampling=Sampling(max_new_tokens=2),
-        on_progress=lambda *event: told.append(event),
+        sampling=SamplingParams(max_new_tokens=2),
+        on_progress=lambda *event: events.append(event),
     )
-    assert figures == evaluate(
+    assert metrics == evaluate(
         shared_model("llama"),
-        [prompt, prompt] if together else prompt,
+        [prompt, prompt] if is_ensemble else prompt,
         examples,
-        sampling=Sampling(max_new_tokens=2),
+        sampling=SamplingParams(max_new_tokens=2),
     )
-    whats = [f"measuring the {whose} prompt, {kind}" for whose in ("soft", "hard") for kind in kinds]
-    assert list(dict.fromkeys(what for what, _, _ in told)) == whats
-    for what in whats:
-        counts = [done for each, done, total in told if each == what and total == len(ROWS)]
+    labels = [
+        f"evaluating the {kind_of_prompt} prompt, {stage}" for kind_of_prompt in ("soft", "hard") for stage in stages
+    ]
+    assert list(dict.fromkeys(label for label, _, _ in events)) == labels
+    for label in labels:
+        counts = [done for name, done, total in events if name == label and total == len(ROWS)]
         assert counts == sorted(set(counts))
         assert counts[-1] == len(ROWS)
-    assert len(told) > len(whats)
+    assert len(events) > len(labels)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from tests.docs.test_docs import substituted
+from tests.docs.test_doc_pages import substituted
 from tests.tiny import tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]

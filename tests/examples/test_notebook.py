@@ -14,7 +14,7 @@ import pytest
 
 from tests.examples.conftest import ROOT
 
-NOTEBOOK = ROOT / "examples" / "restaurant.ipynb"
+NOTEBOOK = ROOT / "examples" / "prefix_tuning_reviews.ipynb"
 NAMES = {
     'MODEL = "gpt2"': 'MODEL = "smollm2-135m"',  # the tiny model answers to it
     'DATA = "hf:yelp_review_full[:2000]"': 'DATA = "../shared/data/movie_reviews.train.jsonl"',
@@ -69,4 +69,4 @@ def test_it_runs_from_the_data_to_an_answer(
         exec(compile(source, f"the cell {cell['id']}", "exec"), names)
     assert changed == len(NAMES)
     assert capsys.readouterr().out.strip(), "the last cell prints what the model wrote"
-    assert names["figures"]["examples"] == 50
+    assert names["metrics"]["examples"] == 50

@@ -9,10 +9,10 @@ import torch
 from transformers import StaticCache
 
 import softprompt
+from softprompt.hf_model import SoftPromptModel
 from softprompt.prompts import PromptOptions
 from softprompt.saved import SavedPrompt
-from softprompt.training.gradients import PromptLearner
-from softprompt.wrapper import SoftPromptModel
+from softprompt.training.gradient_accumulation import PromptTrainable
 from tests.strategies import METHODS_OF_ONE_TASK, methods_starting_from, tuning
 from tests.tiny import FAMILIES, shared_model, tiny_model
 
@@ -23,7 +23,9 @@ def test_row_10_gradient_checkpointing(family: str, method: str, encoder: str) -
     ids = torch.tensor([[5, 9, 77, 300], [31, 8, 4, 3]])
     gradients = []
     for checkpointed in (False, True):
-        model = SoftPromptModel.around(tiny_model(family), PromptOptions(method, 3, encoder=encoder, head="verbalizer"))
+        model = SoftPromptModel.from_model(
+            tiny_model(family), PromptOptions(method, 3, encoder=encoder, head="verbalizer")
+        )
         if checkpointed:
             model.gradient_checkpointing_enable()
         model(ids, labels=ids).loss.backward()
@@ -37,11 +39,16 @@ def test_row_10_gradient_checkpointing(family: str, method: str, encoder: str) -
 def test_row_11_training_goes_on_from_a_saved_prompt(method: str, encoder: str, reviews: Path, tmp_path: Path) -> None:
     settings = {"data": reviews, "encoder": encoder, "batch_size": 4, **tuning(method, 3)}
     model = tiny_model("llama")
-    softprompt.tune(model, output=tmp_path / "first", steps=2, **settings)
+    softprompt.tune(model, output=tmp_path / "first", max_steps=2, **settings)
     softprompt.tune(
-        model, output=tmp_path / "second", steps=1, learning_rate=1e-12, init=f"prompt:{tmp_path / 'first'}", **settings
+        model,
+        output=tmp_path / "second",
+        max_steps=1,
+        learning_rate=1e-12,
+        init=f"prompt:{tmp_path / 'first'}",
+        **settings,
     )
-    first, second = (SavedPrompt.read(tmp_path / name) for name in ("first", "second"))
+    first, second = (SavedPrompt.from_folder(tmp_path / name) for name in ("first", "second"))
     torch.testing.assert_close(first.payload.tensor, second.payload.tensor, atol=1e-6, rtol=0)
     assert (first.head is None) == (second.head is None)
     for name, tensor in (first.head or {}).items():
@@ -50,8 +57,8 @@ def test_row_11_training_goes_on_from_a_saved_prompt(method: str, encoder: str, 
 
 def test_row_11_a_resumed_projected_prefix_takes_up_its_projection(reviews: Path, tmp_path: Path) -> None:
     """Law 7 kills it at every step; here the projection itself is looked at."""
-    settings = {"data": reviews, "method": "prefix", "encoder": "mlp", "virtual_tokens": 3, "batch_size": 4}
-    softprompt.tune(tiny_model("llama"), output=tmp_path / "p", steps=3, **settings)
+    settings = {"data": reviews, "method": "prefix", "encoder": "mlp", "num_virtual_tokens": 3, "batch_size": 4}
+    softprompt.tune(tiny_model("llama"), output=tmp_path / "p", max_steps=3, **settings)
     from softprompt.training.checkpoint import read_checkpoint
 
     _, parameters, _ = read_checkpoint(tmp_path / "p.run" / "checkpoint.safetensors")
@@ -61,30 +68,30 @@ def test_row_11_a_resumed_projected_prefix_takes_up_its_projection(reviews: Path
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_row_12_without_a_cache(family: str) -> None:
-    model = SoftPromptModel.around(shared_model(family), PromptOptions("prefix", 3))
+    model = SoftPromptModel.from_model(shared_model(family), PromptOptions("prefix", 3))
     ids = torch.tensor([[5, 9, 77]])
     with_cache, without = (model(ids, use_cache=use).logits for use in (True, False))
     torch.testing.assert_close(with_cache, without, atol=1e-4, rtol=0)
 
 
 def test_row_12_a_static_cache_is_one_clear_error() -> None:
-    model = SoftPromptModel.around(shared_model("llama"), PromptOptions("prefix", 3))
+    model = SoftPromptModel.from_model(shared_model("llama"), PromptOptions("prefix", 3))
     cache = StaticCache(model.config, max_cache_len=16)
-    with pytest.raises(softprompt.SoftPromptError, match="StaticCache that knows nothing of the prompt"):
+    with pytest.raises(softprompt.SoftPromptError, match="StaticCache, which does not contain the prompt"):
         model(torch.tensor([[5, 9, 77]]), past_key_values=cache)
 
 
 def test_gradients_of_several_passes_sum_to_those_of_one() -> None:
     from softprompt.prompts import build_prompt
-    from softprompt.tasks import ClassificationTask, Row
+    from softprompt.tasks import ClassificationTask, EncodedExample
 
     model = shared_model("llama")
-    objective = ClassificationTask(labels=("good", "bad")).bind(model, 100)
-    rows = [Row([5, 9, 7 + i, 40][: 2 + i % 3], [], label=i % 2) for i in range(6)]
+    objective = ClassificationTask(labels=("good", "bad")).build_objective(model, 100)
+    rows = [EncodedExample([5, 9, 7 + i, 40][: 2 + i % 3], [], label_index=i % 2) for i in range(6)]
     found = []
     for batch_size in (6, 2):
         prompt, _ = build_prompt(PromptOptions("prompt", 3), model, "a film")
-        loss, *_ = PromptLearner(prompt).accumulate(objective, rows, batch_size)
+        loss, *_ = PromptTrainable(prompt).accumulate_gradients(objective, rows, batch_size)
         found.append((torch.tensor(loss), prompt.embeddings.grad))
     for whole, parts in zip(*found, strict=True):
         torch.testing.assert_close(whole, parts, atol=1e-6, rtol=1e-4)

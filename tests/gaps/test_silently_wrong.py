@@ -9,11 +9,11 @@ import torch
 from transformers import DynamicCache
 
 import softprompt
+from softprompt.hf_model import SoftPromptModel
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import ClassificationTask, Row
+from softprompt.tasks import ClassificationTask, EncodedExample
 from softprompt.training.checkpoint import read_checkpoint
-from softprompt.wrapper import SoftPromptModel
 from tests.strategies import METHODS_OF_ONE_TASK, laid_out, random_embeddings, random_prefix
 from tests.tiny import FAMILIES, shared_model, tiny_model
 
@@ -25,7 +25,9 @@ LONG, SHORT = [5, 9, 77, 300, 12, 44], [31, 8]
 def wrapped(family: str, method: str = "prefix", encoder: str | None = None, P: int = 4) -> SoftPromptModel:
     """A tiny model behind a prompt that was moved away from its start."""
     torch.manual_seed(0)
-    model = SoftPromptModel.around(shared_model(family), PromptOptions(method, P, encoder=encoder, head="verbalizer"))
+    model = SoftPromptModel.from_model(
+        shared_model(family), PromptOptions(method, P, encoder=encoder, head="verbalizer")
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -63,14 +65,14 @@ def test_row_2_a_head_reads_the_last_real_token(family: str) -> None:
     torch.manual_seed(0)
     prompt.head.weight.normal_()
     payload = model.compile(prompt())
-    objective = task.bind(model, 100, prompt.head)
-    rows = [Row(LONG, []), Row(SHORT, [])]
+    objective = task.build_objective(model, 100, prompt.head)
+    rows = [EncodedExample(LONG, []), EncodedExample(SHORT, [])]
     batch = objective.collate(rows, payload)
-    together = objective.log_probabilities(objective.read(batch, payload), batch)
+    together = objective.compute_log_probs(objective.forward_batch(batch, payload), batch)
     for row, found in zip(rows, together, strict=True):
-        ids = torch.tensor([row.prompt])
-        last = model.hidden(ids, torch.ones_like(ids, dtype=torch.bool), payload)[:, -1:]
-        torch.testing.assert_close(found, prompt.head.log_probabilities(model, last)[0], atol=1e-4, rtol=0)
+        ids = torch.tensor([row.prompt_ids])
+        last = model.compute_hidden_states(ids, torch.ones_like(ids, dtype=torch.bool), payload)[:, -1:]
+        torch.testing.assert_close(found, prompt.head.compute_log_probs(model, last)[0], atol=1e-4, rtol=0)
 
 
 @each_family
@@ -91,7 +93,9 @@ def test_row_4_a_prompt_a_row(family: str, tmp_path: Path) -> None:
     model = SoftPromptModel(frozen)
     task = ClassificationTask(labels=("a", "b"))
     for name, payload in {"one": random_prefix(frozen, 3, 1), "two": random_embeddings(frozen, 5, 2)}.items():
-        model.add_prompt(name, SavedPrompt.make(frozen, payload, task, method={"name": name}, trained_parameters=1))
+        model.add_prompt(
+            name, SavedPrompt.from_payload(frozen, payload, task, method={"name": name}, trained_parameters=1)
+        )
     ids = torch.tensor([LONG, LONG, LONG])
     names = ["one", None, "two"]
     together = model(ids, prompts=names).logits
@@ -107,15 +111,15 @@ def test_row_4_a_prompt_a_row(family: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoder", ["mlp", "lstm"])
 def test_row_5_resuming_takes_up_the_encoder(encoder: str, reviews: Path, tmp_path: Path) -> None:
-    settings = {"method": "p-tuning", "encoder": encoder, "virtual_tokens": 3, "batch_size": 4, "save_every": 2}
-    softprompt.tune(tiny_model("llama"), data=reviews, output=tmp_path / "p", steps=4, **settings)
+    settings = {"method": "p-tuning", "encoder": encoder, "num_virtual_tokens": 3, "batch_size": 4, "save_steps": 2}
+    softprompt.tune(tiny_model("llama"), data=reviews, output=tmp_path / "p", max_steps=4, **settings)
     lines = (tmp_path / "p.run" / "metrics.jsonl").read_text().splitlines()
     progress, parameters, moments = read_checkpoint(tmp_path / "p.run" / "checkpoint.safetensors")
     assert progress.step == 4
     assert any(name.startswith("encoder.") and tensor.abs().sum() > 0 for name, tensor in parameters.items())
     assert moments
     resumed = softprompt.tune(
-        tiny_model("llama"), data=reviews, output=tmp_path / "p", steps=4, resume=True, **settings
+        tiny_model("llama"), data=reviews, output=tmp_path / "p", max_steps=4, resume=True, **settings
     )
     assert resumed.steps == 4
     assert (tmp_path / "p.run" / "metrics.jsonl").read_text().splitlines() == lines
@@ -147,5 +151,5 @@ def test_row_6_a_padded_conversation_continued() -> None:
 
 
 def test_row_6_a_foreign_cache_is_refused() -> None:
-    with pytest.raises(softprompt.SoftPromptError, match="knows nothing of the prompt"):
+    with pytest.raises(softprompt.SoftPromptError, match="does not contain the prompt"):
         wrapped("llama")(torch.tensor([LONG]), past_key_values=DynamicCache())

@@ -12,13 +12,13 @@ from torch import nn
 
 import softprompt
 from softprompt.errors import SettingError
-from softprompt.model import Embeddings, FrozenModel, Placement, Prefix
-from softprompt.model.cache import shared
-from softprompt.prompts import METHODS, PromptOptions, build_prompt
-from softprompt.prompts.initial import EMBEDDING_STARTS, StartRequest, text
+from softprompt.model import FrozenModel, KVPrefix, Placement, PromptEmbeddings
+from softprompt.model.hooks.cache_layers import broadcast_prefix
+from softprompt.prompts import TUNING_METHODS, PromptOptions, build_prompt
+from softprompt.prompts.initializers import EMBEDDING_INITIALIZERS, InitContext, from_text
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import ClassificationTask, Row
-from softprompt.training.gradients import PromptLearner
+from softprompt.tasks import ClassificationTask, EncodedExample
+from softprompt.training.gradient_accumulation import PromptTrainable
 from tests.strategies import options, random_embeddings, random_prefix
 from tests.tiny import shared_model, tiny_model
 
@@ -40,14 +40,14 @@ def test_row_15_virtual_tokens_are_compiled_once_and_never_run_again() -> None:
     ids = torch.tensor([[5, 9, 77]] * 4)
     with calls(model.network.get_decoder().layers[0]) as shapes, torch.no_grad():
         for _ in range(3):
-            model.hidden(ids, torch.ones_like(ids, dtype=torch.bool), payload)
+            model.compute_hidden_states(ids, torch.ones_like(ids, dtype=torch.bool), payload)
     assert [shape[:2] for shape in shapes] == [(4, 3)] * 3  # the text's 3 tokens, never 9
 
 
 def test_row_15_a_prefix_is_stored_once_for_all_rows() -> None:
     model = shared_model("llama")
     prefix = random_prefix(model, 6, 0)
-    tensor, mask = shared(prefix, 64)
+    tensor, mask = broadcast_prefix(prefix, 64)
     assert tensor.data_ptr() == prefix.tensor.data_ptr()
     assert tensor.shape[2] == 1
     assert mask.shape == (64, 6)
@@ -59,52 +59,52 @@ def test_row_15_a_prefix_is_stored_once_for_all_rows() -> None:
 def test_row_16_an_encoder_runs_once_a_step(method: str, encoder: str) -> None:
     model = shared_model("llama")
     prompt, _ = build_prompt(PromptOptions(method, 3, encoder=encoder), model, "a film")
-    objective = ClassificationTask(labels=("good", "bad")).bind(model, 100)
-    rows = [Row([5, 9, 7, 40], [], label=i % 2) for i in range(8)]
+    objective = ClassificationTask(labels=("good", "bad")).build_objective(model, 100)
+    rows = [EncodedExample([5, 9, 7, 40], [], label_index=i % 2) for i in range(8)]
     with calls(prompt.get_submodule("encoder")) as shapes:
-        PromptLearner(prompt).accumulate(objective, rows, 2)
+        PromptTrainable(prompt).accumulate_gradients(objective, rows, 2)
     assert len(shapes) == 1
     assert shapes[0][0] == 3  # P tokens, not P a row
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TUNING_METHODS)
 def test_row_17_text_is_the_default_start(method: str) -> None:
     _, used = build_prompt(options(method, 4), shared_model("llama"), "the film was great")
     assert "text 'the film was great" in used
 
 
-def request(model: FrozenModel, P: int, argument: str) -> StartRequest:
-    return StartRequest(model, P, Placement.BEFORE, argument, torch.Generator().manual_seed(0))
+def request(model: FrozenModel, P: int, argument: str) -> InitContext:
+    return InitContext(model, P, Placement.BEFORE, argument, torch.Generator().manual_seed(0))
 
 
 def test_row_18_a_text_start_says_what_it_used() -> None:
     model = shared_model("llama")
     n = len(model.tokenize("the film"))
-    assert text(request(model, n, "the film")).used == f"text 'the film' (tokens: {n})"
-    assert "cut from" in text(request(model, 1, "the film was great")).used
-    repeated = text(request(model, 3 * n, "the film"))
-    assert "repeated to" in repeated.used
-    assert "the film the film" in repeated.used
+    assert from_text(request(model, n, "the film")).description == f"text 'the film' (tokens: {n})"
+    assert "cut from" in from_text(request(model, 1, "the film was great")).description
+    repeated = from_text(request(model, 3 * n, "the film"))
+    assert "repeated to" in repeated.description
+    assert "the film the film" in repeated.description
 
 
 def test_row_18_no_special_token_gets_in() -> None:
     model = shared_model("llama")
-    assert model.bos is not None
-    start = text(request(model, 6, "the film"))
-    special = model.embed(torch.tensor([[model.bos, model.eos]]))[0]
+    assert model.bos_token_id is not None
+    start = from_text(request(model, 6, "the film"))
+    special = model.embed_tokens(torch.tensor([[model.bos_token_id, model.eos_token_id]]))[0]
     assert (start.tensor.unsqueeze(1) - special.unsqueeze(0)).abs().amax(dim=2).min() > 1e-3
 
 
 def test_row_18_an_empty_text_is_refused() -> None:
     with pytest.raises(SettingError, match="the initial text is empty"):
-        text(request(shared_model("llama"), 4, ""))
+        from_text(request(shared_model("llama"), 4, ""))
 
 
 def test_starts_at_the_embeddings_scale() -> None:
     model = shared_model("llama")
     for name in ("text", "vocab", "random"):
-        start = EMBEDDING_STARTS[name](request(model, 64, "the film was great"))
-        assert 0.5 < float(start.tensor.pow(2).mean().sqrt()) / model.embedding_scale < 2
+        start = EMBEDDING_INITIALIZERS[name](request(model, 64, "the film was great"))
+        assert 0.5 < float(start.tensor.pow(2).mean().sqrt()) / model.embedding_rms < 2
 
 
 @pytest.mark.parametrize("placement", Placement)
@@ -117,27 +117,27 @@ def test_row_19_placements(placement: Placement, reviews: Path, tmp_path: Path) 
         method="prompt",
         placement=placement,
         template="[P1] [P2] {text} [P3] so:" if placement is Placement.IN_TEMPLATE else "{text} so:",
-        steps=2,
+        max_steps=2,
         batch_size=4,
-        virtual_tokens=3,
+        num_virtual_tokens=3,
     )
-    saved = SavedPrompt.read(tmp_path / "p")
+    saved = SavedPrompt.from_folder(tmp_path / "p")
     assert saved.manifest.placement is placement
-    assert (saved.peft_refusal is None) == (placement is Placement.BEFORE)
+    assert (saved.peft_incompatibility is None) == (placement is Placement.BEFORE)
     assert (tmp_path / "p" / "adapter_config.json").exists() == (placement is Placement.BEFORE)
-    payload = saved.bound(model)
+    payload = saved.compile_for(model)
     reads_text = placement in (Placement.AFTER_TEXT, Placement.IN_TEMPLATE)
-    assert isinstance(payload, Embeddings if reads_text else Prefix)
+    assert isinstance(payload, PromptEmbeddings if reads_text else KVPrefix)
     assert payload.num_virtual_tokens == 3
     assert len(softprompt.classify(model, saved, ["the film was lovely"])) == 1
     assert tuned.steps == 2
 
 
 def test_row_19_after_the_text_is_behind_the_text_and_before_the_answer() -> None:
-    payload = Embeddings(torch.zeros(2, 24), Placement.AFTER_TEXT)
-    assert payload.arrange([5, 6]) == [5, 6, -1, -2]
+    payload = PromptEmbeddings(torch.zeros(2, 24), Placement.AFTER_TEXT)
+    assert payload.apply_to_prompt([5, 6]) == [5, 6, -1, -2]
 
 
 def test_row_19_after_bos_needs_a_bos() -> None:
-    with pytest.raises(SettingError, match="puts no BOS in front"):
+    with pytest.raises(SettingError, match="adds no BOS token"):
         build_prompt(PromptOptions("prompt", 3, placement=Placement.AFTER_BOS), shared_model("gpt2"), "a film")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from softprompt.saved import SavedPrompt
-from tests.hub.fake import FakeHub, connected
-from tests.saved.making import make
+from tests.hub.fake_hub import FakeHub, connected
+from tests.saved.factories import make
 
 
 @pytest.fixture
@@ -28,5 +28,5 @@ def saved() -> SavedPrompt:
 @pytest.fixture
 def folder(saved: SavedPrompt, tmp_path: Path) -> Path:
     """The same on the disk."""
-    saved.write(tmp_path / "prompts" / "reviews")
+    saved.save_to(tmp_path / "prompts" / "reviews")
     return tmp_path / "prompts" / "reviews"

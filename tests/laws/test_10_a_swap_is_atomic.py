@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.errors import NothingBefore
-from softprompt.server.caller import Caller
-from softprompt.server.desk import Asked
-from softprompt.server.parts import Chosen, Parts
-from softprompt.server.protocol.completions import CompletionRequest
-from softprompt.server.settings import ServerSettings
-from softprompt.server.shelved import OBJECTS
-from softprompt.server.writing import Answer, begin
-from softprompt.store import Scope, Store
-from tests.server.running import ANSWERS, prompt_for
+from softprompt.errors import NoPreviousVersion
+from softprompt.registry import ApiKeyScope, PromptRegistry
+from softprompt.server.api.generation_service import StartedGeneration, start_generation
+from softprompt.server.app_state import AppState, ResolvedModel
+from softprompt.server.auth.authenticator import Principal
+from softprompt.server.backends.loaded_prompt import OVERHEAD_BYTES
+from softprompt.server.generation.prompt_renderer import TokenizedPrompt
+from softprompt.server.schemas.completion_schemas import CompletionRequest
+from softprompt.server.server_config import ServerConfig
+from tests.server.live_server import ANSWERS, prompt_for
 from tests.tiny import shared_model
 
 TENANTS, VERSIONS = ("acme", "bolt"), (1, 2, 3)
@@ -57,53 +57,59 @@ class Said:
 class Served:
     """A server's parts around a store in which two tenants have three versions each of a prompt of the same name."""
 
-    parts: Parts
+    parts: AppState
     loop: asyncio.Runner
     alone: dict[tuple[str, int, str], Said]
 
     def turn(self, tenant: str, what: str, number: int) -> None:
         """Point an alias to a version; what cannot be rolled back stays."""
-        store = self.parts.store
+        store = self.parts.registry
         if what == "roll back":
-            with suppress(NothingBefore):
-                store.roll_back("reviews", tenant=tenant)
+            with suppress(NoPreviousVersion):
+                store.roll_back_alias("reviews", tenant=tenant)
         else:
-            store.activate(f"reviews@{number}", alias="canary" if what == "canary" else "active", tenant=tenant)
+            store.activate_version(f"reviews@{number}", alias="canary" if what == "canary" else "active", tenant=tenant)
 
     def meant(self, tenant: str) -> int:
         """The version that the tenant's prompt means now."""
-        return self.parts.store.resolve("reviews", tenant=tenant).number
+        return self.parts.registry.resolve_version("reviews", tenant=tenant).number
 
 
-async def ask(parts: Parts, tenant: str, model: str, text: str) -> Said:
+async def ask(parts: AppState, tenant: str, model: str, text: str) -> Said:
     asked = CompletionRequest.model_validate(
         {"model": model, "prompt": text, "max_tokens": 6, "temperature": 0, "logprobs": 5, "ignore_eos": True}
     )
-    caller = Caller(tenant, Scope.USE)
+    caller = Principal(tenant, ApiKeyScope.USE)
 
-    def read(chosen: Chosen, _: int) -> Asked:
-        return parts.desk.text(chosen.shelved, text, None)
+    def read(chosen: ResolvedModel, _: int) -> TokenizedPrompt:
+        return parts.prompt_renderer.render_completion(chosen.loaded_prompt, text, None)
 
-    answer = await begin(parts, caller, asked, "cmpl", ["prompt"], [text], read)
+    answer = await start_generation(parts, caller, asked, "cmpl", ["prompt"], [text], read)
     return await heard(answer)
 
 
-async def heard(answer: Answer) -> Said:
-    with answer.responses as responses:
-        written = [piece.written async for piece in responses.pieces()]
-    values = [value for each in written for value in (each.logprob, *(value for _, value in each.alternatives))]
-    return Said(answer.model, tuple(each.token for each in written), tuple(v for v in values if v is not None))
+async def heard(answer: StartedGeneration) -> Said:
+    with answer.generations as responses:
+        written = [piece.token_output async for piece in responses.iter_chunks()]
+    values = [value for each in written for value in (each.logprob, *(value for _, value in each.top_logprobs))]
+    return Said(answer.model_name, tuple(each.token_id for each in written), tuple(v for v in values if v is not None))
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     model = shared_model("llama")
-    settings = ServerSettings(keys=False, slots=3, length=128, tokens=9, prompt_memory=3 * OBJECTS)  # half of them stay
+    settings = ServerConfig(
+        auth_enabled=False,
+        max_num_seqs=3,
+        max_model_len=128,
+        max_num_batched_tokens=9,
+        prompt_cache_bytes=3 * OVERHEAD_BYTES,
+    )  # half of them stay
     folder = tmp_path_factory.mktemp("swaps") / "store"
-    with Store.open(folder, create=True) as store, asyncio.Runner() as loop:
-        parts = Parts.of(settings, model, store)
+    with PromptRegistry.open(folder, create=True) as store, asyncio.Runner() as loop:
+        parts = AppState.from_config(settings, model, store)
         for seed, (tenant, _) in enumerate((t, v) for t in TENANTS for v in VERSIONS):
-            store.add(prompt_for(model, ANSWERS, seed), "reviews", tenant=tenant)
+            store.register_prompt(prompt_for(model, ANSWERS, seed), "reviews", tenant=tenant)
         loop.run(started(parts))
         alone = {
             (tenant, number, text): loop.run(ask(parts, tenant, f"reviews@{number}", text))
@@ -113,12 +119,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         }
         yield Served(parts, loop, alone)
         loop.run(parts.backend.stop())
-        parts.desk.close()
-        parts.builder.close()
-        parts.grammars.close()
+        parts.prompt_renderer.close()
+        parts.response_builder.close()
+        parts.grammar_compiler.close()
 
 
-async def started(parts: Parts) -> None:
+async def started(parts: AppState) -> None:
     await parts.backend.start()
 
 
@@ -146,7 +152,7 @@ def test_each_answer_is_of_the_version_that_was_meant_when_it_was_asked(served: 
                     if whose == tenant and not task.done():
                         meant.add(served.meant(tenant))
             for _ in range(steps):
-                await served.parts.backend.worker.run(tenant, lambda: None)  # comes between two steps of the model
+                await served.parts.backend.worker.run_job(tenant, lambda: None)  # comes between two steps of the model
         return [(tenant, text, meant, await task) for tenant, text, meant, task in begun]
 
     for tenant, text, meant, said in served.loop.run(happen()):

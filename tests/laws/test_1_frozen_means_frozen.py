@@ -32,7 +32,7 @@ def test_training_changes_no_weight(family: str, method: str, encoder: str, revi
             template=template_for(family),
             output=Path(folder) / "p",
             encoder=encoder,
-            steps=3,
+            max_steps=3,
             batch_size=4,
             **tuning(method, 3),
         )

@@ -21,9 +21,9 @@ def logits(
     """Each row's logits at its own tokens."""
     rows = [as_row(model, sequence) for sequence in sequences]
     # A row whose prefix holds the BOS may be left without tokens of its own; the CLI never makes one.
-    arranged = [ids if payload is None else payload.arrange(ids) or [7] for ids in rows]
+    arranged = [ids if payload is None else payload.apply_to_prompt(ids) or [7] for ids in rows]
     ids, mask = laid_out(arranged, side, extra)
-    out = model.logits(model.hidden(ids, mask, payload))
+    out = model.compute_logits(model.compute_hidden_states(ids, mask, payload))
     return [out[row][mask[row]] for row in range(len(sequences))]
 
 

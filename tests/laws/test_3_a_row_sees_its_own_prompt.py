@@ -22,13 +22,13 @@ def test_mixed_equals_alone(data: st.DataObject, family: str, sequences: list[li
     model = shared_model(family)
     each: list[Payload | None] = [data.draw(payloads(model, family) | st.none()) for _ in sequences]
     rows = [as_row(model, sequence) for sequence in sequences]
-    arranged = [s if p is None else p.arrange(s) for s, p in zip(rows, each, strict=True)]
+    arranged = [s if p is None else p.apply_to_prompt(s) for s, p in zip(rows, each, strict=True)]
     # A row whose prefix holds the BOS may be left without tokens of its own; the CLI never makes one.
     arranged = [s or [7] for s in arranged]
     ids, mask = laid_out(arranged, side)
-    together = model.hidden(ids, mask, each)
+    together = model.compute_hidden_states(ids, mask, each)
     for row, (sequence, payload) in enumerate(zip(arranged, each, strict=True)):
-        alone = model.hidden(*laid_out([sequence], "right"), payload)
+        alone = model.compute_hidden_states(*laid_out([sequence], "right"), payload)
         torch.testing.assert_close(together[row][mask[row]], alone[0], atol=1e-4, rtol=0)
 
 
@@ -50,6 +50,6 @@ def test_another_prompt_gives_another_answer(data: st.DataObject, family: str) -
     model = shared_model(family)
     one = data.draw(payloads(model, family).filter(lambda p: p.placement == "before"))
     row = as_row(model, [5, 6, 7])
-    ids, mask = laid_out([one.arrange(row), row], "left")
-    prompted, bare = model.logits(model.hidden(ids, mask, [one, None]))[:, -len(row) :]
+    ids, mask = laid_out([one.apply_to_prompt(row), row], "left")
+    prompted, bare = model.compute_logits(model.compute_hidden_states(ids, mask, [one, None]))[:, -len(row) :]
     assert (prompted - bare).abs().max() > 1e-2

@@ -29,22 +29,22 @@ def round_trip(model: FrozenModel, given: PromptOptions, template: str = "{text}
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
         trained = prompt()
         payload = model.compile(trained)
-        objective = task.bind(model, model.shape.window - payload.num_positions, prompt.head)
-        row = objective.encode_text(Example({"text": "the film was great"}))
+        objective = task.build_objective(model, model.shape.window - payload.num_positions, prompt.head)
+        row = objective.encode_unlabeled(Example({"text": "the film was great"}))
         batch = objective.collate([row], payload)
-        before = objective.log_probabilities(objective.read(batch, payload), batch)
+        before = objective.compute_log_probs(objective.forward_batch(batch, payload), batch)
     with TemporaryDirectory() as folder:
-        made = SavedPrompt.make(
+        made = SavedPrompt.from_payload(
             model, trained, task, method={"name": given.method}, trained_parameters=1, head=prompt.head
         )
-        made.write(Path(folder) / "p")
-        loaded = SavedPrompt.read(Path(folder) / "p")
+        made.save_to(Path(folder) / "p")
+        loaded = SavedPrompt.from_folder(Path(folder) / "p")
     assert loaded.manifest == made.manifest
-    payload = loaded.bound(model)
-    objective = loaded.objective(model, payload)  # type: ignore[assignment]
+    payload = loaded.compile_for(model)
+    objective = loaded.build_objective(model, payload)  # type: ignore[assignment]
     with torch.no_grad():
         batch = objective.collate([row], payload)
-        after = objective.log_probabilities(objective.read(batch, payload), batch)
+        after = objective.compute_log_probs(objective.forward_batch(batch, payload), batch)
     assert torch.equal(before, after)
 
 

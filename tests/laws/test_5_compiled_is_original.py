@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from softprompt.model import EncoderDecoderModel, FrozenModel, Payload, Placement, Prefix
-from softprompt.model.encoder_decoder import START
-from softprompt.model.payload import placeholder
+from softprompt.model import EncoderDecoderModel, FrozenModel, KVPrefix, Payload, Placement
+from softprompt.model.encoder_decoder_model import DECODER_START
+from softprompt.model.payload import get_placeholder_id
 from tests.laws.few import few
 from tests.strategies import as_row, lengths, payloads, random_embeddings, rows, seeds
 from tests.tiny import ALL_FAMILIES, FAMILIES, shared_model
@@ -25,21 +25,21 @@ def original(model: FrozenModel, virtual: Tensor, sequence: list[int], bos: bool
 
     Of an encoder-decoder those at the decoder's tokens.
     """
-    placeholders = [placeholder(i) for i in range(len(virtual))]
+    placeholders = [get_placeholder_id(i) for i in range(len(virtual))]
     if isinstance(model, EncoderDecoderModel):
-        at = sequence.index(START)
-        embeddings = model.embed(torch.tensor([[*placeholders, *sequence[:at]]]), virtual.unsqueeze(0))
-        said = torch.tensor([[model.start[0], *sequence[at + 1 :]]])
+        at = sequence.index(DECODER_START)
+        embeddings = model.embed_tokens(torch.tensor([[*placeholders, *sequence[:at]]]), virtual.unsqueeze(0))
+        said = torch.tensor([[model.decoder_prompt_ids[0], *sequence[at + 1 :]]])
         return model.network(inputs_embeds=embeddings, decoder_input_ids=said).logits[0]
     ids = torch.tensor([[*sequence[:1], *placeholders, *sequence[1:]] if bos else [*placeholders, *sequence]])
-    embeddings = model.embed(ids, virtual.unsqueeze(0))
+    embeddings = model.embed_tokens(ids, virtual.unsqueeze(0))
     return model.network(inputs_embeds=embeddings).logits[0, len(virtual) + bos :]
 
 
 @torch.no_grad()
 def compiled(model: FrozenModel, virtual: Tensor, sequence: list[int], placement: Placement) -> Tensor:
     payload = model.compile(random_embeddings(model, len(virtual), 0, placement).with_tensor(virtual))
-    return logits(model, payload.arrange(sequence), payload)
+    return logits(model, payload.apply_to_prompt(sequence), payload)
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
@@ -58,8 +58,8 @@ def test_compiled_is_original(family: str, P: int, seed: int, sequences: list[li
 def test_after_bos(family: str) -> None:
     model = shared_model(family)
     virtual = random_embeddings(model, 4, seed=3).tensor
-    assert model.bos is not None
-    sequence = [model.bos, 9, 10, 11]
+    assert model.bos_token_id is not None
+    sequence = [model.bos_token_id, 9, 10, 11]
     found = compiled(model, virtual, sequence, Placement.AFTER_BOS)
     torch.testing.assert_close(found, original(model, virtual, sequence, bos=True), atol=1e-4, rtol=0)
 
@@ -74,21 +74,22 @@ def test_what_all_rows_begin_with_is_run_once(
     model = shared_model(family)
     payload = data.draw(payloads(model, family) | st.none())
     compiled = None if payload is None else model.compile(payload)
-    shared = model.row(beginning)
-    prolonged = model.prolonged(compiled, shared)
+    shared = model.add_special_tokens(beginning)
+    prolonged = model.extend_prefix(compiled, shared)
     for sequence in sequences:
         whole, rest = (
-            each.arrange([*shared, *sequence]) if each else [*shared, *sequence] for each in (compiled, prolonged)
+            each.apply_to_prompt([*shared, *sequence]) if each else [*shared, *sequence]
+            for each in (compiled, prolonged)
         )
         expected, found = (logits(model, ids, each) for ids, each in ((whole, compiled), (rest, prolonged)))
         torch.testing.assert_close(found, expected[len(whole) - len(rest) :], atol=1e-4, rtol=0)
-    if compiled is None or (isinstance(compiled, Prefix) and compiled.ground is None):
+    if compiled is None or (isinstance(compiled, KVPrefix) and compiled.frozen_prefix is None):
         assert rest == sequences[-1]
 
 
 def logits(model: FrozenModel, sequence: list[int], payload: Payload | None) -> Tensor:
     ids = torch.tensor([sequence])
-    return model.logits(model.hidden(ids, torch.ones_like(ids, dtype=torch.bool), payload))[0]
+    return model.compute_logits(model.compute_hidden_states(ids, torch.ones_like(ids, dtype=torch.bool), payload))[0]
 
 
 @pytest.mark.real

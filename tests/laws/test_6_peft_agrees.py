@@ -17,9 +17,9 @@ from torch import Tensor
 
 from softprompt.errors import NotASavedPrompt
 from softprompt.model import EncoderDecoderModel, FrozenModel, Payload
-from softprompt.model.encoder_decoder import START
+from softprompt.model.encoder_decoder_model import DECODER_START
 from softprompt.prompts import PromptOptions, build_prompt
-from softprompt.saved import SavedPrompt, read_peft
+from softprompt.saved import SavedPrompt, read_peft_adapter
 from softprompt.tasks import GenerationTask
 from tests.laws.few import fewest
 from tests.strategies import METHODS, METHODS_ON_FAMILIES, lengths, options, random_prefix, seeds
@@ -40,9 +40,9 @@ EXPRESSIBLE = [
 @torch.no_grad()
 def ours(model: FrozenModel, payload: Payload) -> Tensor:
     compiled = model.compile(payload)
-    said = [START, *SAID] if isinstance(model, EncoderDecoderModel) else []
-    ids = torch.tensor([[*compiled.arrange(row), *said] for row in TEXT])
-    logits = model.logits(model.hidden(ids, torch.ones_like(ids, dtype=torch.bool), compiled))
+    said = [DECODER_START, *SAID] if isinstance(model, EncoderDecoderModel) else []
+    ids = torch.tensor([[*compiled.apply_to_prompt(row), *said] for row in TEXT])
+    logits = model.compute_logits(model.compute_hidden_states(ids, torch.ones_like(ids, dtype=torch.bool), compiled))
     return logits[:, -len(said or TEXT[0]) :]
 
 
@@ -63,10 +63,12 @@ def exported(model: FrozenModel, given: PromptOptions) -> None:
     with torch.no_grad():
         for parameter in prompt.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    saved = SavedPrompt.make(model, prompt(), GenerationTask(), method={"name": given.method}, trained_parameters=1)
-    assert saved.peft_refusal is None
+    saved = SavedPrompt.from_payload(
+        model, prompt(), GenerationTask(), method={"name": given.method}, trained_parameters=1
+    )
+    assert saved.peft_incompatibility is None
     with TemporaryDirectory() as folder:
-        saved.write(Path(folder) / "p")
+        saved.save_to(Path(folder) / "p")
         wrapped = PeftModel.from_pretrained(copy.deepcopy(model.network), str(Path(folder) / "p")).eval()
     found = theirs(wrapped)
     torch.testing.assert_close(found, ours(model, saved.payload), atol=1e-4, rtol=0)
@@ -86,7 +88,7 @@ def test_what_peft_would_ignore_is_refused(family: str) -> None:
     """DistilBERT and ALBERT accept no cache, so peft's prefix is lost there without a word."""
     model = shared_model(family)
     prefix = random_prefix(model, 3, seed=0)
-    saved = SavedPrompt.make(model, prefix, GenerationTask(), method={"name": "prefix"}, trained_parameters=1)
+    saved = SavedPrompt.from_payload(model, prefix, GenerationTask(), method={"name": "prefix"}, trained_parameters=1)
     config = PrefixTuningConfig(
         task_type="FEATURE_EXTRACTION", num_virtual_tokens=3, token_dim=24, num_attention_heads=4, num_layers=3
     )
@@ -96,7 +98,7 @@ def test_what_peft_would_ignore_is_refused(family: str) -> None:
     with torch.no_grad():
         wrapped.prompt_encoder["default"].embedding.weight.normal_()
     is_ignored = torch.allclose(theirs(wrapped), theirs(model.network), atol=1e-4)
-    assert (saved.peft_refusal is not None) == is_ignored == (family in NO_PREFIXES)
+    assert (saved.peft_incompatibility is not None) == is_ignored == (family in NO_PREFIXES)
 
 
 CONFIGS = {
@@ -121,7 +123,7 @@ def test_we_read_what_peft_trained(name: str, family: str, tmp_path: Path) -> No
     model = shared_model(family)
     wrapped = trained_by_peft(model, CONFIGS[name]("CAUSAL_LM", 4))
     wrapped.save_pretrained(str(tmp_path))
-    payload = read_peft(tmp_path, model.shape)
+    payload = read_peft_adapter(tmp_path, model.shape)
     torch.testing.assert_close(ours(model, payload), theirs(wrapped), atol=1e-4, rtol=0)
 
 
@@ -133,7 +135,7 @@ def test_we_read_what_peft_trained_on_an_encoder_decoder(name: str, family: str,
     wrapped = trained_by_peft(model, CONFIGS[name]("SEQ_2_SEQ_LM", 4))
     wrapped.save_pretrained(str(tmp_path))
     assert load_file(tmp_path / "adapter_model.safetensors")["prompt_embeddings"].shape[0] == 8
-    payload = read_peft(tmp_path, model.shape)
+    payload = read_peft_adapter(tmp_path, model.shape)
     assert payload.num_virtual_tokens == 4
     torch.testing.assert_close(ours(model, payload), theirs(wrapped), atol=1e-4, rtol=0)
 
@@ -143,14 +145,16 @@ def test_prefixes_of_encoder_decoders_are_refused_both_ways(family: str, tmp_pat
     """Peft has them in the decoder's own attention alone."""
     model = shared_model(family)
     method = {"name": "prefix"}
-    saved = SavedPrompt.make(model, random_prefix(model, 3, 0), GenerationTask(), method=method, trained_parameters=1)
-    assert saved.peft_refusal is not None
+    saved = SavedPrompt.from_payload(
+        model, random_prefix(model, 3, 0), GenerationTask(), method=method, trained_parameters=1
+    )
+    assert saved.peft_incompatibility is not None
     config = PrefixTuningConfig(
         task_type="SEQ_2_SEQ_LM", num_virtual_tokens=3, num_layers=3, num_attention_heads=4, token_dim=24
     )
     get_peft_model(copy.deepcopy(model.network), config).save_pretrained(str(tmp_path))
     with pytest.raises(NotASavedPrompt, match="for a decoder alone"):
-        read_peft(tmp_path, model.shape)
+        read_peft_adapter(tmp_path, model.shape)
 
 
 def trained_by_peft(model: FrozenModel, config: PeftConfig) -> torch.nn.Module:
@@ -166,10 +170,10 @@ def trained_by_peft(model: FrozenModel, config: PeftConfig) -> torch.nn.Module:
 
 
 def test_every_method_is_covered() -> None:
-    from softprompt.prompts import METHODS as all_methods
+    from softprompt.prompts import TUNING_METHODS as all_methods
 
     assert {name for name, _ in METHODS} == set(all_methods)
-    assert all({e for n, e in METHODS if n == name} == set(m.encoders) for name, m in all_methods.items())
+    assert all({e for n, e in METHODS if n == name} == set(m.builders) for name, m in all_methods.items())
 
 
 @pytest.mark.real

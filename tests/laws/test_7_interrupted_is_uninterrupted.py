@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import softprompt
-from softprompt.training import Evaluated, Stepped
+from softprompt.training import EvalEvent, StepEvent
 from tests.strategies import METHODS, tuning
 from tests.tiny import FAMILIES, tiny_model
 from tests.warm import exit_code
@@ -23,15 +23,15 @@ class KilledAt:
     def __init__(self, step: int):
         self.step = step
 
-    def begin(self, steps: int, done: int) -> None: ...
+    def on_begin(self, steps: int, done: int) -> None: ...
 
-    def stepped(self, event: Stepped) -> None:
+    def on_step(self, event: StepEvent) -> None:
         if event.step == self.step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def evaluated(self, event: Evaluated) -> None: ...
+    def on_evaluate(self, event: EvalEvent) -> None: ...
 
-    def stop_requested(self) -> bool:
+    def should_stop(self) -> bool:
         return False
 
 
@@ -43,12 +43,12 @@ def train(
         data=data,
         output=output,
         encoder=encoder,
-        steps=STEPS,
+        max_steps=STEPS,
         batch_size=3,
-        accumulate=2,
-        evaluate_every=2,
-        save_every=2,
-        watcher=KilledAt(kill_at),
+        gradient_accumulation_steps=2,
+        eval_steps=2,
+        save_steps=2,
+        callback=KilledAt(kill_at),
         resume=resume,
         **tuning(method, 3),
     )
@@ -61,11 +61,11 @@ def top(data: str, output: str, kill_at: int = 0, resume: bool = False) -> None:
         data=data,
         output=output,
         layers=1,
-        virtual_tokens=3,
-        steps=STEPS,
+        num_virtual_tokens=3,
+        max_steps=STEPS,
         batch_size=3,
-        evaluate_every=2,
-        watcher=KilledAt(kill_at),
+        eval_steps=2,
+        callback=KilledAt(kill_at),
         resume=resume,
     )
 
@@ -101,13 +101,13 @@ def test_killed_and_resumed(
 def test_killed_above_a_trunk(resumed: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that resumes finds what the killed one remembered, or nothing."""
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    monkeypatch.setattr("softprompt.training.preparation.cache_folder", lambda: tmp_path / "first")
+    monkeypatch.setattr("softprompt.training.task_setup.get_cache_folder", lambda: tmp_path / "first")
     top(str(reviews), str(undisturbed))
     with monkeypatch.context() as patch:
         patch.setenv("SOFTPROMPT_CACHE", str(tmp_path / "cache"))
         assert exit_code(top, str(reviews), str(disturbed), 5) == -signal.SIGKILL
     assert (tmp_path / "cache" / "trunks.sqlite").is_file()
-    monkeypatch.setattr("softprompt.training.preparation.cache_folder", lambda: tmp_path / resumed)
+    monkeypatch.setattr("softprompt.training.task_setup.get_cache_folder", lambda: tmp_path / resumed)
     top(str(reviews), str(disturbed), resume=True)
     assert content(disturbed) == content(undisturbed)
 
@@ -115,4 +115,4 @@ def test_killed_above_a_trunk(resumed: str, reviews: Path, tmp_path: Path, monke
 def lines(folder: Path) -> list[dict[str, object]]:
     from softprompt.training.run_folder import RunFolder
 
-    return RunFolder(folder).lines()
+    return RunFolder(folder).read_log()

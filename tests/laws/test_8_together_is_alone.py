@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from softprompt.data import Example
-from softprompt.evaluation.measuring import row_outputs
+from softprompt.evaluation.batch_inference import collect_outputs
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
-from softprompt.training import Tuned, TuneSettings, run
-from softprompt.training import together as trained_together
-from softprompt.training.many import run_together
+from softprompt.training import TuneResult, TuneSettings, tune_from_settings
+from softprompt.training import joint_trainer as trained_together
+from softprompt.training.concurrent_runs import tune_concurrently
 from tests.strategies import METHODS_ON_FAMILIES, tuning
 from tests.tiny import ALL_FAMILIES, shared_model, template_for
 
@@ -23,15 +23,15 @@ STEPS = 2
 
 
 def settings(output: Path, data: Path, **more: Any) -> TuneSettings:
-    return TuneSettings.of(
+    return TuneSettings.from_dict(
         {
             "data": data,
             "validation": data,
             "output": output,
             "model": "tiny",
-            "steps": STEPS,
+            "max_steps": STEPS,
             "batch_size": 3,
-            "evaluate_every": 2,
+            "eval_steps": 2,
             **more,
         }
     )
@@ -39,18 +39,20 @@ def settings(output: Path, data: Path, **more: Any) -> TuneSettings:
 
 def answers(model: FrozenModel, prompt: SavedPrompt) -> torch.Tensor:
     """The prompt's answers to two rows, as its task reads them."""
-    payload = prompt.bound(model)
-    objective = prompt.objective(model, payload)
-    rows = [objective.encode(Example({"text": text, "label": "good"})) for text in ("the film was tea", "a bore")]
-    return row_outputs(objective, payload, rows)
+    payload = prompt.compile_for(model)
+    objective = prompt.build_objective(model, payload)
+    rows = [
+        objective.encode_example(Example({"text": text, "label": "good"})) for text in ("the film was tea", "a bore")
+    ]
+    return collect_outputs(objective, payload, rows)
 
 
 def check(model: FrozenModel, runs: dict[str, dict[str, Any]], data: Path, folder: Path) -> None:
     each = {name: settings(folder / "together" / name, data, **more) for name, more in runs.items()}
-    for name, found in run_together(each, model).items():
-        assert isinstance(found, Tuned)
+    for name, found in tune_concurrently(each, model).items():
+        assert isinstance(found, TuneResult)
         assert found.prompt is not None
-        alone = run(settings(folder / "alone" / name, data, **runs[name]), model)
+        alone = tune_from_settings(settings(folder / "alone" / name, data, **runs[name]), model)
         assert alone.prompt is not None
         assert (found.steps, found.best.get("step")) == (alone.steps, alone.best.get("step"))
         # Where a gradient is nothing but rounding, Adam makes a step of it all the same: 1e-4 in one family, 1e-6 in
@@ -72,12 +74,18 @@ def test_all_methods_of_a_family(family: str, reviews: Path, tmp_path: Path) -> 
 
 def test_each_has_its_own_end(reviews: Path, tmp_path: Path) -> None:
     runs = {
-        "short": {"steps": 2, "virtual_tokens": 3},
-        "long": {"steps": 6, "virtual_tokens": 4, "warmup": 0.5},
-        "patient": {"steps": 9, "patience": 1, "evaluate_every": 1, "virtual_tokens": 2, "learning_rate": 1e-9},
-        "clipped": {"clip": 1e-3, "virtual_tokens": 3, "accumulate": 2},
-        "top": {"layers": 1, "virtual_tokens": 3},
-        "other words": {"virtual_tokens": 3, "template": "Is {text} good or bad?", "init": "random", "seed": 3},
+        "short": {"max_steps": 2, "num_virtual_tokens": 3},
+        "long": {"max_steps": 6, "num_virtual_tokens": 4, "warmup_ratio": 0.5},
+        "patient": {
+            "max_steps": 9,
+            "early_stopping_patience": 1,
+            "eval_steps": 1,
+            "num_virtual_tokens": 2,
+            "learning_rate": 1e-9,
+        },
+        "clipped": {"max_grad_norm": 1e-3, "num_virtual_tokens": 3, "gradient_accumulation_steps": 2},
+        "top": {"layers": 1, "num_virtual_tokens": 3},
+        "other words": {"num_virtual_tokens": 3, "template": "Is {text} good or bad?", "init": "random", "seed": 3},
     }
     check(shared_model("llama"), runs, reviews, tmp_path)
 
@@ -88,30 +96,30 @@ def test_long_texts_behind_prompts_of_several_lengths_in_a_short_window(
 ) -> None:
     """The longest text and the longest prompt do not fit together; each with its own does."""
     rows = [{"text": f"the film {n} " + "was so " * 60, "label": ("good", "bad")[n % 2]} for n in range(12)]
-    runs = {str(P): {"virtual_tokens": P, "batch_size": 2, "steps": 2} for P in (2, 40)}
+    runs = {str(P): {"num_virtual_tokens": P, "batch_size": 2, "max_steps": 2} for P in (2, 40)}
     check(shared_model(family), runs, write_jsonl("long.jsonl", rows), tmp_path)
 
 
 def test_rows_of_several_are_in_one_pass(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the law would hold for a run that trains them one after the other."""
     model, seen = shared_model("llama"), []
-    hidden = type(model).hidden
+    hidden = type(model).compute_hidden_states
 
     def counted(self: FrozenModel, ids: torch.Tensor, *arguments: Any) -> torch.Tensor:
         seen.append(len(ids))
         return hidden(self, ids, *arguments)
 
-    monkeypatch.setattr(type(model), "hidden", counted)
+    monkeypatch.setattr(type(model), "compute_hidden_states", counted)
     each = {
-        str(i): settings(tmp_path / str(i), reviews, seed=i, virtual_tokens=3, steps=1, validation=None)
+        str(i): settings(tmp_path / str(i), reviews, seed=i, num_virtual_tokens=3, max_steps=1, validation=None)
         for i in range(4)
     }
-    run_together(each, model)
+    tune_concurrently(each, model)
     assert max(seen) == 4 * 3
 
 
 @pytest.mark.parametrize("most", [1, 5, 7])
 def test_whatever_fits_in_a_pass(most: int, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trained_together, "ROWS_ON_CPU", most)
-    runs = {str(i): {"seed": i, "virtual_tokens": 2 + i, "method": "prompt"} for i in range(3)}
+    monkeypatch.setattr(trained_together, "MAX_SEQUENCES_CPU", most)
+    runs = {str(i): {"seed": i, "num_virtual_tokens": 2 + i, "method": "prompt"} for i in range(3)}
     check(shared_model("gpt2"), runs, reviews, tmp_path)

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.engine import End, Engine, Request, Sampling, Written
-from softprompt.evaluation.generating import Sampling as Plainly
-from softprompt.evaluation.generating import decoded, generate, steps, stream
+from softprompt.engine import Engine, EngineRequest, FinishReason, SamplingParams, TokenOutput
+from softprompt.evaluation.text_generation import SamplingParams as Plainly
+from softprompt.evaluation.text_generation import decode_response, decode_steps, generate_texts, stream_text
 from softprompt.model import FrozenModel, Payload
-from softprompt.tasks import Row
+from softprompt.tasks import EncodedExample
 from tests.laws.few import few
 from tests.laws.together import drawn_engine
 from tests.strategies import payloads
@@ -31,18 +31,21 @@ class Heard:
     tokens: list[int] = field(default_factory=list)
     text: str = ""
 
-    def __call__(self, written: Written) -> None:
-        self.tokens.append(written.token if written.token is not None else -1)
+    def __call__(self, written: TokenOutput) -> None:
+        self.tokens.append(written.token_id if written.token_id is not None else -1)
         self.text += written.text
 
 
 def alone(model: FrozenModel, payload: Payload | None, text: list[int], count: int) -> list[int]:
-    return [int(tokens[0]) for tokens in steps(model, [Row(text, [])], [payload], Plainly(max_new_tokens=count))]
+    return [
+        int(tokens[0])
+        for tokens in decode_steps(model, [EncodedExample(text, [])], [payload], Plainly(max_new_tokens=count))
+    ]
 
 
-def asked(payload: Payload | None, text: list[int], count: int, tenant: str) -> Request:
-    ids = text if payload is None else payload.arrange(text)
-    return Request(tuple(ids), Sampling(max_new_tokens=count), tenant=tenant)
+def asked(payload: Payload | None, text: list[int], count: int, tenant: str) -> EngineRequest:
+    ids = text if payload is None else payload.apply_to_prompt(text)
+    return EngineRequest(tuple(ids), SamplingParams(max_new_tokens=count), tenant=tenant)
 
 
 @pytest.mark.parametrize("family", SERVED)
@@ -59,23 +62,25 @@ def test_greedy_is_what_each_row_would_write_alone(family: str, data: st.DataObj
     engine = drawn_engine(data, model)
     heard = [Heard() for _ in texts]
     for i, (text, payload, count) in enumerate(zip(texts, compiled, counts, strict=True)):
-        engine.add(asked(payload, model.row(text), count, tenant=str(i % 3)), payload, heard[i])
+        engine.add_request(asked(payload, model.add_special_tokens(text), count, tenant=str(i % 3)), payload, heard[i])
         for _ in range(data.draw(st.integers(0, 2))):
             engine.step()
     while not engine.is_idle:
         engine.step()
     for text, payload, count, each in zip(texts, compiled, counts, heard, strict=True):
-        assert each.tokens == alone(model, payload, model.row(text), count)
-        assert each.text == decoded(model, each.tokens)
+        assert each.tokens == alone(model, payload, model.add_special_tokens(text), count)
+        assert each.text == decode_response(model, each.tokens)
 
 
 @pytest.mark.parametrize("family", SERVED)
 def test_greedy_is_transformers_own(family: str) -> None:
     model, heard = shared_model(family), Heard()
-    engine = Engine(model, slots=2, length=60)
-    text = model.row([5, 9, 77, 31])
-    expected = model.network.generate(torch.tensor([text]), max_new_tokens=6, do_sample=False, eos_token_id=model.eos)
-    engine.add(asked(None, text, 6, ""), None, heard)
+    engine = Engine(model, max_num_seqs=2, max_model_len=60)
+    text = model.add_special_tokens([5, 9, 77, 31])
+    expected = model.network.generate(
+        torch.tensor([text]), max_new_tokens=6, do_sample=False, eos_token_id=model.eos_token_id
+    )
+    engine.add_request(asked(None, text, 6, ""), None, heard)
     while not engine.is_idle:
         engine.step()
     assert heard.tokens == expected[0, len(text) :].tolist()
@@ -84,23 +89,23 @@ def test_greedy_is_transformers_own(family: str) -> None:
 TEXT = [5, 9, 77, 31]
 
 
-def run(model: FrozenModel, *samplings: Sampling) -> list[list[Written]]:
+def run(model: FrozenModel, *samplings: SamplingParams) -> list[list[TokenOutput]]:
     """What one engine tells of rows with one text, all of them at once."""
-    engine, told = Engine(model, slots=4, length=60), [list[Written]() for _ in samplings]
+    engine, told = Engine(model, max_num_seqs=4, max_model_len=60), [list[TokenOutput]() for _ in samplings]
     for sampling, each in zip(samplings, told, strict=True):
-        engine.add(Request(tuple(model.row(TEXT)), sampling), None, each.append)
+        engine.add_request(EngineRequest(tuple(model.add_special_tokens(TEXT)), sampling), None, each.append)
     while not engine.is_idle:
         engine.step()
     return told
 
 
-def tokens_of(told: list[Written]) -> list[int]:
-    return [written.token for written in told if written.token is not None]
+def tokens_of(told: list[TokenOutput]) -> list[int]:
+    return [written.token_id for written in told if written.token_id is not None]
 
 
 def with_end_tokens(family: str) -> tuple[FrozenModel, list[int]]:
     """A model that ends at two more tokens, of which a greedy response has one; and that response past its end."""
-    (told,) = run(shared_model(family), Sampling(9, ignore_eos=True))
+    (told,) = run(shared_model(family), SamplingParams(9, ignore_eos=True))
     past = tokens_of(told)
     return ending_at(family, 383, past[4]), past
 
@@ -110,14 +115,18 @@ def with_end_tokens(family: str) -> tuple[FrozenModel, list[int]]:
 def test_any_of_several_end_tokens_ends_a_response_as_it_ends_transformers_own(family: str) -> None:
     """Beside rows that are drawn, that tell probabilities, that go on regardless, and in evaluation."""
     model, past = with_end_tokens(family)
-    text = model.row(TEXT)
+    text = model.add_special_tokens(TEXT)
     whole = model.network.generate(torch.tensor([text]), max_new_tokens=9, do_sample=False)[0, len(text) :].tolist()
     assert whole == past[: past.index(past[4]) + 1]
     greedy, logprobs, drawn, regardless = run(
-        model, Sampling(9), Sampling(9, logprobs=3), Sampling(9, 1.0, seed=4), Sampling(9, ignore_eos=True)
+        model,
+        SamplingParams(9),
+        SamplingParams(9, logprobs=3),
+        SamplingParams(9, 1.0, seed=4),
+        SamplingParams(9, ignore_eos=True),
     )
     assert tokens_of(greedy) == tokens_of(logprobs) == whole == alone(model, None, text, 9)
-    assert (greedy[-1].end, logprobs[-1].logprob is None) == (End.STOP, False)
+    assert (greedy[-1].finish_reason, logprobs[-1].logprob is None) == (FinishReason.STOP, False)
     assert tokens_of(regardless) == past
     assert not set(tokens_of(drawn)[:-1]) & set(model.eos_token_ids)
 
@@ -128,15 +137,18 @@ def test_what_ends_a_response_is_no_part_of_its_text(family: str) -> None:
     """Though the tokenizer would write it: to it, it is a word."""
     model, past = with_end_tokens(family)
     expected = model.tokenizer.decode(past[: past.index(past[4])], skip_special_tokens=True)
-    (told,) = run(model, Sampling(9))
+    (told,) = run(model, SamplingParams(9))
     assert "".join(written.text for written in told) == expected
-    assert "".join(stream(model, Row(model.row(TEXT), []), None, Plainly(9))) == expected
-    assert generate(model, [Row(model.row(TEXT), [])] * 2, [None] * 2, Plainly(9)) == [expected.strip()] * 2
+    assert "".join(stream_text(model, EncodedExample(model.add_special_tokens(TEXT), []), None, Plainly(9))) == expected
+    assert (
+        generate_texts(model, [EncodedExample(model.add_special_tokens(TEXT), [])] * 2, [None] * 2, Plainly(9))
+        == [expected.strip()] * 2
+    )
 
 
 def test_a_model_without_an_end_token_writes_as_much_as_it_may() -> None:
     model = copy.copy(shared_model("llama"))
     model.eos_token_ids = ()
-    (told,) = run(model, Sampling(9))
-    assert (len(told), told[-1].end) == (9, End.LENGTH)
-    assert tokens_of(told) == alone(model, None, model.row(TEXT), 9)
+    (told,) = run(model, SamplingParams(9))
+    assert (len(told), told[-1].finish_reason) == (9, FinishReason.LENGTH)
+    assert tokens_of(told) == alone(model, None, model.add_special_tokens(TEXT), 9)

@@ -16,8 +16,8 @@ import pytest
 from safetensors import SafetensorError
 
 from softprompt.errors import DiskFull, ModelNotFound, SettingError
-from softprompt.model import gguf_cache, gguf_file, load_model, load_weightless
-from softprompt.model.gguf_cache import LIMIT, unpacked_gguf
+from softprompt.model import gguf_cache, gguf_file, load_meta_model, load_model
+from softprompt.model.gguf_cache import CACHE_LIMIT_VARIABLE, unpack_gguf
 from softprompt.model.gguf_file import GGUFFile
 from tests import gguf_files
 from tests.tiny import shared_model
@@ -28,7 +28,7 @@ from tests.warm import forked
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where files are unpacked."""
     monkeypatch.setenv("SOFTPROMPT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(gguf_cache, "_held", {})
+    monkeypatch.setattr(gguf_cache, "_held_locks", {})
     return tmp_path / "cache"
 
 
@@ -36,13 +36,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def unpackings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are unpacked."""
     names = []
-    unpack = GGUFFile.unpack
+    unpack = GGUFFile.unpack_to_folder
 
     def noted(self: GGUFFile, *arguments: Any) -> None:
         names.append(self.path.name)
         unpack(self, *arguments)
 
-    monkeypatch.setattr(GGUFFile, "unpack", noted)
+    monkeypatch.setattr(GGUFFile, "unpack_to_folder", noted)
     return names
 
 
@@ -52,9 +52,9 @@ def tiny(tmp_path: Path, name: str = "tiny", seed: int = 0) -> Path:
 
 def release(path: Path) -> None:
     """As if the process that uses a folder had ended."""
-    for lock in gguf_cache._held.values():
+    for lock in gguf_cache._held_locks.values():
         lock.release()
-    gguf_cache._held.clear()
+    gguf_cache._held_locks.clear()
     assert path.is_dir()
 
 
@@ -67,25 +67,25 @@ def test_a_second_start_reads_what_the_first_unpacked(tmp_path: Path, unpackings
     first, second = (load_model(str(path), device="cpu") for _ in range(2))
     assert first.fingerprint == second.fingerprint == shared_model("llama").fingerprint
     assert first.name == str(path)
-    assert load_weightless(str(path)).fingerprint == first.fingerprint
+    assert load_meta_model(str(path)).fingerprint == first.fingerprint
     assert unpackings == ["tiny.gguf"]
 
 
 def test_a_file_that_did_not_change_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tiny(tmp_path)
-    folder = unpacked_gguf(path)
-    monkeypatch.setattr(gguf_cache, "_content_key", None)
-    assert unpacked_gguf(path) == folder
+    folder = unpack_gguf(path)
+    monkeypatch.setattr(gguf_cache, "_hash_content", None)
+    assert unpack_gguf(path) == folder
 
 
 def test_the_same_content_elsewhere_is_not_unpacked_again(tmp_path: Path, unpackings: list[str]) -> None:
     path = tiny(tmp_path)
-    folder = unpacked_gguf(path)
+    folder = unpack_gguf(path)
     (tmp_path / "copies").mkdir()
     copy, link = shutil.copy(path, tmp_path / "copies" / "copy.gguf"), tmp_path / "link.gguf"
     link.symlink_to(path)
     path.touch()
-    assert {unpacked_gguf(Path(each)) for each in (copy, link, path)} == {folder}
+    assert {unpack_gguf(Path(each)) for each in (copy, link, path)} == {folder}
     assert unpackings == ["tiny.gguf"]
 
 
@@ -132,26 +132,26 @@ def damage(folder: Path, kind: str) -> None:
 )
 def test_a_damaged_folder_is_made_anew(tmp_path: Path, unpackings: list[str], kind: str) -> None:
     path = tiny(tmp_path)
-    folder = unpacked_gguf(path)
+    folder = unpack_gguf(path)
     damage(folder, kind)
     assert load_model(str(path), device="cpu").fingerprint == shared_model("llama").fingerprint
     assert len(unpackings) == 2
-    unpacked_gguf(path)
+    unpack_gguf(path)
     assert len(unpackings) == 2
 
 
 def test_a_copied_cache_is_not_taken_for_damaged(tmp_path: Path, cache: Path, unpackings: list[str]) -> None:
     """Its files have other times; what is in them is right."""
     path = tiny(tmp_path)
-    unpacked_gguf(path)
+    unpack_gguf(path)
     shutil.copytree(cache, tmp_path / "moved", copy_function=shutil.copy)
     os.environ["SOFTPROMPT_CACHE"] = str(tmp_path / "moved")
-    assert unpacked_gguf(path).is_relative_to(tmp_path / "moved")
+    assert unpack_gguf(path).is_relative_to(tmp_path / "moved")
     assert len(unpackings) == 1
 
 
 def unpack_apart(source: Path, folder: Path) -> None:
-    unpack = GGUFFile.unpack
+    unpack = GGUFFile.unpack_to_folder
 
     def slowly(self: GGUFFile, *arguments: Any) -> None:
         with (folder / "made").open("a") as file:
@@ -159,8 +159,8 @@ def unpack_apart(source: Path, folder: Path) -> None:
         time.sleep(1)
         unpack(self, *arguments)
 
-    GGUFFile.unpack = slowly  # type: ignore[method-assign]
-    (folder / f"found-{os.getpid()}").write_text(str(unpacked_gguf(source)))
+    GGUFFile.unpack_to_folder = slowly  # type: ignore[method-assign]
+    (folder / f"found-{os.getpid()}").write_text(str(unpack_gguf(source)))
 
 
 def test_two_processes_at_once_unpack_once(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_two_processes_at_once_unpack_once(tmp_path: Path) -> None:
 
 def unpack_and_die(source: Path) -> None:
     gguf_file._write_shards = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-    unpacked_gguf(source)
+    unpack_gguf(source)
 
 
 def test_what_a_killed_process_left_is_neither_used_nor_kept(tmp_path: Path, cache: Path) -> None:
@@ -185,7 +185,7 @@ def test_what_a_killed_process_left_is_neither_used_nor_kept(tmp_path: Path, cac
     assert process.exitcode == -signal.SIGKILL
     left = folders(cache)
     assert [folder.suffix for folder in left] == [".tmp"]
-    unpacked_gguf(tiny(tmp_path, "other", 1))
+    unpack_gguf(tiny(tmp_path, "other", 1))
     assert left[0].exists()  # there is room for it
     assert load_model(str(path), device="cpu").fingerprint == shared_model("llama").fingerprint
     assert not left[0].exists()
@@ -206,16 +206,16 @@ def test_a_full_disk_leaves_nothing(
 
     monkeypatch.setattr(gguf_file, "save_file", save)
     with pytest.raises(DiskFull, match="no space left"):
-        unpacked_gguf(tiny(tmp_path))
+        unpack_gguf(tiny(tmp_path))
     assert folders(cache) == []
 
 
 def test_a_disk_that_is_too_small_says_so_before_anything_is_written(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gguf_cache, "_free", lambda _: 1000)
+    monkeypatch.setattr(gguf_cache, "_get_free_bytes", lambda _: 1000)
     with pytest.raises(DiskFull, match=r"takes 0\.\d GB and 0\.0 GB are free.*SOFTPROMPT_CACHE"):
-        unpacked_gguf(tiny(tmp_path))
+        unpack_gguf(tiny(tmp_path))
     assert folders(cache) == []
 
 
@@ -230,7 +230,7 @@ def test_a_file_that_cannot_be_read_leaves_nothing(tmp_path: Path, cache: Path) 
 def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path, cache: Path) -> None:
     cache.write_text("a file")
     with pytest.raises(SettingError, match="SOFTPROMPT_CACHE"):
-        unpacked_gguf(tiny(tmp_path))
+        unpack_gguf(tiny(tmp_path))
 
 
 def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(ModelNotFound, match=r"tiny\.gguf cannot be read \(Permission denied\)"):
-        unpacked_gguf(path)
+        unpack_gguf(path)
 
 
 def test_what_was_not_used_for_longest_makes_room(
@@ -252,15 +252,15 @@ def test_what_was_not_used_for_longest_makes_room(
     paths = [tiny(tmp_path, f"tiny-{seed}", seed) for seed in range(4)]
     made = []
     for path in paths[:3]:
-        made.append(unpacked_gguf(path))
+        made.append(unpack_gguf(path))
         time.sleep(0.02)
-    assert unpacked_gguf(paths[0]) == made[0]  # so the second is now the one that was not used for longest
+    assert unpack_gguf(paths[0]) == made[0]  # so the second is now the one that was not used for longest
     release(made[0])
     size = sum(file.stat().st_size for file in made[0].iterdir())
-    monkeypatch.setenv(LIMIT, str(3.5 * size / 2**30))
-    newest = unpacked_gguf(paths[3])
+    monkeypatch.setenv(CACHE_LIMIT_VARIABLE, str(3.5 * size / 2**30))
+    newest = unpack_gguf(paths[3])
     assert folders(cache) == sorted([made[0], made[2], newest])
-    unpacked_gguf(paths[1])
+    unpack_gguf(paths[1])
     assert unpackings == [path.name for path in [*paths, paths[1]]]
 
 
@@ -272,49 +272,49 @@ def test_what_the_cache_did_not_make_is_not_removed(tmp_path: Path) -> None:
     own = [tmp_path / "models" / name for name in ("b" * 32, f"{'c' * 32}.tmp")]
     for folder in own:
         folder.mkdir()
-    assert sorted(gguf_cache._folders(tmp_path / "models")) == own
+    assert sorted(gguf_cache._list_folders(tmp_path / "models")) == own
 
 
 def test_what_this_process_uses_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    monkeypatch.setenv(LIMIT, "0")
-    made = [unpacked_gguf(tiny(tmp_path, f"tiny-{seed}", seed)) for seed in range(2)]
+    monkeypatch.setenv(CACHE_LIMIT_VARIABLE, "0")
+    made = [unpack_gguf(tiny(tmp_path, f"tiny-{seed}", seed)) for seed in range(2)]
     assert folders(cache) == sorted(made)
 
 
 def use(source: Path, ready: Path) -> None:
-    ready.write_text(str(unpacked_gguf(source)))
+    ready.write_text(str(unpack_gguf(source)))
     time.sleep(60)
 
 
 def test_nor_is_what_another_process_uses(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(LIMIT, "0")
+    monkeypatch.setenv(CACHE_LIMIT_VARIABLE, "0")
     process = forked(use, tiny(tmp_path, "theirs", 1), tmp_path / "ready")
     while not (tmp_path / "ready").exists() or not (tmp_path / "ready").read_text():
         time.sleep(0.02)
     theirs = Path((tmp_path / "ready").read_text())
-    ours = unpacked_gguf(tiny(tmp_path, "ours", 2))
+    ours = unpack_gguf(tiny(tmp_path, "ours", 2))
     assert folders(cache) == sorted([theirs, ours])
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    third = unpacked_gguf(tiny(tmp_path, "third", 3))
+    third = unpack_gguf(tiny(tmp_path, "third", 3))
     assert folders(cache) == sorted([ours, third])
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan", "inf"])
 def test_a_limit_that_is_no_number_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv(LIMIT, text)
-    with pytest.raises(SettingError, match=f"{LIMIT}='{text}'"):
-        unpacked_gguf(tiny(tmp_path))
+    monkeypatch.setenv(CACHE_LIMIT_VARIABLE, text)
+    with pytest.raises(SettingError, match=f"{CACHE_LIMIT_VARIABLE}='{text}'"):
+        unpack_gguf(tiny(tmp_path))
 
 
 def test_progress_is_said_in_lines(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gguf_cache, "INTERVAL", 0.0)
+    monkeypatch.setattr(gguf_cache, "PROGRESS_INTERVAL_S", 0.0)
     path = tiny(tmp_path)
     with caplog.at_level(logging.INFO, logger="softprompt"):
-        unpacked_gguf(path)
+        unpack_gguf(path)
     first, *others = [record.message for record in caplog.records]
     assert first.startswith("unpacking tiny.gguf once, in ")
     assert others[-1] == "unpacking tiny.gguf: 100% of 0.0 GB"
@@ -323,7 +323,7 @@ def test_progress_is_said_in_lines(
     assert shares == sorted(shares)
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="softprompt"):
-        unpacked_gguf(path)
+        unpack_gguf(path)
     assert caplog.records == []
 
 
@@ -332,7 +332,7 @@ def test_where_a_file_was_is_not_remembered_for_ever(tmp_path: Path) -> None:
     for number in range(40):
         moved = path.with_name(f"tiny-{number}.gguf")
         path.rename(moved)
-        path, folder = moved, unpacked_gguf(moved)
+        path, folder = moved, unpack_gguf(moved)
     sources = json.loads((folder / "contents.json").read_text())["sources"]
     assert len(sources) == 32
     assert str(path.resolve()) in sources

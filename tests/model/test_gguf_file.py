@@ -25,7 +25,7 @@ def nothing(done: int, total: int) -> None:
 
 def unpack(path: Path) -> Path:
     folder = path.with_suffix(".folder")
-    GGUFFile(path).unpack(folder, nothing)
+    GGUFFile(path).unpack_to_folder(folder, nothing)
     return folder
 
 
@@ -51,7 +51,7 @@ def test_the_weights_are_those_that_were_written(tmp_path: Path) -> None:
 
 
 def test_so_do_many_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SHARD", 20_000)
+    monkeypatch.setattr(module, "SHARD_BYTES", 20_000)
     folder = unpack(gguf_file(tmp_path / "tiny.gguf"))
     assert len(list(folder.glob("*.safetensors"))) > 2
     written = tiny_model("llama").network.state_dict()
@@ -86,7 +86,7 @@ def test_a_file_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_it_says_how_far_it_is(tmp_path: Path) -> None:
     said: list[tuple[int, int]] = []
     source = GGUFFile(gguf_file(tmp_path / "tiny.gguf"))
-    source.unpack(tmp_path / "folder", lambda done, total: said.append((done, total)))
+    source.unpack_to_folder(tmp_path / "folder", lambda done, total: said.append((done, total)))
     assert said[-1] == (source.num_bytes, source.num_bytes)
     assert sorted(said) == said
     assert len(said) > 10

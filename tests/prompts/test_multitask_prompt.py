@@ -11,14 +11,14 @@ import torch
 
 import softprompt
 from softprompt.data import read_examples
-from softprompt.errors import RowError, SettingError, TaskError
+from softprompt.errors import RecordError, SettingError, TaskError
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt
-from softprompt.training.gradients import PromptLearner
-from softprompt.training.mixture import Mixture
-from softprompt.training.preparation import bind
-from softprompt.training.rows import EncodedRows
-from softprompt.training.settings import TuneSettings
+from softprompt.training.encoded_dataset import EncodedDataset
+from softprompt.training.gradient_accumulation import PromptTrainable
+from softprompt.training.task_mixture import TaskMixture
+from softprompt.training.task_setup import bind_task
+from softprompt.training.tune_settings import TuneSettings
 from tests.conftest import REVIEWS
 from tests.tiny import tiny_model
 
@@ -36,7 +36,7 @@ def mixed(write_jsonl: Write) -> Path:
 
 
 def tuned(data: Path, output: Path, **settings: Any) -> softprompt.Tuned:
-    given: dict[str, Any] = {"method": "multitask", "task_field": "task", "virtual_tokens": 4, "batch_size": 8}
+    given: dict[str, Any] = {"method": "multitask", "task_field": "task", "num_virtual_tokens": 4, "batch_size": 8}
     return softprompt.tune(tiny_model("llama"), data=data, output=output, **{**given, **settings})
 
 
@@ -46,7 +46,7 @@ def test_every_task_starts_from_the_same_words(rank: int) -> None:
     model = tiny_model("llama")
     prompt, _ = build_prompt(options, model, "a good film")
     start, _ = build_prompt(PromptOptions("prompt", 4), model, "a good film")
-    for payload in (prompt(), *(prompt.of(task) for task in range(3))):
+    for payload in (prompt(), *(prompt.payload_for(task) for task in range(3))):
         torch.testing.assert_close(payload.tensor, start().tensor)
     H = model.shape.hidden_size
     assert prompt.num_parameters == 4 * H + 3 * rank * (4 + H)
@@ -54,18 +54,19 @@ def test_every_task_starts_from_the_same_words(rank: int) -> None:
 
 def test_a_step_is_the_sum_of_what_each_task_gives_alone(mixed: Path) -> None:
     model, examples = tiny_model("llama"), read_examples(mixed)
-    mixture = Mixture.of("task", examples)
-    prompt, _ = build_prompt(PromptOptions("multitask", 4, tasks=mixture.tasks), model, "a film")
-    settings = TuneSettings.of({"data": str(mixed), "output": "p"})
-    from softprompt.training.preparation import task_for
+    mixture = TaskMixture.from_examples("task", examples)
+    prompt, _ = build_prompt(PromptOptions("multitask", 4, tasks=mixture.task_names), model, "a film")
+    settings = TuneSettings.from_dict({"data": str(mixed), "output": "p"})
+    from softprompt.training.task_setup import build_task
 
-    objective = bind(task_for(settings, examples), model, prompt)
-    rows = list(EncodedRows.of(objective, examples, mixture))
-    loss, *_ = PromptLearner(prompt).accumulate(objective, rows, len(rows))
+    objective = bind_task(build_task(settings, examples), model, prompt)
+    rows = list(EncodedDataset.from_examples(objective, examples, mixture))
+    loss, *_ = PromptTrainable(prompt).accumulate_gradients(objective, rows, len(rows))
     together = {name: p.grad.clone() for name, p in prompt.named_parameters()}
     prompt.zero_grad()
     apart = [
-        PromptLearner(prompt).accumulate(objective, [row for row in rows if row.task == task], 5)[0] for task in (0, 1)
+        PromptTrainable(prompt).accumulate_gradients(objective, [row for row in rows if row.task_index == task], 5)[0]
+        for task in (0, 1)
     ]
     assert loss == pytest.approx(sum(apart) / 2, abs=1e-5)
     for name, parameter in prompt.named_parameters():
@@ -74,35 +75,39 @@ def test_a_step_is_the_sum_of_what_each_task_gives_alone(mixed: Path) -> None:
 
 
 def test_tasks_that_contradict_one_another_are_learnt_together(mixed: Path, tmp_path: Path) -> None:
-    run = tuned(mixed, tmp_path / "p", validation=mixed, steps=120, batch_size=16, learning_rate=0.05, virtual_tokens=6)
+    run = tuned(
+        mixed, tmp_path / "p", validation=mixed, max_steps=120, batch_size=16, learning_rate=0.05, num_virtual_tokens=6
+    )
     assert run.best["accuracy"] > 0.85
     model = tiny_model("llama")
     for name, straight in (("straight", True), ("opposite", False)):
-        saved = SavedPrompt.read(tmp_path / "p" / "tasks" / name)
-        assert run.tasks[name].manifest == saved.manifest
-        own = [example for example in read_examples(mixed) if (example.text("task") == "straight") is straight]
+        saved = SavedPrompt.from_folder(tmp_path / "p" / "tasks" / name)
+        assert run.task_prompts[name].manifest == saved.manifest
+        own = [example for example in read_examples(mixed) if (example.get_text("task") == "straight") is straight]
         figures = softprompt.evaluate(model, saved, own, hard_prompt=False)
         assert figures["accuracy"] == saved.manifest.metrics["validation"]["accuracy"] > 0.8
-    shared = softprompt.evaluate(model, SavedPrompt.read(tmp_path / "p"), read_examples(mixed), hard_prompt=False)
+    shared = softprompt.evaluate(
+        model, SavedPrompt.from_folder(tmp_path / "p"), read_examples(mixed), hard_prompt=False
+    )
     assert shared["accuracy"] == 0.5  # each text stands in the data with both labels
 
 
 def test_a_new_task_starts_from_what_the_others_share(mixed: Path, reviews: Path, tmp_path: Path) -> None:
-    tuned(mixed, tmp_path / "p", steps=2)
-    shared = SavedPrompt.read(tmp_path / "p")
+    tuned(mixed, tmp_path / "p", max_steps=2)
+    shared = SavedPrompt.from_folder(tmp_path / "p")
     softprompt.tune(
-        tiny_model("llama"), data=reviews, output=tmp_path / "q", method="prompt", virtual_tokens=4, steps=1,
+        tiny_model("llama"), data=reviews, output=tmp_path / "q", method="prompt", num_virtual_tokens=4, max_steps=1,
         init=f"prompt:{tmp_path / 'p'}", learning_rate=1e-9,
     )  # fmt: skip
-    torch.testing.assert_close(SavedPrompt.read(tmp_path / "q").payload.tensor, shared.payload.tensor)
+    torch.testing.assert_close(SavedPrompt.from_folder(tmp_path / "q").payload.tensor, shared.payload.tensor)
 
 
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(mixed: Path, tmp_path: Path) -> None:
-    from tests.training.test_tuning import Recorder
+    from tests.training.test_tune_pipeline import Recorder
 
-    tuned(mixed, tmp_path / "whole", steps=6, task_rank=2)
-    tuned(mixed, tmp_path / "halted", steps=6, task_rank=2, watcher=Recorder(stop_at=3))
-    tuned(mixed, tmp_path / "halted", steps=6, task_rank=2, resume=True)
+    tuned(mixed, tmp_path / "whole", max_steps=6, task_rank=2)
+    tuned(mixed, tmp_path / "halted", max_steps=6, task_rank=2, callback=Recorder(stop_at=3))
+    tuned(mixed, tmp_path / "halted", max_steps=6, task_rank=2, resume=True)
     whole, halted = (
         {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
         for folder in (tmp_path / "whole", tmp_path / "halted")
@@ -115,23 +120,23 @@ def test_a_task_without_validation_examples_is_saved_all_the_same(
     mixed: Path, write_jsonl: Write, tmp_path: Path
 ) -> None:
     straight = write_jsonl("straight.jsonl", [row for row in MIXED if row["task"] == "straight"])
-    run = tuned(mixed, tmp_path / "p", steps=2, validation=straight)
-    assert run.tasks["opposite"].manifest.metrics == {}
-    assert "accuracy" in run.tasks["straight"].manifest.metrics["validation"]
+    run = tuned(mixed, tmp_path / "p", max_steps=2, validation=straight)
+    assert run.task_prompts["opposite"].manifest.metrics == {}
+    assert "accuracy" in run.task_prompts["straight"].manifest.metrics["validation"]
 
 
 def test_bad_input(mixed: Path, reviews: Path, write_jsonl: Write, tmp_path: Path) -> None:
     def refused(kind: type[Exception], words: str, data: Path = mixed, **settings: Any) -> None:
         with pytest.raises(kind, match=words):
-            tuned(data, tmp_path / "p", steps=1, **settings)
+            tuned(data, tmp_path / "p", max_steps=1, **settings)
         assert not (tmp_path / "p").exists()
 
     refused(SettingError, "name them with `task_field`", task_field=None)
     refused(SettingError, '`method="multitask"`', method="prompt")
-    refused(RowError, "no field 'domain'", task_field="domain")
-    refused(TaskError, "all examples are of the task", data=write_jsonl("one.jsonl", MIXED[:24]))
+    refused(RecordError, "no field 'domain'", task_field="domain")
+    refused(TaskError, "all examples have the task", data=write_jsonl("one.jsonl", MIXED[:24]))
     unsafe = write_jsonl("unsafe.jsonl", [{**row, "task": row["task"] + "/.."} for row in MIXED])
-    refused(SettingError, "cannot be one", data=unsafe)
+    refused(SettingError, "is not a folder name", data=unsafe)
     strange = write_jsonl("strange.jsonl", [{**row, "task": "third"} for row in MIXED])
-    refused(RowError, "none that is learnt: opposite, straight", validation=strange)
+    refused(RecordError, "use one of opposite, straight", validation=strange)
     refused(SettingError, "`task_rank=0`", task_rank=0)

@@ -14,8 +14,8 @@ import softprompt
 from softprompt.model import FrozenModel
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt
-from softprompt.training import Stepped
-from softprompt.training.watching import Unwatched
+from softprompt.training import StepEvent
+from softprompt.training.callbacks import NullCallback
 from tests.laws.few import fewest
 from tests.rescaling import attentions, rescale
 from tests.tiny import ALL_FAMILIES, shared_model, template_for, tiny_model
@@ -24,13 +24,13 @@ FACTORS = st.sampled_from([1e-3, 1e-2, 0.1, 10.0, 100.0, 1000.0])
 PREFIXES = [("prefix", "none"), ("prefix", "mlp"), ("p-tuning-v2", "none")]
 
 
-class Losses(Unwatched):
+class Losses(NullCallback):
     """A watcher that keeps the losses."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
 
-    def stepped(self, event: Stepped) -> None:
+    def on_step(self, event: StepEvent) -> None:
         self.losses.append(event.loss)
 
 
@@ -38,8 +38,8 @@ def course(model: FrozenModel, family: str, reviews: Path, output: Path, **more:
     """The losses of a short run at the default rate."""
     watcher = Losses()
     softprompt.tune(
-        model, data=reviews, validation=reviews, output=output, overwrite=True, template=template_for(family), steps=4,
-        batch_size=6, virtual_tokens=3, warmup=0, watcher=watcher, **more,
+        model, data=reviews, validation=reviews, output=output, overwrite=True, template=template_for(family), max_steps=4,  # noqa: E501
+        batch_size=6, num_virtual_tokens=3, warmup_ratio=0, callback=watcher, **more,
     )  # fmt: skip
     return watcher.losses
 
@@ -50,7 +50,7 @@ def course(model: FrozenModel, family: str, reviews: Path, output: Path, **more:
 def test_rescaling_a_layers_keys_and_values_leaves_the_course_of_training_alike(
     data: st.DataObject, family: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("softprompt.training.tuning.draw_curve", lambda *_: None)
+    monkeypatch.setattr("softprompt.training.tune_pipeline.plot_loss", lambda *_: None)
     scaled = tiny_model(family)
     layer = data.draw(st.integers(0, len(attentions(scaled.network)) - 1))
     rescale(scaled.network, layer, data.draw(FACTORS), data.draw(FACTORS))
@@ -73,10 +73,10 @@ def test_a_prefix_starts_exactly_at_its_start(method: str, encoder: str) -> None
 
 def test_a_frozen_sink_keeps_its_keys_and_trains_its_values(reviews: Path, tmp_path: Path) -> None:
     model = tiny_model("llama")
-    settings: dict[str, Any] = {"data": reviews, "template": template_for("llama"), "virtual_tokens": 3, "seed": 1}
-    softprompt.tune(model, output=tmp_path / "p", steps=3, freeze_sink=True, **settings)
-    softprompt.tune(model, output=tmp_path / "start", steps=1, learning_rate=1e-12, **settings)
-    trained, start = (SavedPrompt.read(tmp_path / name).payload.tensor for name in ("p", "start"))
+    settings: dict[str, Any] = {"data": reviews, "template": template_for("llama"), "num_virtual_tokens": 3, "seed": 1}
+    softprompt.tune(model, output=tmp_path / "p", max_steps=3, freeze_sink=True, **settings)
+    softprompt.tune(model, output=tmp_path / "start", max_steps=1, learning_rate=1e-12, **settings)
+    trained, start = (SavedPrompt.from_folder(tmp_path / name).payload.tensor for name in ("p", "start"))
     moved = (trained - start).abs().amax(dim=(0, 2, 4))  # [2, P]
     assert float(moved[0, 0]) == pytest.approx(0, abs=1e-6)
     assert float(moved[0, 1:].min()) > 1e-4

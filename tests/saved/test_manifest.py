@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from softprompt.errors import DamagedPrompt, NewerPrompt, NotASavedPrompt
+from softprompt.errors import CorruptPrompt, NotASavedPrompt, UnsupportedPromptFormat
 from softprompt.saved import Manifest
 from softprompt.tasks import GenerationTask
-from tests.saved.making import make
+from tests.saved.factories import make
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """The manifest of a prompt."""
-    make().write(tmp_path / "p")
+    make().save_to(tmp_path / "p")
     return tmp_path / "p" / "softprompt.json"
 
 
@@ -42,18 +42,18 @@ def test_it_says_everything_but_the_numbers(path: Path) -> None:
 
 def test_its_text_is_for_people(path: Path) -> None:
     task = GenerationTask(template="评论：{input}\n")
-    manifest = make().manifest.model_copy(update={"task": task}).sealed()
-    assert "评论：{input}" in manifest.text()
-    assert manifest.text().count("\n") > 20
-    path.write_text(manifest.text(), encoding="utf-8")
-    assert Manifest.read(path.parent) == manifest
+    manifest = make().manifest.model_copy(update={"task": task}).with_content_hash()
+    assert "评论：{input}" in manifest.to_json()
+    assert manifest.to_json().count("\n") > 20
+    path.write_text(manifest.to_json(), encoding="utf-8")
+    assert Manifest.from_folder(path.parent) == manifest
 
 
 def test_the_layout_of_the_file_does_not_matter(path: Path) -> None:
-    manifest = Manifest.read(path.parent)
+    manifest = Manifest.from_folder(path.parent)
     fields = json.loads(path.read_text())
     path.write_text(json.dumps(dict(reversed(fields.items()))))
-    assert Manifest.read(path.parent) == manifest
+    assert Manifest.from_folder(path.parent) == manifest
 
 
 def test_the_content_hash_is_of_all_the_rest() -> None:
@@ -65,8 +65,8 @@ def test_the_content_hash_is_of_all_the_rest() -> None:
         ("tensors_sha256", "sha256:0"),
         ("versions", {}),
     ):
-        assert manifest.model_copy(update={field: value}).sealed().content_hash != manifest.content_hash
-    assert manifest.sealed() == manifest
+        assert manifest.model_copy(update={field: value}).with_content_hash().content_hash != manifest.content_hash
+    assert manifest.with_content_hash() == manifest
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_the_content_hash_is_of_all_the_rest() -> None:
 )
 def test_a_changed_field_is_seen(path: Path, field: str, value: Any) -> None:
     change(path, **{field: value})
-    with pytest.raises(DamagedPrompt, match=r"softprompt\.json was changed after it was written"):
-        Manifest.read(path.parent)
+    with pytest.raises(CorruptPrompt, match=r"softprompt\.json was changed after it was written"):
+        Manifest.from_folder(path.parent)
 
 
 @pytest.mark.parametrize(
@@ -101,62 +101,64 @@ def test_a_changed_field_is_seen(path: Path, field: str, value: Any) -> None:
 )
 def test_a_field_that_cannot_be_is_named(path: Path, fields: dict[str, Any], named: str) -> None:
     change(path, **fields)
-    with pytest.raises(DamagedPrompt, match=rf"softprompt\.json is damaged: {named}"):
-        Manifest.read(path.parent)
+    with pytest.raises(CorruptPrompt, match=rf"softprompt\.json is damaged: {named}"):
+        Manifest.from_folder(path.parent)
 
 
 def test_a_missing_field_is_named(path: Path) -> None:
     fields = json.loads(path.read_text())
     del fields["tensors_sha256"]
     path.write_text(json.dumps(fields))
-    with pytest.raises(DamagedPrompt, match="tensors_sha256: Field required"):
-        Manifest.read(path.parent)
+    with pytest.raises(CorruptPrompt, match="tensors_sha256: Field required"):
+        Manifest.from_folder(path.parent)
 
 
 def test_a_later_format_asks_for_an_upgrade(path: Path) -> None:
     change(path, format=2, something_new=[1, 2])
-    with pytest.raises(NewerPrompt, match="has format 2, this softprompt reads up to 1: upgrade softprompt"):
-        Manifest.read(path.parent)
+    with pytest.raises(
+        UnsupportedPromptFormat, match="has format 2, but this softprompt reads formats up to 1: upgrade softprompt"
+    ):
+        Manifest.from_folder(path.parent)
 
 
 @pytest.mark.parametrize("text", ["", "{", "softprompt", "[" * 100_000, "9" * 5000, '{"format": 1'])
 def test_what_is_not_json(path: Path, text: str) -> None:
     path.write_text(text)
-    with pytest.raises(DamagedPrompt, match=r"softprompt\.json is damaged"):
-        Manifest.read(path.parent)
+    with pytest.raises(CorruptPrompt, match=r"softprompt\.json is damaged"):
+        Manifest.from_folder(path.parent)
 
 
 def test_what_is_not_text(path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DamagedPrompt, match=r"softprompt\.json is damaged"):
-        Manifest.read(path.parent)
+    with pytest.raises(CorruptPrompt, match=r"softprompt\.json is damaged"):
+        Manifest.from_folder(path.parent)
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "1", "{}", '{"format": "1"}', '{"format": null}'])
 def test_json_that_names_no_format(path: Path, text: str) -> None:
     path.write_text(text)
-    with pytest.raises(DamagedPrompt, match="names no format"):
-        Manifest.read(path.parent)
+    with pytest.raises(CorruptPrompt, match="has no valid format"):
+        Manifest.from_folder(path.parent)
 
 
 @pytest.mark.parametrize("field", ["method", "versions", "metrics"])
 def test_half_a_character_is_no_text(path: Path, field: str) -> None:
     change(path, **{field: {"a": "\ud800"}})
-    with pytest.raises(DamagedPrompt, match=r"softprompt\.json is damaged: .*surrogates not allowed"):
-        Manifest.read(path.parent)
+    with pytest.raises(CorruptPrompt, match=r"softprompt\.json is damaged: .*surrogates not allowed"):
+        Manifest.from_folder(path.parent)
 
 
 def test_what_is_nested_too_deep(path: Path) -> None:
     change(path, metrics={"a": json.loads("[" * 400 + "]" * 400)})
-    with pytest.raises(DamagedPrompt, match=r"softprompt\.json is damaged"):
-        Manifest.read(path.parent)
+    with pytest.raises(CorruptPrompt, match=r"softprompt\.json is damaged"):
+        Manifest.from_folder(path.parent)
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(NotASavedPrompt, match="gone is not a saved prompt: no such folder"):
-        Manifest.read(tmp_path / "gone")
+    with pytest.raises(NotASavedPrompt, match="gone is not a saved prompt: the folder does not exist"):
+        Manifest.from_folder(tmp_path / "gone")
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(NotASavedPrompt, match=r"is not a saved prompt: it has no softprompt\.json$"):
-        Manifest.read(tmp_path)
+        Manifest.from_folder(tmp_path)

@@ -14,15 +14,21 @@ from hypothesis import strategies as st
 from peft import CPTConfig, MultitaskPromptTuningConfig, PeftConfig, get_peft_model
 from torch import Tensor
 
-from softprompt.errors import DamagedPrompt, NotASavedPrompt, NotExpressible
-from softprompt.model import Embeddings, Kind, ModelShape, Placement, Prefix
-from softprompt.saved import read_peft, write_peft
-from softprompt.saved.peft_format import CONFIG, TENSORS, flattened, read_peft_config, unflattened
-from softprompt.saved.tensors import to_bytes
+from softprompt.errors import CorruptPrompt, NotASavedPrompt, PeftExportError
+from softprompt.model import KVPrefix, ModelKind, ModelShape, Placement, PromptEmbeddings
+from softprompt.saved import read_peft_adapter, serialize_peft_adapter
+from softprompt.saved.peft_format import (
+    ADAPTER_CONFIG_FILE,
+    ADAPTER_WEIGHTS_FILE,
+    from_peft_layout,
+    read_adapter_config,
+    to_peft_layout,
+)
+from softprompt.saved.tensor_files import serialize_tensors
 from tests.tiny import shared_model
 
 SHAPE = ModelShape(
-    kind=Kind.CAUSAL,
+    kind=ModelKind.CAUSAL,
     num_layers=3,
     num_kv_heads=2,
     head_dim=5,
@@ -50,9 +56,9 @@ def parsed(content: bytes) -> dict[str, tuple[list[int], list[float]]]:
 
 
 def lay(folder: Path, config: object, tensors: dict[str, Tensor] | None = None) -> Path:
-    (folder / CONFIG).write_text(config if isinstance(config, str) else json.dumps(config))
+    (folder / ADAPTER_CONFIG_FILE).write_text(config if isinstance(config, str) else json.dumps(config))
     if tensors is not None:
-        (folder / TENSORS).write_bytes(to_bytes(tensors))
+        (folder / ADAPTER_WEIGHTS_FILE).write_bytes(serialize_tensors(tensors))
     return folder
 
 
@@ -60,7 +66,7 @@ def test_a_row_of_a_prefix_is_each_layers_keys_then_its_values() -> None:
     """`L0.K, L0.V, L1.K, …`, each `(G, D)`, a row a virtual token."""
     L, G, P, D = 3, 2, 4, 5
     prefix = numbered(L, 2, G, P, D)
-    files = write_peft(Prefix(prefix), SHAPE, "base")
+    files = serialize_peft_adapter(KVPrefix(prefix), SHAPE, "base")
     expected = [
         prefix[layer, kind, head, token, i].item()
         for token in range(P)
@@ -69,14 +75,14 @@ def test_a_row_of_a_prefix_is_each_layers_keys_then_its_values() -> None:
         for head in range(G)
         for i in range(D)
     ]
-    assert parsed(files[TENSORS]) == {"prompt_embeddings": ([P, 2 * L * G * D], expected)}
+    assert parsed(files[ADAPTER_WEIGHTS_FILE]) == {"prompt_embeddings": ([P, 2 * L * G * D], expected)}
 
 
 def test_a_prefix_is_read_as_peft_reads_it() -> None:
     L, G, P, D = 3, 2, 4, 5
     rows = numbered(P, 2 * L * G * D)
     theirs = rows.unsqueeze(0).view(1, P, 2 * L, G, D).permute(2, 0, 3, 1, 4).split(2)
-    ours = unflattened(rows, SHAPE)
+    ours = from_peft_layout(rows, SHAPE)
     for layer, (keys, values) in enumerate(theirs):
         assert torch.equal(ours[layer, 0], keys[0])
         assert torch.equal(ours[layer, 1], values[0])
@@ -84,18 +90,20 @@ def test_a_prefix_is_read_as_peft_reads_it() -> None:
 
 @given(L=st.integers(1, 4), G=st.integers(1, 3), P=st.integers(1, 5), D=st.integers(1, 4))
 def test_there_and_back(L: int, G: int, P: int, D: int) -> None:
-    shape = ModelShape(Kind.CAUSAL, L, G, D, G * D, G * D, vocab_size=9, window=9)
+    shape = ModelShape(ModelKind.CAUSAL, L, G, D, G * D, G * D, vocab_size=9, window=9)
     prefix = numbered(L, 2, G, P, D)
-    assert torch.equal(unflattened(flattened(prefix), shape), prefix)
+    assert torch.equal(from_peft_layout(to_peft_layout(prefix), shape), prefix)
 
 
 def test_embeddings_are_a_row_a_virtual_token() -> None:
-    files = write_peft(Embeddings(numbered(4, 20)), SHAPE, "base")
-    assert parsed(files[TENSORS]) == {"prompt_embeddings": ([4, 20], [float(i) for i in range(80)])}
+    files = serialize_peft_adapter(PromptEmbeddings(numbered(4, 20)), SHAPE, "base")
+    assert parsed(files[ADAPTER_WEIGHTS_FILE]) == {"prompt_embeddings": ([4, 20], [float(i) for i in range(80)])}
 
 
 def test_the_configuration_of_embeddings() -> None:
-    config = json.loads(write_peft(Embeddings(numbered(4, 20)), SHAPE, "some/base")[CONFIG])
+    config = json.loads(
+        serialize_peft_adapter(PromptEmbeddings(numbered(4, 20)), SHAPE, "some/base")[ADAPTER_CONFIG_FILE]
+    )
     assert config["peft_type"] == "PROMPT_TUNING"
     assert config["task_type"] == "CAUSAL_LM"
     assert config["base_model_name_or_path"] == "some/base"
@@ -104,17 +112,19 @@ def test_the_configuration_of_embeddings() -> None:
 
 
 def test_the_configuration_of_a_prefix() -> None:
-    config = json.loads(write_peft(Prefix(numbered(3, 2, 2, 4, 5)), SHAPE, "some/base")[CONFIG])
+    config = json.loads(
+        serialize_peft_adapter(KVPrefix(numbered(3, 2, 2, 4, 5)), SHAPE, "some/base")[ADAPTER_CONFIG_FILE]
+    )
     assert config["peft_type"] == "PREFIX_TUNING"
     assert config["prefix_projection"] is False
     assert (config["token_dim"], config["num_attention_heads"]) == (2 * 5, 2)
 
 
-@pytest.mark.parametrize("payload", [Embeddings(numbered(4, 20)), Prefix(numbered(3, 2, 2, 4, 5))])
-def test_what_is_written_is_read(tmp_path: Path, payload: Embeddings | Prefix) -> None:
-    for name, content in write_peft(payload, SHAPE, "base").items():
+@pytest.mark.parametrize("payload", [PromptEmbeddings(numbered(4, 20)), KVPrefix(numbered(3, 2, 2, 4, 5))])
+def test_what_is_written_is_read(tmp_path: Path, payload: PromptEmbeddings | KVPrefix) -> None:
+    for name, content in serialize_peft_adapter(payload, SHAPE, "base").items():
         (tmp_path / name).write_bytes(content)
-    found = read_peft(tmp_path, SHAPE)
+    found = read_peft_adapter(tmp_path, SHAPE)
     assert type(found) is type(payload)
     assert torch.equal(found.tensor, payload.tensor)
 
@@ -122,33 +132,33 @@ def test_what_is_written_is_read(tmp_path: Path, payload: Embeddings | Prefix) -
 @pytest.mark.parametrize(
     ("payload", "has_head", "reason"),
     [
-        (Embeddings(numbered(4, 20), Placement.AFTER_BOS), False, "virtual tokens after-bos"),
-        (Embeddings(numbered(4, 20), Placement.AFTER_TEXT), False, "virtual tokens after-text"),
-        (Prefix(numbered(3, 2, 2, 4, 5), Placement.AFTER_BOS, has_bos=True), False, "virtual tokens after-bos"),
-        (Embeddings(numbered(4, 20)), True, "the trained linear head"),
+        (PromptEmbeddings(numbered(4, 20), Placement.AFTER_BOS), False, "virtual tokens after-bos"),
+        (PromptEmbeddings(numbered(4, 20), Placement.AFTER_TEXT), False, "virtual tokens after-text"),
+        (KVPrefix(numbered(3, 2, 2, 4, 5), Placement.AFTER_BOS, has_bos=True), False, "virtual tokens after-bos"),
+        (PromptEmbeddings(numbered(4, 20)), True, "the trained linear head"),
     ],
 )
-def test_what_peft_cannot_express_is_refused(payload: Embeddings | Prefix, has_head: bool, reason: str) -> None:
-    with pytest.raises(NotExpressible, match=f"peft cannot express {reason}"):
-        write_peft(payload, SHAPE, "base", has_head)
+def test_what_peft_cannot_express_is_refused(payload: PromptEmbeddings | KVPrefix, has_head: bool, reason: str) -> None:
+    with pytest.raises(PeftExportError, match=f"peft cannot express {reason}"):
+        serialize_peft_adapter(payload, SHAPE, "base", has_head)
 
 
 @pytest.mark.parametrize("kind", ["LORA", "IA3", "ADAPTION_PROMPT", None])
 def test_an_adapter_of_another_kind_is_named(tmp_path: Path, kind: str | None) -> None:
     lay(tmp_path, {"peft_type": kind}, {"prompt_embeddings": numbered(4, 20)})
-    with pytest.raises(NotASavedPrompt, match=f"a peft adapter of type {kind}: .*cannot be imported"):
-        read_peft(tmp_path, SHAPE)
+    with pytest.raises(NotASavedPrompt, match=f"a peft adapter of type {kind}, which is not a soft prompt"):
+        read_peft_adapter(tmp_path, SHAPE)
 
 
 def test_a_folder_without_an_adapter(tmp_path: Path) -> None:
-    with pytest.raises(NotASavedPrompt, match="holds no peft adapter"):
-        read_peft(tmp_path, SHAPE)
+    with pytest.raises(NotASavedPrompt, match="is not a peft adapter"):
+        read_peft_adapter(tmp_path, SHAPE)
 
 
 @pytest.mark.parametrize("text", ["{", "", "[]", "null", "[" * 100_000])
 def test_a_damaged_configuration(tmp_path: Path, text: str) -> None:
-    with pytest.raises(DamagedPrompt, match=r"adapter_config\.json is damaged"):
-        read_peft_config(lay(tmp_path, text))
+    with pytest.raises(CorruptPrompt, match=r"adapter_config\.json is damaged"):
+        read_adapter_config(lay(tmp_path, text))
 
 
 @pytest.mark.parametrize(
@@ -164,23 +174,23 @@ def test_a_damaged_configuration(tmp_path: Path, text: str) -> None:
 )
 def test_shapes_that_the_model_does_not_have(tmp_path: Path, kind: str, shape: tuple[int, ...], width: int) -> None:
     lay(tmp_path, {"peft_type": kind}, {"prompt_embeddings": numbered(*shape)})
-    with pytest.raises(DamagedPrompt, match=rf"this model needs \[P, {width}\]"):
-        read_peft(tmp_path, SHAPE)
+    with pytest.raises(CorruptPrompt, match=rf"this model needs \[P, {width}\]"):
+        read_peft_adapter(tmp_path, SHAPE)
 
 
 def test_an_adapter_without_its_numbers(tmp_path: Path) -> None:
     lay(tmp_path, {"peft_type": "PROMPT_TUNING"})
-    with pytest.raises(DamagedPrompt, match=rf"{TENSORS} cannot be read"):
-        read_peft(tmp_path, SHAPE)
+    with pytest.raises(CorruptPrompt, match=rf"{ADAPTER_WEIGHTS_FILE} cannot be read"):
+        read_peft_adapter(tmp_path, SHAPE)
     lay(tmp_path, {"peft_type": "PROMPT_TUNING"}, {"base_model.model.lora_A": numbered(4, 20)})
-    with pytest.raises(DamagedPrompt, match="has no 'prompt_embeddings'"):
-        read_peft(tmp_path, SHAPE)
+    with pytest.raises(CorruptPrompt, match="has no 'prompt_embeddings'"):
+        read_peft_adapter(tmp_path, SHAPE)
 
 
 def test_an_adapter_of_numbers_that_are_none(tmp_path: Path) -> None:
     lay(tmp_path, {"peft_type": "P_TUNING"}, {"prompt_embeddings": numbered(4, 20) / 0})
-    with pytest.raises(DamagedPrompt, match="holds NaN or infinite numbers"):
-        read_peft(tmp_path, SHAPE)
+    with pytest.raises(CorruptPrompt, match="contains NaN or infinite values"):
+        read_peft_adapter(tmp_path, SHAPE)
 
 
 def adapted(network: torch.nn.Module, config: PeftConfig) -> torch.nn.Module:
@@ -209,14 +219,14 @@ def test_what_peft_trained_context_aware(family: str, tmp_path: Path) -> None:
     with torch.enable_grad():
         wrapped = adapted(model.network, config)
     wrapped.save_pretrained(str(tmp_path))
-    payload = read_peft(tmp_path, model.shape)
-    words = model.embed(torch.tensor([config.cpt_token_ids]))[0]
+    payload = read_peft_adapter(tmp_path, model.shape)
+    words = model.embed_tokens(torch.tensor([config.cpt_token_ids]))[0]
     assert torch.equal(payload.tensor[4], words[4])
     assert ((payload.tensor - words)[:4].norm(dim=1) > 1e-2).all()
     ids = torch.tensor([[5, 9, 77, 300, 12]])
     theirs = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, -5:]
     behind = model.compile(payload)
-    ours = model.logits(model.hidden(ids, torch.ones_like(ids, dtype=torch.bool), behind))
+    ours = model.compute_logits(model.compute_hidden_states(ids, torch.ones_like(ids, dtype=torch.bool), behind))
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
@@ -231,23 +241,25 @@ def test_what_peft_trained_for_several_tasks(tmp_path: Path) -> None:
     found = []
     for task in range(3):
         theirs = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids), task_ids=torch.tensor([task])).logits
-        behind = model.compile(read_peft(tmp_path, model.shape, task))
-        found.append(model.logits(model.hidden(ids, torch.ones_like(ids, dtype=torch.bool), behind)))
+        behind = model.compile(read_peft_adapter(tmp_path, model.shape, task))
+        found.append(
+            model.compute_logits(model.compute_hidden_states(ids, torch.ones_like(ids, dtype=torch.bool), behind))
+        )
         torch.testing.assert_close(found[-1], theirs[:, -5:], atol=1e-4, rtol=0)
     assert not torch.allclose(found[0], found[1], atol=1e-6)
     for wrong in (None, 3, -1):
-        with pytest.raises(NotASavedPrompt, match="holds 3 tasks: name one with `task`, from 0 to 2"):
-            read_peft(tmp_path, model.shape, wrong)
+        with pytest.raises(NotASavedPrompt, match="has 3 tasks: choose one with `task`, from 0 to 2"):
+            read_peft_adapter(tmp_path, model.shape, wrong)
 
 
 def test_a_task_of_an_adapter_that_has_one(tmp_path: Path) -> None:
     lay(tmp_path, {"peft_type": "PROMPT_TUNING"}, {"prompt_embeddings": numbered(4, 20)})
-    with pytest.raises(NotASavedPrompt, match="is of one task"):
-        read_peft(tmp_path, SHAPE, 0)
+    with pytest.raises(NotASavedPrompt, match="has a single task"):
+        read_peft_adapter(tmp_path, SHAPE, 0)
 
 
 def test_an_adapter_whose_factors_do_not_fit(tmp_path: Path) -> None:
     factors = {"prefix_task_cols": numbered(2, 5, 1), "prefix_task_rows": numbered(2, 1, 20)}
     lay(tmp_path, {"peft_type": "MULTITASK_PROMPT_TUNING"}, {"prompt_embeddings": numbered(4, 20), **factors})
-    with pytest.raises(DamagedPrompt, match="factors"):
-        read_peft(tmp_path, SHAPE, 0)
+    with pytest.raises(CorruptPrompt, match="factors"):
+        read_peft_adapter(tmp_path, SHAPE, 0)

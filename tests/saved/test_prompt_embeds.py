@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from softprompt.errors import NotExpressible, SettingError, SoftPromptError, TaskError, WrongBaseModel
-from softprompt.model import Embeddings, FrozenModel, Payload, Placement
+from softprompt.errors import BaseModelMismatch, PeftExportError, SettingError, SoftPromptError, TaskError
+from softprompt.model import FrozenModel, Payload, Placement, PromptEmbeddings
 from softprompt.saved import SavedPrompt
-from softprompt.saved.prompt_embeds import prompt_embeds
+from softprompt.saved.prompt_embeds import build_prompt_embeds
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, Task
-from softprompt.tasks.objective import arranged
-from softprompt.tasks.writing import WritingObjective
+from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
+from softprompt.tasks.objective import apply_payload
 from tests.strategies import random_embeddings, random_prefix
 from tests.tiny import shared_model, tiny_model
 
@@ -24,17 +24,19 @@ MARKED = GenerationTask(template="[P1] {input} [P2][P3] so")
 
 
 def made(model: FrozenModel, payload: Payload, task: Task = WRITES) -> SavedPrompt:
-    return SavedPrompt.make(model, payload, task, method={"name": "prompt"}, trained_parameters=1)
+    return SavedPrompt.from_payload(model, payload, task, method={"name": "prompt"}, trained_parameters=1)
 
 
 @torch.no_grad()
 def own(model: FrozenModel, prompt: SavedPrompt) -> Tensor:
     """The logits of the first token of the response, as the prompt itself gives them."""
-    payload = prompt.bound(model)
-    objective = prompt.objective(model, payload)
-    assert isinstance(objective, WritingObjective)
-    ids = torch.tensor([arranged(objective.encode_prompt(objective.asked(TEXT), 8), payload)[0]])
-    return model.logits(model.hidden(ids, torch.ones_like(ids, dtype=torch.bool), payload))[0, -1]
+    payload = prompt.compile_for(model)
+    objective = prompt.build_objective(model, payload)
+    assert isinstance(objective, LanguageModelingObjective)
+    ids = torch.tensor([apply_payload(objective.encode_prompt(objective.build_example(TEXT), 8), payload)[0]])
+    return model.compute_logits(model.compute_hidden_states(ids, torch.ones_like(ids, dtype=torch.bool), payload))[
+        0, -1
+    ]
 
 
 @torch.no_grad()
@@ -58,7 +60,7 @@ def theirs(model: FrozenModel, embeddings: Tensor) -> Tensor:
 def test_the_embeddings_give_the_prompts_own_logits(family: str, placement: Placement, task: Task) -> None:
     model = shared_model(family)
     prompt = made(model, random_embeddings(model, 3, 0, placement), task)
-    found = prompt_embeds(prompt, model, TEXT, 8)
+    found = build_prompt_embeds(prompt, model, TEXT, 8)
     assert found.shape[1] == model.shape.hidden_size
     assert found.dtype == model.dtype
     torch.testing.assert_close(theirs(model, found), own(model, prompt), atol=1e-4, rtol=0)
@@ -68,8 +70,8 @@ def test_virtual_tokens_stand_where_the_prompt_has_them() -> None:
     model = shared_model("llama")
     payload = random_embeddings(model, 3, 0)
     for placement, at in ((Placement.BEFORE, 0), (Placement.AFTER_BOS, 1), (Placement.AFTER_TEXT, -3)):
-        moved = Embeddings(payload.tensor, placement)
-        found = prompt_embeds(made(model, moved), model, TEXT, 8)
+        moved = PromptEmbeddings(payload.tensor, placement)
+        found = build_prompt_embeds(made(model, moved), model, TEXT, 8)
         assert torch.equal(found[at : at + 3 or None], payload.tensor)
         assert len(found) == 3 + 1 + len(model.tokenize(f"Review: {TEXT}\nAnswer:"))
 
@@ -77,18 +79,18 @@ def test_virtual_tokens_stand_where_the_prompt_has_them() -> None:
 def test_a_text_that_is_too_long_is_cut_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
     model = shared_model("llama")
     with caplog.at_level(logging.WARNING):
-        found = prompt_embeds(made(model, random_embeddings(model, 3, 0)), model, "fun " * 200, 20)
+        found = build_prompt_embeds(made(model, random_embeddings(model, 3, 0)), model, "fun " * 200, 20)
     assert len(found) + 20 == model.shape.window
-    assert "cut" in caplog.text
+    assert "truncated" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("family", "payload", "task", "tokens", "error", "words"),
     [
-        ("llama", "prefix", WRITES, 8, NotExpressible, "keys and values"),
+        ("llama", "prefix", WRITES, 8, PeftExportError, "is a KV prefix"),
         ("llama", "embeddings", ClassificationTask(labels=("a", "b")), 8, TaskError, "softprompt classify"),
         ("llama", "embeddings", WRITES, 500, SettingError, "`max_new_tokens=500`"),
-        ("t5", "embeddings", WRITES, 8, NotExpressible, "causal"),
+        ("t5", "embeddings", WRITES, 8, PeftExportError, "causal"),
     ],
 )
 def test_what_no_embeddings_say(
@@ -97,13 +99,13 @@ def test_what_no_embeddings_say(
     model = shared_model(family)
     kept = random_prefix(model, 3, 0) if payload == "prefix" else random_embeddings(model, 3, 0)
     with pytest.raises(error, match=words):
-        prompt_embeds(made(model, kept, task), model, TEXT, tokens)
+        build_prompt_embeds(made(model, kept, task), model, TEXT, tokens)
 
 
 def test_only_on_its_own_base() -> None:
     model = shared_model("llama")
-    with pytest.raises(WrongBaseModel):
-        prompt_embeds(made(model, random_embeddings(model, 3, 0)), tiny_model("llama", 7), TEXT, 8)
+    with pytest.raises(BaseModelMismatch):
+        build_prompt_embeds(made(model, random_embeddings(model, 3, 0)), tiny_model("llama", 7), TEXT, 8)
 
 
 def test_a_chat() -> None:
@@ -114,5 +116,5 @@ def test_a_chat() -> None:
     )
     prompt = made(model, random_embeddings(model, 3, 0), ChatTask())
     torch.testing.assert_close(
-        theirs(model, prompt_embeds(prompt, model, TEXT, 8)), own(model, prompt), atol=1e-4, rtol=0
+        theirs(model, build_prompt_embeds(prompt, model, TEXT, 8)), own(model, prompt), atol=1e-4, rtol=0
     )

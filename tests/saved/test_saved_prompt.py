@@ -12,17 +12,17 @@ import torch
 
 from softprompt.data import Example
 from softprompt.errors import (
-    DamagedPrompt,
+    BaseModelMismatch,
+    CorruptPrompt,
     NotASavedPrompt,
-    NotExpressible,
     OutputExists,
+    PeftExportError,
     SavedPromptError,
-    WrongBaseModel,
 )
-from softprompt.model import Embeddings, FrozenModel, Placement, Prefix
+from softprompt.model import FrozenModel, KVPrefix, Placement, PromptEmbeddings
 from softprompt.saved import SavedPrompt
-from softprompt.saved.own_files import OWN_TENSORS
-from tests.saved.making import TASK, content, forge, make, random_head
+from softprompt.saved.foreign_files import PROMPT_TENSORS_FILE
+from tests.saved.factories import TASK, content, forge, make, random_head
 from tests.strategies import random_embeddings, random_prefix
 from tests.tiny import shared_model, tiny_model
 
@@ -32,23 +32,25 @@ ADAPTER = "adapter_model.safetensors"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A prompt of three embeddings."""
-    make().write(tmp_path / "p")
+    make().save_to(tmp_path / "p")
     return tmp_path / "p"
 
 
 def probabilities(model: FrozenModel, saved: SavedPrompt) -> torch.Tensor:
-    payload = saved.bound(model)
-    objective = saved.objective(model, payload)
-    rows = [objective.encode(Example({"text": text, "label": "good"})) for text in ("the film was great", "a bore")]
+    payload = saved.compile_for(model)
+    objective = saved.build_objective(model, payload)
+    rows = [
+        objective.encode_example(Example({"text": text, "label": "good"})) for text in ("the film was great", "a bore")
+    ]
     with torch.no_grad():
         batch = objective.collate(rows, payload)
-        return objective.outputs(objective.read(batch, payload), batch)
+        return objective.compute_outputs(objective.forward_batch(batch, payload), batch)
 
 
 def test_what_is_read_is_what_was_made(tmp_path: Path) -> None:
     made = make()
-    made.write(tmp_path / "p")
-    found = SavedPrompt.read(tmp_path / "p")
+    made.save_to(tmp_path / "p")
+    found = SavedPrompt.from_folder(tmp_path / "p")
     assert found.manifest == made.manifest
     assert found.files == made.files
     assert torch.equal(found.payload.tensor, made.payload.tensor)
@@ -58,9 +60,9 @@ def test_what_is_read_is_what_was_made(tmp_path: Path) -> None:
 def test_a_prefix_and_a_head_come_back(tmp_path: Path) -> None:
     model = shared_model("llama")
     made = make(random_prefix(model, 4, seed=2), head=random_head(model))
-    made.write(tmp_path / "p")
-    found = SavedPrompt.read(tmp_path / "p")
-    assert isinstance(found.payload, Prefix)
+    made.save_to(tmp_path / "p")
+    found = SavedPrompt.from_folder(tmp_path / "p")
+    assert isinstance(found.payload, KVPrefix)
     assert torch.equal(found.payload.tensor, made.payload.tensor)
     assert found.head is not None
     assert made.head is not None
@@ -68,7 +70,7 @@ def test_a_prefix_and_a_head_come_back(tmp_path: Path) -> None:
 
 
 def test_what_is_read_can_be_written_again(folder: Path, tmp_path: Path) -> None:
-    SavedPrompt.read(folder).write(tmp_path / "copy")
+    SavedPrompt.from_folder(folder).save_to(tmp_path / "copy")
     assert content(tmp_path / "copy") == content(folder)
 
 
@@ -78,8 +80,8 @@ def test_the_same_prompt_is_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("placement", [Placement.AFTER_BOS, Placement.AFTER_TEXT])
 def test_the_placement_comes_back(tmp_path: Path, placement: Placement) -> None:
-    make(random_embeddings(shared_model("llama"), 3, 0, placement)).write(tmp_path / "p")
-    assert SavedPrompt.read(tmp_path / "p").payload.placement is placement
+    make(random_embeddings(shared_model("llama"), 3, 0, placement)).save_to(tmp_path / "p")
+    assert SavedPrompt.from_folder(tmp_path / "p").payload.placement is placement
 
 
 def test_what_peft_cannot_express_is_no_peft_adapter(tmp_path: Path) -> None:
@@ -87,15 +89,15 @@ def test_what_peft_cannot_express_is_no_peft_adapter(tmp_path: Path) -> None:
     after_bos = make(random_embeddings(model, 3, 0, Placement.AFTER_BOS))
     headed = make(head=random_head(model))
     for name, saved, reason in (("bos", after_bos, "after-bos"), ("head", headed, "linear head")):
-        saved.write(tmp_path / name)
-        assert set(content(tmp_path / name)) == {"softprompt.json", OWN_TENSORS}
-        assert saved.peft_refusal is not None
-        assert reason in saved.peft_refusal
+        saved.save_to(tmp_path / name)
+        assert set(content(tmp_path / name)) == {"softprompt.json", PROMPT_TENSORS_FILE}
+        assert saved.peft_incompatibility is not None
+        assert reason in saved.peft_incompatibility
 
 
 def test_what_peft_can_express_is_a_peft_adapter(folder: Path) -> None:
     assert set(content(folder)) == {"softprompt.json", "adapter_config.json", ADAPTER}
-    assert SavedPrompt.read(folder).peft_refusal is None
+    assert SavedPrompt.from_folder(folder).peft_incompatibility is None
 
 
 def test_the_numbers_that_are_kept() -> None:
@@ -112,8 +114,8 @@ def test_a_truncated_file_is_damaged(folder: Path) -> None:
     whole = (folder / ADAPTER).read_bytes()
     for length in range(0, len(whole), 7):
         (folder / ADAPTER).write_bytes(whole[:length])
-        with pytest.raises(DamagedPrompt, match="truncated or changed"):
-            SavedPrompt.read(folder)
+        with pytest.raises(CorruptPrompt, match="truncated or changed"):
+            SavedPrompt.from_folder(folder)
 
 
 @pytest.mark.parametrize("bit", [1, 0x20, 0x80])
@@ -121,8 +123,8 @@ def test_one_flipped_bit_of_the_numbers_is_seen(folder: Path, bit: int) -> None:
     whole = (folder / ADAPTER).read_bytes()
     for at in range(0, len(whole), 5):
         (folder / ADAPTER).write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
-        with pytest.raises(DamagedPrompt, match="truncated or changed"):
-            SavedPrompt.read(folder)
+        with pytest.raises(CorruptPrompt, match="truncated or changed"):
+            SavedPrompt.from_folder(folder)
 
 
 @pytest.mark.parametrize("bit", [1, 0x20, 0x80])
@@ -132,30 +134,30 @@ def test_one_flipped_bit_of_the_manifest_is_seen(folder: Path, bit: int) -> None
     for at in range(bit % 7, len(whole), 7):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
         with pytest.raises(SavedPromptError):
-            SavedPrompt.read(folder)
+            SavedPrompt.from_folder(folder)
 
 
 @pytest.mark.parametrize("name", [ADAPTER, "adapter_config.json"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(DamagedPrompt, match=f"{name} cannot be read"):
-        SavedPrompt.read(folder)
+    with pytest.raises(CorruptPrompt, match=f"{name} cannot be read"):
+        SavedPrompt.from_folder(folder)
 
 
 def test_a_truncated_file_with_the_right_hash(folder: Path) -> None:
     whole = (folder / ADAPTER).read_bytes()
     for length in (0, 7, 8, 40, len(whole) - 1):
         forge(folder, whole[:length])
-        with pytest.raises(DamagedPrompt, match="no valid safetensors file"):
-            SavedPrompt.read(folder)
+        with pytest.raises(CorruptPrompt, match="not a valid safetensors file"):
+            SavedPrompt.from_folder(folder)
 
 
 def test_a_header_that_promises_more_than_there_is(folder: Path) -> None:
     header = json.dumps({"prompt_embeddings": {"dtype": "F32", "shape": [3, 24], "data_offsets": [0, 288]}}).encode()
     for claimed in (len(header), 2**40, 2**63):
         forge(folder, struct.pack("<Q", claimed) + header + b"\0" * 12)
-        with pytest.raises(DamagedPrompt, match="no valid safetensors file"):
-            SavedPrompt.read(folder)
+        with pytest.raises(CorruptPrompt, match="not a valid safetensors file"):
+            SavedPrompt.from_folder(folder)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
@@ -163,52 +165,52 @@ def test_numbers_that_are_none_with_the_right_hash(folder: Path, number: float) 
     rows = torch.ones(3, 24)
     rows[1, 7] = number
     forge(folder, {"prompt_embeddings": rows})
-    with pytest.raises(DamagedPrompt, match="prompt_embeddings holds NaN or infinite numbers"):
-        SavedPrompt.read(folder)
+    with pytest.raises(CorruptPrompt, match="prompt_embeddings contains NaN or infinite values"):
+        SavedPrompt.from_folder(folder)
 
 
 @pytest.mark.parametrize("shape", [(3, 25), (3, 23), (0, 24), (72,), (3, 24, 1), ()])
 def test_wrong_shapes_with_the_right_hash(folder: Path, shape: tuple[int, ...]) -> None:
     forge(folder, {"prompt_embeddings": torch.ones(shape)})
-    with pytest.raises(DamagedPrompt, match=r"prompt_embeddings is .*, this model needs \[P, 24\]"):
-        SavedPrompt.read(folder)
+    with pytest.raises(CorruptPrompt, match=r"prompt_embeddings has the shape .*, but this model needs \[P, 24\]"):
+        SavedPrompt.from_folder(folder)
 
 
 def test_another_number_of_virtual_tokens_with_the_right_hash(folder: Path) -> None:
     forge(folder, {"prompt_embeddings": torch.ones(4, 24)})
-    with pytest.raises(DamagedPrompt, match="holds 4 virtual tokens, the manifest says 3"):
-        SavedPrompt.read(folder)
+    with pytest.raises(CorruptPrompt, match="holds 4 virtual tokens, the manifest says 3"):
+        SavedPrompt.from_folder(folder)
 
 
 def test_embeddings_that_call_themselves_a_prefix(folder: Path) -> None:
     forge(folder, payload="prefix")
-    with pytest.raises(DamagedPrompt, match=r"this model needs \[P, 72\]"):
-        SavedPrompt.read(folder)
+    with pytest.raises(CorruptPrompt, match=r"this model needs \[P, 72\]"):
+        SavedPrompt.from_folder(folder)
 
 
 def test_no_prompt_in_the_file_with_the_right_hash(folder: Path) -> None:
     forge(folder, {"prompt": torch.ones(3, 24)})
-    with pytest.raises(DamagedPrompt, match="has no 'prompt_embeddings'"):
-        SavedPrompt.read(folder)
+    with pytest.raises(CorruptPrompt, match="has no 'prompt_embeddings'"):
+        SavedPrompt.from_folder(folder)
 
 
 def test_sizes_that_the_base_model_does_not_have(folder: Path) -> None:
     """Everything fits together, and to the fingerprint, but not to the model itself."""
-    base = SavedPrompt.read(folder).manifest.base
+    base = SavedPrompt.from_folder(folder).manifest.base
     wider = base.model_copy(update={"shape": replace(base.shape, embedding_size=48)})
     forge(folder, {"prompt_embeddings": torch.ones(3, 48)}, base=wider)
     config = folder / "adapter_config.json"
     config.write_text(config.read_text().replace('"token_dim": 24', '"token_dim": 48'))
-    with pytest.raises(DamagedPrompt, match="sizes that tiny-llama-0 does not have"):
-        SavedPrompt.read(folder).bound(shared_model("llama"))
+    with pytest.raises(CorruptPrompt, match="shape does not match tiny-llama-0"):
+        SavedPrompt.from_folder(folder).compile_for(shared_model("llama"))
 
 
 def test_a_changed_configuration_for_peft(folder: Path) -> None:
     """No hash covers it, and peft would read another prompt out of the same numbers."""
     config = folder / "adapter_config.json"
     config.write_text(config.read_text().replace('"num_virtual_tokens": 3', '"num_virtual_tokens": 2'))
-    with pytest.raises(DamagedPrompt, match=r"adapter_config\.json was changed"):
-        SavedPrompt.read(folder)
+    with pytest.raises(CorruptPrompt, match=r"adapter_config\.json was changed"):
+        SavedPrompt.from_folder(folder)
 
 
 @pytest.mark.parametrize(
@@ -223,16 +225,16 @@ def test_a_changed_configuration_for_peft(folder: Path) -> None:
 )
 def test_a_head_that_does_not_fit(tmp_path: Path, head: dict[str, torch.Tensor]) -> None:
     model = shared_model("llama")
-    make(head=random_head(model)).write(tmp_path / "p")
+    make(head=random_head(model)).save_to(tmp_path / "p")
     forge(tmp_path / "p", {"prompt_embeddings": torch.ones(3, 24), **head})
-    with pytest.raises(DamagedPrompt, match="the head does not fit 2 labels"):
-        SavedPrompt.read(tmp_path / "p")
+    with pytest.raises(CorruptPrompt, match="the shape of the head does not match 2 labels"):
+        SavedPrompt.from_folder(tmp_path / "p")
 
 
 def test_a_peft_adapter_is_to_be_imported(folder: Path) -> None:
     (folder / "softprompt.json").unlink()
-    with pytest.raises(NotASavedPrompt, match="peft adapter: softprompt import"):
-        SavedPrompt.read(folder)
+    with pytest.raises(NotASavedPrompt, match="peft adapter, which `softprompt import` converts"):
+        SavedPrompt.from_folder(folder)
 
 
 # Where it may be written
@@ -241,13 +243,13 @@ def test_a_peft_adapter_is_to_be_imported(folder: Path) -> None:
 def test_what_is_there_is_not_replaced(folder: Path) -> None:
     before = content(folder)
     with pytest.raises(OutputExists, match="`overwrite=True`"):
-        make(method="another").write(folder)
+        make(method="another").save_to(folder)
     assert content(folder) == before
 
 
 def test_what_is_there_is_replaced_when_asked(folder: Path, tmp_path: Path) -> None:
     headed = make(head=random_head(shared_model("llama")))
-    headed.write(folder, overwrite=True)
+    headed.save_to(folder, overwrite=True)
     assert content(folder) == headed.files
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
@@ -255,21 +257,21 @@ def test_what_is_there_is_replaced_when_asked(folder: Path, tmp_path: Path) -> N
 def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.jpg").write_bytes(b"a picture")
-    with pytest.raises(OutputExists, match="is no saved prompt, so it is not overwritten"):
-        make().write(tmp_path / "photos", overwrite=True)
+    with pytest.raises(OutputExists, match="is not a saved prompt, so it is not overwritten"):
+        make().save_to(tmp_path / "photos", overwrite=True)
     assert content(tmp_path / "photos") == {"one.jpg": b"a picture"}
 
 
 def test_a_file_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("a note")
-    with pytest.raises(OutputExists, match="is no saved prompt"):
-        make().write(tmp_path / "notes", overwrite=True)
+    with pytest.raises(OutputExists, match="is not a saved prompt"):
+        make().save_to(tmp_path / "notes", overwrite=True)
     assert (tmp_path / "notes").read_text() == "a note"
 
 
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
-    make().write(tmp_path / "p", overwrite=True)
+    make().save_to(tmp_path / "p", overwrite=True)
     assert content(tmp_path / "p") == make().files
 
 
@@ -278,8 +280,8 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
 
 def test_another_base_model_is_named_with_both_fingerprints(folder: Path) -> None:
     mine, other = shared_model("llama"), tiny_model("llama", seed=9)
-    with pytest.raises(WrongBaseModel) as caught:
-        SavedPrompt.read(folder).bound(other)
+    with pytest.raises(BaseModelMismatch) as caught:
+        SavedPrompt.from_folder(folder).compile_for(other)
     for word in (mine.name, mine.fingerprint, other.name, other.fingerprint):
         assert word in str(caught.value)
 
@@ -287,7 +289,7 @@ def test_another_base_model_is_named_with_both_fingerprints(folder: Path) -> Non
 def test_the_base_model_may_go_by_another_name(folder: Path) -> None:
     again = tiny_model("llama")
     again.name = "moved/elsewhere"
-    assert SavedPrompt.read(folder).bound(again).num_virtual_tokens == 3
+    assert SavedPrompt.from_folder(folder).compile_for(again).num_virtual_tokens == 3
 
 
 @pytest.mark.parametrize("with_head", [False, True])
@@ -298,10 +300,10 @@ def test_compiled_embeddings_are_a_prefix_that_answers_alike(
     model = shared_model("llama")
     head = random_head(model) if with_head else None
     original = make(random_embeddings(model, 3, 4, placement), head=head)
-    original.compiled(model).write(tmp_path / "p")
-    compiled = SavedPrompt.read(tmp_path / "p")
-    assert isinstance(compiled.payload, Prefix)
-    assert compiled.payload.tensor.shape == model.shape.prefix(3 + (placement is Placement.AFTER_BOS))
+    original.to_prefix(model).save_to(tmp_path / "p")
+    compiled = SavedPrompt.from_folder(tmp_path / "p")
+    assert isinstance(compiled.payload, KVPrefix)
+    assert compiled.payload.tensor.shape == model.shape.get_prefix_shape(3 + (placement is Placement.AFTER_BOS))
     assert compiled.manifest.num_virtual_tokens == 3
     assert torch.equal(probabilities(model, compiled), probabilities(model, original))
     for field in ("method", "task", "metrics", "base", "placement", "trained_parameters"):
@@ -312,18 +314,20 @@ def test_compiled_embeddings_are_a_prefix_that_answers_alike(
 def test_what_reads_the_text_does_not_compile(placement: Placement) -> None:
     model = shared_model("llama")
     original = make(random_embeddings(model, 3, 4, placement))
-    assert isinstance(original.bound(model), Embeddings)
-    with pytest.raises(NotExpressible, match="read the text"):
-        original.compiled(model)
+    assert isinstance(original.compile_for(model), PromptEmbeddings)
+    with pytest.raises(PeftExportError, match="attend to the text"):
+        original.to_prefix(model)
 
 
 def test_the_prompt_leaves_its_room_to_the_text() -> None:
     model = shared_model("llama")
     saved = make(random_embeddings(model, 100, seed=0))
-    row = saved.objective(model, saved.bound(model)).encode(Example({"text": "scene " * 60, "label": "good"}))
-    assert 26 <= len(row.prompt) <= 28
-    assert saved.objective(model, None).encode(Example({"text": "scene " * 60, "label": "good"})) != row
+    row = saved.build_objective(model, saved.compile_for(model)).encode_example(
+        Example({"text": "scene " * 60, "label": "good"})
+    )
+    assert 26 <= len(row.prompt_ids) <= 28
+    assert saved.build_objective(model, None).encode_example(Example({"text": "scene " * 60, "label": "good"})) != row
 
 
 def test_the_task_is_the_prompts_own(folder: Path) -> None:
-    assert SavedPrompt.read(folder).manifest.task == TASK
+    assert SavedPrompt.from_folder(folder).manifest.task == TASK

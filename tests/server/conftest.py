@@ -8,8 +8,8 @@ import openai
 import pytest
 
 from softprompt.model import FrozenModel
-from softprompt.store import Store
-from tests.server.running import Running, chatting_model, fill, running
+from softprompt.registry import PromptRegistry
+from tests.server.live_server import Running, chatting_model, fill, running
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def chatting() -> FrozenModel:
 def served(tmp_path_factory: pytest.TempPathFactory, chatting: FrozenModel) -> Iterator[Running]:
     """A server without keys, with a prompt of each task; no test changes its store."""
     folder = tmp_path_factory.mktemp("served") / "store"
-    with Store.open(folder, create=True) as store:
+    with PromptRegistry.open(folder, create=True) as store:
         fill(store, chatting)
     with running(folder, chatting) as server:
         yield server

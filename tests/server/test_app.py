@@ -9,8 +9,8 @@ import openai
 import pytest
 
 from softprompt.model import FrozenModel
-from softprompt.store import Store
-from tests.server.running import ANSWERS, BASE, Running, prompt_for, running
+from softprompt.registry import PromptRegistry
+from tests.server.live_server import ANSWERS, BASE, Running, prompt_for, running
 
 
 def bring(server: Running, key: str, model: FrozenModel, seed: int) -> httpx2.Response:
@@ -26,11 +26,11 @@ def ask(client: openai.OpenAI) -> tuple[str, str | None]:
     return answer.model, answer.choices[0].message.content
 
 
-def test_from_a_folder_to_an_answer(tmp_path: Path, chatting: FrozenModel) -> None:
-    with Store.open(tmp_path / "store", create=True) as store:
-        acme, other = (store.keys.create(tenant, "manage")[1] for tenant in ("acme", "other"))
-        admin = store.keys.create("ops", "admin")[1]
-    with running(tmp_path / "store", chatting, keys=True) as server:
+def test_upload_use_swap_and_count_prompts_of_two_tenants(tmp_path: Path, chatting: FrozenModel) -> None:
+    with PromptRegistry.open(tmp_path / "store", create=True) as store:
+        acme, other = (store.api_keys.create_key(tenant, "manage")[1] for tenant in ("acme", "other"))
+        admin = store.api_keys.create_key("ops", "admin")[1]
+    with running(tmp_path / "store", chatting, auth_enabled=True) as server:
         assert bring(server, acme, chatting, 0).status_code == 201
         assert bring(server, other, chatting, 1).status_code == 201
         with server.client(acme) as client, server.client(other) as others:
@@ -46,9 +46,12 @@ def test_from_a_folder_to_an_answer(tmp_path: Path, chatting: FrozenModel) -> No
                 with pytest.raises(openai.AuthenticationError):
                     call()
         counted = httpx2.get(f"{server.url}/metrics", headers={"authorization": f"Bearer {admin}"}).text
-        for line in ('softprompt_tokens_total{kind="written",tenant="acme"}', "softprompt_prompt_swaps_total 1.0"):
+        for line in (
+            'softprompt_tokens_total{tenant="acme",type="completion"}',
+            "softprompt_prompt_version_changes_total 1.0",
+        ):
             assert line in counted
-        assert 'softprompt_prompt_lookups_total{where="disk"} 2.0' in counted  # what is the same is there once
+        assert 'softprompt_prompt_cache_lookups_total{result="miss"} 2.0' in counted  # what is the same is there once
         assert httpx2.get(f"{server.url}/metrics", headers={"authorization": f"Bearer {acme}"}).status_code == 403
         for place in ("/health", "/ready"):
             assert server.get(place).status_code == 200

@@ -1,4 +1,5 @@
-"""The command line. Thin: parse, call, print.
+"""The command line: parses arguments, calls the library, prints results.
 
-Every command imports what it calls when it is called: torch and transformers take seconds, which --help must not.
+Each command imports the library inside its function: importing torch and transformers takes seconds, and `--help` must be
+fast.
 """

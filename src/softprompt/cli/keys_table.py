@@ -1,4 +1,4 @@
-"""How people see the keys of a store."""
+"""Formats API keys as table rows."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 from rich.table import Column
 
 if TYPE_CHECKING:
-    from softprompt.store import Key
+    from softprompt.registry import ApiKey
 
 
-def key_titles() -> tuple[Column | str, ...]:
-    """Of the columns."""
-    return Column("id", no_wrap=True, min_width=12), "tenant", "scope", "name", "made (UTC)", "by", "state"
+def get_key_columns() -> tuple[Column | str, ...]:
+    """Return the columns of the table of keys."""
+    return Column("id", no_wrap=True, min_width=12), "tenant", "scope", "name", "created (UTC)", "created by", "status"
 
 
-def key_rows(keys: Iterable[Key]) -> Iterator[tuple[str, ...]]:
-    """A row a key."""
+def iter_key_rows(keys: Iterable[ApiKey]) -> Iterator[tuple[str, ...]]:
+    """Yield one row per key."""
     for key in keys:
-        made = f"{key.created_at:%Y-%m-%d %H:%M}"
-        yield key.id, key.tenant, str(key.scope), key.name, made, key.created_by, _state(key)
+        created_at = f"{key.created_at:%Y-%m-%d %H:%M}"
+        yield key.id, key.tenant, str(key.scope), key.name, created_at, key.created_by, _key_status(key)
 
 
-def _state(key: Key) -> str:
+def _key_status(key: ApiKey) -> str:
     if key.revoked_at is not None:
         return "revoked"
     if key.expires_at is None:

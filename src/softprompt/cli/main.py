@@ -1,4 +1,4 @@
-"""The program `softprompt`: its commands, and what becomes of errors."""
+"""The program `softprompt`: registers the commands, and converts errors to messages and exit codes."""
 
 from __future__ import annotations
 
@@ -13,33 +13,32 @@ from rich.markup import escape
 from typer.exceptions import TyperException
 
 from softprompt import __version__
-from softprompt.cli.classify import classify
-from softprompt.cli.compare import compare
-from softprompt.cli.compose import compose, similarity
-from softprompt.cli.console import SafeConsole
-from softprompt.cli.data import app as data
-from softprompt.cli.demo import demo
-from softprompt.cli.evaluate import evaluate
-from softprompt.cli.exchange import export, import_
-from softprompt.cli.extract import extract
-from softprompt.cli.flags import FlagFormatter, Flags, running
-from softprompt.cli.generate import generate
-from softprompt.cli.hub import pull, push
-from softprompt.cli.keys import app as keys
-from softprompt.cli.prompts import app as prompts
+from softprompt.cli.argument_validator import check_unicode
+from softprompt.cli.classify_command import classify_command
+from softprompt.cli.command_flags import CommandFlags, FlagFormatter, use_flags
+from softprompt.cli.compare_command import compare_command
+from softprompt.cli.compose_commands import compose_command, similarity_command
+from softprompt.cli.data_commands import app as data_app
+from softprompt.cli.demo_command import demo_command
+from softprompt.cli.evaluate_command import evaluate_command
+from softprompt.cli.export_import_commands import export_command, import_command
+from softprompt.cli.extract_command import extract_command
+from softprompt.cli.generate_command import generate_command
+from softprompt.cli.hub_commands import pull_command, push_command
+from softprompt.cli.keys_commands import app as keys_app
+from softprompt.cli.prompts_commands import app as prompts_app
 from softprompt.cli.repeat_filter import RepeatFilter
-from softprompt.cli.serve import serve
-from softprompt.cli.show import show
-from softprompt.cli.tag import tag
-from softprompt.cli.terminal import escape_unprintable
-from softprompt.cli.termination import EXIT_CODE as TERMINATED
-from softprompt.cli.termination import Terminated
-from softprompt.cli.tune import tune
-from softprompt.cli.typed import check_unicode
+from softprompt.cli.safe_console import SafeConsole
+from softprompt.cli.serve_command import serve_command
+from softprompt.cli.show_command import show_command
+from softprompt.cli.sigterm_handler import EXIT_TERMINATED, SigtermReceived
+from softprompt.cli.tag_command import tag_command
+from softprompt.cli.terminal_escapes import escape_unprintable
+from softprompt.cli.tune_command import tune_command
 from softprompt.errors import SoftPromptError
-from softprompt.log_lines import LineFormatter
+from softprompt.log_formatter import EscapingLogFormatter
 
-USER_ERROR, OUR_ERROR, INTERRUPTED = 2, 1, 130
+EXIT_USER_ERROR, EXIT_INTERNAL_ERROR, EXIT_INTERRUPTED = 2, 1, 130
 
 app = typer.Typer(
     name="softprompt",
@@ -49,103 +48,103 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""Tune soft prompts on a frozen language model, and use them.
 
-A soft prompt is a handful of virtual tokens, trained on your examples, that stand in front of every text. The model
-itself never changes, so one copy of it serves any number of prompts.
+A soft prompt is a short sequence of virtual tokens in front of every text, trained on your examples. The model itself
+does not change, so one copy of the model serves any number of prompts.
 
-`softprompt demo` shows all of it in a few minutes.""",
-    epilog="""Exit code 0: done; 2: something to mend, and the message says what; 1: a fault of ours.
-`--debug` anywhere on the line shows the traceback. Settings of `tune` can stand in a TOML file: `--config run.toml`.""",
+`softprompt demo` shows the workflow in a few minutes.""",
+    epilog="""Exit codes: 0 success; 2 user error, explained by the message; 1 bug in softprompt.
+`--debug` anywhere on the command line shows the traceback. `tune` reads settings from a TOML file: `--config run.toml`.""",
 )
 
-app.command(rich_help_panel="Make")(tune)
-app.command(rich_help_panel="Make")(compare)
-app.command(rich_help_panel="Make")(demo)
-app.add_typer(data, rich_help_panel="Make")
-app.command(rich_help_panel="Use")(evaluate)
-app.command(rich_help_panel="Use")(classify)
-app.command(rich_help_panel="Use")(generate)
-app.command(rich_help_panel="Use")(tag)
-app.command(rich_help_panel="Use")(extract)
-app.command(rich_help_panel="Look and exchange")(show)
-app.command(rich_help_panel="Look and exchange")(similarity)
-app.command(rich_help_panel="Look and exchange")(compose)
-app.command(rich_help_panel="Look and exchange")(export)
-app.command("import", rich_help_panel="Look and exchange")(import_)
-app.command(rich_help_panel="Look and exchange")(push)
-app.command(rich_help_panel="Look and exchange")(pull)
-app.add_typer(prompts, rich_help_panel="Keep and serve")
-app.command(rich_help_panel="Keep and serve")(serve)
-app.add_typer(keys, rich_help_panel="Keep and serve")
+app.command("tune", rich_help_panel="Make")(tune_command)
+app.command("compare", rich_help_panel="Make")(compare_command)
+app.command("demo", rich_help_panel="Make")(demo_command)
+app.add_typer(data_app, rich_help_panel="Make")
+app.command("evaluate", rich_help_panel="Use")(evaluate_command)
+app.command("classify", rich_help_panel="Use")(classify_command)
+app.command("generate", rich_help_panel="Use")(generate_command)
+app.command("tag", rich_help_panel="Use")(tag_command)
+app.command("extract", rich_help_panel="Use")(extract_command)
+app.command("show", rich_help_panel="Inspect and exchange")(show_command)
+app.command("similarity", rich_help_panel="Inspect and exchange")(similarity_command)
+app.command("compose", rich_help_panel="Inspect and exchange")(compose_command)
+app.command("export", rich_help_panel="Inspect and exchange")(export_command)
+app.command("import", rich_help_panel="Inspect and exchange")(import_command)
+app.command("push", rich_help_panel="Inspect and exchange")(push_command)
+app.command("pull", rich_help_panel="Inspect and exchange")(pull_command)
+app.add_typer(prompts_app, rich_help_panel="Store and serve")
+app.command("serve", rich_help_panel="Store and serve")(serve_command)
+app.add_typer(keys_app, rich_help_panel="Store and serve")
 
 
-def print_version(wanted: bool) -> bool:
-    """Print the version and be done, if it is wanted."""
-    if wanted:
+def print_version(requested: bool) -> bool:
+    """Print the version and exit, if requested."""
+    if requested:
         typer.echo(f"softprompt {__version__}")
         raise typer.Exit
-    return wanted
+    return requested
 
 
 @app.callback()
-def options(
+def root_callback(
     version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True, callback=print_version),
 ) -> None:
-    """Options in front of any command."""
+    """Accept the options in front of a command."""
 
 
 def main() -> None:
-    """The console script."""
-    sys.exit(run(sys.argv[1:]))
+    """Run the console script `softprompt`."""
+    sys.exit(run_cli(sys.argv[1:]))
 
 
-def run(arguments: Sequence[str]) -> int:
+def run_cli(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     escape_unprintable()
     debug = "--debug" in arguments
-    typed = [argument for argument in arguments if argument != "--debug"]
+    command_line = [argument for argument in arguments if argument != "--debug"]
     errors = SafeConsole(stderr=True, emoji=False)
-    flags = Flags.of(app, typed)
-    _log_to(errors, flags)
+    flags = CommandFlags.from_arguments(app, command_line)
+    _configure_logging(errors, flags)
     try:
         check_unicode(arguments)
-        with running(flags):
-            code = app(typed, prog_name="softprompt", standalone_mode=False)
+        with use_flags(flags):
+            code = app(command_line, prog_name="softprompt", standalone_mode=False)
         sys.stdout.flush()
     except (SoftPromptError, TyperException) as error:
         if debug:
             errors.print_exception()
-        message = error.format_message() if isinstance(error, TyperException) else flags.put_in(str(error))
-        if message:  # help that was printed for want of a command is message enough
+        message = error.format_message() if isinstance(error, TyperException) else flags.insert_into(str(error))
+        if message:  # empty if help was printed because no command was given
             errors.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
-        return USER_ERROR
+        return EXIT_USER_ERROR
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
-        return INTERRUPTED
-    except Terminated as error:
-        errors.print(f"stopped {error}, by SIGTERM")
-        return TERMINATED
+        return EXIT_INTERRUPTED
+    except SigtermReceived as error:
+        errors.print(f"stopped {error} by SIGTERM")
+        return EXIT_TERMINATED
     except (BrokenPipeError, SystemExit):
-        # The reader went away (`softprompt … | head`); typer exits for that. Python would complain once more when it closes the pipe.
+        # The reader closed the pipe (`softprompt … | head`), for which typer exits. Python would report it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if debug:
             errors.print_exception()
         errors.print(f"[bold red]internal error:[/] {type(error).__name__}: {escape(str(error))}", soft_wrap=True)
-        errors.print("This is a fault in softprompt: please report it with what  --debug  prints.")
-        return OUR_ERROR
-    if code == INTERRUPTED:  # what typer makes of Ctrl-C
+        errors.print("This is a bug in softprompt. Please report it with the output of  --debug.")
+        return EXIT_INTERNAL_ERROR
+    if code == EXIT_INTERRUPTED:  # typer converts Ctrl-C to this code
         errors.print("interrupted")
     return int(code or 0)
 
 
-def _log_to(console: SafeConsole, flags: Flags) -> None:
-    """Send softprompt's own notes to standard error, without the furniture of a log; others' lines are escaped too."""
+def _configure_logging(console: SafeConsole, flags: CommandFlags) -> None:
+    """Send softprompt's log to standard error as plain messages, and escape control characters in all log lines."""
     handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False, highlighter=None)
     handler.setFormatter(FlagFormatter(flags))
     handler.addFilter(RepeatFilter())
-    if logging.lastResort is not None:  # by which uvicorn, asyncio and other libraries complain
-        logging.lastResort.setFormatter(LineFormatter())
+    if logging.lastResort is not None:  # used by uvicorn, asyncio and other libraries
+        logging.lastResort.setFormatter(EscapingLogFormatter())
     logger = logging.getLogger("softprompt")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)

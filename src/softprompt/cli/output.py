@@ -1,4 +1,4 @@
-"""How commands print: one JSON object on standard output for scripts, tables and sentences for people."""
+"""Output of commands: one JSON object on standard output for scripts, or tables and text; and shared options."""
 
 from __future__ import annotations
 
@@ -9,70 +9,76 @@ from typing import Annotated, Any
 
 import typer
 
-from softprompt.cli.console import SafeConsole
-from softprompt.cli.terminal import json_text
-from softprompt.quoting import split_pairs
+from softprompt.cli.safe_console import SafeConsole
+from softprompt.cli.terminal_escapes import dump_json_line
+from softprompt.comma_lists import split_pairs
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Machine")]
-Dtype = Annotated[
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Machine")]
+DtypeOption = Annotated[
     str,
     typer.Option(
-        help="auto, float32, bfloat16, float16, or quantised by bitsandbytes: int8, nf4.", rich_help_panel="Machine"
+        help="auto, float32, bfloat16, float16, or quantized by bitsandbytes: int8, nf4.", rich_help_panel="Machine"
     ),
 ]
-BaseModel = Annotated[
+BaseModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="The base model (smollm2-135m, a folder, a .gguf file, or a Hub id), if it is not where the prompt says.",
+        help="Base model: smollm2-135m, a folder, a .gguf file, or a Hub id.  \\[default: the model in the prompt's manifest]",
     ),
 ]
-Names = Annotated[
+FieldMapOption = Annotated[
     str | None,
-    typer.Option("--map", help="Our names of fields to the data's own: text=review,label=stars.", show_default=False),
+    typer.Option(
+        "--map", help="Field names: softprompt's name=data's name, such as text=review,label=stars.", show_default=False
+    ),
 ]
-FormatName = Annotated[
+FormatOption = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="classification, input-output, alpaca, chat, sharegpt, question (question-from-0, question-from-1, question-by-text), token-classification, extraction (extraction-utf-16, extraction-utf-8) or fields.  \\[default: told by the fields]",
+        help="classification, input-output, alpaca, chat, sharegpt, question (question-from-0, question-from-1, question-by-text), token-classification, extraction (extraction-utf-16, extraction-utf-8) or fields.  \\[default: detected from the fields]",
     ),
 ]
 
-Together = Annotated[
+EnsembleOption = Annotated[
     list[Path] | None,
-    typer.Option("--with", help="Another prompt for the same task, to answer together with. Repeatable."),
+    typer.Option("--with", help="Another prompt for the same task, for an ensemble. Repeatable."),
 ]
-CombinedBy = Annotated[str, typer.Option("--by", help="How prompts answer together: mean (of probabilities) or vote.")]
+CombineOption = Annotated[
+    str, typer.Option("--combine", help="How an ensemble combines predictions: mean (of probabilities) or vote.")
+]
 
-#: Of several processes that accelerate or torchrun launched one speaks; errors, which may be one's own, all of them say.
-speaks = int(os.environ.get("RANK", "0")) == 0
-people = SafeConsole(soft_wrap=True, highlight=False, emoji=False, quiet=not speaks)
-notes = SafeConsole(stderr=True, highlight=False, emoji=False, quiet=not speaks)
+#: Of several processes launched by accelerate or torchrun only the main one prints results. All of them print errors.
+is_main_process = int(os.environ.get("RANK", "0")) == 0
+stdout_console = SafeConsole(soft_wrap=True, highlight=False, emoji=False, quiet=not is_main_process)
+stderr_console = SafeConsole(stderr=True, highlight=False, emoji=False, quiet=not is_main_process)
 
 
-def names_of(text: str | None) -> dict[str, str]:
-    """What `--map` says: our names of fields to the data's own.
+def parse_field_map(text: str | None) -> dict[str, str]:
+    """Parse the value of `--map`: softprompt's field names to the data's field names.
 
     Raises:
-        SettingError: it is written otherwise.
+        SettingError: the text is not a list of `name=name` pairs.
     """
-    return {} if text is None else split_pairs("--map", "ours=theirs", text)
+    return {} if text is None else split_pairs("--map", "name=data_name", text)
 
 
 def print_json(value: Any) -> None:
-    """One JSON object, on one line."""
-    if speaks:
-        print(json_text(value))  # noqa: T201
+    """Print one JSON object on one line."""
+    if is_main_process:
+        print(dump_json_line(value))  # noqa: T201
 
 
-def percent(share: float) -> str:
-    """A share as people read it."""
+def format_percent(share: float) -> str:
+    """Format a fraction as a percentage."""
     return f"{100 * share:.1f}%"
 
 
-def never(labels: Sequence[str], most: int = 5) -> str:
-    """That some labels are never answered, which a figure alone does not say."""
-    named = ", ".join(map(repr, labels[:most])) + (f" and {len(labels) - most} more" if len(labels) > most else "")
-    return f"It never answers {named}, which examples have as their label."
+def describe_never_predicted(labels: Sequence[str], max_listed: int = 5) -> str:
+    """Return a warning about labels that are never predicted, which metrics alone do not show."""
+    names = ", ".join(map(repr, labels[:max_listed])) + (
+        f" and {len(labels) - max_listed} more" if len(labels) > max_listed else ""
+    )
+    return f"The prompt never predicts {names}, although examples have this label."

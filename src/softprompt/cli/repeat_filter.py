@@ -1,4 +1,4 @@
-"""Log lines that are shown once, however often they are said."""
+"""A log filter that drops repeated messages."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import logging
 
 
 class RepeatFilter(logging.Filter):
-    """Lets each message through once: all runs of a sweep would say the same of their data."""
+    """A filter that passes each message once. Without it, all runs of a sweep would repeat the same notes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._shown: set[str] = set()
+        self._seen_messages: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the message is new."""
+        """Return whether the message is new."""
         message = record.getMessage()
-        is_new = message not in self._shown
-        self._shown.add(message)
+        is_new = message not in self._seen_messages
+        self._seen_messages.add(message)
         return is_new

@@ -1,4 +1,4 @@
-"""Options that say what the task is, of every command that reads examples to learn from."""
+"""Options that define the task, for commands that read training examples."""
 
 from __future__ import annotations
 
@@ -6,45 +6,45 @@ from typing import Annotated
 
 import typer
 
-PANEL = "Task"
+TASK_PANEL = "Task"
 
-TaskName = Annotated[
+TaskOption = Annotated[
     str | None,
     typer.Option(
         "--task",
-        help="classification, generation, chat, token-classification or extraction.  \\[default: what the data's format is for]",
-        rich_help_panel=PANEL,
+        help="classification, generation, chat, token-classification or extraction.  \\[default: chosen by the data format]",
+        rich_help_panel=TASK_PANEL,
     ),
 ]
-TemplateText = Annotated[
+TemplateOption = Annotated[
     str | None,
     typer.Option(
         "--template",
-        help="What the model sees; fields in braces, \\n for a new line: 'Review: {text}\\nSentiment:'. The answer follows it.",
-        rich_help_panel=PANEL,
+        help="Template of the prompt, with fields in braces and \\n for a new line: 'Review: {text}\\nSentiment:'. The answer follows the template.",
+        rich_help_panel=TASK_PANEL,
     ),
 ]
-Labels = Annotated[
+LabelsOption = Annotated[
     str | None,
     typer.Option(
         "--labels",
-        help="Comma-separated; one with a comma in quotes: '\"Food, drinks\",Staff'.  \\[default: found in the data]",
-        rich_help_panel=PANEL,
+        help="Labels, comma-separated. Quote a label with a comma: '\"Food, drinks\",Staff'.  \\[default: the labels in the data]",
+        rich_help_panel=TASK_PANEL,
     ),
 ]
-Verbalizer = Annotated[
+VerbalizerOption = Annotated[
     str | None,
     typer.Option(
         "--verbalizer",
-        help="What the model says for a label, where that is not the label itself, one word or phrase each: 0=bad,1=good.",
-        rich_help_panel=PANEL,
+        help="Word or phrase for each label, if different from the label: 0=bad,1=good.",
+        rich_help_panel=TASK_PANEL,
     ),
 ]
-LabelField = Annotated[
+LabelFieldOption = Annotated[
     str | None,
-    typer.Option("--label-field", help="The field with the label.  \\[default: label]", rich_help_panel=PANEL),
+    typer.Option("--label-field", help="Field with the label.  \\[default: label]", rich_help_panel=TASK_PANEL),
 ]
-ResponseField = Annotated[
+ResponseFieldOption = Annotated[
     str | None,
-    typer.Option("--response-field", help="The field with the response.  \\[default: output]", rich_help_panel=PANEL),
+    typer.Option("--response-field", help="Field with the response.  \\[default: output]", rich_help_panel=TASK_PANEL),
 ]

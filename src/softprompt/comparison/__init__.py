@@ -1,20 +1,28 @@
-"""Which way to adapt a model: each is run on the same data, and a report says what that showed."""
+"""Comparison of methods that adapt a model to a task: all are run on the same data, and a report ranks them."""
 
-from softprompt.comparison.bench import Bench
-from softprompt.comparison.comparing import compare, run
-from softprompt.comparison.settings import CompareSettings
-from softprompt.comparison.way import Course, Fitted, Kind, Measured, Serving, Trial, Way
+from softprompt.comparison.comparison_runner import compare, run_comparison
+from softprompt.comparison.experiment.compare_settings import CompareSettings
+from softprompt.comparison.experiment.experiment import Experiment
+from softprompt.comparison.methods.adaptation_method import (
+    AdaptationMethod,
+    EvalResult,
+    FitConfig,
+    FittedModel,
+    MethodKind,
+    ServingResult,
+    TrainingRecord,
+)
 
 __all__ = [
-    "Bench",
+    "AdaptationMethod",
     "CompareSettings",
-    "Course",
-    "Fitted",
-    "Kind",
-    "Measured",
-    "Serving",
-    "Trial",
-    "Way",
+    "EvalResult",
+    "Experiment",
+    "FitConfig",
+    "FittedModel",
+    "MethodKind",
+    "ServingResult",
+    "TrainingRecord",
     "compare",
-    "run",
+    "run_comparison",
 ]

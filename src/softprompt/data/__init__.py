@@ -1,8 +1,8 @@
-"""Files in, examples out. Knows no model and no task."""
+"""Read data files into examples. This package knows no model and no task."""
 
 from softprompt.data.example import Example
-from softprompt.data.examples import Examples
-from softprompt.data.formats import FORMATS, Format
-from softprompt.data.reading import read_examples
+from softprompt.data.example_dataset import ExampleDataset
+from softprompt.data.example_reader import read_examples
+from softprompt.data.formats.record_formats import FORMATS, RecordFormat
 
-__all__ = ["FORMATS", "Example", "Examples", "Format", "read_examples"]
+__all__ = ["FORMATS", "Example", "ExampleDataset", "RecordFormat", "read_examples"]

@@ -1,4 +1,4 @@
-"""One example: the fields of one row of data, and where it came from."""
+"""One example: the fields of one record of data, and its location in the source."""
 
 from __future__ import annotations
 
@@ -8,51 +8,59 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from softprompt.errors import RowError
+from softprompt.errors import RecordError
 
 
 @dataclass(frozen=True)
 class Example:
-    """A row's fields by name, and `where` it stands (`train.jsonl:12`) for messages about it."""
+    """An example: the fields of a record under the task's names.
+
+    Attributes:
+        fields: field values by name.
+        location: where the record is in its source (`train.jsonl:12`), for messages about the example.
+    """
 
     fields: Mapping[str, Any]
-    where: str = "example"
+    location: str = "example"
 
-    def text(self, field: str) -> str:
-        """A field as text.
+    def get_text(self, field: str) -> str:
+        """Return a field as text; numbers and booleans are converted.
 
         Raises:
-            RowError: there is no such field, or it holds something that is not text.
+            RecordError: the field is missing, NaN, or not text.
         """
-        value = self._value(field)
+        value = self._get_value(field)
         if isinstance(value, float) and math.isnan(value):
-            raise RowError(self.where, f"field {field!r} is NaN, as tables have where a value is missing")
+            raise RecordError(self.location, f"field {field!r} is NaN: the value is missing in the table")
         if not isinstance(value, str | int | float | bool):
-            raise RowError(self.where, f"field {field!r} is {type(value).__name__}, not text")
-        return self._whole(field, json.dumps(value) if isinstance(value, bool) else str(value))
+            raise RecordError(self.location, f"field {field!r} is {type(value).__name__}, not text")
+        return self._require_unicode(field, json.dumps(value) if isinstance(value, bool) else str(value))
 
-    def texts(self, field: str) -> list[str]:
-        """A field that may hold one text or a list of them.
+    def get_texts(self, field: str) -> list[str]:
+        """Return a field that holds one text or a list of texts.
 
         Raises:
-            RowError: there is no such field, or it is something else.
+            RecordError: the field is missing, or holds something else.
         """
-        value = self._value(field)
+        value = self._get_value(field)
         if isinstance(value, str):
-            return [self._whole(field, value)]
+            return [self._require_unicode(field, value)]
         if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-            return [self._whole(field, item) for item in value]
-        raise RowError(self.where, f"field {field!r} is neither a text nor a list of texts")
+            return [self._require_unicode(field, item) for item in value]
+        raise RecordError(self.location, f"field {field!r} is neither a text nor a list of texts")
 
-    def _value(self, field: str) -> Any:
+    def _get_value(self, field: str) -> Any:
         if field not in self.fields:
-            raise RowError(self.where, f"no field {field!r}; its fields are {', '.join(self.fields) or 'none'}")
+            raise RecordError(self.location, f"no field {field!r}; its fields are {', '.join(self.fields) or 'none'}")
         return self.fields[field]
 
-    def _whole(self, field: str, text: str) -> str:
-        r"""The text, unless it holds half a character: JSON can write a lone `\ud83d`, which no tokenizer reads."""
+    def _require_unicode(self, field: str, text: str) -> str:
+        r"""Return the text unchanged if it is valid Unicode.
+
+        JSON can contain a lone surrogate such as `\ud83d`, half of a character, which tokenizers reject.
+        """
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise RowError(self.where, f"field {field!r} is no Unicode text: {error.reason}") from error
+            raise RecordError(self.location, f"field {field!r} is not valid Unicode text: {error.reason}") from error
         return text

@@ -1,6 +1,6 @@
-"""Many requests behind many prompts on one frozen model: rows of any prompts in one batch, joining and leaving."""
+"""Inference engine: runs the requests of many prompts together on one frozen model, with continuous batching."""
 
-from softprompt.engine.engine import Engine, Written
-from softprompt.engine.request import End, Request, Sampling
+from softprompt.engine.engine import Engine, TokenOutput
+from softprompt.engine.request import EngineRequest, FinishReason, SamplingParams
 
-__all__ = ["End", "Engine", "Request", "Sampling", "Written"]
+__all__ = ["Engine", "EngineRequest", "FinishReason", "SamplingParams", "TokenOutput"]

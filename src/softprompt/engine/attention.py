@@ -1,8 +1,8 @@
-"""Attention of all tokens of a step, which stand in one flat row, whosever they are.
+"""Attention of all tokens of a step, which are concatenated in one flat sequence without padding.
 
-The model hands each layer's queries, keys and values to a function of ours (transformers'
-`AttentionInterface.register`), which knows whose they are: it puts keys and values where their rows have them, and lets
-each token see its own row. So nothing is padded.
+The model passes each layer's queries, keys and values to `_engine_attention` (transformers'
+`AttentionInterface.register`). The keys and values are written to the slots of their sequences, and each token attends
+to its own sequence only.
 """
 
 from __future__ import annotations
@@ -19,65 +19,72 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
-from softprompt.engine.products import Products, products
-from softprompt.engine.slots import Segment, Slots
+from softprompt.engine.kv_cache import KVCache, TokenSegment
+from softprompt.engine.matmul_attention import MatmulDecodeAttention, matmul_attention
 
 logger = logging.getLogger(__name__)
 
-ATTENTION = "softprompt_slots"
+ATTN_IMPLEMENTATION = "softprompt_slots"
 
 
-class OfSingle(Protocol):
-    """The attention of a step's rows that go on with one token each, in the order of their slots."""
+class DecodeAttention(Protocol):
+    """Attention of the decoding sequences of a step: one token each, in the order of their slots."""
 
-    def attend(
+    def attend_layer(
         self,
         layer: int,
         queries: Float[Tensor, "A n D"],
         keys: Float[Tensor, "G n D"],
         values: Float[Tensor, "G n D"],
-        found: Float[Tensor, "n A D"],
+        output: Float[Tensor, "n A D"],
         scale: float,
         softcap: float | None,
     ) -> None:
-        """Put a layer's new keys and values into the rows' slots, and what the queries find into `found`."""
+        """Write a layer's new keys and values to the slots, and the result of attention to `output`."""
         ...
 
 
-Singles = Callable[[Slots, Sequence[Segment]], OfSingle]
+DecodeBackend = Callable[[KVCache, Sequence[TokenSegment]], DecodeAttention]
 
 
-def fastest(device: torch.device, dtype: torch.dtype) -> Singles:
-    """How rows of one token each are attended fastest. Only Linux has the helpers of torch that the kernel knows."""
+def select_decode_backend(device: torch.device, dtype: torch.dtype) -> DecodeBackend:
+    """Return the fastest decode attention for a device. The numba kernel needs GNU OpenMP, which torch has on Linux."""
     if device.type == "cpu" and dtype == torch.float32 and sys.platform == "linux":
         try:
-            from softprompt.engine.kernel import Kernel
+            from softprompt.engine.numba_attention import NumbaDecodeAttention
         except ImportError as error:
-            logger.warning("responses are written more slowly: %s", error)
+            logger.warning("decoding falls back to torch kernels: %s", error)
         else:
-            return Kernel
-    return Products
+            return NumbaDecodeAttention
+    return MatmulDecodeAttention
 
 
-class Step:
-    """One pass of a flat row: segments of one token each, in the order of their slots, then longer ones.
+class StepAttention:
+    """Attention of one step: first segments of one token, in the order of their slots, then longer segments.
 
     Args:
-        slots: of the rows.
-        singles: attends the first of them.
-        single: these.
-        several: the others.
+        kv_cache: keys and values of all slots.
+        decode_backend: builds the attention of the decode segments.
+        decode_segments: segments of one token each.
+        prefill_segments: longer segments, which follow in the flat sequence.
     """
 
-    def __init__(self, slots: Slots, singles: Singles, single: Sequence[Segment], several: Sequence[Segment]):
-        slots.touch([*single, *several])
-        self._slots, self._several, self._first = slots, several, len(single)
-        self._count = len(single) + sum(s.count for s in several)
-        self._single = singles(slots, single) if single else None
-        self._at = slots.places(several) if several else None
-        self._masks: Sequence[Tensor] | None = None  # the model says how many heads ask
+    def __init__(
+        self,
+        kv_cache: KVCache,
+        decode_backend: DecodeBackend,
+        decode_segments: Sequence[TokenSegment],
+        prefill_segments: Sequence[TokenSegment],
+    ):
+        kv_cache.reserve_segments([*decode_segments, *prefill_segments])
+        self._kv_cache, self._prefill_segments = kv_cache, prefill_segments
+        self._num_decode_tokens = len(decode_segments)
+        self._num_tokens = len(decode_segments) + sum(s.num_tokens for s in prefill_segments)
+        self._decode_attention = decode_backend(kv_cache, decode_segments) if decode_segments else None
+        self._flat_indices = kv_cache.compute_flat_indices(prefill_segments) if prefill_segments else None
+        self._prefill_masks: Sequence[Tensor] | None = None  # built on first use: the layer gives the number of heads
 
-    def attend(
+    def attend_layer(
         self,
         layer: int,
         queries: Float[Tensor, "1 A T D"],
@@ -86,39 +93,49 @@ class Step:
         scale: float | None,
         softcap: float | None,
     ) -> Float[Tensor, "1 T A D"]:
-        """What each token's queries find in its row; behind all rows' tokens may stand some that find nothing."""
+        """Return the attention output of all tokens; padding behind the last segment gives zeros."""
         _, A, T, D = queries.shape
         scale = D**-0.5 if scale is None else scale
-        found = queries.new_empty(1, T, A, D)
-        found[:, self._count :] = 0
-        first, rest = slice(self._first), slice(self._first, self._count)
-        if self._single is not None:
-            one = (queries[0, :, first], keys[0, :, first], values[0, :, first])
-            self._single.attend(layer, *one, found[0, first], scale, softcap)
-        if self._at is not None:
-            self._slots.write(layer, self._at, keys[0, :, rest], values[0, :, rest])
-        own_keys, own_values = self._slots.keys[layer], self._slots.values[layer]
-        for segment, mask in zip(self._several, self._masks_of(A), strict=True):
-            part = slice(segment.start, segment.start + segment.count)
-            seen = (slice(segment.slot, segment.slot + 1), slice(None), slice(segment.behind + segment.count))
-            asked = queries[:, :, part].reshape(1, own_keys.shape[1], -1, D)
-            answer = _attention(asked, own_keys[seen], own_values[seen], mask, scale, softcap)
-            found[0, part] = answer.view(A, segment.count, -1).transpose(0, 1)
-        return found
+        output = queries.new_empty(1, T, A, D)
+        output[:, self._num_tokens :] = 0
+        decode, prefill = slice(self._num_decode_tokens), slice(self._num_decode_tokens, self._num_tokens)
+        if self._decode_attention is not None:
+            single = (queries[0, :, decode], keys[0, :, decode], values[0, :, decode])
+            self._decode_attention.attend_layer(layer, *single, output[0, decode], scale, softcap)
+        if self._flat_indices is not None:
+            self._kv_cache.write_tokens(layer, self._flat_indices, keys[0, :, prefill], values[0, :, prefill])
+        layer_keys, layer_values = self._kv_cache.keys[layer], self._kv_cache.values[layer]
+        for segment, mask in zip(self._prefill_segments, self._get_prefill_masks(A), strict=True):
+            span = slice(segment.start, segment.start + segment.num_tokens)
+            visible = (
+                slice(segment.slot, segment.slot + 1),
+                slice(None),
+                slice(segment.num_past_positions + segment.num_tokens),
+            )
+            grouped_queries = queries[:, :, span].reshape(1, layer_keys.shape[1], -1, D)
+            attended = _attend_prefill(
+                grouped_queries, layer_keys[visible], layer_values[visible], mask, scale, softcap
+            )
+            output[0, span] = attended.view(A, segment.num_tokens, -1).transpose(0, 1)
+        return output
 
-    def _masks_of(self, heads: int) -> Sequence[Float[Tensor, "1 N S"]]:
-        """The masks of longer segments, for queries of which those of a group of heads stand below one another."""
-        if self._masks is None:
-            group = heads // self._slots.keys.shape[2]
-            self._masks = [self._mask_of(segment).repeat(1, group, 1) for segment in self._several]
-        return self._masks
+    def _get_prefill_masks(self, num_heads: int) -> Sequence[Float[Tensor, "1 N S"]]:
+        """Return the masks of the prefill segments, repeated for the query heads of a group."""
+        if self._prefill_masks is None:
+            group = num_heads // self._kv_cache.keys.shape[2]
+            self._prefill_masks = [
+                self._build_causal_mask(segment).repeat(1, group, 1) for segment in self._prefill_segments
+            ]
+        return self._prefill_masks
 
-    def _mask_of(self, segment: Segment) -> Float[Tensor, "1 T S"]:
-        places = torch.arange(segment.behind + segment.count, device=self._slots.keys.device)
-        return self._slots.added(places <= places[segment.behind :].unsqueeze(1)).unsqueeze(0)
+    def _build_causal_mask(self, segment: TokenSegment) -> Float[Tensor, "1 T S"]:
+        positions = torch.arange(segment.num_past_positions + segment.num_tokens, device=self._kv_cache.keys.device)
+        return self._kv_cache.build_additive_mask(
+            positions <= positions[segment.num_past_positions :].unsqueeze(1)
+        ).unsqueeze(0)
 
 
-def _attention(
+def _attend_prefill(
     queries: Float[Tensor, "B A T D"],
     keys: Float[Tensor, "B A S D"],
     values: Float[Tensor, "B A S D"],
@@ -128,25 +145,25 @@ def _attention(
 ) -> Float[Tensor, "B A T D"]:
     if softcap is None:
         return scaled_dot_product_attention(queries, keys, values, attn_mask=mask.unsqueeze(0), scale=scale)
-    return products(queries, keys, values, mask, scale, softcap)
+    return matmul_attention(queries, keys, values, mask, scale, softcap)
 
 
-def _attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: None, step: Step, **rest: Any
+def _engine_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: None, step: StepAttention, **rest: Any
 ) -> tuple[Tensor, None]:
-    """What transformers' layers call."""
-    return step.attend(module.layer_idx, query, key, value, rest.get("scaling"), rest.get("softcap")), None
+    """Attention function that transformers' layers call."""
+    return step.attend_layer(module.layer_idx, query, key, value, rest.get("scaling"), rest.get("softcap")), None
 
 
-AttentionInterface.register(ATTENTION, _attend)
+AttentionInterface.register(ATTN_IMPLEMENTATION, _engine_attention)
 
 
 @contextmanager
-def attending(network: PreTrainedModel) -> Iterator[None]:
-    """Let the network's layers call our attention meanwhile; no mask is made for it."""
-    before = network.config._attn_implementation
-    network.config._attn_implementation = ATTENTION
+def use_engine_attention(network: PreTrainedModel) -> Iterator[None]:
+    """Switch the network's layers to the engine's attention inside the context; no mask is built."""
+    previous = network.config._attn_implementation
+    network.config._attn_implementation = ATTN_IMPLEMENTATION
     try:
         yield
     finally:
-        network.config._attn_implementation = before
+        network.config._attn_implementation = previous

@@ -1,4 +1,4 @@
-"""Requests behind any prompts, continued together on one frozen model, step by step."""
+"""Engine: continues the requests of many prompts together on one frozen model, step by step."""
 
 from __future__ import annotations
 
@@ -14,314 +14,377 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from softprompt.engine.attention import Singles, Step, attending, fastest
-from softprompt.engine.beginnings import BLOCK, Beginnings
+from softprompt.engine.async_grammar_state import wait_for_masks
+from softprompt.engine.attention import DecodeBackend, StepAttention, select_decode_backend, use_engine_attention
+from softprompt.engine.kv_cache import KVCache, TokenSegment
 from softprompt.engine.mask_pool import MaskPool
-from softprompt.engine.request import End, Request
-from softprompt.engine.row_guide import wait_for_masks
-from softprompt.engine.row_state import RowState
-from softprompt.engine.running import Running
-from softprompt.engine.sampler import Choice, choose_tokens
+from softprompt.engine.output_state import OutputState
+from softprompt.engine.prefix_cache import BLOCK_SIZE, PrefixCache
+from softprompt.engine.request import EngineRequest, FinishReason
+from softprompt.engine.sampler import SampledToken, sample_tokens
 from softprompt.engine.scheduler import Scheduler
-from softprompt.engine.slots import Segment, Slots
-from softprompt.engine.step_plan import Piece, token_counts
+from softprompt.engine.sequence import EngineSequence
+from softprompt.engine.step_plan import ScheduledChunk, count_tokens
 from softprompt.errors import ModelNotSupported
-from softprompt.model import CausalModel, Embeddings, FrozenModel, Payload, Prefix
-from softprompt.model.packing import filled
+from softprompt.model import CausalModel, FrozenModel, KVPrefix, Payload, PromptEmbeddings
+from softprompt.model.hooks.packed_layers import round_up_rows
 from softprompt.recent_tenants import RecentTenants
 
 MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Written:
-    """A token of a response.
+class TokenOutput:
+    """One token of a response.
 
     Attributes:
-        token: it; None where a response ends without one.
-        text: what is certain with it, and was not before.
-        end: why it was the last, if it was.
-        logprob: the logarithm of its probability, if that was asked for.
-        alternatives: the most probable tokens with theirs.
+        token_id: id of the token; None if the response ends without one.
+        text: text that has become certain with this token.
+        finish_reason: reason why this token is the last; None if the response continues.
+        logprob: log-probability of the token, if requested.
+        top_logprobs: most probable tokens with their log-probabilities.
     """
 
-    token: int | None
+    token_id: int | None
     text: str
-    end: End | None
+    finish_reason: FinishReason | None
     logprob: float | None = None
-    alternatives: tuple[tuple[int, float], ...] = ()
+    top_logprobs: tuple[tuple[int, float], ...] = ()
 
 
-Sink = Callable[[Written], None]
-"""Is told of each token of a response as it is written."""
+OutputCallback = Callable[[TokenOutput], None]
+"""Called with each token of a response as soon as it is generated."""
 
 
 @dataclass(eq=False)
-class _Row:
-    """A running request with what stands in front of it, and who is told."""
+class _ActiveRequest:
+    """Unfinished request with its payload, callback and output state."""
 
-    running: Running
+    sequence: EngineSequence
     payload: Payload | None
-    sink: Sink
-    state: RowState | None = None  # none before it has a slot
+    on_output: OutputCallback
+    output_state: OutputState | None = None  # None until the sequence has a slot
 
 
 class Engine:
-    """Runs rows together. Rows share the model's weights, and a tenant's rows what was made of texts that begin alike.
+    """Inference engine with continuous batching.
 
-    Nobody else may run the model during a step.
+    All sequences share the model's weights. The sequences of a tenant share the keys and values of texts that begin
+    alike. Nothing else may run the model during a step.
 
     Args:
-        model: a causal model whose attention can be replaced.
-        slots: rows that may run at once.
-        length: positions that a row may have, its prompt's included.
-        tokens: that go through the model in a step; twice as many while no row writes.
-        waiting: requests that may wait.
-        memory: bytes that the rows' keys and values may take together; None for as much as the slots could.
-        remembered: bytes for what is kept of texts that were read.
-        clock: what deadlines are on.
-        singles: attends rows that write; None for what is fastest here.
+        model: causal model that supports other attention implementations.
+        max_num_seqs: maximum number of running sequences.
+        max_model_len: maximum length of a sequence in positions, its prompt included.
+        max_num_batched_tokens: maximum number of tokens in a step; twice as many while no sequence decodes.
+        max_waiting_requests: maximum number of waiting requests.
+        kv_cache_bytes: bytes that the keys and values of all running sequences may occupy; None for all slots in full.
+        prefix_cache_bytes: bytes of the prefix cache.
+        clock: returns the time, in seconds, that deadlines refer to.
+        decode_backend: builds the attention of decoding sequences; None for the fastest on the model's device.
 
     Attributes:
-        recent: tenants that asked lately, of whatever runs on the model.
-        last_shares: what the last step is thought to have cost for each tenant, in seconds.
+        scheduler: scheduler of the sequences.
+        kv_cache: keys and values of the running sequences.
+        prefix_cache: keys and values of computed text blocks.
+        recent_tenants: tenants that sent requests recently, of any kind that runs on the model.
+        last_step_seconds: estimated time of the last step for each tenant, in seconds.
 
     Raises:
-        ModelNotSupported: the model's attention cannot be given to it.
-        IncompleteModel: the model has no word head.
+        ModelNotSupported: the model does not support other attention implementations.
+        IncompleteModel: the model has no LM head.
     """
 
     def __init__(
         self,
         model: FrozenModel,
-        slots: int = 64,
-        length: int = 2048,
-        tokens: int = 256,
-        waiting: int = 1024,
-        memory: int | None = None,
-        remembered: int = 256 * MIB,
+        max_num_seqs: int = 64,
+        max_model_len: int = 2048,
+        max_num_batched_tokens: int = 256,
+        max_waiting_requests: int = 1024,
+        kv_cache_bytes: int | None = None,
+        prefix_cache_bytes: int = 256 * MIB,
         clock: Callable[[], float] = time.monotonic,
-        singles: Singles | None = None,
+        decode_backend: DecodeBackend | None = None,
     ):
         if not (isinstance(model, CausalModel) and model.network._supports_attention_backend):
-            raise ModelNotSupported(f"{model.name} cannot be served: its family does not let its attention be replaced")
-        model.check_word_head()
+            raise ModelNotSupported(
+                f"{model.name} cannot be served: its family does not support other attention implementations"
+            )
+        model.check_lm_head()
         self.model, self._clock = model, clock
-        length = min(length, model.shape.window)
-        position = math.prod(model.shape.prefix(1)) * model.dtype.itemsize  # bytes
-        room = None if memory is None else memory // position
-        self.scheduler = Scheduler(slots, length, tokens, waiting, room)
-        self.slots = Slots(model.shape, slots, length, model.device, model.dtype)
-        self._singles = fastest(model.device, model.dtype) if singles is None else singles
-        self.beginnings: Beginnings[Tensor] = Beginnings(remembered // (position * BLOCK))
-        self._rows: dict[Running, _Row] = {}
-        self.last_shares: Mapping[str, float] = {}
-        self._masks = MaskPool()
-        self.recent = RecentTenants()
+        max_model_len = min(max_model_len, model.shape.window)
+        bytes_per_position = math.prod(model.shape.get_prefix_shape(1)) * model.dtype.itemsize
+        max_kv_positions = None if kv_cache_bytes is None else kv_cache_bytes // bytes_per_position
+        self.scheduler = Scheduler(
+            max_num_seqs, max_model_len, max_num_batched_tokens, max_waiting_requests, max_kv_positions
+        )
+        self.kv_cache = KVCache(model.shape, max_num_seqs, max_model_len, model.device, model.dtype)
+        self._decode_backend = (
+            select_decode_backend(model.device, model.dtype) if decode_backend is None else decode_backend
+        )
+        self.prefix_cache: PrefixCache[Tensor] = PrefixCache(prefix_cache_bytes // (bytes_per_position * BLOCK_SIZE))
+        self._active_requests: dict[EngineSequence, _ActiveRequest] = {}
+        self.last_step_seconds: Mapping[str, float] = {}
+        self._mask_pool = MaskPool()
+        self.recent_tenants = RecentTenants()
 
     @property
     def is_idle(self) -> bool:
-        """There is nothing to do."""
+        """Whether no request runs or waits."""
         return self.scheduler.is_idle
 
-    def add(self, request: Request, payload: Payload | None, sink: Sink) -> Running | None:
-        """Let a request wait for its turn behind a compiled payload; None if too many wait.
+    def add_request(
+        self, request: EngineRequest, payload: Payload | None, on_output: OutputCallback
+    ) -> EngineSequence | None:
+        """Queue a request with its compiled payload; return None if its tenant has no place in the queue.
+
+        Args:
+            request: request to queue.
+            payload: compiled payload of the prompt; None without a soft prompt.
+            on_output: called with each token of the response.
 
         Raises:
-            SettingError: it is longer than a row may be.
+            SettingError: the sequence may need more positions than a slot has.
         """
-        positions = 0
-        if isinstance(payload, Prefix):
-            payload, positions = payload.above(0), payload.num_positions  # of a ground nothing is remembered here
-        self.recent.add(request.tenant)
-        running = self.scheduler.add(request, positions)
-        if running is not None:
-            self._rows[running] = _Row(running, payload, sink)
-        return running
+        prefix_length = 0
+        if isinstance(payload, KVPrefix):
+            # The cached hidden states of a frozen prefix are for training only.
+            payload, prefix_length = payload.slice_from_layer(0), payload.num_positions
+        self.recent_tenants.add_request(request.tenant)
+        sequence = self.scheduler.add_request(request, prefix_length)
+        if sequence is not None:
+            self._active_requests[sequence] = _ActiveRequest(sequence, payload, on_output)
+        return sequence
 
-    def cancel(self, running: Running, end: End = End.CANCELLED) -> None:
-        """Stop a request that is not over yet; its room is free at once."""
-        if running in self._rows:
-            state = self._rows[running].state
-            self._finish(running, Written(None, "" if state is None else state.writer.rest(), end))
+    def cancel_request(self, sequence: EngineSequence, finish_reason: FinishReason = FinishReason.CANCELLED) -> None:
+        """Stop a request if it is unfinished; its slot is free at once."""
+        if sequence in self._active_requests:
+            state = self._active_requests[sequence].output_state
+            self._finish_sequence(
+                sequence, TokenOutput(None, "" if state is None else state.detokenizer.flush_text(), finish_reason)
+            )
 
-    def drop(self, running: Running) -> None:
-        """Stop a request without another word of its text, in whatever state a step that failed has left it."""
-        if running in self._rows:
-            self._finish(running, Written(None, "", End.CANCELLED), has_failed=True)
+    def abort_request(self, sequence: EngineSequence) -> None:
+        """Stop a request after a failed step, whatever the state of its sequence; held back text is not emitted."""
+        if sequence in self._active_requests:
+            self._finish_sequence(sequence, TokenOutput(None, "", FinishReason.CANCELLED), has_failed=True)
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Put every row on by a token, or read a piece of it. Those whose deadline is over end."""
-        for row in list(self.scheduler.overdue(self._clock())):
-            self.cancel(row, End.DEADLINE)
-        for row in self.scheduler.admit(self._preempt):
-            self._begin(row)
-        others_come = self.recent.has_others({row.request.tenant for row in self.scheduler.running})
-        pieces = self.scheduler.plan(self._held_rows(), others_come=others_come)
-        began = time.perf_counter()  # that masks were waited for is no cost of the step
-        self.last_shares = {}
-        if not pieces:
+        """Run one step: decode a token or prefill a chunk of each running sequence, and stop expired requests."""
+        for sequence in list(self.scheduler.find_expired(self._clock())):
+            self.cancel_request(sequence, FinishReason.TIMEOUT)
+        for sequence in self.scheduler.admit_waiting(self._preempt_sequence):
+            self._load_prefix(sequence)
+        others_active = self.recent_tenants.has_others({sequence.request.tenant for sequence in self.scheduler.running})
+        chunks = self.scheduler.schedule_step(self._find_blocked_sequences(), others_active=others_active)
+        start_time = time.perf_counter()  # waiting for masks is not a cost of the step
+        self.last_step_seconds = {}
+        if not chunks:
             return
-        self.last_shares, counts = self._cost_by_tenant(pieces), token_counts(pieces)
-        hidden = self._run(pieces)
-        choices = self._choices(hidden, pieces, [piece for piece in pieces if piece.is_last])
-        for piece in pieces:
-            choice = choices.get(piece)
-            is_read = choice is not None and choice.token is not None and not piece.row.is_writing
-            self.scheduler.advance(piece, None if choice is None else choice.token)
-            if is_read:
-                self._remember(piece.row)
-        for piece, choice in choices.items():
-            self._tell(piece.row, choice)
-        self.scheduler.budget.observe(*counts, time.perf_counter() - began)
+        self.last_step_seconds, counts = self._estimate_tenant_costs(chunks), count_tokens(chunks)
+        hidden = self._run_forward(chunks)
+        sampled = self._sample_chunks(hidden, chunks, [chunk for chunk in chunks if chunk.is_last])
+        for chunk in chunks:
+            token = sampled.get(chunk)
+            has_first_token = token is not None and token.token_id is not None and not chunk.sequence.is_decoding
+            self.scheduler.record_chunk(chunk, None if token is None else token.token_id)
+            if has_first_token:
+                self._cache_blocks(chunk.sequence)
+        for chunk, token in sampled.items():
+            self._emit_token(chunk.sequence, token)
+        self.scheduler.cost_model.observe_step(*counts, time.perf_counter() - start_time)
 
-    def _cost_by_tenant(self, pieces: Sequence[Piece]) -> dict[str, float]:
-        """What a step costs for each tenant: an equal part of what any step does, and its own tokens."""
-        budget, by_tenant = self.scheduler.budget, defaultdict[str, list[Piece]](list)
-        for piece in pieces:
-            by_tenant[piece.row.request.tenant].append(piece)
-        base = budget.base / len(by_tenant)
-        return {tenant: base + budget.cost(*token_counts(own)) for tenant, own in by_tenant.items()}
+    def _estimate_tenant_costs(self, chunks: Sequence[ScheduledChunk]) -> dict[str, float]:
+        """Return the time of a step for each tenant: an equal part of the fixed cost, plus its own tokens."""
+        cost_model, by_tenant = self.scheduler.cost_model, defaultdict[str, list[ScheduledChunk]](list)
+        for chunk in chunks:
+            by_tenant[chunk.sequence.request.tenant].append(chunk)
+        base = cost_model.base_seconds / len(by_tenant)
+        return {
+            tenant: base + cost_model.estimate_seconds(*count_tokens(tenant_chunks))
+            for tenant, tenant_chunks in by_tenant.items()
+        }
 
-    def _held_rows(self) -> set[Running]:
-        """Rows that cannot be gone on with yet: which tokens their grammar allows is still being found."""
-        guides = {row: guide for row in self.scheduler.running if (guide := self._state(row).guide) is not None}
-        if guides:
-            is_idle = not any(row not in guides or guides[row].is_ready for row in self.scheduler.running)
-            wait_for_masks(guides.values(), is_idle=is_idle)
-        return {row for row, guide in guides.items() if not guide.is_ready}
+    def _find_blocked_sequences(self) -> set[EngineSequence]:
+        """Return the sequences whose grammar mask is not computed yet."""
+        grammar_states = {
+            sequence: grammar_state
+            for sequence in self.scheduler.running
+            if (grammar_state := self._get_output_state(sequence).grammar_state) is not None
+        }
+        if grammar_states:
+            is_idle = not any(
+                sequence not in grammar_states or grammar_states[sequence].is_ready
+                for sequence in self.scheduler.running
+            )
+            wait_for_masks(grammar_states.values(), is_idle=is_idle)
+        return {sequence for sequence, grammar_state in grammar_states.items() if not grammar_state.is_ready}
 
-    def _state(self, row: Running) -> RowState:
-        """A running row's state, built from its request and its tokens so far where it has none yet."""
-        own = self._rows[row]
-        if own.state is None:
-            size = self.model.shape.vocab_size
-            own.state = RowState(row.request, self._decoded, size, self._masks, row.written)
-        return own.state
+    def _get_output_state(self, sequence: EngineSequence) -> OutputState:
+        """Return the output state of a running sequence; build it if necessary."""
+        active = self._active_requests[sequence]
+        if active.output_state is None:
+            vocab_size = self.model.shape.vocab_size
+            active.output_state = OutputState(
+                sequence.request, self._decode_text, vocab_size, self._mask_pool, sequence.output_token_ids
+            )
+        return active.output_state
 
-    def _begin(self, row: Running) -> None:
-        """Put into a row's slot what is known of it before the model is asked."""
-        payload = self._rows[row].payload
-        if isinstance(payload, Prefix):
-            self.slots.put(row.slot, 0, payload.tensor)
-        if (whose := _whose(row)) is not None:
-            for states in self.beginnings.find(whose, row.known):
-                self.slots.put(row.slot, row.positions + row.computed, states)
-                row.computed += states.shape[3]
-            if not row.preemptions:
-                row.reused = row.computed
+    def _load_prefix(self, sequence: EngineSequence) -> None:
+        """Write a sequence's KV prefix and cached blocks to its slot."""
+        payload = self._active_requests[sequence].payload
+        if isinstance(payload, KVPrefix):
+            self.kv_cache.load_states(sequence.slot, 0, payload.tensor)
+        if (salt := _cache_salt(sequence)) is not None:
+            for states in self.prefix_cache.match_prefix(salt, sequence.token_ids):
+                self.kv_cache.load_states(sequence.slot, sequence.prefix_length + sequence.num_computed_tokens, states)
+                sequence.num_computed_tokens += states.shape[3]
+            if not sequence.num_preemptions:
+                sequence.num_cached_tokens = sequence.num_computed_tokens
 
-    def _preempt(self, row: Running) -> None:
-        """Take a row's slot back. What writes its text stays as it is, so it goes on as if nothing had happened."""
-        self._remember(row)
-        slot = row.slot
-        if not row.is_writing:
-            self.slots.clear(slot)
-        self._free(slot, self.scheduler.preempt(row))
+    def _preempt_sequence(self, sequence: EngineSequence) -> None:
+        """Take back the slot of a sequence. Its output state is kept, so that the response continues unchanged."""
+        self._cache_blocks(sequence)
+        slot = sequence.slot
+        if not sequence.is_decoding:
+            self.kv_cache.zero_slot(slot)
+        self._release_slot(slot, self.scheduler.preempt_sequence(sequence))
 
-    def _remember(self, row: Running) -> None:
-        """Keep what was made of a row's tokens so far."""
-        if (whose := _whose(row)) is not None:
-            self.beginnings.keep(
-                whose,
-                row.known[: row.computed],
-                lambda start, stop: self.slots.get(row.slot, row.positions + start, row.positions + stop),
+    def _cache_blocks(self, sequence: EngineSequence) -> None:
+        """Insert the computed blocks of a sequence into the prefix cache."""
+        if (salt := _cache_salt(sequence)) is not None:
+            self.prefix_cache.insert_blocks(
+                salt,
+                sequence.token_ids[: sequence.num_computed_tokens],
+                lambda start, stop: self.kv_cache.read_states(
+                    sequence.slot, sequence.prefix_length + start, sequence.prefix_length + stop
+                ),
             )
 
-    def _run(self, pieces: Sequence[Piece]) -> Float[Tensor, "T H"]:
-        """The last layer's output for the tokens of pieces, in a row.
+    def _run_forward(self, chunks: Sequence[ScheduledChunk]) -> Float[Tensor, "T H"]:
+        """Run the chunks through the backbone; return the last hidden states.
 
-        It is filled up with nothing, so that no layer has to.
+        The flat sequence is padded to a number of rows that needs no padding inside the layers.
         """
         model = self.model
         segments, start = [], 0
-        for piece in pieces:
-            segments.append(self._segment(piece, start))
-            start += piece.count
-        single = [s for s, piece in zip(segments, pieces, strict=True) if piece.row.is_writing]
-        step = Step(self.slots, self._singles, single, segments[len(single) :])
-        positions = torch.cat([torch.arange(s.behind, s.behind + s.count) for s in segments]).to(model.device)
-        rest = filled(start) - start
-        with attending(model.network):
-            output: Tensor = model.family.trunk(model.network)(
-                inputs_embeds=pad(self._embedded(pieces), (0, 0, 0, rest)),
-                position_ids=pad(positions, (0, rest)).unsqueeze(0),
+        for chunk in chunks:
+            segments.append(self._make_segment(chunk, start))
+            start += chunk.num_tokens
+        decode_segments = [
+            segment for segment, chunk in zip(segments, chunks, strict=True) if chunk.sequence.is_decoding
+        ]
+        step = StepAttention(self.kv_cache, self._decode_backend, decode_segments, segments[len(decode_segments) :])
+        positions = torch.cat(
+            [
+                torch.arange(segment.num_past_positions, segment.num_past_positions + segment.num_tokens)
+                for segment in segments
+            ]
+        ).to(model.device)
+        num_padding = round_up_rows(start) - start
+        with use_engine_attention(model.network):
+            output: Tensor = model.family.get_backbone(model.network)(
+                inputs_embeds=pad(self._embed_tokens(chunks), (0, 0, 0, num_padding)),
+                position_ids=pad(positions, (0, num_padding)).unsqueeze(0),
                 use_cache=False,
                 step=step,
             ).last_hidden_state
         return output[0, :start]
 
-    def _segment(self, piece: Piece, start: int) -> Segment:
-        return Segment(piece.row.slot, start, piece.count, piece.row.positions + piece.row.computed)
+    def _make_segment(self, chunk: ScheduledChunk, start: int) -> TokenSegment:
+        return TokenSegment(
+            chunk.sequence.slot,
+            start,
+            chunk.num_tokens,
+            chunk.sequence.prefix_length + chunk.sequence.num_computed_tokens,
+        )
 
-    def _embedded(self, pieces: Sequence[Piece]) -> Float[Tensor, "1 T E"]:
-        """The pieces' tokens, and those of their rows' virtual tokens that are among them."""
-        ids = [piece.row.known[piece.row.computed : piece.row.computed + piece.count] for piece in pieces]
-        whole = self.model.embed(torch.tensor([list(chain.from_iterable(ids))], device=self.model.device))
-        for end, piece, own in zip(accumulate(map(len, ids)), pieces, ids, strict=True):
-            payload = self._rows[piece.row].payload
-            if isinstance(payload, Embeddings) and min(own) < 0:
-                part = torch.tensor([own], device=self.model.device)
-                whole[:, end - len(own) : end] = self.model.embed(part, payload.tensor.unsqueeze(0))
-        return whole
+    def _embed_tokens(self, chunks: Sequence[ScheduledChunk]) -> Float[Tensor, "1 T E"]:
+        """Embed the chunks' tokens, including virtual tokens among them."""
+        token_ids = [
+            chunk.sequence.token_ids[
+                chunk.sequence.num_computed_tokens : chunk.sequence.num_computed_tokens + chunk.num_tokens
+            ]
+            for chunk in chunks
+        ]
+        embeddings = self.model.embed_tokens(
+            torch.tensor([list(chain.from_iterable(token_ids))], device=self.model.device)
+        )
+        for end, chunk, chunk_ids in zip(accumulate(map(len, token_ids)), chunks, token_ids, strict=True):
+            payload = self._active_requests[chunk.sequence].payload
+            if isinstance(payload, PromptEmbeddings) and min(chunk_ids) < 0:
+                chunk_tensor = torch.tensor([chunk_ids], device=self.model.device)
+                embeddings[:, end - len(chunk_ids) : end] = self.model.embed_tokens(
+                    chunk_tensor, payload.tensor.unsqueeze(0)
+                )
+        return embeddings
 
-    def _choices(
-        self, hidden: Float[Tensor, "T H"], pieces: Sequence[Piece], last: Sequence[Piece]
-    ) -> Mapping[Piece, Choice]:
-        """The next token of each row whose last known one was computed."""
-        if not last:
+    def _sample_chunks(
+        self, hidden: Float[Tensor, "T H"], chunks: Sequence[ScheduledChunk], last_chunks: Sequence[ScheduledChunk]
+    ) -> Mapping[ScheduledChunk, SampledToken]:
+        """Sample the next token of each sequence whose newest token was computed."""
+        if not last_chunks:
             return {}
-        ends = dict(zip(pieces, accumulate(piece.count for piece in pieces), strict=True))
-        at = torch.tensor([ends[piece] - 1 for piece in last], device=hidden.device)
-        rows = [piece.row for piece in last]
-        choices = choose_tokens(self.model.logits(hidden[at]), rows, [self._state(row) for row in rows])
-        return dict(zip(last, choices, strict=True))
+        ends = dict(zip(chunks, accumulate(chunk.num_tokens for chunk in chunks), strict=True))
+        last_indices = torch.tensor([ends[chunk] - 1 for chunk in last_chunks], device=hidden.device)
+        sequences = [chunk.sequence for chunk in last_chunks]
+        tokens = sample_tokens(
+            self.model.compute_logits(hidden[last_indices]),
+            sequences,
+            [self._get_output_state(sequence) for sequence in sequences],
+        )
+        return dict(zip(last_chunks, tokens, strict=True))
 
-    def _tell(self, row: Running, choice: Choice) -> None:
-        """Tell of a row's newest token, and end the row if it is the last."""
-        if choice.token is None:
-            self.cancel(row, choice.end or End.STUCK)
+    def _emit_token(self, sequence: EngineSequence, sampled: SampledToken) -> None:
+        """Emit the newest token of a sequence, and finish the sequence if it is the last."""
+        if sampled.token_id is None:
+            self.cancel_request(sequence, sampled.finish_reason or FinishReason.GRAMMAR_DEAD_END)
             return
-        end, state = self.scheduler.ended(row, self.model.eos_token_ids), self._state(row)
-        text = "" if end is End.STOP else state.writer.add(choice.token)  # what ends a text is none of it
-        if state.writer.is_stopped:
-            end = End.STOP
-        if end is not None:
-            text += state.writer.rest()
-        written = Written(choice.token, text, end, choice.logprob, choice.alternatives)
-        if end is None:
-            state.take(choice.token)
-            self._rows[row].sink(written)
+
+        finish_reason = self.scheduler.get_finish_reason(sequence, self.model.eos_token_ids)
+        state = self._get_output_state(sequence)
+        is_eos = finish_reason is FinishReason.STOP  # such a token has no text
+        text = "" if is_eos else state.detokenizer.push_token(sampled.token_id)
+        if state.detokenizer.is_stopped:
+            finish_reason = FinishReason.STOP
+        if finish_reason is not None:
+            text += state.detokenizer.flush_text()
+        output = TokenOutput(sampled.token_id, text, finish_reason, sampled.logprob, sampled.top_logprobs)
+        if finish_reason is None:
+            state.accept_token(sampled.token_id)
+            self._active_requests[sequence].on_output(output)
         else:
-            self._remember(row)
-            self._finish(row, written)
+            self._cache_blocks(sequence)
+            self._finish_sequence(sequence, output)
 
-    def _decoded(self, tokens: list[int]) -> str:
-        return str(self.model.tokenizer.decode(tokens, skip_special_tokens=True))
+    def _decode_text(self, token_ids: list[int]) -> str:
+        return str(self.model.tokenizer.decode(token_ids, skip_special_tokens=True))
 
-    def _finish(self, row: Running, written: Written, *, has_failed: bool = False) -> None:
-        slot = row.slot
-        if slot >= 0 and (has_failed or written.end is End.OVERFLOW or not row.is_writing):
-            self.slots.clear(slot)
-        self._free(slot, self.scheduler.leave(row))
-        own = self._rows.pop(row)
-        if own.state is not None:
-            own.state.close()
-        own.sink(written)
+    def _finish_sequence(self, sequence: EngineSequence, output: TokenOutput, *, has_failed: bool = False) -> None:
+        slot = sequence.slot
+        if slot >= 0 and (has_failed or output.finish_reason is FinishReason.NON_FINITE or not sequence.is_decoding):
+            self.kv_cache.zero_slot(slot)
+        self._release_slot(slot, self.scheduler.remove_sequence(sequence))
+        active = self._active_requests.pop(sequence)
+        if active.output_state is not None:
+            active.output_state.close()
+        active.on_output(output)
 
-    def _free(self, slot: int, moved: Running | None) -> None:
-        """Let a slot go, or have it hold the row that has moved there."""
-        if moved is not None:
-            last, positions = len(self.scheduler.running), moved.positions + moved.computed
-            self.slots.move(last, slot, positions)
-            self.slots.trim(slot, positions)
-            self.slots.trim(last, 0)
+    def _release_slot(self, slot: int, moved_sequence: EngineSequence | None) -> None:
+        """Free a slot, or move the keys and values of the sequence that took it."""
+        if moved_sequence is not None:
+            source = len(self.scheduler.running)
+            num_positions = moved_sequence.prefix_length + moved_sequence.num_computed_tokens
+            self.kv_cache.move_slot(source, slot, num_positions)
+            self.kv_cache.release_tail(slot, num_positions)
+            self.kv_cache.release_tail(source, 0)
         elif slot >= 0:
-            self.slots.trim(slot, 0)
+            self.kv_cache.release_tail(slot, 0)
 
 
-def _whose(row: Running) -> tuple[str, str] | None:
-    """Who may share what is made of a row's text; None if nobody may."""
-    request = row.request
-    return None if request.prompt is None else (request.tenant, request.prompt)
+def _cache_salt(sequence: EngineSequence) -> tuple[str, str] | None:
+    """Return the salt of a sequence's block hashes; None disables prefix caching."""
+    request = sequence.request
+    return None if request.prompt_digest is None else (request.tenant, request.prompt_digest)

@@ -1,13 +1,12 @@
-"""Responses in a form: JSON of a schema, or what a regular expression matches. Knows no torch.
+"""Grammars that responses must match: a JSON schema or a regular expression. Imports no torch.
 
-Which tokens may follow is llguidance's work (Microsoft's, as used by vLLM and OpenAI); here it is given a model's words
-and its errors are said.
+llguidance, which vLLM also uses, computes the allowed tokens. This module gives it the model's tokenizer and turns its
+errors into `SettingError`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,186 +16,147 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softprompt.engine.grammar_checker import GrammarChecker
+from softprompt.engine.grammar_limits import check_regex_repetitions, check_schema_repetitions
 from softprompt.errors import SettingError
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
     from transformers import PreTrainedTokenizerFast
 
-LONGEST = 100_000  # characters of a grammar
-MOST_REPEATS = 100_000  # as which something may repeat: libraries of llguidance before 1.9 take memory for each
-MOST_STATES = 25_000  # one or two KB each, for as long as a response is written
+MAX_GRAMMAR_CHARS = 100_000  # maximum length of a schema or expression
+MAX_LEXER_STATES = 25_000  # 1 to 2 KB each, until the response ends
 
 
 @dataclass(frozen=True)
-class Grammar:
-    """A form that responses can have, ready for any number of them.
+class CompiledGrammar:
+    """Compiled grammar, which any number of responses may use.
 
     Attributes:
-        matcher: tells which tokens may follow.
-        form: what it is, in vLLM's words: `{"json": …}` or `{"regex": …}`.
+        matcher: llguidance's matcher in its initial state.
+        spec: JSON schema or expression in vLLM's format: `{"json": …}` or `{"regex": …}`.
     """
 
     matcher: LLMatcher
-    form: Mapping[str, Any]
+    spec: Mapping[str, Any]
 
-    def start(self) -> Guide:
-        """A guide for one response."""
-        return Guide(self.matcher.deep_copy())
+    def create_state(self) -> GrammarState:
+        """Return a new grammar state for one response."""
+        return GrammarState(self.matcher.deep_copy())
 
 
-class Guide:
-    """Which tokens one response may go on with."""
+class GrammarState:
+    """Grammar state of one response."""
 
     def __init__(self, matcher: LLMatcher):
         self._matcher = matcher
 
-    def allowed(self, size: int) -> NDArray[np.bool_] | None:
-        """For each of the `size` tokens of the vocabulary, whether it may be next; None if none may.
+    def compute_mask(self, vocab_size: int) -> NDArray[np.bool_] | None:
+        """Return whether each of `vocab_size` tokens may be next; None if no token may.
 
-        Those that end a response may where the form is complete.
+        End-of-sequence tokens are allowed where the grammar is complete.
         """
-        bits = np.zeros(-(-size // 32), dtype=np.int32)
+        bits = np.zeros(-(-vocab_size // 32), dtype=np.int32)
         self._matcher.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)
         if self._matcher.is_error():
             return None
-        allowed = np.unpackbits(bits.view(np.uint8), bitorder="little")[:size].astype(bool)
+        allowed = np.unpackbits(bits.view(np.uint8), bitorder="little")[:vocab_size].astype(bool)
         return allowed if allowed.any() else None
 
-    def take(self, token: int) -> None:
-        """This one was next."""
-        self._matcher.consume_token(token)
+    def accept_token(self, token_id: int) -> None:
+        """Advance the state by the next token."""
+        self._matcher.consume_token(token_id)
 
 
-class Grammars:
-    """Makes grammars for the words of one model. Threads may share it.
+class GuidanceCompiler:
+    """Compiler of grammars for one model's tokenizer. Thread-safe.
 
     Args:
-        tokenizer: the model's.
-        size: V, tokens of its vocabulary.
-        eos_token_ids: those that end a response; each is allowed where the form is complete.
-        checker: tries them first, so that none stops the caller for good; None to believe them.
+        tokenizer: the model's tokenizer.
+        vocab_size: number of tokens in the vocabulary, V.
+        eos_token_ids: end-of-sequence tokens, allowed where the grammar is complete.
+        checker: compiles a grammar in another process first, so that no grammar blocks the caller. None compiles
+            without that check.
     """
 
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerFast,
-        size: int,
+        vocab_size: int,
         eos_token_ids: Sequence[int],
         checker: GrammarChecker | None = None,
     ):
-        self._tokenizer, self._size, self._eos_token_ids = tokenizer, size, list(eos_token_ids)
+        self._tokenizer, self._vocab_size, self._eos_token_ids = tokenizer, vocab_size, list(eos_token_ids)
         self._checker = checker
 
     def close(self) -> None:
-        """End what tries them."""
+        """Stop the process of the checker."""
         if self._checker is not None:
             self._checker.close()
 
-    def json_schema(self, schema: Mapping[str, Any]) -> Grammar:
-        """JSON that a schema allows; `{"type": "object"}` allows any object.
+    def compile_json_schema(self, schema: Mapping[str, Any]) -> CompiledGrammar:
+        """Compile a JSON schema; `{"type": "object"}` allows any object.
 
         Raises:
-            SettingError: the schema is none, too long, or uses what is not known here.
+            SettingError: the schema is invalid, too long, or uses unsupported features.
         """
-        llguidance = _library()
-        if len(json.dumps(schema)) > LONGEST:
-            raise SettingError(f"the schema is too long: write it in {LONGEST} characters")
-        _check_repeats(schema)
-        # Without bounds on white space a model can go on with that alone.
+        llguidance = _import_llguidance()
+        if len(json.dumps(schema)) > MAX_GRAMMAR_CHARS:
+            raise SettingError(f"the JSON schema is too long: use at most {MAX_GRAMMAR_CHARS} characters")
+        check_schema_repetitions(schema)
+        # Unbounded white space would let a model generate nothing else.
         options = {"whitespace_pattern": "[ \\n]{0,2}"}
         try:
             text = llguidance.LLMatcher.grammar_from_json_schema(dict(schema), defaults=options)
         except ValueError as error:
             raise SettingError(f"the JSON schema cannot be used: {error}") from error
-        return self._made("the JSON schema", text, {"json": schema})
+        return self._compile_grammar("the JSON schema", text, {"json": schema})
 
-    def regex(self, pattern: str) -> Grammar:
-        """What a regular expression matches, from its beginning to its end.
+    def compile_regex(self, pattern: str) -> CompiledGrammar:
+        """Compile a regular expression, which the whole response must match.
 
         Raises:
-            SettingError: it is none, or too long.
+            SettingError: the expression is invalid or too long.
         """
-        if len(pattern) > LONGEST:
-            raise SettingError(f"the regular expression is too long: write it in {LONGEST} characters")
-        _check_expression(pattern)
-        text = _library().LLMatcher.grammar_from_regex(pattern)
-        return self._made("the regular expression", text, {"regex": pattern})
+        if len(pattern) > MAX_GRAMMAR_CHARS:
+            raise SettingError(f"the regular expression is too long: use at most {MAX_GRAMMAR_CHARS} characters")
+        check_regex_repetitions(pattern)
+        text = _import_llguidance().LLMatcher.grammar_from_regex(pattern)
+        return self._compile_grammar("the regular expression", text, {"regex": pattern})
 
-    def _made(self, what: str, text: str, form: Mapping[str, Any]) -> Grammar:
-        words = self._words
-        if self._checker is not None and (problem := self._checker.find_problem(text, MOST_STATES)):
-            raise _unusable(what, problem)
-        limits = _library().LLParserLimits(max_lexer_states=MOST_STATES, verbose_errors=False)
-        matcher = _library().LLMatcher(words, text, log_level=0, limits=limits)
+    def _compile_grammar(self, description: str, text: str, spec: Mapping[str, Any]) -> CompiledGrammar:
+        tokenizer = self._llguidance_tokenizer
+        if self._checker is not None and (problem := self._checker.find_problem(text, MAX_LEXER_STATES)):
+            raise _grammar_error(description, problem)
+        limits = _import_llguidance().LLParserLimits(max_lexer_states=MAX_LEXER_STATES, verbose_errors=False)
+        matcher = _import_llguidance().LLMatcher(tokenizer, text, log_level=0, limits=limits)
         if matcher.is_error():
-            raise _unusable(what, matcher.get_error())
-        return Grammar(matcher, form)
+            raise _grammar_error(description, matcher.get_error())
+        return CompiledGrammar(matcher, spec)
 
     @cached_property
-    def _words(self) -> LLTokenizer:
-        _library()
+    def _llguidance_tokenizer(self) -> LLTokenizer:
+        _import_llguidance()
         from llguidance.hf import from_tokenizer
 
-        ends = [each for each in self._eos_token_ids if each < len(self._tokenizer)]  # a vocabulary may be padded
-        if not ends:
-            raise SettingError("this model has no end-of-text token, so no response could end where a grammar does")
+        eos_token_ids = [
+            token_id for token_id in self._eos_token_ids if token_id < len(self._tokenizer)
+        ]  # a vocabulary may be padded
+        if not eos_token_ids:
+            raise SettingError(
+                "grammars need an end-of-text token, and this model has no end-of-text token: use another model"
+            )
         try:
-            return from_tokenizer(self._tokenizer, n_vocab=self._size, eos_token=ends)
+            return from_tokenizer(self._tokenizer, n_vocab=self._vocab_size, eos_token=eos_token_ids)
         except ValueError as error:
-            raise SettingError(f"this model's tokenizer cannot be held to a grammar: {error}") from error
+            raise SettingError(f"this model's tokenizer does not support grammars: {error}") from error
 
 
-def _check_repeats(schema: object) -> None:
-    """See that nothing in a schema is to repeat as often as no response could, but which takes memory for each time.
-
-    Raises:
-        SettingError: something is.
-    """
-    left = [schema]
-    while left:
-        each = left.pop()
-        if isinstance(each, Mapping):
-            for key, value in each.items():
-                if key in _COUNTS and isinstance(value, int | float) and value > MOST_REPEATS:
-                    raise _too_often(f"`{key}` {value}")
-                if key == "pattern" and isinstance(value, str):
-                    _check_expression(value)
-            left += [value for key, value in each.items() if key not in _DATA]
-        elif isinstance(each, list | tuple):
-            left += each
+def _grammar_error(description: str, problem: str) -> SettingError:
+    message = " ".join(problem.split())  # llguidance marks errors on a second line
+    return SettingError(f"{description} cannot be used: {message[:300]}")
 
 
-_COUNTS = (
-    "minItems",
-    "maxItems",
-    "minLength",
-    "maxLength",
-    "minProperties",
-    "maxProperties",
-    "minContains",
-    "maxContains",
-)
-_DATA = ("const", "enum", "default", "examples")  # values, and no schemas
-_REPEATS = re.compile(r"(?<!\\)\{(\d+)(?:,(\d*))?\}")
-
-
-def _check_expression(pattern: str) -> None:
-    for match in _REPEATS.finditer(pattern):
-        if any(len(count) > 9 or int(count) > MOST_REPEATS for count in match.groups() if count):
-            raise _too_often(f"`{match[0][:30]}`")
-
-
-def _too_often(what: str) -> SettingError:
-    return SettingError(f"{what} is more than anything may repeat: choose at most {MOST_REPEATS:,}")
-
-
-def _unusable(what: str, problem: str) -> SettingError:
-    said = " ".join(problem.split())  # some of it is drawn under the expression
-    return SettingError(f"{what} cannot be used: {said[:300]}")
-
-
-def _library() -> Any:
+def _import_llguidance() -> Any:
     try:
         import llguidance
     except ModuleNotFoundError as error:

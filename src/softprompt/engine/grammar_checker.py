@@ -1,4 +1,4 @@
-"""Has grammars tried in a process of its own before they are prepared in this one. Knows no torch."""
+"""Check of grammars in a separate process, before they are compiled in this one. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,45 +8,47 @@ import sys
 import threading
 from pathlib import Path
 
-TRIAL = Path(__file__).with_name("grammar_trial.py")
-SECONDS = 1.0  # of the process's time that a grammar may take
-PATIENCE = 30.0  # seconds until it has to have answered, however much else runs
+CHECK_SCRIPT = Path(__file__).with_name("grammar_check_script.py")
+MAX_CPU_SECONDS = 1.0  # CPU time that a grammar may take
+REPLY_TIMEOUT_S = 30.0  # wall-clock limit, whatever the load
 
 
 class GrammarChecker:
-    """Says whether grammars can be prepared within a limit. The process begins with the first of them.
+    """Checker of whether grammars can be compiled within limits. The process starts with the first grammar.
 
     Args:
-        seconds: of its time that a grammar may take.
+        cpu_seconds: CPU time that a grammar may take.
     """
 
-    def __init__(self, seconds: float = SECONDS):
-        self._seconds, self._lock = seconds, threading.Lock()
+    def __init__(self, cpu_seconds: float = MAX_CPU_SECONDS):
+        self._cpu_seconds, self._lock = cpu_seconds, threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
-    def find_problem(self, grammar: str, most_states: int) -> str:
-        """What is wrong with a grammar of llguidance's; "" if nothing is."""
-        asked = json.dumps({"grammar": grammar, "most_states": most_states, "seconds": self._seconds})
+    def find_problem(self, grammar: str, max_lexer_states: int) -> str:
+        """Return the problem of an llguidance grammar; "" if there is none."""
+        request = json.dumps(
+            {"grammar": grammar, "max_lexer_states": max_lexer_states, "cpu_seconds": self._cpu_seconds}
+        )
         with self._lock:
-            told = self._ask(asked)
-            if told is not None:
-                return str(json.loads(told))
-            self._end()
-        return f"it takes more than {self._seconds:g} s to prepare, or too much memory: ask for a simpler one"
+            reply = self._exchange_line(request)
+            if reply is not None:
+                return str(json.loads(reply))
+            self._stop_process()
+        return f"it takes more than {self._cpu_seconds:g} s to compile, or too much memory: use a simpler one"
 
     def close(self) -> None:
-        """End the process."""
+        """Stop the process."""
         with self._lock:
-            self._end()
+            self._stop_process()
 
-    def _ask(self, line: str) -> str | None:
-        """A line that answers a line; None if the process ended instead."""
+    def _exchange_line(self, line: str) -> str | None:
+        """Send a line and return the reply; None if the process ended instead."""
         if self._process is None or self._process.poll() is not None:
-            self._process = self._start()
+            self._process = self._start_process()
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
-        timer = threading.Timer(PATIENCE, process.kill)
+        timer = threading.Timer(REPLY_TIMEOUT_S, process.kill)
         timer.start()
         try:
             process.stdin.write(line + "\n")
@@ -57,19 +59,19 @@ class GrammarChecker:
         finally:
             timer.cancel()
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _start_process(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-P", str(TRIAL)],  # -P: the folder beside it has modules of common names
+            [sys.executable, "-P", str(CHECK_SCRIPT)],  # -P: the script's folder has modules with common names
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             encoding="utf-8",
-            start_new_session=True,  # Ctrl-C is for the server, which lets what runs end
+            start_new_session=True,  # Ctrl-C must reach only the server, which finishes its requests
         )
 
-    def _end(self) -> None:
+    def _stop_process(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            with process:  # its pipes are closed, and it is waited for
+            with process:  # closes the pipes and waits for the process
                 pass

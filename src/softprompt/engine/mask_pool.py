@@ -1,4 +1,4 @@
-"""Threads that make the masks of grammars beside the model's steps; tenants take turns. Knows no torch."""
+"""Thread pool that computes grammar masks beside the model's steps; tenants take turns. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-MOST_THREADS = 8
+MAX_THREADS = 8
 
 
 class MaskPool:
-    """Does work in threads of its own, which begin when they are first needed.
+    """Thread pool with a queue for each tenant. Threads start when they are first needed.
 
     Args:
-        threads: how many; None for half of the cores.
+        num_threads: number of threads; None for half of the cores.
     """
 
-    def __init__(self, threads: int | None = None):
-        count = threads or min(MOST_THREADS, max(1, (os.cpu_count() or 2) // 2))
-        self._threads = ThreadPoolExecutor(count, "masks")
+    def __init__(self, num_threads: int | None = None):
+        count = num_threads or min(MAX_THREADS, max(1, (os.cpu_count() or 2) // 2))
+        self._executor = ThreadPoolExecutor(count, "masks")
         self._lock = threading.Lock()
         self._queues: OrderedDict[str, deque[tuple[Future[Any], Callable[[], Any]]]] = OrderedDict()
 
-    def submit(self, tenant: str, work: Callable[[], T]) -> Future[T]:
-        """Have work done when it is the tenant's turn."""
+    def submit_job(self, tenant: str, job: Callable[[], T]) -> Future[T]:
+        """Run a job when it is the tenant's turn."""
         future: Future[T] = Future()
         with self._lock:
-            self._queues.setdefault(tenant, deque()).append((future, work))
-        self._threads.submit(self._run_next)
+            self._queues.setdefault(tenant, deque()).append((future, job))
+        self._executor.submit(self._run_next_job)
         return future
 
-    def _run_next(self) -> None:
-        future, work = self._take()
+    def _run_next_job(self) -> None:
+        future, job = self._pop_next_job()
         if future.set_running_or_notify_cancel():
             try:
-                future.set_result(work())
-            except BaseException as error:  # passed on to the row that waits for it, whatever it is
+                future.set_result(job())
+            except BaseException as error:  # re-raised where the result is read
                 future.set_exception(error)
 
-    def _take(self) -> tuple[Future[Any], Callable[[], Any]]:
-        """Whose turn it is."""
+    def _pop_next_job(self) -> tuple[Future[Any], Callable[[], Any]]:
+        """Remove and return the next job of the tenant whose turn it is."""
         with self._lock:
             tenant, queue = next(iter(self._queues.items()))
             job = queue.popleft()

@@ -1,6 +1,6 @@
-"""Penalties on tokens that a row has, and biases of tokens that its request names.
+"""Penalties on tokens that occur in a sequence, and biases of tokens that the request names.
 
-A token costs the same whenever it is written, and a row without either costs nothing.
+The cost of a token does not grow with the sequence, and a sequence without penalties and biases costs nothing.
 """
 
 from __future__ import annotations
@@ -13,83 +13,85 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from softprompt.engine.request import Request, Sampling
+from softprompt.engine.request import EngineRequest, SamplingParams
 
 
 class TokenCounts:
-    """How often each token of a text occurs in it."""
+    """Number of occurrences of each token in a sequence."""
 
     def __init__(self) -> None:
-        self._places: dict[int, int] = {}
-        self._tokens: NDArray[np.int64] = np.zeros(64, dtype=np.int64)
+        self._indices: dict[int, int] = {}
+        self._token_ids: NDArray[np.int64] = np.zeros(64, dtype=np.int64)
         self._counts: NDArray[np.float64] = np.zeros(64)
 
-    def add(self, tokens: Iterable[int]) -> None:
+    def add_tokens(self, token_ids: Iterable[int]) -> None:
         """Count tokens."""
-        for token in tokens:
-            place = self._places.setdefault(token, len(self._places))
-            if place == len(self._tokens):
-                self._tokens = np.append(self._tokens, np.zeros_like(self._tokens))
+        for token_id in token_ids:
+            index = self._indices.setdefault(token_id, len(self._indices))
+            if index == len(self._token_ids):
+                self._token_ids = np.append(self._token_ids, np.zeros_like(self._token_ids))
                 self._counts = np.append(self._counts, np.zeros_like(self._counts))
-            self._tokens[place] = token
-            self._counts[place] += 1
+            self._token_ids[index] = token_id
+            self._counts[index] += 1
 
     @property
-    def tokens(self) -> Int[Tensor, "n"]:
-        """Each token once, in the order of their first occurrences."""
-        return torch.from_numpy(self._tokens[: len(self._places)])
+    def token_ids(self) -> Int[Tensor, "n"]:
+        """Distinct token ids, in the order of their first occurrence."""
+        return torch.from_numpy(self._token_ids[: len(self._indices)])
 
     @property
     def counts(self) -> Float[Tensor, "n"]:
-        """How often each of `tokens` occurs."""
-        return torch.from_numpy(self._counts[: len(self._places)])
+        """Number of occurrences of each of `token_ids`."""
+        return torch.from_numpy(self._counts[: len(self._indices)])
 
 
-class Penalties:
-    """Penalties and biases of one row.
+class LogitPenalties:
+    """Penalties and biases of one sequence.
 
     Args:
-        request: the row's.
-        written: tokens that it has written already.
+        request: request of the sequence.
+        output_token_ids: tokens that the sequence has generated already.
     """
 
-    def __init__(self, request: Request, written: Iterable[int] = ()):
+    def __init__(self, request: EngineRequest, output_token_ids: Iterable[int] = ()):
         self._sampling = request.sampling
-        self._seen, self._written = TokenCounts(), TokenCounts()
+        self._context_counts, self._output_counts = TokenCounts(), TokenCounts()
         if self._sampling.repetition_penalty != 1:
-            self._seen.add(token for token in request.ids if token >= 0)  # virtual tokens are no tokens
-        self._biased = torch.tensor(list(self._sampling.logit_bias), dtype=torch.long)
+            self._context_counts.add_tokens(
+                token_id for token_id in request.prompt_token_ids if token_id >= 0
+            )  # placeholders of virtual tokens are negative
+        self._biased_token_ids = torch.tensor(list(self._sampling.logit_bias), dtype=torch.long)
         self._biases = torch.tensor(list(self._sampling.logit_bias.values()), dtype=torch.float64)
-        self.add(written)
+        self.add_tokens(output_token_ids)
 
-    def add(self, tokens: Iterable[int]) -> None:
-        """Count tokens that were written."""
-        tokens = list(tokens)
+    def add_tokens(self, token_ids: Iterable[int]) -> None:
+        """Count generated tokens."""
+        token_ids = list(token_ids)
         if self._sampling.repetition_penalty != 1:
-            self._seen.add(tokens)
+            self._context_counts.add_tokens(token_ids)
         if self._sampling.presence_penalty or self._sampling.frequency_penalty:
-            self._written.add(tokens)
+            self._output_counts.add_tokens(token_ids)
 
-    def apply(self, logits: Float[Tensor, "V"]) -> Float[Tensor, "V"]:
-        """The row's logits with its penalties and biases, float32."""
+    def apply_penalties(self, logits: Float[Tensor, "V"]) -> Float[Tensor, "V"]:
+        """Return a copy of the logits with penalties and biases, in float32."""
         sampling, logits = self._sampling, logits.to(torch.float32, copy=True)
-        if len(tokens := self._seen.tokens.to(logits.device)):
-            some, factor = logits[tokens], sampling.repetition_penalty
-            logits[tokens] = torch.where(some > 0, some / factor, some * factor)
-        if len(tokens := self._written.tokens.to(logits.device)):
-            lost = sampling.presence_penalty + sampling.frequency_penalty * self._written.counts
-            logits[tokens] -= lost.to(logits)
-        if len(self._biased):
-            logits[self._biased.to(logits.device)] += self._biases.to(logits)
+        if len(token_ids := self._context_counts.token_ids.to(logits.device)):
+            selected, factor = logits[token_ids], sampling.repetition_penalty
+            logits[token_ids] = torch.where(selected > 0, selected / factor, selected * factor)
+        if len(token_ids := self._output_counts.token_ids.to(logits.device)):
+            penalty = sampling.presence_penalty + sampling.frequency_penalty * self._output_counts.counts
+            logits[token_ids] -= penalty.to(logits)
+        if len(self._biased_token_ids):
+            logits[self._biased_token_ids.to(logits.device)] += self._biases.to(logits)
         return logits
 
 
-def build_penalties(request: Request, written: Iterable[int] = ()) -> Penalties | None:
-    """A row's penalties; None where nothing is penalised, which costs nothing."""
-    return Penalties(request, written) if has_penalties(request.sampling) else None
+def build_penalties(request: EngineRequest, output_token_ids: Iterable[int] = ()) -> LogitPenalties | None:
+    """Return the penalties of a sequence; None if its logits are not changed."""
+    return LogitPenalties(request, output_token_ids) if has_penalties(request.sampling) else None
 
 
-def has_penalties(sampling: Sampling) -> bool:
-    """Whether any logits are to be changed."""
+def has_penalties(sampling: SamplingParams) -> bool:
+    """Whether the sampling parameters change any logits."""
     penalties = (sampling.presence_penalty, sampling.frequency_penalty, sampling.repetition_penalty - 1)
     return any(penalties) or bool(sampling.logit_bias)

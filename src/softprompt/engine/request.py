@@ -1,4 +1,4 @@
-"""What is asked of the engine, and how far it is. Knows no torch."""
+"""Requests to the engine, their sampling parameters and finish reasons. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from typing import TYPE_CHECKING
 from softprompt.errors import SettingError
 
 if TYPE_CHECKING:
-    from softprompt.engine.grammar import Grammar
+    from softprompt.engine.grammar import CompiledGrammar
 
-GREEDY_UP_TO = 1e-5
-"""The temperature up to which the most probable token is taken: logits divided by as little may be infinite."""
-REPETITION_PENALTIES = (0.01, 100.0)
-MOST_ADDED = 1e30  # to a logit, so that it stays finite
-MOST_STOPS = 16
-LONGEST_STOP = 256  # characters
-MOST_ALTERNATIVES = 20  # tokens beside the one that was chosen, as in OpenAI's API
+MAX_GREEDY_TEMPERATURE = 1e-5
+"""Largest temperature at which sampling is greedy: logits divided by such a small number may be infinite."""
+REPETITION_PENALTY_RANGE = (0.01, 100.0)
+MAX_LOGIT_OFFSET = 1e30  # largest bias or penalty; with it a logit stays finite
+MAX_STOP_STRINGS = 16
+MAX_STOP_LENGTH = 256  # characters
+MAX_LOGPROBS = 20  # alternatives to the sampled token, as in OpenAI's API
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How tokens are chosen, as OpenAI's API and vLLM name it.
+class SamplingParams:
+    """Sampling parameters of one request, named as in vLLM and OpenAI's API.
 
     Attributes:
-        max_new_tokens: the longest response, in tokens.
-        temperature: up to `GREEDY_UP_TO` the most probable token is taken; above, the logits are divided by it and a
-            token is drawn.
-        top_p: draw from the fewest tokens that have this much probability (Holtzman et al. 2020, arXiv 1904.09751); at
-            least one, which 0 takes.
-        top_k: draw from this many; 0 for all.
-        min_p: draw from those that have this share of the most probable one's probability (arXiv 2407.01082).
-        presence_penalty: is taken from the logit of each token that the response has.
-        frequency_penalty: is taken from it as often as the response has it.
-        repetition_penalty: divides the positive logits of what text and response have, multiplies the negative ones
-            (Keskar et al. 2019, arXiv 1909.05858), and is one of `REPETITION_PENALTIES` or between them. Virtual
-            tokens are no tokens, and never count.
-        logit_bias: is added to the logits of tokens.
-        seed: of the draws.
-        stop: texts before which the response ends: `MOST_STOPS` at most, of `LONGEST_STOP` characters at most.
-        ignore_eos: go on behind the tokens that end a response.
-        logprobs: tell how probable each token was to the model, before all of the above, and so many alternatives;
-            None to tell nothing.
-        grammar: what the response is written in: JSON of a schema, or a regular expression.
+        max_new_tokens: maximum length of the response, in tokens.
+        temperature: divisor of the logits. Up to `MAX_GREEDY_TEMPERATURE` sampling is greedy.
+        top_p: nucleus sampling: keep the fewest tokens with this total probability (Holtzman et al. 2020, arXiv
+            1904.09751). At least one token is kept, so 0 is greedy.
+        top_k: number of most probable tokens to keep; 0 keeps all.
+        min_p: minimum probability to keep a token, relative to the most probable token (arXiv 2407.01082).
+        presence_penalty: subtracted from the logit of each token that occurs in the response.
+        frequency_penalty: subtracted from the logit of a token once for each occurrence in the response.
+        repetition_penalty: divides the positive logits and multiplies the negative logits of tokens that occur in
+            the text or the response (Keskar et al. 2019, arXiv 1909.05858). Must be within
+            `REPETITION_PENALTY_RANGE`. Virtual tokens are not counted.
+        logit_bias: maps token ids to a number that is added to their logits.
+        seed: seed of the random draws.
+        stop: stop strings, which end the response and are not part of it: at most `MAX_STOP_STRINGS`, of at most
+            `MAX_STOP_LENGTH` characters.
+        ignore_eos: continue after end-of-sequence tokens.
+        logprobs: number of alternatives whose log-probabilities are returned beside the sampled token's. They are
+            the model's, before all of the above. None returns no log-probabilities.
+        grammar: compiled JSON schema or regular expression that the response must match.
     """
 
     max_new_tokens: int = 128
@@ -61,71 +61,74 @@ class Sampling:
     stop: Sequence[str] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
-    grammar: Grammar | None = None
+    grammar: CompiledGrammar | None = None
 
     def __post_init__(self) -> None:
-        if wrong := [complaint for complaint, is_right in self._checks() if not is_right]:
-            raise SettingError("; ".join(wrong))
+        if errors := [message for message, is_valid in self._iter_checks() if not is_valid]:
+            raise SettingError("; ".join(errors))
 
-    def _checks(self) -> Iterator[tuple[str, bool]]:
-        """What is wrong with a field, and whether it is right."""
+    def _iter_checks(self) -> Iterator[tuple[str, bool]]:
+        """Yield a message for each constraint, and whether the constraint is met."""
         yield f"max_new_tokens {self.max_new_tokens}: choose at least 1", self.max_new_tokens >= 1
         yield f"temperature {self.temperature}: choose a finite number, 0 or more", 0 <= self.temperature < math.inf
         yield f"top_p {self.top_p}: choose 0 to 1", 0 <= self.top_p <= 1
         yield f"top_k {self.top_k}: choose 0 or more", self.top_k >= 0
         yield f"min_p {self.min_p}: choose 0 to 1", 0 <= self.min_p <= 1
-        least, most = REPETITION_PENALTIES
-        is_right = least <= self.repetition_penalty <= most
-        yield f"repetition_penalty {self.repetition_penalty}: choose {least} to {most}", is_right
-        yield from self._check_added()
-        yield "stop: an empty text stands everywhere", all(self.stop)
-        yield f"stop: {len(self.stop)} texts: give {MOST_STOPS} at most", len(self.stop) <= MOST_STOPS
+        minimum, maximum = REPETITION_PENALTY_RANGE
+        is_valid = minimum <= self.repetition_penalty <= maximum
+        yield f"repetition_penalty {self.repetition_penalty}: choose {minimum} to {maximum}", is_valid
+        yield from self._check_logit_offsets()
+        yield "stop: stop strings must not be empty", all(self.stop)
+        yield f"stop: {len(self.stop)} stop strings: use at most {MAX_STOP_STRINGS}", len(self.stop) <= MAX_STOP_STRINGS
         longest = max(map(len, self.stop), default=0)
-        yield f"stop: a text of {longest} characters: give texts of {LONGEST_STOP} at most", longest <= LONGEST_STOP
-        is_right = (self.logprobs or 0) in range(MOST_ALTERNATIVES + 1)
-        yield f"logprobs {self.logprobs}: choose 0 to {MOST_ALTERNATIVES}", is_right
-        complaint = "ignore_eos: a response in a grammar ends where the grammar does"
-        yield complaint, not (self.grammar and self.ignore_eos)
+        yield (
+            f"stop: a stop string has {longest} characters: use at most {MAX_STOP_LENGTH}",
+            longest <= MAX_STOP_LENGTH,
+        )
+        is_valid = (self.logprobs or 0) in range(MAX_LOGPROBS + 1)
+        yield f"logprobs {self.logprobs}: choose 0 to {MAX_LOGPROBS}", is_valid
+        message = "ignore_eos: cannot be combined with a grammar, which decides where the response ends"
+        yield message, not (self.grammar and self.ignore_eos)
 
-    def _check_added(self) -> Iterator[tuple[str, bool]]:
-        """Whether what is added to logits leaves them finite."""
+    def _check_logit_offsets(self) -> Iterator[tuple[str, bool]]:
+        """Yield a check for each bias and penalty: the logits must stay finite."""
         biases = {f"logit_bias of token {token}": bias for token, bias in self.logit_bias.items()}
         penalties = {"presence_penalty": self.presence_penalty, "frequency_penalty": self.frequency_penalty}
         for name, value in {**penalties, **biases}.items():
-            yield f"{name} is {value}: choose {-MOST_ADDED} to {MOST_ADDED}", abs(value) <= MOST_ADDED
+            yield f"{name} is {value}: choose {-MAX_LOGIT_OFFSET} to {MAX_LOGIT_OFFSET}", abs(value) <= MAX_LOGIT_OFFSET
 
     @property
     def is_greedy(self) -> bool:
-        """The most probable token is taken, and none is drawn."""
-        return self.temperature <= GREEDY_UP_TO or self.top_p == 0
+        """Whether the most probable token is taken and no random number is drawn."""
+        return self.temperature <= MAX_GREEDY_TEMPERATURE or self.top_p == 0
 
 
-class End(StrEnum):
-    """Why a response ended."""
+class FinishReason(StrEnum):
+    """Reason why a response ended."""
 
-    STOP = "stop"  # a token that ends a response, or a stop text
-    LENGTH = "length"  # as long as it may be
-    CANCELLED = "cancelled"  # nobody wants it any more
-    DEADLINE = "deadline"  # it took too long
-    OVERFLOW = "overflow"  # the model's logits were not finite
-    STUCK = "stuck"  # its grammar allows no token any more, or is too much work
+    STOP = "stop"  # an end-of-sequence token or a stop string
+    LENGTH = "length"  # max_new_tokens was reached
+    CANCELLED = "cancelled"  # the client cancelled the request
+    TIMEOUT = "deadline"  # the deadline passed
+    NON_FINITE = "overflow"  # the model's logits were not finite
+    GRAMMAR_DEAD_END = "stuck"  # the grammar allows no token, or its masks take too long
 
 
 @dataclass(frozen=True)
-class Request:
-    """A row to be continued.
+class EngineRequest:
+    """Request to continue one sequence.
 
     Attributes:
-        ids: its tokens as they meet the prompt's payload; negative ones are placeholders of virtual tokens.
-        sampling: how it is continued.
-        tenant: who asks: whoever asks for much does not keep others waiting.
-        deadline: on the engine's clock; None for no hurry.
-        prompt: names the payload's content, so that a later request of the tenant's behind the same one may take over
-            what was made of a text that begins alike; None to share nothing.
+        prompt_token_ids: token ids of the prompt; negative ids are placeholders of virtual tokens.
+        sampling: sampling parameters.
+        tenant: tenant that the request belongs to; tenants share the engine fairly.
+        deadline: time on the engine's clock at which the request is stopped; None for no deadline.
+        prompt_digest: digest of the payload. Later requests of the tenant with the same digest may use the cached
+            keys and values of a common text prefix. None disables prefix caching.
     """
 
-    ids: tuple[int, ...]
-    sampling: Sampling
+    prompt_token_ids: tuple[int, ...]
+    sampling: SamplingParams
     tenant: str = ""
     deadline: float | None = None
-    prompt: str | None = None
+    prompt_digest: str | None = None

@@ -1,168 +1,195 @@
-"""Which rows go on in the next step, and with how many of their tokens. Knows no torch.
+"""Scheduler: which sequences run in the next step, and how many tokens of each. Imports no torch.
 
-Rows join and leave at every step (continuous batching: Yu et al. 2022, Orca). Every row that writes goes on with its
-one token; what is left of the step's tokens goes to texts that are still read, in pieces, so that a long one stalls
-nobody (chunked prefill: Agrawal et al. 2023, arXiv 2308.16369): `step_plan.py`. Who joins next is the tenant that has
-the smallest share of the slots, and of those with the same the one that was served least (`fair_queue.py`). While
-others wait, a tenant with more than its share gives slots back: its rows wait again, and go on later from the tokens
-that they have (`slot_shares.py`).
+Sequences join and leave at every step (continuous batching: Yu et al. 2022, Orca). Every decoding sequence continues
+by one token. The rest of the step's token budget prefills other sequences in chunks, so that a long prompt stalls no
+sequence (chunked prefill: Agrawal et al. 2023, arXiv 2308.16369): see `step_plan.py`. The next sequence to join is one
+of the tenant with the smallest share of the slots, and among equal shares of the least served tenant
+(`fair_queue.py`). While other tenants wait, a tenant with more than its share gives slots back. Its preempted sequences
+wait again, and continue later from their tokens (`tenant_shares.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from softprompt.engine.request import End, Request
-from softprompt.engine.running import Running
-from softprompt.engine.slot_shares import SlotShares
-from softprompt.engine.step_budget import StepBudget
-from softprompt.engine.step_plan import WRITTEN, Piece, plan_step
+from softprompt.engine.request import EngineRequest, FinishReason
+from softprompt.engine.sequence import EngineSequence
+from softprompt.engine.step_cost_model import StepCostModel
+from softprompt.engine.step_plan import DECODE_TOKEN_COST, ScheduledChunk, plan_step
+from softprompt.engine.tenant_shares import TenantShares
 from softprompt.errors import SettingError
 from softprompt.fair_queue import FairQueue
 
 
 class Scheduler:
-    """Decides.
+    """Scheduler of a fixed number of slots.
+
+    Invariant: the slot of a running sequence is its index in `running`. When a sequence leaves, the last one moves into
+    its slot, and the caller must move that sequence's keys and values too.
 
     Args:
-        slots: rows that may run at once.
-        length: positions of a slot.
-        tokens: that go through the model in a step, those of rows that write included; twice as many while none does.
-        waiting: requests that may wait. A tenant may have as many waiting as there is room left, so there is always
-            some for others (dynamic thresholds: Choudhury & Hahne 1998, doi 10.1109/90.664262).
-        room: positions that the rows which run may come to need together; None for all that the slots have.
+        max_num_seqs: number of slots: maximum number of running sequences.
+        max_model_len: positions of a slot: maximum length of a sequence.
+        max_num_batched_tokens: maximum number of tokens in a step, decoded ones included; twice as many while no
+            sequence decodes.
+        max_waiting_requests: maximum number of waiting requests. A tenant may have as many waiting requests as there
+            are free places, so that there is always one for others (dynamic thresholds: Choudhury & Hahne 1998, doi
+            10.1109/90.664262).
+        max_kv_positions: maximum number of positions that all running sequences may need; None for all slots in full.
 
     Attributes:
-        budget: is told what steps take, and bounds those that several tenants wait for.
+        cost_model: cost model of steps; it is given the time of each step, and bounds steps that several tenants share.
     """
 
-    def __init__(self, slots: int, length: int, tokens: int, waiting: int, room: int | None = None):
-        self.slots, self.tokens = slots, max(tokens, slots + 1)
-        self.room = slots * length if room is None else room
-        self.length = min(length, self.room)
-        self.running: list[Running] = []
-        self._waiting: FairQueue[Running] = FairQueue(waiting)
-        self._shares = SlotShares(slots, self.room)
-        self.budget, self._step = StepBudget(), 0
+    def __init__(
+        self,
+        max_num_seqs: int,
+        max_model_len: int,
+        max_num_batched_tokens: int,
+        max_waiting_requests: int,
+        max_kv_positions: int | None = None,
+    ):
+        self.max_num_seqs, self.max_num_batched_tokens = max_num_seqs, max(max_num_batched_tokens, max_num_seqs + 1)
+        self.max_kv_positions = max_num_seqs * max_model_len if max_kv_positions is None else max_kv_positions
+        self.max_model_len = min(max_model_len, self.max_kv_positions)
+        self.running: list[EngineSequence] = []
+        self._waiting: FairQueue[EngineSequence] = FairQueue(max_waiting_requests)
+        self._tenant_shares = TenantShares(max_num_seqs, self.max_kv_positions)
+        self.cost_model, self._step_index = StepCostModel(), 0
 
     @property
     def num_waiting(self) -> int:
-        """Rows that have no slot, or none any more."""
+        """Number of sequences without a slot."""
         return len(self._waiting)
 
     @property
     def is_idle(self) -> bool:
-        """There is nothing to do."""
+        """Whether no sequence runs or waits."""
         return not self.running and not self._waiting
 
-    def add(self, request: Request, positions: int = 0) -> Running | None:
-        """Let a request wait for its turn, behind a prompt of so many positions; None if there is no room to wait.
-
-        Raises:
-            SettingError: it is longer than a slot.
-        """
-        row = Running(request, positions)
-        if row.room > self.length:
-            raise SettingError(
-                f"{positions} virtual tokens, {len(request.ids)} tokens of text and "
-                f"{request.sampling.max_new_tokens} of the response are more than the {self.length} that a row may have"
-            )
-        return row if self._waiting.add(request.tenant, row, float(len(request.ids))) else None
-
-    def admit(self, preempt: Callable[[Running], None] | None = None) -> list[Running]:
-        """Give rows slots: to the tenant with the smallest share first.
-
-        A row joins once there is room for it, and nobody overtakes: a long row comes to its turn too. Where there is no
-        room, rows of a tenant that has more than its share make it (`SlotShares.find_victims`).
+    def add_request(self, request: EngineRequest, prefix_length: int = 0) -> EngineSequence | None:
+        """Queue a request; return None if its tenant has no place in the queue.
 
         Args:
-            preempt: takes a row's slot back by calling `preempt` of this scheduler; that itself if it is left out.
+            request: request to queue.
+            prefix_length: positions of its soft prompt.
+
+        Raises:
+            SettingError: the sequence may need more positions than a slot has.
+        """
+        sequence = EngineSequence(request, prefix_length)
+        if sequence.max_positions > self.max_model_len:
+            raise SettingError(
+                f"a prompt of {prefix_length} virtual and {len(request.prompt_token_ids)} text tokens "
+                f"with a response of {request.sampling.max_new_tokens} tokens is longer than the "
+                f"{self.max_model_len} positions of a sequence"
+            )
+        return sequence if self._waiting.put(request.tenant, sequence, float(len(request.prompt_token_ids))) else None
+
+    def admit_waiting(self, on_preempt: Callable[[EngineSequence], None] | None = None) -> list[EngineSequence]:
+        """Move waiting sequences into free slots, those of the tenant with the smallest share first.
+
+        Order is strict: a sequence that does not fit blocks the others, so that long sequences are not starved.
+        Sequences of a tenant with more than its share are preempted to make space (`TenantShares.find_victims`).
+
+        Args:
+            on_preempt: called instead of `preempt_sequence` to preempt a sequence; it must call that method itself.
 
         Returns:
-            The rows that have joined.
+            The admitted sequences.
         """
         admitted = []
         while self._waiting:
-            tenant, row = self._waiting.peek()
-            if not self._shares.has_room(row.room):
-                victims = self._shares.find_victims(self.running, tenant, row.room, self._waiting.served)
+            tenant, sequence = self._waiting.peek()
+            if not self._tenant_shares.has_capacity(sequence.max_positions):
+                victims = self._tenant_shares.find_victims(
+                    self.running, tenant, sequence.max_positions, self._waiting.get_tenant_service
+                )
                 if not victims:
                     break
                 for victim in victims:
-                    (preempt or self.preempt)(victim)
-            self._give_slot(tenant, row)
-            admitted.append(row)
-        return list(dict.fromkeys(row for row in admitted if row.slot >= 0))
+                    (on_preempt or self.preempt_sequence)(victim)
+            self._assign_slot(tenant, sequence)
+            admitted.append(sequence)
+        return list(dict.fromkeys(sequence for sequence in admitted if sequence.slot >= 0))
 
-    def _give_slot(self, tenant: str, row: Running) -> None:
-        self._waiting.take_from(tenant)
-        self._shares.take(tenant, row.room)
-        self._hold(tenant)
-        row.slot, row.turn = len(self.running), 0
-        self.running.append(row)
+    def _assign_slot(self, tenant: str, sequence: EngineSequence) -> None:
+        self._waiting.get_from_tenant(tenant)
+        self._tenant_shares.acquire_slot(tenant, sequence.max_positions)
+        self._update_tenant_usage(tenant)
+        sequence.slot, sequence.num_tokens_since_admission = len(self.running), 0
+        self.running.append(sequence)
 
-    def preempt(self, row: Running) -> Running | None:
-        """Take a row's slot back: it waits again, in front of its tenant's others, and its tokens are read anew.
+    def preempt_sequence(self, sequence: EngineSequence) -> EngineSequence | None:
+        """Take back the slot of a sequence, which waits in front of its tenant's others and is computed again later.
 
         Returns:
-            The row that takes its slot, as `leave` tells it.
+            The sequence that moved into the slot, as from `remove_sequence`.
         """
-        moved = self._free_slot(row)
-        row.slot, row.computed, row.preemptions = -1, 0, row.preemptions + 1
-        self._waiting.put_back(row.request.tenant, row)
-        self._hold(row.request.tenant)
+        moved = self._free_slot(sequence)
+        sequence.slot, sequence.num_computed_tokens, sequence.num_preemptions = -1, 0, sequence.num_preemptions + 1
+        self._waiting.put_back(sequence.request.tenant, sequence)
+        self._update_tenant_usage(sequence.request.tenant)
         return moved
 
-    def plan(self, held: Collection[Running] = (), *, others_come: bool = False) -> list[Piece]:
-        """The next step: rows that write first, in the order of their slots, then what is read; see `plan_step`.
+    def schedule_step(
+        self, blocked: Collection[EngineSequence] = (), *, others_active: bool = False
+    ) -> list[ScheduledChunk]:
+        """Return the chunks of the next step: decoding sequences in the order of their slots, then prefill chunks.
 
         Args:
-            held: rows that keep their slots and are not in this step.
-            others_come: tenants without a row asked lately.
+            blocked: sequences that keep their slots but are not part of this step.
+            others_active: tenants without a running sequence sent requests recently.
         """
-        self._step += 1
-        rows = [row for row in self.running if row not in held] if held else self.running
-        pieces = plan_step(rows, self.tokens, self.budget, others_come=others_come)
-        for piece in pieces:
-            piece.row.last_step = self._step
-        return pieces
+        self._step_index += 1
+        sequences = [sequence for sequence in self.running if sequence not in blocked] if blocked else self.running
+        chunks = plan_step(sequences, self.max_num_batched_tokens, self.cost_model, others_active=others_active)
+        for chunk in chunks:
+            chunk.sequence.last_step = self._step_index
+        return chunks
 
-    def advance(self, piece: Piece, token: int | None) -> None:
-        """A piece was computed, and told the row's next token if it was its last."""
-        row = piece.row
-        row.computed += piece.count
-        if token is not None:
-            row.known.append(token)
-            row.turn += 1
-            self._waiting.charge(row.request.tenant, WRITTEN)
+    def record_chunk(self, chunk: ScheduledChunk, token_id: int | None) -> None:
+        """Record that a chunk was computed, and append the sampled token if the chunk was the last of its sequence."""
+        sequence = chunk.sequence
+        sequence.num_computed_tokens += chunk.num_tokens
+        if token_id is not None:
+            sequence.token_ids.append(token_id)
+            sequence.num_tokens_since_admission += 1
+            self._waiting.charge_tenant(sequence.request.tenant, DECODE_TOKEN_COST)
 
-    def leave(self, row: Running) -> Running | None:
-        """A row is over. The one that takes its slot moves there, and is given back; None if none does."""
-        if row.slot < 0:
-            self._waiting.remove(row.request.tenant, row)
+    def remove_sequence(self, sequence: EngineSequence) -> EngineSequence | None:
+        """Remove a finished sequence.
+
+        Returns:
+            The sequence that moved into its slot; None if no sequence moved.
+        """
+        if sequence.slot < 0:
+            self._waiting.remove(sequence.request.tenant, sequence)
             return None
-        moved = self._free_slot(row)
-        self._hold(row.request.tenant)
+        moved = self._free_slot(sequence)
+        self._update_tenant_usage(sequence.request.tenant)
         return moved
 
-    def _free_slot(self, row: Running) -> Running | None:
-        self._shares.give_back(row.request.tenant, row.room)
-        if (last := self.running.pop()) is row:
+    def _free_slot(self, sequence: EngineSequence) -> EngineSequence | None:
+        self._tenant_shares.release_slot(sequence.request.tenant, sequence.max_positions)
+        if (last := self.running.pop()) is sequence:
             return None
-        last.slot, self.running[row.slot] = row.slot, last
+        last.slot, self.running[sequence.slot] = sequence.slot, last
         return last
 
-    def _hold(self, tenant: str) -> None:
-        self._waiting.set_held(tenant, self._shares.of(tenant))
+    def _update_tenant_usage(self, tenant: str) -> None:
+        self._waiting.set_tenant_usage(tenant, self._tenant_shares.get_tenant_share(tenant))
 
-    def overdue(self, now: float) -> Iterator[Running]:
-        """Rows whose deadline is over."""
-        for row in [*self.running, *self._waiting]:
-            if row.request.deadline is not None and row.request.deadline <= now:
-                yield row
+    def find_expired(self, now: float) -> Iterator[EngineSequence]:
+        """Yield the sequences whose deadline has passed."""
+        for sequence in [*self.running, *self._waiting]:
+            if sequence.request.deadline is not None and sequence.request.deadline <= now:
+                yield sequence
 
-    def ended(self, row: Running, eos_token_ids: Collection[int]) -> End | None:
-        """Whether a row's last token ends it: by being one of these, or as the last that it may have."""
-        if row.written[-1] in eos_token_ids and not row.request.sampling.ignore_eos:
-            return End.STOP
-        return End.LENGTH if len(row.written) >= row.request.sampling.max_new_tokens else None
+    def get_finish_reason(self, sequence: EngineSequence, eos_token_ids: Collection[int]) -> FinishReason | None:
+        """Return why the newest token ends a sequence; None if the sequence continues."""
+        if sequence.output_token_ids[-1] in eos_token_ids and not sequence.request.sampling.ignore_eos:
+            return FinishReason.STOP
+        return (
+            FinishReason.LENGTH if len(sequence.output_token_ids) >= sequence.request.sampling.max_new_tokens else None
+        )

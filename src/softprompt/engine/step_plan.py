@@ -1,7 +1,8 @@
-"""Which rows go into a step, and with how many of their tokens. Knows no torch.
+"""Plan of a step: which sequences take part, and how many tokens of each. Imports no torch.
 
-Rows that write have one token each, and go first; what is left of the step goes to texts that are read, in pieces.
-While several tenants are in it, a step may be bounded (`step_budget.py`): then a tenant's rows take turns.
+Decoding sequences come first, with one token each; the rest of the budget prefills other sequences in chunks. While
+several tenants take part, the time of a step may be bounded (`step_cost_model.py`); a tenant's sequences then take
+turns.
 """
 
 from __future__ import annotations
@@ -10,116 +11,130 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from softprompt.engine.running import Running
-from softprompt.engine.step_budget import StepBudget, equal_shares
+from softprompt.engine.sequence import EngineSequence
+from softprompt.engine.step_cost_model import StepCostModel, divide_max_min
 
-WRITTEN = 2.0  # what a written token weighs beside one that is read: it has a step of its own
-MANY = 10**6  # tokens: more than any step has
-ALONE = 2  # times as many tokens are read in a step while no row writes: measured, 1 to 2% faster; 4 are no faster
+DECODE_TOKEN_COST = 2.0  # cost of a decoded token relative to a prefilled one: each needs a step
+UNLIMITED_TOKENS = 10**6  # more than any step has
+# Factor of the token budget while no sequence decodes. Measured: 2 is 1 to 2% faster than 1; 4 is no faster than 2.
+IDLE_PREFILL_FACTOR = 2
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Tokens of a row that go through the model in a step: `count` of them, behind those that were computed."""
+class ScheduledChunk:
+    """Chunk of a sequence that is computed in a step: its next `num_tokens` tokens."""
 
-    row: Running
-    count: int
+    sequence: EngineSequence
+    num_tokens: int
 
     @property
     def is_last(self) -> bool:
-        """The row's next token can be told from it."""
-        return self.row.computed + self.count == len(self.row.known)
+        """Whether the chunk contains the newest token, so that the next token can be sampled."""
+        return self.sequence.num_computed_tokens + self.num_tokens == len(self.sequence.token_ids)
 
 
-def token_counts(pieces: Iterable[Piece]) -> tuple[int, int]:
-    """How many tokens of pieces are read, and how many are written."""
-    read = written = 0
-    for piece in pieces:
-        if piece.row.is_writing:
-            written += 1
+def count_tokens(chunks: Iterable[ScheduledChunk]) -> tuple[int, int]:
+    """Return the numbers of prefilled and decoded tokens of chunks."""
+    num_prefill = num_decode = 0
+    for chunk in chunks:
+        if chunk.sequence.is_decoding:
+            num_decode += 1
         else:
-            read += piece.count
-    return read, written
+            num_prefill += chunk.num_tokens
+    return num_prefill, num_decode
 
 
-def plan_step(rows: Sequence[Running], tokens: int, budget: StepBudget, *, others_come: bool = False) -> list[Piece]:
-    """The pieces of a step: rows that write first, in the order of their slots, then what is read.
+def plan_step(
+    sequences: Sequence[EngineSequence], max_tokens: int, cost_model: StepCostModel, *, others_active: bool = False
+) -> list[ScheduledChunk]:
+    """Return the chunks of a step: decoding sequences in the order of their slots, then prefill chunks.
 
-    While no row writes, none waits for its next token, and more is read at once, which is faster.
+    While no sequence decodes, no client waits for its next token, so that a step prefills more, which is faster.
 
     Args:
-        rows: those that may be in it.
-        tokens: that go through the model in it.
-        budget: what steps take.
-        others_come: tenants without a row may come while it runs.
+        sequences: sequences that may take part.
+        max_tokens: maximum number of tokens in the step.
+        cost_model: estimates the time of steps.
+        others_active: tenants without a running sequence may send requests during the step.
     """
-    writing = [Piece(row, 1) for row in rows if row.is_writing]
-    reading = _divide([row for row in rows if not row.is_writing], tokens - len(writing) if writing else ALONE * tokens)
-    by_tenant = _by_tenant([*writing, *reading])
-    wanted = {tenant: budget.cost(*token_counts(pieces)) for tenant, pieces in by_tenant.items()}
-    limit = budget.limit(wanted, others_come=others_come)
-    if limit is None or limit >= sum(wanted.values()):
-        return writing + reading
-    shares = equal_shares(wanted, limit)
-    kept = [piece for tenant, pieces in by_tenant.items() for piece in _within(pieces, shares[tenant], budget)]
-    return sorted(kept, key=lambda piece: (not piece.row.is_writing, piece.row.slot))
+    decode_chunks = [ScheduledChunk(sequence, 1) for sequence in sequences if sequence.is_decoding]
+    prefill_chunks = _plan_prefill(
+        [sequence for sequence in sequences if not sequence.is_decoding],
+        max_tokens - len(decode_chunks) if decode_chunks else IDLE_PREFILL_FACTOR * max_tokens,
+    )
+    by_tenant = _group_by_tenant([*decode_chunks, *prefill_chunks])
+    seconds_by_tenant = {
+        tenant: cost_model.estimate_seconds(*count_tokens(chunks)) for tenant, chunks in by_tenant.items()
+    }
+    limit = cost_model.compute_step_limit(seconds_by_tenant, others_active=others_active)
+    if limit is None or limit >= sum(seconds_by_tenant.values()):
+        return decode_chunks + prefill_chunks
+    shares = divide_max_min(seconds_by_tenant, limit)
+    fitting = [
+        chunk for tenant, chunks in by_tenant.items() for chunk in _fit_chunks(chunks, shares[tenant], cost_model)
+    ]
+    return sorted(fitting, key=lambda chunk: (not chunk.sequence.is_decoding, chunk.sequence.slot))
 
 
-def _within(pieces: Sequence[Piece], share: float, budget: StepBudget) -> list[Piece]:
-    """The pieces of a tenant that its share of a step, in seconds, has room for; at least one token.
+def _fit_chunks(chunks: Sequence[ScheduledChunk], seconds: float, cost_model: StepCostModel) -> list[ScheduledChunk]:
+    """Return the chunks of a tenant that fit into its time, in seconds; at least one token.
 
-    Those whose last step is the longest ago come first.
+    Sequences that have waited longest since their last step come first.
     """
-    kept: list[Piece] = []
-    for piece in sorted(pieces, key=lambda piece: piece.row.last_step):
-        each = budget.write if piece.row.is_writing else budget.read
-        count = min(piece.count, max(_tokens(share, each), 0 if kept else 1))
+    kept: list[ScheduledChunk] = []
+    for chunk in sorted(chunks, key=lambda chunk: chunk.sequence.last_step):
+        seconds_per_token = (
+            cost_model.decode_token_seconds if chunk.sequence.is_decoding else cost_model.prefill_token_seconds
+        )
+        count = min(chunk.num_tokens, max(_count_affordable_tokens(seconds, seconds_per_token), 0 if kept else 1))
         if not count:
             break
-        kept.append(Piece(piece.row, count))
-        share -= each * count
+        kept.append(ScheduledChunk(chunk.sequence, count))
+        seconds -= seconds_per_token * count
     return kept
 
 
-def _tokens(seconds: float, each: float) -> int:
-    """How many tokens fit into some time, when each takes so long."""
-    return int(min(max(seconds, 0.0) / each, MANY)) if each > 0 else MANY
+def _count_affordable_tokens(seconds: float, seconds_per_token: float) -> int:
+    """Return the number of tokens that fit into a time."""
+    return (
+        int(min(max(seconds, 0.0) / seconds_per_token, UNLIMITED_TOKENS)) if seconds_per_token > 0 else UNLIMITED_TOKENS
+    )
 
 
-def _divide(rows: Sequence[Running], tokens: int) -> list[Piece]:
-    """What is read of rows in a step of so many tokens.
+def _plan_prefill(sequences: Sequence[EngineSequence], max_tokens: int) -> list[ScheduledChunk]:
+    """Divide the prefill tokens of a step among the tenants: equally, but unused tokens go to the others."""
+    by_tenant: dict[str, list[EngineSequence]] = {}
+    for sequence in sequences:
+        by_tenant.setdefault(sequence.request.tenant, []).append(sequence)
+    chunks: list[ScheduledChunk] = []
+    groups = sorted(
+        by_tenant.values(),
+        key=lambda tenant_sequences: sum(sequence.num_uncomputed_tokens for sequence in tenant_sequences),
+    )
+    for index, tenant_sequences in enumerate(groups):
+        tenant_chunks = _plan_tenant_prefill(tenant_sequences, ceil(max_tokens / (len(groups) - index)))
+        max_tokens -= sum(chunk.num_tokens for chunk in tenant_chunks)
+        chunks += tenant_chunks
+    return chunks
 
-    Each tenant has an equal part, of which what it does not need goes to the others.
+
+def _plan_tenant_prefill(sequences: Sequence[EngineSequence], max_tokens: int) -> list[ScheduledChunk]:
+    """Divide a tenant's prefill tokens among its sequences.
+
+    A sequence takes at most half of the remaining tokens while others follow, so that a long prompt does not delay the
+    start of short ones.
     """
-    by_tenant: dict[str, list[Running]] = {}
-    for row in rows:
-        by_tenant.setdefault(row.request.tenant, []).append(row)
-    pieces: list[Piece] = []
-    groups = sorted(by_tenant.values(), key=lambda own: sum(row.missing for row in own))
-    for index, own in enumerate(groups):
-        read = _divide_among(own, ceil(tokens / (len(groups) - index)))
-        tokens -= sum(piece.count for piece in read)
-        pieces += read
-    return pieces
-
-
-def _divide_among(rows: Sequence[Running], tokens: int) -> list[Piece]:
-    """What is read of a tenant's rows.
-
-    A text takes half of what is left at most while others are to be read behind it, so that a long one does not keep
-    short ones from their beginning.
-    """
-    pieces = []
-    for row in rows:
-        share = tokens if row is rows[-1] else (tokens + 1) // 2
+    chunks = []
+    for sequence in sequences:
+        share = max_tokens if sequence is sequences[-1] else (max_tokens + 1) // 2
         if share:
-            pieces.append(Piece(row, min(share, row.missing)))
-            tokens -= pieces[-1].count
-    return pieces
+            chunks.append(ScheduledChunk(sequence, min(share, sequence.num_uncomputed_tokens)))
+            max_tokens -= chunks[-1].num_tokens
+    return chunks
 
 
-def _by_tenant(pieces: Sequence[Piece]) -> dict[str, list[Piece]]:
-    by_tenant: dict[str, list[Piece]] = {}
-    for piece in pieces:
-        by_tenant.setdefault(piece.row.request.tenant, []).append(piece)
+def _group_by_tenant(chunks: Sequence[ScheduledChunk]) -> dict[str, list[ScheduledChunk]]:
+    by_tenant: dict[str, list[ScheduledChunk]] = {}
+    for chunk in chunks:
+        by_tenant.setdefault(chunk.sequence.request.tenant, []).append(chunk)
     return by_tenant

@@ -1,7 +1,7 @@
-"""Where the first of several stop texts stands in a text that comes piece by piece. Knows no tokens and no torch.
+"""Search for the first of several stop strings in text that arrives in chunks. Imports no torch.
 
-All stop texts are looked for at once, and a character costs the same however long they are (Aho & Corasick 1975, doi
-10.1145/360825.360855).
+All stop strings are searched at once, and the cost of a character does not depend on their lengths (Aho & Corasick
+1975, doi 10.1145/360825.360855).
 """
 
 from __future__ import annotations
@@ -9,95 +9,95 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-ROOT = 0
+ROOT_NODE = 0
 
 
 class StopAutomaton:
-    """The beginnings of stop texts as nodes. It never changes, so rows may share it.
+    """Aho-Corasick automaton, whose nodes are the prefixes of the stop strings. Immutable: sequences may share it.
 
     Args:
-        stops: the texts; none is empty.
+        stop_strings: stop strings; none may be empty.
 
     Attributes:
-        depth: characters of each node's text.
+        node_depths: length of each node's prefix, in characters.
     """
 
-    def __init__(self, stops: Sequence[str]):
-        self._child: dict[tuple[int, str], int] = {}
-        self.depth, self._fallback, self._longest = [0], [ROOT], [0]
-        for stop in stops:
-            self._longest[self._insert(stop)] = len(stop)
-        self._link_fallbacks()
+    def __init__(self, stop_strings: Sequence[str]):
+        self._children: dict[tuple[int, str], int] = {}
+        self.node_depths, self._failure_links, self._match_lengths = [0], [ROOT_NODE], [0]
+        for stop in stop_strings:
+            self._match_lengths[self._insert_string(stop)] = len(stop)
+        self._build_failure_links()
 
-    def scan(self, node: int, text: str) -> tuple[int, int | None]:
-        """Go on from a node with a text: the node it ends in, and where in the text the first stop text begins.
+    def scan_text(self, node: int, text: str) -> tuple[int, int | None]:
+        """Scan a text from a node; return the last node, and the start of the first stop string in the text.
 
-        The place is negative where the stop text began before this text; None where no stop text ends in it.
+        The start is negative if the stop string began in an earlier text, and None if no stop string ends in this one.
         """
-        found: int | None = None
+        start: int | None = None
         for end, character in enumerate(text, start=1):
-            node = self._follow(node, character)
-            if longest := self._longest[node]:
-                found = end - longest if found is None else min(found, end - longest)
-        return node, found
+            node = self._next_node(node, character)
+            if match_length := self._match_lengths[node]:
+                start = end - match_length if start is None else min(start, end - match_length)
+        return node, start
 
-    def _follow(self, node: int, character: str) -> int:
-        while node != ROOT and (node, character) not in self._child:
-            node = self._fallback[node]
-        return self._child.get((node, character), ROOT)
+    def _next_node(self, node: int, character: str) -> int:
+        while node != ROOT_NODE and (node, character) not in self._children:
+            node = self._failure_links[node]
+        return self._children.get((node, character), ROOT_NODE)
 
-    def _insert(self, stop: str) -> int:
-        node = ROOT
-        for character in stop:
-            if (node, character) not in self._child:
-                self._child[node, character] = len(self.depth)
-                self.depth.append(self.depth[node] + 1)
-                self._fallback.append(ROOT)
-                self._longest.append(0)
-            node = self._child[node, character]
+    def _insert_string(self, stop_string: str) -> int:
+        node = ROOT_NODE
+        for character in stop_string:
+            if (node, character) not in self._children:
+                self._children[node, character] = len(self.node_depths)
+                self.node_depths.append(self.node_depths[node] + 1)
+                self._failure_links.append(ROOT_NODE)
+                self._match_lengths.append(0)
+            node = self._children[node, character]
         return node
 
-    def _link_fallbacks(self) -> None:
-        """Give each node the longest other one whose text it ends with, the shallow ones first."""
-        for (parent, character), node in sorted(self._child.items(), key=lambda item: self.depth[item[1]]):
-            if parent != ROOT:
-                self._fallback[node] = self._follow(self._fallback[parent], character)
-                self._longest[node] = self._longest[node] or self._longest[self._fallback[node]]
+    def _build_failure_links(self) -> None:
+        """Link each node to the longest other node that is its suffix, in ascending order of depth."""
+        for (parent, character), node in sorted(self._children.items(), key=lambda item: self.node_depths[item[1]]):
+            if parent != ROOT_NODE:
+                self._failure_links[node] = self._next_node(self._failure_links[parent], character)
+                self._match_lengths[node] = self._match_lengths[node] or self._match_lengths[self._failure_links[node]]
 
 
 @lru_cache(maxsize=16)
-def build_automaton(stops: tuple[str, ...]) -> StopAutomaton:
-    """The automaton of stop texts, which the rows of a request share."""
-    return StopAutomaton(stops)
+def build_stop_automaton(stop_strings: tuple[str, ...]) -> StopAutomaton:
+    """Return the automaton of stop strings, which the sequences of a request share."""
+    return StopAutomaton(stop_strings)
 
 
 class StopMatcher:
-    """Finds stop texts in one response.
+    """Matcher of stop strings in one response.
 
     Args:
-        stops: the texts.
+        stop_strings: stop strings.
 
     Attributes:
-        is_stopped: one was found.
+        is_stopped: whether a stop string was found.
     """
 
-    def __init__(self, stops: Sequence[str]):
-        self._automaton = build_automaton(tuple(stops))
-        self._node, self._held = ROOT, ""  # text that may be the beginning of a stop text
+    def __init__(self, stop_strings: Sequence[str]):
+        self._automaton = build_stop_automaton(tuple(stop_strings))
+        self._node, self._pending_text = ROOT_NODE, ""  # text that may be the beginning of a stop string
         self.is_stopped = False
 
-    def add(self, news: str) -> str:
-        """The part of held and new text that is no part of a stop text, and cannot become one."""
-        self._node, found = self._automaton.scan(self._node, news)
-        text = self._held + news
-        if found is not None:
-            end, self.is_stopped, self._held = len(self._held) + found, True, ""
+    def push_text(self, new_text: str) -> str:
+        """Return the pending and new text that is certainly not part of a stop string."""
+        self._node, start = self._automaton.scan_text(self._node, new_text)
+        text = self._pending_text + new_text
+        if start is not None:
+            end, self.is_stopped, self._pending_text = len(self._pending_text) + start, True, ""
             return text[:end]
-        certain = len(text) - self._automaton.depth[self._node]
-        self._held = text[certain:]
-        return text[:certain]
+        num_certain = len(text) - self._automaton.node_depths[self._node]
+        self._pending_text = text[num_certain:]
+        return text[:num_certain]
 
-    def rest(self) -> str:
-        """What was held back, when no text follows."""
-        held, self._held = self._held, ""
-        return held
+    def flush_text(self) -> str:
+        """Return the held back text, when no text follows."""
+        pending, self._pending_text = self._pending_text, ""
+        return pending

@@ -1,24 +1,24 @@
-"""What a prompt is worth on data, and what it says. Knows no method and no training."""
+"""Evaluation of prompts, and inference with them. Independent of tuning methods and training."""
 
-from softprompt.evaluation.evaluating import evaluate
-from softprompt.evaluation.extracting import Extraction, extract
-from softprompt.evaluation.generating import Sampling, generate, stream
-from softprompt.evaluation.measuring import measure
-from softprompt.evaluation.predicting import Prediction, classify
-from softprompt.evaluation.responding import respond
-from softprompt.evaluation.tagging import Tagging, tag
+from softprompt.evaluation.batch_inference import compute_metrics
+from softprompt.evaluation.classify import LabelPrediction, classify
+from softprompt.evaluation.evaluate import evaluate
+from softprompt.evaluation.extract import ExtractedAnswer, extract
+from softprompt.evaluation.respond import respond
+from softprompt.evaluation.tag import TaggedWords, tag
+from softprompt.evaluation.text_generation import SamplingParams, generate_texts, stream_text
 
 __all__ = [
-    "Extraction",
-    "Prediction",
-    "Sampling",
-    "Tagging",
+    "ExtractedAnswer",
+    "LabelPrediction",
+    "SamplingParams",
+    "TaggedWords",
     "classify",
+    "compute_metrics",
     "evaluate",
     "extract",
-    "generate",
-    "measure",
+    "generate_texts",
     "respond",
-    "stream",
+    "stream_text",
     "tag",
 ]

@@ -1,7 +1,7 @@
-"""Saved prompts to and from the Hugging Face Hub, with a card that says what they do. Knows no method."""
+"""Pushing saved prompts to the Hugging Face Hub, with a model card, and pulling them from there."""
 
-from softprompt.hub.card import card
-from softprompt.hub.pulling import Pulled, pull
-from softprompt.hub.pushing import Pushed, push
+from softprompt.hub.model_card import build_model_card
+from softprompt.hub.pull import PullResult, pull_from_hub
+from softprompt.hub.push import PushResult, push_to_hub
 
-__all__ = ["Pulled", "Pushed", "card", "pull", "push"]
+__all__ = ["PullResult", "PushResult", "build_model_card", "pull_from_hub", "push_to_hub"]

@@ -1,4 +1,4 @@
-"""A repository of the Hub: its name, what the Hub says about it, and which of its files are a saved prompt's."""
+"""Repositories of the Hub: names, metadata, and the files of a saved prompt."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from huggingface_hub import HfApi, ModelInfo
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, by its documentation
 
-from softprompt.asking import TIMEOUT_SECONDS
 from softprompt.errors import SettingError
-from softprompt.hub.answers import hub_errors
+from softprompt.hub.hub_errors import translate_hub_errors
+from softprompt.hub_probe import HUB_TIMEOUT_S
 from softprompt.saved import manifest as manifests
 from softprompt.saved import peft_format
-from softprompt.saved.own_files import OWN_TENSORS
+from softprompt.saved.foreign_files import PROMPT_TENSORS_FILE
 
-PROMPT_FILES = (manifests.FILE, peft_format.CONFIG, peft_format.TENSORS, OWN_TENSORS)
-CARD = "README.md"
+PROMPT_FILES = (
+    manifests.MANIFEST_FILE,
+    peft_format.ADAPTER_CONFIG_FILE,
+    peft_format.ADAPTER_WEIGHTS_FILE,
+    PROMPT_TENSORS_FILE,
+)
+MODEL_CARD_FILE = "README.md"
 
 
-def client() -> HfApi:
-    """The Hub's client. It takes the token from where huggingface_hub keeps it; we never see it."""
+def create_hub_client() -> HfApi:
+    """Create a client for the Hub. huggingface_hub reads the token; softprompt never accesses it."""
     return HfApi(library_name="softprompt", library_version=version("softprompt"))
 
 
-def is_name(name: str) -> bool:
-    """Whether the Hub could have a repository of this name."""
+def is_valid_repo_id(name: str) -> bool:
+    """Whether a name is valid for a repository of the Hub."""
     try:
         validate_repo_id(name)
     except HFValidationError:
@@ -33,31 +38,34 @@ def is_name(name: str) -> bool:
     return True
 
 
-def check_name(repository: str) -> None:
-    """Refuse what is no `OWNER/NAME`.
+def check_repo_id(repo_id: str) -> None:
+    """Check that a repository id has the form `OWNER/NAME`.
 
     Raises:
-        SettingError: it is none.
+        SettingError: the repository id is invalid.
     """
-    if not is_name(repository) or "/" not in repository:
-        raise SettingError(f"{repository!r} is no repository of the Hub: write OWNER/NAME, such as acme/reviews")
+    if not is_valid_repo_id(repo_id) or "/" not in repo_id:
+        raise SettingError(f"invalid repository {repo_id!r}: write OWNER/NAME, such as acme/reviews")
 
 
-def find(repository: str, revision: str | None = None) -> ModelInfo:
-    """What the Hub says about a repository.
+def get_repo_info(repo_id: str, revision: str | None = None) -> ModelInfo:
+    """Request the metadata of a repository.
 
-    It is asked once, with a limit of time, before anything is sent: huggingface_hub would go on trying for most of a
-    minute without a network.
+    There is one request with a timeout: without a network, huggingface_hub would retry for most of a minute.
+
+    Args:
+        repo_id: repository, `OWNER/NAME`.
+        revision: branch, tag or commit; None for the newest commit.
 
     Raises:
-        NoNetwork: the Hub cannot be reached.
-        HubRefused: it does not answer this account.
-        RepositoryNotFound: there is no such repository or revision.
+        HubUnreachable: the Hub cannot be reached.
+        HubRequestRejected: the Hub rejects this account's request.
+        RepositoryNotFound: the repository or revision does not exist.
     """
-    with hub_errors(repository, revision):
-        return client().model_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)
+    with translate_hub_errors(repo_id, revision):
+        return create_hub_client().model_info(repo_id, revision=revision, timeout=HUB_TIMEOUT_S)
 
 
-def files_of(info: ModelInfo) -> set[str]:
-    """The paths of a repository's files."""
-    return {each.rfilename for each in info.siblings or []}
+def list_repo_files(info: ModelInfo) -> set[str]:
+    """Return the paths of a repository's files."""
+    return {file.rfilename for file in info.siblings or []}

@@ -1,41 +1,41 @@
-"""The frozen base model: load it, and ask of it what a soft prompt needs. Knows no task, method or saved prompt."""
+"""Load a frozen base model and run it with soft prompts. Knows no task, tuning method or saved prompt."""
 
-from softprompt.model import libraries as libraries  # the first, so that it is what imports torch
-from softprompt.model.cache import Past, PromptedCache
-from softprompt.model.causal import CausalModel
-from softprompt.model.composition import compose
-from softprompt.model.encoder_decoder import EncoderDecoderModel
-from softprompt.model.frozen import FrozenModel, Payloads
-from softprompt.model.loading import frozen, load_model
-from softprompt.model.masked import MaskedModel
-from softprompt.model.payload import Embeddings, Ground, Payload, Placement, Prefix, placeholder
-from softprompt.model.shape import Kind, ModelShape
-from softprompt.model.spread import key_value_spread, state_spread
-from softprompt.model.weightless import load_weightless
-from softprompt.model.writing import Draft, WritingModel
+from softprompt.model import heavy_imports as heavy_imports
+from softprompt.model.activation_spread import measure_hidden_state_spread, measure_kv_spread
+from softprompt.model.causal_model import CausalModel
+from softprompt.model.composition import compose_payloads
+from softprompt.model.encoder_decoder_model import EncoderDecoderModel
+from softprompt.model.frozen_model import BatchPayloads, FrozenModel
+from softprompt.model.generative_model import DecodingState, GenerativeModel
+from softprompt.model.hooks.cache_layers import PastState, PromptedDynamicCache
+from softprompt.model.masked_model import MaskedModel
+from softprompt.model.meta_model import load_meta_model
+from softprompt.model.model_loader import freeze_network, load_model
+from softprompt.model.model_shape import ModelKind, ModelShape
+from softprompt.model.payload import FrozenPrefix, KVPrefix, Payload, Placement, PromptEmbeddings, get_placeholder_id
 
 __all__ = [
+    "BatchPayloads",
     "CausalModel",
-    "Draft",
-    "Embeddings",
+    "DecodingState",
     "EncoderDecoderModel",
     "FrozenModel",
-    "Ground",
-    "Kind",
+    "FrozenPrefix",
+    "GenerativeModel",
+    "KVPrefix",
     "MaskedModel",
+    "ModelKind",
     "ModelShape",
-    "Past",
+    "PastState",
     "Payload",
-    "Payloads",
     "Placement",
-    "Prefix",
-    "PromptedCache",
-    "WritingModel",
-    "compose",
-    "frozen",
-    "key_value_spread",
+    "PromptEmbeddings",
+    "PromptedDynamicCache",
+    "compose_payloads",
+    "freeze_network",
+    "get_placeholder_id",
+    "load_meta_model",
     "load_model",
-    "load_weightless",
-    "placeholder",
-    "state_spread",
+    "measure_hidden_state_spread",
+    "measure_kv_spread",
 ]

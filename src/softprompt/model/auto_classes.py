@@ -6,10 +6,10 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
-from softprompt.model.shape import Kind
+from softprompt.model.model_shape import ModelKind
 
-AUTO: dict[Kind, Any] = {
-    Kind.CAUSAL: AutoModelForCausalLM,
-    Kind.MASKED: AutoModelForMaskedLM,
-    Kind.ENCODER_DECODER: AutoModelForSeq2SeqLM,
+AUTO_CLASSES: dict[ModelKind, Any] = {
+    ModelKind.CAUSAL: AutoModelForCausalLM,
+    ModelKind.MASKED: AutoModelForMaskedLM,
+    ModelKind.ENCODER_DECODER: AutoModelForSeq2SeqLM,
 }

@@ -1,4 +1,4 @@
-"""Several continuations of the same rows: a row is computed once, however many ways it goes on."""
+"""Branches: several continuations of the same sequences, each of which is computed once."""
 
 from __future__ import annotations
 
@@ -12,93 +12,106 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 
-from softprompt.model.cache import ReadOnlyLayer
+from softprompt.model.hooks.cache_layers import ReadOnlyCacheLayer
 
-POSITIONS_A_TOKEN = 8  # that are looked at cost about as much as a token that is computed
+ATTENDED_POSITIONS_PER_TOKEN = 8  # attending to this many costs about as much as computing one token
 
 
 @dataclass(frozen=True)
-class Branches:
-    """M continuations of l tokens, padded behind.
+class SequenceBranches:
+    """A batch of M continuations of l tokens, right-padded.
 
     Attributes:
-        ids: `[M, l]`.
-        mask: `[M, l]`, false at padding.
-        rows: `[M]`, which of the rows each continues.
+        input_ids: token ids `[M, l]`.
+        attention_mask: `[M, l]`, False at padding.
+        parent_indices: `[M]`, index of the sequence that each branch continues.
     """
 
-    ids: Int[Tensor, "M l"]
-    mask: Bool[Tensor, "M l"]
-    rows: Int[Tensor, "M"]
+    input_ids: Int[Tensor, "M l"]
+    attention_mask: Bool[Tensor, "M l"]
+    parent_indices: Int[Tensor, "M"]
 
-    def split(self, count: int) -> Iterator[Branches]:
-        """The same in parts of up to so many continuations."""
-        for parts in zip(self.ids.split(count), self.mask.split(count), self.rows.split(count), strict=True):
-            yield Branches(*parts)
+    def split(self, split_size: int) -> Iterator[SequenceBranches]:
+        """Split into chunks of up to `split_size` branches."""
+        for chunk in zip(
+            self.input_ids.split(split_size),
+            self.attention_mask.split(split_size),
+            self.parent_indices.split(split_size),
+            strict=True,
+        ):
+            yield SequenceBranches(*chunk)
 
 
-class BranchLayer(ReadOnlyLayer):
-    """Lends each of M continuations the `[B, G, S, D]` keys and values of the row that it continues."""
+class BranchCacheLayer(ReadOnlyCacheLayer):
+    """Read-only cache layer that gives each of M branches the `[B, G, S, D]` keys and values of its sequence."""
 
-    def __init__(self, keys: Tensor, values: Tensor, rows: Int[Tensor, "M"]):
+    def __init__(self, keys: Tensor, values: Tensor, parent_indices: Int[Tensor, "M"]):
         super().__init__(keys, values)
-        self.rows = rows
+        self.parent_indices = parent_indices
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """The rows' keys and values, then the new ones, each `[M, G, S + l, D]`; copied for one layer at a time."""
+        """Return cached and new keys and values, each `[M, G, S + l, D]`; copied for one layer at a time."""
         assert self.keys is not None
         assert self.values is not None
-        keys = torch.cat([self.keys[self.rows].to(key_states.dtype), key_states], dim=2)
-        values = torch.cat([self.values[self.rows].to(value_states.dtype), value_states], dim=2)
+        keys = torch.cat([self.keys[self.parent_indices].to(key_states.dtype), key_states], dim=2)
+        values = torch.cat([self.values[self.parent_indices].to(value_states.dtype), value_states], dim=2)
         return keys, values
 
 
-def branch_cache(cache: Cache, rows: Int[Tensor, "M"]) -> Cache:
-    """A cache that lends each continuation what `cache` holds of its row, and keeps nothing."""
-    return Cache(layers=[BranchLayer(*_states_of(layer), rows) for layer in cache.layers])
+def make_branch_cache(cache: Cache, parent_indices: Int[Tensor, "M"]) -> Cache:
+    """Build a read-only cache in which each branch sees the entries of its sequence in `cache`."""
+    return Cache(layers=[BranchCacheLayer(*_get_keys_values(layer), parent_indices) for layer in cache.layers])
 
 
-def branch_decoder_cache(cache: EncoderDecoderCache, rows: Int[Tensor, "M"], length: int) -> EncoderDecoderCache:
-    """The same for a decoder, whose attention to the encoder is not computed anew.
+def make_branch_decoder_cache(
+    cache: EncoderDecoderCache, parent_indices: Int[Tensor, "M"], shared_length: int
+) -> EncoderDecoderCache:
+    """Build the cache of branches of a decoder, reusing the keys and values of its cross-attention.
 
     Args:
-        cache: the decoder's, of all rows.
-        rows: which of them each continuation goes on from.
-        length: tokens of the decoder that continuations stand behind; what the cache has beyond is other rows' padding.
+        cache: cache of the decoder, of all sequences.
+        parent_indices: `[M]`, index of the sequence that each branch continues.
+        shared_length: number of decoder tokens that precede the branches; later entries are padding.
     """
-    own, cross = DynamicCache(), DynamicCache()
-    for old, new, end in ((cache.self_attention_cache, own, length), (cache.cross_attention_cache, cross, None)):
+    self_attention, cross = DynamicCache(), DynamicCache()
+    for old, new, end in (
+        (cache.self_attention_cache, self_attention, shared_length),
+        (cache.cross_attention_cache, cross, None),
+    ):
         for index, layer in enumerate(old.layers):
-            keys, values = _states_of(layer)
-            new.update(keys[rows, :, :end], values[rows, :, :end], index)
-    found = EncoderDecoderCache(own, cross)
-    found.is_updated = dict(cache.is_updated)
-    return found
+            keys, values = _get_keys_values(layer)
+            new.update(keys[parent_indices, :, :end], values[parent_indices, :, :end], index)
+    branch_cache = EncoderDecoderCache(self_attention, cross)
+    branch_cache.is_updated = dict(cache.is_updated)
+    return branch_cache
 
 
-def _states_of(layer: Any) -> tuple[Tensor, Tensor]:
-    """The keys and values that a layer of a growing cache holds."""
+def _get_keys_values(layer: Any) -> tuple[Tensor, Tensor]:
+    """Return the keys and values of a layer of a growing cache."""
     return layer.keys, layer.values
 
 
-def run_in_parts(
-    run: Callable[[Branches], Tensor], branches: Branches, num_positions: int, pass_tokens: int
+def run_in_micro_batches(
+    forward: Callable[[SequenceBranches], Tensor],
+    branches: SequenceBranches,
+    num_positions: int,
+    max_forward_tokens: int,
 ) -> Float[Tensor, "M l H"]:
-    """What `run` makes of continuations, as many at a time as a pass should hold.
+    """Run branches in micro-batches and concatenate the outputs.
 
-    With gradient, what several parts hold would add up: each is run anew in the backward pass.
+    With gradient, the activations of several micro-batches would add up, so each is recomputed in the backward pass.
 
     Args:
-        run: gives the last layer's output.
-        branches: them.
-        num_positions: that each sees in every layer.
-        pass_tokens: the model's.
+        forward: function from branches to the last layer's output.
+        branches: branches to run.
+        num_positions: number of positions that each branch attends to in every layer.
+        max_forward_tokens: the model's maximum number of tokens in a forward pass.
     """
-    parts = list(branches.split(max(1, POSITIONS_A_TOKEN * pass_tokens // num_positions)))
-    if len(parts) == 1 or not torch.is_grad_enabled():
-        return torch.cat([run(some) for some in parts])
-    return torch.cat([checkpoint(run, some, use_reentrant=False) for some in parts])
+    chunks = list(branches.split(max(1, ATTENDED_POSITIONS_PER_TOKEN * max_forward_tokens // num_positions)))
+    if len(chunks) == 1 or not torch.is_grad_enabled():
+        return torch.cat([forward(chunk) for chunk in chunks])
+    return torch.cat([checkpoint(forward, chunk, use_reentrant=False) for chunk in chunks])
 
 
-Hidden = tuple[Float[Tensor, "B T H"], Float[Tensor, "M l H"]]
-"""The last layer's output for the rows' tokens, and for those of their continuations."""
+BranchedHiddenStates = tuple[Float[Tensor, "B T H"], Float[Tensor, "M l H"]]
+"""Last layer's output for the tokens of the sequences, and for those of their branches."""

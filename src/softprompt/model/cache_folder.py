@@ -8,6 +8,6 @@ from pathlib import Path
 import platformdirs
 
 
-def cache_folder() -> Path:
+def get_cache_folder() -> Path:
     """The user's cache folder; the environment variable `SOFTPROMPT_CACHE` moves it."""
     return Path(os.environ.get("SOFTPROMPT_CACHE") or platformdirs.user_cache_dir("softprompt"))

@@ -1,4 +1,4 @@
-"""Several payloads as one: a task's prompt and a tenant's, one behind the other."""
+"""Composition of several payloads into one, such as a task's prompt and a tenant's."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from functools import reduce
 import torch
 
 from softprompt.errors import SettingError
-from softprompt.model.frozen import FrozenModel
-from softprompt.model.payload import Embeddings, Payload, Placement, Prefix
-from softprompt.model.rotary import moved_on
+from softprompt.model.frozen_model import FrozenModel
+from softprompt.model.payload import KVPrefix, Payload, Placement, PromptEmbeddings
+from softprompt.model.rotary import shift_positions
 
 
-def compose(model: FrozenModel, payloads: Sequence[Payload]) -> Payload:
-    """One payload that stands for several, in their order.
+def compose_payloads(model: FrozenModel, payloads: Sequence[Payload]) -> Payload:
+    """Concatenate payloads in their order.
 
-    Embeddings are put in a row, so that each sees those in front of it. Otherwise all become keys and values, and a
-    prefix that comes to stand behind another is moved there: its keys are turned on by the angles of as many positions
-    (rotary embeddings); learned positions and ALiBi need nothing. So it keeps its distance to the text, which has moved
-    as well. A prefix was trained alone, and does not see the ones in front of it.
+    Prompt embeddings are concatenated, so that later ones attend to earlier ones. Otherwise all payloads are compiled
+    to KV prefixes, and each prefix is shifted behind the previous one: its keys are rotated by that many positions
+    (rotary embeddings); learned positions and ALiBi need no change. The distance of a prefix to the text stays the
+    same. A prefix was trained alone and does not attend to the prefixes before it.
 
     Raises:
-        SettingError: none is given, or one of them stands in a template or behind the text, or in another place.
+        SettingError: there is no payload, or the placements differ, or are in the template or after the text.
     """
     if not payloads:
         raise SettingError("nothing to compose: give at least one prompt")
-    places = {payload.placement for payload in payloads}
-    if len(places) > 1 or places & {Placement.AFTER_TEXT, Placement.IN_TEMPLATE}:
+    placements = {payload.placement for payload in payloads}
+    if len(placements) > 1 or placements & {Placement.AFTER_TEXT, Placement.IN_TEMPLATE}:
         raise SettingError(
             "only prompts that stand in one place in front of the text compose; "
-            f"these stand {', '.join(sorted(places))}"
+            f"these stand {', '.join(sorted(placements))}"
         )
-    embeddings = [payload for payload in payloads if isinstance(payload, Embeddings)]
+    embeddings = [payload for payload in payloads if isinstance(payload, PromptEmbeddings)]
     if len(embeddings) == len(payloads):
-        return embeddings[0].with_tensor(torch.cat([each.tensor for each in embeddings]))
-    prefixes = [_compiled(model, payload) for payload in payloads]
-    return reduce(lambda front, back: _behind(model, front, back), prefixes)
+        return embeddings[0].with_tensor(torch.cat([payload.tensor for payload in embeddings]))
+    prefixes = [_compile_to_prefix(model, payload) for payload in payloads]
+    return reduce(lambda front, back: _concatenate_prefixes(model, front, back), prefixes)
 
 
-def _compiled(model: FrozenModel, payload: Payload) -> Prefix:
+def _compile_to_prefix(model: FrozenModel, payload: Payload) -> KVPrefix:
     compiled = model.compile(payload)
-    if isinstance(compiled, Prefix):
+    if isinstance(compiled, KVPrefix):
         return compiled
     raise SettingError(f"embeddings and prefixes do not compose on {model.name}, where embeddings read the text")
 
 
-def _behind(model: FrozenModel, front: Prefix, back: Prefix) -> Prefix:
-    """`back` behind `front`; the BOS that both may hold stands once, in front."""
-    own = back.tensor[:, :, :, back.has_bos :]
-    moved = moved_on(model, own, front.num_positions - back.has_bos)
-    return replace(front, tensor=torch.cat([front.tensor, moved.to(front.tensor.dtype)], dim=3))
+def _concatenate_prefixes(model: FrozenModel, first: KVPrefix, second: KVPrefix) -> KVPrefix:
+    """Append `second` to `first`; a BOS that both contain is kept once, in front."""
+    without_bos = second.tensor[:, :, :, second.has_bos :]
+    moved = shift_positions(model, without_bos, first.num_positions - second.has_bos)
+    return replace(first, tensor=torch.cat([first.tensor, moved.to(first.tensor.dtype)], dim=3))

@@ -1,4 +1,4 @@
-"""What differs from one model family to the next, resolved once at load; nobody else asks for a model's type."""
+"""Differences between model families, resolved once at load; no other module looks at a model's type."""
 
 from __future__ import annotations
 
@@ -12,199 +12,203 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from softprompt.errors import ModelNotSupported
-from softprompt.model.shape import Kind
+from softprompt.model.model_shape import ModelKind
 
 
 @dataclass(frozen=True)
-class Family:
-    """The answers that a family gives to the questions a soft prompt has.
+class ModelFamily:
+    """Accessors for the parts in which model families differ.
 
     Attributes:
-        kind: how its tokens see one another.
-        trunk: the network without its language-model head.
-        layers: its layers, first to last; of an encoder-decoder those of the encoder.
-        window: from a configuration, the most positions a row may have.
-        told_positions: from a configuration, whether the trunk is told each token's position; if not (ALiBi), it reads
-            them off the attention mask.
-        to_words: what the head does to a hidden state before the last linear layer, whose rows are the words.
-        word_bias: what the head adds to the words' logits, or None.
-        first_position: the position of a row's first token.
-        takes_cache: the network accepts keys and values in front of a row, and does not ignore them.
-        layers_give_tuples: a layer gives its output as the first of several things.
-        are_llamas: from a configuration, whether its layers are laid out and computed as Llama's.
+        kind: which tokens attend to which.
+        get_backbone: returns the network without its language-modeling head.
+        get_layers: returns the layers, first to last; of an encoder-decoder, the encoder's.
+        get_max_positions: returns, from a configuration, the maximum number of positions in a sequence.
+        uses_position_ids: returns, from a configuration, whether the backbone takes position ids. With ALiBi it derives
+            positions from the attention mask.
+        get_head_transform: returns the part of the head before its last linear layer.
+        get_head_bias: returns the bias of the logits, or None.
+        get_first_position: returns the position of the first token.
+        supports_past_key_values: whether the network accepts keys and values in front of a sequence.
+        layers_return_tuples: whether a layer returns its output in a tuple.
+        is_llama_like: returns, from a configuration, whether the layers are built and computed like Llama's.
     """
 
-    kind: Kind
-    trunk: Callable[[PreTrainedModel], nn.Module]
-    layers: Callable[[PreTrainedModel], nn.ModuleList]
-    window: Callable[[PreTrainedConfig], int]
-    told_positions: Callable[[PreTrainedConfig], bool]
-    to_words: Callable[[PreTrainedModel], Callable[[Tensor], Tensor]]
-    word_bias: Callable[[PreTrainedModel], Tensor | None]
-    first_position: Callable[[PreTrainedModel], int]
-    takes_cache: bool = True
-    layers_give_tuples: bool = False
-    are_llamas: Callable[[PreTrainedConfig], bool] = lambda _: False
+    kind: ModelKind
+    get_backbone: Callable[[PreTrainedModel], nn.Module]
+    get_layers: Callable[[PreTrainedModel], nn.ModuleList]
+    get_max_positions: Callable[[PreTrainedConfig], int]
+    uses_position_ids: Callable[[PreTrainedConfig], bool]
+    get_head_transform: Callable[[PreTrainedModel], Callable[[Tensor], Tensor]]
+    get_head_bias: Callable[[PreTrainedModel], Tensor | None]
+    get_first_position: Callable[[PreTrainedModel], int]
+    supports_past_key_values: bool = True
+    layers_return_tuples: bool = False
+    is_llama_like: Callable[[PreTrainedConfig], bool] = lambda _: False
 
 
-def _head_bias(network: Any) -> Tensor | None:
+def _get_linear_bias(network: Any) -> Tensor | None:
     return getattr(network.get_output_embeddings(), "bias", None)
 
 
-def _nothing(_: Any) -> Callable[[Tensor], Tensor]:
+def _get_identity_transform(_: Any) -> Callable[[Tensor], Tensor]:
     return lambda hidden: hidden
 
 
-def _causal(
-    trunk: str,
+def _causal_family(
+    backbone: str,
     layers: str,
-    window: Callable[[Any], int],
-    told_positions: Callable[[Any], bool] = lambda _: True,
-    layers_give_tuples: bool = False,
-) -> Family:
-    return Family(
-        Kind.CAUSAL,
-        attrgetter(trunk),
-        attrgetter(f"{trunk}.{layers}"),
-        window,
-        told_positions,
-        _nothing,
-        _head_bias,
+    get_max_positions: Callable[[Any], int],
+    uses_position_ids: Callable[[Any], bool] = lambda _: True,
+    layers_return_tuples: bool = False,
+) -> ModelFamily:
+    return ModelFamily(
+        ModelKind.CAUSAL,
+        attrgetter(backbone),
+        attrgetter(f"{backbone}.{layers}"),
+        get_max_positions,
+        uses_position_ids,
+        _get_identity_transform,
+        _get_linear_bias,
         lambda _: 0,
-        layers_give_tuples=layers_give_tuples,
+        layers_return_tuples=layers_return_tuples,
     )
 
 
-def _masked(
-    trunk: str,
+def _masked_family(
+    backbone: str,
     layers: str,
-    to_words: Callable[[Any], Callable[[Tensor], Tensor]],
-    first: Callable[[Any], int],
-    takes_cache: bool = True,
-) -> Family:
-    def window(config: Any) -> int:
-        limit: int = config.max_position_embeddings - first(config)
+    get_head_transform: Callable[[Any], Callable[[Tensor], Tensor]],
+    first_position: Callable[[Any], int],
+    supports_past_key_values: bool = True,
+) -> ModelFamily:
+    def get_max_positions(config: Any) -> int:
+        limit: int = config.max_position_embeddings - first_position(config)
         return limit
 
-    return Family(
-        Kind.MASKED,
-        attrgetter(trunk),
-        attrgetter(f"{trunk}.{layers}"),
-        window,
+    return ModelFamily(
+        ModelKind.MASKED,
+        attrgetter(backbone),
+        attrgetter(f"{backbone}.{layers}"),
+        get_max_positions,
         lambda _: True,
-        to_words,
-        _head_bias,
-        lambda network: first(network.config),
-        takes_cache,
+        get_head_transform,
+        _get_linear_bias,
+        lambda network: first_position(network.config),
+        supports_past_key_values,
     )
 
 
-def _encoder_decoder(
-    trunk: Callable[[Any], nn.Module],
+def _encoder_decoder_family(
+    get_backbone: Callable[[Any], nn.Module],
     layers: str,
-    window: Callable[[Any], int],
-    to_words: Callable[[Any], Callable[[Tensor], Tensor]] = _nothing,
-    word_bias: Callable[[Any], Tensor | None] = _head_bias,
-) -> Family:
-    return Family(
-        Kind.ENCODER_DECODER,
-        trunk,
-        lambda network: attrgetter(layers)(trunk(network)),
-        window,
+    get_max_positions: Callable[[Any], int],
+    get_head_transform: Callable[[Any], Callable[[Tensor], Tensor]] = _get_identity_transform,
+    get_head_bias: Callable[[Any], Tensor | None] = _get_linear_bias,
+) -> ModelFamily:
+    return ModelFamily(
+        ModelKind.ENCODER_DECODER,
+        get_backbone,
+        lambda network: attrgetter(layers)(get_backbone(network)),
+        get_max_positions,
         lambda _: False,
-        to_words,
-        word_bias,
+        get_head_transform,
+        get_head_bias,
         lambda _: 0,
-        takes_cache=False,  # peft hands one to the decoder alone
+        supports_past_key_values=False,  # peft passes a prefix to the decoder only
     )
 
 
-def _chain(*steps: str) -> Callable[[Any], Callable[[Tensor], Tensor]]:
-    """The modules of a network by name, one after the other."""
-    return lambda network: lambda hidden: reduce(lambda states, step: attrgetter(step)(network)(states), steps, hidden)
+def _compose_modules(*module_names: str) -> Callable[[Any], Callable[[Tensor], Tensor]]:
+    """Compose modules of a network, given by name."""
+    return lambda network: (
+        lambda hidden: reduce(lambda states, step: attrgetter(step)(network)(states), module_names, hidden)
+    )
 
 
-def _roberta_head(network: Any) -> Callable[[Tensor], Tensor]:
+def _get_roberta_transform(network: Any) -> Callable[[Tensor], Tensor]:
     head = network.lm_head
     return lambda hidden: head.layer_norm(nn.functional.gelu(head.dense(hidden)))
 
 
-def _scaled(network: Any) -> Callable[[Tensor], Tensor]:
-    """T5's head, but for 1.1 and Flan: with tied weights the states come down to the embeddings' scale."""
+def _get_t5_transform(network: Any) -> Callable[[Tensor], Tensor]:
+    """Scale hidden states to the embeddings' scale, as T5 does with tied weights (not T5 1.1 and Flan-T5)."""
     scale = network.config.d_model**-0.5 if network.config.scale_decoder_outputs else 1.0
     return lambda hidden: hidden * scale
 
 
-def _bart_bias(network: Any) -> Tensor:
+def _get_bart_bias(network: Any) -> Tensor:
     bias: Tensor = network.final_logits_bias[0]
     return bias
 
 
-def _itself(network: Any) -> nn.Module:
+def _get_whole_network(network: Any) -> nn.Module:
     module: nn.Module = network
     return module
 
 
-def _zero(_: Any) -> int:
+def _get_zero_position(_: Any) -> int:
     return 0
 
 
-def _behind_padding(config: Any) -> int:
-    """RoBERTa counts positions from behind its padding id."""
+def _get_position_after_padding(config: Any) -> int:
+    """Return RoBERTa's first position: positions are counted from the padding id plus one."""
     first: int = config.pad_token_id + 1
     return first
 
 
-def _max_positions(config: Any) -> int:
+def _get_max_position_embeddings(config: Any) -> int:
     limit: int = config.max_position_embeddings
     return limit
 
 
-def _t5_window(config: Any) -> int:
-    """T5 has no last position; it was trained on rows of 512, which only some configurations say."""
+def _get_t5_max_positions(config: Any) -> int:
+    """Return T5's training length: 512 tokens, unless the configuration says otherwise. T5 has no last position."""
     limit: int = getattr(config, "n_positions", None) or 512
     return limit
 
 
-def _rotary_window(config: Any) -> int:
-    """The most positions at which every token still sees the whole row, all rotated by the same angles.
+def _get_rotary_max_positions(config: Any) -> int:
+    """Return the maximum length at which every token sees the whole sequence and rotary angles are unchanged.
 
-    A layer with a sliding window forgets the virtual tokens once the row is longer. Dynamic and long rotary embeddings
-    change all angles when a row outgrows the length the model was first trained on, and the keys of a prefix, which are
-    rotated already, would keep the old ones.
+    A layer with a sliding window loses sight of the virtual tokens in longer sequences. Dynamic and long rotary
+    embeddings change all angles beyond the original training length, but the keys of a prefix are rotated already and
+    would keep the old angles.
     """
-    limits = [_max_positions(config), sliding_window(config)]
-    for rope in _rotary_parameters(config):
+    limits = [_get_max_position_embeddings(config), get_sliding_window(config)]
+    for rope in _get_rope_parameters(config):
         if rope.get("rope_type") in ("dynamic", "longrope"):
             limits.append(rope.get("original_max_position_embeddings"))
     return min(limit for limit in limits if limit is not None)
 
 
-def softcap(config: PreTrainedConfig) -> float | None:
-    """What a logit c is bent to stay below, as `c' = softcap * tanh(c / softcap)` (Gemma); None where it is not."""
+def get_logit_softcap(config: PreTrainedConfig) -> float | None:
+    """Return the softcap of logits, `softcap * tanh(logit / softcap)` (Gemma), or None."""
     return getattr(config, "final_logit_softcapping", None)
 
 
-def sliding_window(config: PreTrainedConfig) -> int | None:
-    """How far back the layers that see least can see, in tokens; None where all see the whole row."""
+def get_sliding_window(config: PreTrainedConfig) -> int | None:
+    """Return the sliding window in tokens; None if all layers attend to the whole sequence."""
     types = getattr(config, "layer_types", None) or ()
     if types and "sliding_attention" not in types:
         return None
     return getattr(config, "sliding_window", None)
 
 
-def _rotary_parameters(config: Any) -> list[dict[str, Any]]:
-    """The rotary embedding's parameters: one set for all layers, or one for each type of layer."""
+def _get_rope_parameters(config: Any) -> list[dict[str, Any]]:
+    """Return the rotary parameters: one set for all layers, or one per layer type."""
     parameters = getattr(config, "rope_parameters", None) or {}
     return [parameters] if "rope_type" in parameters else [each for each in parameters.values() if each]
 
 
-_rotary = _causal("model", "layers", _rotary_window)
-_llama = replace(_rotary, are_llamas=lambda config: config.hidden_act == "silu")
+_rotary = _causal_family("model", "layers", _get_rotary_max_positions)
+_llama = replace(_rotary, is_llama_like=lambda config: config.hidden_act == "silu")
 
-_bart = _encoder_decoder(attrgetter("model"), "encoder.layers", _max_positions, word_bias=_bart_bias)
+_bart = _encoder_decoder_family(
+    attrgetter("model"), "encoder.layers", _get_max_position_embeddings, get_head_bias=_get_bart_bias
+)
 
-FAMILIES: dict[str, Family] = {
+FAMILIES: dict[str, ModelFamily] = {
     "llama": _llama,
     "mistral": _llama,
     "qwen2": _llama,
@@ -212,38 +216,42 @@ FAMILIES: dict[str, Family] = {
     "gemma2": _rotary,
     "gemma3_text": _rotary,
     "phi3": _rotary,
-    "gpt2": _causal("transformer", "h", lambda config: config.n_positions),
-    "gpt_neox": _causal("gpt_neox", "layers", _rotary_window),
-    "opt": _causal("model.decoder", "layers", _max_positions),
-    # ALiBi has no last position; BLOOM was trained on rows of 2,048, which its configuration does not say reliably.
-    "bloom": _causal("transformer", "h", lambda _: 2048, lambda _: False, layers_give_tuples=True),
-    "falcon": _causal("transformer", "h", _rotary_window, lambda config: not config.alibi, layers_give_tuples=True),
-    "bert": _masked("bert", "encoder.layer", _chain("cls.predictions.transform"), _zero),
-    "roberta": _masked("roberta", "encoder.layer", _roberta_head, _behind_padding),
-    "xlm-roberta": _masked("roberta", "encoder.layer", _roberta_head, _behind_padding),
-    "distilbert": _masked(
+    "gpt2": _causal_family("transformer", "h", lambda config: config.n_positions),
+    "gpt_neox": _causal_family("gpt_neox", "layers", _get_rotary_max_positions),
+    "opt": _causal_family("model.decoder", "layers", _get_max_position_embeddings),
+    # ALiBi has no last position; BLOOM was trained on 2,048 tokens, which its configuration does not reliably state.
+    "bloom": _causal_family("transformer", "h", lambda _: 2048, lambda _: False, layers_return_tuples=True),
+    "falcon": _causal_family(
+        "transformer", "h", _get_rotary_max_positions, lambda config: not config.alibi, layers_return_tuples=True
+    ),
+    "bert": _masked_family("bert", "encoder.layer", _compose_modules("cls.predictions.transform"), _get_zero_position),
+    "roberta": _masked_family("roberta", "encoder.layer", _get_roberta_transform, _get_position_after_padding),
+    "xlm-roberta": _masked_family("roberta", "encoder.layer", _get_roberta_transform, _get_position_after_padding),
+    "distilbert": _masked_family(
         "distilbert",
         "transformer.layer",
-        _chain("vocab_transform", "activation", "vocab_layer_norm"),
-        _zero,
-        takes_cache=False,
+        _compose_modules("vocab_transform", "activation", "vocab_layer_norm"),
+        _get_zero_position,
+        supports_past_key_values=False,
     ),
-    "electra": _masked("electra", "encoder.layer", _chain("generator_predictions"), _zero),
-    "albert": _masked(
+    "electra": _masked_family(
+        "electra", "encoder.layer", _compose_modules("generator_predictions"), _get_zero_position
+    ),
+    "albert": _masked_family(
         "albert",
         "encoder.albert_layer_groups",
-        _chain("predictions.dense", "predictions.activation", "predictions.LayerNorm"),
-        _zero,
-        takes_cache=False,
+        _compose_modules("predictions.dense", "predictions.activation", "predictions.LayerNorm"),
+        _get_zero_position,
+        supports_past_key_values=False,
     ),
-    "t5": _encoder_decoder(_itself, "encoder.block", _t5_window, _scaled),
-    "mt5": _encoder_decoder(_itself, "encoder.block", _t5_window),
+    "t5": _encoder_decoder_family(_get_whole_network, "encoder.block", _get_t5_max_positions, _get_t5_transform),
+    "mt5": _encoder_decoder_family(_get_whole_network, "encoder.block", _get_t5_max_positions),
     "bart": _bart,
     "mbart": _bart,
 }
 
-#: Why a family that somebody is sure to try is refused, where more can be said than that it is unknown.
-REFUSED = {
+#: Reasons why well-known families are refused.
+UNSUPPORTED_REASONS = {
     "deepseek_v2": "its layers compress keys and values (MLA), which a prefix cannot be laid in front of",
     "deepseek_v3": "its layers compress keys and values (MLA), which a prefix cannot be laid in front of",
     "gemma3": "it also sees images; its text-only checkpoints (gemma3_text) are supported",
@@ -257,30 +265,30 @@ REFUSED = {
 }
 
 
-def resolve(config: PreTrainedConfig) -> Family:
-    """The family of a configuration.
+def resolve_family(config: PreTrainedConfig) -> ModelFamily:
+    """Return the family of a configuration.
 
     Raises:
-        ModelNotSupported: the family is unknown here, or known to be answered wrongly.
+        ModelNotSupported: the family is unknown, or would give wrong results.
     """
-    check_supported(config.model_type)
+    check_model_type(config.model_type)
     return FAMILIES[config.model_type]
 
 
-def check_supported(model_type: str, *, has_own_code: bool = False) -> None:
-    """See whether models of a type are supported, by what their configuration calls it.
+def check_model_type(model_type: str, *, has_custom_code: bool = False) -> None:
+    """Check that a model type is supported.
 
     Args:
-        model_type: of the configuration.
-        has_own_code: the model's files come with Python code, for the message.
+        model_type: `model_type` of the configuration.
+        has_custom_code: whether the model's files include Python code, which the message then mentions.
 
     Raises:
-        ModelNotSupported: the family is unknown here, or known to be answered wrongly.
+        ModelNotSupported: the family is unknown, or would give wrong results.
     """
     if model_type not in FAMILIES:
         unknown = "its answers are not proven exact"
-        if has_own_code:
+        if has_custom_code:
             unknown += ", and the code that comes with it is never run"
-        reason = REFUSED.get(model_type, unknown)
+        reason = UNSUPPORTED_REASONS.get(model_type, unknown)
         known = ", ".join(sorted(FAMILIES))
         raise ModelNotSupported(f"models of type {model_type!r} are not supported: {reason} (supported: {known})")

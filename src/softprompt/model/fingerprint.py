@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-SAMPLES = 256
+SAMPLES_PER_PARAMETER = 256
 
 
-def fingerprint(network: PreTrainedModel) -> str:
+def compute_fingerprint(network: PreTrainedModel) -> str:
     """`sha256:` and 16 hexadecimal digits over the model's type and its parameters' names, shapes, some values."""
-    samples = ((name, p.shape, sampled(p.detach())) for name, p in network.named_parameters())
-    return fingerprint_of_samples(network.config.model_type, samples)
+    samples = ((name, p.shape, sample_parameter(p.detach())) for name, p in network.named_parameters())
+    return hash_samples(network.config.model_type, samples)
 
 
-def fingerprint_of_samples(model_type: str, samples: Iterable[tuple[str, torch.Size, Tensor]]) -> str:
+def hash_samples(model_type: str, samples: Iterable[tuple[str, torch.Size, Tensor]]) -> str:
     """The fingerprint of a model by what is sampled of it.
 
     Args:
@@ -37,12 +37,12 @@ def fingerprint_of_samples(model_type: str, samples: Iterable[tuple[str, torch.S
     return "sha256:" + digest.hexdigest()[:16]
 
 
-def sampled(parameter: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+def sample_parameter(parameter: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """The numbers of a parameter that go into the fingerprint, `[k]`.
 
     They are rounded to bfloat16, the coarsest precision that a base model is loaded in. Before that they are rounded to
     `dtype`, which a configuration may name whatever its files are in.
     """
     flat = parameter.flatten()
-    at = torch.linspace(0, flat.numel() - 1, min(SAMPLES, flat.numel()), dtype=torch.float64).long()
+    at = torch.linspace(0, flat.numel() - 1, min(SAMPLES_PER_PARAMETER, flat.numel()), dtype=torch.float64).long()
     return flat[at.to(flat.device)].to("cpu", dtype).to(torch.bfloat16)

@@ -19,21 +19,21 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from softprompt.errors import DiskFull, ModelNotFound, SettingError, disk_errors
-from softprompt.model.cache_folder import cache_folder
-from softprompt.model.gguf_contents import Contents, sealed
+from softprompt.errors import DiskFull, ModelNotFound, SettingError, translate_os_errors
+from softprompt.model.cache_folder import get_cache_folder
+from softprompt.model.gguf_manifest import GGUFFolderManifest, create_manifest
 
 logger = logging.getLogger(__name__)
 
-LIMIT = "SOFTPROMPT_GGUF_CACHE_GIB"
-DEFAULT_LIMIT = 32
-_OWN = re.compile(r"[0-9a-f]{32}(?:\.tmp)?")  # what `_content_key` names, and what is being unpacked
-INTERVAL = 5.0  # seconds between two lines that say how far it is
+CACHE_LIMIT_VARIABLE = "SOFTPROMPT_GGUF_CACHE_GIB"
+DEFAULT_LIMIT_GIB = 32
+_FOLDER_NAME_PATTERN = re.compile(r"[0-9a-f]{32}(?:\.tmp)?")  # what `_hash_content` names, and what is being unpacked
+PROGRESS_INTERVAL_S = 5.0  # seconds between two lines that say how far it is
 
-_held: dict[tuple[int, Path], FileLock] = {}  # of this process; one that was forked takes its own
+_held_locks: dict[tuple[int, Path], FileLock] = {}  # of this process; one that was forked takes its own
 
 
-def unpacked_gguf(file: Path) -> Path:
+def unpack_gguf(file: Path) -> Path:
     """The folder with the de-quantised weights, configuration and tokenizer of a GGUF file.
 
     Raises:
@@ -42,33 +42,35 @@ def unpacked_gguf(file: Path) -> Path:
         DiskFull: there is no room for it; nothing is left of the attempt.
         SettingError: the cache folder cannot be written, or its limit is no number.
     """
-    models, limit = cache_folder() / "models" / "gguf", size_limit()
+    models, limit = get_cache_folder() / "models" / "gguf", get_cache_limit()
     _check_readable(file)
-    with _cache_errors(models):
+    with _translate_cache_errors(models):
         models.mkdir(parents=True, exist_ok=True)
-        folder = _known(models, file) or models / _content_key(file)
-        with _locked(folder, file):
-            contents = Contents.of(folder)
+        folder = _find_unpacked(models, file) or models / _hash_content(file)
+        with _lock_folder(folder, file):
+            contents = GGUFFolderManifest.read_verified(folder)
             if contents is None:
-                contents = _make(file, folder, limit)
-            contents.remember(file)
-            _hold(folder)
+                contents = _unpack_to_folder(file, folder, limit)
+            contents.add_source(file)
+            _mark_in_use(folder)
     return folder
 
 
-def size_limit() -> int:
+def get_cache_limit() -> int:
     """How many bytes the unpacked files may take together.
 
     Raises:
         SettingError: the environment variable is no number.
     """
-    text = os.environ.get(LIMIT) or str(DEFAULT_LIMIT)
+    text = os.environ.get(CACHE_LIMIT_VARIABLE) or str(DEFAULT_LIMIT_GIB)
     try:
         limit = float(text)
     except ValueError:
         limit = -1.0
     if not 0 <= limit < 2**30:
-        raise SettingError(f"{LIMIT}={text!r} is no number of GiB: set it to {DEFAULT_LIMIT}, for example")
+        raise SettingError(
+            f"{CACHE_LIMIT_VARIABLE}={text!r} is no number of GiB: set it to {DEFAULT_LIMIT_GIB}, for example"
+        )
     return int(limit * 2**30)
 
 
@@ -80,10 +82,10 @@ def _check_readable(file: Path) -> None:
 
 
 @contextmanager
-def _cache_errors(models: Path) -> Iterator[None]:
+def _translate_cache_errors(models: Path) -> Iterator[None]:
     """Turn the system's refusals to write the cache into errors that say how to have it elsewhere."""
     try:
-        with disk_errors(models):
+        with translate_os_errors(models):
             yield
     except (DiskFull, SettingError) as error:
         raise type(error)(f"{error}; SOFTPROMPT_CACHE moves the folder") from error
@@ -91,16 +93,16 @@ def _cache_errors(models: Path) -> Iterator[None]:
         raise SettingError(f"{models} cannot be made ({error.strerror}): set SOFTPROMPT_CACHE to a folder") from error
 
 
-def _known(models: Path, file: Path) -> Path | None:
+def _find_unpacked(models: Path, file: Path) -> Path | None:
     """The folder of a file that was unpacked before and, by its path, size and times, has not changed since."""
-    for folder in _folders(models):
-        contents = Contents.read(folder)
-        if contents is not None and contents.remembers(file):
+    for folder in _list_folders(models):
+        contents = GGUFFolderManifest.read_folder(folder)
+        if contents is not None and contents.has_source(file):
             return folder
     return None
 
 
-def _content_key(file: Path) -> str:
+def _hash_content(file: Path) -> str:
     """Names a file's content."""
     if file.stat().st_size > 2**32:
         logger.info("reading %s, to know whether it was unpacked before", file.name)
@@ -109,9 +111,9 @@ def _content_key(file: Path) -> str:
 
 
 @contextmanager
-def _locked(folder: Path, file: Path) -> Iterator[None]:
+def _lock_folder(folder: Path, file: Path) -> Iterator[None]:
     """Alone with a folder: it is made, changed, taken into use and removed under this lock."""
-    lock = _lock(folder)
+    lock = _make_lock(folder)
     try:
         lock.acquire(timeout=0.2)
     except Timeout:
@@ -122,107 +124,107 @@ def _locked(folder: Path, file: Path) -> Iterator[None]:
         yield
 
 
-def _lock(folder: Path) -> FileLock:
+def _make_lock(folder: Path) -> FileLock:
     return FileLock(f"{folder.with_suffix('')}.lock")
 
 
-def _make(file: Path, folder: Path, limit: int) -> Contents:
+def _unpack_to_folder(file: Path, folder: Path, limit: int) -> GGUFFolderManifest:
     """Unpack beside `folder`, then rename: what another process sees is whole. The lock is held."""
     from softprompt.model.gguf_file import GGUFFile  # vLLM's environment has no gguf, and does not come here
 
     logger.info("unpacking %s once, in %s: later starts read it from there", file.name, folder.parent)
     temporary = folder.with_name(f"{folder.name}.tmp")
     for left in (temporary, folder):
-        _remove(left)
+        _remove_folder(left)
     source = GGUFFile(file)
-    _make_room(folder, source.num_bytes, limit)
+    _evict_oldest(folder, source.num_bytes, limit)
     try:
-        source.unpack(temporary, Report(file.name))
-        contents = sealed(temporary)
+        source.unpack_to_folder(temporary, UnpackProgressLogger(file.name))
+        contents = create_manifest(temporary)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return contents.moved(folder)
+    return contents.with_folder(folder)
 
 
-class Report:
+class UnpackProgressLogger:
     """Says now and then how far it is: one line each, so that it can be read in a log as well."""
 
-    def __init__(self, name: str):
-        self.name, self.last = name, time.monotonic()
+    def __init__(self, file_name: str):
+        self.file_name, self.last_logged = file_name, time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         """See `Progress`."""
         now = time.monotonic()
-        if now - self.last >= INTERVAL or done == total:
-            self.last = now
-            logger.info("unpacking %s: %d%% of %.1f GB", self.name, 100 * done // total, total / 1e9)
+        if now - self.last_logged >= PROGRESS_INTERVAL_S or done == total:
+            self.last_logged = now
+            logger.info("unpacking %s: %d%% of %.1f GB", self.file_name, 100 * done // total, total / 1e9)
 
 
-def _make_room(folder: Path, needed: int, limit: int) -> None:
+def _evict_oldest(folder: Path, needed_bytes: int, limit_bytes: int) -> None:
     """Remove what was used longest ago, until `needed` bytes are within the limit and on the disk.
 
     Raises:
         DiskFull: what may be removed is not enough.
     """
-    others = sorted((each for each in _folders(folder.parent) if each != folder), key=_last_use)
-    total = sum(map(_size, others))
+    others = sorted((each for each in _list_folders(folder.parent) if each != folder), key=_get_last_use)
+    total = sum(map(_get_folder_size, others))
     for other in others:
-        if total + needed <= limit and _free(folder) > needed:
+        if total + needed_bytes <= limit_bytes and _get_free_bytes(folder) > needed_bytes:
             break
-        size = _size(other)
-        if _remove_unused(other):
+        size = _get_folder_size(other)
+        if _remove_if_unused(other):
             total -= size
             logger.info("removed %s, which was unpacked and not used for longest", other)
-    if _free(folder) <= needed:
+    if _get_free_bytes(folder) <= needed_bytes:
         raise DiskFull(
-            f"no space left for {folder}: it takes {needed / 1e9:.1f} GB and {_free(folder) / 1e9:.1f} GB are free: "
-            "free some and run again"
+            f"no space left for {folder}: it takes {needed_bytes / 1e9:.1f} GB and "
+            f"{_get_free_bytes(folder) / 1e9:.1f} GB are free: free some and run again"
         )
 
 
-def _remove_unused(folder: Path) -> bool:
+def _remove_if_unused(folder: Path) -> bool:
     """Remove a folder, unless a process uses it or is about to."""
     try:
-        with _lock(folder).acquire(timeout=0):
-            if _is_held(folder):
+        with _make_lock(folder).acquire(timeout=0):
+            if _is_in_use(folder):
                 return False
-            _remove(folder)
-            shutil.rmtree(_holders(folder), ignore_errors=True)
+            _remove_folder(folder)
+            shutil.rmtree(_get_users_folder(folder), ignore_errors=True)
     except Timeout:
         return False
     return True
 
 
-def _remove(folder: Path) -> None:
+def _remove_folder(folder: Path) -> None:
     """Remove a folder so that nobody takes what is left of it for a whole one, if this is interrupted."""
     if folder.is_dir():
-        (folder / Contents.FILE).unlink(missing_ok=True)
+        (folder / GGUFFolderManifest.FILE_NAME).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _holders(folder: Path) -> Path:
+def _get_users_folder(folder: Path) -> Path:
     return folder.with_suffix(".users")
 
 
-def _hold(folder: Path) -> None:
+def _mark_in_use(folder: Path) -> None:
     """Keep this folder from being removed for as long as this process runs. Its lock is held."""
-    if (os.getpid(), folder) not in _held:
-        _is_held(folder)  # removes the locks of processes that ended
-        _holders(folder).mkdir(exist_ok=True)
-        lock = FileLock(_holders(folder) / f"{os.getpid()}.lock", thread_local=False)
+    if (os.getpid(), folder) not in _held_locks:
+        _is_in_use(folder)  # removes the locks of processes that ended
+        _get_users_folder(folder).mkdir(exist_ok=True)
+        lock = FileLock(_get_users_folder(folder) / f"{os.getpid()}.lock", thread_local=False)
         lock.acquire()
-        _held[os.getpid(), folder] = lock
+        _held_locks[os.getpid(), folder] = lock
 
 
-def _is_held(folder: Path) -> bool:
+def _is_in_use(folder: Path) -> bool:
     """Whether any process uses it. Its lock is held."""
-    if (os.getpid(), folder) in _held:
+    if (os.getpid(), folder) in _held_locks:
         return True
-    return not all(_is_free(path) for path in _holders(folder).glob("*.lock"))
+    return not all(_is_stale_lock(path) for path in _get_users_folder(folder).glob("*.lock"))
 
 
-def _is_free(path: Path) -> bool:
+def _is_stale_lock(path: Path) -> bool:
     """Whether the process that made this lock has ended; then the lock goes."""
     try:
         FileLock(path).acquire(timeout=0).lock.release()
@@ -232,19 +234,23 @@ def _is_free(path: Path) -> bool:
     return True
 
 
-def _folders(models: Path) -> list[Path]:
+def _list_folders(models: Path) -> list[Path]:
     """Everything that is unpacked, or was being unpacked by a process that was killed; nothing else is ever removed."""
-    return [path for path in models.iterdir() if _OWN.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
+    return [
+        path
+        for path in models.iterdir()
+        if _FOLDER_NAME_PATTERN.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+    ]
 
 
-def _last_use(folder: Path) -> float:
-    file = folder / Contents.FILE
+def _get_last_use(folder: Path) -> float:
+    file = folder / GGUFFolderManifest.FILE_NAME
     return file.stat().st_mtime if file.is_file() else 0.0
 
 
-def _size(folder: Path) -> int:
+def _get_folder_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _free(folder: Path) -> int:
+def _get_free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder.parent).free

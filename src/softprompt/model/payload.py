@@ -1,6 +1,6 @@
-"""What a soft prompt is to a model: embeddings, or the keys and values they leave behind.
+"""Payloads: the two forms in which a model takes a soft prompt, prompt embeddings and KV prefixes.
 
-Using a prompt knows these two payloads and no method by name. It does not know how they came about.
+Code that uses a prompt knows these two payloads, and no tuning method by name.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ from torch import Tensor
 
 
 class Placement(StrEnum):
-    """Where the virtual tokens stand in a row."""
+    """A position of the virtual tokens in a sequence."""
 
-    BEFORE = "before"  # in front of everything, BOS included: what peft can express
+    BEFORE = "before"  # before everything, BOS included; the only placement that peft can express
     AFTER_BOS = "after-bos"  # BOS, then the virtual tokens, then the text
-    AFTER_TEXT = "after-text"  # behind the text, in front of the answer
-    IN_TEMPLATE = "in-template"  # where the template's markers [P1], [P2], … stand
+    AFTER_TEXT = "after-text"  # after the text, before the answer
+    IN_TEMPLATE = "in-template"  # at the template's markers [P1], [P2], …
 
 
-def placeholder(virtual_token: int) -> int:
-    """The negative id that stands in a row for virtual token `virtual_token`, counted from 0."""
-    return -1 - virtual_token
+def get_placeholder_id(index: int) -> int:
+    """Return the negative token id that stands for the virtual token with this index."""
+    return -1 - index
 
 
 @dataclass(frozen=True)
-class Embeddings:
-    """Virtual tokens as embeddings. In front of a causal model's text they compile to a `Prefix`; elsewhere they stay.
+class PromptEmbeddings:
+    """Prompt embeddings: one vector per virtual token.
+
+    In front of a causal model's text they compile to a `KVPrefix`; elsewhere they are run with every sequence.
 
     Attributes:
-        tensor: `[P, E]`.
-        placement: where they stand.
+        tensor: embeddings `[P, E]`.
+        placement: position of the virtual tokens in a sequence.
     """
 
     tensor: Float[Tensor, "P E"]
@@ -43,101 +45,105 @@ class Embeddings:
 
     @property
     def num_virtual_tokens(self) -> int:
-        """P."""
+        """Number of virtual tokens, P."""
         return self.tensor.shape[0]
 
-    def with_tensor(self, tensor: Tensor) -> Embeddings:
-        """The same payload around another tensor of the same shape."""
+    def with_tensor(self, tensor: Tensor) -> PromptEmbeddings:
+        """Return a copy with another tensor of the same shape."""
         return replace(self, tensor=tensor)
 
     @property
     def num_positions(self) -> int:
-        """The positions that the virtual tokens add to a row; in a template the row counts them itself."""
+        """Number of positions that are added to a sequence; 0 in a template, whose ids contain the placeholders."""
         return 0 if self.placement is Placement.IN_TEMPLATE else self.num_virtual_tokens
 
-    def arrange(self, prompt: list[int]) -> list[int]:
-        """A row's prompt ids as they meet this payload: with the placeholders of its virtual tokens in their place."""
-        virtual = [placeholder(i) for i in range(self.num_virtual_tokens)]
+    def apply_to_prompt(self, prompt_ids: list[int]) -> list[int]:
+        """Insert the placeholder ids of the virtual tokens into the ids of a prompt."""
+        virtual = [get_placeholder_id(i) for i in range(self.num_virtual_tokens)]
         match self.placement:
             case Placement.BEFORE:
-                return [*virtual, *prompt]
+                return [*virtual, *prompt_ids]
             case Placement.AFTER_BOS:
-                return [*prompt[:1], *virtual, *prompt[1:]]
+                return [*prompt_ids[:1], *virtual, *prompt_ids[1:]]
             case Placement.AFTER_TEXT:
-                return [*prompt, *virtual]
+                return [*prompt_ids, *virtual]
             case Placement.IN_TEMPLATE:
-                return prompt
+                return prompt_ids
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
-    """What stands in a network's lowest layers and is not trained: what these make of a text behind it never changes.
+class FrozenPrefix:
+    """Keys and values of the lowest K layers of a prefix, which keep their initial values.
+
+    The hidden states that these layers compute for a text are constant during training and can therefore be cached.
 
     Attributes:
-        tensor: `[K, 2, G, P, D]`, the keys and values of the K lowest layers.
+        tensor: keys and values `[K, 2, G, P, D]`.
     """
 
     tensor: Float[Tensor, "K 2 G P D"]
 
     @cached_property
-    def key(self) -> bytes:
-        """Names its content."""
+    def digest(self) -> bytes:
+        """SHA-256 of the content."""
         return hashlib.sha256(self.tensor.detach().float().cpu().numpy().tobytes()).digest()
 
 
 @dataclass(frozen=True)
-class Prefix:
-    """Virtual tokens as the keys and values they leave in every layer, keys after the rotary embedding.
+class KVPrefix:
+    """A KV prefix: keys and values of virtual tokens in every layer, keys after the rotary embedding.
 
     Attributes:
-        tensor: `[L, 2, G, P, D]`; the L of an encoder-decoder are the encoder's layers, the decoder's, and those once
-            more, for what stands in front of the encoder's output there. On a ground it has so many layers fewer.
-        placement: where they stand; never after the text.
-        has_bos: the first position is the BOS token's own, so that rows behind this prefix leave theirs out.
-        ground: what stands in the layers below, while the others are trained; of causal models only.
-        beginning: how many of the ids that all its rows begin with it holds as well, behind the virtual tokens.
+        tensor: `[L, 2, G, P, D]`. Layers of an encoder-decoder: the encoder's, the decoder's self-attention, the
+            decoder's cross-attention. With a frozen prefix, only the layers above it.
+        placement: position of the virtual tokens in a sequence; never after the text.
+        has_bos: whether the first position is the BOS token, so that sequences omit their own.
+        frozen_prefix: keys and values of the lowest layers, which are not trained; causal models only.
+        num_shared_tokens: number of tokens, common to all sequences, whose keys and values follow the virtual tokens.
     """
 
     tensor: Float[Tensor, "L 2 G P D"]
     placement: Placement = Placement.BEFORE
     has_bos: bool = False
-    ground: Ground | None = None
-    beginning: int = 0
+    frozen_prefix: FrozenPrefix | None = None
+    num_shared_tokens: int = 0
 
     @property
     def num_virtual_tokens(self) -> int:
-        """P, without the positions of BOS and of the rows' beginning."""
-        return self.num_positions - self.has_bos - self.beginning
+        """Number of virtual tokens, P, without BOS and shared tokens."""
+        return self.num_positions - self.has_bos - self.num_shared_tokens
 
     @property
     def num_positions(self) -> int:
-        """The positions in front of the rows' own ids that this prefix takes, all that it holds included."""
+        """Number of positions that the prefix takes, BOS and shared tokens included."""
         return self.tensor.shape[3]
 
     @property
     def is_complete(self) -> bool:
-        """Nothing in front of it has to be computed yet."""
+        """Whether the BOS token that must precede the virtual tokens is included, or none is needed."""
         return self.has_bos or self.placement is not Placement.AFTER_BOS
 
-    def arrange(self, prompt: list[int]) -> list[int]:
-        """A row's prompt ids as they meet this payload: without those that the prefix already holds."""
-        return prompt[self.has_bos + self.beginning :]
+    def apply_to_prompt(self, prompt_ids: list[int]) -> list[int]:
+        """Remove the ids that the prefix already contains from the ids of a prompt."""
+        return prompt_ids[self.has_bos + self.num_shared_tokens :]
 
-    def with_tensor(self, tensor: Tensor) -> Prefix:
-        """The same payload around another tensor of the same shape."""
+    def with_tensor(self, tensor: Tensor) -> KVPrefix:
+        """Return a copy with another tensor of the same shape."""
         return replace(self, tensor=tensor)
 
     @property
     def first_layer(self) -> int:
-        """The lowest layer that is not ground."""
-        return 0 if self.ground is None else len(self.ground.tensor)
+        """Index of the lowest layer that is not frozen."""
+        return 0 if self.frozen_prefix is None else len(self.frozen_prefix.tensor)
 
-    def above(self, layer: int) -> Prefix:
-        """What stands in the layers from `layer` on, on no ground; from 0 on, that is all of it."""
-        if self.ground is None and not layer:
+    def slice_from_layer(self, first_layer: int) -> KVPrefix:
+        """Return the prefix of the layers from `first_layer` on, frozen ones included, without a frozen prefix."""
+        if self.frozen_prefix is None and not first_layer:
             return self
-        ground = [] if self.ground is None else [self.ground.tensor[layer:].to(self.tensor)]
-        return replace(self, tensor=torch.cat([*ground, self.tensor[max(layer - self.first_layer, 0) :]]), ground=None)
+        frozen = [] if self.frozen_prefix is None else [self.frozen_prefix.tensor[first_layer:].to(self.tensor)]
+        return replace(
+            self, tensor=torch.cat([*frozen, self.tensor[max(first_layer - self.first_layer, 0) :]]), frozen_prefix=None
+        )
 
 
-Payload = Embeddings | Prefix
+Payload = PromptEmbeddings | KVPrefix

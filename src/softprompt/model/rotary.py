@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from softprompt.model.frozen import FrozenModel
+from softprompt.model.frozen_model import FrozenModel
 
-Turn = tuple[Tensor, Tensor]
+Rotation = tuple[Tensor, Tensor]
 """Cosines and sines `[P, R]` by which the first R numbers of a head turn at each of P positions."""
 
 
-def moved_on(
-    model: FrozenModel, tensor: Float[Tensor, "L 2 G P D"], by: int | Int[Tensor, "P"]
+def shift_positions(
+    model: FrozenModel, kv: Float[Tensor, "L 2 G P D"], offset: int | Int[Tensor, "P"]
 ) -> Float[Tensor, "L 2 G P D"]:
     """Keys and values as they are `by` positions further on: keys turned by as many angles, values the same.
 
@@ -24,29 +24,29 @@ def moved_on(
     Where positions are learned they are in the first layer's input and cannot be moved; with ALiBi they are no part of
     the keys. There everything stays as it is.
     """
-    rotary = getattr(model.family.trunk(model.network), "rotary_emb", None)
-    if rotary is None or not model.family.told_positions(model.network.config):  # Falcon has one even with ALiBi
-        return tensor
-    distances = torch.as_tensor(by, device=tensor.device).expand(tensor.shape[3])
-    turns = [_turn(rotary, layer, tensor, distances) for layer in _layer_types(model)]
-    keys = torch.stack([_turned(layer[0], *turn) for layer, turn in zip(tensor, turns, strict=True)])
-    return torch.stack([keys, tensor[:, 1]], dim=1)
+    rotary = getattr(model.family.get_backbone(model.network), "rotary_emb", None)
+    if rotary is None or not model.family.uses_position_ids(model.network.config):  # Falcon has one even with ALiBi
+        return kv
+    distances = torch.as_tensor(offset, device=kv.device).expand(kv.shape[3])
+    turns = [_compute_rotation(rotary, layer, kv, distances) for layer in _get_layer_types(model)]
+    keys = torch.stack([_rotate_keys(layer[0], *turn) for layer, turn in zip(kv, turns, strict=True)])
+    return torch.stack([keys, kv[:, 1]], dim=1)
 
 
-def _layer_types(model: FrozenModel) -> list[str]:
+def _get_layer_types(model: FrozenModel) -> list[str]:
     types: list[str] | None = getattr(model.network.config, "layer_types", None)
     return types or ["full_attention"] * model.shape.num_layers
 
 
-def _turn(rotary: nn.Module, layer_type: str, like: Tensor, by: Int[Tensor, "P"]) -> Turn:
+def _compute_rotation(rotary_embedding: nn.Module, layer_type: str, like: Tensor, offset: Int[Tensor, "P"]) -> Rotation:
     """The turn of one layer; Gemma 3 turns its sliding layers by other angles than its full ones."""
-    own: dict[str, Any] = {"layer_type": layer_type} if hasattr(rotary, f"{layer_type}_inv_freq") else {}
-    cos, sin = rotary(like.float(), by.unsqueeze(0), **own)
+    own: dict[str, Any] = {"layer_type": layer_type} if hasattr(rotary_embedding, f"{layer_type}_inv_freq") else {}
+    cos, sin = rotary_embedding(like.float(), offset.unsqueeze(0), **own)
     scale = torch.hypot(cos, sin)  # some rotary embeddings stretch what they turn, which these keys are already
     return (cos / scale)[0], (sin / scale)[0]
 
 
-def _turned(
+def _rotate_keys(
     keys: Float[Tensor, "G P D"], cos: Float[Tensor, "P R"], sin: Float[Tensor, "P R"]
 ) -> Float[Tensor, "G P D"]:
     """The first R numbers of each head turned, as pairs of one from each half; the others have no position."""

@@ -1,23 +1,23 @@
-"""Making a prompt: methods differ in which parameters they train and how those become a payload. Knows no data."""
+"""Soft prompts under training: tuning methods differ in their parameters and in how these become a payload."""
 
-from softprompt.prompts.initial import Start
-from softprompt.prompts.methods import (
-    METHODS,
-    Method,
+from softprompt.prompts.initializers import InitialValue
+from softprompt.prompts.soft_prompt import SoftPrompt
+from softprompt.prompts.tuning_methods import (
+    TUNING_METHODS,
     PromptOptions,
+    TuningMethod,
     build_prompt,
     num_virtual_tokens,
-    shows_examples,
+    uses_demonstrations,
 )
-from softprompt.prompts.soft_prompt import SoftPrompt
 
 __all__ = [
-    "METHODS",
-    "Method",
+    "TUNING_METHODS",
+    "InitialValue",
     "PromptOptions",
     "SoftPrompt",
-    "Start",
+    "TuningMethod",
     "build_prompt",
     "num_virtual_tokens",
-    "shows_examples",
+    "uses_demonstrations",
 ]

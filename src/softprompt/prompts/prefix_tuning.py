@@ -1,11 +1,12 @@
 """Prefix tuning: keys and values in front of the text in every layer (Li & Liang 2021, arXiv 2101.00190).
 
-`DeepPrompt` trains them directly, as P-tuning v2 does (Liu et al. 2021, arXiv 2110.07602: "deep prompts");
-`ReparametrizedPrefix` puts Li & Liang's network in between, which is thrown away once trained.
+`PrefixTuning` trains keys and values directly, as P-tuning v2 does (Liu et al. 2021, arXiv 2110.07602: "deep prompts").
+`ReparameterizedPrefixTuning` trains them through Li & Liang's network, which is discarded after training.
 
-Both train the change from the start, in units of the spread that each layer's keys and values have over tokens
-(`key_value_spread`). AdamW moves every number by about the learning rate, whatever its gradient; in these units that is
-as large a move in a layer whose values are 0.03 as in one whose values are 3, and one rate suits every model.
+Both train the change from the initial value, in units of the spread that each layer's keys and values have over tokens
+(`measure_kv_spread`). AdamW moves every parameter by about the learning rate, whatever its gradient. In these units the
+move is equally large in a layer whose values are 0.03 and in one whose values are 3, so one learning rate suits every
+model.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softprompt.model import Ground, Placement, Prefix
-from softprompt.prompts.encoded_prompt import silent
-from softprompt.prompts.initial import Start
+from softprompt.model import FrozenPrefix, KVPrefix, Placement
+from softprompt.prompts.initializers import InitialValue
+from softprompt.prompts.reparameterized_prompt import zero_initialize
 from softprompt.prompts.soft_prompt import SoftPrompt
 from softprompt.tasks import LinearHead
 
 
-class DeepPrompt(SoftPrompt):
-    """The changes of keys and of values as parameters, `[L, G, P, D]` each, in units of `spread`.
+class PrefixTuning(SoftPrompt):
+    """A soft prompt whose parameters are the changes of keys and values, `[L, G, P, D]` each, in units of `spread`.
 
-    The `ground` lowest layers stay as they start. With `freeze_sink` the first virtual token's keys stay where they
-    start too: models look at their first position when they look at nothing, and moving that sink upsets every head
-    (as peft's cartridges do, arXiv 2506.06266).
+    The `num_frozen_layers` lowest layers keep their initial values. With `freeze_sink`, so do the keys of the first
+    virtual token: models attend to their first position when nothing else is relevant, and moving this attention sink
+    disturbs every head (as in peft's cartridges, arXiv 2506.06266).
     """
 
     start: Tensor
@@ -37,40 +38,40 @@ class DeepPrompt(SoftPrompt):
 
     def __init__(
         self,
-        start: Start,
+        init: InitialValue,
         spread: Float[Tensor, "L 2"],
         placement: Placement,
         head: LinearHead | None = None,
         freeze_sink: bool = False,
-        ground: int = 0,
+        num_frozen_layers: int = 0,
     ):
         super().__init__(head)
-        self.register_buffer("ground", start.tensor[:ground].clone())
-        self.register_buffer("start", start.tensor[ground:].clone())
-        self.register_buffer("spread", spread[ground:, :, None, None, None].clone())
+        self.register_buffer("ground", init.tensor[:num_frozen_layers].clone())
+        self.register_buffer("start", init.tensor[num_frozen_layers:].clone())
+        self.register_buffer("spread", spread[num_frozen_layers:, :, None, None, None].clone())
         keys, values = self.start.unbind(dim=1)
         self.keys = nn.Parameter(torch.zeros_like(keys[:, :, int(freeze_sink) :]))
         self.values = nn.Parameter(torch.zeros_like(values))
         self.placement = placement
 
     @cached_property
-    def _ground(self) -> Ground | None:
-        """One for all steps: its content is hashed once."""
-        return Ground(self.ground) if len(self.ground) else None
+    def _frozen_prefix(self) -> FrozenPrefix | None:
+        """The frozen layers, one object for all steps, so that its content is hashed once."""
+        return FrozenPrefix(self.ground) if len(self.ground) else None
 
-    def forward(self) -> Prefix:
-        """The prefix, `[L, 2, G, P, D]` with its ground."""
+    def forward(self) -> KVPrefix:
+        """Return the KV prefix, `[L, 2, G, P, D]`, including the frozen layers."""
         frozen = self.values.shape[2] - self.keys.shape[2]
         keys = nn.functional.pad(self.keys, (0, 0, frozen, 0))
         change = torch.stack([keys, self.values], dim=1)
-        return Prefix(self.start + self.spread * change, self.placement, ground=self._ground)
+        return KVPrefix(self.start + self.spread * change, self.placement, frozen_prefix=self._frozen_prefix)
 
 
-class ReparametrizedPrefix(SoftPrompt):
-    """A small vector a virtual token, `[P, hidden]`, and a network from it to the keys and values of the layers.
+class ReparameterizedPrefixTuning(SoftPrompt):
+    """A soft prompt with a vector per virtual token, and a network from these vectors to keys and values.
 
-    The network's output, in units of `spread`, is added to the start, so that training begins exactly there. It runs
-    once a step. The `ground` lowest layers stay as they start.
+    The network's output, in units of `spread`, is added to the initial value, so that training starts exactly there.
+    The network runs once per step. The `num_frozen_layers` lowest layers keep their initial values.
     """
 
     start: Tensor
@@ -79,32 +80,32 @@ class ReparametrizedPrefix(SoftPrompt):
 
     def __init__(
         self,
-        start: Start,
+        init: InitialValue,
         spread: Float[Tensor, "L 2"],
         tokens: Tensor,
-        hidden: int,
+        hidden_size: int,
         placement: Placement,
         head: LinearHead | None = None,
-        ground: int = 0,
+        num_frozen_layers: int = 0,
     ):
         super().__init__(head)
-        self.register_buffer("ground", start.tensor[:ground].clone())
-        self.register_buffer("start", start.tensor[ground:].clone())
-        self.register_buffer("spread", spread[ground:, :, None, None, None].clone())
+        self.register_buffer("ground", init.tensor[:num_frozen_layers].clone())
+        self.register_buffer("start", init.tensor[num_frozen_layers:].clone())
+        self.register_buffer("spread", spread[num_frozen_layers:, :, None, None, None].clone())
         L, _, G, _, D = self.start.shape
         self.tokens = nn.Parameter(tokens.clone())
         self.encoder = nn.Sequential(
-            nn.Linear(tokens.shape[1], hidden), nn.Tanh(), silent(nn.Linear(hidden, L * 2 * G * D))
+            nn.Linear(tokens.shape[1], hidden_size), nn.Tanh(), zero_initialize(nn.Linear(hidden_size, L * 2 * G * D))
         )
         self.placement = placement
 
     @cached_property
-    def _ground(self) -> Ground | None:
-        """One for all steps: its content is hashed once."""
-        return Ground(self.ground) if len(self.ground) else None
+    def _frozen_prefix(self) -> FrozenPrefix | None:
+        """The frozen layers, one object for all steps, so that its content is hashed once."""
+        return FrozenPrefix(self.ground) if len(self.ground) else None
 
-    def forward(self) -> Prefix:
-        """The prefix, `[L, 2, G, P, D]` with its ground."""
+    def forward(self) -> KVPrefix:
+        """Return the KV prefix, `[L, 2, G, P, D]`, including the frozen layers."""
         L, _, G, P, D = self.start.shape
         change = self.encoder(self.tokens).view(P, L, 2, G, D).permute(1, 2, 3, 0, 4)
-        return Prefix(self.start + self.spread * change, self.placement, ground=self._ground)
+        return KVPrefix(self.start + self.spread * change, self.placement, frozen_prefix=self._frozen_prefix)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from torch import nn
 
-from softprompt.model import Embeddings, Placement
-from softprompt.prompts.initial import Start
+from softprompt.model import Placement, PromptEmbeddings
+from softprompt.prompts.initializers import InitialValue
 from softprompt.prompts.soft_prompt import SoftPrompt
 from softprompt.tasks import LinearHead
 
 
 class PromptTuning(SoftPrompt):
-    """`[P, H]` parameters that are the embeddings themselves."""
+    """A soft prompt whose parameters, `[P, H]`, are the prompt embeddings."""
 
-    def __init__(self, start: Start, placement: Placement, head: LinearHead | None = None):
+    def __init__(self, init: InitialValue, placement: Placement, head: LinearHead | None = None):
         super().__init__(head)
-        self.embeddings = nn.Parameter(start.tensor.clone())
+        self.embeddings = nn.Parameter(init.tensor.clone())
         self.placement = placement
 
-    def forward(self) -> Embeddings:
-        """The embeddings, `[P, H]`."""
-        return Embeddings(self.embeddings, self.placement)
+    def forward(self) -> PromptEmbeddings:
+        """Return the prompt embeddings, `[P, H]`."""
+        return PromptEmbeddings(self.embeddings, self.placement)

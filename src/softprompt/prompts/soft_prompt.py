@@ -1,4 +1,4 @@
-"""What every way of making a prompt has in common: parameters that train, and the payload they stand for."""
+"""Base class of soft prompts: trainable parameters, and the payload that they represent."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from softprompt.tasks import LinearHead
 
 
 class SoftPrompt(nn.Module, ABC):
-    """A prompt being made. Called once a step, never once a row.
+    """A trainable soft prompt. Its `forward` runs once per step, not once per example.
 
     Attributes:
-        head: a linear classification head trained with the prompt, or None where a verbalizer reads.
-        head_rate: the head's learning rate, as a multiple of the prompt's.
-        tasks: the names of the tasks that are learnt together; none where there is one.
+        head: a linear classification head that is trained with the prompt, or None for a verbalizer.
+        head_lr_multiplier: learning rate of the head, as a multiple of the prompt's.
+        task_names: names of the tasks of a multitask prompt; empty for a single task.
     """
 
-    tasks: tuple[str, ...] = ()
-    head_rate: float = 1.0
+    task_names: tuple[str, ...] = ()
+    head_lr_multiplier: float = 1.0
 
     def __init__(self, head: LinearHead | None = None):
         super().__init__()
@@ -28,32 +28,36 @@ class SoftPrompt(nn.Module, ABC):
 
     @abstractmethod
     def forward(self) -> Payload:
-        """The payload that the parameters stand for now, with gradient."""
+        """Return the payload of the current parameters, with gradient."""
 
-    def of(self, task: int) -> Payload:  # noqa: ARG002
-        """The payload of one of the tasks that are learnt together. Most prompts learn one, and say the same of all."""
+    def payload_for(self, task_index: int) -> Payload:  # noqa: ARG002
+        """Return the payload of one task of a multitask prompt. Other prompts have one payload for all tasks."""
         payload: Payload = self()
         return payload
 
-    def own_loss(self, model: FrozenModel) -> Tensor | None:  # noqa: ARG002
-        """A loss of the prompt's own, beside the rows', with gradient; None where it has none. Asked once a step."""
+    def compute_auxiliary_loss(self, model: FrozenModel) -> Tensor | None:  # noqa: ARG002
+        """Return a loss of the prompt itself, to be added to that of the examples, or None. It runs once per step."""
         return None
 
-    def rates(self) -> list[tuple[list[nn.Parameter], float]]:
-        """The parameters in groups, each with its multiple of the learning rate.
+    def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Return the parameters in groups, each with its learning-rate multiplier.
 
-        The rate suits the scale of virtual tokens; the weights of an encoder and of a head are of other scales.
+        The learning rate is chosen for the scale of virtual tokens; the weights of encoders and heads differ in scale.
         """
         encoders = [p for name, p in self.named_parameters() if name.startswith("encoder.")]
         heads = [] if self.head is None else list(self.head.parameters())
         others = {id(p) for p in encoders + heads}
         tokens = [p for p in self.parameters() if id(p) not in others]
-        return [group for group in ((tokens, 1.0), (encoders, ENCODER_RATE), (heads, self.head_rate)) if group[0]]
+        return [
+            group
+            for group in ((tokens, 1.0), (encoders, ENCODER_LR_MULTIPLIER), (heads, self.head_lr_multiplier))
+            if group[0]
+        ]
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers train."""
+        """The number of trainable parameters."""
         return sum(p.numel() for p in self.parameters())
 
 
-ENCODER_RATE = 0.2
+ENCODER_LR_MULTIPLIER = 0.2

@@ -1,8 +1,8 @@
-"""The saved prompt: the one artifact between making and using. A folder, and where it can be, also a peft adapter."""
+"""Saved prompts, the artifact between training and use: a folder that is also a peft adapter whenever possible."""
 
-from softprompt.saved.composing import composed
-from softprompt.saved.manifest import Base, Manifest
-from softprompt.saved.peft_format import read_peft, write_peft
+from softprompt.saved.manifest import BaseModelInfo, Manifest
+from softprompt.saved.peft_format import read_peft_adapter, serialize_peft_adapter
+from softprompt.saved.prompt_composition import compose_prompts
 from softprompt.saved.saved_prompt import SavedPrompt
 
-__all__ = ["Base", "Manifest", "SavedPrompt", "composed", "read_peft", "write_peft"]
+__all__ = ["BaseModelInfo", "Manifest", "SavedPrompt", "compose_prompts", "read_peft_adapter", "serialize_peft_adapter"]

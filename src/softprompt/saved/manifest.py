@@ -1,4 +1,4 @@
-"""`softprompt.json`: what a saved prompt says about itself. Its fields are described in docs/saved_prompt.md."""
+"""Manifest of a saved prompt, `softprompt.json`. docs/saved_prompt.md describes its fields."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from softprompt.errors import DamagedPrompt, NewerPrompt, NotASavedPrompt
+from softprompt.errors import CorruptPrompt, NotASavedPrompt, UnsupportedPromptFormat
 from softprompt.model import FrozenModel, ModelShape, Placement
 from softprompt.tasks import Task
 
-FILE = "softprompt.json"
-FORMAT = 1
+MANIFEST_FILE = "softprompt.json"
+FORMAT_VERSION = 1
 
 
-class Base(BaseModel):
-    """The base model a prompt was made for.
+class BaseModelInfo(BaseModel):
+    """The base model that a prompt was made for.
 
     Attributes:
-        name: what it was loaded as.
-        fingerprint: names its weights.
-        dtype: the precision it was trained on.
-        shape: its sizes.
-        num_parameters: of the base, N.
+        name: name that the model was loaded by.
+        fingerprint: fingerprint of the model's weights.
+        dtype: precision of the model during training.
+        shape: shape of the model.
+        num_parameters: number of the model's parameters, N.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,8 +37,8 @@ class Base(BaseModel):
     num_parameters: int
 
     @classmethod
-    def of(cls, model: FrozenModel) -> Base:
-        """The entry for a loaded model."""
+    def from_model(cls, model: FrozenModel) -> BaseModelInfo:
+        """Make the entry for a loaded model."""
         return cls(
             name=model.name,
             fingerprint=model.fingerprint,
@@ -49,22 +49,22 @@ class Base(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Everything but the numbers.
+    """The metadata of a saved prompt: everything except the tensors.
 
     Attributes:
-        format: of this file; a reader refuses a later one.
-        method: the method's name and settings, for people; using a prompt does not need them.
-        payload: `embeddings` or `prefix`.
-        num_virtual_tokens: P.
-        placement: where they stand.
-        has_bos: the prefix begins with the BOS token's own position.
-        trained_parameters: how many numbers trained, an encoder included that was thrown away since.
-        base: the model it is for.
-        task: what it was trained to do.
-        metrics: what it was accepted with.
-        versions: of the libraries that made it.
-        tensors_sha256: of the file that holds the numbers.
-        content_hash: of all of the above; the prompt's identity.
+        format: version of the file format; a newer one is refused.
+        method: name and settings of the training method, for information only.
+        payload: kind of the payload, `embeddings` or `prefix`.
+        num_virtual_tokens: number of virtual tokens, P.
+        placement: placement of the virtual tokens.
+        has_bos: whether the prefix begins with the position of the BOS token.
+        trained_parameters: number of trained parameters, including those of a discarded encoder.
+        base: the base model.
+        task: the task that the prompt was trained for.
+        metrics: metrics of the prompt, by data set.
+        versions: versions of the libraries that wrote the prompt.
+        tensors_sha256: SHA-256 of the tensor file.
+        content_hash: SHA-256 of all other fields; the identity of the prompt.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,75 +76,85 @@ class Manifest(BaseModel):
     placement: Placement
     has_bos: bool
     trained_parameters: int
-    base: Base
+    base: BaseModelInfo
     task: Task
     metrics: dict[str, Any]
     versions: dict[str, str]
     tensors_sha256: str
     content_hash: str = ""
 
-    def sealed(self) -> Manifest:
-        """The manifest with its content hash."""
-        return self.model_copy(update={"content_hash": self._hash()})
+    def with_content_hash(self) -> Manifest:
+        """Return the manifest with its content hash."""
+        return self.model_copy(update={"content_hash": self._compute_hash()})
 
-    def _hash(self) -> str:
+    def _compute_hash(self) -> str:
         fields = self.model_dump(mode="json", exclude={"content_hash"})
         return "sha256:" + hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
-    def text(self) -> str:
-        """The file's text."""
+    def to_json(self) -> str:
+        """Return the text of the file."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest:
-        """The manifest of a folder, checked.
+    def from_folder(cls, folder: Path) -> Manifest:
+        """Read the manifest of a folder and check it.
 
         Raises:
-            NotASavedPrompt: there is none.
-            NewerPrompt: it is of a later format.
-            DamagedPrompt: it is not what was written.
+            NotASavedPrompt: the folder has no manifest.
+            UnsupportedPromptFormat: the manifest has a newer format.
+            CorruptPrompt: the manifest was changed.
         """
         try:
-            content = (folder / FILE).read_bytes()
+            content = (folder / MANIFEST_FILE).read_bytes()
         except OSError as error:
-            what = "no such folder" if not folder.is_dir() else f"it has no {FILE}"
-            peft = "; it is a peft adapter: softprompt import" if (folder / "adapter_config.json").is_file() else ""
-            raise NotASavedPrompt(f"{folder} is not a saved prompt: {what}{peft}") from error
-        return cls.parse(content, folder)
+            problem = "the folder does not exist" if not folder.is_dir() else f"it has no {MANIFEST_FILE}"
+            is_adapter = (folder / "adapter_config.json").is_file()
+            remedy = "; it is a peft adapter, which `softprompt import` converts" if is_adapter else ""
+            raise NotASavedPrompt(f"{folder} is not a saved prompt: {problem}{remedy}") from error
+        return cls.from_bytes(content, folder)
 
     @classmethod
-    def parse(cls, content: bytes, folder: Path) -> Manifest:
-        """The manifest in the bytes of the file that is, or would be, in a folder; checked.
+    def from_bytes(cls, content: bytes, folder: Path) -> Manifest:
+        """Parse a manifest from the bytes of its file and check it.
+
+        Args:
+            content: bytes of the file.
+            folder: path of the folder, for messages; nothing is read from it.
 
         Raises:
-            NewerPrompt: it is of a later format.
-            DamagedPrompt: it is not what was written.
+            UnsupportedPromptFormat: the manifest has a newer format.
+            CorruptPrompt: the manifest was changed.
         """
         try:
             fields = json.loads(content.decode("utf-8"))
-            json.dumps(fields, ensure_ascii=False).encode("utf-8")  # half a character, `\\ud800`, is JSON and no text
+            json.dumps(fields, ensure_ascii=False).encode(
+                "utf-8"
+            )  # a lone surrogate, `\\ud800`, is valid JSON but not valid text
         except (ValueError, RecursionError) as error:
-            raise DamagedPrompt(f"{folder / FILE} is damaged: {error}") from error
+            raise CorruptPrompt(f"{folder / MANIFEST_FILE} is damaged: {error}") from error
         _check_format(fields, folder)
         try:
             manifest = cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors()[0]
-            at = ".".join(map(str, first["loc"]))
-            raise DamagedPrompt(f"{folder / FILE} is damaged: {at}: {first['msg']}") from error
+            field = ".".join(map(str, first["loc"]))
+            raise CorruptPrompt(f"{folder / MANIFEST_FILE} is damaged: {field}: {first['msg']}") from error
         try:
-            expected = manifest._hash()
+            expected = manifest._compute_hash()
         except (ValueError, RecursionError) as error:
-            raise DamagedPrompt(f"{folder / FILE} is damaged: it is nested too deep") from error
+            raise CorruptPrompt(f"{folder / MANIFEST_FILE} is damaged: it is nested too deeply") from error
         if manifest.content_hash != expected:
-            raise DamagedPrompt(f"{folder / FILE} was changed after it was written: its content hash does not fit")
+            raise CorruptPrompt(
+                f"{folder / MANIFEST_FILE} was changed after it was written: its content hash does not match"
+            )
         return manifest
 
 
 def _check_format(fields: Any, folder: Path) -> None:
     if not isinstance(fields, dict) or not isinstance(fields.get("format"), int):
-        raise DamagedPrompt(f"{folder / FILE} is damaged: it names no format")
-    if fields["format"] > FORMAT:
-        raise NewerPrompt(
-            f"{folder} has format {fields['format']}, this softprompt reads up to {FORMAT}: upgrade softprompt"
+        raise CorruptPrompt(f"{folder / MANIFEST_FILE} is damaged: it has no valid format")
+    if fields["format"] > FORMAT_VERSION:
+        raise UnsupportedPromptFormat(
+            f"{folder} has format {fields['format']}, but this softprompt reads formats up to {FORMAT_VERSION}: "
+            "upgrade softprompt"
         )

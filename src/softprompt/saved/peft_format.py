@@ -1,7 +1,7 @@
-"""peft's adapter folder, read and written exactly: `adapter_config.json` and `adapter_model.safetensors`.
+"""peft's adapter format: `adapter_config.json` and `adapter_model.safetensors`.
 
-Prompt tuning, P-tuning and CPT hold `prompt_embeddings` `[P, H]`, prefix tuning `[P, 2·L·G·D]`, each row `L0.K, L0.V,
-L1.K, …`, each `(G, D)`. What peft cannot express is refused, never written in a way that peft would read and get wrong.
+Prompt tuning, P-tuning and CPT store `prompt_embeddings` `[P, H]`. Prefix tuning stores `[P, 2·L·G·D]`, each row
+`L0.K, L0.V, L1.K, …`, each `(G, D)`. A prompt that peft cannot express is refused, because peft would misread it.
 """
 
 from __future__ import annotations
@@ -13,89 +13,97 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from softprompt.errors import DamagedPrompt, NotASavedPrompt, NotExpressible
-from softprompt.model import Embeddings, Kind, ModelShape, Payload, Placement, Prefix
-from softprompt.saved.tensors import parse_tensors, read_bytes, to_bytes
+from softprompt.errors import CorruptPrompt, NotASavedPrompt, PeftExportError
+from softprompt.model import KVPrefix, ModelKind, ModelShape, Payload, Placement, PromptEmbeddings
+from softprompt.saved.tensor_files import deserialize_tensors, read_prompt_file, serialize_tensors
 
-CONFIG = "adapter_config.json"
-TENSORS = "adapter_model.safetensors"
-KEY = "prompt_embeddings"
+ADAPTER_CONFIG_FILE = "adapter_config.json"
+ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
+PROMPT_EMBEDDINGS_KEY = "prompt_embeddings"
 
-#: The adapters whose file holds what stands in front of a row and nothing else: what trained it is thrown away, or, in
-#: context-aware prompt tuning, added in.
-READABLE = ("PROMPT_TUNING", "P_TUNING", "CPT", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING")
+#: Adapter types whose file contains only the virtual tokens. The encoder that trained them is discarded, or, in
+#: context-aware prompt tuning, added into them.
+SUPPORTED_PEFT_TYPES = ("PROMPT_TUNING", "P_TUNING", "CPT", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING")
 
-#: The keys of the configurations that `write_peft` writes; peft's own have many more.
+#: Keys of the configurations that `serialize_peft_adapter` writes; those that peft writes have many more.
 _COMMON_KEYS = (
     "base_model_name_or_path", "inference_mode", "num_layers", "num_transformer_submodules", "num_virtual_tokens",
     "task_type", "peft_type", "token_dim", "num_attention_heads",
 )  # fmt: skip
-CONFIG_KEYS = {
+ADAPTER_CONFIG_KEYS = {
     "PROMPT_TUNING": (*_COMMON_KEYS, "prompt_tuning_init"),
     "PREFIX_TUNING": (*_COMMON_KEYS, "prefix_projection", "encoder_hidden_size"),
 }
 
-#: peft lays a prompt in front of a row only where it knows the task; for a masked model it has none, and this one runs
-#: the model as it is.
-TASK_TYPES = {
-    Kind.CAUSAL: "CAUSAL_LM",
-    Kind.MASKED: "FEATURE_EXTRACTION",
-    Kind.ENCODER_DECODER: "SEQ_2_SEQ_LM",
+#: peft prepends a prompt only for task types that it knows. It has none for masked models; this one runs the model
+#: unchanged.
+PEFT_TASK_TYPES = {
+    ModelKind.CAUSAL: "CAUSAL_LM",
+    ModelKind.MASKED: "FEATURE_EXTRACTION",
+    ModelKind.ENCODER_DECODER: "SEQ_2_SEQ_LM",
 }
 
 
-def flattened(prefix: Float[Tensor, "L 2 G P D"]) -> Float[Tensor, "P _"]:
-    """A prefix in peft's order, `[P, 2·L·G·D]`."""
+def to_peft_layout(prefix: Float[Tensor, "L 2 G P D"]) -> Float[Tensor, "P _"]:
+    """Convert a KV prefix into peft's layout, `[P, 2·L·G·D]`."""
     return prefix.permute(3, 0, 1, 2, 4).flatten(1)
 
 
-def unflattened(rows: Float[Tensor, "P _"], shape: ModelShape) -> Float[Tensor, "L 2 G P D"]:
-    """A prefix from peft's order."""
-    sizes = (rows.shape[0], shape.num_layers, 2, shape.num_kv_heads, shape.head_dim)
-    return rows.reshape(sizes).permute(1, 2, 3, 0, 4)
+def from_peft_layout(flat: Float[Tensor, "P _"], shape: ModelShape) -> Float[Tensor, "L 2 G P D"]:
+    """Convert a KV prefix from peft's layout."""
+    sizes = (flat.shape[0], shape.num_layers, 2, shape.num_kv_heads, shape.head_dim)
+    return flat.reshape(sizes).permute(1, 2, 3, 0, 4)
 
 
-def why_not(payload: Payload, shape: ModelShape, has_head: bool) -> str | None:
-    """What peft cannot express about a prompt, or None."""
-    if isinstance(payload, Prefix) and not shape.takes_cache:
-        return "a prefix on this base model, whose network ignores the keys and values that peft hands it"
+def find_peft_incompatibility(payload: Payload, shape: ModelShape, has_head: bool) -> str | None:
+    """Return the part of a prompt that peft cannot express, or None."""
+    if isinstance(payload, KVPrefix) and not shape.takes_cache:
+        return "a prefix on this base model, whose network ignores the keys and values that peft passes to it"
     if payload.placement is not Placement.BEFORE:
-        return f"virtual tokens {payload.placement}: peft always puts them in front of everything"
+        return f"virtual tokens {payload.placement}: peft always prepends them to the whole input"
     if has_head:
-        return "the trained linear head: peft would answer without it"
+        return "the trained linear head: peft would predict without it"
     return None
 
 
-def write_peft(payload: Payload, shape: ModelShape, base_name: str, has_head: bool = False) -> dict[str, bytes]:
-    """The files of a peft adapter with this payload.
+def serialize_peft_adapter(
+    payload: Payload, shape: ModelShape, base_model_name: str, has_head: bool = False
+) -> dict[str, bytes]:
+    """Serialize a payload into the files of a peft adapter.
+
+    Args:
+        payload: the payload.
+        shape: shape of the base model.
+        base_model_name: name of the base model, for the configuration.
+        has_head: whether the prompt has a linear head, which peft cannot express.
 
     Raises:
-        NotExpressible: peft would read something else than what was trained.
+        PeftExportError: peft cannot express the prompt.
     """
-    if reason := why_not(payload, shape, has_head):
-        raise NotExpressible(
-            f"peft cannot express {reason}. Keep the prompt as it is, or compile it to a prefix "
-            "(`SavedPrompt.compiled`, or `softprompt export --format prefix`)"
+    if reason := find_peft_incompatibility(payload, shape, has_head):
+        raise PeftExportError(
+            f"peft cannot express {reason}. Keep softprompt's format, or compile the prompt to a prefix "
+            "(`SavedPrompt.to_prefix`, or `softprompt export --format prefix`)"
         )
     config: dict[str, Any] = {
-        "base_model_name_or_path": base_name,
+        "base_model_name_or_path": base_model_name,
         "inference_mode": True,
         "num_layers": shape.num_layers,
         "num_transformer_submodules": 1,
         "num_virtual_tokens": payload.num_virtual_tokens,
-        "task_type": TASK_TYPES[shape.kind],
+        "task_type": PEFT_TASK_TYPES[shape.kind],
     }
     match payload:
-        case Embeddings():
+        case PromptEmbeddings():
             tensor = payload.tensor
             config |= {
                 "peft_type": "PROMPT_TUNING",
-                "prompt_tuning_init": "RANDOM",  # peft only uses it to make a new prompt
+                "prompt_tuning_init": "RANDOM",  # peft uses it only to create a prompt
                 "token_dim": shape.embedding_size,
                 "num_attention_heads": shape.num_kv_heads,
             }
-        case Prefix():
-            tensor = flattened(payload.tensor)
+        case KVPrefix():
+            tensor = to_peft_layout(payload.tensor)
             config |= {
                 "peft_type": "PREFIX_TUNING",
                 "prefix_projection": False,
@@ -104,81 +112,98 @@ def write_peft(payload: Payload, shape: ModelShape, base_name: str, has_head: bo
                 "num_attention_heads": shape.num_kv_heads,
             }
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    return {CONFIG: text.encode(), TENSORS: to_bytes({KEY: tensor})}
+    return {
+        ADAPTER_CONFIG_FILE: text.encode(),
+        ADAPTER_WEIGHTS_FILE: serialize_tensors({PROMPT_EMBEDDINGS_KEY: tensor}),
+    }
 
 
-def read_peft_config(folder: Path) -> dict[str, Any]:
-    """A peft adapter's configuration.
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """Read the configuration of a peft adapter.
 
     Raises:
-        NotASavedPrompt: there is no peft adapter in the folder.
-        DamagedPrompt: its configuration is not JSON.
+        NotASavedPrompt: the folder does not contain a peft adapter.
+        CorruptPrompt: the configuration is not a JSON object.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / ADAPTER_CONFIG_FILE).read_text(encoding="utf-8"))
     except OSError as error:
-        raise NotASavedPrompt(f"{folder} holds no peft adapter: no {CONFIG}") from error
+        raise NotASavedPrompt(f"{folder} is not a peft adapter: it has no {ADAPTER_CONFIG_FILE}") from error
     except (ValueError, RecursionError) as error:
-        raise DamagedPrompt(f"{folder / CONFIG} is damaged: {error}") from error
+        raise CorruptPrompt(f"{folder / ADAPTER_CONFIG_FILE} is damaged: {error}") from error
     if not isinstance(config, dict):
-        raise DamagedPrompt(f"{folder / CONFIG} is damaged: no object in it")
+        raise CorruptPrompt(f"{folder / ADAPTER_CONFIG_FILE} is damaged: it is not a JSON object")
     return config
 
 
-def read_peft(folder: Path, shape: ModelShape, task: int | None = None) -> Payload:
-    """The payload of a peft adapter that was trained with a method in `READABLE`; of several tasks, that of one.
+def read_peft_adapter(folder: Path, shape: ModelShape, task: int | None = None) -> Payload:
+    """Read the payload of a peft adapter of a type in `SUPPORTED_PEFT_TYPES`.
+
+    Args:
+        folder: folder of the adapter.
+        shape: shape of the base model.
+        task: index of the task in an adapter of several tasks; None for an adapter of one task.
 
     Raises:
-        NotASavedPrompt: no adapter, or one of another kind.
-        DamagedPrompt: truncated, NaN inside, or of shapes that do not fit the model.
+        NotASavedPrompt: the folder is not an adapter of a supported type, or `task` does not match the adapter.
+        CorruptPrompt: the tensors are truncated, not finite, or do not match the model's shape.
     """
-    config = read_peft_config(folder)
-    kind, path = config.get("peft_type"), folder / TENSORS
-    if kind not in READABLE:
-        raise NotASavedPrompt(f"{folder} is a peft adapter of type {kind}: no soft prompt, so it cannot be imported")
-    if kind == "PREFIX_TUNING" and shape.kind is Kind.ENCODER_DECODER:
-        raise NotASavedPrompt(f"{folder} is a prefix for a decoder alone: there is none like it here, train one anew")
-    tensors = parse_tensors(read_bytes(path), path)
-    if kind == "MULTITASK_PROMPT_TUNING":
-        tensors = _of_task(tensors, task, path)
+    config = read_adapter_config(folder)
+    peft_type, path = config.get("peft_type"), folder / ADAPTER_WEIGHTS_FILE
+    if peft_type not in SUPPORTED_PEFT_TYPES:
+        raise NotASavedPrompt(
+            f"{folder} is a peft adapter of type {peft_type}, which is not a soft prompt: import one of "
+            f"{', '.join(SUPPORTED_PEFT_TYPES)}"
+        )
+    if peft_type == "PREFIX_TUNING" and shape.kind is ModelKind.ENCODER_DECODER:
+        raise NotASavedPrompt(f"{folder} is a prefix for the decoder only, which is not supported: train a new prompt")
+    tensors = deserialize_tensors(read_prompt_file(path), path)
+    if peft_type == "MULTITASK_PROMPT_TUNING":
+        tensors = _select_task(tensors, task, path)
     elif task is not None:
-        raise NotASavedPrompt(f"{folder} is of one task ({kind}): leave out which")
-    payload = payload_from(tensors, shape, path, is_prefix=kind == "PREFIX_TUNING")
-    if isinstance(payload, Embeddings) and config.get("num_transformer_submodules") == 2:
-        # peft keeps as many virtual tokens again for the decoder of an encoder-decoder, and never uses them.
+        raise NotASavedPrompt(f"{folder} has a single task ({peft_type}): leave `task` out")
+    payload = payload_from_tensors(tensors, shape, path, is_prefix=peft_type == "PREFIX_TUNING")
+    if isinstance(payload, PromptEmbeddings) and config.get("num_transformer_submodules") == 2:
+        # For an encoder-decoder, peft stores the same number of virtual tokens for the decoder and never uses them.
         return payload.with_tensor(payload.tensor.chunk(2)[0])
     return payload
 
 
-def _of_task(tensors: dict[str, Tensor], task: int | None, where: Path) -> dict[str, Tensor]:
-    """One task's virtual tokens: the shared ones, element by element times the product of its own two factors.
+def _select_task(tensors: dict[str, Tensor], task_index: int | None, path: Path) -> dict[str, Tensor]:
+    """Return the virtual tokens of one task: the elementwise product of the shared ones and the task's low-rank matrix.
 
     Raises:
-        NotASavedPrompt: it was not said which task, or there is none such.
-        DamagedPrompt: the factors are missing, or do not fit.
+        NotASavedPrompt: `task` is missing or out of range.
+        CorruptPrompt: the factors are missing or their shapes do not match.
     """
     try:
-        shared, columns, rows = (tensors[name] for name in (KEY, "prefix_task_cols", "prefix_task_rows"))
+        shared, columns, rows = (
+            tensors[name] for name in (PROMPT_EMBEDDINGS_KEY, "prefix_task_cols", "prefix_task_rows")
+        )
         products = shared * (columns @ rows)
     except (KeyError, RuntimeError) as error:
-        raise DamagedPrompt(f"{where}: no shared prompt with factors for its tasks ({error})") from error
-    if task is None or not 0 <= task < len(products):
+        raise CorruptPrompt(
+            f"{path}: the shared prompt or the task factors are missing or invalid ({error})"
+        ) from error
+    if task_index is None or not 0 <= task_index < len(products):
         raise NotASavedPrompt(
-            f"{where} holds {len(products)} tasks: name one with `task`, from 0 to {len(products) - 1}"
+            f"{path} has {len(products)} tasks: choose one with `task`, from 0 to {len(products) - 1}"
         )
-    return {KEY: products[task]}
+    return {PROMPT_EMBEDDINGS_KEY: products[task_index]}
 
 
-def payload_from(tensors: dict[str, Tensor], shape: ModelShape, where: Path, *, is_prefix: bool) -> Payload:
-    """The payload in the tensors of the file `where`.
+def payload_from_tensors(tensors: dict[str, Tensor], shape: ModelShape, path: Path, *, is_prefix: bool) -> Payload:
+    """Make the payload from the tensors of a file.
 
     Raises:
-        DamagedPrompt: it is missing, or of shapes that do not fit the model.
+        CorruptPrompt: the tensor is missing or its shape does not match the model.
     """
-    rows = tensors.get(KEY)
+    rows = tensors.get(PROMPT_EMBEDDINGS_KEY)
     if rows is None:
-        raise DamagedPrompt(f"{where} has no {KEY!r}")
+        raise CorruptPrompt(f"{path} has no {PROMPT_EMBEDDINGS_KEY!r}")
     width = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim if is_prefix else shape.embedding_size
     if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] != width:
-        raise DamagedPrompt(f"{where}: {KEY} is {list(rows.shape)}, this model needs [P, {width}]")
-    return Prefix(unflattened(rows, shape)) if is_prefix else Embeddings(rows)
+        raise CorruptPrompt(
+            f"{path}: {PROMPT_EMBEDDINGS_KEY} has the shape {list(rows.shape)}, but this model needs [P, {width}]"
+        )
+    return KVPrefix(from_peft_layout(rows, shape)) if is_prefix else PromptEmbeddings(rows)

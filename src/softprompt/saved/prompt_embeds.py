@@ -1,7 +1,7 @@
-"""A text behind a prompt as the embeddings of one whole row: for engines that take embeddings in place of tokens.
+"""Embeddings of a whole model input, a text with its virtual tokens, for engines that accept prompt embeddings.
 
-Virtual tokens stand in it where the prompt has them: in front of the text, behind it, or within. Whoever runs the row
-needs to know nothing of prompts. It does not know what is written behind it.
+Virtual tokens are at the positions of the prompt's placement: before the text, after it, or within. An engine that
+takes this input needs no support for soft prompts.
 """
 
 from __future__ import annotations
@@ -12,48 +12,48 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softprompt.errors import NotExpressible, TaskError
-from softprompt.model import CausalModel, Embeddings, FrozenModel
+from softprompt.errors import PeftExportError, TaskError
+from softprompt.model import CausalModel, FrozenModel, PromptEmbeddings
 from softprompt.saved.saved_prompt import SavedPrompt
-from softprompt.tasks.task import ASKED_WITH
-from softprompt.tasks.writing import WritingObjective
+from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
+from softprompt.tasks.task import COMMAND_BY_TASK_KIND
 
 logger = logging.getLogger(__name__)
 
 
-def prompt_embeds(
+def build_prompt_embeds(
     prompt: SavedPrompt, model: FrozenModel, text: str, max_new_tokens: int = 128
 ) -> Float[Tensor, "T H"]:
-    """What the model sees in front of its response, virtual tokens included, as embeddings in the model's precision.
+    """Build the embeddings of the input for a response, including virtual tokens, in the model's precision.
 
     Args:
-        prompt: one of embeddings.
-        model: its base.
-        text: fills the template's only field, or is what the user says in a chat.
-        max_new_tokens: of a response that is to fit into the model's window behind it.
+        prompt: a saved prompt whose payload is prompt embeddings.
+        model: the base model of the prompt.
+        text: value of the template's only field, or the user's message in a chat.
+        max_new_tokens: number of tokens of the response for which the model's window must leave space.
 
     Raises:
-        NotExpressible: the prompt is keys and values, or the model is not causal.
-        TaskError: the prompt writes no response.
-        SettingError: so many tokens leave no room for the text.
-        WrongBaseModel: the prompt is for another model.
+        PeftExportError: the payload is a KV prefix, or the model is not causal.
+        TaskError: the prompt does not generate responses.
+        SettingError: `max_new_tokens` leaves no space for the text.
+        BaseModelMismatch: the prompt was made for another model.
     """
-    prompt.check_base(model)
+    prompt.check_base_model(model)
     payload = prompt.payload
-    if not isinstance(payload, Embeddings):
-        raise NotExpressible(
-            "this prompt is the keys and values of its virtual tokens, which no embeddings leave: "
-            "an engine must take the prefix itself"
+    if not isinstance(payload, PromptEmbeddings):
+        raise PeftExportError(
+            "the payload of this prompt is a KV prefix, which cannot be converted to embeddings: use an engine that "
+            "accepts a prefix"
         )
     if not isinstance(model, CausalModel):
-        raise NotExpressible(f"{model.name} is {model.shape.kind}: only a causal model goes on behind embeddings")
-    objective = prompt.objective(model, payload)
-    if not isinstance(objective, WritingObjective):
-        command = ASKED_WITH[prompt.manifest.task.kind]
-        raise TaskError(f"this prompt writes no response: use softprompt {command}")
-    row = objective.encode_prompt(objective.asked(text), max_new_tokens)
-    if row.cut:
-        logger.warning("the text was cut to fit the model's window beside a response of %d", max_new_tokens)
-    ids = torch.tensor([payload.arrange(row.prompt)], device=model.device)
+        raise PeftExportError(f"{model.name} is {model.shape.kind}: only a causal model can continue embeddings")
+    objective = prompt.build_objective(model, payload)
+    if not isinstance(objective, LanguageModelingObjective):
+        command = COMMAND_BY_TASK_KIND[prompt.manifest.task.kind]
+        raise TaskError(f"this prompt does not generate responses: use softprompt {command}")
+    example = objective.encode_prompt(objective.build_example(text), max_new_tokens)
+    if example.is_truncated:
+        logger.warning("the text was truncated to leave space for a response of %d tokens", max_new_tokens)
+    ids = torch.tensor([payload.apply_to_prompt(example.prompt_ids)], device=model.device)
     with torch.no_grad():
-        return model.embed(ids, payload.tensor.to(model.device).unsqueeze(0))[0]
+        return model.embed_tokens(ids, payload.tensor.to(model.device).unsqueeze(0))[0]

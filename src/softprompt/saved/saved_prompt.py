@@ -1,7 +1,7 @@
-"""A saved prompt: read it, write it, check it, compile it.
+"""Saved prompts: reading, writing, checking and compiling.
 
-A folder with `softprompt.json` and the numbers: as a peft adapter where peft can express the prompt, else as
-`prompt.safetensors`, which peft does not look at.
+A saved prompt is a folder with `softprompt.json` and the tensors: as a peft adapter if peft can express the prompt,
+else as `prompt.safetensors`, which peft ignores.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from softprompt.atomic import atomic_write_folder
 from softprompt.errors import (
-    DamagedPrompt,
+    BaseModelMismatch,
+    CorruptPrompt,
     NotASavedPrompt,
-    NotExpressible,
+    PeftExportError,
     TrainingDiverged,
-    WrongBaseModel,
 )
-from softprompt.model import FrozenModel, ModelShape, Payload, Placement, Prefix
+from softprompt.model import FrozenModel, KVPrefix, ModelShape, Payload, Placement
 from softprompt.saved import manifest as manifests
 from softprompt.saved import peft_format
-from softprompt.saved.folders import write_folder
-from softprompt.saved.manifest import Base, Manifest
-from softprompt.saved.output_folder import check_free
-from softprompt.saved.own_files import OWN_TENSORS, TASKS
-from softprompt.saved.tensors import parse_tensors, read_bytes, sha256, to_bytes
+from softprompt.saved.foreign_files import PROMPT_TENSORS_FILE, TASKS_FOLDER
+from softprompt.saved.manifest import BaseModelInfo, Manifest
+from softprompt.saved.output_folder import check_output_free
+from softprompt.saved.tensor_files import compute_sha256, deserialize_tensors, read_prompt_file, serialize_tensors
 from softprompt.tasks import LinearHead, Objective, Task
 
 logger = logging.getLogger(__name__)
@@ -38,13 +38,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SavedPrompt:
-    """A prompt as it lies on the disk, or as it is about to.
+    """A saved prompt, on the disk or in memory only.
 
     Attributes:
-        manifest: everything but the numbers.
-        payload: embeddings `[P, H]` or a prefix `[L, 2, G, P, D]`, float32, on the CPU.
-        head: the weights `[K, H]` and biases `[K]` of a linear classification head, or None.
-        files: the folder's content.
+        manifest: metadata of the prompt.
+        payload: prompt embeddings `[P, H]` or a KV prefix `[L, 2, G, P, D]`, float32, on the CPU.
+        head: weights `[K, H]` and biases `[K]` of a linear classification head, or None.
+        files: content of the folder, by file name.
     """
 
     manifest: Manifest
@@ -53,7 +53,7 @@ class SavedPrompt:
     files: dict[str, bytes]
 
     @classmethod
-    def make(
+    def from_payload(
         cls,
         model: FrozenModel,
         payload: Payload,
@@ -64,165 +64,192 @@ class SavedPrompt:
         metrics: dict[str, Any] | None = None,
         head: LinearHead | None = None,
     ) -> SavedPrompt:
-        """A saved prompt out of a payload, not on the disk yet."""
-        payload = payload.above(0) if isinstance(payload, Prefix) else payload  # what trained, and what did not
+        """Make a saved prompt from a trained payload, in memory.
+
+        Args:
+            model: the base model.
+            payload: the trained payload.
+            task: the task that the prompt was trained for.
+            method: name and settings of the training method, for the manifest.
+            trained_parameters: number of trained parameters, including those of a discarded encoder.
+            metrics: metrics of the prompt, for the manifest.
+            head: the trained linear head, if any.
+
+        Raises:
+            TrainingDiverged: the payload contains NaN or infinite values.
+        """
+        if isinstance(payload, KVPrefix):
+            payload = payload.slice_from_layer(0)  # trained and frozen layers together
         payload = payload.with_tensor(payload.tensor.detach().to("cpu", torch.float32))
         if not payload.tensor.isfinite().all():
             raise TrainingDiverged(
-                "the prompt holds NaN or infinite numbers, so it is not saved: lower the learning rate"
+                "the prompt contains NaN or infinite values and is not saved: lower the learning rate"
             )
         weights = None if head is None else {n: p.detach().cpu().clone() for n, p in head.named_parameters()}
-        files = _tensor_files(payload, weights, model.shape, model.name)
-        tensors = files.get(peft_format.TENSORS) or files[OWN_TENSORS]
+        files = _serialize_tensor_files(payload, weights, model.shape, model.name)
+        tensors = files.get(peft_format.ADAPTER_WEIGHTS_FILE) or files[PROMPT_TENSORS_FILE]
         manifest = Manifest(
             method=method,
-            payload="prefix" if isinstance(payload, Prefix) else "embeddings",
+            payload="prefix" if isinstance(payload, KVPrefix) else "embeddings",
             num_virtual_tokens=payload.num_virtual_tokens,
             placement=payload.placement,
-            has_bos=isinstance(payload, Prefix) and payload.has_bos,
+            has_bos=isinstance(payload, KVPrefix) and payload.has_bos,
             trained_parameters=trained_parameters,
-            base=Base.of(model),
+            base=BaseModelInfo.from_model(model),
             task=task,
             metrics=metrics or {},
             versions={name: version(name) for name in ("softprompt", "torch", "transformers")},
-            tensors_sha256=sha256(tensors),
-        ).sealed()
-        return cls(manifest, payload, weights, {manifests.FILE: manifest.text().encode(), **files})
+            tensors_sha256=compute_sha256(tensors),
+        ).with_content_hash()
+        return cls(manifest, payload, weights, {manifests.MANIFEST_FILE: manifest.to_json().encode(), **files})
 
     @classmethod
-    def read(cls, folder: str | Path) -> SavedPrompt:
-        """A saved prompt from its folder, every file checked.
+    def from_folder(cls, folder: str | Path) -> SavedPrompt:
+        """Read a saved prompt from its folder and check every file.
 
         Raises:
-            NotASavedPrompt: it is none.
-            NewerPrompt: a later softprompt wrote it.
-            DamagedPrompt: it is not what was written.
+            NotASavedPrompt: the folder is not a saved prompt.
+            UnsupportedPromptFormat: a newer softprompt wrote the folder.
+            CorruptPrompt: a file is missing or was changed.
         """
         folder = Path(folder)
-        manifest = Manifest.read(folder)
-        is_peft = not (folder / OWN_TENSORS).is_file()
-        names = (peft_format.TENSORS, peft_format.CONFIG) if is_peft else (OWN_TENSORS,)
-        return cls.parse(manifest, {name: read_bytes(folder / name) for name in names}, folder)
+        manifest = Manifest.from_folder(folder)
+        is_peft = not (folder / PROMPT_TENSORS_FILE).is_file()
+        names = (
+            (peft_format.ADAPTER_WEIGHTS_FILE, peft_format.ADAPTER_CONFIG_FILE) if is_peft else (PROMPT_TENSORS_FILE,)
+        )
+        return cls.from_manifest(manifest, {name: read_prompt_file(folder / name) for name in names}, folder)
 
     @classmethod
-    def parse(cls, manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> SavedPrompt:
-        """A saved prompt from the bytes of its files, every one checked.
+    def from_manifest(cls, manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> SavedPrompt:
+        """Parse a saved prompt from its manifest and the bytes of its tensor files, and check every file.
 
         Args:
-            manifest: what it says of itself.
-            files: the others by their names: `prompt.safetensors`, or both of peft's.
-            folder: where they are, or would be; nothing is read there.
+            manifest: the manifest.
+            files: the other files by name: `prompt.safetensors`, or the two files of a peft adapter.
+            folder: path of the folder, for messages; nothing is read from it.
 
         Raises:
-            DamagedPrompt: it is not what was written.
+            CorruptPrompt: a file is missing or was changed.
         """
-        is_peft = OWN_TENSORS not in files
-        name = peft_format.TENSORS if is_peft else OWN_TENSORS
-        if missing := {name, *([peft_format.CONFIG] if is_peft else [])} - set(files):
-            raise DamagedPrompt(f"{folder / min(missing)} is missing")
+        is_peft = PROMPT_TENSORS_FILE not in files
+        name = peft_format.ADAPTER_WEIGHTS_FILE if is_peft else PROMPT_TENSORS_FILE
+        if missing := {name, *([peft_format.ADAPTER_CONFIG_FILE] if is_peft else [])} - set(files):
+            raise CorruptPrompt(f"{folder / min(missing)} is missing")
         path, content = folder / name, files[name]
-        tensors = parse_tensors(content, path, manifest.tensors_sha256)
-        kept = {manifests.FILE: manifest.text().encode(), name: content}
-        payload = _payload(tensors, manifest, path)
+        tensors = deserialize_tensors(content, path, manifest.tensors_sha256)
+        checked_files = {manifests.MANIFEST_FILE: manifest.to_json().encode(), name: content}
+        payload = _parse_payload(tensors, manifest, path)
         if is_peft:
-            kept[peft_format.CONFIG] = _checked_config(files[peft_format.CONFIG], folder, payload, manifest)
-        return cls(manifest, payload, _head(tensors, manifest, path), kept)
+            checked_files[peft_format.ADAPTER_CONFIG_FILE] = _check_adapter_config(
+                files[peft_format.ADAPTER_CONFIG_FILE], folder, payload, manifest
+            )
+        return cls(manifest, payload, _parse_head(tensors, manifest, path), checked_files)
 
     @classmethod
-    def of(cls, files: Mapping[str, bytes], folder: Path) -> SavedPrompt:
-        """A saved prompt from the bytes of all its files, the manifest's too, every one checked.
+    def from_files(cls, files: Mapping[str, bytes], folder: Path) -> SavedPrompt:
+        """Parse a saved prompt from the bytes of all its files, including the manifest, and check every file.
 
         Args:
-            files: they by their names. What else is among them is left out.
-            folder: where they are, or would be; nothing is read there.
+            files: the files by name; other files are ignored.
+            folder: path of the folder, for messages; nothing is read from it.
 
         Raises:
-            NotASavedPrompt: there is no manifest.
-            NewerPrompt: a later softprompt wrote it.
-            DamagedPrompt: it is not what was written.
+            NotASavedPrompt: the manifest is missing.
+            UnsupportedPromptFormat: a newer softprompt wrote the files.
+            CorruptPrompt: a file is missing or was changed.
         """
-        if manifests.FILE not in files:
-            raise NotASavedPrompt(f"{folder} is not a saved prompt: it has no {manifests.FILE}")
-        return cls.parse(Manifest.parse(files[manifests.FILE], folder), files, folder)
+        if manifests.MANIFEST_FILE not in files:
+            raise NotASavedPrompt(f"{folder} is not a saved prompt: it has no {manifests.MANIFEST_FILE}")
+        return cls.from_manifest(Manifest.from_bytes(files[manifests.MANIFEST_FILE], folder), files, folder)
 
-    def write(
-        self, folder: str | Path, *, overwrite: bool = False, tasks: Mapping[str, SavedPrompt] | None = None
+    def save_to(
+        self, folder: str | Path, *, overwrite: bool = False, task_prompts: Mapping[str, SavedPrompt] | None = None
     ) -> None:
-        """Write the folder, whole or not at all; the prompts of `tasks` become folders of these names in its `tasks`.
+        """Write the folder atomically.
+
+        Args:
+            folder: path of the folder.
+            overwrite: replace an existing saved prompt.
+            task_prompts: prompts of single tasks by name, written to the subfolder `tasks`.
 
         Raises:
-            OutputExists: something is there and `overwrite` was not said, or softprompt did not write all of it.
-            DiskFull: nothing was changed.
+            OutputExists: the folder exists and `overwrite` is False, or contains files that softprompt did not write.
+            DiskFull: no space is left; nothing was changed.
         """
         folder = Path(folder)
-        check_free(folder, overwrite)
-        others = {f"{TASKS}/{name}/{file}": b for name, p in (tasks or {}).items() for file, b in p.files.items()}
-        write_folder(folder, {**self.files, **others})
+        check_output_free(folder, overwrite)
+        task_files = {
+            f"{TASKS_FOLDER}/{name}/{file}": content
+            for name, prompt in (task_prompts or {}).items()
+            for file, content in prompt.files.items()
+        }
+        atomic_write_folder(folder, {**self.files, **task_files})
 
-    def bound(self, model: FrozenModel) -> Payload:
-        """The payload compiled for this model, ready to use: one forward pass, once.
+    def compile_for(self, model: FrozenModel) -> Payload:
+        """Compile the payload for a model, in one forward pass.
 
         Raises:
-            WrongBaseModel: it was made for another.
+            BaseModelMismatch: the prompt was made for another model.
         """
-        self.check_base(model)
+        self.check_base_model(model)
         with torch.no_grad():
             return model.compile(self.payload.with_tensor(self.payload.tensor.to(model.device)))
 
-    def compiled(self, model: FrozenModel) -> SavedPrompt:
-        """The same prompt saved as the prefix it compiles to.
+    def to_prefix(self, model: FrozenModel) -> SavedPrompt:
+        """Convert the prompt into a saved prompt whose payload is the KV prefix that it compiles to.
 
         Raises:
-            NotExpressible: its virtual tokens read the text, so they leave other keys and values in every row.
-            WrongBaseModel: it was made for another model.
+            PeftExportError: the virtual tokens attend to the text, so their keys and values differ for every text.
+            BaseModelMismatch: the prompt was made for another model.
         """
-        manifest, payload = self.manifest, self.bound(model)
-        if not isinstance(payload, Prefix):
-            raise NotExpressible(
-                f"{model.name} is {model.shape.kind}: virtual tokens {payload.placement} read the text, "
-                "so no prefix says the same in every row"
+        manifest, payload = self.manifest, self.compile_for(model)
+        if not isinstance(payload, KVPrefix):
+            raise PeftExportError(
+                f"{model.name} is {model.shape.kind}: virtual tokens {payload.placement} attend to the text, so no "
+                "prefix is equal to them for every text"
             )
-        return SavedPrompt.make(
+        return SavedPrompt.from_payload(
             model,
             payload,
             manifest.task,
             method=manifest.method,
             trained_parameters=manifest.trained_parameters,
             metrics=manifest.metrics,
-            head=self.linear_head(),
+            head=self.build_linear_head(),
         )
 
-    def objective(self, model: FrozenModel, payload: Payload | None) -> Objective:
-        """The prompt's own task on a model, with the room that `payload` leaves, read by its own head if it has one."""
-        room = model.shape.window - (0 if payload is None else payload.num_positions)
-        head = self.linear_head()
-        return self.manifest.task.bind(model, room, None if head is None else head.to(model.device))
+    def build_objective(self, model: FrozenModel, payload: Payload | None) -> Objective:
+        """Build the objective of the prompt's task, for the length that `payload` leaves, with the prompt's head."""
+        max_length = model.shape.window - (0 if payload is None else payload.num_positions)
+        head = self.build_linear_head()
+        return self.manifest.task.build_objective(model, max_length, None if head is None else head.to(model.device))
 
     @property
     def num_parameters(self) -> int:
-        """The numbers that are kept: the payload's and the head's."""
+        """The number of saved parameters: those of the payload and the head."""
         return self.payload.tensor.numel() + sum(t.numel() for t in (self.head or {}).values())
 
     @property
-    def peft_refusal(self) -> str | None:
-        """What peft cannot express about this prompt; None where its folder is a peft adapter."""
-        return peft_format.why_not(self.payload, self.manifest.base.shape, self.head is not None)
+    def peft_incompatibility(self) -> str | None:
+        """The reason why peft cannot express this prompt; None if the folder is a peft adapter."""
+        return peft_format.find_peft_incompatibility(self.payload, self.manifest.base.shape, self.head is not None)
 
-    def check_base(self, model: FrozenModel) -> None:
-        """Refuse a model that the prompt was not made for, and say so where it has another precision.
+    def check_base_model(self, model: FrozenModel) -> None:
+        """Check that a model is the prompt's base model. Log a warning if its precision differs.
 
         Raises:
-            WrongBaseModel: it was made for another.
-            DamagedPrompt: it names this model, but other sizes.
+            BaseModelMismatch: the prompt was made for another model.
+            CorruptPrompt: the manifest names this model with a different shape.
         """
         base = self.manifest.base
-        if not model.may_be(base.fingerprint):
-            raise WrongBaseModel(
-                f"this prompt was made for {base.name} ({base.fingerprint}), "
-                f"not for {model.name} ({model.fingerprint}): use it with the former"
+        if not model.matches_fingerprint(base.fingerprint):
+            raise BaseModelMismatch(
+                f"this prompt was made for {base.name} ({base.fingerprint}), not for {model.name} "
+                f"({model.fingerprint}): load {base.name}"
             )
         if replace(base.shape, window=model.shape.window) != model.shape:
-            raise DamagedPrompt(f"the manifest gives sizes that {model.name} does not have: {base.shape}")
+            raise CorruptPrompt(f"the manifest's shape does not match {model.name}: {base.shape}")
         if base.dtype != model.precision:
             logger.warning(
                 "the prompt was trained in %s and is used in %s: its answers may differ slightly",
@@ -230,8 +257,8 @@ class SavedPrompt:
                 model.precision,
             )
 
-    def linear_head(self) -> LinearHead | None:
-        """The trained head, frozen, or None."""
+    def build_linear_head(self) -> LinearHead | None:
+        """Build the trained linear head, with frozen weights; None if the prompt has none."""
         if self.head is None:
             return None
         head = LinearHead(*self.head["weight"].shape)
@@ -239,50 +266,62 @@ class SavedPrompt:
         return head.requires_grad_(False)
 
 
-def _tensor_files(
-    payload: Payload, head: dict[str, Tensor] | None, shape: ModelShape, base_name: str
+def _serialize_tensor_files(
+    payload: Payload, head: dict[str, Tensor] | None, shape: ModelShape, base_model_name: str
 ) -> dict[str, bytes]:
-    if peft_format.why_not(payload, shape, head is not None) is None:
-        return peft_format.write_peft(payload, shape, base_name)
-    rows = peft_format.flattened(payload.tensor) if isinstance(payload, Prefix) else payload.tensor
-    return {OWN_TENSORS: to_bytes({peft_format.KEY: rows, **{f"head.{n}": t for n, t in (head or {}).items()}})}
+    if peft_format.find_peft_incompatibility(payload, shape, head is not None) is None:
+        return peft_format.serialize_peft_adapter(payload, shape, base_model_name)
+    rows = peft_format.to_peft_layout(payload.tensor) if isinstance(payload, KVPrefix) else payload.tensor
+    return {
+        PROMPT_TENSORS_FILE: serialize_tensors(
+            {peft_format.PROMPT_EMBEDDINGS_KEY: rows, **{f"head.{n}": t for n, t in (head or {}).items()}}
+        )
+    }
 
 
-def _payload(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> Payload:
+def _parse_payload(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> Payload:
     is_prefix, shape = manifest.payload == "prefix", manifest.base.shape
-    _check_place(is_prefix, manifest)
-    payload = peft_format.payload_from(tensors, shape, path, is_prefix=is_prefix)
-    if isinstance(payload, Prefix):
+    _check_placement(is_prefix, manifest)
+    payload = peft_format.payload_from_tensors(tensors, shape, path, is_prefix=is_prefix)
+    if isinstance(payload, KVPrefix):
         payload = replace(payload, has_bos=manifest.has_bos)
     if payload.num_virtual_tokens != manifest.num_virtual_tokens:
-        raise DamagedPrompt(
+        raise CorruptPrompt(
             f"{path} holds {payload.num_virtual_tokens} virtual tokens, the manifest says {manifest.num_virtual_tokens}"
         )
     return replace(payload, placement=manifest.placement)
 
 
-def _check_place(is_prefix: bool, manifest: Manifest) -> None:
-    """Refuse what no payload can be: a prefix that is not in front of the text, a BOS within where none is."""
-    place = manifest.placement
-    if is_prefix and place not in (Placement.BEFORE, Placement.AFTER_BOS):
-        raise DamagedPrompt(f"the manifest has a prefix {place}: keys and values only stand in front of the text")
-    if manifest.has_bos and not (is_prefix and place is Placement.AFTER_BOS):
-        raise DamagedPrompt(f"the manifest has a BOS token within {manifest.payload} {place}: it stands in none such")
+def _check_placement(is_prefix: bool, manifest: Manifest) -> None:
+    """Check the manifest's placement: a KV prefix is before the text, and only a prefix after-bos contains BOS."""
+    placement = manifest.placement
+    if is_prefix and placement not in (Placement.BEFORE, Placement.AFTER_BOS):
+        raise CorruptPrompt(
+            f"invalid manifest: a prefix cannot have the placement {placement.value!r}, only before or after-bos"
+        )
+    if manifest.has_bos and not (is_prefix and placement is Placement.AFTER_BOS):
+        raise CorruptPrompt(
+            f"invalid manifest: has_bos is true for {manifest.payload} with placement {placement.value!r}, but only "
+            "a prefix after-bos can contain BOS"
+        )
 
 
-def _checked_config(content: bytes, folder: Path, payload: Payload, manifest: Manifest) -> bytes:
-    """The configuration for peft, which no hash covers: it must be what this prompt's is."""
-    if content != peft_format.write_peft(payload, manifest.base.shape, manifest.base.name)[peft_format.CONFIG]:
-        raise DamagedPrompt(f"{folder / peft_format.CONFIG} was changed after it was written: peft would misread it")
+def _check_adapter_config(content: bytes, folder: Path, payload: Payload, manifest: Manifest) -> bytes:
+    """Check peft's configuration, which no hash covers: it must be the one that this prompt's adapter has."""
+    adapter = peft_format.serialize_peft_adapter(payload, manifest.base.shape, manifest.base.name)
+    if content != adapter[peft_format.ADAPTER_CONFIG_FILE]:
+        raise CorruptPrompt(
+            f"{folder / peft_format.ADAPTER_CONFIG_FILE} was changed after it was written: peft would misread it"
+        )
     return content
 
 
-def _head(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> dict[str, Tensor] | None:
+def _parse_head(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> dict[str, Tensor] | None:
     head = {name.removeprefix("head."): t for name, t in tensors.items() if name.startswith("head.")}
     if not head:
         return None
     labels = manifest.task.labels
     expected = {"weight": (len(labels), manifest.base.shape.hidden_size), "bias": (len(labels),)}
     if {name: tuple(t.shape) for name, t in head.items()} != expected:
-        raise DamagedPrompt(f"{path}: the head does not fit {len(labels)} labels on this base model")
+        raise CorruptPrompt(f"{path}: the shape of the head does not match {len(labels)} labels and this base model")
     return head

@@ -1,4 +1,4 @@
-"""The application: routes, guards in front of them, and what begins and ends with it."""
+"""The FastAPI application: routers, middleware, exception handlers and the lifespan."""
 
 from __future__ import annotations
 
@@ -8,53 +8,84 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from softprompt.server.caller import Gate
-from softprompt.server.desk import apart
-from softprompt.server.failures import answer_failures
-from softprompt.server.guards import BodyGuard
-from softprompt.server.limits import Limits
-from softprompt.server.loopback import LoopbackGuard
-from softprompt.server.measured import Measured
-from softprompt.server.parts import Parts
-from softprompt.server.routes import chat, classify, completions, health, metrics, models, page, prompts, reference
-from softprompt.server.uploads import Uploads
+from softprompt.server.api import (
+    chat_router,
+    classification_router,
+    completions_router,
+    health_router,
+    metrics_router,
+    models_router,
+    playground_router,
+    prompts_router,
+    reference_router,
+)
+from softprompt.server.app_state import AppState
+from softprompt.server.auth.authenticator import Authenticator
+from softprompt.server.concurrency.tenant_rate_limiter import TenantRateLimiter
+from softprompt.server.exception_handlers import register_exception_handlers
+from softprompt.server.middleware.body_limit import BodyLimitMiddleware
+from softprompt.server.middleware.loopback_only import LoopbackOnlyMiddleware
+from softprompt.server.middleware.request_metrics import RequestMetricsMiddleware
+from softprompt.server.private_tokenizer import with_private_tokenizer
+from softprompt.server.prompts.upload_validator import UploadValidator
 
-ROUTES = (chat, completions, classify, models, prompts, page, reference, health, metrics)
+ROUTER_MODULES = (
+    chat_router,
+    completions_router,
+    classification_router,
+    models_router,
+    prompts_router,
+    playground_router,
+    reference_router,
+    health_router,
+    metrics_router,
+)
 
 
-def create_app(parts: Parts) -> FastAPI:
-    """The application around the parts of a server. Its lifespan is that of who runs the model."""
+def create_app(state: AppState) -> FastAPI:
+    """Create the application of a server. Its lifespan starts and stops the backend."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        """Begins and ends with the application."""
-        await parts.backend.start()
+    async def run_lifespan(_: FastAPI) -> AsyncIterator[None]:
+        """Start the backend with the application, and stop it and the threads at the end."""
+        await state.backend.start()
         try:
             yield
         finally:
-            await parts.backend.stop()
-            parts.desk.close()
-            parts.builder.close()
-            parts.grammars.close()
+            await state.backend.stop()
+            state.prompt_renderer.close()
+            state.response_builder.close()
+            state.grammar_compiler.close()
 
-    settings = parts.settings
+    config = state.config
     app = FastAPI(
         title="softprompt",
         version=version("softprompt"),
-        description="Prompts behind OpenAI's API: `model` names a prompt.",
-        lifespan=lifespan,
-        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere; `routes/reference.py` has one without
+        description="OpenAI's API for soft prompts: `model` names a prompt.",
+        lifespan=run_lifespan,
+        docs_url=None,  # FastAPI's own pages load scripts from a CDN; `api/reference_router.py` does not
         redoc_url=None,
     )
-    uploads = Uploads(apart(parts.model), check=parts.backend.check, verify=parts.backend.verify)
-    app.state.parts, app.state.metrics, app.state.store, app.state.uploads = parts, parts.metrics, parts.store, uploads
-    app.state.turns = parts.turns
-    app.state.gate = Gate(parts.store.keys if settings.keys else None, Limits(settings.a_minute, settings.at_once))
-    answer_failures(app)
-    for each in ROUTES:
-        app.include_router(each.router)
-    app.add_middleware(BodyGuard, limit=settings.largest_body, larger={"/v1/prompts": uploads.limits.total})
-    if not settings.keys:
-        app.add_middleware(LoopbackGuard)
-    app.add_middleware(Measured, metrics=parts.metrics)
+    upload_validator = UploadValidator(
+        with_private_tokenizer(state.model),
+        validate_prompt=state.backend.validate_prompt,
+        verify_prompt=state.backend.verify_prompt,
+    )
+    app.state.softprompt, app.state.metrics, app.state.registry = state, state.metrics, state.registry
+    app.state.upload_validator, app.state.loop_scheduler = upload_validator, state.loop_scheduler
+    app.state.authenticator = Authenticator(
+        state.registry.api_keys if config.auth_enabled else None,
+        TenantRateLimiter(config.sequences_per_minute, config.max_parallel_sequences),
+    )
+    register_exception_handlers(app)
+    for module in ROUTER_MODULES:
+        app.include_router(module.router)
+    app.add_middleware(
+        BodyLimitMiddleware,
+        max_bytes=config.max_body_bytes,
+        path_limits={"/v1/prompts": upload_validator.limits.max_request_bytes},
+    )
+    if not config.auth_enabled:
+        app.add_middleware(LoopbackOnlyMiddleware)
+    app.add_middleware(RequestMetricsMiddleware, metrics=state.metrics)
     return app

@@ -1,28 +1,28 @@
-"""What is asked of the model: which text it sees, where it is read, and what is right. Knows no soft prompt."""
+"""Tasks: the text that a model sees, the positions that are read, and the right answer. Knows no soft prompt."""
 
-from softprompt.tasks.chat import ChatTask
-from softprompt.tasks.classification import ClassificationTask
-from softprompt.tasks.demonstrations import Demonstrations
-from softprompt.tasks.extraction import ExtractionTask
-from softprompt.tasks.generation import GenerationTask
-from softprompt.tasks.linear_head import LinearHead
-from softprompt.tasks.objective import Batch, Objective, Row
-from softprompt.tasks.supervision import with_answers, with_answers_each
-from softprompt.tasks.tagging import TaggingTask
+from softprompt.tasks.answer_filter import filter_answered, filter_answered_splits
+from softprompt.tasks.chat_task import ChatTask
+from softprompt.tasks.classification_task import ClassificationTask
+from softprompt.tasks.demonstrations import FewShotContext
+from softprompt.tasks.extractive_qa_task import ExtractiveQATask
+from softprompt.tasks.generation_task import GenerationTask
+from softprompt.tasks.label_scorers.linear_head import LinearHead
+from softprompt.tasks.objective import Batch, EncodedExample, Objective
 from softprompt.tasks.task import Task
+from softprompt.tasks.token_classification_task import TokenClassificationTask
 
 __all__ = [
     "Batch",
     "ChatTask",
     "ClassificationTask",
-    "Demonstrations",
-    "ExtractionTask",
+    "EncodedExample",
+    "ExtractiveQATask",
+    "FewShotContext",
     "GenerationTask",
     "LinearHead",
     "Objective",
-    "Row",
-    "TaggingTask",
     "Task",
-    "with_answers",
-    "with_answers_each",
+    "TokenClassificationTask",
+    "filter_answered",
+    "filter_answered_splits",
 ]

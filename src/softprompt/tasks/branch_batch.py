@@ -1,4 +1,4 @@
-"""Rows whose labels are read in several places behind them: the row once, and the ways on as its branches."""
+"""Collate examples with several label paths: each prompt is computed once, and the paths continue as branches."""
 
 from __future__ import annotations
 
@@ -6,42 +6,57 @@ from collections.abc import Sequence
 
 import torch
 
-from softprompt.model import FrozenModel, Payloads
-from softprompt.model.branches import Branches
-from softprompt.tasks.objective import Batch, Row, arranged, padded, payload_of
-from softprompt.tasks.reader import Reader
+from softprompt.model import BatchPayloads, FrozenModel
+from softprompt.model.branches import SequenceBranches
+from softprompt.tasks.label_scorers.label_scorer import LabelScorer
+from softprompt.tasks.objective import Batch, EncodedExample, apply_payload, get_payload, pad_right
 
 
-def branch_batch(
-    model: FrozenModel, rows: Sequence[Row], payloads: Payloads, reader: Reader, chosen: range | None = None
+def collate_branches(
+    model: FrozenModel,
+    examples: Sequence[EncodedExample],
+    payloads: BatchPayloads,
+    label_scorer: LabelScorer,
+    path_range: range | None = None,
 ) -> Batch:
-    """Rows as one sequence each, and each path of the reader as a branch of every row.
+    """Collate one sequence per example, and each path of the label scorer as a branch of every example.
 
-    Of the `chosen` paths alone only their own nodes are read, path by path.
+    Args:
+        model: the frozen base model.
+        examples: examples to collate.
+        payloads: payload of all examples, or one per example.
+        label_scorer: label scorer whose paths are appended.
+        path_range: indices of the paths to use, whose nodes are then read path by path; None for all paths.
     """
-    chosen_paths = reader.paths if chosen is None else reader.paths[chosen.start : chosen.stop]
-    nodes = reader.nodes if chosen is None else nodes_of(reader, chosen)
-    prompts = [arranged(row, payload_of(payloads, i))[0] for i, row in enumerate(rows)]
-    ids, mask = padded(prompts, model.device)
-    B, T, M = *ids.shape, len(chosen_paths)
-    path_ids, path_mask = padded(chosen_paths, model.device)
-    width = path_ids.shape[1]
-    own = torch.arange(B, device=ids.device).unsqueeze(1)
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=ids.device).unsqueeze(1)
-    paths, depths = torch.tensor(nodes, device=ids.device).unbind(dim=1)
-    in_row = own * T + lengths + reader.answer_begins
-    in_branch = B * T + (own * M + paths) * width + depths - 1
+    chosen_paths = (
+        label_scorer.appended_paths
+        if path_range is None
+        else label_scorer.appended_paths[path_range.start : path_range.stop]
+    )
+    nodes = label_scorer.output_nodes if path_range is None else select_nodes(label_scorer, path_range)
+    prompts = [apply_payload(example, get_payload(payloads, i))[0] for i, example in enumerate(examples)]
+    input_ids, attention_mask = pad_right(prompts, model.device)
+    B, T, M = *input_ids.shape, len(chosen_paths)
+    path_ids, path_mask = pad_right(chosen_paths, model.device)
+    path_length = path_ids.shape[1]
+    example_indices = torch.arange(B, device=input_ids.device).unsqueeze(1)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=input_ids.device).unsqueeze(1)
+    paths, depths = torch.tensor(nodes, device=input_ids.device).unbind(dim=1)
+    sequence_indices = example_indices * T + lengths + label_scorer.first_output_offset
+    branch_indices = B * T + (example_indices * M + paths) * path_length + depths - 1
     return Batch(
-        ids,
-        mask,
-        reads=torch.where(depths == 0, in_row, in_branch).flatten(),
-        targets=torch.tensor([row.label for row in rows], device=ids.device),
-        weights=torch.ones(B, device=ids.device),
-        branches=Branches(path_ids.repeat(B, 1), path_mask.repeat(B, 1), own.flatten().repeat_interleave(M)),
+        input_ids,
+        attention_mask,
+        output_indices=torch.where(depths == 0, sequence_indices, branch_indices).flatten(),
+        targets=torch.tensor([example.label_index for example in examples], device=input_ids.device),
+        example_weights=torch.ones(B, device=input_ids.device),
+        branches=SequenceBranches(
+            path_ids.repeat(B, 1), path_mask.repeat(B, 1), example_indices.flatten().repeat_interleave(M)
+        ),
     )
 
 
-def nodes_of(reader: Reader, chosen: range) -> list[tuple[int, int]]:
-    """The nodes of some paths, path by path; the paths are counted from the first of them."""
-    found = [(path - chosen.start, depth) for path, depth in reader.nodes if path in chosen]
-    return sorted(found, key=lambda node: node[0])
+def select_nodes(label_scorer: LabelScorer, path_range: range) -> list[tuple[int, int]]:
+    """Return the nodes of a range of paths, ordered by path; path indices are relative to the range."""
+    nodes = [(path - path_range.start, depth) for path, depth in label_scorer.output_nodes if path in path_range]
+    return sorted(nodes, key=lambda node: node[0])

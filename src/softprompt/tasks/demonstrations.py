@@ -1,4 +1,4 @@
-"""Examples with their answers one behind the other: the context that few-shot prompting puts in front of a text."""
+"""Demonstrations: the few-shot context of examples with answers that precedes a text."""
 
 from __future__ import annotations
 
@@ -12,99 +12,106 @@ BLANK_LINE = "\n\n"
 
 
 @dataclass(frozen=True)
-class Demonstration:
-    """An example in tokens, as the model would see it in a row of its own.
+class EncodedDemonstration:
+    """A demonstration as token ids: an example with its answer.
 
     Attributes:
-        prompt: the ids up to where the answer begins, without what the model puts around a row.
-        answer: the ids of the right answer.
-        end: the ids of the blank line behind it.
+        prompt_ids: token ids up to the answer, without the model's special tokens.
+        answer_ids: token ids of the right answer.
+        separator_ids: token ids of the blank line after the answer.
     """
 
-    prompt: Sequence[int]
-    answer: Sequence[int]
-    end: Sequence[int]
+    prompt_ids: Sequence[int]
+    answer_ids: Sequence[int]
+    separator_ids: Sequence[int]
 
     def __len__(self) -> int:
-        return len(self.prompt) + len(self.answer) + len(self.end)
+        return len(self.prompt_ids) + len(self.answer_ids) + len(self.separator_ids)
 
 
 @dataclass(frozen=True)
-class Demonstrations:
-    """Examples in tokens, one behind the other.
+class FewShotContext:
+    """A few-shot context: demonstrations as one sequence of token ids.
 
     Attributes:
-        ids: of all of them, P in number.
-        answers: where in the ids each answer stands.
+        token_ids: token ids of all demonstrations, P in number.
+        answer_ranges: index range of each answer in `token_ids`.
     """
 
-    ids: tuple[int, ...]
-    answers: tuple[range, ...]
+    token_ids: tuple[int, ...]
+    answer_ranges: tuple[range, ...]
 
     @classmethod
-    def of(cls, examples: Sequence[Demonstration]) -> Demonstrations:
-        """The examples in their order."""
-        ids: list[int] = []
-        answers = []
-        for each in examples:
-            begin = len(ids) + len(each.prompt)
-            answers.append(range(begin, begin + len(each.answer)))
-            ids += [*each.prompt, *each.answer, *each.end]
-        return cls(tuple(ids), tuple(answers))
+    def from_demonstrations(cls, demonstrations: Sequence[EncodedDemonstration]) -> FewShotContext:
+        """Concatenate demonstrations in order."""
+        token_ids: list[int] = []
+        answer_ranges = []
+        for demonstration in demonstrations:
+            start = len(token_ids) + len(demonstration.prompt_ids)
+            answer_ranges.append(range(start, start + len(demonstration.answer_ids)))
+            token_ids += [*demonstration.prompt_ids, *demonstration.answer_ids, *demonstration.separator_ids]
+        return cls(tuple(token_ids), tuple(answer_ranges))
 
 
-def fitting(groups: Sequence[Sequence[Demonstration]], room: int) -> Demonstrations:
-    """As many different examples as fit in `room` tokens, in the order given, one of each group in turn.
+def fit_demonstrations(groups: Sequence[Sequence[EncodedDemonstration]], max_length: int) -> FewShotContext:
+    """Choose as many different demonstrations as fit in `max_length` tokens, one of each group in turn, in order.
 
-    No example takes more than its group's share of the room, so that each group has its turn; and it ends with the
-    first group that has none left, so that no group has two more than another.
+    No demonstration takes more than its group's share of the tokens, so that each group gets its turn. The choice ends
+    with the first exhausted group, so that group sizes differ by one at most.
 
     Args:
-        groups: examples to choose from, such as those of each label; a group may be empty.
-        room: the most tokens that they may have together.
+        groups: demonstrations to choose from, such as those of each label; a group may be empty.
+        max_length: largest total number of tokens.
 
     Raises:
-        SettingError: not one example of each group fits.
-        TaskError: there is no example at all.
+        SettingError: one demonstration of each group does not fit.
+        TaskError: there are no demonstrations.
     """
-    groups = [group for group in _distinct(groups) if group]
+    groups = [group for group in _drop_duplicates(groups) if group]
     if not groups:
-        raise TaskError('there is no example with an answer to start from: choose `init="text:words of your own"`')
-    found = _in_turn(groups, room)
-    if len(found) < len(groups):
-        raise SettingError(_too_little(groups, room))
-    return Demonstrations.of(found)
+        raise TaskError('no example has an answer to initialize from: pass `init="text:YOUR TEXT"` instead')
+    chosen = _pick_round_robin(groups, max_length)
+    if len(chosen) < len(groups):
+        raise SettingError(_does_not_fit_message(groups, max_length))
+    return FewShotContext.from_demonstrations(chosen)
 
 
-def _distinct(groups: Sequence[Sequence[Demonstration]]) -> list[list[Demonstration]]:
-    """Each text once, though it have two labels; none that is empty, so that every answer has something before it."""
+def _drop_duplicates(groups: Sequence[Sequence[EncodedDemonstration]]) -> list[list[EncodedDemonstration]]:
+    """Keep the first demonstration of each prompt, even across labels. Empty prompts are dropped too.
+
+    Every answer of the context then has a token before it.
+    """
     seen: set[tuple[int, ...]] = {()}
-    found = []
+    groups_without_duplicates = []
     for group in groups:
-        first: dict[tuple[int, ...], Demonstration] = {}
-        for each in group:
-            first.setdefault(tuple(each.prompt), each)
-        found.append([each for prompt, each in first.items() if prompt not in seen])
-        seen |= first.keys()
-    return found
+        first_by_prompt: dict[tuple[int, ...], EncodedDemonstration] = {}
+        for demonstration in group:
+            first_by_prompt.setdefault(tuple(demonstration.prompt_ids), demonstration)
+        groups_without_duplicates.append(
+            [demonstration for prompt, demonstration in first_by_prompt.items() if prompt not in seen]
+        )
+        seen |= first_by_prompt.keys()
+    return groups_without_duplicates
 
 
-def _in_turn(groups: Sequence[Sequence[Demonstration]], room: int) -> list[Demonstration]:
-    share, left = room // len(groups), room
-    found: list[Demonstration] = []
+def _pick_round_robin(groups: Sequence[Sequence[EncodedDemonstration]], max_length: int) -> list[EncodedDemonstration]:
+    max_group_tokens, remaining = max_length // len(groups), max_length
+    chosen: list[EncodedDemonstration] = []
     for group in cycle([iter(group) for group in groups]):
-        each = next((each for each in group if len(each) <= min(share, left)), None)
-        if each is None:
+        demonstration = next(
+            (demonstration for demonstration in group if len(demonstration) <= min(max_group_tokens, remaining)), None
+        )
+        if demonstration is None:
             break
-        found.append(each)
-        left -= len(each)
-    return found
+        chosen.append(demonstration)
+        remaining -= len(demonstration)
+    return chosen
 
 
-def _too_little(groups: Sequence[Sequence[Demonstration]], room: int) -> str:
-    need = len(groups) * max(min(map(len, group)) for group in groups)
-    which = "a whole example" if len(groups) == 1 else f"an example of each of the {len(groups)} labels"
+def _does_not_fit_message(groups: Sequence[Sequence[EncodedDemonstration]], max_length: int) -> str:
+    num_tokens_needed = len(groups) * max(min(map(len, group)) for group in groups)
+    subject = "a whole example" if len(groups) == 1 else f"an example of each of the {len(groups)} labels"
     return (
-        f"{which} with its answer does not fit in {room} virtual tokens: choose `num_virtual_tokens={need}` or more, "
-        'give shorter examples, or `init="text:words of your own"`'
+        f"{subject} with its answer does not fit in {max_length} virtual tokens: pass "
+        f'`num_virtual_tokens={num_tokens_needed}` or more, shorter examples, or `init="text:YOUR TEXT"`'
     )

@@ -1,4 +1,4 @@
-"""Examples in batches that are tokenized in one call: so many of them, and no more text than a bound."""
+"""Split examples into batches for tokenization, bounded by number of examples and characters."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator
 
 from softprompt.data import Example
 
-EXAMPLES, CHARACTERS = 256, 2**20
+MAX_BATCH_EXAMPLES, MAX_BATCH_CHARACTERS = 256, 2**20
 
 
 def split_into_batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """Lists of at most `EXAMPLES` each, which end early once they hold `CHARACTERS`."""
+    """Yield batches of at most `MAX_BATCH_EXAMPLES` examples. A batch ends early at `MAX_BATCH_CHARACTERS`."""
     batch: list[Example] = []
     characters = 0
     for example in examples:
         batch.append(example)
         characters += sum(len(value) for value in example.fields.values() if isinstance(value, str))
-        if len(batch) >= EXAMPLES or characters >= CHARACTERS:
+        if len(batch) >= MAX_BATCH_EXAMPLES or characters >= MAX_BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
     if batch:

@@ -1,4 +1,4 @@
-"""Batches of several prompts, or of several tasks, as one: they go through the model together."""
+"""Join the batches of several prompts or tasks, so that they share one forward pass."""
 
 from __future__ import annotations
 
@@ -10,60 +10,68 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from softprompt.model.branches import Branches
+from softprompt.model.branches import SequenceBranches
 from softprompt.tasks.objective import Batch
 
 
 def join_batches(batches: Sequence[Batch]) -> Batch:
-    """The sequences of all batches, one below the other, padded to the longest; their states are read in that order."""
+    """Concatenate the sequences of all batches, padded to the longest; output states keep the order of the batches."""
     if len(batches) == 1:
         return batches[0]
-    T = max(batch.ids.shape[1] for batch in batches)
+    T = max(batch.input_ids.shape[1] for batch in batches)
     branches = [batch.branches for batch in batches if batch.branches is not None]
-    width = max((each.ids.shape[1] for each in branches), default=0)
-    sequences = list(accumulate((len(batch.ids) for batch in batches), initial=0))
-    ways = list(accumulate((_count(batch.branches) for batch in batches), initial=0))
+    branch_width = max((item.input_ids.shape[1] for item in branches), default=0)
+    sequence_offsets = list(accumulate((len(batch.input_ids) for batch in batches), initial=0))
+    branch_offsets = list(accumulate((_count_branches(batch.branches) for batch in batches), initial=0))
     return Batch(
-        torch.cat([_widen(batch.ids, T) for batch in batches]),
-        torch.cat([_widen(batch.mask, T) for batch in batches]),
-        reads=torch.cat(
+        torch.cat([_pad_to_width(batch.input_ids, T) for batch in batches]),
+        torch.cat([_pad_to_width(batch.attention_mask, T) for batch in batches]),
+        output_indices=torch.cat(
             [
                 torch.where(
-                    batch.reads < batch.ids.numel(),
-                    _moved(batch.reads, batch.ids.shape[1], above, T),
-                    sequences[-1] * T + _moved(batch.reads - batch.ids.numel(), _width(batch.branches), before, width),
+                    batch.output_indices < batch.input_ids.numel(),
+                    _shift_indices(batch.output_indices, batch.input_ids.shape[1], sequences_before, T),
+                    sequence_offsets[-1] * T
+                    + _shift_indices(
+                        batch.output_indices - batch.input_ids.numel(),
+                        _get_branch_width(batch.branches),
+                        branches_before,
+                        branch_width,
+                    ),
                 )
-                for batch, above, before in zip(batches, sequences, ways, strict=False)
+                for batch, sequences_before, branches_before in zip(
+                    batches, sequence_offsets, branch_offsets, strict=False
+                )
             ]
         ),
         targets=torch.cat([batch.targets for batch in batches]),
-        weights=torch.cat([batch.weights for batch in batches]),
-        branches=_joined(batches, sequences, width) if branches else None,
+        example_weights=torch.cat([batch.example_weights for batch in batches]),
+        branches=_join_branches(batches, sequence_offsets, branch_width) if branches else None,
     )
 
 
-def _joined(batches: Sequence[Batch], sequences: Sequence[int], width: int) -> Branches:
-    found = [(batch.branches, above) for batch, above in zip(batches, sequences, strict=False)]
-    some = [(branches, above) for branches, above in found if branches is not None]
-    return Branches(
-        torch.cat([_widen(branches.ids, width) for branches, _ in some]),
-        torch.cat([_widen(branches.mask, width) for branches, _ in some]),
-        torch.cat([branches.rows + above for branches, above in some]),
+def _join_branches(batches: Sequence[Batch], sequences: Sequence[int], width: int) -> SequenceBranches:
+    branches_and_offsets = [(batch.branches, offset) for batch, offset in zip(batches, sequences, strict=False)]
+    present = [(branches, offset) for branches, offset in branches_and_offsets if branches is not None]
+    return SequenceBranches(
+        torch.cat([_pad_to_width(branches.input_ids, width) for branches, _ in present]),
+        torch.cat([_pad_to_width(branches.attention_mask, width) for branches, _ in present]),
+        torch.cat([branches.parent_indices + offset for branches, offset in present]),
     )
 
 
-def _moved(reads: Int[Tensor, "R"], own: int, above: int, width: int) -> Int[Tensor, "R"]:
-    """Places in rows of `own` tokens, once there are `above` more rows above them and all are `width` wide."""
-    return (above + reads // own) * width + reads % own
+def _shift_indices(indices: Int[Tensor, "R"], old_width: int, num_rows_above: int, width: int) -> Int[Tensor, "R"]:
+    """Map indices of sequences of length `old_width` to length `width`, below `num_rows_above` other sequences."""
+    return (num_rows_above + indices // old_width) * width + indices % old_width
 
 
-def _widen(rows: Tensor, width: int) -> Tensor:
-    return pad(rows, (0, width - rows.shape[1]))
+def _pad_to_width(sequences: Tensor, width: int) -> Tensor:
+    return pad(sequences, (0, width - sequences.shape[1]))
 
 
-def _count(branches: Branches | None) -> int:
-    return 0 if branches is None else len(branches.ids)
+def _count_branches(branches: SequenceBranches | None) -> int:
+    return 0 if branches is None else len(branches.input_ids)
 
 
-def _width(branches: Branches | None) -> int:
-    return 1 if branches is None else branches.ids.shape[1]
+def _get_branch_width(branches: SequenceBranches | None) -> int:
+    return 1 if branches is None else branches.input_ids.shape[1]

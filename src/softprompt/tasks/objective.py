@@ -1,4 +1,4 @@
-"""A task bound to a model: examples in; rows, batches and losses out. Knows no task and no method by name."""
+"""The objective: a task bound to a model. Encodes examples, collates batches and computes losses for any task."""
 
 from __future__ import annotations
 
@@ -12,207 +12,220 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softprompt.data import Example
-from softprompt.errors import RowError
-from softprompt.model import FrozenModel, Payload, Payloads
-from softprompt.model.branches import Branches
+from softprompt.errors import RecordError
+from softprompt.model import BatchPayloads, FrozenModel, Payload
+from softprompt.model.branches import SequenceBranches
 from softprompt.tasks.example_batches import split_into_batches
-from softprompt.tasks.passage import Passage
+from softprompt.tasks.templates.token_alignment import TokenAlignment
 
 
 @dataclass(frozen=True)
-class Row:
-    """An example in tokens.
+class EncodedExample:
+    """An example as token ids, with its supervision.
 
     Attributes:
-        prompt: ids up to where the answer begins, BOS included; negative ones are placeholders of virtual tokens.
-        response: ids of the answer, empty where the answer is read off and not written.
-        label: the index of the right label, or -1.
-        cut: text was cut to fit the model's window.
-        learnt: where in the response the tokens stand that are learnt, where that is not everywhere: a chat goes on
-            after the first answer, and what its user says is not learnt.
-        tail: ids behind the answer, where a masked model reads on.
-        passage: the tokens inside the prompt that a head reads, where it reads some.
-        targets: what is right there, as the objective counts: a tag for each word, an answer's first and last token;
-            empty where it was cut away.
-        answers: the right answers as texts, where a part of the text answers.
-        lost: what is to be learnt was cut away, so there is nothing to learn.
-        task: the index of its task, where several are learnt together.
+        prompt_ids: token ids up to the answer, BOS included; negative ids are placeholders of virtual tokens.
+        response_ids: token ids of the response; empty if the answer is not generated.
+        label_index: index of the right label, or -1.
+        is_truncated: whether text was truncated to fit the model's context window.
+        supervised_positions: indices into `response_ids` of the tokens with a loss; None for all of them. In a chat,
+            the user's turns after the first answer have no loss.
+        suffix_ids: token ids after the answer of a masked model.
+        alignment: alignment of the prompt's tokens with the text that a head reads; None without such a head.
+        target_indices: tag index of each word, or the first and last token of the answer; empty if truncated away.
+        reference_answers: texts of the right answers of an extractive question.
+        is_target_truncated: whether truncation removed the target, so that the example has no loss.
+        task_index: index of the task in multi-task training.
     """
 
-    prompt: list[int]
-    response: list[int]
-    label: int = -1
-    cut: bool = False
-    learnt: tuple[int, ...] | None = None
-    tail: list[int] = field(default_factory=list)
-    passage: Passage | None = None
-    targets: tuple[int, ...] = ()
-    answers: tuple[str, ...] = ()
-    lost: bool = False
-    task: int = 0
+    prompt_ids: list[int]
+    response_ids: list[int]
+    label_index: int = -1
+    is_truncated: bool = False
+    supervised_positions: tuple[int, ...] | None = None
+    suffix_ids: list[int] = field(default_factory=list)
+    alignment: TokenAlignment | None = None
+    target_indices: tuple[int, ...] = ()
+    reference_answers: tuple[str, ...] = ()
+    is_target_truncated: bool = False
+    task_index: int = 0
 
     def __len__(self) -> int:
-        return len(self.prompt) + len(self.response) + len(self.tail)
+        return len(self.prompt_ids) + len(self.response_ids) + len(self.suffix_ids)
 
     @property
-    def unread(self) -> int:
-        """How many ids it begins with at which nothing is read."""
-        places = [] if self.passage is None else [place for place in self.passage.places if place >= 0]
-        return min([len(self.prompt) - 1, *places])
+    def first_output_position(self) -> int:
+        """The number of leading ids of the prompt at which no hidden state is read."""
+        output_positions = (
+            [] if self.alignment is None else [position for position in self.alignment.token_positions if position >= 0]
+        )
+        return min([len(self.prompt_ids) - 1, *output_positions])
 
     @property
-    def supervised(self) -> Sequence[int]:
-        """Where in the response the tokens stand that are learnt."""
-        return range(len(self.response)) if self.learnt is None else self.learnt
+    def loss_positions(self) -> Sequence[int]:
+        """Indices into the response of the tokens with a loss."""
+        return range(len(self.response_ids)) if self.supervised_positions is None else self.supervised_positions
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B rows as N sequences of T tokens, padded behind, and where the model is read.
+    """A batch of B examples as N sequences of T tokens, padded on the right, with the positions whose states are read.
 
     Attributes:
-        ids: `[N, T]`; negative ids are placeholders of virtual tokens.
-        mask: `[N, T]`, false at padding.
-        reads: `[R]` positions whose hidden state matters, in the flattened `[N * T]`, and from there on in the
-            flattened `[M * l]` of the branches.
-        targets: `[R]` token ids or tags, `[B]` labels, `[2·B]` ends of answers: as the objective that made the batch
-            reads them.
-        weights: `[B]` how much each row counts: 1, or its supervised tokens.
-        sequences_per_row: N / B.
-        branches: the ways in which the sequences go on, where these are run behind one computation of each.
+        input_ids: token ids, `[N, T]`; negative ids are placeholders of virtual tokens.
+        attention_mask: false at padding, `[N, T]`.
+        output_indices: indices `[R]` of the hidden states that are read, in the flattened `[N * T]`, and from N * T on
+            in the flattened `[M * l]` of the branches.
+        targets: token ids or tags `[R]`, labels `[B]`, or span ends `[2·B]`, as defined by the objective.
+        example_weights: weight of each example, `[B]`: 1, or the number of its supervised tokens.
+        sequences_per_example: N / B.
+        branches: continuations of the sequences that share one computation of each sequence; None without branches.
     """
 
-    ids: Int[Tensor, "N T"]
-    mask: Bool[Tensor, "N T"]
-    reads: Int[Tensor, "R"]
+    input_ids: Int[Tensor, "N T"]
+    attention_mask: Bool[Tensor, "N T"]
+    output_indices: Int[Tensor, "R"]
     targets: Int[Tensor, "_"]
-    weights: Float[Tensor, "B"]
-    sequences_per_row: int = 1
-    branches: Branches | None = None
+    example_weights: Float[Tensor, "B"]
+    sequences_per_example: int = 1
+    branches: SequenceBranches | None = None
 
     @property
-    def is_read(self) -> Bool[Tensor, "N T"]:
-        """At which tokens the model is read."""
-        flat = torch.zeros(self.ids.numel(), dtype=torch.bool, device=self.ids.device)
-        return flat.index_fill(0, self.reads[self.reads < len(flat)], True).view_as(self.ids)
+    def output_mask(self) -> Bool[Tensor, "N T"]:
+        """The tokens whose hidden states are read."""
+        flat = torch.zeros(self.input_ids.numel(), dtype=torch.bool, device=self.input_ids.device)
+        return flat.index_fill(0, self.output_indices[self.output_indices < len(flat)], True).view_as(self.input_ids)
 
     @property
     def useful_tokens(self) -> int:
-        """Tokens that are neither padding nor virtual."""
-        branches = 0 if self.branches is None else int(self.branches.mask.sum())
-        return int((self.mask & (self.ids >= 0)).sum()) + branches
+        """The number of tokens that are neither padding nor virtual tokens."""
+        num_branch_tokens = 0 if self.branches is None else int(self.branches.attention_mask.sum())
+        return int((self.attention_mask & (self.input_ids >= 0)).sum()) + num_branch_tokens
 
 
 class Objective(ABC):
-    """What training and evaluation ask of a task."""
+    """A task bound to a model, as training and evaluation use it."""
 
     def __init__(self, model: FrozenModel):
         self.model = model
 
     @abstractmethod
-    def encode(self, example: Example) -> Row:
-        """An example in tokens; raises RowError where it does not fit the task."""
-
-    @property
-    def extra_length(self) -> int:
-        """Tokens that are computed for every row beside its own."""
-        return 0
-
-    def encode_all(self, examples: Iterable[Example]) -> Iterator[Row]:
-        """Many examples in tokens, in their order: the rows that `encode` makes, tokenized in batches.
+    def encode_example(self, example: Example) -> EncodedExample:
+        """Encode an example as token ids.
 
         Raises:
-            RowError: an example does not fit the task; of several in a batch the first.
+            RecordError: the example does not fit the task.
+        """
+
+    @property
+    def num_extra_tokens(self) -> int:
+        """The number of tokens that each example adds to a batch beside its own."""
+        return 0
+
+    def encode_examples(self, examples: Iterable[Example]) -> Iterator[EncodedExample]:
+        """Encode examples in order, tokenized in batches. The result equals that of `encode_example` on each.
+
+        Raises:
+            RecordError: an example does not fit the task; the first of a batch is reported.
         """
         for batch in split_into_batches(examples):
             try:
-                rows = self._encode_batch(batch)
-            except RowError:
-                rows = [self.encode(example) for example in batch]  # the first that is wrong is named
-            yield from rows
+                encoded_examples = self._encode_batch(batch)
+            except RecordError:
+                encoded_examples = [
+                    self.encode_example(example) for example in batch
+                ]  # raises for the first invalid example
+            yield from encoded_examples
 
-    def _encode_batch(self, examples: Sequence[Example]) -> list[Row]:
-        """A few examples in tokens; the objectives that can tokenize them in one call do."""
-        return [self.encode(example) for example in examples]
-
-    @abstractmethod
-    def collate(self, rows: Sequence[Row], payloads: Payloads) -> Batch:
-        """Rows as one batch, each arranged around its payload."""
+    def _encode_batch(self, examples: Sequence[Example]) -> list[EncodedExample]:
+        """Encode a few examples. Objectives that can tokenize them in one call override this method."""
+        return [self.encode_example(example) for example in examples]
 
     @abstractmethod
-    def losses(self, hidden: Float[Tensor, "R H"], batch: Batch) -> Float[Tensor, "B"]:
-        """Each row's summed negative log-likelihood, to be divided by the rows' weights."""
+    def collate(self, examples: Sequence[EncodedExample], payloads: BatchPayloads) -> Batch:
+        """Collate examples into a batch, each arranged around its payload."""
 
     @abstractmethod
-    def outputs(self, hidden: Float[Tensor, "R H"], batch: Batch) -> Float[Tensor, "B C"]:
-        """What an evaluation keeps of each row; `metrics` reads it."""
+    def compute_losses(self, hidden_states: Float[Tensor, "R H"], batch: Batch) -> Float[Tensor, "B"]:
+        """Return each example's summed negative log-likelihood, to be divided by the weights of the batch."""
 
     @abstractmethod
-    def metrics(self, outputs: Float[Tensor, "N C"], rows: Sequence[Row]) -> dict[str, float]:
-        """Figures of merit over all rows of an evaluation, the headline first."""
+    def compute_outputs(self, hidden_states: Float[Tensor, "R H"], batch: Batch) -> Float[Tensor, "B C"]:
+        """Return what an evaluation keeps of each example, as input of `compute_metrics`."""
 
     @abstractmethod
-    def scores(self, outputs: Float[Tensor, "N C"], rows: Sequence[Row]) -> list[float]:
-        """Each row's own figure, larger is better: what two ways to answer the same rows are compared by."""
+    def compute_metrics(self, outputs: Float[Tensor, "N C"], examples: Sequence[EncodedExample]) -> dict[str, float]:
+        """Compute metrics over all examples of an evaluation, the headline metric first."""
 
-    def never_answered(self, outputs: Float[Tensor, "N C"], rows: Sequence[Row]) -> tuple[str, ...]:  # noqa: ARG002
-        """The labels that rows have and that are never answered; none where nothing is chosen."""
+    @abstractmethod
+    def score_examples(self, outputs: Float[Tensor, "N C"], examples: Sequence[EncodedExample]) -> list[float]:
+        """Return a score per example, larger is better, for paired comparisons of two methods."""
+
+    def find_unpredicted_labels(
+        self,
+        outputs: Float[Tensor, "N C"],  # noqa: ARG002
+        examples: Sequence[EncodedExample],  # noqa: ARG002
+    ) -> tuple[str, ...]:
+        """Return labels that occur in the examples but are never predicted. Empty for tasks without labels."""
         return ()
 
     @abstractmethod
-    def quality(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """By what the best is chosen: larger is better."""
+    def selection_key(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
+        """Return the key by which checkpoints are compared; larger is better."""
 
-    def behind(self, payload: Payload | None, rows: Sequence[Row]) -> Payload | None:
-        """What rows stand behind: a compiled payload, and what all of them begin with where running it once pays."""
-        shared = beginning(rows)
-        return (
-            self.model.prolonged(payload, shared) if len(shared) * (len(rows) - 1) > self.model.pass_cost else payload
-        )
+    def extend_prefix(self, payload: Payload | None, examples: Sequence[EncodedExample]) -> Payload | None:
+        """Append the ids that all examples share to a compiled payload, if that saves more than one pass costs."""
+        shared = find_common_prefix(examples)
+        if len(shared) * (len(examples) - 1) <= self.model.forward_overhead:
+            return payload
+        return self.model.extend_prefix(payload, shared)
 
-    def read(self, batch: Batch, payloads: Payloads) -> Float[Tensor, "R H"]:
-        """Run the model over a batch, each row behind its payload, and pick the states that are read."""
+    def forward_batch(self, batch: Batch, payloads: BatchPayloads) -> Float[Tensor, "R H"]:
+        """Run the model over a batch, each example after its payload, and return the hidden states to read."""
         if isinstance(payloads, Sequence):
-            payloads = [payload for payload in payloads for _ in range(batch.sequences_per_row)]
-        return states_of(self.model, batch, payloads)
+            payloads = [payload for payload in payloads for _ in range(batch.sequences_per_example)]
+        return gather_output_states(self.model, batch, payloads)
 
 
-def states_of(model: FrozenModel, batch: Batch, payloads: Payloads) -> Float[Tensor, "R H"]:
-    """The states of a batch that are read, each sequence of it behind its payload."""
+def gather_output_states(model: FrozenModel, batch: Batch, payloads: BatchPayloads) -> Float[Tensor, "R H"]:
+    """Run the model over the sequences of a batch and gather the hidden states at `output_indices`."""
     if batch.branches is None:
-        return model.hidden(batch.ids, batch.mask, payloads, batch.is_read).flatten(0, 1)[batch.reads]
-    both = model.hidden_of_branches(batch.ids, batch.mask, payloads, batch.is_read, batch.branches)
-    return torch.cat([each.flatten(0, 1) for each in both])[batch.reads]
+        hidden_states = model.compute_hidden_states(batch.input_ids, batch.attention_mask, payloads, batch.output_mask)
+        return hidden_states.flatten(0, 1)[batch.output_indices]
+    sequence_and_branch_states = model.compute_branched_hidden_states(
+        batch.input_ids, batch.attention_mask, payloads, batch.output_mask, batch.branches
+    )
+    return torch.cat([states.flatten(0, 1) for states in sequence_and_branch_states])[batch.output_indices]
 
 
-def beginning(rows: Sequence[Row]) -> list[int]:
-    """The ids that all rows begin with, up to the first virtual token and the first place that is read."""
-    shared = list(takewhile(lambda token: token >= 0, rows[0].prompt))
-    for row in rows:
-        same = zip(shared, row.prompt[: row.unread], strict=False)
-        shared = [one for one, _ in takewhile(lambda pair: pair[0] == pair[1], same)]
+def find_common_prefix(examples: Sequence[EncodedExample]) -> list[int]:
+    """Return the ids that all prompts begin with, up to the first virtual token and the first position that is read."""
+    shared = list(takewhile(lambda token: token >= 0, examples[0].prompt_ids))
+    for example in examples:
+        pairs = zip(shared, example.prompt_ids[: example.first_output_position], strict=False)
+        shared = [first for first, _ in takewhile(lambda ids: ids[0] == ids[1], pairs)]
         if not shared:
             break
     return shared
 
 
-def arranged(row: Row, payload: Payload | None) -> tuple[list[int], list[int]]:
-    """A row's ids in front of the answer and behind it, as they stand with its payload.
+def apply_payload(example: EncodedExample, payload: Payload | None) -> tuple[list[int], list[int]]:
+    """Return an example's ids before the answer and after the answer, as arranged with its payload.
 
-    Without a payload there are no virtual tokens, so the placeholders that a template's markers left are dropped.
+    Without a payload there are no virtual tokens, so the placeholders of template markers are dropped.
     """
     if payload is None:
-        return [i for i in row.prompt if i >= 0], [i for i in row.tail if i >= 0]
-    return payload.arrange(row.prompt), row.tail
+        return [i for i in example.prompt_ids if i >= 0], [i for i in example.suffix_ids if i >= 0]
+    return payload.apply_to_prompt(example.prompt_ids), example.suffix_ids
 
 
-def payload_of(payloads: Payloads, row: int) -> Payload | None:
-    """The payload of one row."""
-    return payloads[row] if isinstance(payloads, Sequence) else payloads
+def get_payload(payloads: BatchPayloads, index: int) -> Payload | None:
+    """Return the payload of the example at `index`."""
+    return payloads[index] if isinstance(payloads, Sequence) else payloads
 
 
-def padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Sequences as ids `[N, T]` and mask `[N, T]`, padded behind with id 0."""
+def pad_right(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Pad sequences on the right with id 0. Return the ids `[N, T]` and the attention mask `[N, T]`."""
     longest = max(map(len, sequences))
     ids = torch.tensor([[*sequence, *[0] * (longest - len(sequence))] for sequence in sequences], device=device)
     lengths = torch.tensor([len(sequence) for sequence in sequences], device=device)

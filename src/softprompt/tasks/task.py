@@ -1,4 +1,4 @@
-"""Every task there is, as a saved prompt's manifest names it by its `kind`."""
+"""The union of all tasks, distinguished by `kind` in the manifest of a saved prompt."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from softprompt.errors import TaskError
-from softprompt.tasks.chat import ChatTask
-from softprompt.tasks.classification import ClassificationTask
-from softprompt.tasks.extraction import ExtractionTask
-from softprompt.tasks.generation import GenerationTask
-from softprompt.tasks.tagging import TaggingTask
-from softprompt.tasks.template import Template
+from softprompt.tasks.chat_task import ChatTask
+from softprompt.tasks.classification_task import ClassificationTask
+from softprompt.tasks.extractive_qa_task import ExtractiveQATask
+from softprompt.tasks.generation_task import GenerationTask
+from softprompt.tasks.templates.template import Template
+from softprompt.tasks.token_classification_task import TokenClassificationTask
 
 Task = Annotated[
-    ClassificationTask | GenerationTask | ChatTask | TaggingTask | ExtractionTask, Field(discriminator="kind")
+    ClassificationTask | GenerationTask | ChatTask | TokenClassificationTask | ExtractiveQATask,
+    Field(discriminator="kind"),
 ]
 
-#: The command that asks a prompt of each kind of task.
-ASKED_WITH = {
+#: The CLI command that runs a prompt, by kind of task.
+COMMAND_BY_TASK_KIND = {
     "classification": "classify",
     "generation": "generate",
     "chat": "generate",
@@ -29,19 +30,24 @@ ASKED_WITH = {
 }
 
 
-def described(
+def infer_task(
     template: str | None = None, labels: Sequence[str] = (), verbalizer: Mapping[str, str] | None = None
 ) -> Task:
-    """The task of a prompt that comes without one: a classification if there are labels, else a generation.
+    """Return the task of a prompt that comes without one: classification if labels are given, else generation.
+
+    Args:
+        template: text of the template; None for the default of the task.
+        labels: labels of a classification.
+        verbalizer: words by label, where they differ from the label.
 
     Raises:
-        TaskError: the template cannot be read, or labels and verbalizer do not fit together.
+        TaskError: the template is invalid, or labels and verbalizer do not match.
     """
-    given: dict[str, Any] = {} if template is None else {"template": Template(template).text}
+    template_fields: dict[str, Any] = {} if template is None else {"template": Template(template).text}
     if not labels and verbalizer:
-        raise TaskError("`verbalizer` has words for labels, and there are none: give `labels` as well")
+        raise TaskError("`verbalizer` requires `labels`: pass the labels as well")
     if not labels:
-        return GenerationTask(**given)
-    task = ClassificationTask(labels=tuple(labels), words=verbalizer or {}, **given).stripped()
-    task.check(set(task.labels))
+        return GenerationTask(**template_fields)
+    task = ClassificationTask(labels=tuple(labels), words=verbalizer or {}, **template_fields).strip_labels()
+    task.check_labels(set(task.labels))
     return task

@@ -1,7 +1,7 @@
-"""From examples to a saved prompt. Knows no engine; what it makes is used elsewhere."""
+"""Training: from examples to a saved prompt. This package does not depend on how the prompt is used afterwards."""
 
-from softprompt.training.settings import TuneSettings
-from softprompt.training.tuning import Tuned, run, tune
-from softprompt.training.watching import Evaluated, Stepped, Watcher
+from softprompt.training.callbacks import EvalEvent, StepEvent, TrainerCallback
+from softprompt.training.tune_pipeline import TuneResult, tune, tune_from_settings
+from softprompt.training.tune_settings import TuneSettings
 
-__all__ = ["Evaluated", "Stepped", "TuneSettings", "Tuned", "Watcher", "run", "tune"]
+__all__ = ["EvalEvent", "StepEvent", "TrainerCallback", "TuneResult", "TuneSettings", "tune", "tune_from_settings"]

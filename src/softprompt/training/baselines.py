@@ -1,4 +1,4 @@
-"""Whether training was worth it: what was kept of a run beside its untrained start and beside the hard prompt."""
+"""Baselines of a run: its untrained prompt and the hard prompt, with warnings if training did not improve on them."""
 
 from __future__ import annotations
 
@@ -7,68 +7,76 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from softprompt.tasks import Objective
-from softprompt.training.checkpoint import Best
+from softprompt.training.checkpoint import BestCheckpoint
 
 logger = logging.getLogger(__name__)
 
-#: How much larger a loss must be, as a share of the other, to be called worse.
-MARGIN = 0.01
+#: Relative increase of the loss from which a prompt counts as worse.
+LOSS_MARGIN = 0.01
 
-Metrics = Mapping[str, float]
+MetricValues = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Baselines:
-    """What the validation examples measure without any training; None where it was not measured.
+class BaselineMetrics:
+    """Validation metrics without training; None if they were not measured.
 
     Attributes:
-        start: the prompt as it was before its first step.
-        hard_prompt: the template alone, without virtual tokens.
+        untrained_prompt: Metrics of the prompt before its first step.
+        hard_prompt: Metrics of the template alone, without virtual tokens.
     """
 
-    start: Metrics | None = None
-    hard_prompt: Metrics | None = None
+    untrained_prompt: MetricValues | None = None
+    hard_prompt: MetricValues | None = None
 
 
-def warn_if_not_better(name: str, best: Best | None, baselines: Baselines, objective: Objective, peak: float) -> None:
-    """Say it where the kept prompt is worse than its untrained start, or no better than the hard prompt.
+def warn_if_not_better(
+    run_name: str,
+    best: BestCheckpoint | None,
+    baselines: BaselineMetrics,
+    objective: Objective,
+    peak_learning_rate: float,
+) -> None:
+    """Warn if the best prompt is worse than the untrained prompt, or no better than the hard prompt.
 
     Args:
-        name: what the run is called in the warning.
-        best: what was kept, and what it measured.
-        baselines: what it is compared with.
-        objective: what says which figures are better.
-        peak: the run's highest learning rate.
+        run_name: Name of the run in the warning.
+        best: Best evaluation, whose prompt was kept; None without evaluations.
+        baselines: Metrics to compare with.
+        objective: Objective, which defines the selection key.
+        peak_learning_rate: Learning rate at the end of the warm-up.
     """
     if best is None:
         return
-    kept = f"{name}: the prompt of step {best.step} ({_figures(best.metrics)}) is"
-    if baselines.start and _is_worse(best.metrics, baselines.start, objective):
+    subject = f"{run_name}: the prompt of step {best.step} ({_format_metrics(best.metrics)}) is"
+    if baselines.untrained_prompt and _is_worse(best.metrics, baselines.untrained_prompt, objective):
         logger.warning(
-            "%s worse on the validation examples than its untrained start (%s): training did harm. "
+            "%s worse on the validation examples than the untrained prompt (%s): training made it worse. "
             "Try `learning_rate=%.2g`",
-            kept,
-            _figures(baselines.start),
-            peak / 4,
+            subject,
+            _format_metrics(baselines.untrained_prompt),
+            peak_learning_rate / 4,
         )
     if baselines.hard_prompt and _is_no_better(best.metrics, baselines.hard_prompt, objective):
         logger.warning(
-            "%s no better on the validation examples than the template without virtual tokens (%s). Try more steps or "
+            "%s no better on the validation examples than the template without virtual tokens (%s): try more steps or "
             "examples, or use the template alone",
-            kept,
-            _figures(baselines.hard_prompt),
+            subject,
+            _format_metrics(baselines.hard_prompt),
         )
 
 
-def _is_worse(metrics: Metrics, other: Metrics, objective: Objective) -> bool:
-    """Whether the headline or the loss is worse: a loss can double while as many answers are right."""
-    return objective.quality(metrics)[0] < objective.quality(other)[0] or metrics["loss"] > other["loss"] * (1 + MARGIN)
+def _is_worse(metrics: MetricValues, other: MetricValues, objective: Objective) -> bool:
+    """Return whether the headline metric or the loss is worse: a loss can double at the same accuracy."""
+    return objective.selection_key(metrics)[0] < objective.selection_key(other)[0] or metrics["loss"] > other[
+        "loss"
+    ] * (1 + LOSS_MARGIN)
 
 
-def _is_no_better(metrics: Metrics, other: Metrics, objective: Objective) -> bool:
-    return objective.quality(metrics) <= objective.quality(other)
+def _is_no_better(metrics: MetricValues, other: MetricValues, objective: Objective) -> bool:
+    return objective.selection_key(metrics) <= objective.selection_key(other)
 
 
-def _figures(metrics: Metrics) -> str:
+def _format_metrics(metrics: MetricValues) -> str:
     headline = next(iter(metrics))
     return ", ".join(f"{name.replace('_', ' ')} {metrics[name]:.3g}" for name in dict.fromkeys((headline, "loss")))

@@ -1,10 +1,10 @@
-"""A run's own files: its settings, what it measured, its checkpoint, and a picture of its loss.
+"""The run folder: settings, metrics, checkpoint and loss plot of a run.
 
 reviews.run/
 ├── run.json                  the resolved settings and the data's hashes
-├── metrics.jsonl             a line a step, and a line an evaluation
-├── checkpoint.safetensors    what `resume` goes on from
-└── loss.png                  the curve
+├── metrics.jsonl             a line for each step and each evaluation
+├── checkpoint.safetensors    what `resume` continues from
+└── loss.png                  the loss plot
 """
 
 from __future__ import annotations
@@ -16,112 +16,117 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from softprompt.errors import CheckpointError, OutputExists, disk_errors
-from softprompt.saved.folders import write_file
-from softprompt.saved.own_files import join_names
-from softprompt.training.watching import Evaluated, Stepped
+from softprompt.atomic import atomic_write_file
+from softprompt.errors import CheckpointError, OutputExists, translate_os_errors
+from softprompt.saved.foreign_files import join_names
+from softprompt.training.callbacks import EvalEvent, StepEvent
 
 
 class RunFolder:
-    """The folder of one run."""
+    """Folder of one run, with the files that the run writes."""
 
     def __init__(self, path: Path):
         self.path = path
-        self.settings = path / "run.json"
-        self.metrics = path / "metrics.jsonl"
-        self.checkpoint = path / "checkpoint.safetensors"
-        self.picture = path / "loss.png"
+        self.settings_file = path / "run.json"
+        self.metrics_file = path / "metrics.jsonl"
+        self.checkpoint_file = path / "checkpoint.safetensors"
+        self.loss_plot_file = path / "loss.png"
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What a run writes; whatever else is in the folder is left alone."""
-        return (self.settings, self.metrics, self.checkpoint, self.picture)
+        """Files that a run writes. Other files in the folder are left alone."""
+        return (self.settings_file, self.metrics_file, self.checkpoint_file, self.loss_plot_file)
 
-    def check_own(self) -> None:
-        """See that the files which a new run replaces are an earlier run's.
+    def check_overwritable(self) -> None:
+        """Check that the files which a new run would replace were written by an earlier run.
 
         Raises:
-            OutputExists: they are another program's, or somebody's own.
+            OutputExists: If the files were not written by a run.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise OutputExists(f"{self.path} is no folder, and the run would keep its files there: name another output")
-        there = [file.name for file in self.files if file.is_symlink() or file.exists()]
-        with disk_errors(self.path):
-            is_own = not there or self._is_of_a_run()
-        if not is_own:
             raise OutputExists(
-                f"{self.path} is no run's folder, so {join_names(there)} in it is not overwritten: move that away, or "
-                "choose another output"
+                f"{self.path} is not a folder, but the run would keep its files there: choose another output"
+            )
+        existing = [file.name for file in self.files if file.is_symlink() or file.exists()]
+        with translate_os_errors(self.path):
+            is_run = not existing or self._is_run_folder()
+        if not is_run:
+            raise OutputExists(
+                f"{self.path} is not the folder of a run, so {join_names(existing)} in it is not overwritten: move the "
+                "files away, or choose another output"
             )
 
-    def _is_of_a_run(self) -> bool:
-        """Whether one of the files is one that a run wrote; then the others are too, a damaged one as well."""
+    def _is_run_folder(self) -> bool:
+        """Return whether a run wrote one of the files. Then the other files are its own too, even damaged ones."""
         try:
-            self.read_settings()
+            self.read_metadata()
         except CheckpointError:
-            return _is_checkpoint(self.checkpoint) or bool(self.lines())
+            return _is_checkpoint(self.checkpoint_file) or bool(self.read_log())
         return True
 
-    def begin(self, settings: dict[str, Any]) -> None:
-        """Begin a run here, forgetting one that was.
+    def initialize_run(self, metadata: dict[str, Any]) -> None:
+        """Begin a run in this folder, and delete the files of an earlier run.
+
+        Args:
+            metadata: Content of run.json: `settings`, `data` and others.
 
         Raises:
-            DiskFull, SettingError: the folder cannot be written.
-            OutputExists: what is there is no run's.
+            DiskFull, SettingError: If the folder cannot be written.
+            OutputExists: If existing files were not written by a run.
         """
-        self.check_own()
-        with disk_errors(self.path):
+        self.check_overwritable()
+        with translate_os_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             for file in self.files:
                 file.unlink(missing_ok=True)
-            write_file(self.settings, (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode())
+            atomic_write_file(self.settings_file, (json.dumps(metadata, indent=2, ensure_ascii=False) + "\n").encode())
 
-    def read_settings(self) -> dict[str, Any]:
-        """The settings that the run here began with.
+    def read_metadata(self) -> dict[str, Any]:
+        """Read run.json: the settings and data that the run began with, under the names of the version that wrote it.
 
         Raises:
-            CheckpointError: no run began here, or its file is damaged.
+            CheckpointError: If there is no run in this folder, or run.json is damaged.
         """
         try:
-            settings = json.loads(self.settings.read_text(encoding="utf-8"))
+            metadata = json.loads(self.settings_file.read_text(encoding="utf-8"))
         except OSError as error:
-            raise CheckpointError(f"nothing to resume: {self.settings} is missing") from error
+            raise CheckpointError(f"nothing to resume: {self.settings_file} is missing") from error
         except ValueError as error:
-            raise CheckpointError(f"{self.settings} is damaged: start over with `overwrite=True`") from error
-        if not isinstance(settings, dict) or not all(isinstance(settings.get(n), dict) for n in ("settings", "data")):
-            raise CheckpointError(f"{self.settings} is damaged: start over with `overwrite=True`")
-        return settings
+            raise CheckpointError(f"{self.settings_file} is damaged: start over with `overwrite=True`") from error
+        if not isinstance(metadata, dict) or not all(isinstance(metadata.get(n), dict) for n in ("settings", "data")):
+            raise CheckpointError(f"{self.settings_file} is damaged: start over with `overwrite=True`")
+        return metadata
 
-    def log_step(self, event: Stepped) -> None:
-        """Add a line for an update."""
-        self._log(asdict(event))
+    def log_step(self, event: StepEvent) -> None:
+        """Append a line for a step to metrics.jsonl."""
+        self._append_line(asdict(event))
 
-    def log_evaluation(self, event: Evaluated) -> None:
-        """Add a line for an evaluation."""
-        self._log({"step": event.step, "validation": dict(event.metrics), "best": event.best})
+    def log_evaluation(self, event: EvalEvent) -> None:
+        """Append a line for an evaluation to metrics.jsonl."""
+        self._append_line({"step": event.step, "validation": dict(event.metrics), "best": event.is_best})
 
-    def _log(self, line: dict[str, Any]) -> None:
-        with disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
+    def _append_line(self, line: dict[str, Any]) -> None:
+        with translate_os_errors(self.metrics_file), self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def forget_after(self, step: int) -> None:
-        """Drop the lines that a killed run wrote after its last checkpoint: those steps are made again."""
-        kept = [json.dumps(line) + "\n" for line in self.lines() if line["step"] <= step]
-        with disk_errors(self.metrics):
-            write_file(self.metrics, "".join(kept).encode())
+    def truncate_log(self, step: int) -> None:
+        """Drop the lines that a killed run wrote after its last checkpoint, since those steps are repeated."""
+        lines = [json.dumps(line) + "\n" for line in self.read_log() if line["step"] <= step]
+        with translate_os_errors(self.metrics_file):
+            atomic_write_file(self.metrics_file, "".join(lines).encode())
 
-    def lines(self) -> list[dict[str, Any]]:
-        """What was logged, in order; a line that a kill cut short is left out, with whatever follows it."""
-        found: list[dict[str, Any]] = []
-        for text in self.metrics.read_bytes().splitlines() if self.metrics.is_file() else []:
+    def read_log(self) -> list[dict[str, Any]]:
+        """Read metrics.jsonl in order, up to a line that was cut short when the run was killed."""
+        lines: list[dict[str, Any]] = []
+        for text in self.metrics_file.read_bytes().splitlines() if self.metrics_file.is_file() else []:
             try:
                 line = json.loads(text)
             except (ValueError, RecursionError):
                 break
             if not isinstance(line, dict) or not isinstance(line.get("step"), int):
                 break
-            found.append(line)
-        return found
+            lines.append(line)
+        return lines
 
 
 def _is_checkpoint(file: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Which validation examples are measured, where there are more than pay: a sample in which each label has its share."""
+"""Sample of the validation examples, in which each label keeps its share."""
 
 from __future__ import annotations
 
@@ -6,75 +6,81 @@ import logging
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
-from softprompt.data import Examples
+from softprompt.data import ExampleDataset
 from softprompt.tasks import ClassificationTask, Task
-from softprompt.training.order import shuffled
+from softprompt.training.batch_sampler import draw_permutation
 
 logger = logging.getLogger(__name__)
 
-STREAM = 3 * 2**40  # far from the epochs', the pools' and the held-out examples' streams
-SEED = 0  # not the run's: what is chosen by other rows could not be compared
+SAMPLE_STREAM = 3 * 2**40  # far from the streams of epochs, buckets and held-out examples
+SAMPLE_SEED = 0  # not the run's seed: runs with other validation examples could not be compared
 
 
-def sample_validation(task: Task, examples: Examples, most: int, task_field: str | None = None) -> Examples:
-    """At most `most` of the examples, in their order; all where `most` is 0. It is said when some are left out.
+def sample_validation_examples(
+    task: Task, examples: ExampleDataset, max_examples: int, task_field: str | None = None
+) -> ExampleDataset:
+    """Sample validation examples, keep their order, and log how many were sampled.
 
-    The same examples are drawn for every run, whatever its seed. Each label, and each of several tasks, keeps its share
-    of them, and one at least where there is room.
+    All runs get the same sample, whatever their seeds. Each label, and each of several tasks, keeps its share of the
+    examples, and at least one example if possible.
 
     Args:
-        task: says what label an example has.
-        examples: what is drawn from.
-        most: how many.
-        task_field: the field that names an example's task, where several are learnt together.
+        task: Task, which defines an example's label.
+        examples: Examples to sample from.
+        max_examples: Maximum number of examples; 0 keeps all.
+        task_field: Name of the field that holds an example's task, if several tasks are trained together.
 
     Raises:
-        RowError: an example whose label is none of the task's, drawn or not.
+        RecordError: If an example, sampled or not, has an unknown label.
     """
-    if not most or len(examples) <= most:
+    if not max_examples or len(examples) <= max_examples:
         return examples
-    strata = _strata(task, examples, task_field)
-    left = dict(allot_places(Counter(strata), most))
-    drawn = []
-    for index in shuffled(len(examples), SEED, STREAM):
-        if left.get(strata[index], 0) > 0:
-            left[strata[index]] -= 1
-            drawn.append(index)
+    strata = _assign_strata(task, examples, task_field)
+    remaining = dict(allocate_proportionally(Counter(strata), max_examples))
+    sampled = []
+    for index in draw_permutation(len(examples), SAMPLE_SEED, SAMPLE_STREAM):
+        if remaining.get(strata[index], 0) > 0:
+            remaining[strata[index]] -= 1
+            sampled.append(index)
     logger.info(
-        "%s: %s of %s validation examples are measured, drawn with the share of each label: "
-        "`validation_rows` says how many, 0 for all",
-        examples.rows.name,
-        f"{most:,}",
+        "%s: %s of %s validation examples are evaluated, sampled with the share of each label: "
+        "`max_eval_samples` sets their number, 0 evaluates all",
+        examples.records.name,
+        f"{max_examples:,}",
         f"{len(examples):,}",
     )
-    return examples.chosen(sorted(drawn))
+    return examples.select(sorted(sampled))
 
 
-def _strata(task: Task, examples: Examples, task_field: str | None) -> Sequence[Hashable]:
-    """What each example has its share by: its label and its task, as far as there are some."""
-    labels = [task.index(e) for e in examples] if isinstance(task, ClassificationTask) else [0] * len(examples)
+def _assign_strata(task: Task, examples: ExampleDataset, task_field: str | None) -> Sequence[Hashable]:
+    """Return the stratum of each example: its label and its task, as far as they exist."""
+    labels = (
+        [task.get_label_index(e) for e in examples] if isinstance(task, ClassificationTask) else [0] * len(examples)
+    )
     if task_field is None:
         return labels
     return [(label, str(e.fields.get(task_field))) for label, e in zip(labels, examples, strict=True)]
 
 
-def allot_places(sizes: Mapping[Hashable, int], count: int) -> dict[Hashable, int]:
-    """How many of `count` places each group gets: its share, rounded by the largest remainders, one at least.
+def allocate_proportionally(group_sizes: Mapping[Hashable, int], total: int) -> dict[Hashable, int]:
+    """Allocate a total to groups in proportion to their sizes, by largest remainders, with at least one for each group.
 
-    Of more groups than places the largest get one each.
+    If there are more groups than `total`, the largest groups get one each.
 
     Args:
-        sizes: how many each group has; at least `count` in all.
-        count: the places.
+        group_sizes: Size of each group; the sum is at least `total`.
+        total: Number to allocate.
     """
-    if count < len(sizes):
-        return dict.fromkeys(sorted(sizes, key=lambda group: -sizes[group])[:count], 1)
-    shares = {group: size * count / sum(sizes.values()) for group, size in sizes.items()}
-    places = {group: max(1, int(share)) for group, share in shares.items()}
-    for group in sorted(places, key=lambda group: places[group] - shares[group])[: count - sum(places.values())]:
-        places[group] += 1
-    while (excess := sum(places.values()) - count) > 0:
-        many = [group for group in places if places[group] > 1]
-        for group in sorted(many, key=lambda group: shares[group] - places[group])[:excess]:
-            places[group] -= 1
-    return places
+    if total < len(group_sizes):
+        return dict.fromkeys(sorted(group_sizes, key=lambda group: -group_sizes[group])[:total], 1)
+    shares = {group: size * total / sum(group_sizes.values()) for group, size in group_sizes.items()}
+    allocated = {group: max(1, int(share)) for group, share in shares.items()}
+    for group in sorted(allocated, key=lambda group: allocated[group] - shares[group])[
+        : total - sum(allocated.values())
+    ]:
+        allocated[group] += 1
+    while (excess := sum(allocated.values()) - total) > 0:
+        reducible = [group for group in allocated if allocated[group] > 1]
+        for group in sorted(reducible, key=lambda group: shares[group] - allocated[group])[:excess]:
+            allocated[group] -= 1
+    return allocated

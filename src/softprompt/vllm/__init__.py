@@ -1,5 +1,5 @@
-"""Prompts of a store on vLLM: a plugin that puts a prefix where a request's placeholders stand.
+"""vLLM plugin for the prompts of a registry: it writes a KV prefix to the positions of a request's placeholders.
 
-`asked`, `guard`, `settings`, `requirements`, `prefixes` and `placing` know nothing of vLLM; `plugin`, `admission`,
-`connector`, its two sides and `metrics` are what vLLM calls.
+`transfer_params`, `request_rejection`, `plugin_config`, `compatibility`, `host_prefix_cache` and `kv_layout` do not
+depend on vLLM. vLLM calls `plugin`, `request_validator`, `connector`, its two sides and `connector_metrics`.
 """

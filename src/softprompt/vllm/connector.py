@@ -18,16 +18,16 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
 from vllm.logger import init_logger
 
 from softprompt.errors import SettingError
-from softprompt.vllm.asked import NAME
-from softprompt.vllm.facts import base_of, facts_of, settings_of
-from softprompt.vllm.loads import Loads
-from softprompt.vllm.metrics import Metrics, Stats
-from softprompt.vllm.placing import laid_out, layer_number, own_heads
-from softprompt.vllm.prefixes import Counts, Prefixes
-from softprompt.vllm.reading import Reader
-from softprompt.vllm.requirements import VLLM, check, check_version
-from softprompt.vllm.scheduler_side import SchedulerSide
-from softprompt.vllm.worker_side import WorkerSide
+from softprompt.vllm.compatibility import SUPPORTED_VLLM, check_engine_facts, check_vllm_version
+from softprompt.vllm.connector_metadata import SoftpromptConnectorMetadata
+from softprompt.vllm.connector_metrics import SoftpromptKVConnectorStats, SoftpromptPromMetrics
+from softprompt.vllm.connector_scheduler import SoftpromptConnectorScheduler
+from softprompt.vllm.connector_worker import SoftpromptConnectorWorker
+from softprompt.vllm.host_prefix_cache import ConnectorCounters, HostPrefixCache
+from softprompt.vllm.kv_layout import extract_layer_index, get_local_kv_heads, to_cache_layout
+from softprompt.vllm.prefix_loader import PrefixLoader
+from softprompt.vllm.transfer_params import PLUGIN_NAME
+from softprompt.vllm.vllm_config import read_engine_facts, read_plugin_config, read_served_model
 
 logger = init_logger(f"vllm.{__name__}")  # under the name whose level and form vLLM sets
 
@@ -47,62 +47,66 @@ class SoftpromptConnector(KVConnectorBase_V1):
 
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any):
         super().__init__(vllm_config=vllm_config, role=role, kv_cache_config=kv_cache_config)
-        check_version(vllm.__version__)
-        check(facts_of(vllm_config, kv_cache_config))
-        self._told = Counts()
-        self._scheduler, self._num_layers = SchedulerSide(), 0
-        self._worker: WorkerSide | None = None
-        self._counts, self._is_first = self._scheduler.counts, True
+        check_vllm_version(vllm.__version__)
+        check_engine_facts(read_engine_facts(vllm_config, kv_cache_config))
+        self._reported = ConnectorCounters()
+        self._connector_scheduler, self._num_layers = SoftpromptConnectorScheduler(), 0
+        self._connector_worker: SoftpromptConnectorWorker | None = None
+        self._counters, self._reports_stats = self._connector_scheduler.counters, True
         if role is KVConnectorRole.WORKER:
-            self._work()
+            self._init_worker()
         else:
-            logger.info("softprompt %s in vLLM %s (it goes with %s)", version(NAME), vllm.__version__, VLLM)
+            logger.info(
+                "softprompt %s in vLLM %s (it goes with %s)", version(PLUGIN_NAME), vllm.__version__, SUPPORTED_VLLM
+            )
 
-    def _work(self) -> None:
-        settings = settings_of(self._vllm_config)
-        base = base_of(self._vllm_config, settings)
+    def _init_worker(self) -> None:
+        settings = read_plugin_config(self._vllm_config)
+        base = read_served_model(self._vllm_config, settings)
         spec = self._kv_cache_config.kv_cache_groups[0].kv_cache_spec
         rank, ranks = get_tensor_model_parallel_rank(), self._vllm_config.parallel_config.tensor_parallel_size
-        heads = own_heads(base.num_kv_heads, rank, ranks)
+        heads = get_local_kv_heads(base.num_kv_heads, rank, ranks)
         if (spec.num_kv_heads, spec.head_size) != (heads.stop - heads.start, base.head_dim):
             raise SettingError(f"vLLM keeps {spec.num_kv_heads} heads of {spec.head_size} numbers, which do not fit")
-        reader = Reader(settings.prompts, base)
+        reader = PrefixLoader(settings.artifact_location, base)
 
-        def share(content: str) -> Tensor:
-            return laid_out(reader.prefix(content).tensor, heads, spec.dtype)
+        def load_local_prefix(digest: str) -> Tensor:
+            return to_cache_layout(reader.load_prefix(digest).tensor, heads, spec.dtype)
 
-        self._counts, self._is_first, self._num_layers = Counts(), rank == 0, base.num_layers
-        self._prefixes = Prefixes(share, settings.ram, self._counts)
-        self._worker = WorkerSide(self._prefixes, spec.block_size)
-        logger.info("softprompt: prompts of %s for %s (%s)", settings.prompts, base.name, base.fingerprint)
+        self._counters, self._reports_stats, self._num_layers = ConnectorCounters(), rank == 0, base.num_layers
+        self._prefix_cache = HostPrefixCache(load_local_prefix, settings.cache_bytes, self._counters)
+        self._connector_worker = SoftpromptConnectorWorker(self._prefix_cache, spec.block_size)
+        logger.info("softprompt: prompts of %s for %s (%s)", settings.artifact_location, base.name, base.fingerprint)
 
     # The scheduler's side.
 
     def on_new_request(self, request: Any) -> None:
         """A request came."""
-        self._scheduler.arrive(request)
+        self._connector_scheduler.on_new_request(request)
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int, bool]:
         """How many positions of its prompt a request lacks, and whether it waits for them."""
-        return self._scheduler.missing(request, num_computed_tokens)
+        return self._connector_scheduler.get_num_new_matched_tokens(request, num_computed_tokens)
 
     def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
         """A request has blocks: its first ones, or anew after it was preempted."""
-        self._scheduler.allocate(request, list(blocks.get_block_ids()[0]), num_external_tokens)
+        self._connector_scheduler.update_state_after_alloc(
+            request, list(blocks.get_block_ids()[0]), num_external_tokens
+        )
 
     def build_connector_meta(self, scheduler_output: Any) -> KVConnectorMetadata:  # noqa: ARG002
         """What workers are to do in this step."""
-        return self._scheduler.step()
+        return self._connector_scheduler.build_connector_meta()
 
     def update_connector_output(self, connector_output: Any) -> None:
         """What workers have done."""
         arrived, failed = connector_output.finished_recving or set(), connector_output.failed_recving
-        self._scheduler.received(arrived, failed)
+        self._connector_scheduler.update_connector_output(arrived, failed)
 
     def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:  # noqa: ARG002
         """A request is over; its answer says which prompt it was behind."""
         is_error = str(request.get_finished_reason()) == "error"
-        return False, self._scheduler.finish(request, is_error=is_error)
+        return False, self._connector_scheduler.request_finished(request, is_error=is_error)
 
     # A worker's side.
 
@@ -112,26 +116,26 @@ class SoftpromptConnector(KVConnectorBase_V1):
         Raises:
             SettingError: it is not one of each layer's own.
         """
-        if sorted(layer_number(name) for name in kv_caches) != list(range(self._num_layers)):
+        if sorted(extract_layer_index(name) for name in kv_caches) != list(range(self._num_layers)):
             raise SettingError(f"vLLM keeps no keys and values of each of {self._num_layers} layers: {list(kv_caches)}")
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Begin what this step asks for."""
         loads = self._get_connector_metadata()
-        assert self._worker is not None
-        assert isinstance(loads, Loads)
-        self._worker.start(loads, forward_context.no_compile_layers)
+        assert self._connector_worker is not None
+        assert isinstance(loads, SoftpromptConnectorMetadata)
+        self._connector_worker.start_load_kv(loads, forward_context.no_compile_layers)
 
     def get_transfer_results(self, finished_req_ids: set[str]) -> KVConnectorTransferResults:  # noqa: ARG002
         """The requests that need not wait any more, and those of them that are to end."""
-        assert self._worker is not None
-        arrived, failed = self._worker.results()
+        assert self._connector_worker is not None
+        arrived, failed = self._connector_worker.get_transfer_results()
         return KVConnectorTransferResults(finished_recving=arrived, failed_recving=failed)
 
     def get_block_ids_with_load_errors(self) -> set[int]:
         """The blocks without what they should hold."""
-        assert self._worker is not None
-        return self._worker.invalid()
+        assert self._connector_worker is not None
+        return self._connector_worker.get_block_ids_with_load_errors()
 
     def wait_for_layer_load(self, layer_name: str) -> None:
         """All layers are there when a step begins."""
@@ -144,28 +148,32 @@ class SoftpromptConnector(KVConnectorBase_V1):
 
     # Both.
 
-    def get_kv_connector_stats(self) -> Stats | None:
+    def get_kv_connector_stats(self) -> SoftpromptKVConnectorStats | None:
         """What was counted since it was last asked; workers that share a model do the same, so one of them says it."""
-        return Stats.since(self._told, self._counts) if self._is_first else None
+        return (
+            SoftpromptKVConnectorStats.from_counter_delta(self._reported, self._counters)
+            if self._reports_stats
+            else None
+        )
 
     @property
-    def counts(self) -> Counts:
+    def counters(self) -> ConnectorCounters:
         """What was counted since the beginning."""
-        return replace(self._counts)
+        return replace(self._counters)
 
     @classmethod
-    def build_kv_connector_stats(cls, data: dict[str, Any] | None = None) -> Stats:
+    def build_kv_connector_stats(cls, data: dict[str, Any] | None = None) -> SoftpromptKVConnectorStats:
         """What was counted, as it comes out of another process."""
-        return Stats(data=data or {})
+        return SoftpromptKVConnectorStats(data=data or {})
 
     @classmethod
     def build_prom_metrics(
         cls, vllm_config: Any, metric_types: Any, labelnames: list[str], per_engine_labelvalues: dict[int, list[object]]
-    ) -> Metrics:
+    ) -> SoftpromptPromMetrics:
         """Its counters for Prometheus."""
-        return Metrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)
+        return SoftpromptPromMetrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)
 
     def shutdown(self) -> None:
         """The end."""
-        if self._worker is not None:
-            self._prefixes.close()
+        if self._connector_worker is not None:
+            self._prefix_cache.close()

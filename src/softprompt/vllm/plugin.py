@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-CONNECTOR = "SoftpromptConnector"
-MODULE = "softprompt.vllm.connector"
+CONNECTOR_NAME = "SoftpromptConnector"
+CONNECTOR_MODULE = "softprompt.vllm.connector"
 
 
 def register() -> None:
     """Let `--kv-transfer-config` name the connector. Called again, it does nothing."""
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 
-    if CONNECTOR not in KVConnectorFactory._registry:
-        KVConnectorFactory.register_connector(CONNECTOR, MODULE, CONNECTOR)
+    if CONNECTOR_NAME not in KVConnectorFactory._registry:
+        KVConnectorFactory.register_connector(CONNECTOR_NAME, CONNECTOR_MODULE, CONNECTOR_NAME)

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from softprompt.comparison.report import write_report
-from tests.comparison.report.samples import classifying, failing, finished, wide, writing
+from tests.comparison.report.sample_reports import classifying, failing, finished, wide, writing
 
 
 def never_ending() -> dict[str, Any]:
     """A report whose names are long and have no place to break."""
     report = classifying(("hard", "prefix"), thorough=False)
     report["command"] = "softprompt compare --data " + "a-very-long-name-without-a-space" * 8
-    report["data"]["training"]["source"] = report["task"]["template"] = "x" * 300
-    report["ways"]["prefix"]["title"] = "prefix-tuning-under-a-name-of-its-own-that-never-ends " * 3
+    report["data"]["train"]["source"] = report["task"]["template"] = "x" * 300
+    report["methods"]["prefix"]["title"] = "prefix-tuning-under-a-name-of-its-own-that-never-ends " * 3
     return finished(report)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from softprompt.comparison.report import recommend, write_report
-from softprompt.comparison.report.readable import LONGEST_LABEL, make_readable, shorten_labels
-from tests.comparison.report.samples import classifying
+from softprompt.comparison.report import recommend_method, write_report
+from softprompt.comparison.report.report_sanitizer import MAX_LABEL_CHARS, sanitize_report, shorten_labels
+from tests.comparison.report.sample_reports import classifying
 
 LABELS = [
     "<script>alert(1)</script>",
@@ -39,11 +39,11 @@ def hostile(labels: list[str]) -> dict[str, Any]:
     report["data"]["test"]["source"] = f"{LABELS[1]}{LABELS[4]}.jsonl"
     report["data"]["test"]["majority"] = {"label": labels[5], "share": 0.9, "is_uneven": True}
     report["command"] = f"softprompt compare --labels '{LABELS[3]}'"
-    for way in report["ways"].values():
+    for way in report["methods"].values():
         way["title"] += f" {LABELS[0]} {LABELS[4]}"
-        way["confusion"] = [[9 if i == j and i else 0 for j in range(len(labels))] for i in range(len(labels))]
-        way["confusion"][0][1] = 3
-    report["recommendation"] = recommend(report)
+        way["confusion_matrix"] = [[9 if i == j and i else 0 for j in range(len(labels))] for i in range(len(labels))]
+        way["confusion_matrix"][0][1] = 3
+    report["recommendation"] = recommend_method(report)
     return report
 
 
@@ -75,7 +75,7 @@ def test_a_report_of_hostile_labels_is_right_and_readable(tmp_path: Path, count:
     assert "img" not in page.tags
     said = " ".join(page.said)
     assert LABELS[0] in said
-    assert "x" * (LONGEST_LABEL + 1) not in said
+    assert "x" * (MAX_LABEL_CHARS + 1) not in said
     assert "(10,000 characters)" in said
     assert len(text) < 400_000
     for plot in (tmp_path / "plots").glob("*.svg"):
@@ -99,4 +99,4 @@ def test_labels_stay_different_on_one_short_line() -> None:
 
 def test_an_ordinary_report_stays_as_it_is() -> None:
     report = classifying()
-    assert make_readable(report) == json.loads(json.dumps(report))
+    assert sanitize_report(report) == json.loads(json.dumps(report))

@@ -1,124 +1,146 @@
-"""The reasons for the recommended way: quality, storage, serving, forgetting and training, each beside the others'."""
+"""The reasons for the recommended method: quality, storage, serving, forgetting and training, compared with others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from softprompt.comparison.report.findings import Findings
-from softprompt.comparison.report.quantities import (
+from softprompt.comparison.report.formatters import (
     Number,
-    count,
-    duration,
-    figure,
-    list_few,
-    many,
-    number,
-    rate,
-    size,
-    spread,
+    format_bytes,
+    format_count,
+    format_duration,
+    format_metric,
+    format_number,
+    format_rate,
+    format_spread,
+    join_few,
+    pluralize,
 )
-from softprompt.comparison.report.sentences import named, sentence
+from softprompt.comparison.report.report_view import ReportView
+from softprompt.comparison.report.sentences import format_method_name, make_sentence
 
-#: How many others a reason is compared with: beyond that it is a table, and the page has one.
-MOST = 3
-
-
-def reasons(findings: Findings, way: str) -> list[str]:
-    """Why to take a way, a sentence or two each; what was not measured is not spoken of."""
-    kinds = (_quality, _never_answered, _verdicts, _storing, _serving, _forgetting, _training, _calls)
-    return [words for kind in kinds if (words := kind(findings, way))]
+#: Number of other methods that a reason compares with. The page has a table of all of them.
+MAX_COMPARED = 3
 
 
-def _quality(findings: Findings, way: str) -> str:
-    score, metric = findings.score(way), findings.metric
-    seeds = len(score.get("seeds") or [])
-    words = f"Quality: {figure(score['mean'], metric)} in the mean"
-    if seeds > 1 and score.get("spread") is not None:
-        words += f" of {seeds} seeds, spread {spread(score['spread'], metric)}, worst {figure(score['worst'], metric)}"
-    elsewhere = ((findings.ways[way].get("out_of_domain") or {}).get(metric) or {}).get("mean")
-    beyond = "" if elsewhere is None else f"; {figure(elsewhere, metric)} outside of the training's domain"
-    return words + beyond + "."
+def list_reasons(view: ReportView, method: str) -> list[str]:
+    """Return the reasons for a method, one or two sentences each. Quantities that were not measured are left out."""
+    describers = (
+        _describe_quality,
+        _describe_missing_labels,
+        _describe_verdicts,
+        _describe_storage,
+        _describe_serving,
+        _describe_forgetting,
+        _describe_training,
+        _describe_api_usage,
+    )
+    return [reason for describe in describers if (reason := describe(view, method))]
 
 
-def _never_answered(findings: Findings, way: str) -> str:
-    """Which labels of the test set a way does not answer at all."""
-    table, labels = findings.ways[way].get("confusion"), findings.report["task"]["labels"]
-    if not table:
+def _describe_quality(view: ReportView, method: str) -> str:
+    score, metric = view.get_score(method), view.metric
+    num_seeds = len(score.get("values") or [])
+    text = f"Quality: {format_metric(score['mean'], metric)} in the mean"
+    if num_seeds > 1 and score.get("std") is not None:
+        deviation, worst = format_spread(score["std"], metric), format_metric(score["worst"], metric)
+        text += f" of {num_seeds} seeds, standard deviation {deviation}, worst {worst}"
+    mean = ((view.methods[method].get("out_of_domain_metrics") or {}).get(metric) or {}).get("mean")
+    out_of_domain = "" if mean is None else f"; {format_metric(mean, metric)} outside the training domain"
+    return text + out_of_domain + "."
+
+
+def _describe_missing_labels(view: ReportView, method: str) -> str:
+    """Name the labels of the test set that a method never predicts."""
+    matrix, labels = view.methods[method].get("confusion_matrix"), view.report["task"]["labels"]
+    if not matrix:
         return ""
-    missed = [labels[i] for i, row in enumerate(table) if sum(row) and not sum(each[i] for each in table)]
-    return f"It never answers {list_few(missed)}, which the test set has." if missed else ""
+    missed = [labels[i] for i, row in enumerate(matrix) if sum(row) and not sum(row[i] for row in matrix)]
+    return f"It never answers {join_few(missed)}, which the test set has." if missed else ""
 
 
-def _verdicts(findings: Findings, way: str) -> str:
-    """Against whom the test shows something, and against whom not."""
-    others = [name for name in findings.judged if name != way]
-    beaten = [named(findings, name) for name in others if findings.is_better(way, name)]
-    level = [named(findings, name) for name in others if name in findings.equals and not findings.is_better(way, name)]
-    parts = [f"shown to be better than {list_few(beaten)}"] * bool(beaten)
-    parts += [f"no difference shown from {list_few(level)}"] * bool(level)
-    return sentence("; ".join(parts)) if parts else ""
+def _describe_verdicts(view: ReportView, method: str) -> str:
+    """Name the methods that the test shows to be worse, and those for which no difference is shown."""
+    others = [name for name in view.scored_methods if name != method]
+    beaten = [format_method_name(view, name) for name in others if view.is_significantly_better(method, name)]
+    tied = [
+        format_method_name(view, name)
+        for name in others
+        if name in view.tied_methods and not view.is_significantly_better(method, name)
+    ]
+    parts = [f"shown to be better than {join_few(beaten)}"] if beaten else []
+    parts += [f"no difference shown from {join_few(tied)}"] if tied else []
+    return make_sentence("; ".join(parts)) if parts else ""
 
 
-def _storing(findings: Findings, way: str) -> str:
-    stored = findings.ways[way].get("bytes_per_task")
+def _describe_storage(view: ReportView, method: str) -> str:
+    stored = view.methods[method].get("stored_bytes_per_task")
     if stored is None:
         return ""
-    others = _others(findings, way, lambda name: findings.ways[name].get("bytes_per_task") or None, size)
+    others = _list_others(
+        view, method, lambda name: view.methods[name].get("stored_bytes_per_task") or None, format_bytes
+    )
     if not stored:
-        return f"Storing: nothing has to be trained or kept for a task{_beside(others)}."
-    return f"Storing: {size(stored)} for a task, {size(50 * stored)} for fifty{_beside(others)}."
+        return f"Storage: nothing has to be trained or stored for a task{_format_comparison(others)}."
+    one, fifty = format_bytes(stored), format_bytes(50 * stored)
+    return f"Storage: {one} for a task, {fifty} for fifty{_format_comparison(others)}."
 
 
-def _serving(findings: Findings, way: str) -> str:
-    one, fifty = (findings.rows_per_second(way, tasks) for tasks in (1, 50))
+def _describe_serving(view: ReportView, method: str) -> str:
+    one, fifty = (view.get_requests_per_second(method, num_tasks) for num_tasks in (1, 50))
     if fifty is None:
         return ""
-    alone = "" if one is None else f", and {rate(one)} with one"
-    others = _others(findings, way, lambda name: findings.rows_per_second(name, 50), rate)
-    return f"Serving: {rate(fifty)} rows a second with fifty tasks at once{alone}{_beside(others, 'with fifty')}."
+    alone = "" if one is None else f", and {format_rate(one)} with one"
+    others = _list_others(view, method, lambda name: view.get_requests_per_second(name, 50), format_rate)
+    comparison = _format_comparison(others, "with fifty")
+    return f"Serving: {format_rate(fifty)} requests per second with fifty tasks at once{alone}{comparison}."
 
 
-def _forgetting(findings: Findings, way: str) -> str:
-    found, removable = findings.ways[way].get("forgetting"), findings.ways[way].get("removable")
+def _describe_forgetting(view: ReportView, method: str) -> str:
+    forgetting = view.methods[method].get("forgetting") or {}
+    shares_base_weights = view.methods[method].get("shares_base_weights")
     parts = []
-    if found and found.get("before") is not None and found.get("after") is not None:
-        before, after = number(found["before"]), number(found["after"])
-        moved = f"goes from {before} to {after}" if before != after else f"stays at {before}"
-        parts.append(f"Forgetting: the loss per token of neutral text {moved} through the adapted model.")
-    if removable:
-        parts.append("Other texts can be answered by the untouched base from the same copy of the weights.")
-    elif removable is False:
-        parts.append("The untouched base needs a copy of the weights of its own.")
+    if forgetting.get("loss_before") is not None and forgetting.get("loss_after") is not None:
+        before, after = format_number(forgetting["loss_before"]), format_number(forgetting["loss_after"])
+        change = f"goes from {before} to {after}" if before != after else f"stays at {before}"
+        parts.append(f"Forgetting: the loss per token on the reference text {change} with the adapted model.")
+    if shares_base_weights:
+        parts.append("The unchanged base model can answer other texts from the same copy of the weights.")
+    elif shares_base_weights is False:
+        parts.append("The unchanged base model needs a second copy of the weights.")
     return " ".join(parts)
 
 
-def _training(findings: Findings, way: str) -> str:
-    facts = findings.ways[way]
-    seconds, search = facts.get("seconds"), facts.get("search_seconds")
+def _describe_training(view: ReportView, method: str) -> str:
+    entry = view.methods[method]
+    seconds, search_seconds = entry.get("train_seconds"), entry.get("search_seconds")
     if not seconds:
         return ""
-    tried = "" if not search or search <= seconds else f", {duration(search)} with all that was tried"
-    others = _others(findings, way, lambda name: findings.ways[name].get("seconds") or None, duration)
-    return f"Training: {duration(seconds)} a run{tried}{_beside(others)}."
+    total = (
+        "" if not search_seconds or search_seconds <= seconds else f", {format_duration(search_seconds)} with all runs"
+    )
+    others = _list_others(view, method, lambda name: view.methods[name].get("train_seconds") or None, format_duration)
+    return f"Training: {format_duration(seconds)} per run{total}{_format_comparison(others)}."
 
 
-def _calls(findings: Findings, way: str) -> str:
-    calls = findings.ways[way].get("calls")
-    if not calls:
+def _describe_api_usage(view: ReportView, method: str) -> str:
+    usage = view.methods[method].get("api_usage")
+    if not usage:
         return ""
-    paid = "" if calls.get("dollars") is None else f", ${calls['dollars']:,.3f}"
-    unread = calls.get("unreadable") or 0
-    lost = f"; {many(unread, 'answer')} could not be read" if unread else ""
-    return f"Calls: {count(calls.get('requests'))} requests{paid}{lost}. Each text leaves this machine."
+    cost = "" if usage.get("cost_usd") is None else f", ${usage['cost_usd']:,.3f}"
+    num_unreadable = usage.get("num_unreadable") or 0
+    unreadable = f"; {pluralize(num_unreadable, 'reply', 'replies')} could not be read" if num_unreadable else ""
+    requests = format_count(usage.get("num_requests"))
+    return f"API: {requests} requests{cost}{unreadable}. Every text leaves this machine."
 
 
-def _others(
-    findings: Findings, way: str, measure: Callable[[str], Number | None], write: Callable[[Number], str]
+def _list_others(
+    view: ReportView, method: str, get_value: Callable[[str], Number | None], format_value: Callable[[Number], str]
 ) -> list[str]:
-    """The same quantity of those that are as good, as far as was shown."""
-    found = [(named(findings, name), measure(name)) for name in findings.equals if name != way]
-    return [f"{title}: {write(value)}" for title, value in found if value is not None][:MOST]
+    """Return the same quantity of the methods that are tied with the best one."""
+    values = [(format_method_name(view, name), get_value(name)) for name in view.tied_methods if name != method]
+    return [f"{title}: {format_value(value)}" for title, value in values if value is not None][:MAX_COMPARED]
 
 
-def _beside(others: Sequence[str], what: str = "") -> str:
-    return f" ({what + ', ' if what else ''}{'; '.join(others)})" if others else ""
+def _format_comparison(others: Sequence[str], qualifier: str = "") -> str:
+    return f" ({qualifier + ', ' if qualifier else ''}{'; '.join(others)})" if others else ""

@@ -1,84 +1,90 @@
-"""The recommendation in words. It never calls a way better where the paired test does not show it."""
+"""The recommendation of a report, in sentences. A method is called better only where the paired test shows it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from softprompt.comparison.report.changes import changes
-from softprompt.comparison.report.choice import choose
-from softprompt.comparison.report.findings import Findings, finite
-from softprompt.comparison.report.quantities import figure, interval, list_few, points
-from softprompt.comparison.report.readable import make_readable
-from softprompt.comparison.report.reasons import reasons
-from softprompt.comparison.report.sentences import named, quality, sentence
+from softprompt.comparison.report.caveats import list_caveats
+from softprompt.comparison.report.formatters import format_interval, format_metric, format_points, join_few
+from softprompt.comparison.report.method_selection import select_method
+from softprompt.comparison.report.reasons import list_reasons
+from softprompt.comparison.report.report_sanitizer import sanitize_report
+from softprompt.comparison.report.report_upgrade import upgrade_report
+from softprompt.comparison.report.report_view import ReportView, replace_non_finite
+from softprompt.comparison.report.sentences import describe_quality, format_method_name, make_sentence
 
 
-def recommend(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What a report recommends.
+def recommend_method(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recommendation of a report.
 
     Args:
-        report: all of report.json but its `recommendation`, which this is.
+        report: contents of report.json, of any version. Its `recommendation`, if present, is ignored.
 
     Returns:
-        `way`, the name of the recommended way or None, `words`, `reasons`, and under `changes` what would change it.
+        `method`, the name of the recommended method or None, `summary`, `reasons`, and `caveats`, what could change
+        the recommendation.
     """
-    findings = Findings(make_readable(finite(report)))
-    if not findings.judged:
-        words = "No way can be recommended: every one of them failed."
-        return {"way": None, "words": words, "reasons": [], "changes": changes(findings, None)}
-    way = choose(findings)
+    view = ReportView(sanitize_report(replace_non_finite(upgrade_report(report))))
+    if not view.scored_methods:
+        summary = "No method can be recommended: all of them failed."
+        return {"method": None, "summary": summary, "reasons": [], "caveats": list_caveats(view, None)}
+    method = select_method(view)
     return {
-        "way": way,
-        "words": " ".join([_lead(findings, way), *_rivals(findings, way)]),
-        "reasons": reasons(findings, way),
-        "changes": changes(findings, way),
+        "method": method,
+        "summary": " ".join([_describe_choice(view, method), *_describe_rivals(view, method)]),
+        "reasons": list_reasons(view, method),
+        "caveats": list_caveats(view, method),
     }
 
 
-def _lead(findings: Findings, way: str) -> str:
-    facts, worth = findings.ways[way], quality(findings, way)
-    title = named(findings, way)
-    if facts["kind"] == "prompting":
-        return f"Use {title} and train nothing: it {worth}{_against_baseline(findings, way)}."
-    return f"Use {title}: it {worth}{_against_baseline(findings, way)}."
+def _describe_choice(view: ReportView, method: str) -> str:
+    title, quality = format_method_name(view, method), describe_quality(view, method)
+    if view.methods[method]["kind"] == "prompting":
+        return f"Use {title} and train nothing: it {quality}{_compare_with_baseline(view, method)}."
+    return f"Use {title}: it {quality}{_compare_with_baseline(view, method)}."
 
 
-def _against_baseline(findings: Findings, way: str) -> str:
-    """How far a way is from the hard prompt, if that is another and they were tested against one another."""
-    base = findings.baseline
-    if base is None or base == way or not (found := findings.versus(way, base)):
+def _compare_with_baseline(view: ReportView, method: str) -> str:
+    """Describe the difference from the baseline, if the baseline is another method and both were tested."""
+    base = view.baseline_method
+    if base is None or base == method or not (test := view.get_pairwise_test(method, base)):
         return ""
-    within = interval(found["low"], found["high"], findings.metric)
-    difference = found["difference"]
-    if not findings.is_better(way, base):
-        apart = points(difference, findings.metric)
-        return f", which is not shown to be better than {named(findings, base)} (difference {apart}, {within})"
-    if findings.metric == "accuracy":
-        return f", {points(difference, findings.metric)} more than {named(findings, base)} ({within})"
+    interval = format_interval(test["ci_low"], test["ci_high"], view.metric)
+    difference = test["difference"]
+    if not view.is_significantly_better(method, base):
+        points = format_points(difference, view.metric)
+        return (
+            f", which is not shown to be better than {format_method_name(view, base)} (difference {points}, {interval})"
+        )
+    if view.metric == "accuracy":
+        return f", {format_points(difference, view.metric)} more than {format_method_name(view, base)} ({interval})"
     return (
-        f", against {figure(findings.mean(base), findings.metric)} of {named(findings, base)} "
-        f"(better by {points(difference, findings.metric)}, {within})"
+        f", against {format_metric(view.get_mean(base), view.metric)} of {format_method_name(view, base)} "
+        f"(better by {format_points(difference, view.metric)}, {interval})"
     )
 
 
-def _rivals(findings: Findings, way: str) -> list[str]:
-    """The best in mean, if it is another; else who is not shown to be worse."""
-    others = [name for name in findings.judged if name != way]
+def _describe_rivals(view: ReportView, method: str) -> list[str]:
+    """Name the method with the best mean if it is another one, or else the methods that are not shown to be worse."""
+    others = [name for name in view.scored_methods if name != method]
     if not others:
-        return ["It is the only way that was judged, so nothing is known of others."]
-    if way != findings.best:
-        return [_not_shown(findings, way)]
-    if all(findings.is_better(way, other) for other in others):
-        return ["It is shown to be better than every other way that was judged."]
-    level = [named(findings, name) for name in findings.equals if name != way]
-    return ["It has the best mean."] + [f"Not shown to be worse: {list_few(level)}."] * bool(level)
+        return ["It is the only method that was scored, so there is nothing to compare it with."]
+    if method != view.best_method:
+        return [_describe_best_mean(view, method)]
+    if all(view.is_significantly_better(method, other) for other in others):
+        return ["It is shown to be better than every other method that was scored."]
+    tied = [format_method_name(view, name) for name in view.tied_methods if name != method]
+    return ["It has the best mean."] + ([f"Not shown to be worse: {join_few(tied)}."] if tied else [])
 
 
-def _not_shown(findings: Findings, way: str) -> str:
-    best = findings.best
-    found = findings.versus(best, way)
-    apart, within = points(found["difference"], findings.metric), interval(found["low"], found["high"], findings.metric)
-    mean = figure(findings.mean(best), findings.metric)
-    title = named(findings, best)
-    return sentence(f"{title} has the best mean, {mean}, but is not shown to be better (difference {apart}, {within})")
+def _describe_best_mean(view: ReportView, method: str) -> str:
+    best = view.best_method
+    test = view.get_pairwise_test(best, method)
+    points = format_points(test["difference"], view.metric)
+    interval = format_interval(test["ci_low"], test["ci_high"], view.metric)
+    mean = format_metric(view.get_mean(best), view.metric)
+    return make_sentence(
+        f"{format_method_name(view, best)} has the best mean, {mean}, but is not shown to be better "
+        f"(difference {points}, {interval})"
+    )

@@ -1,30 +1,32 @@
-"""What the sentences of a report share: a way's name in them, how good it is, and how a sentence begins and ends."""
+"""Parts of a report's sentences: method names, quality, and the beginning and end of a sentence."""
 
 from __future__ import annotations
 
-from softprompt.comparison.report.findings import Findings
-from softprompt.comparison.report.quantities import capitalise, figure, metric_name
+from softprompt.comparison.report.formatters import capitalize_first, format_metric, get_metric_name
+from softprompt.comparison.report.report_view import ReportView
 
 
-def sentence(words: str) -> str:
-    """Words with a capital and a full stop."""
-    return capitalise(words) + "."
+def make_sentence(text: str) -> str:
+    """Return a text with a capital first letter and a full stop."""
+    return capitalize_first(text) + "."
 
 
-def named(findings: Findings, name: str) -> str:
-    """A way within a sentence: the hard prompt takes an article, and what follows a comma goes into brackets."""
-    title, comma, rest = findings.title(name).partition(", ")
-    within = f"{title} ({rest})" if comma else title
-    return f"the {within}" if name == "hard" else within
+def format_method_name(view: ReportView, name: str) -> str:
+    """Return the title of a method for use inside a sentence.
+
+    The hard prompt takes an article, and the part of a title after a comma goes into brackets.
+    """
+    title, comma, rest = view.get_title(name).partition(", ")
+    phrase = f"{title} ({rest})" if comma else title
+    return f"the {phrase}" if name == "hard" else phrase
 
 
-def quality(findings: Findings, name: str) -> str:
-    """How good a way is, behind "it"."""
-    metric, score = findings.metric, findings.score(name)
-    mean = figure(score["mean"], metric)
-    worst = f" (worst seed {figure(score['worst'], metric)})" if len(score.get("seeds") or []) > 1 else ""
+def describe_quality(view: ReportView, name: str) -> str:
+    """Describe the headline metric of a method, as a predicate that follows "it"."""
+    metric, score = view.metric, view.get_score(name)
+    mean = format_metric(score["mean"], metric)
+    worst = f" (worst seed {format_metric(score['worst'], metric)})" if len(score.get("values") or []) > 1 else ""
     if metric == "accuracy":
         return f"is right on {mean} of the test set{worst}"
-    return (
-        f"has {'an' if metric in ('f1', 'exact_match') else 'a'} {metric_name(metric)} of {mean} on the test set{worst}"
-    )
+    article = "an" if metric in ("f1", "exact_match") else "a"
+    return f"has {article} {get_metric_name(metric)} of {mean} on the test set{worst}"

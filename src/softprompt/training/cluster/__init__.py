@@ -1,5 +1,5 @@
-"""Many prompts tuned on a Ray cluster."""
+"""Training of many prompts on a Ray cluster."""
 
-from softprompt.training.cluster.dispatching import run_on_cluster
+from softprompt.training.cluster.dispatcher import tune_on_cluster
 
-__all__ = ["run_on_cluster"]
+__all__ = ["tune_on_cluster"]

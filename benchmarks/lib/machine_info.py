@@ -1,0 +1,16 @@
+"""What a benchmark ran on, in words: figures of two machines cannot be compared."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+
+import torch
+
+LIBRARIES = ("torch", "transformers", "peft")
+
+
+def describe_environment() -> str:
+    """Cores, their vector instructions, and the versions of what runs on them."""
+    about = [f"{len(os.sched_getaffinity(0))} cores", torch.backends.cpu.get_cpu_capability(), "float32"]
+    return ", ".join([*about, *(f"{name} {version(name)}" for name in LIBRARIES)])

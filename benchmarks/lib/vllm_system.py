@@ -1,0 +1,216 @@
+"""vLLM as a way that takes turns with ours: its process, which lives in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+from safetensors.torch import save_file
+
+from benchmarks.lib.serving_systems import make_saved_prompt
+from benchmarks.lib.serving_workload import ServingWorkload, TokenBatch
+
+ROOT = Path(__file__).parents[2]
+KV_CACHE_GIB = 1  # GiB for its keys and values
+OPENMP_LIBRARY = "libiomp5.so"  # vLLM's documentation says to preload it
+
+
+class ConnectorSetup(ABC):
+    """How vLLM comes to the prefixes of tenants.
+
+    Attributes:
+        config: vLLM's `kv_transfer_config`.
+    """
+
+    config: dict[str, Any]
+
+    @abstractmethod
+    def get_request_params(self, tenant: int) -> dict[str, Any]:
+        """The words for a tenant's prefix in a request."""
+
+
+class MinimalConnectorSetup(ConnectorSetup):
+    """The least that can be: `benchmarks.lib.minimal_connector`, which checks nothing.
+
+    Args:
+        asked: whose prefixes.
+        tenants: that have one.
+        folder: for them.
+    """
+
+    def __init__(self, workload: ServingWorkload, tenants: int, folder: Path):
+        for tenant in range(tenants):
+            save_file({"prefix": workload.get_prefix(tenant).tensor.contiguous()}, folder / f"{tenant}.safetensors")
+        self.config = {
+            "kv_connector": "PrefixConnector",
+            "kv_connector_module_path": "benchmarks.lib.minimal_connector",
+            "kv_connector_extra_config": {"folder": str(folder)},
+            "kv_role": "kv_both",
+        }
+
+    def get_request_params(self, tenant: int) -> dict[str, Any]:
+        """The file's name."""
+        return {"prefix": str(tenant)}
+
+
+class PluginConnectorSetup(ConnectorSetup):
+    """softprompt's own plugin, which reads saved prompts by their content hashes; see `MinimalConnectorSetup`."""
+
+    def __init__(self, workload: ServingWorkload, tenants: int, folder: Path):
+        self._digests, self._P = list[str](), workload.P
+        for tenant in range(tenants):
+            prompt = make_saved_prompt(workload, workload.get_prefix(tenant), tenant)
+            self._digests.append(prompt.manifest.content_hash.removeprefix("sha256:"))
+            prompt.save_to(folder / self._digests[-1])
+        self.config = {
+            "kv_connector": "SoftpromptConnector",
+            "kv_connector_extra_config": {"artifact_location": str(folder)},
+            "kv_role": "kv_both",
+        }
+
+    def get_request_params(self, tenant: int) -> dict[str, Any]:
+        """The prompt's hash, and how many positions it takes."""
+        return {"softprompt": {"prompt_digest": self._digests[tenant], "num_positions": self._P}}
+
+
+class VllmSystem:
+    """A vLLM that answers batches behind prefixes; between them it does nothing.
+
+    Args:
+        asked: what it will be asked.
+        python: of the environment that has vLLM.
+        model: the folder of the model.
+        rows: at once, at most.
+        connector: how it comes to their prefixes.
+        log: the file for what it says.
+        is_compiled: let it compile the model first, which takes minutes, instead of running it eagerly.
+        space: GiB for its keys and values.
+
+    Attributes:
+        about: what it says that it is.
+    """
+
+    def __init__(
+        self,
+        workload: ServingWorkload,
+        python_path: Path,
+        model: Path,
+        max_rows: int,
+        connector: ConnectorSetup,
+        log_path: Path,
+        is_compiled: bool,
+        kv_cache_gib: int = KV_CACHE_GIB,
+    ):
+        self._workload, self._connector = workload, connector
+        how, told = "compiled" if is_compiled else "eager", json.dumps(connector.config)
+        command = [
+            python_path.absolute(),
+            "-m",
+            "benchmarks.lib.vllm_batch_process",
+            model,
+            told,
+            max_rows,
+            workload.max_length,
+            how,
+        ]
+        self._log_path = log_path
+        with log_path.open("w", encoding="utf-8") as said:
+            self._process = subprocess.Popen(
+                [str(word) for word in command],
+                cwd=ROOT,
+                env=build_environment(python_path, kv_cache_gib),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+            )
+        self.version_info: dict[str, str] = self._read_message()
+        self._suspend_processes()
+
+    def __enter__(self) -> VllmSystem:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        self._resume_processes()
+        self._process.stdin.close()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            for each in self._list_processes():
+                each.kill()
+
+    def generate(self, texts: TokenBatch, _round: int = 0) -> TokenBatch:
+        """What it writes behind each text, behind the prefix of a tenant of its own."""
+        return self._generate(
+            [
+                {
+                    "ids": text,
+                    "positions": self._workload.P,
+                    "salt": str(tenant),
+                    "named": self._connector.get_request_params(tenant),
+                }
+                for tenant, text in enumerate(texts)
+            ]
+        )
+
+    def generate_bare(self, texts: TokenBatch, _round: int = 0) -> TokenBatch:
+        """What it writes behind each text, behind none."""
+        return self._generate([{"ids": text, "positions": 0, "salt": "none"} for text in texts])
+
+    def _generate(self, requests: list[dict[str, Any]]) -> TokenBatch:
+        assert self._process.stdin is not None
+        self._resume_processes()
+        print(
+            json.dumps({"new_tokens": self._workload.new_tokens, "rows": requests}),
+            file=self._process.stdin,
+            flush=True,
+        )
+        tokens: TokenBatch = self._read_message()
+        self._suspend_processes()
+        return tokens
+
+    def get_cpu_seconds(self) -> float:
+        """What its processes have had of the CPUs."""
+        return sum(sum(each.cpu_times()[:2]) for each in self._list_processes())
+
+    def _suspend_processes(self) -> None:
+        """Let it wait without waking up: even that, many times a second, delays whoever computes on all cores."""
+        for each in self._list_processes():
+            each.suspend()
+
+    def _resume_processes(self) -> None:
+        for each in self._list_processes():
+            each.resume()
+
+    def _list_processes(self) -> list[psutil.Process]:
+        main = psutil.Process(self._process.pid)
+        return [main, *main.children(recursive=True)]
+
+    def _read_message(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"vLLM ended; the last that it said:\n{self._log_path.read_text('utf-8')[-2000:]}")
+        return json.loads(line)
+
+
+def build_environment(python_path: Path, kv_cache_gib: int = KV_CACHE_GIB) -> Mapping[str, str]:
+    """That in which vLLM is at its best here. Each of its threads is bound to a core of its own, by itself."""
+    openmp = python_path.absolute().parents[1] / "lib" / OPENMP_LIBRARY
+    own = {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
+        "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),
+        "HF_HUB_OFFLINE": "1",
+    }
+    own |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    return {**os.environ, **own, **({"LD_PRELOAD": str(openmp)} if openmp.is_file() else {})}

@@ -1,0 +1,45 @@
+"""Callbacks that receive the progress of a comparison. Callbacks do not influence the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class ComparisonCallback(Protocol):
+    """A receiver of a comparison's progress."""
+
+    def on_comparison_begin(self, num_runs: int) -> None:
+        """Called once, with the number of planned runs of all methods."""
+
+    def on_method_begin(self, name: str, title: str) -> None:
+        """Called before the runs of a method, also if all of them are finished."""
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """Called with each event of a worker: `cell_began`, `cell_ended`, `begin`, `step`, `evaluated` or `failed`."""
+
+    def on_method_end(self, name: str, num_runs: int, error: str | None) -> None:
+        """Called after the runs of a method.
+
+        Args:
+            name: name of the method.
+            num_runs: number of planned runs of the method.
+            error: why the method failed, or None.
+        """
+
+
+class NullComparisonCallback:
+    """A callback that ignores everything."""
+
+    def on_comparison_begin(self, num_runs: int) -> None:
+        """Ignore the event."""
+
+    def on_method_begin(self, name: str, title: str) -> None:
+        """Ignore the event."""
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """Ignore the event."""
+
+    def on_method_end(self, name: str, num_runs: int, error: str | None) -> None:
+        """Ignore the event."""

@@ -1,0 +1,238 @@
+"""Runs a whole comparison: every method, and the report of the finished runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from softprompt.comparison.analysis.aggregation import (
+    build_pairwise_tests,
+    load_first_metrics,
+    load_scores,
+    summarize_method,
+)
+from softprompt.comparison.analysis.report_metadata import build_report_metadata
+from softprompt.comparison.comparison_callback import ComparisonCallback, NullComparisonCallback
+from softprompt.comparison.comparison_folder import LOGS_FOLDER, RUNS_FOLDER, check_output_folder
+from softprompt.comparison.experiment.compare_settings import CompareSettings
+from softprompt.comparison.experiment.experiment import Experiment
+from softprompt.comparison.methods import get_method
+from softprompt.comparison.methods.adaptation_method import AdaptationMethod, MethodKind
+from softprompt.comparison.methods.local_fitted_model import compute_reference_loss
+from softprompt.comparison.report import recommend_method, write_report
+from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
+from softprompt.comparison.runs.run_cache_key import build_cache_key, get_split_digests
+from softprompt.comparison.runs.run_store import RunSpec, RunStore, count_trainings, plan_runs
+from softprompt.comparison.runs.subprocess_runner import run_in_subprocess
+from softprompt.errors import SettingError, translate_os_errors
+from softprompt.message_parameters import replace_parameters
+from softprompt.tasks import ClassificationTask
+from softprompt.training.data_parallel import require_single_process
+
+#: Settings of a soft prompt or its training that a sweep may vary. All methods share the other settings.
+SWEEPABLE_SETTINGS = (
+    "num_virtual_tokens", "init", "encoder", "encoder_hidden_size", "placement", "freeze_sink", "layers", "head",
+    "batch_size", "gradient_accumulation_steps", "warmup_ratio", "weight_decay", "max_grad_norm",
+)  # fmt: skip
+
+
+def compare(*, callback: ComparisonCallback | None = None, **settings: Any) -> dict[str, Any]:
+    """Compare methods of adapting a model, write the report and return it.
+
+    Args:
+        callback: receives the progress of the comparison.
+        settings: fields of `CompareSettings`; `data`, `test` and `output` are required.
+    """
+    return run_comparison(CompareSettings.from_dict(settings), callback)
+
+
+def run_comparison(
+    settings: CompareSettings, callback: ComparisonCallback | None = None, command: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Run every method of the settings, write the report and return it.
+
+    Finished runs are in `OUTPUT/cells` and are not repeated. The failure of one method does not stop the others.
+
+    Args:
+        settings: settings of the comparison.
+        callback: receives the progress of the comparison.
+        command: command line, shown in the report.
+
+    Raises:
+        SettingError: unknown method, or invalid setting.
+        DataError: the data cannot be read, or test examples occur in the other splits.
+        OutputExists: the output folder contains something other than a comparison.
+    """
+    require_single_process("a comparison")
+    return ComparisonRunner.prepare(settings, callback or NullComparisonCallback()).run(
+        command or ["softprompt.compare"]
+    )
+
+
+@dataclass(frozen=True)
+class ComparisonRunner:
+    """A comparison of methods on one experiment.
+
+    Attributes:
+        experiment: what all methods share.
+        methods: methods by their names in the settings.
+        callback: receives the progress of the comparison.
+    """
+
+    experiment: Experiment
+    methods: Mapping[str, AdaptationMethod]
+    callback: ComparisonCallback
+
+    @classmethod
+    def prepare(cls, settings: CompareSettings, callback: ComparisonCallback) -> ComparisonRunner:
+        """Create a comparison, and check everything that can be checked before the first run.
+
+        Raises:
+            SoftPromptError: see `run_comparison`.
+        """
+        if repeated := [name for name in settings.methods if settings.methods.count(name) > 1]:
+            raise SettingError(f"`methods` contains {repeated[0]} more than once: remove the repetition")
+        methods = {name: get_method(name) for name in settings.methods}
+        _check_sweep(settings, methods)
+        check_output_folder(settings.output)
+        experiment = Experiment.prepare(settings)
+        experiment.validate_examples()
+        return cls(experiment, methods, callback)
+
+    def run(self, command: Sequence[str]) -> dict[str, Any]:
+        """Execute the runs that are not finished, write the report and return it."""
+        started, settings = time.monotonic(), self.experiment.settings
+        resumed = any((settings.output / RUNS_FOLDER).glob("*.json"))
+        with translate_os_errors(settings.output):
+            for name in (RUNS_FOLDER, LOGS_FOLDER):  # identify the folder as a comparison before the first run
+                (settings.output / name).mkdir(parents=True, exist_ok=True)
+        steps, errors = self._allocate_steps()
+        self.callback.on_comparison_begin(
+            sum(len(plan_runs(settings, name, method)) for name, method in self.methods.items())
+        )
+        for name, method in self.methods.items():
+            self.callback.on_method_begin(name, method.title)
+            error = errors.get(name) or self._run_method(name, steps[name])
+            if error is not None:
+                errors[name] = error
+            self.callback.on_method_end(name, len(plan_runs(settings, name, method)), error)
+        report = self._build_report(command, steps, errors, None if resumed else (time.monotonic() - started) / 60)
+        report["recommendation"] = recommend_method(report)
+        write_report(report, settings.output)
+        return report
+
+    def _run_method(self, name: str, steps: int) -> str | None:
+        if self._create_method_runner(name, steps).is_finished():
+            return None
+        error = self._run_in_subprocess(name, steps, is_pilot=False)
+        if error is None and not self._create_method_runner(name, steps).is_finished():
+            return "its process ended before all runs were finished"
+        return error
+
+    def _run_in_subprocess(self, name: str, steps: int, *, is_pilot: bool) -> str | None:
+        settings = self.experiment.settings
+        job = {
+            "settings": settings.model_dump(mode="json"),
+            "method": name,
+            "steps": steps,
+            "is_pilot": is_pilot,
+            "split_digests": get_split_digests(self.experiment),
+            "run_folder": str(settings.output / RUNS_FOLDER),
+            "cache_key": self._build_cache_key(name, steps),
+        }
+        return run_in_subprocess(
+            job, settings.output / LOGS_FOLDER / f"{name.replace('/', '-')}.log", self.callback.on_event
+        )
+
+    def _allocate_steps(self) -> tuple[dict[str, int], dict[str, str]]:
+        """Return the number of steps of each method's training runs, and the errors of methods whose pilot run failed.
+
+        All methods get `max_steps`, or with `budget_minutes` the steps that fit into the same time.
+        """
+        settings = self.experiment.settings
+        if settings.budget_minutes is None:
+            return dict.fromkeys(self.methods, settings.max_steps), {}
+        trained = [name for name, method in self.methods.items() if method.is_trained]
+        runs = sum(count_trainings(plan_runs(settings, name, self.methods[name])) for name in trained)
+        seconds_per_run = 60 * settings.budget_minutes / max(1, runs)
+        steps, errors = dict.fromkeys(self.methods, 1), {}
+        for name in trained:
+            self.callback.on_method_begin(name, f"{self.methods[name].title}: timing of a step")
+            error = self._run_in_subprocess(name, 0, is_pilot=True)
+            if error is None:
+                steps[name] = max(1, int(seconds_per_run / self._create_method_runner(name, 0).measure_step_seconds()))
+            else:
+                errors[name] = error
+        return steps, errors
+
+    def _create_method_runner(self, name: str, steps: int) -> MethodRunner:
+        store = RunStore(self.experiment.settings.output / "cells", self._build_cache_key(name, steps))
+        return MethodRunner(self.experiment, name, self.methods[name], steps, store, NullRunCallback())
+
+    def _build_cache_key(self, name: str, steps: int) -> dict[str, Any]:
+        return build_cache_key(self.experiment, self.methods[name], steps)
+
+    def _build_report(
+        self, command: Sequence[str], steps: Mapping[str, int], errors: Mapping[str, str], minutes: float | None
+    ) -> dict[str, Any]:
+        settings = self.experiment.settings
+        base_loss = self._measure_base_loss()
+        plans = {name: plan_runs(settings, name, method) for name, method in self.methods.items()}
+        stores = {name: self._create_method_runner(name, steps[name]).store for name in self.methods}
+        finished = [name for name in self.methods if name not in errors or _has_all_seeds(plans[name], stores[name])]
+        tests = build_pairwise_tests(
+            {name: load_scores(plans[name], stores[name]) for name in self._select_comparable(finished)}
+        )
+        entries: dict[str, Any] = {}
+        for name, method in self.methods.items():
+            if name not in finished:
+                description = {"title": method.title, "kind": str(method.kind)}
+                entries[name] = {**description, "status": "failed", "error": errors[name]}
+                continue
+            summary = summarize_method(method, plans[name], stores[name], self.experiment, base_loss, errors.get(name))
+            num_steps = steps[name] if method.is_trained else 0
+            entries[name] = {**summary, "steps": num_steps, "pairwise_tests": tests.get(name, {})}
+        return {
+            **build_report_metadata(
+                self.experiment, command, minutes, self._choose_headline_metric(finished, plans, stores)
+            ),
+            "methods": entries,
+        }
+
+    def _select_comparable(self, finished: Sequence[str]) -> list[str]:
+        """Return the methods whose scores are of one kind: an API returns no probabilities."""
+        is_classification = isinstance(self.experiment.task, ClassificationTask)
+        return [name for name in finished if is_classification or self.methods[name].is_local]
+
+    def _choose_headline_metric(self, finished: Sequence[str], plans: Any, stores: Any) -> str:
+        """Return the first metric of the first finished method; API methods come last, as they lack probabilities."""
+        names = sorted(finished, key=lambda name: not self.methods[name].is_local)
+        return next(iter(load_first_metrics(plans[names[0]], stores[names[0]]))) if names else "accuracy"
+
+    def _measure_base_loss(self) -> float | None:
+        return compute_reference_loss(self.experiment.model, None, self.experiment.reference_texts)
+
+
+def _has_all_seeds(plan: Sequence[RunSpec], store: RunStore) -> bool:
+    """Return whether the runs of all seeds are finished, regardless of train sizes and sweeps."""
+    return all(store.get_result(run) for run in plan if run.purpose == "seed")
+
+
+def _check_sweep(settings: CompareSettings, methods: Mapping[str, AdaptationMethod]) -> None:
+    if settings.sweep and not any(method.kind is MethodKind.SOFT_PROMPT for method in methods.values()):
+        raise SettingError("`sweep` varies settings of soft prompts, but `methods` contains no soft prompt: add one")
+    for name, values in settings.sweep.items():
+        if name.replace("-", "_") not in SWEEPABLE_SETTINGS:
+            raise SettingError(f"`sweep` cannot vary {name!r}: choose one of {', '.join(SWEEPABLE_SETTINGS)}")
+        for value in values:
+            _check_sweep_value(settings, name.replace("-", "_"), value)
+
+
+def _check_sweep_value(settings: CompareSettings, name: str, value: str) -> None:
+    try:
+        settings.to_tune_settings(**{name: value})
+    except SettingError as error:
+        problem = replace_parameters(str(error), lambda name, value: f"`sweep={{{name!r}: [{value}]}}`")
+        raise SettingError(problem) from error

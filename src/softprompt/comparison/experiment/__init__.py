@@ -1,0 +1,1 @@
+"""What all methods of a comparison share: settings, data splits, task and base model."""

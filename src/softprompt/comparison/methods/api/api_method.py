@@ -1,0 +1,55 @@
+"""The API method: the hard prompt, sent to a model behind an API. Nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from softprompt.comparison.comparison_folder import REPLIES_FOLDER
+from softprompt.comparison.experiment.compare_settings import CompareSettings
+from softprompt.comparison.experiment.experiment import Experiment
+from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig, FittedModel, MethodKind
+from softprompt.comparison.methods.api.api_endpoint import ApiEndpoint
+from softprompt.comparison.methods.api.request_limits import RequestLimits
+from softprompt.comparison.methods.api.task_prompter import create_prompter
+from softprompt.errors import SettingError
+from softprompt.training import TrainerCallback
+
+
+class ApiMethod(AdaptationMethod):
+    """The hard prompt with a model behind an OpenAI-compatible API."""
+
+    kind, is_trained, is_stochastic, is_local = MethodKind.API, False, False, False
+
+    def __init__(self, argument: str | None = None, limits: RequestLimits | None = None):
+        self.model, self.limits = argument or None, limits or RequestLimits()
+        self.title = f"hard prompt through an API{f': {argument}' if argument else ''}"
+
+    def get_cache_key_settings(self, settings: CompareSettings) -> Mapping[str, Any]:
+        """Return the URL and the model."""
+        return {"base_url": settings.base_url, "model": self.model or settings.api_model}
+
+    def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:  # noqa: ARG002
+        """Create the client, without sending a request: the first request shows whether key and model are valid.
+
+        Raises:
+            SettingError: the model or the key is missing, the URL is invalid, or openai is not installed.
+            TaskError: the task cannot be expressed as a conversation.
+        """
+        prompter, model = create_prompter(experiment.task), self._resolve_model(experiment.settings)
+        endpoint = ApiEndpoint.from_base_url(experiment.settings.base_url)
+        try:
+            from softprompt.comparison.methods.api.api_fitted_model import ApiFittedModel
+            from softprompt.comparison.methods.api.chat_client import ChatClient
+            from softprompt.comparison.methods.api.reply_cache import ReplyCache
+        except ImportError as error:
+            raise SettingError("openai is not installed: pip install 'softprompt[compare]'") from error
+        stored_bytes = len(experiment.task.template.encode())
+        reply_cache = ReplyCache(experiment.settings.output / REPLIES_FOLDER, endpoint.url, model)
+        return ApiFittedModel(ChatClient(endpoint, model, self.limits, reply_cache), prompter, stored_bytes)
+
+    def _resolve_model(self, settings: CompareSettings) -> str:
+        model = self.model or settings.api_model
+        if model is None:
+            raise SettingError('`methods=["api"]`: no model: set `api_model`, or pass `methods=["api:MODEL"]`')
+        return model

@@ -1,0 +1,106 @@
+"""The worker process of one method. A method that runs out of memory does not end the others.
+
+    python -m softprompt.comparison.runs.method_worker < job.json
+
+The worker reads its job as JSON from standard input, and writes events as JSON lines to standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from contextlib import suppress
+from io import TextIOBase
+from pathlib import Path
+from typing import Any
+
+from softprompt.comparison.experiment.compare_settings import CompareSettings
+from softprompt.comparison.experiment.experiment import Experiment
+from softprompt.comparison.methods import get_method
+from softprompt.comparison.runs.failure_message import describe_failure
+from softprompt.comparison.runs.method_runner import MethodRunner
+from softprompt.comparison.runs.run_cache_key import get_split_digests
+from softprompt.comparison.runs.run_store import RunStore
+from softprompt.errors import DataError, DiskFull
+from softprompt.log_formatter import EscapingLogFormatter
+from softprompt.training import EvalEvent, StepEvent
+
+OOM_SCORE_PATH = Path("/proc/self/oom_score_adj")
+
+
+class JsonLinesReporter:
+    """A callback that writes every event as a line of JSON."""
+
+    def __init__(self, stream: TextIOBase):
+        self.stream = stream
+
+    def write_event(self, event: str, **fields: Any) -> None:
+        """Write an event."""
+        self.stream.write(json.dumps({"event": event, **fields}) + "\n")
+        self.stream.flush()
+
+    def on_begin(self, steps: int, done: int) -> None:  # noqa: ARG002
+        """Report the begin of a training run."""
+        self.write_event("begin", steps=steps)
+
+    def on_step(self, event: StepEvent) -> None:
+        """Report a step."""
+        self.write_event("step", step=event.step, loss=event.loss)
+
+    def on_evaluate(self, event: EvalEvent) -> None:
+        """Report an evaluation."""
+        self.write_event("evaluated", step=event.step, metrics=dict(event.metrics))
+
+    def should_stop(self) -> bool:
+        """Return False: the parent process ends this process."""
+        return False
+
+    def on_run_begin(self, run_name: str) -> None:
+        """Report that a run begins."""
+        self.write_event("cell_began", cell=run_name)
+
+    def on_run_end(self, run_name: str) -> None:
+        """Report that a run is finished."""
+        self.write_event("cell_ended", cell=run_name)
+
+
+def main() -> None:
+    """Run the job from standard input."""
+    reporter = JsonLinesReporter(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    os.dup2(2, 1)  # output of libraries must not mix with the events
+    with suppress(OSError):
+        OOM_SCORE_PATH.write_text("900")  # if memory runs out, the kernel kills this process and not its parent
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(EscapingLogFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for noisy in ("httpx2", "httpx", "openai"):  # these log every request
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        run_job(json.load(sys.stdin), reporter)
+    except Exception as error:
+        logging.getLogger("softprompt.comparison").exception("the method failed")
+        reporter.write_event("failed", error=describe_failure(error), disk_full=isinstance(error, DiskFull))
+
+
+def run_job(job: dict[str, Any], reporter: JsonLinesReporter) -> None:
+    """Run the missing runs of a method, or its pilot run.
+
+    Raises:
+        SoftPromptError: the method failed.
+    """
+    settings = CompareSettings.from_dict(job["settings"])
+    experiment = Experiment.prepare(settings)
+    if get_split_digests(experiment) != job["split_digests"]:
+        raise DataError("the data has changed since the comparison began: run the comparison again")
+    store = RunStore(Path(job["run_folder"]), job["cache_key"])
+    runner = MethodRunner(experiment, job["method"], get_method(job["method"]), job["steps"], store, reporter)
+    if job["is_pilot"]:
+        runner.measure_step_seconds()
+    else:
+        runner.run_missing()
+
+
+if __name__ == "__main__":
+    main()

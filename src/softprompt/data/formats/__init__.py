@@ -1,0 +1,1 @@
+"""Record formats: normalize the fields of records for a task. This package knows no file format."""

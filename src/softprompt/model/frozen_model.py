@@ -1,0 +1,392 @@
+"""`FrozenModel`: the interface of every base model.
+
+A frozen model tokenizes, embeds, computes hidden states and logits, and has a fingerprint. It knows no task, tuning
+method or saved prompt. The subclasses differ in which tokens attend to which: `CausalModel`, `MaskedModel`,
+`EncoderDecoderModel`.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from softprompt.errors import IncompleteModel, SettingError
+from softprompt.model.branches import BranchedHiddenStates, SequenceBranches
+from softprompt.model.eos_tokens import find_eos_token_ids
+from softprompt.model.family import ModelFamily, get_logit_softcap, resolve_family
+from softprompt.model.fingerprint import compute_fingerprint
+from softprompt.model.model_shape import ModelKind, ModelShape
+from softprompt.model.payload import Payload, Placement, PromptEmbeddings
+from softprompt.model.weight_checks import format_names
+
+BatchPayloads = Payload | Sequence[Payload | None] | None
+"""One compiled payload for all sequences, one per sequence (None: the bare base model), or None."""
+
+
+UNKNOWN_FINGERPRINT = ""  # the fingerprint of weights that are not available
+FORWARD_OVERHEAD_CPU, FORWARD_OVERHEAD_ACCELERATOR = 128, 4096  # tokens
+MAX_FORWARD_TOKENS_CPU, MAX_FORWARD_TOKENS_ACCELERATOR = 2048, 16384  # tokens
+
+
+class FrozenModel(ABC):
+    """A frozen base model: in evaluation mode (no dropout) and without gradients for its weights.
+
+    Attributes:
+        network: transformers model.
+        tokenizer: tokenizer of the model.
+        name: name or path that the model was loaded from.
+        family: accessors for the parts in which model families differ.
+        shape: sizes that a soft prompt must fit.
+        bos_token_id: id that the tokenizer puts in front of every text (BOS, or a masked model's CLS), or None.
+        eos_token_ids: ids that end a response, beginning with the one used in training. Empty if neither tokenizer
+            nor generation configuration has one.
+        placements: supported placements of virtual tokens.
+        is_sharded: whether the layers are sharded over processes, all of which must run the model equally often.
+        missing_head_weights: names of language-modeling head weights that the files lack; if any, there is no head.
+        text_validator: called with each text before tokenization; may raise to reject the text.
+    """
+
+    is_sharded = False
+    text_validator: Callable[[str], None] | None = None
+    missing_head_weights: tuple[str, ...] = ()
+    placements: tuple[Placement, ...]
+
+    def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
+        self.family: ModelFamily = resolve_family(network.config)
+        self.network = network.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.shape = self._probe_shape()
+        self.bos_token_id: int | None = _find_leading_bos(tokenizer)
+        self.eos_token_ids = find_eos_token_ids(network, tokenizer, name)
+        self._logit_softcap = get_logit_softcap(network.config)
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """Id that ends a response in training, or a masked model's sequence; None if there is no such token."""
+        return self.eos_token_ids[0] if self.eos_token_ids else None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        device: torch.device = self.network.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Torch dtype of the weights."""
+        dtype: torch.dtype = self.network.dtype
+        return dtype
+
+    @cached_property
+    def precision(self) -> str:
+        """Name of the weights' precision: a torch dtype, or the quantization (`int8`, `nf4`)."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash that identifies the weights; the same in every precision and on every device."""
+        return compute_fingerprint(self.network)
+
+    def matches_fingerprint(self, fingerprint: str) -> bool:
+        """Return whether a fingerprint identifies these weights; True if the own fingerprint is unknown."""
+        return self.fingerprint in (fingerprint, UNKNOWN_FINGERPRINT)
+
+    def check_lm_head(self) -> None:
+        """Check that the model has a language-modeling head. Without one, only trained heads can be used.
+
+        Raises:
+            IncompleteModel: the model has no language-modeling head.
+        """
+        if self.missing_head_weights:
+            head = "masked-language-modeling" if self.family.kind is ModelKind.MASKED else "language-modeling"
+            raise IncompleteModel(
+                f"{self.name} has no {head} head: its files lack {format_names(self.missing_head_weights)}. "
+                "Choose a method or task that trains its own head: "
+                '`method="p-tuning-v2"`, `head="linear"`, `task="token-classification"` or `task="extraction"`'
+            )
+
+    @cached_property
+    def num_parameters(self) -> int:
+        """Number of parameters of the base model, N."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    @cached_property
+    def embedding_rms(self) -> float:
+        """Root mean square of the token embeddings; learning rates of prompt embeddings are multiples of it."""
+        ids = torch.arange(self.shape.vocab_size, device=self.device)  # in chunks: a vocabulary may have 250,000 tokens
+        squares = [self.embed_tokens(part.unsqueeze(0)).float().pow(2).mean(dim=(0, 2)) for part in ids.split(4096)]
+        return float(torch.cat(squares).mean().sqrt())
+
+    @cached_property
+    def special_token_ids(self) -> dict[str, int]:
+        """Ids of special tokens by their text."""
+        return {
+            token.content: token_id for token_id, token in self.tokenizer.added_tokens_decoder.items() if token.special
+        }
+
+    @cached_property
+    def _special_pattern(self) -> re.Pattern[str]:
+        longest_first = sorted(self.special_token_ids, key=len, reverse=True)
+        return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+
+    def split_on_special_tokens(self, text: str) -> list[str | int]:
+        """Split a text at its special tokens, which are replaced by their ids."""
+        if not self.special_token_ids:
+            return [text]
+        return [self.special_token_ids.get(part, part) for part in self._special_pattern.split(text) if part]
+
+    def check_text(self, text: str) -> None:
+        """Run `text_validator` on a text; errors that it raises are not caught."""
+        if self.text_validator is not None:
+            self.text_validator(text)
+
+    def tokenize(self, text: str, *, split_special_tokens: bool = False) -> list[int]:
+        """Tokenize a text without adding special tokens.
+
+        Args:
+            text: text to tokenize.
+            split_special_tokens: tokenize special tokens inside the text as plain text instead of as special tokens.
+        """
+        self.check_text(text)
+        ids: list[int] = self.tokenizer(
+            text, add_special_tokens=False, split_special_tokens=split_special_tokens
+        ).input_ids
+        return ids
+
+    def tokenize_batch(self, texts: Sequence[str], *, split_special_tokens: bool = False) -> list[list[int]]:
+        """Tokenize several texts, each as `tokenize` does, in one call."""
+        for text in texts:
+            self.check_text(text)
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None or backend.truncation is not None or backend.padding is not None:
+            return [self.tokenize(text, split_special_tokens=split_special_tokens) for text in texts]
+        backend.encode_special_tokens = split_special_tokens
+        # Without character offsets, which takes a third less time than the call of the tokenizer.
+        return [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def encode_continuation(self, context: str, text: str) -> list[int]:
+        """Tokenize `text` as it would be tokenized after `context`, which may differ from tokenizing it alone."""
+        return self.encode_continuations(context, [text])[0]
+
+    def encode_continuations(self, context: str, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenize several texts, each as it would be tokenized after `context`.
+
+        A text that merges with the end of `context` is tokenized alone.
+        """
+        [context_ids, *joint_ids] = self.tokenize_batch([context, *(context + text for text in texts)])
+        length = len(context_ids)
+        continuations = [ids[length:] if ids[:length] == context_ids else None for ids in joint_ids]
+        alone = iter(self.tokenize_batch([text for text, ids in zip(texts, continuations, strict=True) if ids is None]))
+        return [next(alone) if ids is None else ids for ids in continuations]
+
+    @abstractmethod
+    def add_special_tokens(self, token_ids: list[int]) -> list[int]:
+        """Add the special tokens that the model expects around a text."""
+
+    def encode_answer(self, context: str, text: str) -> list[int]:
+        """Tokenize an answer to a text that ends with `context`."""
+        return self.encode_answers(context, [text])[0]
+
+    @abstractmethod
+    def encode_answers(self, context: str, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenize several answers to a text that ends with `context`."""
+
+    @abstractmethod
+    def get_max_prompt_length(self, answer_length: int, max_length: int) -> int:
+        """Return the maximum prompt length, in tokens, that leaves space for an answer.
+
+        Args:
+            answer_length: number of tokens of the answer.
+            max_length: maximum number of tokens of the sequence.
+        """
+
+    def embed_tokens(
+        self, input_ids: Int[Tensor, "B T"], virtual_embeddings: Float[Tensor, "b P E"] | None = None
+    ) -> Float[Tensor, "B T E"]:
+        """Embed token ids; negative ids are placeholders for rows of `virtual_embeddings` (b is 1 or B)."""
+        text: Tensor = self.network.get_input_embeddings()(input_ids.clamp(min=0))
+        if virtual_embeddings is None:
+            return text
+        virtual = virtual_embeddings.to(text.dtype).expand(input_ids.shape[0], -1, -1)
+        index = (-1 - input_ids).clamp(min=0).unsqueeze(-1).expand(-1, -1, virtual.shape[-1])
+        return torch.where((input_ids < 0).unsqueeze(-1), virtual.gather(1, index), text)
+
+    @abstractmethod
+    def compute_hidden_states(
+        self,
+        input_ids: Int[Tensor, "B T"],
+        attention_mask: Bool[Tensor, "B T"],
+        payloads: BatchPayloads = None,
+        output_mask: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T H"]:
+        """Compute the last layer's output, each sequence with its payload. Positions count real tokens only.
+
+        Args:
+            input_ids: token ids, negative ones for virtual tokens.
+            attention_mask: False at padding, which may be on either side.
+            payloads: compiled payloads.
+            output_mask: True at tokens whose output is needed; the output at other tokens is undefined.
+        """
+
+    def supports_branches(self, payloads: BatchPayloads) -> bool:  # noqa: ARG002
+        """Return whether `compute_branched_hidden_states` can be used with these payloads."""
+        return False
+
+    def compute_branched_hidden_states(
+        self,
+        input_ids: Int[Tensor, "B T"],
+        attention_mask: Bool[Tensor, "B T"],
+        payloads: BatchPayloads,
+        output_mask: Bool[Tensor, "B T"],
+        branches: SequenceBranches,
+    ) -> BranchedHiddenStates:
+        """Compute the last layer's output for sequences and for several continuations of each.
+
+        Each sequence is computed once, whatever the number of its continuations.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not support branches")
+
+    def compute_logits(
+        self, hidden_states: Float[Tensor, "*rows H"], token_ids: Int[Tensor, "N"] | None = None
+    ) -> Float[Tensor, "*rows V"]:
+        """Compute logits `[…, V]` in float32, or `[…, N]` for the given tokens only.
+
+        Raises:
+            IncompleteModel: the model has no language-modeling head.
+        """
+        self.check_lm_head()
+        states = self.family.get_head_transform(self.network)(hidden_states)
+        logits = self._apply_lm_head(states) if token_ids is None else self._apply_lm_head_rows(states, token_ids)
+        logits = logits.float()
+        return logits if self._logit_softcap is None else self._logit_softcap * torch.tanh(logits / self._logit_softcap)
+
+    def _apply_lm_head(self, hidden_states: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows V"]:
+        return self._apply_lm_head_rows(hidden_states, slice(None))
+
+    def _apply_lm_head_rows(
+        self, hidden_states: Float[Tensor, "*rows E"], token_ids: Tensor | slice
+    ) -> Float[Tensor, "*rows N"]:
+        weight, bias = self.network.get_output_embeddings().weight, self.family.get_head_bias(self.network)
+        return torch.nn.functional.linear(hidden_states, weight[token_ids], None if bias is None else bias[token_ids])
+
+    @abstractmethod
+    def get_pooled_length(self, token_ids: Sequence[int]) -> int:
+        """Return the prefix length that ends with the pooled token.
+
+        That is the last token of a causal model, and the mask token or CLS of a masked model.
+        """
+
+    @abstractmethod
+    def compile(self, payload: Payload) -> Payload:
+        """Convert a payload into the form in which it is used, with gradient.
+
+        Embeddings that do not see the text are run here once, instead of with every sequence.
+        """
+
+    def compile_incrementally(self, payload: Payload, compiled: Payload | None, num_tokens: int) -> Payload:  # noqa: ARG002
+        """Compile up to `num_tokens` further virtual tokens, so that a long prompt does not block other requests.
+
+        Args:
+            payload: payload to compile.
+            compiled: result of the previous call; None in the first call.
+            num_tokens: maximum number of virtual tokens to add.
+
+        Returns:
+            The compiled payload; compilation is complete once it has as many virtual tokens as `payload`.
+        """
+        return self.compile(payload)
+
+    def extend_prefix(self, payload: Payload | None, token_ids: Sequence[int]) -> Payload | None:  # noqa: ARG002
+        """Append the tokens that all sequences begin with to a compiled payload, if it supports that."""
+        return payload
+
+    @property
+    def forward_overhead(self) -> int:
+        """Fixed cost of one forward pass, expressed in tokens.
+
+        Even a batch of few tokens reads all weights from memory. A batch may therefore be padded by up to this many
+        tokens before a second pass is cheaper. Practically infinite for a sharded model, because all processes must
+        run it equally often.
+        """
+        if self.is_sharded:
+            return 10**9
+        return FORWARD_OVERHEAD_CPU if self.device.type == "cpu" else FORWARD_OVERHEAD_ACCELERATOR
+
+    @property
+    def max_forward_tokens(self) -> int:
+        """Maximum number of tokens in a forward pass; more would need more memory without being faster."""
+        if self.is_sharded:
+            return 10**9
+        return MAX_FORWARD_TOKENS_CPU if self.device.type == "cpu" else MAX_FORWARD_TOKENS_ACCELERATOR
+
+    @abstractmethod
+    def compute_kv(self, embeddings: Float[Tensor, "P E"]) -> Float[Tensor, "L 2 G P D"]:
+        """Compute the keys and values of one sequence that consists of these embeddings, with gradient."""
+
+    @abstractmethod
+    def compute_first_layer_values(self, token_ids: Int[Tensor, "N"]) -> Float[Tensor, "N _"]:
+        """Compute the first layer's values, `[N, G·D]`, of N separate tokens, without running other layers."""
+
+    @abstractmethod
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute each layer in the backward pass instead of keeping its activations: less memory, slower."""
+
+    def pack_weights(self) -> None:  # noqa: B027
+        """Convert weights for faster inference, where supported. The model cannot be trained afterwards."""
+
+    def apply_fsdp(self, device: torch.device) -> None:  # noqa: ARG002
+        """Shard each layer over all processes; this one keeps its part on `device`.
+
+        A layer is gathered while it runs, so all processes must run the model equally often.
+
+        Raises:
+            SettingError: the model is not causal.
+        """
+        raise SettingError(f"{self.name} does not support FSDP: use a causal model, or train without FSDP")
+
+    def _probe_shape(self) -> ModelShape:
+        """Measure the sizes by running one token; families name them differently in their configurations."""
+        embedding_layer = self.network.get_input_embeddings()
+        zero = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        with torch.no_grad():
+            keys_and_values = self.compute_kv(embedding_layer(zero)[0])
+            output = self.compute_hidden_states(zero, zero == 0)
+        L, _, G, _, D = keys_and_values.shape
+        return ModelShape(
+            kind=self.family.kind,
+            num_layers=L,
+            num_kv_heads=G,
+            head_dim=D,
+            hidden_size=output.shape[-1],
+            embedding_size=embedding_layer.weight.shape[1],
+            vocab_size=self.network.config.vocab_size,
+            window=self.family.get_max_positions(self.network.config),
+            takes_cache=self.family.supports_past_key_values,
+        )
+
+
+def _find_leading_bos(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    ids = tokenizer("a").input_ids
+    return ids[0] if ids and ids[0] in (tokenizer.bos_token_id, tokenizer.cls_token_id) else None
+
+
+def stack_virtual_tokens(payloads: BatchPayloads) -> Float[Tensor, "b P E"] | None:
+    """Stack the embeddings of virtual tokens, right-padded; None if no payload has any (b is 1 or B)."""
+    if isinstance(payloads, PromptEmbeddings):
+        return payloads.tensor.unsqueeze(0)
+    if not isinstance(payloads, Sequence):
+        return None
+    tensors = [p.tensor for p in payloads if isinstance(p, PromptEmbeddings)]
+    if not tensors:
+        return None
+    empty = tensors[0].new_zeros(0, tensors[0].shape[1])
+    padded = [p.tensor if isinstance(p, PromptEmbeddings) else empty for p in payloads]
+    return torch.nn.utils.rnn.pad_sequence(padded, batch_first=True)

@@ -1,0 +1,10 @@
+"""torch and what every model needs of transformers: imported before the rest of this package, without collections."""
+
+from __future__ import annotations
+
+from softprompt.gc_pause import pause_gc
+
+with pause_gc():
+    import torch  # noqa: F401
+    import transformers.modeling_layers
+    import transformers.models.auto.modeling_auto  # noqa: F401

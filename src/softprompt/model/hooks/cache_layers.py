@@ -1,0 +1,233 @@
+"""KV caches that transformers' models accept as `past_key_values`.
+
+There are three kinds: `ReadOnlyCacheLayer` supplies a prefix to a forward pass and stores nothing (so that gradient
+checkpointing may run a layer twice), `CapturingCacheLayer` records what a layer computes, and transformers' own
+`DynamicLayer` grows during generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+
+from softprompt.model.payload import FrozenPrefix, KVPrefix, Payload
+
+
+class ReadOnlyCacheLayer(CacheLayerMixin):
+    """Read-only cache layer: puts `[b, G, P, D]` keys and values in front of every sequence (b is 1 or B)."""
+
+    def __init__(self, keys: Tensor, values: Tensor):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.keys, self.values = keys, values
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing to do: the keys and values are given."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Return the cached and the new keys and values, each `[B, G, P + T, D]`."""
+        assert self.keys is not None
+        assert self.values is not None
+        B = key_states.shape[0]
+        keys = torch.cat([self.keys.to(key_states.dtype).expand(B, -1, -1, -1), key_states], dim=2)
+        values = torch.cat([self.values.to(value_states.dtype).expand(B, -1, -1, -1), value_states], dim=2)
+        return keys, values
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return length and offset of the keys that `query_length` new tokens attend to."""
+        return self.get_seq_length() + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Return the number of cached positions, P."""
+        assert self.keys is not None
+        return self.keys.shape[2]
+
+    def get_max_length(self) -> int:
+        """No maximum."""
+        return -1
+
+
+class EmptyCacheLayer(CacheLayerMixin):
+    """Empty cache layer, the base of layers that observe a forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing to allocate."""
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """There is no past."""
+        return query_length, 0
+
+    def get_seq_length(self) -> int:
+        """There is no past."""
+        return 0
+
+    def get_max_length(self) -> int:
+        """No maximum."""
+        return -1
+
+
+class CapturingCacheLayer(EmptyCacheLayer):
+    """Cache layer that records the keys and values of a forward pass, with their graph."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Record keys and values and return them unchanged."""
+        self.keys, self.values = key_states, value_states
+        return key_states, value_states
+
+    @property
+    def captured_kv(self) -> Float[Tensor, "2 G P D"]:
+        """Keys and values of the recorded sequence."""
+        assert self.keys is not None
+        assert self.values is not None
+        return torch.cat([self.keys, self.values])
+
+
+class PrefixCapturingCacheLayer(ReadOnlyCacheLayer):
+    """Cache layer that supplies a prefix to one sequence and records the keys and values after it, with their graph."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Record the new keys and values and return cached and new ones."""
+        self.captured_kv = torch.cat([key_states, value_states])
+        return super().update(key_states, value_states, *args, **kwargs)
+
+
+class StopForward(Exception):
+    """Raised by a cache layer to abort the forward pass once it has captured what it needs."""
+
+
+class StoppingCacheLayer(EmptyCacheLayer):
+    """Cache layer that records the first layer's values, `[B, G, T, D]`, and ends the forward pass."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Record the values and end the forward pass."""
+        self.values = value_states
+        raise StopForward
+
+
+class PromptedDynamicCache(Cache):
+    """A growing cache that contains the prompt and knows which of its positions are real.
+
+    `SoftPromptModel` returns it as `past_key_values`, so a conversation that continues from it keeps the prompt.
+
+    Attributes:
+        attention_mask: `[B, S]`, True where the cached position holds a token or a virtual token.
+    """
+
+    def __init__(self, layers: list[DynamicLayer], attention_mask: Bool[Tensor, "B S"]):
+        super().__init__(layers=list(layers))
+        self.attention_mask = attention_mask
+
+    def reorder_cache(self, beam_idx: Int[Tensor, "B"]) -> None:
+        """Select sequences, as beam search does."""
+        super().reorder_cache(cast(torch.LongTensor, beam_idx))
+        self.attention_mask = self.attention_mask.index_select(0, beam_idx.to(self.attention_mask.device))
+
+
+@dataclass(frozen=True)
+class PastState:
+    """The KV cache, mask and virtual-token embeddings that precede a batch, for layers `first_layer` and above.
+
+    Attributes:
+        kv_cache: keys and values of S positions; None if there are none.
+        attention_mask: `[B, S]`, which cached positions each sequence attends to.
+        virtual_embeddings: embeddings `[b, P, H]` of virtual tokens inside the sequences (b is 1 or B), or None.
+        first_layer: lowest layer to run; the hidden states below are looked up.
+        frozen_prefixes: frozen prefix of each sequence, for the layers below `first_layer`.
+    """
+
+    kv_cache: Cache | None
+    attention_mask: Bool[Tensor, "B S"]
+    virtual_embeddings: Float[Tensor, "b P H"] | None = None
+    first_layer: int = 0
+    frozen_prefixes: tuple[FrozenPrefix, ...] = ()
+
+    @property
+    def lengths(self) -> Int[Tensor, "B"]:
+        """Number of cached positions per sequence, which is the position of the next token."""
+        return self.attention_mask.sum(dim=1)
+
+    def extend_mask(self, attention_mask: Bool[Tensor, "B T"]) -> PastState:
+        """Return the state after tokens with this mask were added to the growing cache."""
+        extended = torch.cat([self.attention_mask, attention_mask], dim=1)
+        if isinstance(self.kv_cache, PromptedDynamicCache):
+            self.kv_cache.attention_mask = extended
+        return replace(self, attention_mask=extended, virtual_embeddings=None)
+
+
+def slice_layers(
+    payloads: Payload | Sequence[Payload | None] | None, first_layer: int
+) -> Payload | Sequence[Payload | None] | None:
+    """Restrict KV prefixes to the layers from `first_layer` on; equal payloads remain the same object."""
+    if not isinstance(payloads, Sequence):
+        return payloads.slice_from_layer(first_layer) if isinstance(payloads, KVPrefix) else payloads
+    sliced = {id(p): p.slice_from_layer(first_layer) if isinstance(p, KVPrefix) else p for p in payloads}
+    return [sliced[id(payload)] for payload in payloads]
+
+
+def batch_prefixes(
+    payloads: Payload | Sequence[Payload | None] | None, batch_size: int, device: torch.device
+) -> tuple[Float[Tensor, "L 2 b G S D"] | None, Bool[Tensor, "B S"]]:
+    """Return the keys and values in front of the sequences (b is 1 or B), and a mask of those that each attends to."""
+    if isinstance(payloads, KVPrefix):
+        return broadcast_prefix(payloads, batch_size)
+    if isinstance(payloads, Sequence):
+        prefixes = [p if isinstance(p, KVPrefix) else None for p in payloads]
+        if first := next((p for p in prefixes if p is not None), None):
+            return stack_prefixes(prefixes, like=first)
+    return None, torch.zeros(batch_size, 0, dtype=torch.bool, device=device)
+
+
+def broadcast_prefix(prefix: KVPrefix, batch_size: int) -> tuple[Float[Tensor, "L 2 1 G P D"], Bool[Tensor, "B P"]]:
+    """Share one prefix among all sequences; it is stored once."""
+    mask = torch.ones(batch_size, prefix.num_positions, dtype=torch.bool, device=prefix.tensor.device)
+    return prefix.tensor.unsqueeze(2), mask
+
+
+def stack_prefixes(
+    prefixes: list[KVPrefix | None], like: KVPrefix
+) -> tuple[Float[Tensor, "L 2 B G P D"], Bool[Tensor, "B P"]]:
+    """Stack one prefix per sequence, left-padded; None for a sequence without prefix."""
+    distinct = list({id(prefix): prefix for prefix in prefixes}.values())  # stacked once, then selected
+    index = {id(prefix): i for i, prefix in enumerate(distinct)}
+    longest = max(0 if p is None else p.num_positions for p in distinct)
+    L, _, G, _, D = like.tensor.shape
+    empty = like.tensor.new_zeros(L, 2, G, 0, D)
+    tensors = [empty if p is None else p.tensor for p in distinct]
+    table = torch.stack([nn.functional.pad(t, (0, 0, longest - t.shape[3], 0)) for t in tensors], dim=2)
+    rows = torch.tensor([index[id(prefix)] for prefix in prefixes], device=table.device)
+    lengths = torch.tensor([t.shape[3] for t in tensors], device=table.device)
+    mask = torch.arange(longest, device=table.device) >= longest - lengths.unsqueeze(1)
+    return table.index_select(2, rows), mask[rows]
+
+
+def make_read_only_cache(prefix_kv: Float[Tensor, "L 2 b G P D"], first_layer: int = 0) -> Cache:
+    """Build a read-only cache of these keys and values for the layers from `first_layer` on.
+
+    The entries below repeat the lowest of them, because a network asks layer 0 for the cache's length.
+    """
+    layers = [ReadOnlyCacheLayer(keys, values) for keys, values in prefix_kv]
+    return Cache(layers=[*[layers[0]] * first_layer, *layers])
+
+
+def make_growing_cache(
+    prefix_kv: Float[Tensor, "L 2 b G P D"] | None,
+    prefix_mask: Bool[Tensor, "B P"],
+    num_layers: int,
+    dtype: torch.dtype,
+) -> PromptedDynamicCache:
+    """Build a growing cache that begins with these keys and values, or empty."""
+    layers = [DynamicLayer() for _ in range(num_layers)]
+    if prefix_kv is not None:
+        rows = prefix_mask.shape[0]
+        for layer, (keys, values) in zip(layers, prefix_kv.to(dtype), strict=True):
+            layer.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
+    return PromptedDynamicCache(layers, prefix_mask)

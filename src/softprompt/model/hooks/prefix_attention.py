@@ -1,0 +1,110 @@
+"""Keys and values of a prefix, lent to the layers of a network that keeps no cache for them.
+
+A bidirectional encoder has no `past_key_values`: every layer attends to the row alone; nor has a decoder any in front
+of what the encoder gives it. All of them call one attention function, which transformers lets us register: ours lays
+the prefix's keys and values in front of the layer's own, layer after layer in the order in which the layers run (ALBERT
+runs one layer many times, a decoder attends twice in each).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+ATTN_IMPLEMENTATION = "softprompt"
+
+
+@runtime_checkable
+class AttentionHook(Protocol):
+    """What stands by while the layers run."""
+
+    def on_attention(self, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The next layer's keys and values `[B, G, S, D]` and mask `[b, 1, T, S]`, as it shall attend to them."""
+
+
+class PrefixInjector:
+    """Lends each layer its part of `[L, 2, b, G, P, D]` (b is 1 or B), of which the rows see what `mask` says."""
+
+    def __init__(self, prefix_kv: Float[Tensor, "L 2 b G P D"], prefix_mask: Bool[Tensor, "B P"]):
+        self._layer_prefixes = iter(prefix_kv)
+        self._prefix_mask = prefix_mask
+
+    def on_attention(self, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The prefix's keys and values in front of the layer's own."""
+        B, T = keys.shape[0], mask.shape[2]
+        lent_keys, lent_values = next(self._layer_prefixes).to(keys.dtype).expand(2, B, -1, -1, -1)
+        seen, own = self._prefix_mask[:, None, None, :].expand(B, 1, T, -1), mask.expand(B, -1, -1, -1)
+        return torch.cat([lent_keys, keys], 2), torch.cat([lent_values, values], 2), torch.cat([seen, own], 3)
+
+
+class KVRecorder:
+    """Records the keys and values that each layer computes, with their graph, and changes nothing.
+
+    Attributes:
+        layers: `[2, B, G, S, D]` of each, in the order in which they ran.
+    """
+
+    def __init__(self) -> None:
+        self.layer_kv: list[Tensor] = []
+
+    def on_attention(self, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Remember both and hand them back."""
+        self.layer_kv.append(torch.stack([keys, values]))
+        return keys, values, mask
+
+    @property
+    def stacked_kv(self) -> Float[Tensor, "L 2 B G T D"]:
+        """Everything that was seen, where all layers see the same row."""
+        return torch.stack(self.layer_kv)
+
+
+_active_hook: ContextVar[AttentionHook | None] = ContextVar("layers", default=None)
+
+
+@contextmanager
+def install_attention_hook(hook: AttentionHook) -> Iterator[None]:
+    """Let `layers` meet every layer that runs meanwhile."""
+    token = _active_hook.set(hook)
+    try:
+        yield
+    finally:
+        _active_hook.reset(token)
+
+
+def _attend_with_hook(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    position_bias: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    layers = _active_hook.get()
+    if layers is not None:
+        mask = _make_implied_mask(module, query, key) if attention_mask is None else attention_mask
+        key, value, attention_mask = layers.on_attention(key, value, mask)
+    if position_bias is not None:
+        # T5 prefers some distances to others. Lent keys stand at no distance from a token: nothing is added to them.
+        position_bias = nn.functional.pad(position_bias, (key.shape[2] - position_bias.shape[3], 0))
+    return sdpa_attention_forward(module, query, key, value, attention_mask, position_bias=position_bias, **kwargs)
+
+
+def _make_implied_mask(module: nn.Module, query: Tensor, key: Tensor) -> Bool[Tensor, "1 1 T S"]:
+    """The mask that a layer means by none: each token sees all, or in a decoder those up to itself."""
+    T, S = query.shape[2], key.shape[2]
+    everything = torch.ones(1, 1, T, S, dtype=torch.bool, device=key.device)
+    return everything.tril(S - T) if getattr(module, "is_causal", True) else everything
+
+
+AttentionInterface.register(ATTN_IMPLEMENTATION, _attend_with_hook)
+AttentionMaskInterface.register(ATTN_IMPLEMENTATION, sdpa_mask)

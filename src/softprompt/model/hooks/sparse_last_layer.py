@@ -1,0 +1,118 @@
+"""The last layer, run for those tokens alone that are read: the others only have to be seen by them.
+
+Every token leaves its keys and values there, as in any layer. What the layer makes of it from then on is for the head,
+and most tokens' is never looked at: a classification reads one in a hundred. So a pass of L layers costs hardly more
+than one of L - 1, forward and backward.
+"""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import suppress
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+from softprompt.model.hooks.cache_layers import StopForward
+
+CACHE_ARGUMENT_NAMES = ("past_key_values", "layer_past")  # what families call the cache that a layer is given
+
+
+def select_output_positions(output_mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B R"] | None:
+    """Where rows are read, filled up with other places of theirs; None where that is nowhere, or in most places."""
+    if output_mask.shape[1] == 1:  # a token that is written: nothing is asked of the device for it
+        return None
+    R = int(output_mask.sum(dim=1).max())
+    return (
+        output_mask.int().argsort(dim=1, descending=True, stable=True)[:, :R]
+        if 0 < 2 * R <= output_mask.shape[1]
+        else None
+    )
+
+
+class SparseLastLayer(nn.Module):
+    """Stands in place of a network's last layer, and is called as it is. Elsewhere than at its places it gives zeros.
+
+    Args:
+        layer: the last layer.
+        places: the tokens of each row for which it is run, none of them twice.
+        in_tuple: it gives its output in a tuple.
+    """
+
+    def __init__(self, layer: nn.Module, positions: Int[Tensor, "B R"], returns_tuple: bool = False):
+        super().__init__()
+        self.layer, self.positions, self.returns_tuple = layer, positions, returns_tuple
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's output."""
+        given = self._bind_arguments(*args, **kwargs)
+        states = given["hidden_states"]
+        past = next(name for name in CACHE_ARGUMENT_NAMES if name in given)
+        filled = given[past] = _ReplayCache(given[past])
+        with suppress(StopForward):
+            self.layer(**given)
+        mask = self._slice_mask(given["attention_mask"], states.shape[1], filled.num_keys)
+        output = self.layer(**{**given, **self._slice_arguments(given), "attention_mask": mask})
+        few = output[0] if self.returns_tuple else output
+        whole = torch.zeros_like(states).scatter(1, self.positions.unsqueeze(2).expand_as(few), few)
+        return (whole, *output[1:]) if self.returns_tuple else whole
+
+    def _bind_arguments(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What the layer is called with, by the names of its parameters, which networks do not always say."""
+        signature = inspect.signature(self.layer.forward)
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        found: dict[str, Any] = bound.arguments
+        for each in signature.parameters.values():
+            if each.kind is each.VAR_KEYWORD:
+                found |= found.pop(each.name)
+        return found
+
+    def _slice_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What says something of each token, cut to the places."""
+        single = ("hidden_states", "position_ids")
+        found: dict[str, Any] = {
+            name: self._gather_positions(arguments[name]) for name in single if arguments.get(name) is not None
+        }
+        if (turns := arguments.get("position_embeddings")) is not None:
+            found["position_embeddings"] = tuple(self._gather_positions(each) for each in turns)
+        return found
+
+    def _slice_mask(self, attention_mask: Tensor | None, T: int, S: int) -> Tensor:
+        """Which of S keys the places see; transformers leaves a mask out where all T tokens see those up to them."""
+        if attention_mask is not None:
+            return self._gather_positions(
+                attention_mask.expand(len(self.positions), -1, -1, -1).transpose(1, 2)
+            ).transpose(1, 2)
+        keys = torch.arange(S, device=self.positions.device) - (S - T)
+        return (keys <= self.positions.unsqueeze(2)).unsqueeze(1)
+
+    def _gather_positions(self, tensor: Tensor) -> Tensor:
+        """What there is at the places of something `[B, T, …]` or `[1, T, …]`."""
+        rows = torch.arange(len(self.positions), device=tensor.device).unsqueeze(1)
+        return tensor.expand(len(self.positions), *tensor.shape[1:])[rows, self.positions]
+
+
+class _ReplayCache:
+    """Keys and values as a layer is given them, for two runs of it: the first leaves them here, the second has them."""
+
+    def __init__(self, cache: Cache | None):
+        self.cache = cache
+        self.keys_values: tuple[Tensor, Tensor] | None = None
+
+    def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if self.keys_values is None:
+            self.keys_values = (
+                (keys, values) if self.cache is None else self.cache.update(keys, values, *args, **kwargs)
+            )
+            raise StopForward
+        return self.keys_values
+
+    @property
+    def num_keys(self) -> int:
+        """How many there are in a row."""
+        assert self.keys_values is not None
+        return self.keys_values[0].shape[2]

@@ -1,0 +1,104 @@
+"""Read a model's files with transformers, and never run code that comes with them.
+
+Every family that is supported has its code in transformers itself, so no model needs any of its own. The family is
+looked up in `config.json` before transformers sees the folder: transformers would ask on the terminal whether to run
+custom code, and take the answer from whatever is piped in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+
+from softprompt.errors import ModelNotSupported
+from softprompt.model.auto_classes import AUTO_CLASSES
+from softprompt.model.family import check_model_type, resolve_family
+
+#: How every class of transformers is told that code beside a model's files is not to be run.
+NO_CUSTOM_CODE: dict[str, Any] = {"trust_remote_code": False}
+_HUB_CODE_KEY_SUFFIXES = (
+    "_implementation",
+    "_implementation_internal",
+)  # how keys end that may name a repository with code
+
+
+def read_config(folder: Path, **arguments: Any) -> PreTrainedConfig:
+    """The configuration in a folder, of a supported family.
+
+    Args:
+        folder: where the files are.
+        arguments: for transformers; with a `gguf_file` the folder's own `config.json` is not looked at.
+
+    Raises:
+        ModelNotSupported: the family is unknown or answered wrongly, or the files ask for code of the Hub.
+        OSError, ValueError: it cannot be read.
+    """
+    if "gguf_file" not in arguments:
+        _check_config_file(folder)
+    config: PreTrainedConfig = AutoConfig.from_pretrained(folder, **NO_CUSTOM_CODE, **arguments)
+    resolve_family(config)
+    return config
+
+
+def read_tokenizer(folder: Path, **arguments: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder.
+
+    Raises:
+        ModelNotSupported: it needs code of its own.
+        OSError, ValueError: it cannot be read.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **NO_CUSTOM_CODE, **arguments)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ModelNotSupported(f"the tokenizer in {folder} needs code of its own, which is never run") from error
+    return tokenizer
+
+
+def read_network(config: PreTrainedConfig, folder: Path, **arguments: Any) -> Any:
+    """What transformers gives for the weights in a folder: a network, or several things, as the arguments say.
+
+    Raises:
+        OSError, ValueError: they cannot be read.
+    """
+    return AUTO_CLASSES[resolve_family(config).kind].from_pretrained(folder, **NO_CUSTOM_CODE, **arguments)
+
+
+def make_network(config: PreTrainedConfig, **arguments: Any) -> Any:
+    """A network of a configuration's sizes, without the weights."""
+    return AUTO_CLASSES[resolve_family(config).kind].from_config(config, **NO_CUSTOM_CODE, **arguments)
+
+
+def _check_config_file(folder: Path) -> None:
+    """Look the family up before anything is imported.
+
+    Raises:
+        ModelNotSupported: as `read_config`.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        return  # transformers says so
+    fields = json.loads(file.read_text("utf-8"))
+    if not isinstance(fields, dict):
+        raise ValueError(f"{file} holds no object")
+    if "model_type" in fields:
+        check_model_type(str(fields["model_type"]), has_custom_code="auto_map" in fields)
+    elif "auto_map" in fields:
+        raise ModelNotSupported(f"{file} names no model type, but code of its own, which is never run")
+    if wrong := next(_find_hub_code(fields), None):
+        raise ModelNotSupported(f"{file} asks for code of the Hub ({wrong}), which is never run: take that line out")
+
+
+def _find_hub_code(fields: dict[str, Any]) -> Iterator[str]:
+    """Settings that name a repository with code, such as a kernel to attend with, in configurations inside too."""
+    for name, value in fields.items():
+        values = value.values() if isinstance(value, dict) else [value]
+        if name.endswith(_HUB_CODE_KEY_SUFFIXES) and any("/" in str(each) for each in values):
+            yield f"{name}: {value!r}"
+        elif isinstance(value, dict):
+            yield from _find_hub_code(value)

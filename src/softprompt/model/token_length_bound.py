@@ -1,0 +1,128 @@
+"""How many characters one token of a tokenizer can stand for at most, so that a long text is known to be too long.
+
+A bound is only told where it is certain: a tokenizer that leaves out characters, or puts an unknown word in one token
+however long it is, has none.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tokenizers import models
+from transformers import PreTrainedTokenizerBase
+
+MAX_COMPOSED_CHARACTERS = 4  # characters that Unicode composes into one, at most
+LOSSLESS_NORMALIZERS = ("Prepend", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "ByteLevel", "Replace", "Sequence")
+LOSSLESS_PRE_TOKENIZERS = ("ByteLevel", "Metaspace", "Split", "Digits", "Punctuation", "UnicodeScripts", "Sequence")
+
+NormalizationForm = Literal["NFC", "NFKC"]
+
+
+@dataclass(frozen=True)
+class TokenLengthBound:
+    """What a token stands for at most.
+
+    Attributes:
+        longest: characters of the longest token.
+        form: the tokenizer composes characters by this form of Unicode; None if by none.
+        strips: white space beside some tokens is left out.
+        dropped: characters that no token stands for, which are left out.
+    """
+
+    max_token_characters: int
+    normalization_form: NormalizationForm | None
+    strips_whitespace: bool
+    dropped: str = ""
+
+    @classmethod
+    def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase) -> TokenLengthBound | None:
+        """A tokenizer's; None where there is no bound."""
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return None
+        normalizers, splitters = (
+            list(_iterate_components(backend.normalizer)),
+            list(_iterate_components(backend.pre_tokenizer)),
+        )
+        vocabulary = backend.get_vocab(with_added_tokens=True)
+        has_bytes = "ByteLevel" in [each["type"] for each in (*normalizers, *splitters)]
+        if not (
+            all(map(_is_lossless_normalizer, normalizers))
+            and all(map(_is_lossless_pre_tokenizer, splitters))
+            and _covers_all_characters(backend.model, vocabulary, has_bytes)
+        ):
+            return None
+        forms = [each["type"] for each in normalizers if each["type"] in ("NFC", "NFKC")]
+        strips = any(token.lstrip or token.rstrip for token in backend.get_added_tokens_decoder().values())
+        form: NormalizationForm | None = "NFKC" if "NFKC" in forms else "NFC" if forms else None
+        return cls(max(map(len, vocabulary)), form, strips, _dropped(vocabulary) if has_bytes else "")
+
+    def get_min_token_count(self, text: str) -> int:
+        """As how many tokens a text comes out at least."""
+        characters = len(text)
+        if characters > self.max_token_characters and self.strips_whitespace:
+            characters = sum(map(len, text.split()))
+        if (
+            characters > self.max_token_characters
+            and self.normalization_form is not None
+            and not unicodedata.is_normalized(self.normalization_form, text)
+        ):
+            characters //= MAX_COMPOSED_CHARACTERS
+        if characters > self.max_token_characters and self.dropped:
+            characters -= sum(map(text.count, self.dropped))
+        return max(0, -(-characters // self.max_token_characters))
+
+
+def _iterate_components(component: Any) -> Iterator[dict[str, Any]]:
+    """A normalizer or a pre-tokenizer as it is written, and all that it is made of."""
+    if component is not None:
+        yield from _flatten_spec(json.loads(component.__getstate__()))
+
+
+def _flatten_spec(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield spec
+    for inner in (*spec.get("normalizers", ()), *spec.get("pretokenizers", ())):
+        yield from _flatten_spec(inner)
+
+
+def _is_lossless_normalizer(normalizer: dict[str, Any]) -> bool:
+    """Whether it leaves no character out, but for composing some."""
+    if normalizer["type"] == "Replace":
+        pattern = normalizer["pattern"].get("String")
+        return pattern is not None and len(normalizer["content"]) >= len(pattern)
+    return normalizer["type"] in LOSSLESS_NORMALIZERS
+
+
+def _is_lossless_pre_tokenizer(pre_tokenizer: dict[str, Any]) -> bool:
+    """Whether it leaves no character out."""
+    return pre_tokenizer["type"] in LOSSLESS_PRE_TOKENIZERS and pre_tokenizer.get("behavior") != "Removed"
+
+
+def _covers_all_characters(model: models.Model, vocabulary: dict[str, int], has_bytes: bool) -> bool:
+    """Whether every character of a text is in some token, no longer than the longest of the vocabulary."""
+    if not isinstance(model, models.BPE):
+        return False
+    if has_bytes:  # every character but ASCII's ends with a byte of those
+        return all(_BYTE_LETTERS[byte] in vocabulary for byte in range(0x80, 0xC0))
+    if model.byte_fallback and all(f"<0x{byte:02X}>" in vocabulary for byte in range(256)):
+        return True
+    return model.unk_token in vocabulary and not model.fuse_unk
+
+
+def _dropped(vocabulary: dict[str, int]) -> str:
+    """ASCII's characters that have no token of their own; a vocabulary may lack some that hardly any text has."""
+    return "".join(chr(byte) for byte in range(0x80) if _BYTE_LETTERS[byte] not in vocabulary)
+
+
+def _byte_letters() -> list[str]:
+    """The letter that stands for each byte in a vocabulary of bytes (GPT-2's: Radford et al. 2019)."""
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    others = (chr(code) for code in range(0x100, 0x200))
+    return [chr(byte) if byte in printable else next(others) for byte in range(0x100)]
+
+
+_BYTE_LETTERS = _byte_letters()

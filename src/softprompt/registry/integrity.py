@@ -1,0 +1,115 @@
+"""Integrity check: read and hash every referenced artifact, and report what is corrupt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from softprompt.errors import CorruptPrompt, SavedPromptError, summarize_error
+from softprompt.registry.artifact_store import ArtifactStore
+from softprompt.registry.database import RegistryDatabase
+from softprompt.registry.database_tables import VersionRow
+from softprompt.registry.prompt_queries import fetch_versions_by_digest
+from softprompt.registry.prompt_version import PromptVersion
+
+if TYPE_CHECKING:
+    from softprompt.saved import SavedPrompt
+
+
+@dataclass(frozen=True)
+class CorruptArtifact:
+    """An artifact that is missing or differs from its digest.
+
+    Attributes:
+        digest: digest of the artifact.
+        problem: description of the damage.
+        versions: versions that reference the artifact, of all tenants.
+    """
+
+    digest: str
+    problem: str
+    versions: tuple[PromptVersion, ...]
+
+
+@dataclass(frozen=True)
+class IntegrityReport:
+    """The result of an integrity check.
+
+    Attributes:
+        num_referenced: number of artifacts that versions reference.
+        corrupt_artifacts: referenced artifacts that are missing or corrupt.
+        num_unreferenced: number of artifacts that no version references; garbage collection deletes them.
+        database_problem: description of damage to the database, or None.
+    """
+
+    num_referenced: int
+    corrupt_artifacts: tuple[CorruptArtifact, ...]
+    num_unreferenced: int
+    database_problem: str | None
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether artifacts and database are undamaged."""
+        return not self.corrupt_artifacts and self.database_problem is None
+
+
+def verify_integrity(
+    database: RegistryDatabase,
+    artifacts: ArtifactStore,
+    track_progress: Callable[[Sequence[str]], Iterable[str]] = iter,
+) -> IntegrityReport:
+    """Read and hash all referenced artifacts.
+
+    Args:
+        database: database of the registry.
+        artifacts: artifact store of the registry.
+        track_progress: wraps the sequence of digests to check, for a progress display.
+    """
+    with database.read_session() as session:
+        digests = session.scalars(select(VersionRow.digest).where(VersionRow.removed_at.is_(None)).distinct()).all()
+    results = [_find_corruption(database, artifacts, digest) for digest in track_progress(sorted(digests))]
+    corrupt_artifacts = tuple(result for result in results if result is not None)
+    unreferenced = {artifact.digest for artifact in artifacts.list_artifacts()} - set(digests)
+    return IntegrityReport(len(digests), corrupt_artifacts, len(unreferenced), database.find_corruption())
+
+
+def load_prompt_artifact(artifacts: ArtifactStore, digest: str) -> SavedPrompt:
+    """Load the saved prompt with a digest and check its content.
+
+    Raises:
+        CorruptPrompt: the artifact is missing or was changed.
+        StoreError: the artifact store cannot be reached.
+    """
+    from softprompt.saved import SavedPrompt  # imports torch, which other operations do not need
+
+    try:
+        files = artifacts.read_files(digest)
+        prompt = SavedPrompt.from_files(files, Path(digest))
+    except FileNotFoundError as error:
+        raise _make_corrupt_error(artifacts, f"{digest} is missing ({summarize_error(error)})") from error
+    except OSError as error:
+        raise _make_corrupt_error(artifacts, f"{digest} cannot be read ({summarize_error(error)})") from error
+    except SavedPromptError as error:
+        raise _make_corrupt_error(artifacts, str(error)) from error
+    if prompt.manifest.content_hash != f"sha256:{digest}" or prompt.files != files:
+        raise _make_corrupt_error(artifacts, f"{digest} was changed after it was written")
+    return prompt
+
+
+def _make_corrupt_error(artifacts: ArtifactStore, problem: str) -> CorruptPrompt:
+    return CorruptPrompt(f"in {artifacts.display_name}: {problem}; to repair it, add the same prompt again")
+
+
+def _find_corruption(database: RegistryDatabase, artifacts: ArtifactStore, digest: str) -> CorruptArtifact | None:
+    try:
+        load_prompt_artifact(artifacts, digest)
+    except CorruptPrompt as error:
+        with database.read_session() as session:
+            versions = tuple(row.to_prompt_version() for row in fetch_versions_by_digest(session, digest))
+        # None: the version was removed and its artifact collected since the digests were listed.
+        return CorruptArtifact(digest, str(error), versions) if versions else None
+    return None

@@ -1,0 +1,429 @@
+"""Prompt registry: tenants, prompts, versions, aliases and API keys, with the saved prompts that they refer to.
+
+A registry has two parts: a database with metadata and an audit log, and an artifact store with each saved prompt under
+its digest. On one machine both parts are in one folder. Several machines share a PostgreSQL database, which stores the
+location of the artifact store.
+
+Invariant: an artifact is written before a version refers to it, and is deleted after the last such version is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from softprompt.errors import CorruptPrompt, SettingError, StoreError
+from softprompt.registry.api_key_registry import ApiKeyRegistry
+from softprompt.registry.artifact_ownership import check_ownership, claim_ownership
+from softprompt.registry.artifact_store import ArtifactStore
+from softprompt.registry.audit_event import AuditEvent, resolve_actor
+from softprompt.registry.database import RegistryDatabase
+from softprompt.registry.database_backend import DatabaseBackend
+from softprompt.registry.database_tables import SCHEMA_VERSION, RegistryRow
+from softprompt.registry.garbage_collection import GRACE_PERIOD, GarbageReport, ProgressTracker, collect_garbage
+from softprompt.registry.integrity import IntegrityReport, load_prompt_artifact, verify_integrity
+from softprompt.registry.locations import normalize_location, resolve_artifact_store, resolve_database_backend
+from softprompt.registry.page_queries import fetch_aliases_page, fetch_prompts_page, fetch_versions_page, select_events
+from softprompt.registry.pagination import PAGE_SIZE, ResultPage, iterate_pages
+from softprompt.registry.prompt_mutation import PromptMutation, check_storage_limit
+from softprompt.registry.prompt_queries import fetch_tenant_size, fetch_version, make_not_found_error
+from softprompt.registry.prompt_reference import (
+    ACTIVE_ALIAS,
+    DEFAULT_TENANT,
+    PromptReference,
+    validate_alias,
+    validate_name,
+)
+from softprompt.registry.prompt_version import PromptAlias, PromptVersion, RegisteredPrompt
+
+if TYPE_CHECKING:
+    from softprompt.saved import SavedPrompt
+
+
+class PromptRegistry:
+    """An open prompt registry. Threads may share it; a forked process must open its own.
+
+    Attributes:
+        location: display name of the database: its folder, or a URL without the password.
+        artifact_location: folder or URL of the artifact store.
+        api_keys: the API keys of the registry.
+    """
+
+    def __init__(self, database: RegistryDatabase, artifacts: ArtifactStore, owner_id: str | None):
+        self.location, self.artifact_location = database.backend.display_name, artifacts.display_name
+        self._database, self._artifacts, self._owner_id = database, artifacts, owner_id
+        self.api_keys = ApiKeyRegistry(database)
+
+    @classmethod
+    def open(
+        cls, location: str | Path, *, create: bool = False, artifact_location: str | Path | None = None
+    ) -> PromptRegistry:
+        """Open the registry at a location.
+
+        Args:
+            location: a folder, or the URL of a PostgreSQL database, `postgresql://user@host/database`.
+            create: create a registry if the location has none and is empty.
+            artifact_location: the artifact store of a new registry: a folder, or a URL that fsspec supports, such as
+                `s3://bucket/prefix`. The database stores it. None means the registry's own folder.
+
+        Raises:
+            StoreError: the registry does not exist, is damaged, or cannot be reached.
+            UnsupportedStoreFormat: a newer softprompt created the registry.
+            OutputExists: the location contains something else, or the artifact store belongs to another registry.
+            DiskFull, SettingError: the registry cannot be created there, or the kind of location is not supported.
+        """
+        backend = resolve_database_backend(location)
+        requested_location = None if artifact_location is None else normalize_location(artifact_location)
+        if not create:
+            backend.check_exists()
+        database = RegistryDatabase(backend)
+        try:
+            if create:
+                database.create_tables(lambda: _make_registry_row(backend, requested_location))
+            row = database.open_registry()
+            if requested_location not in (None, row.artifact_location):
+                existing_location = row.artifact_location or backend.default_artifact_path
+                raise SettingError(
+                    f"the artifact location of {backend.display_name} is {existing_location} and cannot be changed: "
+                    "leave `artifact_location` out"
+                )
+            artifacts = resolve_artifact_store(row.artifact_location or _get_default_artifact_path(backend))
+            if create and row.artifact_location:
+                claim_ownership(artifacts, row.registry_id)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, artifacts, row.registry_id if row.artifact_location else None)
+
+    def close(self) -> None:
+        """Close the database connections."""
+        self._database.close()
+
+    def __enter__(self) -> PromptRegistry:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def register_prompt(
+        self,
+        prompt: SavedPrompt | str | Path,
+        name: str,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        activate: bool = True,
+        note: str = "",
+        actor: str | None = None,
+        size_limit: int | None = None,
+    ) -> PromptVersion:
+        """Register a saved prompt as the next version of a prompt.
+
+        Args:
+            prompt: a saved prompt or its folder. Only the files that belong to the saved prompt are stored.
+            name: name of the prompt. An unknown name creates a prompt, an unknown tenant creates a tenant.
+            tenant: tenant that owns the prompt.
+            activate: point the alias `active` to the new version.
+            note: free text that is stored with the version.
+            actor: name for the audit log; None uses the operating system's user.
+            size_limit: maximum size of all versions of the tenant together, in bytes; None for no limit.
+
+        Raises:
+            SavedPromptError: the folder is not a saved prompt, or the prompt is corrupt.
+            NonFiniteOutput: the prompt contains values whose square overflows.
+            BaseModelMismatch: the other versions of the prompt are for another base model.
+            StorageLimitExceeded: the tenant's versions would exceed `size_limit`.
+            SettingError: invalid name, tenant, note or actor.
+            DiskFull: no space is left; nothing was registered.
+        """
+        from softprompt.saved import SavedPrompt  # imports torch, which other operations do not need
+        from softprompt.saved.overflow_check import check_magnitude
+
+        validate_name("prompt", name)
+        validate_name("tenant", tenant)
+        actor, note = resolve_actor(actor), _check_note(note)
+        saved_prompt = prompt if isinstance(prompt, SavedPrompt) else SavedPrompt.from_folder(prompt)
+        _check_storable(saved_prompt)
+        check_magnitude(saved_prompt, name)
+        digest = saved_prompt.manifest.content_hash.removeprefix("sha256:")
+        # Checked before the artifact takes any space, and again in the transaction.
+        check_storage_limit(self.get_tenant_size(tenant) + sum(map(len, saved_prompt.files.values())), size_limit)
+        while True:
+            self._artifacts.write_artifact(digest, saved_prompt.files)
+            with self._mutate_prompt(tenant, name, actor) as mutation:
+                if not self._artifacts.has_artifact(digest):
+                    continue  # an unreferenced copy existed before, and was garbage-collected in between
+                version = mutation.add_version(saved_prompt, digest, note, size_limit)
+                if activate:
+                    mutation.activate_version(version, ACTIVE_ALIAS)
+                return version.to_prompt_version()
+
+    def resolve_version(self, reference: str, *, tenant: str = DEFAULT_TENANT) -> PromptVersion:
+        """Resolve a reference: `NAME` is the active version, `NAME@canary` that of an alias, `NAME@3` the third.
+
+        Raises:
+            PromptNotFound: the tenant has no such version.
+            SettingError: the reference is malformed.
+        """
+        parsed = PromptReference.parse_reference(reference)
+        with self._database.read_session() as session:
+            return fetch_version(session, validate_name("tenant", tenant), parsed).to_prompt_version()
+
+    def load_prompt(self, version: PromptVersion) -> SavedPrompt:
+        """Load the saved prompt of a version and check every file.
+
+        Raises:
+            CorruptPrompt: the artifact is missing or was changed.
+        """
+        return load_prompt_artifact(self._artifacts, version.digest)
+
+    def list_prompts(self, tenant: str | None = None) -> list[RegisteredPrompt]:
+        """Return a snapshot of all prompts of a tenant, or of all tenants, in alphabetical order."""
+        with self._database.read_session() as session:
+            return list(iterate_pages(lambda last: fetch_prompts_page(session, tenant, _page_cursor(last), PAGE_SIZE)))
+
+    def iterate_prompts(self, tenant: str | None = None) -> Iterator[RegisteredPrompt]:
+        """Iterate over the prompts a page at a time. Changes during the iteration may or may not be visible."""
+
+        def fetch_page(last: RegisteredPrompt | None) -> ResultPage[RegisteredPrompt]:
+            with self._database.read_session() as session:
+                return fetch_prompts_page(session, tenant, _page_cursor(last), PAGE_SIZE)
+
+        return iterate_pages(fetch_page)
+
+    def get_prompts_page(
+        self,
+        tenant: str,
+        *,
+        limit: int,
+        after: str | None = None,
+        name_contains: str = "",
+        num_newest: int | None = None,
+    ) -> ResultPage[RegisteredPrompt]:
+        """Return a page of a tenant's prompts in alphabetical order.
+
+        Args:
+            tenant: name of the tenant.
+            limit: maximum number of prompts.
+            after: name that all results sort after, whether or not it exists; None for the first page.
+            name_contains: return only prompts whose names contain this text.
+            num_newest: number of newest versions to return for each prompt, beside those with an alias; None for all.
+        """
+        with self._database.read_session() as session:
+            cursor = None if after is None else (tenant, after)
+            return fetch_prompts_page(session, tenant, cursor, limit, name_contains, num_newest)
+
+    def get_aliases_page(
+        self, tenant: str, *, limit: int, after: tuple[str, str] | None = None
+    ) -> ResultPage[PromptAlias]:
+        """Return a page of a tenant's aliases, ordered by prompt name and alias.
+
+        Args:
+            tenant: name of the tenant.
+            limit: maximum number of aliases.
+            after: prompt name and alias that all results sort after; None for the first page.
+        """
+        with self._database.read_session() as session:
+            return fetch_aliases_page(session, tenant, after, limit)
+
+    def get_versions_page(
+        self, name: str, *, tenant: str, limit: int, before: int | None = None
+    ) -> ResultPage[PromptVersion]:
+        """Return a page of a prompt's versions, newest first.
+
+        Args:
+            name: name of the prompt.
+            tenant: name of the tenant.
+            limit: maximum number of versions.
+            before: return only versions with smaller numbers; None for the first page.
+
+        Raises:
+            PromptNotFound: the tenant has no such prompt.
+            SettingError: invalid name.
+        """
+        validate_name("prompt", name)
+        with self._database.read_session() as session:
+            page = fetch_versions_page(session, tenant, name, before, limit)
+            if not page.items and before is None:
+                raise make_not_found_error(session, tenant, PromptReference(name))
+            return page
+
+    def get_tenant_size(self, tenant: str) -> int:
+        """Return the total size of a tenant's versions in bytes. An artifact counts once for each of its versions."""
+        with self._database.read_session() as session:
+            return fetch_tenant_size(session, tenant)
+
+    def activate_version(
+        self, reference: str, *, alias: str = ACTIVE_ALIAS, tenant: str = DEFAULT_TENANT, actor: str | None = None
+    ) -> PromptVersion:
+        """Point an alias to a version atomically: concurrent readers see the previous version or the new one.
+
+        Args:
+            reference: `NAME@3`, or `NAME@canary` for the version that this alias points to.
+            alias: the alias to change.
+            tenant: tenant that owns the prompt.
+            actor: name for the audit log; None uses the operating system's user.
+
+        Raises:
+            PromptNotFound: the version does not exist.
+            SettingError: the reference names no version, or the alias is invalid.
+        """
+        parsed = PromptReference.parse_reference(reference)
+        if parsed.selector is None:
+            raise SettingError(f"{reference!r} names no version: write it as {parsed.name}@3")
+        validate_alias(alias)
+        with self._mutate_prompt(tenant, parsed.name, actor) as mutation:
+            version = mutation.get_version(parsed.selector)
+            mutation.activate_version(version, alias)
+            return version.to_prompt_version()
+
+    def deactivate_alias(
+        self, reference: str, *, tenant: str = DEFAULT_TENANT, actor: str | None = None
+    ) -> PromptVersion:
+        """Remove an alias, `NAME@canary`, or the active one of `NAME`. Return the version that it pointed to.
+
+        Raises:
+            PromptNotFound: the alias does not exist.
+            SettingError: the reference is a version number.
+        """
+        name, alias = _parse_alias(reference)
+        with self._mutate_prompt(tenant, name, actor) as mutation:
+            return mutation.deactivate_alias(alias).to_prompt_version()
+
+    def roll_back_alias(
+        self, reference: str, *, tenant: str = DEFAULT_TENANT, actor: str | None = None
+    ) -> PromptVersion:
+        """Point an alias, `NAME@canary`, or the active one of `NAME`, to its previous version, and return that version.
+
+        Repeated calls go further back. Removed versions are skipped.
+
+        Raises:
+            PromptNotFound: the prompt does not exist.
+            NoPreviousVersion: the alias has no previous version.
+            SettingError: the reference is a version number.
+        """
+        name, alias = _parse_alias(reference)
+        with self._mutate_prompt(tenant, name, actor) as mutation:
+            return mutation.roll_back_alias(alias).to_prompt_version()
+
+    def remove_versions(
+        self, reference: str, *, tenant: str = DEFAULT_TENANT, actor: str | None = None
+    ) -> list[PromptVersion]:
+        """Remove a version, `NAME@3`, or all versions of `NAME`, and return them. `collect_garbage` frees the space.
+
+        Raises:
+            PromptNotFound: the version does not exist.
+            PromptInUse: an alias points to one of the versions.
+            SettingError: the reference is an alias.
+        """
+        parsed = PromptReference.parse_reference(reference)
+        if isinstance(parsed.selector, str):
+            raise SettingError(f"{reference} is an alias: remove a version by its number, such as {parsed.name}@3")
+        with self._mutate_prompt(tenant, parsed.name, actor) as mutation:
+            return [version.to_prompt_version() for version in mutation.remove_versions(parsed.selector)]
+
+    def list_events(
+        self, tenant: str | None = None, name: str | None = None, limit: int | None = None, *, before: int | None = None
+    ) -> list[AuditEvent]:
+        """Return events of the audit log, newest first.
+
+        Args:
+            tenant: return only events of this tenant; None for all tenants.
+            name: return only events of this prompt; None for all prompts.
+            limit: maximum number of events; None for all.
+            before: return only events older than the event with this id; None starts with the newest.
+        """
+        with self._database.read_session() as session:
+            return [row.to_audit_event() for row in session.scalars(select_events(tenant, name, before, limit))]
+
+    def iterate_events(self, tenant: str | None = None, name: str | None = None) -> Iterator[AuditEvent]:
+        """Iterate over the audit log, newest first, a page at a time."""
+
+        def fetch_page(last: AuditEvent | None) -> ResultPage[AuditEvent]:
+            before = None if last is None else last.id
+            return ResultPage.from_results(self.list_events(tenant, name, PAGE_SIZE + 1, before=before), PAGE_SIZE)
+
+        return iterate_pages(fetch_page)
+
+    def collect_garbage(
+        self, grace_period: timedelta = GRACE_PERIOD, actor: str | None = None, track_progress: ProgressTracker = iter
+    ) -> GarbageReport:
+        """Delete artifacts that no version references.
+
+        Args:
+            grace_period: minimum time since the last reference. Running requests may still read the artifact.
+            actor: name for the audit log; None uses the operating system's user.
+            track_progress: wraps the sequence of artifacts to delete, for a progress display.
+
+        Raises:
+            StoreError: the artifact store belongs to another registry.
+        """
+        if self._owner_id:
+            check_ownership(self._artifacts, self._owner_id)
+        return collect_garbage(self._database, self._artifacts, grace_period, resolve_actor(actor), track_progress)
+
+    def verify_integrity(self, track_progress: Callable[[Sequence[str]], Iterable[str]] = iter) -> IntegrityReport:
+        """Read and hash every referenced artifact, and check the database.
+
+        Args:
+            track_progress: wraps the sequence of digests to check, for a progress display.
+        """
+        return verify_integrity(self._database, self._artifacts, track_progress)
+
+    @contextmanager
+    def _mutate_prompt(self, tenant: str, name: str, actor: str | None) -> Iterator[PromptMutation]:
+        """Open a write transaction on one prompt."""
+        tenant, actor = validate_name("tenant", tenant), resolve_actor(actor)
+        with self._database.write_session() as session:
+            yield PromptMutation(session, tenant, name, actor)
+
+
+def _make_registry_row(backend: DatabaseBackend, artifact_location: str | None) -> RegistryRow:
+    """Make the row that describes a new registry, and claim its artifact location."""
+    row = RegistryRow(id=1, schema_version=SCHEMA_VERSION, registry_id=uuid4().hex, artifact_location=artifact_location)
+    if artifact_location is not None:
+        claim_ownership(resolve_artifact_store(artifact_location), row.registry_id)
+    elif backend.default_artifact_path is None:
+        raise SettingError(
+            f"a registry at {backend.display_name} needs a location for its artifacts: set `artifact_location` to "
+            "s3://bucket/prefix or to a folder that all of its clients share"
+        )
+    return row
+
+
+def _get_default_artifact_path(backend: DatabaseBackend) -> Path:
+    if backend.default_artifact_path is None:
+        raise StoreError(f"{backend.display_name} does not contain its artifact location: restore it from a backup")
+    return backend.default_artifact_path
+
+
+def _page_cursor(prompt: RegisteredPrompt | None) -> tuple[str, str] | None:
+    return None if prompt is None else (prompt.tenant, prompt.name)
+
+
+def _parse_alias(reference: str) -> tuple[str, str]:
+    parsed = PromptReference.parse_reference(reference)
+    if isinstance(parsed.selector, int):
+        raise SettingError(f"{reference} is a version number: name an alias, such as {parsed.name}@canary")
+    return parsed.name, parsed.selector or ACTIVE_ALIAS
+
+
+def _check_note(note: str) -> str:
+    """Check that every database can store a note."""
+    if "\0" in note or any("\ud800" <= character <= "\udfff" for character in note):
+        raise SettingError("the note contains NUL or invalid Unicode: remove these characters")
+    return note
+
+
+def _check_storable(saved_prompt: SavedPrompt) -> None:
+    """Check that the database can store the texts of a manifest, which may be untrusted."""
+    manifest = saved_prompt.manifest
+    for value in (str(manifest.method.get("name", "")), manifest.base.name, manifest.base.fingerprint):
+        if "\0" in value:
+            raise CorruptPrompt(f"the manifest contains a NUL character in {value!r}, which databases cannot store")

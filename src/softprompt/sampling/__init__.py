@@ -1,0 +1,1 @@
+"""Sampling and detokenization of generated tokens. Knows no model."""

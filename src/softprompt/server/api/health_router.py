@@ -1,0 +1,26 @@
+"""`/health` and `/ready`: liveness and readiness probes. They need no key and reveal nothing about tenants."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from softprompt.server.app_state import StateDep
+from softprompt.server.exception_handlers import InternalServerError
+
+router = APIRouter(tags=["monitoring"])
+
+
+@router.get("/health")
+async def check_health(state: StateDep) -> dict[str, str]:
+    """Report liveness: 200 unless the backend has failed permanently."""
+    if not state.backend.is_alive:
+        raise InternalServerError
+    return {"status": "ok"}
+
+
+@router.get("/ready")
+async def check_readiness(state: StateDep) -> dict[str, str]:
+    """Report readiness: 503 during shutdown, or while no replica is available."""
+    if (error := state.backend.unavailable_reason) is not None:
+        raise error
+    return {"status": "ready"}

@@ -1,0 +1,258 @@
+"""`/v1/prompts`: list, upload, activate, roll back and remove a tenant's own prompts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+
+from softprompt.errors import translate_os_errors
+from softprompt.registry import ACTIVE_ALIAS, PromptRegistry, PromptVersion, ResultPage
+from softprompt.saved import SavedPrompt
+from softprompt.server.api.registry_responses import (
+    serialize_event,
+    serialize_page,
+    serialize_prompt,
+    serialize_version,
+    translate_registry_errors,
+)
+from softprompt.server.api_errors import ApiError
+from softprompt.server.auth.authenticated_route import AuthenticatedRoute
+from softprompt.server.auth.authenticator import (
+    CurrentPrincipal,
+    ManagePrincipal,
+    Principal,
+    RateLimitedManagePrincipal,
+)
+from softprompt.server.prompts.upload_validator import (
+    MANIFEST_FILE,
+    PEFT_FILES,
+    TENSORS_FILE,
+    UPLOAD_PATH,
+    UploadValidator,
+)
+from softprompt.server.schemas.list_queries import NumberedListQuery, PromptListQuery
+
+router = APIRouter(prefix="/v1/prompts", tags=["prompts"], route_class=AuthenticatedRoute)
+
+MAX_LISTED_VERSIONS = 20  # newest versions of a prompt in a list, in addition to those with an alias
+
+JsonObject = dict[str, Any]
+PromptName = Annotated[str, Path(max_length=100, description="The prompt's name.")]
+VersionNumber = Annotated[int, Path(ge=1, le=999_999_999, description="The version's number.")]
+AliasName = Annotated[
+    str, Field(max_length=100, description="The alias; a name without a selector refers to `active`.")
+]
+
+
+class UploadRequest(BaseModel):
+    """The form fields of an upload, beside its files."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=100, description="The prompt's name. An existing name gets a new version.")
+    activate: bool = Field(default=True, description="Whether to point the alias `active` to this version.")
+    note: str = Field(default="", max_length=1000, description="A note about the version.")
+
+
+class ActivateRequest(BaseModel):
+    """The alias to change and the version it shall point to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int = Field(ge=1, le=999_999_999)
+    alias: AliasName = ACTIVE_ALIAS
+
+
+class AliasRequest(BaseModel):
+    """The alias to change."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    alias: AliasName = ACTIVE_ALIAS
+
+
+_FORM_SCHEMA = {
+    "type": "object",
+    "required": ["name", "file"],
+    "properties": {
+        **UploadRequest.model_json_schema()["properties"],
+        "file": {
+            "type": "array",
+            "items": {"type": "string", "format": "binary"},
+            "description": f"{MANIFEST_FILE} and {TENSORS_FILE}, or {MANIFEST_FILE}, {' and '.join(PEFT_FILES)}.",
+        },
+    },
+}
+_REQUEST_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM_SCHEMA}}}}
+
+
+@router.get("")
+def list_prompts(
+    request: Request, principal: CurrentPrincipal, query: Annotated[PromptListQuery, Query()]
+) -> JsonObject:
+    """List the tenant's prompts in alphabetical order, in pages, each with its aliases and newest versions."""
+    with translate_registry_errors():
+        page = _get_registry(request).get_prompts_page(
+            principal.tenant,
+            limit=query.limit,
+            after=query.after,
+            name_contains=query.search.lower(),
+            num_newest=MAX_LISTED_VERSIONS,
+        )
+    return serialize_page([serialize_prompt(prompt) for prompt in page.items], "name", has_more=page.has_more)
+
+
+@router.get("/{name}/versions")
+def list_versions(
+    request: Request, principal: CurrentPrincipal, name: PromptName, query: Annotated[NumberedListQuery, Query()]
+) -> JsonObject:
+    """List the versions of a prompt, the newest first, in pages."""
+    with translate_registry_errors():
+        page = _get_registry(request).get_versions_page(
+            name, tenant=principal.tenant, limit=query.limit, before=query.after
+        )
+    return serialize_page([serialize_version(version) for version in page.items], "version", has_more=page.has_more)
+
+
+@router.post("", status_code=201, openapi_extra=_REQUEST_BODY)
+async def add_prompt(request: Request, principal: RateLimitedManagePrincipal) -> JsonObject:
+    """Register a saved prompt, sent as its files, as the next version of a name."""
+    validator: UploadValidator = request.app.state.upload_validator
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise ApiError(415, "send the prompt's files as multipart/form-data", code="unsupported_media_type")
+    with translate_registry_errors(), translate_os_errors(UPLOAD_PATH):  # large bodies are spooled to disk
+        async with request.form(max_files=3, max_fields=3, max_part_size=8192) as form:
+            upload, files = _parse_form_fields(form), _parse_form_files(form)
+            validator.check_files({name: file.size or 0 for name, file in files.items()})
+            async with validator.upload_semaphore.acquire_slots(principal.tenant):
+                contents = {name: await file.read() for name, file in files.items()}
+                saved_prompt = await run_in_threadpool(validator.parse_prompt, contents)
+                await validator.verify_prompt(saved_prompt, upload.name, principal.tenant)
+                version = await run_in_threadpool(_store_upload, request, principal, saved_prompt, upload)
+    return serialize_version(version)
+
+
+@router.post("/{name}/activate")
+def activate_version(
+    request: Request, principal: RateLimitedManagePrincipal, name: PromptName, body: ActivateRequest
+) -> JsonObject:
+    """Point the active alias, or another one, to a version. Running requests keep the version they started with."""
+    with translate_registry_errors():
+        reference = f"{name}@{body.version}"
+        version = _get_registry(request).activate_version(
+            reference, alias=body.alias, tenant=principal.tenant, actor=principal.actor
+        )
+    return serialize_version(version)
+
+
+@router.post("/{name}/rollback")
+def roll_back_alias(
+    request: Request,
+    principal: RateLimitedManagePrincipal,
+    name: PromptName,
+    body: Annotated[AliasRequest, Body(default_factory=AliasRequest)],
+) -> JsonObject:
+    """Point the active alias, or another one, back to its previous version."""
+    with translate_registry_errors():
+        return serialize_version(
+            _get_registry(request).roll_back_alias(
+                _make_reference(name, body.alias), tenant=principal.tenant, actor=principal.actor
+            )
+        )
+
+
+@router.post("/{name}/deactivate")
+def deactivate_alias(
+    request: Request,
+    principal: RateLimitedManagePrincipal,
+    name: PromptName,
+    body: Annotated[AliasRequest, Body(default_factory=AliasRequest)],
+) -> JsonObject:
+    """Remove the active alias, or another one, from its version."""
+    with translate_registry_errors():
+        return serialize_version(
+            _get_registry(request).deactivate_alias(
+                _make_reference(name, body.alias), tenant=principal.tenant, actor=principal.actor
+            )
+        )
+
+
+@router.delete("/{name}/versions/{number}")
+def remove_version(
+    request: Request, principal: RateLimitedManagePrincipal, name: PromptName, number: VersionNumber
+) -> JsonObject:
+    """Remove a version that no alias points to. Version numbers are never reused."""
+    with translate_registry_errors():
+        [version] = _get_registry(request).remove_versions(
+            f"{name}@{number}", tenant=principal.tenant, actor=principal.actor
+        )
+    return {**serialize_version(version), "deleted": True}
+
+
+@router.get("/{name}/history")
+def get_history(
+    request: Request, principal: ManagePrincipal, name: PromptName, query: Annotated[NumberedListQuery, Query()]
+) -> JsonObject:
+    """List the audit log of a prompt, the newest event first, in pages."""
+    with translate_registry_errors():
+        page = ResultPage.from_results(
+            _get_registry(request).list_events(principal.tenant, name, query.limit + 1, before=query.after), query.limit
+        )
+    return serialize_page([serialize_event(event) for event in page.items], "id", has_more=page.has_more)
+
+
+def _get_registry(request: Request) -> PromptRegistry:
+    registry: PromptRegistry = request.app.state.registry
+    return registry
+
+
+def _make_reference(name: str, alias: str) -> str:
+    return f"{name}@{alias}"
+
+
+def _parse_form_fields(form: FormData) -> UploadRequest:
+    """Parse the fields of a form, without the files."""
+    fields = [(name, value) for name, value in form.multi_items() if name != "file"]
+    try:
+        if len(dict(fields)) < len(fields):
+            raise ApiError(400, "the form has a field twice: send each field once", code="invalid_value")
+        return UploadRequest.model_validate(dict(fields))
+    except ValidationError as error:
+        problems = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_input=False)]
+        raise RequestValidationError(problems) from error
+
+
+def _parse_form_files(form: FormData) -> dict[str, UploadFile]:
+    """Return the files of a form by name."""
+    uploads = [item for item in form.getlist("file") if isinstance(item, UploadFile)]
+    files = {file.filename or "": file for file in uploads}
+    if len(files) < len(uploads):
+        raise ApiError(
+            400, "the form has two files of the same name: send each file once", param="file", code="invalid_value"
+        )
+    if not files:
+        raise ApiError(
+            400, f"the form has no files: send {MANIFEST_FILE} and the other files, each as 'file'", param="file"
+        )
+    return files
+
+
+def _store_upload(
+    request: Request, principal: Principal, saved_prompt: SavedPrompt, upload: UploadRequest
+) -> PromptVersion:
+    """Register an uploaded prompt within the tenant's storage limit."""
+    validator: UploadValidator = request.app.state.upload_validator
+    return _get_registry(request).register_prompt(
+        saved_prompt,
+        upload.name,
+        activate=upload.activate,
+        size_limit=validator.limits.max_tenant_bytes,
+        tenant=principal.tenant,
+        actor=principal.actor,
+        note=upload.note,
+    )

@@ -1,0 +1,1 @@
+"""Inference backends: the engine in this process, and vLLM replicas."""

@@ -1,0 +1,106 @@
+"""Interface between the HTTP server and an inference backend.
+
+There are two implementations: `EngineBackend`, the engine in this process, and `VllmBackend`, vLLM in other processes.
+The choice is made once, where the server is assembled. A backend knows neither clients' HTTP nor prompt names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from softprompt.engine import EngineRequest, TokenOutput
+from softprompt.model import FrozenModel, Payload
+from softprompt.saved import SavedPrompt
+from softprompt.server.api_errors import ApiError
+from softprompt.server.backends.loaded_prompt import LoadedPrompt
+from softprompt.server.server_config import ServerConfig
+from softprompt.server.server_metrics import ServerMetrics
+from softprompt.tasks import EncodedExample
+
+TokenCallback = Callable[[TokenOutput | ApiError], None]
+"""Called on the event loop with each token of a response, or with the error that ended the response."""
+
+
+@runtime_checkable
+class GenerationHandle(Protocol):
+    """A handle of a running generation."""
+
+    @property
+    def cached_tokens(self) -> int:
+        """Number of prompt tokens that were found in the prefix cache."""
+
+    def close(self) -> None:
+        """Cancel the generation and free its slot. No-op if it has finished."""
+
+
+@runtime_checkable
+class InferenceBackend(Protocol):
+    """The interface of a backend that runs the model."""
+
+    @property
+    def max_model_len(self) -> int:
+        """Maximum positions of a sequence."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the backend has not failed permanently."""
+
+    @property
+    def unavailable_reason(self) -> ApiError | None:
+        """The error while no requests are accepted; None if requests are accepted."""
+
+    async def start(self) -> None:
+        """Start the backend; callbacks run on the current event loop."""
+
+    def drain(self) -> None:
+        """Reject new requests from now on; running ones continue."""
+
+    async def stop(self) -> None:
+        """Reject new requests and end the running ones."""
+
+    def validate_prompt(self, prompt: SavedPrompt) -> None:
+        """Check that the backend supports the kind of a prompt.
+
+        Raises:
+            ApiError: the backend does not support the prompt.
+        """
+
+    async def verify_prompt(self, prompt: SavedPrompt, name: str, tenant: str) -> None:
+        """Run the model once behind a tenant's prompt. No-op if the model runs in another process.
+
+        Raises:
+            NonFiniteOutput: the model's logits behind the prompt are not finite.
+            ApiError: too many requests are waiting.
+        """
+
+    async def load_prompt(self, prompt: SavedPrompt, tenant: str) -> LoadedPrompt:
+        """Load a prompt of a tenant: compile its payload and bind its task to the model.
+
+        Raises:
+            ApiError: the backend does not support the prompt, or too many prompts are waiting.
+            SoftPromptError: the prompt is for another base model, or the model does not support the task.
+        """
+
+    async def submit_request(
+        self, request: EngineRequest, payload: Payload | None, on_token: TokenCallback
+    ) -> GenerationHandle:
+        """Submit a request; `on_token` is called with each token, including the last one.
+
+        Raises:
+            SettingError: the sequence is longer than the maximum.
+            ApiError: too many requests are waiting, or no replica is available.
+        """
+
+    async def score_labels(
+        self, loaded_prompt: LoadedPrompt, examples: Sequence[EncodedExample], tenant: str
+    ) -> list[list[float]]:
+        """Return the log-probabilities of the labels for each example; NaN where logits are not finite.
+
+        Raises:
+            ApiError: too many requests are waiting, or no replica is available.
+        """
+
+
+BackendFactory = Callable[[ServerConfig, FrozenModel, ServerMetrics], InferenceBackend]
+"""Creates a backend from the server's configuration, the base model and the metrics."""

@@ -1,0 +1,154 @@
+"""Batches the classified texts of all tenants: texts that wait at the same time share a forward pass.
+
+A pass has a maximum number of tokens, takes texts of the tenants in turn, and is one job of the model's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from softprompt.fair_queue import FairQueue
+from softprompt.model import FrozenModel
+from softprompt.server.backends.engine_worker import EngineWorker
+from softprompt.server.backends.label_request import LabelRequest, score_batch
+from softprompt.server.backends.loaded_prompt import LoadedPrompt
+from softprompt.server.concurrency.pass_size_estimator import PassSizeEstimator
+from softprompt.server.exception_handlers import InternalServerError
+from softprompt.tasks import EncodedExample
+
+logger = logging.getLogger(__name__)
+
+MAX_PREFIX_POSITIONS = 4096  # maximum prefix positions of a batch with several prompts: each text has its own copy
+
+
+class LabelBatcher:
+    """A batcher of texts to classify.
+
+    Args:
+        worker: worker that runs the model.
+        model: base model.
+        max_num_batched_tokens: maximum tokens of a pass.
+    """
+
+    def __init__(self, worker: EngineWorker, model: FrozenModel, max_num_batched_tokens: int):
+        self._worker, self._model, self._max_num_batched_tokens = worker, model, max_num_batched_tokens
+        self._pass_size = PassSizeEstimator(max_num_batched_tokens)
+        self._queue: FairQueue[LabelRequest] = FairQueue(2**31)  # unbounded: admission is decided in EngineBackend
+        self._lock = threading.Lock()
+        self._futures: dict[LabelRequest, asyncio.Future[None]] = {}
+        self._batch_task: asyncio.Task[None] | None = None
+
+    async def score_labels(
+        self, loaded_prompt: LoadedPrompt, examples: Sequence[EncodedExample], tenant: str
+    ) -> list[list[float]]:
+        """Return the log-probabilities of the labels for each example.
+
+        Raises:
+            ApiError: the model failed, or the worker has stopped.
+        """
+        requests = [LabelRequest(loaded_prompt, example) for example in examples]
+        with self._lock:
+            for request in requests:  # later parts are charged when they are requeued
+                cost = min(request.num_remaining_tokens, self._max_num_batched_tokens)
+                self._queue.put(tenant, request, float(cost))
+        futures = [asyncio.get_running_loop().create_future() for _ in requests]
+        self._futures |= dict(zip(requests, futures, strict=True))
+        if self._batch_task is None or self._batch_task.done():
+            self._batch_task = asyncio.create_task(self._run_batches())
+        try:
+            await asyncio.gather(*futures)
+        finally:
+            for request in requests:
+                request.is_cancelled = True
+                self._futures.pop(request, None)
+        return [request.scores or [] for request in requests]
+
+    async def _run_batches(self) -> None:
+        """Run passes as long as texts wait."""
+        try:
+            while self._queue:
+                for request in await self._worker.run_job(self._peek_tenant(), self._run_batch):
+                    self._resolve_future(request, request.error)
+        except Exception as error:
+            with self._lock:
+                while self._queue:
+                    self._queue.get()
+            for request in list(self._futures):
+                self._resolve_future(request, error)
+
+    def _peek_tenant(self) -> str:
+        """Return the tenant that the next pass is queued and charged for: that of its first text."""
+        with self._lock:
+            return self._queue.peek()[0]
+
+    def _resolve_future(self, request: LabelRequest, error: Exception | None) -> None:
+        future = self._futures.pop(request, None)
+        if future is None or future.done():
+            return
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    # What follows runs in the model's thread.
+
+    def _run_batch(self) -> list[LabelRequest]:
+        """Run one pass over waiting texts, and return the finished ones."""
+        with self._lock:
+            tenants = {*self._queue.waiting_tenants}
+        max_tokens = self._pass_size.get_max_tokens(self._worker.get_max_pass_seconds(tenants))
+        batch = self._take_batch(max_tokens)
+        requests = [request for _, request in batch]
+        started_at = time.monotonic()
+        num_tokens = sum(min(request.num_remaining_tokens, max_tokens) for request in requests)
+        try:
+            if len(requests) == 1 and requests[0].num_remaining_tokens > max_tokens:
+                requests[0].compute_next_part(self._model, max_tokens)
+            elif requests:
+                score_batch(self._model, requests)
+            self._pass_size.observe_pass(num_tokens, time.monotonic() - started_at)
+        except Exception:
+            logger.exception("a batch of %d texts failed: each text is scored by itself", len(requests))
+            for request in requests:
+                self._score_individually(request)
+        self._requeue_unfinished(batch, max_tokens)
+        return [request for request in requests if request.is_finished]
+
+    def _score_individually(self, request: LabelRequest) -> None:
+        try:
+            score_batch(self._model, [request])
+        except Exception:
+            logger.exception("scoring the labels of a text failed")
+            request.error = InternalServerError()
+
+    def _requeue_unfinished(self, batch: Sequence[tuple[str, LabelRequest]], max_tokens: int) -> None:
+        with self._lock:
+            for tenant, request in batch:
+                if not request.is_finished:
+                    self._queue.put_back(tenant, request)
+                    self._queue.charge_tenant(tenant, float(max_tokens))
+
+    def _take_batch(self, max_tokens: int) -> list[tuple[str, LabelRequest]]:
+        """Take the next texts from the queue: as many as fit in the batch, and at least one."""
+        batch: list[tuple[str, LabelRequest]] = []
+        with self._lock:
+            while self._queue:
+                tenant, request = self._queue.peek()
+                requests = [*(previous for _, previous in batch), request]
+                if not request.is_cancelled and batch and not self._fits_in_batch(requests, max_tokens):
+                    break
+                self._queue.get()
+                if not request.is_cancelled:
+                    batch.append((tenant, request))
+        return batch
+
+    def _fits_in_batch(self, requests: Sequence[LabelRequest], max_tokens: int) -> bool:
+        num_positions = max(request.payload.num_positions for request in requests)
+        has_one_payload = len({id(request.payload) for request in requests}) == 1
+        return len(requests) * max(request.num_remaining_tokens for request in requests) <= max_tokens and (
+            has_one_payload or len(requests) * num_positions <= MAX_PREFIX_POSITIONS
+        )

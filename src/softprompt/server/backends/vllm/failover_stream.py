@@ -1,0 +1,168 @@
+"""A response of a replica, with the same events as the engine, and with failover to other replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+from softprompt.engine import EngineRequest, FinishReason, TokenOutput
+from softprompt.engine.stop_aware_detokenizer import StopAwareDetokenizer
+from softprompt.server.api_errors import ApiError
+from softprompt.server.backends.inference_backend import TokenCallback
+from softprompt.server.backends.vllm import replica_request_body
+from softprompt.server.backends.vllm.replica_client import ReplicaClient
+from softprompt.server.backends.vllm.replica_errors import StreamInterrupted
+from softprompt.server.backends.vllm.replica_pool import ReplicaPool
+from softprompt.server.backends.vllm.replica_response_parser import (
+    CompletionDelta,
+    NonFiniteLogits,
+    OutputToken,
+    ReplicaConnectionError,
+    get_cached_tokens,
+    parse_delta,
+)
+from softprompt.server.concurrency.fair_semaphore import FairSemaphore
+from softprompt.server.exception_handlers import InternalServerError
+
+logger = logging.getLogger(__name__)
+
+
+class FailoverStream:
+    """A running response of a replica.
+
+    If the replica fails, another one generates the response again from its beginning. Tokens that were already emitted
+    are compared and not emitted again, so the client notices nothing. If a token differs, the response ends with an
+    error. The same seed gives the same tokens except for rounding.
+
+    Args:
+        request: request to the engine.
+        num_prefix_positions: positions of the soft prompt in front of the text.
+        replica_pool: replicas that can run the request.
+        semaphore: admits the request when it is its tenant's turn.
+        decode: decodes token ids to text.
+        eos_token_ids: ids of the end tokens.
+        on_token: called with each token, or with the error.
+
+    Attributes:
+        tenant: tenant of the request.
+        cached_tokens: prompt tokens from the replica's prefix cache; known at the end.
+    """
+
+    def __init__(
+        self,
+        request: EngineRequest,
+        num_prefix_positions: int,
+        replica_pool: ReplicaPool,
+        semaphore: FairSemaphore,
+        decode: Callable[[list[int]], str],
+        eos_token_ids: Sequence[int],
+        on_token: TokenCallback,
+    ):
+        self._request, self._num_prefix_positions, self._replica_pool, self._on_token = (
+            request,
+            num_prefix_positions,
+            replica_pool,
+            on_token,
+        )
+        self._semaphore = semaphore
+        self.tenant, self.cached_tokens = request.tenant, 0
+        self._body = replica_request_body.build_completion_body(request, num_prefix_positions, eos_token_ids)
+        self._eos_token_ids = () if request.sampling.ignore_eos else eos_token_ids
+        self._routing_key = replica_request_body.make_routing_key(
+            request.tenant, replica_request_body.strip_digest_prefix(request.prompt_digest or "")
+        )
+        self._detokenizer = StopAwareDetokenizer(decode, request.sampling.stop)
+        self._emitted_token_ids: list[int] = []
+        self._task = asyncio.create_task(self._run())
+
+    def close(self) -> None:
+        """Cancel the response: closing its stream stops the replica."""
+        self._task.cancel()
+
+    def abort_with(self, error: ApiError) -> None:
+        """End the response with an error, unless it has finished."""
+        if not self._task.done():
+            self._on_token(error)
+            self._task.cancel()
+
+    def add_done_callback(self, callback: Callable[[FailoverStream], None]) -> None:
+        """Add a callback for the end of the response, successful or not."""
+        self._task.add_done_callback(lambda _: callback(self))
+
+    async def _run(self) -> None:
+        try:
+            await self._run_with_deadline()
+        except ApiError as error:
+            self._on_token(StreamInterrupted() if self._emitted_token_ids and error.status >= 500 else error)
+        except NonFiniteLogits:
+            self._on_token(TokenOutput(None, "", FinishReason.NON_FINITE))
+        except Exception:
+            logger.exception("a response of a replica failed")
+            self._on_token(InternalServerError())
+
+    async def _run_with_deadline(self) -> None:
+        try:
+            async with asyncio.timeout_at(self._request.deadline) as scope, self._semaphore.acquire_slots(self.tenant):
+                await self._replica_pool.run_with_failover(self._routing_key, self._stream_from)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            self._on_token(TokenOutput(None, self._detokenizer.flush_text(), FinishReason.TIMEOUT))
+
+    async def _stream_from(self, replica: ReplicaClient) -> None:
+        """Generate the whole response with one replica."""
+        replayed, last = iter(self._emitted_token_ids[:]), None
+        try:
+            async with replica.stream_completion(self._body) as events:
+                async for event in events:
+                    delta = parse_delta(event, self._request.sampling.logprobs)
+                    if delta is None:
+                        self.cached_tokens = max(0, get_cached_tokens(event) - self._num_prefix_positions)
+                    elif last is None:
+                        last = self._emit_new_tokens(delta, replayed)
+                    if self._detokenizer.is_stopped:
+                        break
+        except ReplicaConnectionError:
+            if last is None:
+                raise
+        if last is None:
+            raise ReplicaConnectionError("the stream ended before the response did")
+        self._on_token(last)
+
+    def _emit_new_tokens(self, delta: CompletionDelta, replayed_token_ids: Iterator[int]) -> TokenOutput | None:
+        """Emit the new tokens of a delta; the final output is returned instead of emitted.
+
+        Args:
+            delta: next tokens of the replica.
+            replayed_token_ids: tokens that were emitted before this replica, which it has yet to repeat.
+
+        Raises:
+            StreamInterrupted: the replica generates other tokens than before.
+        """
+        for num_left, token in zip(range(len(delta.tokens) - 1, -1, -1), delta.tokens, strict=True):
+            if (previous_id := next(replayed_token_ids, None)) is None:
+                output = self._make_output(token, None if num_left else delta.finish_reason)
+                if output.finish_reason is not None:
+                    return output
+                self._on_token(output)
+            elif previous_id != token.token_id:
+                raise StreamInterrupted
+        if delta.finish_reason is None:
+            return None
+        if next(replayed_token_ids, None) is not None:
+            raise StreamInterrupted
+        return TokenOutput(None, self._detokenizer.flush_text(), delta.finish_reason)
+
+    def _make_output(self, token: OutputToken, finish_reason: FinishReason | None) -> TokenOutput:
+        """Convert a token to an output with its text."""
+        is_end = (
+            finish_reason is FinishReason.STOP and token.token_id in self._eos_token_ids
+        )  # an end token has no text
+        text = "" if is_end else self._detokenizer.push_token(token.token_id)
+        self._emitted_token_ids.append(token.token_id)
+        if self._detokenizer.is_stopped:
+            finish_reason = FinishReason.STOP
+        if finish_reason is not None:
+            text += self._detokenizer.flush_text()
+        return TokenOutput(token.token_id, text, finish_reason, token.logprob, token.top_logprobs)

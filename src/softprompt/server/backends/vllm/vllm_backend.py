@@ -1,0 +1,278 @@
+"""The backend that runs the model in vLLM servers with softprompt's plugin, without weights in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from typing import final
+from urllib.parse import urlsplit
+
+from softprompt.engine import EngineRequest
+from softprompt.errors import SettingError
+from softprompt.model import FrozenModel, KVPrefix, Payload, Placement
+from softprompt.saved import SavedPrompt
+from softprompt.server.api_errors import ApiError
+from softprompt.server.backends.inference_backend import BackendFactory, GenerationHandle, TokenCallback
+from softprompt.server.backends.loaded_prompt import LoadedPrompt
+from softprompt.server.backends.task_binder import TaskBinder
+from softprompt.server.backends.vllm import replica_request_body
+from softprompt.server.backends.vllm.failover_stream import FailoverStream
+from softprompt.server.backends.vllm.remote_label_scorer import MAX_CONCURRENT_TEXTS, RemoteLabelScorer
+from softprompt.server.backends.vllm.replica_client import ReplicaClient
+from softprompt.server.backends.vllm.replica_errors import (
+    NoHealthyReplica,
+    create_ambiguous_prefix_error,
+    create_uncompiled_prompt_error,
+    create_unsupported_head_error,
+)
+from softprompt.server.backends.vllm.replica_options import count_spare_sequences
+from softprompt.server.backends.vllm.replica_pool import ReplicaPool
+from softprompt.server.backends.vllm.replica_response_parser import NonFiniteLogits, parse_next_tokens
+from softprompt.server.concurrency.fair_semaphore import FairSemaphore
+from softprompt.server.concurrency.tenant_admission import TenantAdmission
+from softprompt.server.exception_handlers import QueueFull, RequestTimeout, ServerShuttingDown
+from softprompt.server.private_tokenizer import with_private_tokenizer
+from softprompt.server.server_config import ServerConfig
+from softprompt.server.server_metrics import ServerMetrics
+from softprompt.tasks import EncodedExample
+from softprompt.tasks.classification_task import ClassificationObjective
+from softprompt.tasks.label_scorers.verbalizer import Verbalizer
+from softprompt.tasks.objective import apply_payload
+
+UNBOUNDED_QUEUE = 2**31  # unbounded: TenantAdmission has limited the requests before
+
+
+def parse_replica_urls(urls: Sequence[str]) -> list[str]:
+    """Validate and deduplicate the URLs of replicas.
+
+    Raises:
+        SettingError: there is no URL, or a URL is invalid.
+    """
+    if not urls:
+        raise SettingError("no replica is configured: pass at least one `replica`, such as http://HOST:PORT")
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise SettingError(f"`replica={url!r}` is not a valid URL: use http://HOST:PORT")
+    return list(dict.fromkeys(url.rstrip("/").removesuffix("/v1") for url in urls))
+
+
+def is_self_contained_prefix(payload: Payload) -> bool:
+    """Whether the payload is a complete prefix, which needs no forward pass."""
+    return isinstance(payload, KVPrefix) and (payload.has_bos or payload.placement is not Placement.AFTER_BOS)
+
+
+@final
+class VllmBackend:
+    """The backend of vLLM replicas; see `InferenceBackend`.
+
+    Args:
+        config: configuration of the server.
+        model: base model of the replicas, without weights.
+        metrics: metrics of the server.
+        urls: URLs of the replicas.
+        is_server_alive: whether the gateway's own vLLM server runs.
+
+    Raises:
+        SettingError: there is no URL, or a URL is invalid.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        model: FrozenModel,
+        metrics: ServerMetrics,
+        urls: Sequence[str],
+        is_server_alive: Callable[[], bool] = lambda: True,
+    ):
+        self.replica_pool = ReplicaPool(parse_replica_urls(urls), metrics)
+        self._config, self._metrics, self._is_server_alive = config, metrics, is_server_alive
+        self._model = with_private_tokenizer(model)  # its tokenizer is used only on the event loop
+        self._binder = TaskBinder(model)
+        self._is_draining = False
+        self._streams: set[FailoverStream] = set()
+        self._admission = TenantAdmission(config.max_waiting_requests)
+        self._semaphore = FairSemaphore(self._max_running_sequences, UNBOUNDED_QUEUE, self._num_spare_sequences)
+
+    @classmethod
+    def create_factory(cls, urls: Sequence[str], is_server_alive: Callable[[], bool] = lambda: True) -> BackendFactory:
+        """Return a factory of the backend for these replicas."""
+        return lambda config, model, metrics: cls(config, model, metrics, urls, is_server_alive)
+
+    @property
+    def max_model_len(self) -> int:
+        """Maximum positions of a sequence. vLLM counts a position for the last token, unlike the engine."""
+        max_model_len = min(self._config.max_model_len, self._model.shape.window)
+        replica_max_len = self.replica_pool.max_model_len
+        return max_model_len if replica_max_len is None else min(max_model_len, replica_max_len - 1)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the gateway's own vLLM server runs, if there is one."""
+        return self._is_server_alive()
+
+    @property
+    def unavailable_reason(self) -> ApiError | None:
+        """The error while no requests are accepted; None if requests are accepted."""
+        if self._is_draining:
+            return ServerShuttingDown()
+        return None if self.replica_pool.healthy_replicas else NoHealthyReplica()
+
+    async def start(self) -> None:
+        """Start the health probes."""
+        await self.replica_pool.start()
+
+    def drain(self) -> None:
+        """Reject new requests from now on."""
+        self._is_draining = True
+
+    async def stop(self) -> None:
+        """End the running requests and close all connections."""
+        self._is_draining = True
+        for stream in list(self._streams):
+            stream.abort_with(ServerShuttingDown())
+        await self.replica_pool.stop()
+        self._binder.close()
+
+    def validate_prompt(self, prompt: SavedPrompt) -> None:
+        """Reject a prompt that vLLM cannot serve.
+
+        Raises:
+            ApiError: the prompt is not a compiled prefix, or has a head.
+        """
+        if not is_self_contained_prefix(prompt.payload):
+            raise create_uncompiled_prompt_error()
+        if prompt.head is not None:
+            raise create_unsupported_head_error()
+
+    async def verify_prompt(self, prompt: SavedPrompt, name: str, tenant: str) -> None:
+        """Do nothing, without weights here: responses with non-finite logits end with an error."""
+
+    async def load_prompt(self, prompt: SavedPrompt, tenant: str) -> LoadedPrompt:
+        """Bind the task and determine the prefix's shape. The replicas load the tensors themselves."""
+        self.validate_prompt(prompt)
+        objective = await self._binder.bind_task(prompt, tenant)
+        return LoadedPrompt.from_saved_prompt(prompt, prompt.compile_for(self._model), objective)
+
+    async def submit_request(
+        self, request: EngineRequest, payload: Payload | None, on_token: TokenCallback
+    ) -> GenerationHandle:
+        """Submit a request to a replica.
+
+        Raises:
+            SettingError: the sequence is longer than the maximum.
+            QueueFull: too many requests are waiting.
+            NoHealthyReplica: no replica is healthy.
+            ServerShuttingDown: the server is shutting down.
+            ApiError: the text starts like the placeholders of a prompt.
+        """
+        if (error := self.unavailable_reason) is not None:
+            raise error
+        num_prefix_positions = 0 if payload is None else payload.num_positions
+        num_positions = num_prefix_positions + len(request.prompt_token_ids) + request.sampling.max_new_tokens - 1
+        if num_positions > self.max_model_len:
+            raise SettingError(
+                f"a sequence of {num_positions} positions exceeds the maximum of {self.max_model_len}: shorten the "
+                "text or the response"
+            )
+        if not num_prefix_positions and request.prompt_token_ids[:2] == (replica_request_body.PLACEHOLDER_TOKEN,) * 2:
+            raise create_ambiguous_prefix_error()
+        self._check_allowance(request.tenant)
+        stream = FailoverStream(
+            request,
+            num_prefix_positions,
+            self.replica_pool,
+            self._semaphore,
+            self._decode_tokens,
+            self._model.eos_token_ids,
+            on_token,
+        )
+        self._streams.add(stream)
+        self._metrics.set_load(len(self._streams), 0)
+        self._admission.add_requests(request.tenant)
+        stream.add_done_callback(self._on_stream_done)
+        return stream
+
+    async def score_labels(
+        self, loaded_prompt: LoadedPrompt, examples: Sequence[EncodedExample], tenant: str
+    ) -> list[list[float]]:
+        """Score the labels with the replicas' next-token probabilities.
+
+        Raises:
+            QueueFull: too many requests are waiting.
+            RequestTimeout: the classification took too long.
+            ApiError: no replica is available.
+        """
+        objective, digest = loaded_prompt.objective, replica_request_body.strip_digest_prefix(loaded_prompt.digest)
+        assert isinstance(objective, ClassificationObjective)
+        assert isinstance(objective.label_scorer, Verbalizer)  # checked by validate_prompt
+        max_concurrent_texts = self._classification_allowance(
+            tenant, len(examples) * len(objective.label_scorer.branch_points)
+        )
+
+        async def query_next_tokens(
+            body: replica_request_body.RequestBody, num_sequences: int
+        ) -> list[dict[int, float]]:
+            async def query_replica(replica: ReplicaClient) -> list[dict[int, float]]:
+                return parse_next_tokens(await replica.request_completion(body, num_sequences), num_sequences)
+
+            async with self._semaphore.acquire_slots(tenant, num_sequences):
+                return await self.replica_pool.run_with_failover(
+                    replica_request_body.make_routing_key(tenant, digest), query_replica
+                )
+
+        scorer = RemoteLabelScorer(
+            objective.label_scorer,
+            loaded_prompt.payload.num_positions,
+            tenant,
+            digest,
+            query_next_tokens,
+            max_concurrent_texts,
+        )
+        sequences = [apply_payload(example, loaded_prompt.payload)[0] for example in examples]
+        try:
+            with self._admission.track_requests(tenant, max_concurrent_texts):
+                async with asyncio.timeout(self._config.request_timeout):
+                    return (await scorer.score_labels(sequences)).tolist()
+        except NonFiniteLogits:
+            return [[math.nan] * len(loaded_prompt.task.labels)] * len(examples)
+        except TimeoutError:
+            raise RequestTimeout(self._config.request_timeout) from None
+
+    def _max_running_sequences(self) -> int:
+        """Return the maximum sequences at the replicas; further ones wait in the gateway, tenants in turn."""
+        return self._config.max_num_seqs * max(1, len(self.replica_pool.healthy_replicas)) + self._num_spare_sequences()
+
+    def _num_spare_sequences(self) -> int:
+        return count_spare_sequences(self._config.max_num_seqs) * max(1, len(self.replica_pool.healthy_replicas))
+
+    def _check_allowance(self, tenant: str, limit: int = 1) -> int:
+        """Return how many sequences of a tenant can be accepted now, up to `limit`.
+
+        Raises:
+            QueueFull: no sequence can be accepted.
+        """
+        num_running = self._config.max_num_seqs * len(self.replica_pool.healthy_replicas)
+        if not (allowance := self._admission.get_allowance(tenant, num_running, limit)):
+            raise QueueFull
+        return allowance
+
+    def _classification_allowance(self, tenant: str, num_texts: int) -> int:
+        """Return the maximum concurrent texts of a classification: at most half of the tenant's allowance.
+
+        The other half stays free for the tenant's other requests, as a classification may take long.
+
+        Raises:
+            QueueFull: no text can be accepted.
+        """
+        limit = max(1, min(MAX_CONCURRENT_TEXTS, num_texts))
+        return min(limit, max(1, self._check_allowance(tenant, 2 * limit) // 2))
+
+    def _on_stream_done(self, stream: FailoverStream) -> None:
+        self._streams.discard(stream)
+        self._metrics.set_load(len(self._streams), 0)  # only the replicas know which ones wait
+        self._admission.remove_requests(stream.tenant)
+
+    def _decode_tokens(self, token_ids: list[int]) -> str:
+        return str(self._model.tokenizer.decode(token_ids, skip_special_tokens=True))

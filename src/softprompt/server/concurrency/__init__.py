@@ -1,0 +1,1 @@
+"""Queues, semaphores and limits that share a resource fairly between tenants."""

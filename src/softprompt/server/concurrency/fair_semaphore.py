@@ -1,0 +1,107 @@
+"""A semaphore that admits waiting tenants fairly. Independent of FastAPI."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from softprompt.fair_queue import FairQueue
+from softprompt.server.exception_handlers import QueueFull
+
+
+@dataclass(eq=False)
+class _QueuedWaiter:
+    """A waiter for a number of slots."""
+
+    num_slots: int
+    future: asyncio.Future[None]
+
+
+class FairSemaphore:
+    """A semaphore that admits the waiting tenant with the fewest slots next. For one event loop.
+
+    A request for more slots than the capacity is admitted alone.
+
+    Args:
+        capacity: number of slots, or a function that returns it.
+        max_waiting: maximum waiters, half of them of one tenant.
+        num_reserved: slots that a single tenant never gets, or a function that returns their number.
+    """
+
+    def __init__(
+        self, capacity: int | Callable[[], int], max_waiting: int = 1024, num_reserved: int | Callable[[], int] = 0
+    ):
+        self._get_capacity = capacity if callable(capacity) else lambda: capacity
+        self._get_reserved = num_reserved if callable(num_reserved) else lambda: num_reserved
+        self._queue: FairQueue[_QueuedWaiter] = FairQueue(max_waiting)
+        self._waiters: set[_QueuedWaiter] = set()  # waiters in the queue
+        self._held_slots = Counter[str]()
+        self._num_held = 0
+
+    def __len__(self) -> int:
+        """Return the number of slots in use."""
+        return self._num_held
+
+    @asynccontextmanager
+    async def acquire_slots(self, tenant: str, num_slots: int = 1) -> AsyncIterator[None]:
+        """Hold slots for a tenant within a context.
+
+        Raises:
+            QueueFull: too many waiters.
+        """
+        await self._acquire_slots(tenant, num_slots)
+        try:
+            yield
+        finally:
+            self._release_slots(tenant, num_slots)
+
+    def admit_waiters(self) -> None:
+        """Admit waiters as long as their slots are free."""
+        while self._queue:
+            tenant, waiter = self._queue.peek()
+            if not self._has_capacity(tenant, waiter.num_slots):
+                return
+            self._queue.get()
+            self._waiters.remove(waiter)
+            if not waiter.future.cancelled():  # a waiter cancelled a moment ago is still in the queue
+                self._change_held(tenant, waiter.num_slots)
+                waiter.future.set_result(None)
+
+    def _has_capacity(self, tenant: str, num_slots: int) -> bool:
+        capacity, held = self._get_capacity(), self._held_slots[tenant]
+        fits = not self._num_held or self._num_held + num_slots <= capacity
+        return fits and (not held or held + num_slots <= max(1, capacity - self._get_reserved()))
+
+    async def _acquire_slots(self, tenant: str, num_slots: int) -> None:
+        if not self._queue and self._has_capacity(tenant, num_slots):
+            self._change_held(tenant, num_slots)
+            return
+        waiter = _QueuedWaiter(num_slots, asyncio.get_running_loop().create_future())
+        if not self._queue.put(tenant, waiter):
+            raise QueueFull
+        self._waiters.add(waiter)
+        self.admit_waiters()  # the waiters in front may need more slots than this one
+        try:
+            await waiter.future
+        except asyncio.CancelledError:
+            if not waiter.future.cancelled():  # admitted at the same moment
+                self._release_slots(tenant, num_slots)
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+                self._queue.remove(tenant, waiter)
+                self.admit_waiters()  # the waiters behind may fit now
+            raise
+
+    def _release_slots(self, tenant: str, num_slots: int) -> None:
+        self._change_held(tenant, -num_slots)
+        self.admit_waiters()
+
+    def _change_held(self, tenant: str, num_slots: int) -> None:
+        self._num_held += num_slots
+        self._held_slots[tenant] += num_slots
+        self._queue.set_tenant_usage(tenant, float(self._held_slots[tenant]))
+        if not self._held_slots[tenant]:
+            del self._held_slots[tenant]

@@ -1,0 +1,1 @@
+"""From the texts of a request to the chunks of its responses."""

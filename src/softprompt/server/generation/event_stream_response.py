@@ -1,0 +1,53 @@
+"""A stream of server-sent events in OpenAI's format: `data: {…}`, and `data: [DONE]` at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from pydantic import BaseModel
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from softprompt.server.api_errors import ApiError
+from softprompt.server.exception_handlers import InternalServerError
+
+logger = logging.getLogger(__name__)
+
+SSE_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # proxies must not buffer the stream
+
+
+class EventStreamResponse(StreamingResponse):
+    """A response that streams chunks as events.
+
+    Args:
+        chunks: chunks to send.
+        on_close: called at the end in every case, even if the client disconnects before the first chunk.
+    """
+
+    def __init__(self, chunks: AsyncIterator[BaseModel], on_close: Callable[[], None]):
+        super().__init__(_encode_events(chunks), headers=SSE_HEADERS, media_type="text/event-stream")
+        self._on_close = on_close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_close()
+
+
+async def _encode_events(chunks: AsyncIterator[BaseModel]) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in chunks:
+            yield b"data: " + chunk.model_dump_json(exclude_unset=True).encode() + b"\n\n"
+            await asyncio.sleep(0)  # lets other streams run between the chunks of a request with 128 responses
+    except ApiError as error:  # the status code has been sent
+        yield b"data: " + error.to_json() + b"\n\n"
+        return
+    except Exception:
+        logger.exception("streaming a response failed")
+        yield b"data: " + InternalServerError().to_json() + b"\n\n"
+        return
+    yield b"data: [DONE]\n\n"

@@ -1,0 +1,265 @@
+"""Renders and tokenizes the texts of requests, in the form in which the prompt was trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from softprompt.data import Example
+from softprompt.errors import TaskError
+from softprompt.model import FrozenModel, KVPrefix, Payload
+from softprompt.server.api_errors import ApiError
+from softprompt.server.backends.loaded_prompt import UNLIMITED_LENGTH, LoadedPrompt
+from softprompt.server.concurrency.fair_executor import FairExecutor
+from softprompt.server.generation.input_names import attribute_errors_to
+from softprompt.server.generation.text_length import TextLengthCheck
+from softprompt.server.private_tokenizer import with_private_tokenizer
+from softprompt.tasks import EncodedExample, Objective
+from softprompt.tasks.chat_task import ChatTask
+from softprompt.tasks.classification_task import ClassificationObjective
+from softprompt.tasks.generation_task import GenerationObjective
+from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
+from softprompt.tasks.objective import apply_payload
+
+T = TypeVar("T")
+ObjectiveT = TypeVar("ObjectiveT", bound=Objective)
+
+MAX_BATCH_CHARACTERS = 2**15  # characters that are tokenized before another tenant's turn
+TEXT_OVERHEAD_CHARACTERS = 100  # fixed cost of a text, in characters
+
+
+@dataclass(frozen=True)
+class TokenizedPrompt:
+    """A tokenized text, ready for generation.
+
+    Attributes:
+        token_ids: token ids of the sequence; negative ids are virtual tokens.
+        num_prefix_positions: positions of the KV prefix in front of the sequence.
+        payload: payload of the soft prompt; None for the base model.
+        prompt_digest: digest of the soft prompt; empty for the base model.
+        has_template: whether the response is an answer to a template instead of a continuation of the text.
+    """
+
+    token_ids: tuple[int, ...]
+    num_prefix_positions: int
+    payload: Payload | None
+    prompt_digest: str
+    has_template: bool
+
+    @classmethod
+    def from_example(
+        cls, example: EncodedExample, loaded_prompt: LoadedPrompt | None, *, has_template: bool
+    ) -> TokenizedPrompt:
+        """Create a tokenized prompt from an encoded example."""
+        payload = None if loaded_prompt is None else loaded_prompt.payload
+        num_prefix_positions = payload.num_positions if isinstance(payload, KVPrefix) else 0
+        digest = "" if loaded_prompt is None else loaded_prompt.digest
+        return cls(tuple(apply_payload(example, payload)[0]), num_prefix_positions, payload, digest, has_template)
+
+    @property
+    def num_text_tokens(self) -> int:
+        """Number of text tokens, without virtual tokens and without the positions of a compiled prompt."""
+        return self.count_text_tokens(len(self.token_ids))
+
+    def count_text_tokens(self, count: int) -> int:
+        """Count the text tokens among the first `count` tokens."""
+        return sum(token >= 0 for token in self.token_ids[:count])
+
+    @property
+    def num_positions(self) -> int:
+        """Positions of the sequence, with its prefix."""
+        return self.num_prefix_positions + len(self.token_ids)
+
+
+def split_into_batches(texts: Sequence[object]) -> list[range]:
+    """Split the texts of a request into batches; other tenants have their turns between two batches."""
+    batches, first, cost = [], 0, 0
+    for index, text in enumerate(texts):
+        cost += _estimate_cost(text)
+        if cost > MAX_BATCH_CHARACTERS and index > first:
+            batches.append(range(first, index))
+            first, cost = index, _estimate_cost(text)
+    return [*batches, range(first, len(texts))]
+
+
+def _estimate_cost(text: object) -> int:
+    """Estimate the cost of tokenizing a text, its fields, or its tokens, in characters."""
+    values = text.values() if isinstance(text, Mapping) else [text]
+    return TEXT_OVERHEAD_CHARACTERS + sum(len(value) for value in values if isinstance(value, str | list | tuple))
+
+
+class PromptRenderer:
+    """A renderer of requests with a thread and a tokenizer of its own.
+
+    Args:
+        model: base model of the server.
+        max_model_len: maximum positions of a sequence; longer texts are rejected unread. None to tokenize all texts.
+        max_jobs: maximum jobs that wait, half of them of one tenant.
+
+    Attributes:
+        model: the base model with the renderer's own tokenizer.
+    """
+
+    def __init__(self, model: FrozenModel, max_model_len: int | None = None, max_jobs: int = 4096):
+        self.model = with_private_tokenizer(model)
+        if max_model_len is not None:
+            self.model.text_validator = TextLengthCheck(self.model.tokenizer, max_model_len)
+        self._executor = FairExecutor("tokens", max_jobs)
+
+    async def run_in_thread(self, tenant: str, function: Callable[[], T]) -> T:
+        """Run a function in the renderer's thread; tenants share its time equally.
+
+        Raises:
+            QueueFull: too many jobs are waiting.
+        """
+        return await self._executor.run_in_thread(tenant, function)
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._executor.close()
+
+    def render_chat(
+        self,
+        loaded_prompt: LoadedPrompt | None,
+        messages: Sequence[Mapping[str, str]],
+        fields: Mapping[str, Any] | None,
+    ) -> TokenizedPrompt:
+        """Render a chat: all messages in the chat template, or the last user message for a generation task.
+
+        Raises:
+            ApiError: the prompt does not generate text, the model has no chat template, or there is no user message.
+            TaskError, RecordError: the template has other fields, or rejects the text.
+        """
+        if messages[-1]["role"] == "assistant":
+            raise ApiError(400, "The last message is from the assistant: end with a user message.", param="messages")
+        objective = self._get_generation_objective(loaded_prompt)
+        if isinstance(objective, GenerationObjective):
+            texts = [message["content"] for message in messages if message["role"] == "user"]
+            if not texts and fields is None:
+                raise ApiError(400, "There is no user message: send at least one.", param="messages")
+            return self._render_template(loaded_prompt, objective, texts[-1] if texts else "", fields)
+        _reject_fields(fields)
+        encoded = objective.encode_prompt(Example({"messages": list(messages)}, "messages"), 1)
+        return TokenizedPrompt.from_example(encoded, loaded_prompt, has_template=False)
+
+    def render_completion(
+        self, loaded_prompt: LoadedPrompt | None, text: str | Sequence[int], fields: Mapping[str, Any] | None
+    ) -> TokenizedPrompt:
+        """Render a text: unchanged for the base model, in the template of a generation task, or as a user message.
+
+        Raises:
+            ApiError: the prompt does not generate text, or the request has tokens instead of text.
+            TaskError, RecordError: the template has other fields, or rejects the text.
+        """
+        if loaded_prompt is None:
+            _reject_fields(fields)
+            return TokenizedPrompt.from_example(EncodedExample(self._tokenize_raw(text), []), None, has_template=False)
+        if not isinstance(text, str):
+            raise ApiError(
+                400, "This prompt has a template around the text: send text instead of token ids.", param="prompt"
+            )
+        objective = self._get_generation_objective(loaded_prompt)
+        return self._render_template(loaded_prompt, objective, text, fields)
+
+    def render_classification(
+        self, loaded_prompt: LoadedPrompt, texts: Sequence[str | Mapping[str, Any]], input_names: Sequence[str]
+    ) -> list[EncodedExample]:
+        """Render texts, or the fields of each, for classification; `input_names` are their names in the request.
+
+        Raises:
+            ApiError: the prompt does not classify texts, or its template has other fields.
+        """
+        objective = loaded_prompt.objective
+        if not isinstance(objective, ClassificationObjective):
+            kind = loaded_prompt.task.kind
+            alternative = (
+                "/v1/chat/completions"
+                if isinstance(objective, LanguageModelingObjective)
+                else "`softprompt tag` or `extract`"
+            )
+            raise ApiError(400, f"This prompt's task is {kind}, not classification: use {alternative}.", param="model")
+        objective = self._with_local_tokenizer(objective)
+        examples = []
+        for name, text in zip(input_names, texts, strict=True):
+            with attribute_errors_to(name):
+                examples.append(objective.encode_unlabeled(_create_example(objective.template.field_names, text, name)))
+        return examples
+
+    def _get_generation_objective(self, loaded_prompt: LoadedPrompt | None) -> LanguageModelingObjective:
+        """Return the objective of the prompt's task, or a chat with the base model."""
+        if loaded_prompt is None:
+            if self.model.tokenizer.chat_template is None:
+                message = "The base model has no chat template: use /v1/completions."
+                raise ApiError(400, message, param="model", code="no_chat_template")
+            return ChatTask().build_objective(self.model, UNLIMITED_LENGTH)
+        if not isinstance(loaded_prompt.objective, LanguageModelingObjective):
+            is_classifier = isinstance(loaded_prompt.objective, ClassificationObjective)
+            alternative = "/v1/classify" if is_classifier else "another prompt"
+            message = f"This prompt's task is {loaded_prompt.task.kind}, not text generation: use {alternative}."
+            raise ApiError(400, message, param="model", code="wrong_task")
+        return self._with_local_tokenizer(loaded_prompt.objective)
+
+    def _with_local_tokenizer(self, objective: ObjectiveT) -> ObjectiveT:
+        """Copy the objective, with the tokenizer of this thread."""
+        local_objective = copy.copy(objective)
+        local_objective.model = self.model
+        return local_objective
+
+    def _render_template(
+        self,
+        loaded_prompt: LoadedPrompt | None,
+        objective: LanguageModelingObjective,
+        text: str,
+        fields: Mapping[str, Any] | None,
+    ) -> TokenizedPrompt:
+        if isinstance(objective, GenerationObjective):
+            example = _create_example(objective.template.field_names, text if fields is None else fields, "fields")
+        else:
+            _reject_fields(fields)
+            example = objective.build_example(text)
+        has_template = isinstance(objective, GenerationObjective)
+        return TokenizedPrompt.from_example(
+            objective.encode_prompt(example, 1), loaded_prompt, has_template=has_template
+        )
+
+    def _tokenize_raw(self, text: str | Sequence[int]) -> list[int]:
+        if isinstance(text, str):
+            ids = self.model.tokenize(text)
+            ids = self.model.add_special_tokens(
+                ids[1:] if ids[:1] == [self.model.bos_token_id] else ids
+            )  # one BOS token, even if the text has one
+        else:
+            ids = list(text)
+            if max(ids) >= self.model.shape.vocab_size:
+                message = (
+                    f"Token id {max(ids)} is out of range: the vocabulary has {self.model.shape.vocab_size} tokens, "
+                    "counted from 0."
+                )
+                raise ApiError(400, message, param="prompt")
+        if not ids:
+            raise ApiError(400, "The prompt is empty: it must have at least one token.", param="prompt")
+        return ids
+
+
+def _create_example(field_names: Sequence[str], values: str | Mapping[str, Any], location: str) -> Example:
+    """Create the example that fills a template with a text, or with fields.
+
+    Raises:
+        TaskError: the template has other fields.
+    """
+    if isinstance(values, str):
+        if len(field_names) == 1:
+            return Example({field_names[0]: values}, location)
+        raise TaskError(
+            f"this prompt's template has the fields {', '.join(field_names)}: send them as `fields` instead of one text"
+        )
+    if unknown := [name for name in values if name not in field_names]:
+        raise TaskError(f"this prompt's template has no field {unknown[0]!r}: its fields are {', '.join(field_names)}")
+    return Example(values, location)
+
+
+def _reject_fields(fields: Mapping[str, Any] | None) -> None:
+    if fields is not None:
+        raise ApiError(400, "`fields` is only supported by prompts with a template: remove it.", param="fields")

@@ -1,0 +1,129 @@
+"""In-memory LRU cache of loaded prompts, backed by the registry. Concurrent requests for a prompt share one load.
+
+A name is resolved to a version once per request. Versions never change, so a request finishes on the version that it
+started with. The cache key is the digest of the prompt, so tenants with equal prompts share an entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+from softprompt.errors import PromptNotFound, SettingError, SoftPromptError
+from softprompt.model import FrozenModel
+from softprompt.registry import PromptRegistry, PromptVersion
+from softprompt.server.api_errors import ApiError
+from softprompt.server.backends.inference_backend import InferenceBackend
+from softprompt.server.backends.loaded_prompt import LoadedPrompt
+from softprompt.server.concurrency.fair_semaphore import FairSemaphore
+from softprompt.server.exception_handlers import create_model_not_found_error, to_api_error
+from softprompt.server.server_metrics import ServerMetrics
+
+MAX_CONCURRENT_LOADS = 4  # concurrent loads
+MAX_QUEUED_LOADS = 4096  # waiting loads
+MAX_TRACKED_NAMES = 10_000  # names whose last version is remembered, to count version changes
+
+
+class PromptCache:
+    """An LRU cache of loaded prompts.
+
+    Args:
+        registry: registry of the prompts.
+        model: base model of the server.
+        backend: backend that loads the prompts.
+        max_bytes: maximum bytes of all cached prompts.
+        metrics: metrics of the server.
+
+    Attributes:
+        num_bytes: bytes of all cached prompts.
+    """
+
+    def __init__(
+        self,
+        registry: PromptRegistry,
+        model: FrozenModel,
+        backend: InferenceBackend,
+        max_bytes: int,
+        metrics: ServerMetrics,
+    ):
+        self._registry, self._model, self._backend, self._max_bytes = registry, model, backend, max_bytes
+        self._metrics, self.num_bytes = metrics, 0
+        self._entries: OrderedDict[str, LoadedPrompt] = OrderedDict()
+        self._load_tasks: dict[str, asyncio.Task[LoadedPrompt]] = {}
+        self._load_semaphore = FairSemaphore(MAX_CONCURRENT_LOADS, MAX_QUEUED_LOADS, num_reserved=1)
+        self._last_versions: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    @property
+    def num_prompts(self) -> int:
+        """Number of cached prompts."""
+        return len(self._entries)
+
+    async def resolve_version(self, reference: str, tenant: str) -> PromptVersion:
+        """Resolve a reference of a tenant to a version.
+
+        Raises:
+            ApiError: the tenant has no such prompt.
+        """
+        try:
+            version = await asyncio.to_thread(self._registry.resolve_version, reference, tenant=tenant)
+        except (PromptNotFound, SettingError) as error:
+            raise create_model_not_found_error(reference) from error
+        self._count_swap((tenant, reference), version.number)
+        return version
+
+    async def get_prompt(self, version: PromptVersion) -> LoadedPrompt:
+        """Return the loaded prompt of a version, from the cache or the registry.
+
+        Raises:
+            ApiError: the prompt is for another base model, or its files are corrupt.
+            QueueFull: too many prompts are waiting to be loaded.
+        """
+        if not self._model.matches_fingerprint(version.fingerprint):
+            raise ApiError(
+                400,
+                f"`{version}` was trained on the base model {version.base_model} ({version.fingerprint}), "
+                f"but this server runs another one ({self._model.fingerprint}).",
+                param="model",
+                code="base_model_mismatch",
+            )
+        if (loaded_prompt := self._entries.get(version.digest)) is not None:
+            self._entries.move_to_end(version.digest)
+            self._metrics.count_cache_hit()
+            return loaded_prompt
+        self._metrics.count_cache_miss()
+        try:
+            return await asyncio.shield(self._get_load_task(version))  # other requests may await the same load
+        except SoftPromptError as error:
+            raise to_api_error(error, str(version)) from error
+
+    def _get_load_task(self, version: PromptVersion) -> asyncio.Task[LoadedPrompt]:
+        task = self._load_tasks.get(version.digest)
+        if task is None:
+            task = self._load_tasks[version.digest] = asyncio.create_task(self._load_prompt(version))
+            task.add_done_callback(lambda done: self._on_load_done(version.digest, done))
+        return task
+
+    def _on_load_done(self, digest: str, task: asyncio.Task[LoadedPrompt]) -> None:
+        del self._load_tasks[digest]
+        if not task.cancelled():
+            task.exception()  # retrieve the exception, or asyncio logs it when no request awaits the task
+
+    async def _load_prompt(self, version: PromptVersion) -> LoadedPrompt:
+        async with self._load_semaphore.acquire_slots(version.tenant):
+            prompt = await asyncio.to_thread(self._registry.load_prompt, version)
+            loaded_prompt = await self._backend.load_prompt(prompt, version.tenant)
+        self._entries[version.digest] = loaded_prompt
+        self.num_bytes += loaded_prompt.num_bytes
+        while self.num_bytes > self._max_bytes:
+            self.num_bytes -= self._entries.popitem(last=False)[1].num_bytes
+        self._metrics.set_prompt_cache(self.num_prompts, self.num_bytes)
+        return loaded_prompt
+
+    def _count_swap(self, name: tuple[str, str], version_number: int) -> None:
+        """Count a name that resolves to another version than in the previous request."""
+        previous = self._last_versions.pop(name, version_number)
+        self._last_versions[name] = version_number
+        if previous != version_number:
+            self._metrics.count_prompt_swap()
+        if len(self._last_versions) > MAX_TRACKED_NAMES:
+            self._last_versions.popitem(last=False)

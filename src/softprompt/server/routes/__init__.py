@@ -1,1 +1,0 @@
-"""What is asked of the server, a file for each noun."""

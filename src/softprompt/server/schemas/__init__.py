@@ -1,0 +1,1 @@
+"""Schemas of requests and responses: OpenAI's API, with vLLM's extensions."""

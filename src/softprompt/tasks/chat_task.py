@@ -1,0 +1,356 @@
+"""Chat: answer in a conversation that the model's chat template renders. The loss covers the assistant's messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from jinja2 import TemplateError
+from pydantic import BaseModel, ConfigDict
+
+from softprompt.data import Example
+from softprompt.data.formats.chat_messages import (
+    ASSISTANT,
+    CONTENT,
+    ROLE,
+    USER,
+    MessageDict,
+    find_supervised_messages,
+    normalize_messages,
+)
+from softprompt.errors import RecordError, TaskError
+from softprompt.model import CausalModel, FrozenModel
+from softprompt.tasks.label_scorers.linear_head import LinearHead
+from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
+from softprompt.tasks.objective import EncodedExample
+from softprompt.tasks.templates.template import drop_last_tokens
+
+#: Private-use characters that replace special tokens in message texts, unlike those that the chat template writes.
+SHIELD_BASE = 0x100000
+CONTENT_PLACEHOLDER = "\U0010fffd"  # a private-use character that marks where a message's text begins
+
+NO_ANSWER_MESSAGE = "the assistant has no message to train on"
+
+
+class ChatTask(BaseModel):
+    """A task with a conversation as input and the assistant's answer as output.
+
+    Attributes:
+        messages_field: name of the field with the messages, each with a `role` and a `content`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["chat"] = "chat"
+    messages_field: str = "messages"
+
+    def build_init_text(self, model: FrozenModel, examples: Sequence[Example], max_length: int) -> str:  # noqa: ARG002
+        """Return the text that virtual tokens are initialized from: a description of the task."""
+        return "Read the conversation carefully and write the right answer, complete, correct and in good style.\n\n"
+
+    @property
+    def template(self) -> str:
+        """A template with all messages as its only field; the model's chat template arranges them."""
+        return f"{{{self.messages_field}}}"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Empty: an answer is generated, not chosen."""
+        return ()
+
+    def prepare(self, examples: Sequence[Example]) -> ChatTask:
+        """Return the task unchanged, after checking that the assistant has a message in every example.
+
+        Raises:
+            RecordError: an example has no assistant message.
+        """
+        for example in examples:
+            if all(message[ROLE] != ASSISTANT for message in self.get_messages(example)):
+                raise RecordError(example.location, NO_ANSWER_MESSAGE)
+        return self
+
+    def has_answer(self, example: Example) -> bool:
+        """Return whether an example has a supervised assistant message.
+
+        Raises:
+            RecordError: there are no messages, or they are invalid.
+        """
+        return bool(find_supervised_messages(self.get_messages(example)))
+
+    def get_messages(self, example: Example) -> list[MessageDict]:
+        """Return the messages of an example.
+
+        Raises:
+            RecordError: there are no messages, or they are invalid.
+        """
+        if self.messages_field not in example.fields:
+            fields = ", ".join(example.fields) or "none"
+            raise RecordError(example.location, f"no field {self.messages_field!r}; its fields are {fields}")
+        return normalize_messages(example.fields[self.messages_field], example.location)
+
+    def get_prompt_fields(self, example: Example) -> dict[str, list[MessageDict]]:
+        """Return the field with the messages before the assistant's last supervised message."""
+        return {self.messages_field: self.split_last_answer(example)[0]}
+
+    def split_last_answer(self, example: Example) -> tuple[list[MessageDict], str]:
+        """Return the messages before the assistant's last supervised message, and the text of that message.
+
+        Raises:
+            RecordError: no message is supervised.
+        """
+        messages = self.get_messages(example)
+        last = _find_last_answer(messages, example.location)
+        return [_drop_weight(message) for message in messages[:last]], messages[last][CONTENT]
+
+    def build_objective(self, model: FrozenModel, max_length: int, head: LinearHead | None = None) -> ChatObjective:
+        """Bind the task to a model.
+
+        Args:
+            model: the frozen base model.
+            max_length: positions available for one example, in tokens.
+            head: must be None.
+
+        Raises:
+            TaskError: the model is not causal or has no chat template, or a head is given, which cannot generate text.
+        """
+        if head is not None:
+            raise TaskError('a linear head chooses among labels and cannot answer in a chat: pass `head="verbalizer"`')
+        if model.tokenizer.chat_template is None:
+            raise TaskError(
+                f"{model.name} has no chat template: use a chat model, "
+                "or convert each conversation to `input` and `output`"
+            )
+        return ChatObjective(model, self, max_length)
+
+
+def _find_last_answer(messages: list[MessageDict], location: str) -> int:
+    """Return the index of the assistant's last supervised message.
+
+    Raises:
+        RecordError: no message is supervised.
+    """
+    indices = find_supervised_messages(messages)
+    if not indices:
+        raise RecordError(location, NO_ANSWER_MESSAGE)
+    return indices[-1]
+
+
+def _drop_weight(message: MessageDict) -> MessageDict:
+    """Return a message with only the fields that chat templates read."""
+    return {ROLE: message[ROLE], CONTENT: message[CONTENT]}
+
+
+@dataclass(frozen=True)
+class _RenderedChat:
+    """A conversation as text, with the character spans of the supervised messages."""
+
+    text: str
+    answer_spans: list[tuple[int, int]]
+
+
+class ChatObjective(LanguageModelingObjective):
+    """The next-token loss on the assistant's messages and the token that ends each of them.
+
+    Raises:
+        TaskError: the model is not causal.
+    """
+
+    def __init__(self, model: FrozenModel, task: ChatTask, max_length: int):
+        super().__init__(model, max_length)
+        if not isinstance(model, CausalModel):
+            raise TaskError(f"{model.name} is not a causal model, which a chat requires")
+        self.task = task
+        self._shields = {token: chr(SHIELD_BASE + i) for i, token in enumerate(model.special_token_ids.values())}
+        self._text_by_shield = {chr(SHIELD_BASE + i): text for i, text in enumerate(model.special_token_ids)}
+
+    def encode_example(self, example: Example) -> EncodedExample:
+        """Encode a conversation up to the assistant's last supervised message.
+
+        If the conversation is too long, the last exchanges are dropped. Then the longest unsupervised messages are
+        truncated.
+
+        Raises:
+            RecordError: no message is supervised, the first answer does not fit, or the chat template fails.
+        """
+        messages = self.task.get_messages(example)
+        messages = messages[: _find_last_answer(messages, example.location) + 1]
+        encoded_chat = self._encode_conversation(messages, example.location)
+        is_truncated = False
+        while len(encoded_chat) > self.max_length:
+            messages = self._drop_last_exchange(messages, len(encoded_chat) - self.max_length, example.location)
+            encoded_chat, is_truncated = self._encode_conversation(messages, example.location), True
+        return EncodedExample(
+            encoded_chat.prompt_ids,
+            encoded_chat.response_ids,
+            is_truncated=is_truncated,
+            supervised_positions=encoded_chat.supervised_positions,
+        )
+
+    def encode_prompt(self, example: Example, max_new_tokens: int) -> EncodedExample:
+        """Encode a conversation up to where the assistant's last answer begins, or after the user's last message.
+
+        Raises:
+            SettingError: `max_new_tokens` is less than one, or leaves no space for the conversation.
+            RecordError: the chat template fails.
+        """
+        messages = self.task.get_messages(example)
+        if messages[-1][ROLE] == ASSISTANT:
+            messages = messages[:-1]
+        return self._encode_truncated_prompt(messages, max_new_tokens, example.location)
+
+    def encode_without_answer(self, example: Example, max_new_tokens: int) -> EncodedExample:
+        """Encode a conversation up to where the assistant's last supervised message begins.
+
+        Raises:
+            SettingError, RecordError: as `encode_prompt`, or no message is supervised.
+        """
+        return self._encode_truncated_prompt(self.task.split_last_answer(example)[0], max_new_tokens, example.location)
+
+    def _encode_truncated_prompt(
+        self, messages: list[MessageDict], max_new_tokens: int, location: str
+    ) -> EncodedExample:
+        """Encode a conversation up to the assistant's next answer, with space for `max_new_tokens` tokens."""
+        max_prompt_length = self.compute_max_prompt_length(max_new_tokens)
+        prompt_ids, is_truncated = self._encode_generation_prompt(messages, location), False
+        while len(prompt_ids) > max_prompt_length:
+            messages = self._truncate_longest_message(
+                messages, range(len(messages)), len(prompt_ids) - max_prompt_length, location
+            )
+            prompt_ids, is_truncated = self._encode_generation_prompt(messages, location), True
+        return EncodedExample(prompt_ids, [], is_truncated=is_truncated)
+
+    def get_references(self, example: Example) -> list[str]:
+        """Return the assistant's last supervised message.
+
+        Raises:
+            RecordError: no message is supervised.
+        """
+        return [self.task.split_last_answer(example)[1]]
+
+    def build_example(self, text: str) -> Example:
+        """Build an example with the text as the user's message."""
+        return Example({self.task.messages_field: [{ROLE: USER, CONTENT: text}]}, "the text")
+
+    def _encode_generation_prompt(self, messages: list[MessageDict], location: str) -> list[int]:
+        """Return the ids of a conversation up to the assistant's next answer."""
+        text = self._render_generation_prompt(messages, location)
+        self.model.check_text(text)  # checked as a whole, because parts of it are tokenized one by one
+        return self._prepend_bos(self._tokenize_shielded("", text))
+
+    def _encode_conversation(self, messages: list[MessageDict], location: str) -> EncodedExample:
+        """Return the ids of a conversation of any length whose last message is the assistant's.
+
+        Supervised and other text is tokenized separately. So no token belongs to both, and an answer begins at the same
+        token as in generation.
+        """
+        rendered = self._render_conversation(messages, location)
+        text, ids, supervised, previous_end = rendered.text, list[int](), list[int](), 0
+        for start, end in rendered.answer_spans:
+            ids += self._tokenize_shielded(text[:previous_end], text[previous_end:start])
+            answer_ids = self._tokenize_shielded(text[:start], text[start:end])
+            supervised += range(len(ids), len(ids) + len(answer_ids))
+            ids, previous_end = ids + answer_ids, end
+        if ids[-1] not in self.model.eos_token_ids:  # the template's end of turn is not the end-of-text token
+            supervised.append(len(ids))
+            ids.append(self.eos_token_id)
+        first_supervised = supervised[0]
+        return EncodedExample(
+            self._prepend_bos(ids[:first_supervised]),
+            ids[first_supervised:],
+            supervised_positions=tuple(i - first_supervised for i in supervised),
+        )
+
+    def _shield_special_tokens(self, text: str) -> str:
+        """Replace special tokens in a message by shields, so that they are text there and cannot end a turn."""
+        return "".join(
+            part if isinstance(part, str) else self._shields[part] for part in self.model.split_on_special_tokens(text)
+        )
+
+    def _tokenize_shielded(self, context: str, text: str) -> list[int]:
+        """Return the ids of text that follows `context`. A shield is tokenized as the text that it replaces."""
+        ids: list[int] = []
+        for part in (
+            re.split(f"([{re.escape(''.join(self._text_by_shield))}])", text) if self._text_by_shield else [text]
+        ):
+            if part in self._text_by_shield:
+                ids += self.model.tokenize(self._text_by_shield[part], split_special_tokens=True)
+            elif part:
+                ids += self.model.encode_continuation(context, part)
+            context = part
+        return ids
+
+    def _prepend_bos(self, token_ids: list[int]) -> list[int]:
+        """Prepend BOS unless the model has none or the chat template wrote it already."""
+        bos = self.model.bos_token_id
+        return token_ids if bos is None or token_ids[:1] == [bos] else [bos, *token_ids]
+
+    def _render_conversation(self, messages: list[MessageDict], location: str) -> _RenderedChat:
+        """Render a conversation. Spans of supervised messages are found by how the text grows with each message."""
+        text = self._apply_chat_template(messages, location)
+        answer_spans = []
+        for i in find_supervised_messages(messages):
+            text_before, text_through = (
+                self._render_generation_prompt(messages[:i], location),
+                self._apply_chat_template(messages[: i + 1], location).rstrip(),
+            )
+            if not (
+                text.startswith(text_before) and text.startswith(text_through) and len(text_before) < len(text_through)
+            ):
+                raise RecordError(
+                    location,
+                    f"the model's chat template renders message {i + 1} differently in a longer chat: "
+                    "use chats with one answer each",
+                )
+            answer_spans.append((len(text_before), len(text_through)))
+        return _RenderedChat(text, answer_spans)
+
+    def _render_generation_prompt(self, messages: list[MessageDict], location: str) -> str:
+        """Render a conversation up to where the assistant's next message begins, which may be the first message.
+
+        Templates cannot render an empty conversation. Then the text before the assistant's first message is returned.
+        """
+        if messages:
+            return self._apply_chat_template(messages, location, add_generation_prompt=True)
+        text, marker, _ = self._apply_chat_template(
+            [{ROLE: ASSISTANT, CONTENT: CONTENT_PLACEHOLDER}], location
+        ).partition(CONTENT_PLACEHOLDER)
+        if not marker:
+            raise RecordError(
+                location, "the chat template drops an assistant message at the start: begin with a user message"
+            )
+        return text
+
+    def _apply_chat_template(
+        self, messages: list[MessageDict], location: str, add_generation_prompt: bool = False
+    ) -> str:
+        shielded = [
+            _drop_weight(message) | {CONTENT: self._shield_special_tokens(message[CONTENT])} for message in messages
+        ]
+        try:
+            text = self.model.tokenizer.apply_chat_template(
+                shielded, tokenize=False, add_generation_prompt=add_generation_prompt
+            )
+        except TemplateError as error:
+            raise RecordError(location, f"the model's chat template rejects the conversation: {error}") from error
+        return str(text)
+
+    def _drop_last_exchange(self, messages: list[MessageDict], num_tokens: int, location: str) -> list[MessageDict]:
+        """Shorten a conversation: drop its last exchange, or remove `num_tokens` tokens before its only answer."""
+        earlier = find_supervised_messages(messages[:-1])
+        if earlier:
+            return messages[: earlier[-1] + 1]
+        return self._truncate_longest_message(messages, range(len(messages) - 1), num_tokens, location)
+
+    def _truncate_longest_message(
+        self, messages: list[MessageDict], candidates: range, num_tokens: int, location: str
+    ) -> list[MessageDict]:
+        longest = max(candidates, key=lambda i: len(messages[i][CONTENT]), default=None)
+        if longest is None or not messages[longest][CONTENT]:
+            raise RecordError(
+                location,
+                f"{num_tokens} tokens too long even without its unsupervised text: shorten the supervised messages",
+            )
+        shorter = {**messages[longest], CONTENT: drop_last_tokens(self.model, messages[longest][CONTENT], num_tokens)}
+        return [*messages[:longest], shorter, *messages[longest + 1 :]]

@@ -1,0 +1,1 @@
+"""Label scorers: verbalizers over the vocabulary, and the linear head."""

@@ -1,0 +1,1 @@
+"""Templates: the text around the fields of an example, and its tokens."""

@@ -1,0 +1,350 @@
+"""Templates: literal text around the fields of an example (`Review: {text}`), with markers for virtual tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from weakref import WeakKeyDictionary
+
+from softprompt.data import Example
+from softprompt.errors import RecordError, TaskError
+from softprompt.model import FrozenModel, MaskedModel, get_placeholder_id
+from softprompt.tasks.templates.template_parser import (
+    MASK_MARKER,
+    FieldSlot,
+    LiteralText,
+    MaskSlot,
+    TemplatePart,
+    VirtualTokenSlot,
+    parse_template,
+)
+from softprompt.tasks.templates.truncation_cache import TruncationCache
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template of literal text, named fields, and markers: `[P1]`, `[P2-9]` for virtual tokens, and `[MASK]`.
+
+    Raises:
+        TaskError: the template is invalid; see `parse_template`.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        _ = self._parts
+
+    @cached_property
+    def _parts(self) -> list[TemplatePart]:
+        return parse_template(self.text)
+
+    @cached_property
+    def _parts_by_model(self) -> WeakKeyDictionary[FrozenModel, list[TemplatePart | int]]:
+        return WeakKeyDictionary()
+
+    @cached_property
+    def _truncations_by_model(self) -> WeakKeyDictionary[FrozenModel, TruncationCache]:
+        return WeakKeyDictionary()
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The names of the fields in order, each once."""
+        return tuple(dict.fromkeys(part.name for part in self._parts if isinstance(part, FieldSlot)))
+
+    @property
+    def num_virtual_tokens(self) -> int:
+        """The number of virtual tokens with a marker."""
+        return sum(isinstance(part, VirtualTokenSlot) for part in self._parts)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the template contains `[MASK]`."""
+        return any(isinstance(part, MaskSlot) for part in self._parts)
+
+    @property
+    def text_before_answer(self) -> str:
+        """The literal text directly before the answer: before the mask, or else at the end."""
+        mask_index = next((i for i, part in enumerate(self._parts) if isinstance(part, MaskSlot)), len(self._parts))
+        previous_part = self._parts[mask_index - 1] if mask_index else None
+        return previous_part.text if isinstance(previous_part, LiteralText) else ""
+
+    def render_text(self, values: Mapping[str, str]) -> str:
+        """Fill the fields and return the text, without markers."""
+        return "".join(_render_part(part, values) for part in self._parts)
+
+    def encode_raw(self, model: FrozenModel, example: Example) -> list[int]:
+        """Return an example's ids, neither truncated nor with special tokens added; virtual tokens are placeholders.
+
+        Raises:
+            RecordError: a field is missing.
+        """
+        return self._encode_values(model, {field: example.get_text(field) for field in self.field_names})
+
+    def encode_example(self, model: FrozenModel, example: Example, max_length: int) -> tuple[list[int], bool]:
+        """Return an example's ids with special tokens, at most `max_length`, and whether text was truncated.
+
+        Virtual tokens are placeholders, and the mask is the model's mask token. Only fields are truncated, at their
+        ends, the longest field first; the template never is.
+
+        Raises:
+            RecordError: a field is missing, or the template alone does not fit.
+        """
+        return next(iter(self.encode_examples(model, [example], [max_length])))
+
+    def encode_examples(
+        self, model: FrozenModel, examples: Sequence[Example], max_lengths: Sequence[int]
+    ) -> Iterator[tuple[list[int], bool]]:
+        """Encode several examples as `encode_example` does, each with its own length limit, tokenized in one call.
+
+        Raises:
+            RecordError: as `encode_example`.
+        """
+        cache = self._truncations_by_model.setdefault(model, TruncationCache())
+        values_by_example = [{field: example.get_text(field) for field in self.field_names} for example in examples]
+        cached = [
+            cache.get_truncated(values, max_length)
+            for values, max_length in zip(values_by_example, max_lengths, strict=True)
+        ]
+        texts = [
+            values if truncated is None else truncated
+            for values, truncated in zip(values_by_example, cached, strict=True)
+        ]
+        encoded = self._encode_value_batch(model, texts)
+        for example, values, max_length, raw_ids, truncated in zip(
+            examples, values_by_example, max_lengths, encoded, cached, strict=True
+        ):
+            token_ids = model.add_special_tokens(raw_ids)
+            if len(token_ids) <= max_length:
+                yield token_ids, truncated is not None
+            else:
+                yield self._encode_truncated(model, example, values, max_length, token_ids), True
+
+    def _encode_truncated(
+        self, model: FrozenModel, example: Example, values: Mapping[str, str], max_length: int, token_ids: list[int]
+    ) -> list[int]:
+        """Truncate the fields until the example fits. `token_ids` are those of the whole example."""
+        remaining = dict(values)
+        while len(token_ids) > max_length:
+            longest_field = max(remaining, key=lambda field: len(remaining[field]))
+            if not remaining[longest_field]:
+                raise RecordError(
+                    example.location,
+                    f"the template alone has {len(token_ids)} tokens, but only {max(max_length, 0)} fit",
+                )
+            remaining[longest_field] = drop_last_tokens(model, remaining[longest_field], len(token_ids) - max_length)
+            token_ids = model.add_special_tokens(self._encode_values(model, remaining))
+        self._truncations_by_model[model].put_truncated(values, max_length, remaining)
+        return token_ids
+
+    def encode_with_offsets(
+        self, model: FrozenModel, values: Mapping[str, str], field_name: str
+    ) -> tuple[list[int], list[tuple[int, tuple[int, int]]]]:
+        """Return the ids of filled-in values, and position and character span of each token of `field_name`."""
+        ids: list[int] = []
+        positions_and_spans: list[tuple[int, tuple[int, int]]] = []
+        text, field_start, field_end = "", 0, 0
+        for part in [*_resolve_special_tokens(self._parts, model), None]:
+            if isinstance(part, LiteralText | FieldSlot):
+                if part == FieldSlot(field_name):
+                    field_start, field_end = len(text), len(text) + len(values[field_name])
+                text += _render_part(part, values)
+                continue
+            text = text.rstrip(" ") if isinstance(part, VirtualTokenSlot | MaskSlot) else text
+            tokens, spans = _tokenize_with_offsets(model, text)
+            field_spans = [(max(start, field_start), min(end, field_end)) for start, end in spans]
+            positions_and_spans += [
+                (len(ids) + i, (a - field_start, b - field_start)) for i, (a, b) in enumerate(field_spans) if a < b
+            ]
+            ids += tokens if part is None else [*tokens, _get_token_id(part, model)]
+            text, field_start, field_end = "", 0, 0
+        num_leading = model.add_special_tokens([get_placeholder_id(0)]).index(get_placeholder_id(0))
+        return model.add_special_tokens(ids), [(num_leading + position, span) for position, span in positions_and_spans]
+
+    def find_duplicate_special_tokens(self, model: FrozenModel) -> list[str]:
+        """Return special tokens at the template's ends that the model adds itself, so that they are redundant."""
+        parts = [part for template_part in self._parts for part in _split_special_tokens(template_part, model)]
+        duplicate_ids = [parts[i] for i in sorted(_find_duplicate_indices(parts, model))]
+        return [str(model.tokenizer.decode([token_id])) for token_id in duplicate_ids if isinstance(token_id, int)]
+
+    def check_mask_supported(self, model: FrozenModel) -> None:
+        """Check that the template has no mask, or that the model is a masked model.
+
+        Raises:
+            TaskError: the template has a mask, but the model is not a masked model.
+        """
+        if self.has_mask and not isinstance(model, MaskedModel):
+            raise TaskError(
+                f"{model.name} is not a masked model and cannot fill {MASK_MARKER}: remove the marker; "
+                "the answer follows the template"
+            )
+
+    def check_has_mask(self, model: FrozenModel) -> None:
+        """Check that a masked model has a mask to predict the answer at.
+
+        Raises:
+            TaskError: the model is a masked model, but the template has no mask.
+        """
+        if isinstance(model, MaskedModel) and not self.has_mask:
+            raise TaskError(
+                f"{model.name} is a masked model, but the template {self.text!r} has no {MASK_MARKER}: "
+                f"put one where the label belongs, such as '{{text}} It was {MASK_MARKER}.', "
+                'or pass `head="linear"`'
+            )
+
+    def _encode_values(self, model: FrozenModel, values: Mapping[str, str]) -> list[int]:
+        """Return the ids without the model's special tokens. Text between two markers is tokenized as one."""
+        return self._encode_value_batch(model, [values])[0]
+
+    def _encode_value_batch(self, model: FrozenModel, batch: Sequence[Mapping[str, str]]) -> list[list[int]]:
+        """Return the ids of several examples without added special tokens. All texts are tokenized in one call."""
+        if model not in self._parts_by_model:
+            self._parts_by_model[model] = _resolve_special_tokens(self._parts, model)
+        parts_by_example = [_render_texts_and_ids(self._parts_by_model[model], model, values) for values in batch]
+        texts = [part for example_parts in parts_by_example for part in example_parts if isinstance(part, str)]
+        encoded = iter(model.tokenize_batch(texts, split_special_tokens=True))
+        return [
+            list(chain.from_iterable(next(encoded) if isinstance(part, str) else (part,) for part in example_parts))
+            for example_parts in parts_by_example
+        ]
+
+
+def _resolve_special_tokens(template_parts: list[TemplatePart], model: FrozenModel) -> list[TemplatePart | int]:
+    """Replace special tokens in literals by their ids; special tokens in a field remain text.
+
+    Special tokens that the model adds to every example (BOS, CLS and SEP, an encoder's EOS) are dropped at the
+    template's ends, where they would be duplicates.
+    """
+    parts = [part for template_part in template_parts for part in _split_special_tokens(template_part, model)]
+    duplicate_indices = _find_duplicate_indices(parts, model)
+    return [part for i, part in enumerate(parts) if i not in duplicate_indices]
+
+
+def _find_duplicate_indices(template_parts: Sequence[TemplatePart | int], model: FrozenModel) -> set[int]:
+    """Return the indices of special tokens at both ends of a template that the model adds itself."""
+    token_ids = model.add_special_tokens([get_placeholder_id(0)])
+    text_index = token_ids.index(get_placeholder_id(0))
+    duplicates_at_start = _find_at_edge(range(len(template_parts)), template_parts, token_ids[:text_index])
+    return duplicates_at_start | _find_at_edge(
+        range(len(template_parts) - 1, -1, -1), template_parts, token_ids[text_index + 1 :]
+    )
+
+
+def _find_at_edge(indices: range, template_parts: Sequence[TemplatePart | int], special_ids: Sequence[int]) -> set[int]:
+    duplicates = set()
+    for index in indices:
+        part = template_parts[index]
+        if isinstance(part, int) and part in special_ids:
+            duplicates.add(index)
+        elif not isinstance(part, VirtualTokenSlot) and not (isinstance(part, LiteralText) and not part.text.strip()):
+            break
+    return duplicates
+
+
+def _split_special_tokens(template_part: TemplatePart, model: FrozenModel) -> list[TemplatePart | int]:
+    """Split a template part at its special tokens."""
+    return (
+        [_to_part(part) for part in model.split_on_special_tokens(template_part.text)]
+        if isinstance(template_part, LiteralText)
+        else [template_part]
+    )
+
+
+def _to_part(part: str | int) -> LiteralText | int:
+    return part if isinstance(part, int) else LiteralText(part)
+
+
+def _render_texts_and_ids(
+    template_parts: Sequence[TemplatePart | int], model: FrozenModel, values: Mapping[str, str]
+) -> list[str | int]:
+    """Return an example as texts, each to be tokenized as one, and the ids between them."""
+    parts: list[str | int] = []
+    text = ""
+    for part in template_parts:
+        if isinstance(part, LiteralText | FieldSlot):
+            text += _render_part(part, values)
+            continue
+        text = (
+            text.rstrip(" ") if isinstance(part, VirtualTokenSlot | MaskSlot) else text
+        )  # a trailing space would be a token of its own
+        parts += [text, _get_token_id(part, model)]
+        text = ""
+    return [*parts, text]
+
+
+def _tokenize_with_offsets(model: FrozenModel, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return the ids of a text without special tokens, and the character span of each."""
+    encoded = model.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+    return encoded.input_ids, encoded.offset_mapping
+
+
+def _render_part(template_part: TemplatePart, values: Mapping[str, str]) -> str:
+    match template_part:
+        case LiteralText(text=text):
+            return text
+        case FieldSlot(name=name):
+            return values[name]
+    return ""
+
+
+def _get_token_id(template_part: TemplatePart | int, model: FrozenModel) -> int:
+    match template_part:
+        case int():
+            return template_part
+        case VirtualTokenSlot(index=index):
+            return get_placeholder_id(index)
+    assert isinstance(model, MaskedModel)  # ensured by `check_mask_supported`
+    return model.mask_token_id
+
+
+def get_single_field(template: Template) -> str:
+    """Return the name of a template's only field.
+
+    Raises:
+        TaskError: the template has several fields.
+    """
+    if len(template.field_names) != 1:
+        raise TaskError(
+            f"the template has several fields ({', '.join(template.field_names)}): one text cannot fill them"
+        )
+    return template.field_names[0]
+
+
+def drop_last_tokens(model: FrozenModel, text: str, num_tokens: int) -> str:
+    """Return a text without its last `num_tokens` tokens, cut at a token boundary in the original characters."""
+    _, ends = _tokenize_with_offsets(model, text)
+    keep = len(ends) - num_tokens
+    return text[: min(ends[keep - 1][1], len(text) - 1)] if keep > 0 else ""
+
+
+def take_last_characters(text: str, min_characters: int) -> str:
+    """Return the last `min_characters` to twice as many characters of a text, cut before white space if possible.
+
+    A tokenizer looks no further back: the text before a word does not change the word's tokens.
+    """
+    if len(text) <= 2 * min_characters:
+        return text
+    candidates = text[-2 * min_characters : -min_characters]
+    return text[
+        -min_characters
+        - max((len(candidates) - i for i, character in enumerate(candidates) if character.isspace()), default=0) :
+    ]
+
+
+def join_answer(template: Template, answer: str) -> str:
+    """Return an answer as it follows the template: after a space, unless white space or a wide script is there.
+
+    Before a mask, the template itself determines whether there is a space.
+    """
+    if template.has_mask:
+        return " " + answer if template.text_before_answer.endswith(" ") else answer
+    spaced = not template.text[-1:].isspace() and not _is_wide_character(answer[:1])
+    return " " + answer if spaced else answer
+
+
+def _is_wide_character(character: str) -> bool:
+    """Return whether a character belongs to a script without spaces between words (Chinese, Japanese)."""
+    return any(
+        start <= character <= end for start, end in (("\u3000", "\u9fff"), ("\uf900", "\ufaff"), ("\uff00", "\uffef"))
+    )

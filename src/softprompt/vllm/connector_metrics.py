@@ -1,0 +1,78 @@
+"""The plugin's counters, on the way from vLLM's processes to its log and its `/metrics`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from vllm.distributed.kv_transfer.kv_connector.v1.metrics import KVConnectorPromMetrics, KVConnectorStats
+
+from softprompt.vllm.host_prefix_cache import ConnectorCounters
+
+_COUNTER_HELP = {
+    "prompt_loads": "Prompts loaded from the artifact store.",
+    "prompt_cache_hits": "Lookups that found their prefix in RAM.",
+    "prompt_cache_evictions": "Prefixes evicted from RAM.",
+    "prefix_positions_written": "Prefix positions written into the KV cache.",
+    "requests_rejected": "Requests rejected by the connector.",
+}
+
+
+@dataclass
+class SoftpromptKVConnectorStats(KVConnectorStats):
+    """What has been counted since it was last asked, by the names of `ConnectorCounters`."""
+
+    @classmethod
+    def from_counter_delta(
+        cls, previous: ConnectorCounters, counters: ConnectorCounters
+    ) -> SoftpromptKVConnectorStats | None:
+        """What has been counted since then, or None; `before` is brought up to date."""
+        now = asdict(counters)
+        new = {name: now[name] - was for name, was in asdict(previous).items() if now[name] != was}
+        for name, value in now.items():
+            setattr(previous, name, value)
+        return cls(data=new) if new else None
+
+    def reset(self) -> None:
+        """Nothing has been counted."""
+        self.data: dict[str, Any] = {}
+
+    def is_empty(self) -> bool:
+        """Whether nothing has been."""
+        return not self.data
+
+    def aggregate(self, other: KVConnectorStats) -> KVConnectorStats:
+        """Both together."""
+        for name, value in other.data.items():
+            self.data[name] = self.data.get(name, 0) + value
+        return self
+
+    def reduce(self) -> dict[str, int | float]:
+        """For the log."""
+        return {f"softprompt {name}": value for name, value in self.data.items()}
+
+
+class SoftpromptPromMetrics(KVConnectorPromMetrics):
+    """`vllm:softprompt_prompt_loads_total` and so on, beside vLLM's own."""
+
+    def __init__(
+        self,
+        vllm_config: Any,
+        metric_types: Any,
+        labelnames: list[str],
+        per_engine_labelvalues: dict[int, list[object]],
+    ):
+        super().__init__(vllm_config, metric_types, labelnames, per_engine_labelvalues)
+        assert set(_COUNTER_HELP) == {each.name for each in fields(ConnectorCounters)}
+        self._counters = {
+            name: self._counter_cls(name=f"vllm:softprompt_{name}", documentation=told, labelnames=labelnames)
+            for name, told in _COUNTER_HELP.items()
+        }
+        self._per_engine_labelvalues = per_engine_labelvalues
+        for engine in per_engine_labelvalues:
+            self.observe(dict.fromkeys(_COUNTER_HELP, 0), engine)  # they are there from the beginning
+
+    def observe(self, transfer_stats_data: dict[str, Any], engine_idx: int = 0) -> None:
+        """Add what an engine has counted."""
+        for name, value in transfer_stats_data.items():
+            self._counters[name].labels(*self._per_engine_labelvalues[engine_idx]).inc(value)

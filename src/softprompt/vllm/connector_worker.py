@@ -1,0 +1,105 @@
+"""A worker's half of the connector: puts keys and values into the slots of vLLM's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from torch import Tensor
+from vllm.logger import init_logger
+
+from softprompt.errors import SoftPromptError
+from softprompt.unicode_text import escape_controls
+from softprompt.vllm.connector_metadata import PrefixLoadSpec, SoftpromptConnectorMetadata
+from softprompt.vllm.host_prefix_cache import HostPrefixCache
+from softprompt.vllm.kv_layout import compute_slot_mapping, extract_layer_index, select_block_ids
+
+logger = init_logger(f"vllm.{__name__}")  # under the name whose level and form vLLM sets
+
+
+class SoftpromptConnectorWorker:
+    """Places prefixes, and says of which requests that was not possible.
+
+    Args:
+        prefixes: this worker's share of each, `[L, 2, P, g, D]`.
+        block_size: slots of a block.
+    """
+
+    def __init__(self, prefix_cache: HostPrefixCache, block_size: int):
+        self._prefix_cache, self._block_size = prefix_cache, block_size
+        self._counters = prefix_cache.counters
+        self._layers: Sequence[Any] = ()
+        self._pending: dict[str, tuple[PrefixLoadSpec, Future[Tensor]]] = {}
+        self._rejected: set[str] = set()
+        self._invalid_block_ids: set[int] = set()
+
+    def start_load_kv(self, metadata: SoftpromptConnectorMetadata, layers: Mapping[str, Any]) -> None:
+        """Begin what a step asks for.
+
+        Args:
+            metadata: the loads of the step.
+            layers: vLLM's, by their names.
+        """
+        self._layers = self._layers or _select_attention_layers(layers)
+        self._rejected.update(metadata.rejected_request_ids)
+        for load in metadata.async_loads:
+            self._pending[load.request_id] = load, self._prefix_cache.get_future(load.params.digest)
+        for load in metadata.sync_loads:
+            if not self._write_prefix(load, self._prefix_cache.get_future(load.params.digest)):
+                self._invalid_block_ids.update(
+                    select_block_ids(load.first_position, load.params.num_positions, load.block_ids, self._block_size)
+                )
+
+    def get_transfer_results(self) -> tuple[set[str], set[str]]:
+        """The requests whose waiting is over, and those of them that cannot go on."""
+        failed, self._rejected = self._rejected, set()
+        done = {name: each for name, each in self._pending.items() if each[1].done()}
+        for name, (load, prefix) in done.items():
+            del self._pending[name]
+            if not self._write_prefix(load, prefix):
+                failed.add(name)
+        return failed | done.keys(), failed
+
+    def get_block_ids_with_load_errors(self) -> set[int]:
+        """The blocks that were to hold what could not be read. A request that counts on one is ended by vLLM."""
+        invalid, self._invalid_block_ids = self._invalid_block_ids, set()
+        return invalid
+
+    def _write_prefix(self, load: PrefixLoadSpec, future: Future[Tensor]) -> bool:
+        try:
+            prefix = future.result()
+        except SoftPromptError as error:
+            logger.error("softprompt: request %s ends: %s", _format_request_id(load), error)
+            return False
+        except Exception:  # a store far away fails in its own ways; the engine must go on
+            logger.exception(
+                "softprompt: request %s ends: its prompt %s cannot be read", _format_request_id(load), load.params
+            )
+            return False
+        if prefix.shape[2] != load.params.num_positions:
+            logger.error(
+                "softprompt: request %s ends: its prompt has %d positions", _format_request_id(load), prefix.shape[2]
+            )
+            return False
+        self._copy_to_cache(prefix[:, :, load.first_position :], load)
+        return True
+
+    def _copy_to_cache(self, prefix: Tensor, load: PrefixLoadSpec) -> None:
+        places = compute_slot_mapping(load.first_position, load.params.num_positions, load.block_ids, self._block_size)
+        device = self._layers[0].kv_cache.device
+        prefix, places = prefix.to(device, non_blocking=True), places.to(device, non_blocking=True)
+        for layer, (keys, values) in zip(self._layers, prefix, strict=True):
+            layer.impl.do_kv_cache_update(layer, keys, values, layer.kv_cache, places)
+        self._counters.prefix_positions_written += len(places)
+
+
+def _format_request_id(load: PrefixLoadSpec) -> str:
+    """A request's name, which its client may have written, on one line of the log."""
+    return escape_controls(str(load.request_id), keep="")
+
+
+def _select_attention_layers(layers: Mapping[str, Any]) -> list[Any]:
+    """The layers that have keys and values, from the lowest on."""
+    names = [name for name, layer in layers.items() if getattr(layer, "kv_cache", None) is not None]
+    return [layers[name] for name in sorted(names, key=extract_layer_index)]

@@ -1,0 +1,124 @@
+"""`softprompt compare`, run as its user runs it: with its processes, its files and its report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Softprompt
+from tests.comparison.conftest import SUBJECTS, TEMPLATE, reviews_of, written
+
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
+DIES = "tests.comparison.runs.test_subprocess_runner:Dies"
+
+
+@pytest.fixture
+def options(base: Path, tmp_path: Path) -> dict[str, Any]:
+    """A small comparison."""
+    files = {split: written(tmp_path / f"{split}.jsonl", reviews_of(split)) for split in SUBJECTS}
+    return {
+        "model": base, "data": files["train"], "validation": files["validation"], "test": files["test"],
+        "template": TEMPLATE, "methods": "hard,prefix", "seeds": 2, "trials": 1, "max-steps": 2, "batch-size": 4,
+        "output": tmp_path / "report",
+    }  # fmt: skip
+
+
+def line(options: dict[str, Any], **changes: Any) -> list[object]:
+    return [part for name, value in {**options, **changes}.items() for part in (f"--{name}", value)]
+
+
+def test_a_comparison(softprompt: Softprompt, options: dict[str, Any], tmp_path: Path) -> None:
+    ran = softprompt("compare", *line(options, methods=f"hard,prefix,{DIES}"), "--json")
+    report = ran.json
+    assert list(report["methods"]) == ["hard", "prefix", DIES]
+    assert report["methods"][DIES] == {
+        "title": "dies", "kind": "weights", "status": "failed",
+        "error": "ran out of memory: the system ended it (SIGKILL)",
+    }  # fmt: skip
+    prefix = report["methods"]["prefix"]
+    assert len(prefix["metrics"]["accuracy"]["values"]) == 2
+    assert prefix["pairwise_tests"]["hard"]["verdict"] in ("better", "worse", "no difference shown")
+    assert report["recommendation"]["method"] in ("hard", "prefix")
+    assert report["budget"] == {"max_steps": 2, "batch_size": 4, "minutes": None, "num_trials": 1, "seeds": [0, 1]}
+    assert f"failed {DIES}: ran out of memory" in ran.err
+    folder = tmp_path / "report"
+    assert json.loads((folder / "report.json").read_text()) == report
+    assert "prefix tuning" in (folder / "report.html").read_text()
+    assert any((folder / "plots").glob("*.png"))
+    cells = {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()}
+    again = softprompt("compare", *line(options), "--json").json  # without the one that fails
+    assert {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()} == cells
+    assert again["methods"]["prefix"] == {**prefix, "pairwise_tests": {"hard": prefix["pairwise_tests"]["hard"]}}
+
+
+def test_interrupted_before_its_first_cell(
+    softprompt: Softprompt, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("softprompt.comparison.comparison_runner.run_in_subprocess", interrupted)
+        ran = softprompt("compare", *line(options, methods="hard"))
+    assert ran.code == 130
+    assert "the same command continues from there" in ran.err
+    assert softprompt("compare", *line(options, methods="hard")).code == 0
+
+
+def test_all_ways_fail(softprompt: Softprompt, options: dict[str, Any]) -> None:
+    ran = softprompt("compare", *line(options, methods="last:9"))
+    assert ran.code == 2
+    assert "has 3 layers" in ran.err
+    assert "all methods failed" in ran.err
+    assert json.loads((options["output"] / "report.json").read_text())["recommendation"]["method"] is None
+
+
+def test_the_same_time_for_each(softprompt: Softprompt, options: dict[str, Any]) -> None:
+    ran = softprompt("compare", *line(options, methods="hard,head", seeds=1, **{"budget-minutes": 0.02}))
+    assert ran.code == 0, ran.err
+    report = json.loads((options["output"] / "report.json").read_text())
+    assert report["budget"]["minutes"] == 0.02
+    assert report["budget"]["max_steps"] is None
+    assert report["methods"]["head"]["steps"] > 1
+    assert report["methods"]["head"]["train_seconds"] < 12  # 1.2 seconds were its share; machines are busy
+    assert "The report is in" in ran.out
+    assert "hard" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"methods": "hard,magic"}, ("unknown method 'magic'", "few-shot")),
+        ({"methods": "hard,hard"}, ("--methods contains hard more than once",)),
+        ({"train-sizes": "4,none"}, ("--train-sizes", "'none'")),
+        ({"train-sizes": "4,400"}, ("--train-sizes 400", "24 examples")),
+        ({"sweep": "num-virtual-tokens"}, ("--sweep", "num-virtual-tokens=1,5,20")),
+        ({"sweep": "magic=1,2"}, ("--sweep cannot vary 'magic': choose one of num_virtual_tokens",)),
+        ({"sweep": "num-virtual-tokens=many"}, ("--sweep num_virtual_tokens=many: input should be a valid integer",)),
+        ({"sweep": "init=text,random", "methods": "hard,lora"}, ("--methods contains no soft prompt",)),
+        ({"seeds": 0}, ("--seeds 0",)),
+        ({"trials": 0}, ("--trials 0",)),
+        ({"test": "missing.jsonl"}, ("file not found: missing.jsonl",)),
+        ({"reference-text": "missing.txt"}, ("--reference-text missing.txt",)),
+        ({"api-prices": "1"}, ("--api-prices",)),
+    ],
+)
+def test_what_cannot_be(
+    softprompt: Softprompt, options: dict[str, Any], changes: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    softprompt("compare", *line(options, **changes)).refused(*words)
+    assert not options["output"].exists()
+
+
+def test_a_folder_that_holds_something_else(softprompt: Softprompt, options: dict[str, Any]) -> None:
+    options["output"].mkdir()
+    (options["output"] / "thesis.txt").write_text("mine")
+    softprompt("compare", *line(options)).refused("contains something other than a comparison")
+
+
+def test_a_test_set_that_was_learnt_from(softprompt: Softprompt, options: dict[str, Any]) -> None:
+    softprompt("compare", *line(options, test=options["data"])).refused("24 inputs in common", "--allow-overlap")

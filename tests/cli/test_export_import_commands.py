@@ -1,0 +1,249 @@
+"""`softprompt export` and `softprompt import`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
+    get_peft_model,
+)
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from softprompt.model import KVPrefix, load_model
+from softprompt.saved import SavedPrompt
+from softprompt.tasks import ClassificationTask, GenerationTask
+from tests.cli.conftest import Softprompt
+
+IDS = torch.tensor([[5, 9, 77, 300, 12]])
+
+CONFIGS: dict[str, PeftConfig] = {
+    "prompt tuning": PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+    "P-tuning": PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=4, encoder_hidden_size=16),
+    "prefix": PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+}
+
+
+def adapter(folder: Path, base: Path, config: PeftConfig) -> tuple[Path, Tensor]:
+    """An adapter that peft wrote, and the logits that it gives with it."""
+    torch.manual_seed(0)
+    wrapped = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).eval()
+    wrapped.save_pretrained(str(folder))
+    return folder, logits(wrapped)
+
+
+@torch.no_grad()
+def logits(wrapped: torch.nn.Module) -> Tensor:
+    found: Tensor = wrapped(input_ids=IDS, attention_mask=torch.ones_like(IDS)).logits
+    return found[:, -IDS.shape[1] :]
+
+
+@torch.no_grad()
+def ours(prompt: Path, base: Path) -> Tensor:
+    model = load_model(str(base))
+    return model.compute_logits(
+        model.compute_hidden_states(
+            IDS, torch.ones_like(IDS, dtype=torch.bool), SavedPrompt.from_folder(prompt).compile_for(model)
+        )
+    )
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("prompt", ["classifier", "writer"])
+def test_export_for_peft_is_read_by_peft(
+    softprompt: Softprompt, base: Path, tmp_path: Path, prompt: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(prompt)
+    found = softprompt("export", folder, tmp_path / "peft", "--format", "peft", "--json").json
+    assert found == {
+        "output": str(tmp_path / "peft"),
+        "format": "peft",
+        "files": ["adapter_config.json", "adapter_model.safetensors"],
+    }
+    assert files(tmp_path / "peft") == set(found["files"])
+    wrapped = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(tmp_path / "peft")).eval()
+    torch.testing.assert_close(logits(wrapped), ours(folder, base), atol=1e-4, rtol=0)
+
+
+def test_export_as_a_prefix_answers_alike(softprompt: Softprompt, writer: Path, base: Path, tmp_path: Path) -> None:
+    found = softprompt("export", writer, tmp_path / "prefix", "--format", "prefix", "--json").json
+    assert found["format"] == "prefix"
+    assert files(tmp_path / "prefix") == set(found["files"])
+    saved = SavedPrompt.from_folder(tmp_path / "prefix")
+    assert isinstance(saved.payload, KVPrefix)
+    assert saved.manifest.task == SavedPrompt.from_folder(writer).manifest.task
+    torch.testing.assert_close(ours(tmp_path / "prefix", base), ours(writer, base), atol=1e-4, rtol=0)
+
+
+def test_export_of_a_text_behind_the_prompt(softprompt: Softprompt, writer: Path, base: Path, tmp_path: Path) -> None:
+    options = ["--format", "prompt-embeds", "--text", "food: rice", "--max-new-tokens", 8]
+    found = softprompt("export", writer, tmp_path / "row", *options, "--json").json
+    assert found["files"] == ["prompt_embeds.safetensors"]
+    row = load_file(tmp_path / "row" / "prompt_embeds.safetensors")["prompt_embeds"]
+    network = AutoModelForCausalLM.from_pretrained(base)
+    written = network.generate(inputs_embeds=row.unsqueeze(0), max_new_tokens=8, do_sample=False)[0]
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    own = softprompt("generate", writer, "--prompt", "food: rice", "--max-new-tokens", 8, "--json").json
+    assert tokenizer.decode(written, skip_special_tokens=True).strip() == own["response"]
+    softprompt("export", writer, tmp_path / "row", *options).refused("row exists", "--overwrite")
+    assert softprompt("export", writer, tmp_path / "row", *options, "--overwrite").code == 0
+
+
+@pytest.mark.parametrize("options", [["--format", "prompt-embeds"], ["--format", "prefix", "--text", "rice"]])
+def test_a_text_and_its_format_go_together(
+    softprompt: Softprompt, writer: Path, tmp_path: Path, options: list[str]
+) -> None:
+    softprompt("export", writer, tmp_path / "row", *options).refused("--text and --format prompt-embeds")
+    assert not (tmp_path / "row").exists()
+
+
+def test_for_people_a_sentence(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
+    ran = softprompt("export", writer, tmp_path / "[/peft]", "--format", "peft")
+    assert ran.code == 0
+    assert f"to {tmp_path}/[/peft]." in ran.out.replace("\n", "")
+
+
+def test_a_prompt_that_peft_cannot_express(softprompt: Softprompt, base: Path, reviews: Path, tmp_path: Path) -> None:
+    options = ["--model", base, "--data", reviews, "--max-steps", 1, "--num-virtual-tokens", 2]
+    for name, option in (("bos", ["--placement", "after-bos"]), ("head", ["--head", "linear"])):
+        assert softprompt("tune", *options, "--output", tmp_path / name, *option).code == 0
+        ran = softprompt("export", tmp_path / name, tmp_path / "peft", "--format", "peft")
+        ran.refused("peft cannot express", "after-bos" if name == "bos" else "linear head")
+        assert not (tmp_path / "peft").exists()
+        assert softprompt("export", tmp_path / name, tmp_path / f"{name}-prefix", "--format", "prefix").code == 0
+
+
+@pytest.mark.parametrize("format_", ["peft", "prefix"])
+def test_what_is_there_is_not_replaced(
+    softprompt: Softprompt, writer: Path, classifier: Path, tmp_path: Path, format_: str
+) -> None:
+    taken = shutil.copytree(classifier, tmp_path / "p")
+    before = {path.name: path.read_bytes() for path in taken.iterdir()}
+    softprompt("export", writer, taken, "--format", format_).refused("p exists", "--overwrite")
+    assert {path.name: path.read_bytes() for path in taken.iterdir()} == before
+    assert softprompt("export", writer, taken, "--format", format_, "--overwrite").code == 0
+    assert {path.name: path.read_bytes() for path in taken.iterdir()} != before
+
+
+def test_a_folder_of_something_else_is_never_replaced(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.jpg").touch()
+    ran = softprompt("export", writer, tmp_path / "photos", "--format", "peft", "--overwrite")
+    ran.refused("photos exists and is not a saved prompt")
+    assert files(tmp_path / "photos") == {"one.jpg"}
+
+
+def test_an_unknown_format(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
+    softprompt("export", writer, tmp_path / "p", "--format", "onnx").refused("onnx", "peft, prefix or prompt-embeds")
+    assert not (tmp_path / "p").exists()
+
+
+def test_export_as_a_prefix_needs_the_right_base(
+    softprompt: Softprompt, writer: Path, other_base: Path, tmp_path: Path
+) -> None:
+    ran = softprompt("export", writer, tmp_path / "p", "--format", "prefix", "--model", other_base)
+    ran.refused("was made for", str(other_base))
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_import_of_what_peft_trained(softprompt: Softprompt, base: Path, tmp_path: Path, name: str) -> None:
+    folder, theirs = adapter(tmp_path / "peft", base, CONFIGS[name])
+    found = softprompt("import", folder, tmp_path / "p", "--json").json
+    kind = json.loads((folder / "adapter_config.json").read_text())["peft_type"]
+    assert found == {"prompt": str(tmp_path / "p"), "method": f"peft {kind}", "num_virtual_tokens": 4}
+    torch.testing.assert_close(ours(tmp_path / "p", base), theirs, atol=1e-4, rtol=0)
+    assert SavedPrompt.from_folder(tmp_path / "p").manifest.task == GenerationTask()
+
+
+def test_import_takes_the_task(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+    folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
+    options = ["--template", r"Review: {text}\nIt is", "--labels", "0, 1", "--verbalizer", "0=bad,1=good"]
+    assert softprompt("import", folder, tmp_path / "p", *options).code == 0
+    task = SavedPrompt.from_folder(tmp_path / "p").manifest.task
+    assert task == ClassificationTask(
+        template="Review: {text}\nIt is", labels=("0", "1"), words={"0": "bad", "1": "good"}
+    )
+    [result] = softprompt("classify", tmp_path / "p", "a film", "--json").json["results"]
+    assert set(result["probabilities"]) == {"0", "1"}
+
+
+def test_import_and_export_are_each_others_reverse(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+    folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
+    assert softprompt("import", folder, tmp_path / "p").code == 0
+    assert softprompt("export", tmp_path / "p", tmp_path / "again", "--format", "peft").code == 0
+    name = "adapter_model.safetensors"
+    assert (tmp_path / "again" / name).read_bytes()[-64:] == (folder / name).read_bytes()[-64:]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--template", "{text"], ["template '{text'"]),
+        (["--template", "no field"], ["has no field"]),
+        (["--labels", "good"], ["at least two different labels"]),
+        (["--labels", "good,good"], ["at least two different labels"]),
+        (["--labels", "good,bad", "--verbalizer", "ugly=x"], ["words for unknown labels: ugly"]),
+        (["--verbalizer", "good=fine"], ["--labels"]),
+        (["--labels", "good,bad", "--verbalizer", "good"], ["--verbalizer good: expected label=word"]),
+        (["--model", "nowhere/at-all"], ["nowhere/at-all", "Hub cannot be reached"]),
+        (["--model", "/nowhere"], ["no folder /nowhere"]),
+    ],
+)
+def test_a_task_or_model_that_cannot_be(
+    softprompt: Softprompt, base: Path, tmp_path: Path, options: list[str], words: list[str]
+) -> None:
+    folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
+    softprompt("import", folder, tmp_path / "p", *options).refused(*words)
+    assert not (tmp_path / "p").exists()
+
+
+def test_an_adapter_that_is_no_prompt(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+    folder, _ = adapter(tmp_path / "peft", base, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"]))
+    softprompt("import", folder, tmp_path / "p").refused("type LORA", "cannot be imported")
+    softprompt("import", tmp_path / "gone", tmp_path / "p").refused("gone is not a peft adapter")
+    assert not (tmp_path / "p").exists()
+
+
+def test_an_adapter_of_another_shape(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+    folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
+    config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "peft_type": "PROMPT_TUNING"}))
+    softprompt("import", folder, tmp_path / "p").refused("this model needs [P, 24]")
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_an_adapter_that_does_not_name_its_base(
+    softprompt: Softprompt, base: Path, tmp_path: Path, name: str | None
+) -> None:
+    folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
+    config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": name}))
+    softprompt("import", folder, tmp_path / "p").refused("does not name its base model: pass --model")
+    assert softprompt("import", folder, tmp_path / "p", "--model", base).code == 0
+
+
+def test_import_does_not_replace_what_is_there(
+    softprompt: Softprompt, base: Path, classifier: Path, tmp_path: Path
+) -> None:
+    folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
+    taken = shutil.copytree(classifier, tmp_path / "p")
+    softprompt("import", folder, taken).refused("exists", "--overwrite")
+    assert SavedPrompt.from_folder(taken).manifest.method["name"] == "prefix"
+    assert softprompt("import", folder, taken, "--overwrite").code == 0
+    assert SavedPrompt.from_folder(taken).manifest.method["name"] == "peft PREFIX_TUNING"

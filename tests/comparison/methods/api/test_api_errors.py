@@ -1,0 +1,153 @@
+"""An API on loopback that refuses, is silent or talks rubbish, and how gently it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from typing import Any
+
+import pytest
+
+from softprompt.comparison.methods.adaptation_method import EvalResult
+from softprompt.comparison.methods.api.request_limits import RequestLimits
+from softprompt.errors import ModelApiError
+from tests.comparison.methods.api.api_harness import MANY, ROWS, SAID, Asked
+from tests.comparison.methods.api.fake_openai import KEY, FakeApi, Fault, Messages
+
+
+class TestTrouble:
+    def test_a_refused_key(self, api: FakeApi, asked: Asked, caplog: pytest.LogCaptureFixture) -> None:
+        api.keys = ()
+        with caplog.at_level(logging.DEBUG):
+            asked.fails(
+                r"127\.0\.0\.1:\d+/v1 rejected the API key, or its access to tiny \(401\): check OPENAI_API_KEY"
+            )
+        assert KEY not in caplog.text
+
+    def test_the_key_is_nowhere_when_all_goes_well(self, asked: Asked, caplog: pytest.LogCaptureFixture) -> None:
+        fitted, bench = asked.fitted()
+        with caplog.at_level(logging.DEBUG):
+            found = fitted.evaluate(bench.test)
+        assert KEY not in f"{caplog.text}{found}{fitted!r}{fitted.api_usage}{fitted.client!r}{fitted.client.endpoint!r}"  # type: ignore[attr-defined]
+
+    def test_a_server_that_repeats_the_key(self, api: FakeApi, asked: Asked) -> None:
+        api.always = Fault(400, {"error": {"message": f"no model\x1b[31m for\n {KEY}"}})
+        asked.fails(r"rejected a request for tiny with 400 \(no model\[31m for …\): fix the cause")
+
+    def test_a_refused_key_is_not_tried_again(self, api: FakeApi, asked: Asked) -> None:
+        api.keys = ()
+        asked.fails("rejected the API key", limits=RequestLimits(max_concurrency=1))
+        assert len(api.requests) == 1
+
+    def test_a_server_that_wants_a_key(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("OPENAI_API_KEY")
+        asked.fails(r"requires an API key \(401\): set OPENAI_API_KEY")
+
+    def test_a_server_that_wants_none(self, api: FakeApi, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("OPENAI_API_KEY")
+        api.keys = None
+        assert asked.measured(ROWS[:1]).scores == [1.0]
+
+    def test_another_address(self, api: FakeApi, asked: Asked) -> None:
+        asked.fails(
+            r"has no model tiny, or is not such an API \(Unknown path /chat/completions\): check `api_model`",
+            base_url=api.url.removesuffix("/v1"),
+        )
+
+    def test_429_twice_and_then_fine(self, api: FakeApi, asked: Asked) -> None:
+        api.faults = [Fault(429), Fault(429)]
+        fitted, bench = asked.fitted()
+        assert fitted.evaluate(bench.test).scores == [1.0, 0.0, 1.0, 0.0]
+        calls = fitted.api_usage or {}
+        assert (calls["requests"], calls["retries"], len(api.requests)) == (4, 2, 6)
+
+    @pytest.mark.parametrize("status", [429, 500, 503])
+    def test_for_ever_ends(self, api: FakeApi, asked: Asked, status: int) -> None:
+        api.always = Fault(status, {"error": {"message": "Too much going on."}})
+        asked.fails(
+            rf"responded with {status} to every attempt \(Too much going on\)",
+            limits=RequestLimits(max_attempts=5, max_concurrency=1),
+        )
+        assert len(api.requests) == 5
+
+    def test_waiting_too_long_is_not_waited(self, api: FakeApi, asked: Asked) -> None:
+        api.always = Fault(429, headers={"Retry-After": "3600"})
+        asked.fails("429", limits=RequestLimits(max_concurrency=1))
+        assert len(api.requests) == 1
+
+    def test_the_first_failure_ends_the_rest(self, api: FakeApi, asked: Asked) -> None:
+        api.faults = [Fault(400)]
+        api.delay = 0.02
+        asked.fails("400", MANY, limits=RequestLimits(max_concurrency=4))
+        assert len(api.requests) <= 8
+
+    def test_what_was_answered_before_a_failure_is_not_asked_again(self, api: FakeApi, asked: Asked) -> None:
+        fitted, bench = asked.fitted(limits=RequestLimits(max_concurrency=1))
+        api.faults = [Fault(500), Fault(400)]
+        with pytest.raises(ModelApiError):
+            fitted.evaluate(bench.test)
+        fitted.evaluate(bench.test)
+        assert len(set(api.users_words)) == 4
+        assert len(api.requests) == 6
+
+    def test_a_server_that_is_silent(self, api: FakeApi, asked: Asked) -> None:
+        api.delay = 0.5
+        asked.fails("timed out in every attempt", ROWS[:1], limits=RequestLimits(max_attempts=1, timeout=0.1))
+
+    def test_a_try_that_was_silent_is_tried_again(self, api: FakeApi, asked: Asked) -> None:
+        api.delay = 0.3
+        asked.fails("timed out in every attempt", ROWS[:1], limits=RequestLimits(max_attempts=2, timeout=0.1))
+        assert len(api.requests) == 2
+
+    def test_nobody_there(self, asked: Asked) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))  # and never listens
+            url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+            asked.fails(
+                "cannot be reached, or closed the connection .+: check `base_url`",
+                limits=RequestLimits(max_attempts=1),
+                base_url=url,
+            )
+
+    @pytest.mark.parametrize(
+        "body", ["<html>Hello</html>", "", "{", "[]", "{}", {"choices": []}, {"choices": [{"text": "good"}]}]
+    )
+    def test_rubbish(self, api: FakeApi, asked: Asked, body: Any) -> None:
+        api.always = Fault(200, body)
+        asked.fails("returned something that is not a chat completion")
+
+    def test_a_page_in_place_of_an_api_is_quoted(self, api: FakeApi, asked: Asked) -> None:
+        api.always = Fault(200, f"<html>\n<p>{KEY}</p>" + "a" * 500, {"Content-Type": "text/html"})
+        error = asked.fails(r"not a chat completion \(<html> <p>…</p>a+\)")
+        assert len(str(error)) < 400
+
+
+class TestManners:
+    def test_never_more_at_once_than_the_limit(self, api: FakeApi, asked: Asked) -> None:
+        api.delay = 0.01
+        asked.measured(MANY, limits=RequestLimits(max_concurrency=3))
+        assert api.most_at_once == 3
+        assert len(api.requests) == len(MANY)
+
+    def test_rows_keep_their_order_however_late_their_answers(self, api: FakeApi, asked: Asked) -> None:
+        def slow_at_first(messages: Messages) -> str:
+            time.sleep(0.05 if "great fun" in messages[-1]["content"] else 0)
+            return SAID[messages[-1]["content"].partition("Review: ")[2].partition("\n")[0]]
+
+        api.reply = slow_at_first
+        assert asked.measured().scores == [1.0, 1.0, 0.0, 0.0]
+
+    def test_this_machine_is_behind_no_proxy(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        assert asked.measured(ROWS[:1]).scores == [1.0]
+
+    def test_where_an_event_loop_runs_already(self, asked: Asked) -> None:
+        async def in_a_notebook() -> EvalResult:
+            return asked.measured(ROWS[:1])
+
+        assert asyncio.run(in_a_notebook()).scores == [1.0]

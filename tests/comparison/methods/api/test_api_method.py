@@ -1,0 +1,151 @@
+"""The hard prompt through an API on loopback, asked by the real openai package: what it is worth, and what it costs."""
+
+from __future__ import annotations
+
+import pytest
+
+from softprompt.comparison.methods.adaptation_method import MethodKind
+from softprompt.comparison.methods.api.api_method import ApiMethod
+from softprompt.errors import RecordError
+from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask
+from tests.comparison.methods.api.api_harness import ROWS, SAID, TASK, Asked, says
+from tests.comparison.methods.api.fake_openai import FakeApi
+
+
+class TestChoosing:
+    def test_right_labels_are_scored(self, api: FakeApi, asked: Asked) -> None:
+        api.reply = says(SAID)
+        found = asked.measured()
+        assert found.scores == [1.0, 1.0, 0.0, 0.0]
+        assert found.metrics["accuracy"] == 0.5
+        assert list(found.metrics) == ["accuracy", "macro_f1"]
+        assert found.confusion == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+
+    def test_an_unreadable_reply_is_wrong_for_macro_f1_too(self, api: FakeApi, asked: Asked) -> None:
+        api.reply = says(SAID)
+        # bad: 1 of 1 found, 1 of 2 right; good: 1 of 2 found, 1 of 1 right; mixed: missed.
+        assert asked.measured().metrics["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+
+    def test_all_right_is_all_right(self, api: FakeApi, asked: Asked) -> None:
+        api.reply = says({row["text"]: row["label"] for row in ROWS})
+        assert asked.measured().metrics == {"accuracy": 1.0, "macro_f1": 1.0}
+
+    def test_all_unreadable_is_all_wrong(self, api: FakeApi, asked: Asked) -> None:
+        api.reply = lambda messages: None
+        found = asked.measured()
+        assert found.metrics == {"accuracy": 0.0, "macro_f1": 0.0}
+        assert found.confusion == [[0] * 3] * 3
+
+    def test_unreadable_replies_are_counted(self, api: FakeApi, asked: Asked) -> None:
+        api.reply = says(SAID)
+        fitted, bench = asked.fitted()
+        fitted.evaluate(bench.test)
+        assert fitted.api_usage is not None
+        assert fitted.api_usage["unreadable"] == 1
+
+    def test_what_is_sent(self, api: FakeApi, asked: Asked) -> None:
+        asked.measured(ROWS[:1], argument="big-model")
+        (request,) = api.requests
+        assert request["model"] == "big-model"
+        assert request["temperature"] == 0
+        assert request["max_tokens"] < 20
+        system, user = request["messages"]
+        assert system["role"] == "system"
+        assert system["content"].endswith("\nbad\ngood\nmixed")
+        assert user == {"role": "user", "content": "Review: great fun\nLabel:"}
+
+    def test_the_verbalizers_words_are_asked_for(self, api: FakeApi, asked: Asked) -> None:
+        task = ClassificationTask(template="{text}\n", labels=("0", "1"), words={"0": "terrible", "1": "wonderful"})
+        api.reply = says({"great": "Wonderful!", "bore": "terrible"})
+        rows = [{"text": "great", "label": "1"}, {"text": "a bore", "label": "0"}]
+        assert asked.measured(rows, task).scores == [1.0, 1.0]
+        assert api.requests[0]["messages"][0]["content"].endswith("\nterrible\nwonderful")
+
+    def test_chinese_labels(self, api: FakeApi, asked: Asked) -> None:
+        task = ClassificationTask(template="评论：{text}\n情感：", labels=("正面", "负面"))
+        api.reply = says({"好看": "情感：正面。", "无聊": "负面的"})
+        rows = [{"text": "很好看", "label": "正面"}, {"text": "真无聊", "label": "负面"}]
+        assert asked.measured(rows, task).scores == [1.0, 1.0]
+        assert "评论：很好看\n情感：" in api.users_words
+
+    def test_a_masked_models_blank_is_a_gap(self, api: FakeApi, asked: Asked) -> None:
+        task = ClassificationTask(template="{text}. It was [MASK].", labels=("bad", "good"))
+        asked.measured(ROWS[:1], task)
+        assert api.users_words == ["great fun. It was _____."]
+
+
+class TestWriting:
+    def test_bleu(self, api: FakeApi, asked: Asked) -> None:
+        right = "Aro serves rice and fish every day."
+        api.reply = says({"Aro": right, "Ber": "no idea at all, sorry about that"})
+        rows = [{"input": "name: Aro", "output": right}, {"input": "name: Ber", "output": "Ber is a small tea house."}]
+        found = asked.measured(rows, GenerationTask(template="{input}\n"))
+        assert list(found.metrics) == ["bleu"]
+        assert 20 < found.metrics["bleu"] < 80
+        assert found.scores[0] == pytest.approx(100)
+        assert found.scores[1] < 20
+        assert found.confusion is None
+        assert [len(request["messages"]) for request in api.requests] == [1, 1]
+
+    def test_of_several_references_the_best_counts(self, api: FakeApi, asked: Asked) -> None:
+        api.reply = lambda messages: "The second of the two references."
+        rows = [{"input": "x", "references": ["Something else entirely here.", "The second of the two references."]}]
+        assert asked.measured(rows, GenerationTask()).metrics["bleu"] == pytest.approx(100)
+
+    def test_nothing_said_is_unreadable(self, api: FakeApi, asked: Asked) -> None:
+        api.reply = lambda messages: None
+        fitted, bench = asked.fitted([{"input": "x", "output": "y z"}], GenerationTask())
+        assert fitted.evaluate(bench.test).scores == [0.0]
+        assert (fitted.api_usage or {})["unreadable"] == 1
+
+    def test_a_chat_is_sent_up_to_the_last_answer(self, api: FakeApi, asked: Asked) -> None:
+        said = [("system", "Be kind."), ("user", "Hello"), ("assistant", "Hi there"), ("user", "Are you well?")]
+        messages = [{"role": role, "content": text} for role, text in said]
+        answer = {"role": "assistant", "content": "Very well, thank you."}
+        api.reply = lambda messages: answer["content"]
+        found = asked.measured([{"messages": [*messages, answer, {"role": "user", "content": "Bye"}]}], ChatTask())
+        assert api.requests[0]["messages"] == messages
+        assert found.metrics["bleu"] == pytest.approx(100)
+
+    def test_a_chat_that_the_assistant_begins_cannot_be_asked(self, asked: Asked) -> None:
+        with pytest.raises(RecordError, match="no message comes before the assistant"):
+            asked.measured([{"messages": [{"role": "assistant", "content": "Hi"}]}], ChatTask())
+
+
+class TestCosts:
+    def test_tokens(self, asked: Asked) -> None:
+        fitted, bench = asked.fitted()
+        fitted.evaluate(bench.test)
+        assert fitted.api_usage == {
+            "requests": 4,
+            "retries": 0,
+            "unreadable": 0,
+            "prompt_tokens": 40,
+            "completion_tokens": 8,
+        }
+
+    def test_what_the_api_does_not_tell_is_not_known(self, api: FakeApi, asked: Asked) -> None:
+        api.usage = None
+        fitted, bench = asked.fitted()
+        fitted.evaluate(bench.test)
+        calls = fitted.api_usage or {}
+        assert (calls["prompt_tokens"], calls["completion_tokens"]) == (None, None)
+
+    def test_nothing_is_asked_before_it_is_measured(self, api: FakeApi, asked: Asked) -> None:
+        fitted, _ = asked.fitted()
+        assert api.requests == []
+        assert (fitted.api_usage or {})["requests"] == 0
+
+    def test_the_same_is_not_asked_twice(self, api: FakeApi, asked: Asked) -> None:
+        fitted, bench = asked.fitted([*ROWS, ROWS[0]])
+        first = fitted.evaluate(bench.test)
+        assert fitted.evaluate(bench.test) == first
+        assert len(first.scores) == 5
+        assert len(api.requests) == 4
+
+    def test_what_it_is(self, asked: Asked) -> None:
+        fitted, bench = asked.fitted()
+        assert (ApiMethod.kind, ApiMethod.is_trained, ApiMethod.is_stochastic) == (MethodKind.API, False, False)
+        assert fitted.stored_bytes == len(TASK.template.encode())
+        assert (fitted.num_trained_parameters, fitted.shares_base_weights, fitted.training_record) == (0, True, None)
+        assert (fitted.compute_reference_loss(["x"]), fitted.benchmark_serving(bench.test, 8)) == (None, None)

@@ -1,0 +1,59 @@
+"""What was answered is not paid for twice, whatever became of the process that asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from softprompt.comparison.methods.api.request_limits import RequestLimits
+from tests.comparison.methods.api.api_harness import MANY, ROWS, Asked
+from tests.comparison.methods.api.fake_openai import KEY, FakeApi, Fault
+
+
+def test_after_a_late_failure_another_process_asks_for_the_rest_alone(api: FakeApi, asked: Asked) -> None:
+    def failing_late(_: object) -> str:
+        if len(api.requests) == 20:
+            api.always = Fault(400)
+        return "good"
+
+    api.reply = failing_late
+    asked.fails("rejected a request", MANY, limits=RequestLimits(max_concurrency=1))
+    assert len(api.requests) == 21
+    api.always = None
+    fitted, bench = asked.fitted(MANY)
+    assert fitted.evaluate(bench.test).scores == [1.0] * len(MANY)
+    assert len(api.requests) == 21 + len(MANY) - 20
+    assert (fitted.api_usage or {})["requests"] == len(MANY)
+    assert (fitted.api_usage or {})["prompt_tokens"] == 10 * len(MANY)
+
+
+def test_another_model_and_another_text_are_asked(api: FakeApi, asked: Asked) -> None:
+    asked.measured(ROWS)
+    asked.measured(ROWS, argument="larger")
+    asked.measured(ROWS + MANY[:1])
+    asked.measured(ROWS)
+    assert len(api.requests) == 2 * len(ROWS) + 1
+
+
+def test_a_line_that_a_kill_cut_short_is_asked_again(api: FakeApi, asked: Asked) -> None:
+    asked.measured(ROWS)
+    (file,) = written(asked)
+    file.write_text(file.read_text("utf-8")[:-20], "utf-8")
+    asked.measured(ROWS)
+    assert len(api.requests) == len(ROWS) + 1
+    asked.measured(ROWS)
+    assert len(api.requests) == len(ROWS) + 1
+
+
+def test_neither_the_key_nor_what_was_asked_is_written(api: FakeApi, asked: Asked) -> None:
+    api.reply = lambda _: f"good, says {KEY}"
+    asked.measured(ROWS)
+    (file,) = written(asked)
+    text = file.read_text("utf-8")
+    assert "good, says …" in text or "good, says \\u2026" in text
+    assert KEY not in text
+    assert "great fun" not in text
+
+
+def written(asked: Asked) -> list[Path]:
+    _, bench = asked.fitted()
+    return sorted((bench.settings.output / "answers").glob("*.jsonl"))

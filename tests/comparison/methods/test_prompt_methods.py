@@ -1,0 +1,104 @@
+"""Ways that train nothing, and soft prompts as ways."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from softprompt.comparison import Experiment, FitConfig
+from softprompt.comparison.methods import ADAPTATION_METHODS, get_method
+from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
+from softprompt.data import ExampleDataset
+from softprompt.prompts import TUNING_METHODS
+from softprompt.tasks import EncodedExample
+from softprompt.training.callbacks import NullCallback
+from tests.comparison.conftest import Settings
+
+
+def fitted(bench: Experiment, name: str, **more: object) -> LocalFittedModel:
+    found = get_method(name).fit(bench, FitConfig(bench.training, **more), NullCallback())
+    assert isinstance(found, LocalFittedModel)
+    return found
+
+
+def test_a_hard_prompt_is_the_template_and_what_evaluate_measures(bench: Experiment, tmp_path: object) -> None:
+    import softprompt
+
+    found = fitted(bench, "hard")
+    assert (found.payload, found.num_trained_parameters, found.training_record) == (None, 0, None)
+    tuned = softprompt.tune(bench.model, data=bench.settings.data, output=tmp_path / "p", steps=1, virtual_tokens=2,
+                            template=bench.task.template)  # fmt: skip
+    beside = softprompt.evaluate(bench.model, tuned.prompt, list(bench.test))["hard_prompt"]
+    assert found.evaluate(bench.test).metrics == {name: beside[name] for name in ("accuracy", "macro_f1", "loss")}
+
+
+@torch.no_grad()
+def test_examples_in_the_prompt_are_read_as_if_they_stood_in_the_row(settings: Settings) -> None:
+    bench = Experiment.prepare(settings(trials=1))
+    found = fitted(bench, "few-shot:2")
+    payload = found.payload
+    assert payload is not None
+    row = found.objective.encode_example(bench.test[0])
+    ids = [i for e in _chosen(bench) for part in [bench.task.encode_demonstration(bench.model, e)] for i in
+           (*part.prompt_ids, *part.answer_ids, *part.separator_ids)]  # fmt: skip
+    assert payload.num_positions == len(ids) + 1  # and BOS in front of them
+    assert found.stored_bytes == len((bench.model.tokenizer.decode(ids) + bench.task.template).encode())
+    whole = EncodedExample([bench.model.bos_token_id, *ids, *row.prompt_ids[1:]], [], row.label_index)
+    apart = found.objective.collate([row], payload), found.objective.collate([whole], None)
+    behind = found.objective.forward_batch(apart[0], payload), found.objective.forward_batch(apart[1], None)
+    torch.testing.assert_close(*behind, atol=1e-4, rtol=0)
+
+
+def _chosen(bench: Experiment) -> ExampleDataset:
+    from softprompt.comparison.experiment.stratified_sample import draw_stratified_subset
+
+    return draw_stratified_subset(bench.training, 2, 0, bench.task)
+
+
+def test_the_best_of_several_draws_is_kept(settings: Settings) -> None:
+    one, several = (Experiment.prepare(settings(trials=trials)) for trials in (1, 6))
+    first, best = fitted(one, "few-shot:2"), fitted(several, "few-shot:2")
+    quality = [found.evaluate(one.validation).metrics["accuracy"] for found in (first, best)]
+    assert quality[1] >= quality[0]
+
+
+def test_every_soft_prompt_that_learns_one_task_is_a_way() -> None:
+    assert {name for name in TUNING_METHODS if not TUNING_METHODS[name].is_multitask} <= set(ADAPTATION_METHODS)
+
+
+@pytest.mark.parametrize("name", ["prompt", "prefix:mlp", "p-tuning:lstm", "p-tuning-v2"])
+def test_a_soft_prompt_is_trained_as_tune_trains_it(settings: Settings, name: str, tmp_path: object) -> None:
+    import softprompt
+
+    bench = Experiment.prepare(settings())
+    found = fitted(bench, name, steps=3, learning_rate=0.01, seed=1, overrides={"num-virtual-tokens": "3"})
+    method, _, encoder = name.partition(":")
+    tuned = softprompt.tune(
+        bench.model, data=bench.settings.data, validation=bench.settings.validation, output=tmp_path / "p", steps=3,
+        method=method, encoder=encoder or None, batch_size=4, virtual_tokens=3, learning_rate=0.01, seed=1,
+        template=bench.task.template,
+    )  # fmt: skip
+    assert tuned.prompt is not None
+    torch.testing.assert_close(
+        found.payload.tensor, bench.model.compile(tuned.prompt.payload).tensor, atol=1e-6, rtol=0
+    )
+    assert found.num_trained_parameters == tuned.prompt.manifest.trained_parameters
+
+
+def test_served_and_forgotten(bench: Experiment) -> None:
+    prefix, full = fitted(bench, "prefix", steps=2), fitted(bench, "full", steps=2, learning_rate=0.1)
+    bare = fitted(bench, "hard").compute_reference_loss(bench.reference_texts)
+    for found in (prefix, full):
+        for tasks in (1, 50):
+            served = found.benchmark_serving(bench.test, tasks)
+            assert served is not None
+            assert served.latency_seconds > 0
+            assert served.requests_per_second > 0
+        assert found.compute_reference_loss(bench.reference_texts) != bare
+    assert (
+        prefix.supports_mixed_batches,
+        prefix.shares_base_weights,
+        full.supports_mixed_batches,
+        full.shares_base_weights,
+    ) == (True, True, False, False)
+    assert prefix.stored_bytes < full.stored_bytes

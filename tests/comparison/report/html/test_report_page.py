@@ -1,0 +1,290 @@
+"""The page without a browser: whole, self-contained, complete, escaped; and the files beside it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from softprompt.atomic import atomic_write_file
+from softprompt.comparison.report import write_report
+from softprompt.comparison.report.report_view import ReportView
+from softprompt.errors import DiskFull
+from tests.comparison.report.conftest import REPORTS
+from tests.comparison.report.sample_reports import classifying, finished
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "col", "wbr", "source", "area", "base"}
+
+
+class Page(HTMLParser):
+    """A page as its elements: whether they nest, what they say, where they point."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.headings: list[tuple[int, str]] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.said: dict[str, list[str]] = {}
+        self.feed(text)
+        self.close()
+        assert self.open == [], "elements that are never closed"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append((int(tag[1]), ""))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open[-1] == tag, f"</{tag}> within <{self.open[-1]}>"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.said.setdefault(self.open[-1], []).append(data)
+            if self.headings and re.fullmatch(r"h[1-6]", self.open[-1]):
+                level, words = self.headings[-1]
+                self.headings[-1] = level, words + data
+
+    def text(self, *tags: str) -> str:
+        """All that stands directly in elements of these kinds; of any, without one."""
+        return " ".join(words for tag in tags or self.said for words in self.said.get(tag, []))
+
+    def having(self, attribute: str) -> list[str]:
+        return [attributes[attribute] for _, attributes in self.elements if attribute in attributes]
+
+
+@pytest.fixture(params=["full", "minimal", "failing", "all failed", "writing"])
+def written(request: pytest.FixtureRequest, folder_of: Callable[[str], Path]) -> tuple[dict[str, Any], Path]:
+    return REPORTS[request.param](), folder_of(request.param)
+
+
+@pytest.fixture
+def full(folder_of: Callable[[str], Path]) -> Path:
+    return folder_of("full")
+
+
+def page_of(report: dict[str, Any], folder: Path) -> str:
+    write_report(report, folder)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_whole_and_fetches_nothing(written: tuple[dict[str, Any], Path]):
+    text = (written[1] / "report.html").read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    page = Page(text)
+    for tag, attributes in page.elements:
+        assert tag not in ("script", "iframe", "object", "embed", "base"), tag
+        for name in ("src", "srcset", "href", "xlink:href", "action", "data"):
+            assert attributes.get(name, "#").startswith(("#", "data:")), (tag, attributes)
+        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
+    style = page.text("style") + " ".join(page.having("style"))
+    assert "@import" not in style
+    assert not re.search(r"url\(\s*['\"]?(?!#)", style)
+    assert "default-src 'none'" in text
+
+
+def test_the_page_names_every_way_and_holds_the_command(written: tuple[dict[str, Any], Path]):
+    report, folder = written
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    for way in report["methods"].values():
+        assert way["title"] in page.text("th", "dt")
+        assert way.get("error", "") in page.text("dd")
+    assert page.text("code") == report["command"]
+    assert report["task"]["template"] in page.text("pre")
+    said = page.text().replace("\N{NO-BREAK SPACE}", " ")
+    for words in (report["recommendation"]["summary"], *report["recommendation"]["reasons"]):
+        assert words in said
+
+
+def test_incomparable_methods_and_skipped_runs_are_listed(folder_of: Callable[[str], Path]):
+    page = Page((folder_of("writing") / "report.html").read_text(encoding="utf-8"))
+    headings = [words for _, words in page.headings]
+    assert "Not comparable" in headings
+    assert "Failed" not in headings
+    assert "bleu 35" in page.text("dd").lower()
+    assert "900 virtual tokens: choose fewer" in page.text("dd")
+    assert "250" in page.text("td")  # what the API was asked
+
+
+def test_headings_are_in_order_and_none_is_skipped(written: tuple[dict[str, Any], Path]):
+    headings = Page((written[1] / "report.html").read_text(encoding="utf-8")).headings
+    levels = [level for level, _ in headings]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert headings[1] == (2, "Recommendation")
+    assert all(words.strip() for _, words in headings)
+
+
+def test_every_plot_and_table_is_named_for_those_who_do_not_see_it(written: tuple[dict[str, Any], Path]):
+    page = Page((written[1] / "report.html").read_text(encoding="utf-8"))
+    ids = page.having("id")
+    assert len(ids) == len(set(ids))
+    for tag, attributes in page.elements:
+        if tag == "svg":
+            assert attributes["role"] == "img"
+        if tag == "svg" or attributes.get("role") == "region":
+            assert attributes.get("aria-label") or attributes["aria-labelledby"] in ids
+        if tag == "th":
+            assert attributes.get("scope") in ("row", "col", "colgroup", "rowgroup")
+    assert any(a.get("name") == "viewport" for tag, a in page.elements if tag == "meta")
+
+
+def test_a_full_page_has_every_section(full: Path):
+    page = Page((full / "report.html").read_text(encoding="utf-8"))
+    assert [words for level, words in page.headings if level == 2] == [
+        "Recommendation",
+        "Methods",
+        "Significant differences",
+        "Quality and cost",
+        "With other data and settings",
+        "Mistakes",
+        "Other metrics",
+        "Learning rate search",
+        "API usage",
+        "How this was measured",
+    ]
+    assert sum(tag == "svg" for tag, _ in page.elements) == 7
+
+
+def test_the_table_holds_what_was_measured(full: Path):
+    page = Page((full / "report.html").read_text(encoding="utf-8"))
+    cells, small = page.text("td"), page.text("small")
+    for words in ("91.2%", "90.7%", "460,800", "1.8 MB", "2 min 22 s", "121", "1.4 GB", "32.5"):
+        assert words in cells
+    for words in ("± 0.4", "0.343%", "10 min 53 s in total", "34 ms", "3.21 → 3.21", "8.8 to 11.2"):
+        assert words in small
+
+
+def test_differences_carry_the_verdict_in_words_and_not_by_colour_alone(full: Path):
+    page, report = Page((full / "report.html").read_text(encoding="utf-8")), classifying()
+    verdicts = [test["verdict"] for way in report["methods"].values() for test in way["pairwise_tests"].values()]
+    hidden = page.text("span")
+    for verdict in ("better", "worse", "no difference shown"):
+        assert hidden.count(f" {verdict} ") >= verdicts.count(verdict) > 0
+
+
+def test_many_labels_give_a_list_of_mistakes(tmp_path: Path):
+    report = classifying(("hard", "prefix"), thorough=False)
+    labels = [f"intent {n}" for n in range(20)]
+    report["task"]["labels"] = labels
+    for way in report["methods"].values():
+        way["confusion_matrix"] = [
+            [9 if i == j else 7 if (i, j) == (3, 4) else 0 for j in range(20)] for i in range(20)
+        ]
+    page = Page(page_of(report, tmp_path))
+    assert page.text("th").count("intent 3") == 3  # in each way's list, and among the labels that are found least
+    assert page.text("td").count("intent 4") == 2
+    assert "intent 12" not in page.text("th", "td")
+
+
+def test_what_users_name_is_text_and_never_the_page_s_own(tmp_path: Path):
+    attack = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;"
+    report = classifying(("hard", "prefix", "api"))
+    report["task"] |= {"template": attack + "{text}", "labels": [attack, "positive"]}
+    report["command"] = attack
+    report["model"] |= {"name": attack, "fingerprint": attack}
+    for split in ("train", "validation", "test"):
+        report["data"][split]["source"] = attack
+    report["data"]["overlap"] = {attack: 1}
+    report["machine"] = report["created_at"] = report["softprompt_version"] = attack
+    for way in report["methods"].values():
+        way["title"] = attack
+        way["metrics_by_setting"] = {attack: {attack: {"accuracy": way["metrics"]["accuracy"]}}}
+    report["methods"][attack] = {"title": attack, "kind": attack, "status": "failed", "error": attack}
+    page = Page(page_of(finished(report), tmp_path))
+    assert not any(tag in ("script", "img") for tag, _ in page.elements)
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    assert attack + "{text}" in page.text("pre")
+    assert page.text("code") == attack
+    for svg in (tmp_path / "plots").glob("*.svg"):
+        assert "<script" not in svg.read_text(encoding="utf-8")
+
+
+def test_report_json_is_the_report(full: Path):
+    assert json.loads((full / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(classifying()))
+
+
+def test_every_plot_is_a_picture_of_both_kinds(full: Path):
+    plots = sorted(path.name for path in (full / "plots").iterdir())
+    names = ("learning", "low-data", "quality", "quality-parameters", "quality-time", "sweep-1", "sweep-2")
+    assert plots == sorted(f"{name}.{form}" for name in names for form in ("png", "svg"))
+    for path in (full / "plots").iterdir():
+        content = path.read_bytes()
+        assert content.startswith(b"\x89PNG") if path.suffix == ".png" else b"<svg" in content
+
+
+def test_what_is_no_number_becomes_null(tmp_path: Path):
+    report = classifying(("hard", "prefix"), thorough=False)
+    report["methods"]["prefix"]["metrics"]["loss"]["mean"] = math.nan
+    report["methods"]["prefix"]["useful_tokens_per_second"] = math.inf
+    report["methods"]["prefix"]["training_curve"][0]["metrics"]["accuracy"] = math.nan
+    page_of(report, tmp_path)
+    found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert found["methods"]["prefix"]["metrics"]["loss"]["mean"] is None
+    assert found["methods"]["prefix"]["useful_tokens_per_second"] is None
+
+
+def test_what_was_not_measured_leaves_a_dash_and_no_trace(tmp_path: Path):
+    report = classifying(("hard", "prefix"), thorough=False)
+    measured = {"metrics", "title", "kind", "pairwise_tests"}
+    for name, way in report["methods"].items():
+        report["methods"][name] = {
+            fact: value if fact in measured else None if not isinstance(value, list | dict) else type(value)()
+            for fact, value in way.items()
+        }
+        report["methods"][name]["metrics"] = {"accuracy": way["metrics"]["accuracy"]}
+    page = Page(page_of(finished(report), tmp_path))
+    assert "None" not in page.text()
+    assert "nan" not in page.text("td", "small")
+    assert page.text("td").count("–") >= 10
+
+
+def test_writing_again_gives_the_same_files_and_leaves_nothing_beside_them(tmp_path: Path):
+    report = classifying(("hard",), thorough=False)
+    write_report(report, tmp_path)
+    first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    write_report(report, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == first
+    assert not any(path.name.endswith(".tmp") for path in first)
+
+
+def test_a_full_disk_leaves_the_page_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    report = classifying(("hard",), thorough=False)
+    before = page_of(report, tmp_path)
+
+    def full_from_the_page_on(path: Path, content: bytes) -> None:
+        if path.suffix == ".html":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        atomic_write_file(path, content)
+
+    monkeypatch.setattr("softprompt.comparison.report.html.report_page.atomic_write_file", full_from_the_page_on)
+    report["command"] = "softprompt compare --seeds 5"
+    with pytest.raises(DiskFull, match=re.escape(str(tmp_path))):
+        write_report(report, tmp_path)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["command"] == report["command"]
+
+
+def test_what_was_measured_outlives_a_plot_that_cannot_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(findings: ReportView) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr("softprompt.comparison.report.html.report_page.build_plots", fail)
+    with pytest.raises(ArithmeticError):
+        write_report(classifying(("hard",), thorough=False), tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["headline_metric"] == "accuracy"

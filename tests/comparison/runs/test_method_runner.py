@@ -1,0 +1,236 @@
+"""A way run cell by cell: rates by validation, the test set once a seed, nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from softprompt.comparison import AdaptationMethod, EvalResult, Experiment, FitConfig, FittedModel, MethodKind
+from softprompt.comparison.analysis.aggregation import load_scores, summarize_method
+from softprompt.comparison.methods import get_method
+from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
+from softprompt.comparison.runs.run_store import RunSpec, RunStore, plan_runs
+from softprompt.data import Example
+from softprompt.errors import TrainingDiverged
+from softprompt.training import TrainerCallback
+from tests.comparison.conftest import Settings
+
+
+class Heard(NullRunCallback):
+    def __init__(self) -> None:
+        self.cells: list[str] = []
+        self.trained = 0
+
+    def on_begin(self, steps: int, done: int) -> None:
+        self.trained += 1
+
+    def on_run_end(self, run_name: str) -> None:
+        self.cells.append(run_name)
+
+
+def run_of(bench: Experiment, name: str, folder: Path, way: AdaptationMethod | None = None) -> MethodRunner:
+    return MethodRunner(bench, name, way or get_method(name), 3, RunStore(folder, {"steps": 3}), Heard())
+
+
+def test_a_way_from_its_rates_to_its_sweeps(settings: Settings, tmp_path: Path) -> None:
+    bench = Experiment.prepare(settings(train_sizes=(4,), sweep={"virtual-tokens": ("1", "3")}))
+    run = run_of(bench, "prefix", tmp_path)
+    assert not run.is_finished()
+    run.run_missing()
+    assert run.is_finished()
+    plan = plan_runs(bench.settings, "prefix", run.method)
+    assert run.callback.cells == [cell.name for cell in plan]
+    assert len(plan) == 2 + 2 + 2 + 4
+    assert run.callback.trained == 2 + 1 + 2 + 4  # seed 0 went on with the best trial
+    found = {cell.name: run.store.get_result(cell) for cell in plan}
+    trials = [found[f"prefix/trial/{number}/0"] for number in range(2)]
+    best = max(trials, key=lambda each: (each["metrics"]["accuracy"], -each["metrics"]["loss"]))
+    assert {each["rate"] for name, each in found.items() if "trial" not in name} == {best["rate"]}
+    assert found["prefix/seed/0/0"]["course"]["metrics"] == best["metrics"]
+    parameters = found["prefix/seed/0/0"]["trained_parameters"]
+    assert found["prefix/sweep/virtual-tokens/3/0/0"]["trained_parameters"] == 3 * parameters / 32
+    first, second = found["prefix/seed/0/0"], found["prefix/seed/0/1"]
+    assert len(first["scores"]) == len(second["scores"]) == 16
+    assert first["scores"] == [float(score) for score in first["scores"]]
+    assert sum(first["scores"]) / 16 == first["metrics"]["accuracy"]
+    assert sum(map(sum, first["confusion"])) == 16
+    assert set(first["serving"]) == {"1", "50"}
+    assert "serving" not in second
+    assert first["peak_memory_bytes"] > 1e7
+
+
+def test_what_is_finished_is_not_run_again(bench: Experiment, tmp_path: Path) -> None:
+    run_of(bench, "lora", tmp_path).run_missing()
+    files = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    again = run_of(bench, "lora", tmp_path)
+    again.run_missing()
+    assert again.callback.trained == 0
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == files
+    lost = next(file for file in files if "seed-0-1" in file.name)
+    lost.unlink()
+    third = run_of(bench, "lora", tmp_path)
+    assert not third.is_finished()
+    third.run_missing()
+    assert third.callback.trained == 1
+    assert _figures(lost.read_bytes()) == _figures(files[lost])  # the same again
+
+
+def _figures(content: bytes) -> Any:
+    import json
+
+    found = json.loads(content)["found"]
+    return found["scores"], found["metrics"]
+
+
+def test_interrupted_between_the_rates_and_the_seeds(bench: Experiment, tmp_path: Path) -> None:
+    run_of(bench, "prefix", tmp_path / "whole").run_missing()
+    part = run_of(bench, "prefix", tmp_path / "part")
+    part._search_learning_rate(
+        [cell for cell in plan_runs(bench.settings, "prefix", part.method) if cell.purpose == "trial"]
+    )
+    run_of(bench, "prefix", tmp_path / "part").run_missing()  # the model of the best rate is gone, and made again
+    for file in (tmp_path / "whole").iterdir():
+        if "seed" in file.name:
+            assert _figures(file.read_bytes()) == _figures((tmp_path / "part" / file.name).read_bytes())
+
+
+class Wild(AdaptationMethod):
+    """Diverges at every rate above its own."""
+
+    title, kind = "wild", MethodKind.WEIGHTS
+
+    def __init__(self, safe: float = 1e-3):
+        self.safe = safe
+
+    def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:
+        if config.learning_rate > self.safe:
+            raise TrainingDiverged("the loss was not a number")
+        return get_method("lora").fit(experiment, replace(config, learning_rate=1e-3), callback)
+
+
+def test_a_rate_that_diverges_is_a_bad_rate(bench: Experiment, tmp_path: Path) -> None:
+    run = run_of(bench, "wild", tmp_path, Wild())
+    run.run_missing()
+    assert run.store.get_result(RunSpec("wild", "trial", number=1)) == {
+        "rate": 3e-3, "metrics": None, "error": "the loss was not a number",
+    }  # fmt: skip
+    assert run.store.get_result(RunSpec("wild", "seed"))["rate"] == 1e-3
+    with pytest.raises(TrainingDiverged, match="at any of 2 learning rates around 0.001"):
+        run_of(bench, "wilder", tmp_path, Wild(safe=0.0)).run_missing()
+
+
+def test_a_later_seed_that_diverges_leaves_the_others(settings: Settings, tmp_path: Path) -> None:
+    class WildLater(Wild):
+        def fit(self, bench: Experiment, trial: FitConfig, watcher: TrainerCallback) -> FittedModel:
+            if trial.seed == 1:
+                raise TrainingDiverged("the loss was not a number")
+            return get_method("lora").fit(bench, trial, watcher)
+
+    bench = Experiment.prepare(settings(trials=1, seeds=3))
+    run = run_of(bench, "wild", tmp_path, WildLater())
+    run.run_missing()
+    assert run.is_finished()
+    plan = plan_runs(bench.settings, "wild", run.method)
+    assert len(load_scores(plan, run.store)) == 2
+    summary = summarize_method(run.method, plan, run.store, bench, None)
+    assert len(summary["metrics"]["accuracy"]["values"]) == 2
+    assert summary["skipped_runs"] == {"wild/seed/0/1": "the loss was not a number"}
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), RuntimeError("a fault of ours")])
+def test_a_size_that_runs_out_of_memory_leaves_the_rest(error: Exception, settings: Settings, tmp_path: Path) -> None:
+    class Large(Wild):
+        def fit(self, bench: Experiment, trial: FitConfig, watcher: TrainerCallback) -> FittedModel:
+            if len(trial.examples) == 8:
+                raise error
+            return get_method("lora").fit(bench, trial, watcher)
+
+    run = run_of(Experiment.prepare(settings(trials=1, seeds=1, train_sizes=(8,))), "large", tmp_path, Large())
+    if "fault" in str(error):
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            run.run_missing()
+        return
+    run.run_missing()
+    found = run.store.get_result(RunSpec("large", "size", number=8))
+    assert found is not None
+    assert found["error"].startswith("ran out of memory")
+
+
+class FirstTwo(Wild):
+    """Is measured on two examples, as an API is on fifty."""
+
+    is_trained = is_stochastic = False
+
+    def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:
+        return Some(experiment)
+
+
+def test_a_way_may_be_measured_on_some_examples(bench: Experiment, tmp_path: Path) -> None:
+    run = run_of(bench, "some", tmp_path, FirstTwo())
+    run.run_missing()
+    assert run.store.get_result(RunSpec("some", "seed"))["scores"] == [0.0, 1.0]
+
+
+class Constant(AdaptationMethod):
+    """The twenty lines of somebody's own way: always the first label."""
+
+    title, kind, is_trained, is_stochastic = "always the first", MethodKind.PROMPTING, False, False
+
+    def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:
+        return First(experiment)
+
+
+class First(FittedModel):
+    def __init__(self, bench: Experiment):
+        self.bench = bench
+        self.measured_on: list[int] = []
+
+    def evaluate(self, examples: Sequence[Example]) -> EvalResult:
+        self.measured_on.append(len(examples))
+        right = [float(self.bench.task.get_label_index(example) == 0) for example in examples]
+        return EvalResult({"accuracy": sum(right) / len(right)}, right)
+
+
+class Some(First):
+    max_examples = 2
+
+    def evaluate(self, examples: Sequence[Example]) -> EvalResult:
+        return super().evaluate(examples[: self.max_examples])
+
+
+def test_a_way_of_ones_own(bench: Experiment, tmp_path: Path) -> None:
+    way = get_method(f"{__name__}:Constant")
+    run = run_of(bench, "own", tmp_path, way)
+    run.run_missing()
+    found = run.store.get_result(RunSpec("own", "seed"))
+    assert found["metrics"] == {"accuracy": 0.5}
+    assert found["serving"] == {"1": None, "50": None}
+    assert found["confusion"] is None
+
+
+def test_the_test_set_is_measured_once_a_seed(
+    bench: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
+
+    seen: list[int] = []
+    measured = LocalFittedModel.evaluate
+
+    def counted(self: LocalFittedModel, examples: Any) -> EvalResult:
+        seen.append(id(examples))
+        return measured(self, examples)
+
+    monkeypatch.setattr(LocalFittedModel, "evaluate", counted)
+    run_of(bench, "bitfit", tmp_path).run_missing()
+    assert seen == [id(bench.test)] * 2
+
+
+def test_how_long_an_update_takes(bench: Experiment, tmp_path: Path) -> None:
+    run = run_of(bench, "full", tmp_path)
+    seconds = run.measure_step_seconds()
+    assert 0 < seconds < 5
+    assert run_of(bench, "full", tmp_path).measure_step_seconds() == seconds

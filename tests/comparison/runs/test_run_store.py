@@ -1,0 +1,61 @@
+"""Cells: what is planned, and what of it is finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from softprompt.comparison.experiment.compare_settings import LR_MULTIPLIERS
+from softprompt.comparison.methods import get_method
+from softprompt.comparison.runs.run_store import RunSpec, RunStore, count_trainings, plan_runs
+from tests.comparison.conftest import Settings
+
+
+def purposes(settings: Settings, name: str, **changes: object) -> list[tuple[str, int, int]]:
+    cells = plan_runs(settings(**changes), name, get_method(name))
+    return [(cell.purpose, cell.number, cell.seed) for cell in cells]
+
+
+def test_the_plan_of_a_way(settings: Settings) -> None:
+    assert purposes(settings, "hard", train_sizes=(4, 8)) == [("seed", 0, 0)]
+    assert purposes(settings, "few-shot:2", seeds=3) == [("seed", 0, 0), ("seed", 0, 1), ("seed", 0, 2)]
+    learnt = [("trial", 0, 0), ("trial", 1, 0), ("seed", 0, 0), ("seed", 0, 1)]
+    assert purposes(settings, "full") == purposes(settings, "prefix") == learnt
+    assert purposes(settings, "lora", train_sizes=(4,))[4:] == [("size", 4, 0), ("size", 4, 1)]
+    swept = {"sweep": {"init": ("text", "random")}}
+    assert purposes(settings, "lora", **swept) == learnt
+    assert purposes(settings, "prefix", **swept)[4:] == [("sweep", 0, 0), ("sweep", 0, 1)] * 2
+
+
+def test_every_way_has_as_many_rates_and_no_two_are_the_same(settings: Settings) -> None:
+    assert len(set(LR_MULTIPLIERS)) == len(LR_MULTIPLIERS) == 9
+    plan = plan_runs(settings(trials=9), "prefix", get_method("prefix"))
+    assert len({cell.name for cell in plan}) == len(plan)
+    assert count_trainings(plan) == 10
+
+
+def test_a_cell_is_found_as_it_was_run_and_not_otherwise(tmp_path: Path) -> None:
+    cells, cell = RunStore(tmp_path, {"steps": 3}), RunSpec("lora", "trial", number=1)
+    assert cells.get_result(cell) is None
+    cells.save_result(cell, {"rate": 0.1}, {"metrics": {"accuracy": 1.0}})
+    assert cells.get_result(cell, {"rate": 0.1}) == cells.get_result(cell) == {"metrics": {"accuracy": 1.0}}
+    assert cells.get_result(cell, {"rate": 0.2}) is None
+    assert RunStore(tmp_path, {"steps": 4}).get_result(cell) is None
+    assert cells.get_result(RunSpec("lora", "trial", number=2)) is None
+
+
+def test_names_that_look_alike_are_not_one_file(tmp_path: Path) -> None:
+    cells = RunStore(tmp_path)
+    for way in ("last:1", "last/1", "last-1"):
+        cells.save_result(RunSpec(way, "seed"), {}, {"way": way})
+    assert [cells.get_result(RunSpec(way, "seed")) for way in ("last:1", "last/1")] == [
+        {"way": "last:1"},
+        {"way": "last/1"},
+    ]
+
+
+def test_a_file_that_was_cut_short_is_not_finished(tmp_path: Path) -> None:
+    cells = RunStore(tmp_path)
+    cells.save_result(RunSpec("full", "seed"), {}, {"x": 1})
+    (file,) = tmp_path.iterdir()
+    file.write_text(file.read_text()[:-9])
+    assert cells.get_result(RunSpec("full", "seed")) is None

@@ -1,0 +1,119 @@
+"""Processes of their own: what becomes of those that fail, die or are stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from softprompt.comparison import AdaptationMethod, Experiment, FitConfig, FittedModel, MethodKind
+from softprompt.comparison.runs.failure_message import describe_failure
+from softprompt.comparison.runs.run_cache_key import get_split_digests
+from softprompt.comparison.runs.run_store import RunSpec, RunStore
+from softprompt.comparison.runs.subprocess_runner import run_in_subprocess
+from softprompt.errors import SettingError
+from softprompt.training import TrainerCallback
+from tests.comparison.conftest import Settings
+
+
+class Dies(AdaptationMethod):
+    """Is ended as the system ends a process when memory runs out."""
+
+    title, kind, is_trained = "dies", MethodKind.WEIGHTS, False
+
+    def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+class Waits(Dies):
+    """Never ends."""
+
+    def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:
+        print("a library prints")  # noqa: T201
+        callback.on_begin(7, 0)
+        time.sleep(600)
+        raise AssertionError
+
+
+def job_of(settings: Settings, name: str, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "settings": settings().model_dump(mode="json"), "method": name, "steps": 2, "is_pilot": False,
+        "run_folder": str(tmp_path / "cells"), "cache_key": {},
+        "split_digests": get_split_digests(Experiment.prepare(settings())),
+    }  # fmt: skip
+
+
+def test_a_way_in_a_process_of_its_own(settings: Settings, tmp_path: Path) -> None:
+    events: list[Mapping[str, Any]] = []
+    assert run_in_subprocess(job_of(settings, "lora", tmp_path), tmp_path / "log", events.append) is None
+    cells = RunStore(tmp_path / "cells")
+    assert cells.get_result(RunSpec("lora", "seed", 1))["metrics"]["accuracy"] >= 0
+    assert [e["cell"] for e in events if e["event"] == "cell_ended"] == [
+        "lora/trial/0/0", "lora/trial/1/0", "lora/seed/0/0", "lora/seed/0/1",
+    ]  # fmt: skip
+    assert [e["steps"] for e in events if e["event"] == "begin"] == [2, 2, 2]
+    assert sum(e["event"] == "step" for e in events) == 6
+
+
+@pytest.mark.usefixtures("warm_workers")
+def test_one_that_is_killed_is_out_of_memory(settings: Settings, tmp_path: Path) -> None:
+    error = run_in_subprocess(job_of(settings, f"{__name__}:Dies", tmp_path), tmp_path / "log", lambda _: None)
+    assert error == "ran out of memory: the system ended it (SIGKILL)"
+    assert not (tmp_path / "cells").exists()
+
+
+@pytest.mark.usefixtures("warm_workers")
+def test_one_that_cannot_be_says_why_and_its_log_has_more(settings: Settings, tmp_path: Path) -> None:
+    error = run_in_subprocess(job_of(settings, "last:9", tmp_path), tmp_path / "log", lambda _: None)
+    assert error is not None
+    assert "has 3 layers" in error
+    assert "Traceback" in (tmp_path / "log").read_text()
+
+
+def test_stopped_it_is_gone(settings: Settings, tmp_path: Path) -> None:
+    """Ctrl-C reaches whoever waits; the process that is waited for must not live on."""
+    begun: list[int] = []
+
+    def interrupted(event: Mapping[str, Any]) -> None:
+        if event["event"] == "begin":
+            begun.append(event["steps"])
+            raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        run_in_subprocess(job_of(settings, f"{__name__}:Waits", tmp_path), tmp_path / "log", interrupted)
+    assert begun == [7]  # and what a library printed was no event
+    assert "a library prints" in (tmp_path / "log").read_text()
+    assert threading.active_count() == before
+    assert not _workers()
+
+
+def _workers() -> list[str]:
+    """The command lines of this process's own children that are workers."""
+    mine = str(os.getpid())
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "stat").read_text().rsplit(")", 1)[1].split()[1] == mine:
+                found.append((entry / "cmdline").read_text())
+        except OSError:
+            continue
+    return [line for line in found if "runs.method_worker" in line]
+
+
+def test_reasons() -> None:
+    assert describe_failure(SettingError("say more")) == "say more"
+    for full in (
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 5"),
+        RuntimeError("CUDA out of memory"),
+    ):
+        assert describe_failure(full).startswith("ran out of memory: ")
+    assert describe_failure(ValueError("odd")) == "ValueError: odd"

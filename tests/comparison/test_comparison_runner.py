@@ -1,0 +1,198 @@
+"""Whole comparisons. Each way's work is done in this process, which is quicker; tests/cli has them in their own."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from softprompt.comparison import CompareSettings
+from softprompt.comparison import run_comparison as compare_as
+from softprompt.comparison.runs.method_worker import JsonLinesReporter, run_job
+from softprompt.errors import DiskFull, SettingError
+from tests.comparison.conftest import Settings, written
+from tests.tasks.test_extractive_qa_task import ROWS as EXTRACTED
+from tests.tasks.test_token_classification_task import ROWS as TAGGED
+
+pytestmark = pytest.mark.usefixtures("here")
+
+CUSTOM_METHOD = """
+from softprompt.comparison import AdaptationMethod, EvalResult, FittedModel, MethodKind
+
+
+class CustomMethod(AdaptationMethod):
+    title, kind, is_trained, is_stochastic = "custom", MethodKind.PROMPTING, False, False
+
+    def fit(self, experiment, config, callback):
+        return PerfectModel()
+
+
+class PerfectModel(FittedModel):
+    def evaluate(self, examples):
+        return EvalResult({"accuracy": 1.0}, [1.0] * (len(examples) - LESS))
+"""
+
+
+@pytest.mark.parametrize(
+    ("rows", "metric", "labels"), [(TAGGED, "f1", True), (EXTRACTED, "f1", True)], ids=["tags", "answers"]
+)
+def test_tasks_that_are_read_by_a_head(
+    rows: list[dict[str, Any]], metric: str, labels: bool, settings: Settings, tmp_path: Path
+) -> None:
+    files = {name: written(tmp_path / f"{name}-rows.jsonl", rows) for name in ("data", "validation", "test")}
+    ways = ("hard", "prefix", "lora:2", "head")
+    report = compare_as(
+        settings(**files, template=None, allow_overlap=True, methods=ways, seeds=1, trials=1, max_steps=2)
+    )
+    assert report["headline_metric"] == metric
+    assert "trained with the prompt" in report["methods"]["hard"]["error"]
+    assert {name for name in ways if "error" not in report["methods"][name]} == {"prefix", "lora:2", "head"}
+
+
+def test_a_size_or_a_value_that_cannot_be_had_leaves_the_rest(settings: Settings, here: list[str]) -> None:
+    given = settings(
+        methods=("few-shot:4", "prefix"),
+        train_sizes=(2, 8),
+        sweep={"num-virtual-tokens": ("2", "500")},
+        seeds=1,
+        trials=1,
+    )
+    report = compare_as(given)
+    shot, prefix = report["methods"]["few-shot:4"], report["methods"]["prefix"]
+    assert list(shot["metrics_by_train_size"]) == ["8"]
+    assert "2 examples to choose from" in shot["skipped_runs"]["few-shot:4/size/2/0"]
+    assert list(prefix["metrics_by_setting"]["num-virtual-tokens"]) == ["2"]
+    assert list(prefix["skipped_runs"]) == ["prefix/sweep/num-virtual-tokens/500/0/0"]
+    assert prefix["metrics"]["accuracy"]["mean"] >= 0
+    here.clear()
+    compare_as(given)
+    assert here == []  # what cannot be had is not tried again
+
+
+def test_a_process_that_dies_in_a_sweep_leaves_the_seeds(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(job: dict[str, Any], log: Path, heard: Any) -> str:
+        with pytest.raises(KeyboardInterrupt):
+            run_job(job, DiesAt("sweep"))
+        return "ran out of memory: the system ended it (SIGKILL)"
+
+    monkeypatch.setattr("softprompt.comparison.comparison_runner.run_in_subprocess", killed)
+    report = compare_as(settings(methods=("prefix",), sweep={"num-virtual-tokens": ("2", "3")}, seeds=2, trials=1))
+    prefix = report["methods"]["prefix"]
+    assert len(prefix["metrics"]["accuracy"]["values"]) == 2
+    assert len(prefix["skipped_runs"]) == 4
+    assert "SIGKILL" in prefix["skipped_runs"]["prefix/sweep/num-virtual-tokens/2/0/0"]
+
+
+class DiesAt(JsonLinesReporter):
+    """A worker's process that ends where a kind of cell begins."""
+
+    def __init__(self, purpose: str):
+        super().__init__(io.StringIO())
+        self.purpose = purpose
+
+    def on_run_begin(self, run_name: str) -> None:
+        if f"/{self.purpose}/" in run_name:
+            raise KeyboardInterrupt
+
+
+def test_what_stands_there_twice_is_measured_once(settings: Settings) -> None:
+    given = settings(train_sizes=(4, 8, 4), sweep={"num-virtual-tokens": ("2", "2", "3")})
+    assert given.train_sizes == (4, 8)
+    assert given.sweep == {"num-virtual-tokens": ("2", "3")}
+
+
+def test_what_a_change_makes_to_be_run_again(settings: Settings, here: list[str], tmp_path: Path) -> None:
+    def run(**changes: Any) -> list[str]:
+        here.clear()
+        compare_as(
+            settings(
+                **{"methods": ("hard", "few-shot:2", "bitfit"), "seeds": 1, "trials": 1, "max_steps": 1, **changes}
+            )
+        )
+        return here
+
+    assert run() == ["hard", "few-shot:2", "bitfit"]
+    assert run() == []
+    assert run(max_steps=2) == ["bitfit"]
+    assert run(max_steps=1, methods=("hard", "few-shot:2")) == []
+    assert run(max_steps=1, trials=2) == ["few-shot:2", "bitfit"]
+    assert run(max_steps=1, trials=2, seeds=2) == ["few-shot:2", "bitfit"]
+    assert run(template="{text}. It was", methods=("hard",)) == ["hard"]
+    assert run(map={"text": "text"}, methods=("hard",)) == ["hard"]
+
+
+def test_own_code_that_changed_is_another_way(
+    settings: Settings, here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib
+    import sys
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "custom_compared_method.py"
+
+    def run(less: int) -> dict[str, Any]:
+        here.clear()
+        file.write_text(CUSTOM_METHOD.replace("LESS", str(less)))
+        importlib.invalidate_caches()
+        sys.modules.pop("custom_compared_method", None)
+        found: dict[str, Any] = compare_as(settings(methods=("hard", "custom_compared_method:CustomMethod")))[
+            "methods"
+        ]["custom_compared_method:CustomMethod"]
+        return found
+
+    assert run(0)["metrics"]["accuracy"]["mean"] == 1.0
+    assert run(0)
+    assert here == []
+    assert "returned 13 scores for 16 test examples" in run(3)["error"]
+    assert here == ["custom_compared_method:CustomMethod"]
+
+
+def test_markers_of_virtual_tokens_are_no_words(settings: Settings) -> None:
+    given = settings(template="[P1] [P2] {text}\nLabel:", methods=("few-shot:2", "prompt", "lora"), seeds=1, trials=1)
+    report = compare_as(given)
+    assert not [way for way in report["methods"].values() if "error" in way]
+
+
+def test_a_way_whose_first_updates_fail_is_not_trained_for_one(settings: Settings) -> None:
+    report = compare_as(settings(methods=("hard", "last:9"), budget_minutes=0.01))
+    assert "has 3 layers" in report["methods"]["last:9"]["error"]
+
+
+def test_a_full_disk_ends_all(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise DiskFull("no space left")
+
+    monkeypatch.setattr("softprompt.comparison.comparison_runner.run_in_subprocess", full)
+    with pytest.raises(DiskFull):
+        compare_as(settings(methods=("hard", "lora")))
+
+
+@pytest.mark.parametrize("name", ["steps", "seed", "template", "learning-rate", "magic"])
+def test_what_is_not_swept(settings: Settings, name: str) -> None:
+    with pytest.raises(SettingError, match=f"`sweep` cannot vary '{name}': choose one of num_virtual_tokens, init"):
+        compare_as(settings(methods=("prefix",), sweep={name: ("1",)}))
+
+
+def test_half_precision_is_no_handicap(settings: Settings) -> None:
+    """The copy that trains is in float32, whatever the base is in: prompts are too."""
+    from softprompt.comparison import Experiment
+    from softprompt.comparison.methods.weight_method import copy_model
+
+    given: CompareSettings = settings(dtype="bfloat16")
+    model = copy_model(Experiment.prepare(given).model)
+    assert {str(p.dtype) for p in model.network.parameters()} == {"torch.float32"}
+    assert model.precision == "bfloat16"
+
+
+def test_a_template_without_a_blank_is_no_obstacle_to_a_head(settings: Settings, tmp_path: Path) -> None:
+    """A masked model's words have no answer there; what a head reads has."""
+    from tests.cli.conftest import saved_model
+
+    base = str(saved_model(tmp_path / "bert", seed=0, family="bert"))
+    report = compare_as(
+        settings(model=base, template="{text}", methods=("hard", "head"), seeds=1, trials=2, max_steps=2)
+    )
+    assert "error" in report["methods"]["hard"]
+    assert report["methods"]["head"]["metrics"]["accuracy"]["mean"] >= 0

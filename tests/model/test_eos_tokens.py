@@ -1,0 +1,83 @@
+"""A response ends at every token that the tokenizer or the configuration of generating names, and at no other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from softprompt.model import CausalModel, FrozenModel, freeze_network, load_meta_model, load_model
+from tests.tiny import CONFIGS, MASKED_FAMILIES, shared_model, tiny_model, tiny_tokenizer
+
+
+def configured(eos_token_id: Any, tokenizer: PreTrainedTokenizerFast | None = None) -> FrozenModel:
+    model = tiny_model("llama")
+    model.network.generation_config.eos_token_id = eos_token_id
+    return freeze_network(model.network, tokenizer or tiny_tokenizer(bos=True), "tiny")
+
+
+def without_eos() -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer()._tokenizer, bos_token="<s>")
+
+
+@pytest.mark.parametrize(
+    ("eos_token_id", "expected"),
+    [(None, (1,)), (1, (1,)), (7, (1, 7)), ([7, 1, 9], (1, 7, 9)), ((7, 7), (1, 7)), ([], (1,))],
+)
+def test_the_tokenizers_own_comes_first_and_each_once(eos_token_id: Any, expected: tuple[int, ...]) -> None:
+    model = configured(eos_token_id)
+    assert model.eos_token_ids == expected
+    assert model.eos_token_id == 1
+
+
+@pytest.mark.parametrize("wrong", [384, -1, "7", 7.5, False])
+def test_what_is_no_token_is_ignored_with_a_warning(wrong: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert configured([wrong, 9]).eos_token_ids == (1, 9)
+    [record] = caplog.records
+    assert record.getMessage() == f"tiny: `eos_token_id` {wrong!r} is ignored: its tokens are numbered 0 to 383"
+
+
+def test_right_ones_are_taken_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    configured([7, 1])
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("eos_token_id", "expected"), [(None, ()), (7, (7,)), ([9, 7], (9, 7))])
+def test_a_tokenizer_without_one(eos_token_id: Any, expected: tuple[int, ...]) -> None:
+    model = configured(eos_token_id, without_eos())
+    assert model.eos_token_ids == expected
+    assert model.eos_token_id == (expected[0] if expected else None)
+
+
+@pytest.mark.parametrize("family", MASKED_FAMILIES)
+def test_a_masked_models_row_ends_with_its_separator(family: str) -> None:
+    assert shared_model(family).eos_token_ids == (1,)
+
+
+@pytest.mark.parametrize("load", [load_model, load_meta_model])
+def test_a_folder_says_them(load: Any, tmp_path: Path) -> None:
+    model = configured([1, 7])
+    model.network.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "generation_config.json").read_text())["eos_token_id"] == [1, 7]
+    assert load(str(tmp_path)).eos_token_ids == (1, 7)
+
+
+@pytest.mark.parametrize("load", [load_model, load_meta_model])
+def test_a_folder_without_a_configuration_of_generating(load: Any, tmp_path: Path) -> None:
+    model = configured(None)
+    model.network.config.eos_token_id = [1, 8]
+    model.network.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").unlink()
+    assert load(str(tmp_path)).eos_token_ids == (1, 8)
+
+
+def test_every_family_that_writes_knows_its_own() -> None:
+    for family in CONFIGS:
+        model = shared_model(family)
+        assert isinstance(model, CausalModel)
+        assert model.eos_token_ids == (1,)

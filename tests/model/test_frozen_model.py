@@ -1,0 +1,82 @@
+"""What a soft prompt asks of a model, beyond the laws."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from softprompt.model import PastState
+from softprompt.model.fingerprint import compute_fingerprint
+from tests.strategies import laid_out, random_prefix
+from tests.tiny import CONFIGS, FAMILIES, shared_model, tiny_model
+
+each_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@each_family
+@torch.no_grad()
+def test_logits_are_the_networks_own(family: str) -> None:
+    model = shared_model(family)
+    ids, mask = laid_out([[5, 9, 77, 300]], "right")
+    hidden = model.compute_hidden_states(ids, mask)
+    torch.testing.assert_close(model.compute_logits(hidden), model.network(ids).logits)
+    some = torch.tensor([7, 300, 2])
+    torch.testing.assert_close(model.compute_logits(hidden, some), model.network(ids).logits[..., some])
+
+
+@each_family
+def test_the_shape_is_the_caches(family: str) -> None:
+    model = shared_model(family)
+    prefix = model.compute_kv(torch.zeros(5, model.shape.embedding_size))
+    assert prefix.shape == model.shape.get_prefix_shape(5)
+    assert model.shape.vocab_size == CONFIGS[family].vocab_size
+
+
+@each_family
+@torch.no_grad()
+def test_first_values_are_the_first_layers_of_a_whole_pass(family: str) -> None:
+    model = shared_model(family)
+    ids = torch.tensor([5, 300, 42])
+    found = model.compute_first_layer_values(ids)
+    for token, values in zip(ids, found, strict=True):
+        whole = model.compute_kv(model.embed_tokens(token.view(1, 1))[0])
+        torch.testing.assert_close(values, whole[0, 1, :, 0].flatten())
+
+
+@each_family
+def test_gradients_reach_the_prompt_and_no_weight(family: str) -> None:
+    model = shared_model(family)
+    prefix = random_prefix(model, 3, 0)
+    leaf = prefix.tensor.clone().requires_grad_()
+    ids, mask = laid_out([[5, 9, 77], [31, 8]], "right")
+    model.compute_logits(model.compute_hidden_states(ids, mask, prefix.with_tensor(leaf))).square().mean().backward()
+    assert leaf.grad is not None
+    assert bool((leaf.grad.flatten(3).abs().amax(dim=3) > 0).all())  # every layer's keys and values, every head
+    assert not any(p.grad is not None for p in model.network.parameters())
+
+
+@torch.no_grad()
+def test_a_growing_past_knows_its_lengths() -> None:
+    model = shared_model("llama")
+    past = model.make_past_state([random_prefix(model, 3, 0), None], 2, growable=True)
+    assert isinstance(past, PastState)
+    assert past.lengths.tolist() == [3, 0]
+
+
+def test_fingerprints_tell_models_apart() -> None:
+    found = {compute_fingerprint(tiny_model(family, seed).network) for family in FAMILIES for seed in (0, 1)}
+    assert len(found) == 2 * len(FAMILIES)
+
+
+def test_a_fine_tuned_copy_has_another_fingerprint() -> None:
+    model = tiny_model("llama")
+    before = compute_fingerprint(model.network)
+    with torch.no_grad():
+        model.network.get_decoder().layers[2].mlp.up_proj.weight.mul_(1.05)
+    assert compute_fingerprint(model.network) != before
+
+
+def test_the_embeddings_scale_is_their_root_mean_square() -> None:
+    model = shared_model("llama")
+    weight = model.network.get_input_embeddings().weight
+    assert model.embedding_rms == pytest.approx(float(weight.square().mean().sqrt()))

@@ -1,0 +1,160 @@
+"""What nobody needs goes, and nothing else does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from softprompt.registry import PromptRegistry
+from softprompt.registry.artifact_store import ArtifactInfo
+from softprompt.saved import SavedPrompt
+from tests.registry.bulk_fill import Statements, fill_store
+from tests.registry.factories import AT_ONCE, check_nothing_left_over, check_whole, folder_of, stored
+
+Prompts = list[SavedPrompt]
+
+
+def test_what_a_version_needs_stays(store: PromptRegistry, saved: Prompts) -> None:
+    kept = store.register_prompt(saved[0], "reviews", tenant="acme")
+    store.register_prompt(saved[0], "reviews", activate=False)
+    gone = store.register_prompt(saved[1], "reviews", activate=False)
+    store.remove_versions("reviews")
+    found = store.collect_garbage(AT_ONCE, actor="ada")
+    assert found.digests == (gone.digest,)
+    assert gone.size_bytes <= found.size_bytes < gone.size_bytes + 1000  # what is around the files in an object
+    assert stored(store) == [kept.digest]
+    event = store.list_events(limit=1)[0]
+    assert (event.action, event.actor, event.tenant) == ("collect", "ada", None)
+    assert event.details == {"contents": [gone.digest], "size": found.size_bytes}
+    assert store.collect_garbage(AT_ONCE).digests == ()
+    assert store.list_events(limit=1) == [event]  # nothing went, nothing is told
+
+
+def test_what_was_needed_a_moment_ago_stays(on_disk: PromptRegistry, saved: Prompts) -> None:
+    store = on_disk
+    version = store.register_prompt(saved[0], "reviews", activate=False)
+    os.utime(folder_of(store, version), (0, 0))
+    store.remove_versions("reviews")
+    assert store.collect_garbage().digests == ()
+    assert store.collect_garbage(AT_ONCE).digests == (version.digest,)
+
+
+def test_what_is_about_to_be_added_stays(on_disk: PromptRegistry, saved: Prompts) -> None:
+    store = on_disk
+    version = store.register_prompt(saved[0], "reviews", activate=False)
+    store.remove_versions("reviews")
+    left = Path(store.artifact_location, "0" * 64)
+    left.mkdir()
+    assert store.collect_garbage(timedelta(minutes=1)).digests == ()
+    assert stored(store) == sorted([version.digest, left.name])
+    os.utime(left, (0, 0))
+    assert store.collect_garbage().digests == (left.name,)
+
+
+def leave(store: PromptRegistry, count: int) -> list[str]:
+    """Folders that nobody needs."""
+    names = [f"{number:064x}" for number in range(1, count + 1)]
+    for name in names:
+        Path(store.artifact_location, name).mkdir(parents=True)
+    return names
+
+
+def test_what_there_is_to_do_under_the_lock_does_not_grow(
+    on_disk: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch at a time, in as many statements whatever else there is; of folders that are needed, none."""
+    monkeypatch.setattr("softprompt.registry.garbage_collection.BATCH_SIZE", 5)
+    fill_store(on_disk, saved[0], [("acme", "reviews")], versions=40)
+    on_disk.register_prompt(saved[0], "kept")
+    asked = []
+    for count in (5, 20):
+        names = leave(on_disk, count)
+        with Statements() as statements:
+            assert on_disk.collect_garbage(AT_ONCE).digests == tuple(names)
+        locked = [statement for statement, _ in statements.asked if "schema" in statement]
+        asked.append((len(locked), len(statements)))
+        assert len([1 for event in on_disk.list_events(limit=len(locked)) if event.action == "collect"]) == count // 5
+    assert asked[1][0] == 4 * asked[0][0]
+    assert asked[1][1] <= 4 * asked[0][1]
+    with Statements() as statements:
+        assert on_disk.collect_garbage(AT_ONCE).digests == ()
+    assert not [1 for statement, _ in statements.asked if "schema" in statement]
+
+
+def test_others_write_between_batches(on_disk: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("softprompt.registry.garbage_collection.BATCH_SIZE", 2)
+    names = leave(on_disk, 6)
+    kind, added = type(on_disk._artifacts), []
+    delete = kind.delete_trash
+
+    def delete_and_add(folders: Any, hidden: Any) -> None:
+        added.append(on_disk.register_prompt(saved[0], "reviews", activate=False))
+        delete(folders, hidden)
+
+    monkeypatch.setattr(kind, "delete_trash", delete_and_add)
+    assert on_disk.collect_garbage(AT_ONCE).digests == tuple(names)
+    assert [version.number for version in added] == [1, 2, 3]
+    check_whole(on_disk)
+
+
+def test_a_slow_place_holds_no_lock_for_long(
+    store: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no time is left, a transaction hides one folder and ends."""
+    monkeypatch.setattr("softprompt.registry.garbage_collection.MAX_TRANSACTION_S", 0.0)
+    for each in saved[:3]:
+        store.register_prompt(each, "reviews", activate=False)
+    store.remove_versions("reviews")
+    told: list[ArtifactInfo] = []
+
+    def tracked(folders: Sequence[ArtifactInfo]) -> Iterator[ArtifactInfo]:
+        for each in folders:
+            told.append(each)
+            yield each
+
+    found = store.collect_garbage(AT_ONCE, track_progress=tracked)
+    assert [kept.digest for kept in told] == list(found.digests)
+    events = [event.details["contents"] for event in reversed(store.list_events()) if event.action == "collect"]
+    assert events == [[content] for content in found.digests]
+    assert len(events) == 3
+    assert stored(store) == []
+
+
+def test_what_is_named_again_after_it_was_found_unneeded_stays(store: PromptRegistry, saved: Prompts) -> None:
+    store.register_prompt(saved[0], "old", activate=False)
+    store.remove_versions("old")
+
+    def named_again(folders: Sequence[ArtifactInfo]) -> Iterator[ArtifactInfo]:
+        store.register_prompt(saved[0], "reviews")
+        return iter(folders)
+
+    assert store.collect_garbage(AT_ONCE, track_progress=named_again).digests == ()
+    check_whole(store)
+
+
+def test_what_is_collected_while_it_is_added_is_put_again(
+    store: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there already, for nobody, so nothing was written; then it is collected before the transaction begins."""
+    store.register_prompt(saved[0], "old", activate=False)
+    store.remove_versions("old")
+    kind, times = type(store._artifacts), []
+    put = kind.write_artifact
+
+    def put_and_collected(*arguments: object) -> None:
+        put(*arguments)  # type: ignore[arg-type]
+        times.append(1)
+        if len(times) == 1:
+            assert len(store.collect_garbage(AT_ONCE).digests) == 1
+
+    monkeypatch.setattr(kind, "write_artifact", put_and_collected)
+    version = store.register_prompt(saved[0], "reviews")
+    assert len(times) == 2
+    assert store.load_prompt(version).files == saved[0].files
+    check_whole(store)
+    check_nothing_left_over(store)

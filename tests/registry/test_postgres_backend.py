@@ -1,0 +1,272 @@
+"""What is PostgreSQL's alone: stores that cannot be opened or made, turns to write, connections that break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from softprompt.errors import CorruptPrompt, SettingError, StoreError, UnsupportedStoreFormat
+from softprompt.registry import PromptRegistry
+from softprompt.registry.local_artifact_store import LocalArtifactStore
+from softprompt.saved import SavedPrompt
+from tests.registry.factories import AT_ONCE, check_whole, stored
+from tests.registry.postgres_server import PASSWORD, Postgres
+
+Prompts = list[SavedPrompt]
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> str:
+    """A schema with nothing in it."""
+    return postgres.schema()
+
+
+@pytest.fixture
+def store(url: str, tmp_path: Path) -> Iterator[PromptRegistry]:
+    """An empty one, whose prompts lie in a folder."""
+    with PromptRegistry.open(url, create=True, artifact_location=tmp_path / "prompts") as opened:
+        yield opened
+
+
+def tables(postgres: Postgres, url: str) -> list[Any]:
+    return postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema", url)
+
+
+def test_it_remembers_where_its_prompts_lie(store: PromptRegistry, url: str, saved: Prompts, tmp_path: Path) -> None:
+    version = store.register_prompt(saved[0], "reviews")
+    assert store.location.startswith("postgresql://softprompt@")
+    for create in (False, True):
+        with PromptRegistry.open(url, create=create) as again:
+            assert again.artifact_location == str(tmp_path / "prompts")
+            assert again.load_prompt(version).files == saved[0].files
+    with pytest.raises(SettingError, match=f"the artifact location of .* is {tmp_path}/prompts and cannot be changed"):
+        PromptRegistry.open(url, artifact_location=tmp_path / "elsewhere")
+
+
+def test_no_store(postgres: Postgres, url: str) -> None:
+    with pytest.raises(
+        StoreError, match="no prompt registry in postgresql://.*`softprompt prompts add --artifact-location URL`"
+    ):
+        PromptRegistry.open(url)
+    with pytest.raises(
+        SettingError,
+        match="a registry at .* needs a location for its artifacts: set `artifact_location` to s3://bucket/prefix",
+    ):
+        PromptRegistry.open(url, create=True)
+    assert tables(postgres, url) == []
+
+
+def test_a_place_that_is_no_good_makes_no_store(postgres: Postgres, url: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises((SettingError, OSError)):
+        PromptRegistry.open(url, create=True, artifact_location=tmp_path / "file" / "below")
+    with pytest.raises(SettingError, match="Protocol not known"):
+        PromptRegistry.open(url, create=True, artifact_location="s4://bucket/prefix")
+    assert tables(postgres, url) == []
+
+
+def test_what_others_have_in_a_database_is_left_alone(postgres: Postgres, url: str, tmp_path: Path) -> None:
+    postgres.execute("CREATE TABLE songs (name TEXT)", url)
+    for create in (False, True):
+        with pytest.raises(
+            StoreError, match="contains other tables: use a separate database for the registry, or a schema"
+        ):
+            PromptRegistry.open(url, create=create, artifact_location=tmp_path)
+    assert tables(postgres, url) == [("songs",)]
+
+
+def test_a_newer_store_is_refused_and_not_touched(
+    postgres: Postgres, store: PromptRegistry, url: str, saved: Prompts
+) -> None:
+    postgres.execute("UPDATE softprompt_store SET schema = 4", url)
+    with pytest.raises(UnsupportedStoreFormat, match="version 4, but this softprompt reads versions up to 3"):
+        store.register_prompt(saved[0], "reviews")
+    postgres.execute("ALTER TABLE softprompt_store DROP COLUMN prompts", url)
+    for create in (False, True):
+        with pytest.raises(UnsupportedStoreFormat, match="upgrade softprompt"):
+            PromptRegistry.open(url, create=create)
+    assert store.list_prompts() == []
+
+
+def test_a_database_in_another_encoding(postgres: Postgres, tmp_path: Path) -> None:
+    postgres.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+    with pytest.raises(StoreError, match="has the encoding LATIN1: create a database with ENCODING 'UTF8'"):
+        PromptRegistry.open(postgres.url("latin"), create=True, artifact_location=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (lambda postgres: postgres.tcp("geheim"), "password authentication failed"),
+        (lambda postgres: postgres.tcp(database="nothing"), '"nothing" does not exist'),
+        (lambda postgres: postgres.url("nothing"), '"nothing" does not exist'),
+        (lambda _: f"postgresql://softprompt:{'geheim'}@127.0.0.1:9/prompts", "refused"),
+        (lambda _: "postgresql://softprompt:geheim@nowhere.invalid/prompts", "nowhere.invalid"),
+        (lambda _: "postgresql://localhost/prompts?nothing=1&password=geheim", "nothing"),
+    ],
+)
+def test_a_database_that_cannot_be_opened(postgres: Postgres, there: Callable[[Postgres], str], said: str) -> None:
+    for create in (False, True):
+        with pytest.raises(
+            StoreError, match=rf"^cannot connect to postgresql://.* \(.*{said}.*: check the server"
+        ) as caught:
+            PromptRegistry.open(there(postgres), create=create, artifact_location="/tmp")
+        assert "geheim" not in str(caught.value)
+
+
+def test_a_password_opens_it_and_is_shown_nowhere(postgres: Postgres, store: PromptRegistry, url: str) -> None:
+    with PromptRegistry.open(f"{postgres.tcp()}?options={url.partition('options=')[2]}") as again:
+        assert again.list_prompts() == []
+        assert PASSWORD not in again.location
+
+
+def test_a_user_who_may_not(
+    postgres: Postgres, store: PromptRegistry, url: str, saved: Prompts, tmp_path: Path
+) -> None:
+    schema = url.rpartition("%3D")[2]
+    postgres.execute(f"CREATE USER {schema}; GRANT USAGE ON SCHEMA {schema} TO {schema}")
+    theirs = url.replace("softprompt@", f"{schema}@")
+    with pytest.raises(StoreError, match="denied permission .permission denied .*: have its owner grant it"):
+        PromptRegistry.open(theirs)
+    postgres.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {schema}")
+    with PromptRegistry.open(theirs) as reader:
+        assert reader.list_prompts() == []
+        with pytest.raises(StoreError, match="denied permission"):
+            reader.register_prompt(saved[0], "reviews")
+
+
+def test_a_database_for_reading_only(store: PromptRegistry) -> None:
+    def write() -> None:
+        with store._database.write_session() as session:
+            session.connection().exec_driver_sql("SET TRANSACTION READ ONLY")
+            session.connection().exec_driver_sql("DELETE FROM keys")
+
+    with pytest.raises(StoreError, match="is read-only: set `location` to the server that accepts writes"):
+        write()
+
+
+def test_who_must_wait_too_long_is_told(
+    store: PromptRegistry, url: str, saved: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = store.register_prompt(saved[0], "reviews")
+    with store._database.write_session():
+        monkeypatch.setattr("softprompt.registry.postgres_backend.LOCK_TIMEOUT_S", 0.05)
+        with PromptRegistry.open(url) as impatient:
+            with pytest.raises(StoreError, match="postgresql://.* has been locked by other writers .*: try again"):
+                impatient.roll_back_alias("reviews")
+            assert impatient.resolve_version("reviews") == version  # who reads waits for nobody
+
+
+def test_stores_that_are_made_at_once_are_one(url: str, saved: Prompts, tmp_path: Path) -> None:
+    def make(_: int) -> str:
+        with PromptRegistry.open(url, create=True, artifact_location=tmp_path) as store:
+            store.register_prompt(saved[0], "reviews")
+            return store.artifact_location
+
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(make, range(4))) == {str(tmp_path)}
+    with PromptRegistry.open(url) as store:
+        [prompt] = store.list_prompts()
+        assert [version.number for version in prompt.versions] == [1, 2, 3, 4]
+
+
+def break_connections(postgres: Postgres) -> None:
+    """As a network does, or a server that is restarted."""
+    postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'softprompt'")
+
+
+def test_a_connection_that_broke_is_made_anew(postgres: Postgres, store: PromptRegistry, saved: Prompts) -> None:
+    version = store.register_prompt(saved[0], "reviews")
+    break_connections(postgres)
+    assert store.resolve_version("reviews") == version
+    break_connections(postgres)
+    assert store.register_prompt(saved[1], "reviews").number == 2
+
+
+def test_a_connection_that_breaks_in_a_change(postgres: Postgres, store: PromptRegistry, saved: Prompts) -> None:
+    store.register_prompt(saved[0], "reviews")
+    before = store.list_prompts(), store.list_events()
+
+    def change() -> None:
+        with store._mutate_prompt("default", "reviews", None) as change:
+            change.deactivate_alias("active")
+            change.session.flush()
+            break_connections(postgres)
+
+    def read() -> None:
+        with store._database.read_session() as session:
+            session.connection()
+            break_connections(postgres)
+            session.connection().exec_driver_sql("SELECT 1")
+
+    for use in (change, read):
+        with pytest.raises(StoreError, match="the connection to postgresql://.* broke .*: try again; .* history"):
+            use()
+    assert (store.list_prompts(), store.list_events()) == before
+    check_whole(store)
+
+
+def test_what_is_collected_while_the_connection_breaks_comes_back(
+    postgres: Postgres, store: PromptRegistry, url: str, saved: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its turn to write is over before it is done, and another one adds what it was about to delete."""
+    store.register_prompt(saved[0], "old", activate=False)
+    store.remove_versions("old")
+    hide, added = LocalArtifactStore.trash_artifact, []
+
+    def hidden_too_late(folders: LocalArtifactStore, content: str) -> str:
+        break_connections(postgres)
+        with PromptRegistry.open(url) as other:
+            added.append(other.register_prompt(saved[0], "reviews"))
+        return hide(folders, content)
+
+    monkeypatch.setattr(LocalArtifactStore, "trash_artifact", hidden_too_late)
+    with pytest.raises(StoreError, match="broke"):
+        store.collect_garbage(AT_ONCE)
+    assert store.load_prompt(added[0]).files == saved[0].files
+    assert stored(store) == [added[0].digest]
+    check_whole(store)
+
+
+def test_words_that_it_cannot_keep(store: PromptRegistry, saved: Prompts) -> None:
+    for ask in (store.list_prompts, store.list_events, store.api_keys.list_keys):
+        with pytest.raises(SettingError, match="cannot store this text"):
+            ask("a\0")
+    strange = saved[0].manifest.model_copy(update={"method": {"name": "a\0"}}).with_content_hash()
+    prompt = SavedPrompt(strange, saved[0].payload, None, saved[0].files)
+    with pytest.raises(CorruptPrompt, match="which databases cannot store"):
+        store.register_prompt(prompt, "reviews")
+    note = "größer 好 🙂 'quoted' \\ %s :turn"
+    assert store.register_prompt(saved[0], "reviews", note=note).note == store.resolve_version("reviews").note == note
+
+
+def test_a_table_that_is_gone_is_damage(postgres: Postgres, store: PromptRegistry, url: str) -> None:
+    postgres.execute("DROP TABLE events", url)
+    with pytest.raises(StoreError, match="is damaged .*restore it from a backup"):
+        store.list_events()
+
+
+@contextmanager
+def stopped(postgres: Postgres) -> Iterator[None]:
+    postgres.stop()
+    try:
+        yield
+    finally:
+        postgres.start()
+
+
+def test_a_server_that_goes_and_comes_back(postgres: Postgres, store: PromptRegistry, saved: Prompts) -> None:
+    version = store.register_prompt(saved[0], "reviews")
+    with stopped(postgres):
+        for use in (lambda: store.resolve_version("reviews"), lambda: store.activate_version("reviews@1")):
+            with pytest.raises(StoreError, match="cannot connect to"):
+                use()
+    assert store.resolve_version("reviews") == version
+    with psycopg.connect(postgres.url()) as connection:
+        assert connection.execute("SHOW fsync").fetchone() == ("off",)

@@ -1,0 +1,40 @@
+"""How many bytes a tenant's versions may have: held whoever adds at the same time, and a refusal leaves nothing."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from softprompt.errors import StorageLimitExceeded
+from softprompt.registry import PromptRegistry
+from softprompt.saved import SavedPrompt
+from tests.registry.factories import check_whole, stored
+
+Prompts = list[SavedPrompt]
+
+
+def test_what_would_be_too_much_is_refused_and_leaves_nothing(store: PromptRegistry, saved: Prompts) -> None:
+    size = sum(map(len, saved[0].files.values()))
+    kept = store.register_prompt(saved[0], "reviews", size_limit=size)
+    with pytest.raises(StorageLimitExceeded, match=f"the limit is {2 * size - 1:,}, so remove versions first"):
+        store.register_prompt(saved[1], "reviews", size_limit=2 * size - 1)
+    assert stored(store) == [kept.digest]
+    assert (store.get_tenant_size("default"), store.get_tenant_size("nobody")) == (size, 0)
+    check_whole(store)
+
+
+def test_several_at_once_have_no_more_together(store: PromptRegistry, saved: Prompts) -> None:
+    size = sum(map(len, saved[0].files.values()))
+
+    def add(number: int) -> bool:
+        try:
+            store.register_prompt(saved[number % 4], f"p{number}", size_limit=3 * size)
+        except StorageLimitExceeded:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(add, range(8))) == 3
+    assert store.get_tenant_size("default") == 3 * size
+    check_whole(store)

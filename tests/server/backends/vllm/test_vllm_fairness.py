@@ -1,0 +1,105 @@
+"""A tenant that classifies without end keeps no other from being answered: over HTTP, through a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from softprompt.model import FrozenModel
+from softprompt.server.auth.authenticator import TENANT_HEADER
+from tests.server.backends.vllm.conftest import Fronting
+from tests.server.backends.vllm.fake_vllm import Speaking, Vllm
+from tests.server.live_server import BASE, REVIEWS, Running, prompt_for, until
+
+CLASSIFY, COMPLETE = "/v1/classify", "/v1/completions"
+FLOOD: dict[str, Any] = {"model": "reviews", "input": ["the film was great fun"] * 40}
+OTHER = {"headers": {TENANT_HEADER: "other"}}
+SLOTS, WAITING = 2, 8
+
+
+@pytest.fixture
+def front(two: tuple[Speaking, Speaking], fronting: Fronting, chatting: FrozenModel) -> Iterator[Running]:
+    """A small gateway in front of one replica, with a classification for two tenants."""
+    with fronting(two[0], max_num_seqs=SLOTS, max_waiting_requests=WAITING) as server:
+        server.store.register_prompt(prompt_for(chatting, REVIEWS, 3).to_prefix(chatting), "reviews", tenant="other")
+        yield server
+
+
+@contextmanager
+def hanging(vllm: Vllm) -> Iterator[None]:
+    """It says nothing, until a test has it speak again or ends."""
+    vllm.hangs = True
+    try:
+        yield
+    finally:
+        vllm.hangs = False
+
+
+def load(front: Running) -> float:
+    """Texts that the replica has to do."""
+    [url] = front.parts.backend.replica_pool.replicas
+    return front.parts.metrics.registry.get_sample_value("softprompt_replica_num_seqs", {"replica": url}) or 0.0
+
+
+def test_one_tenants_classifications_never_fill_the_queue(front: Running, two: tuple[Speaking, Speaking]) -> None:
+    with ThreadPoolExecutor(20) as pool, hanging(two[0].vllm):
+        flood = [pool.submit(front.post, CLASSIFY, FLOOD) for _ in range(12)]
+        until(lambda: any(each.done() for each in flood))
+        assert load(front) <= SLOTS + WAITING / 2
+        others = [
+            pool.submit(front.post, COMPLETE, {"model": BASE, "prompt": "tea", "max_tokens": 2}, **OTHER),
+            pool.submit(front.post, CLASSIFY, {"model": "reviews", "input": ["a bore", "tea"]}, **OTHER),
+        ]
+        until(lambda: len(front.parts.backend._admission) == 2)
+        assert load(front) <= SLOTS + WAITING
+        two[0].vllm.hangs = False
+        assert [each.result().status_code for each in others] == [200, 200]
+        answers = [each.result() for each in flood]
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 429}
+    assert {answer.json()["error"]["code"] for answer in answers if answer.status_code == 429} == {"queue_full"}
+    until(lambda: len(front.parts.backend._admission) == 0)
+
+
+def test_a_tenant_s_own_requests_find_room_beside_its_classification(
+    front: Running, two: tuple[Speaking, Speaking]
+) -> None:
+    with ThreadPoolExecutor(4) as pool, hanging(two[0].vllm):
+        large = pool.submit(front.post, CLASSIFY, {"model": "reviews", "input": ["tea"] * 200})
+        until(lambda: load(front) > 0)
+        small = pool.submit(front.post, COMPLETE, {"model": BASE, "prompt": "tea", "max_tokens": 2})
+        until(lambda: len(front.parts.backend._streams) == 1 or small.done())
+        two[0].vllm.hangs = False
+        assert (small.result().status_code, large.result().status_code) == (200, 200)
+
+
+def test_labels_are_the_same_however_little_room_there_is(
+    front: Running, gateway: Running, two: tuple[Speaking, Speaking]
+) -> None:
+    asked = {"model": "places", "input": ["great fun", "a bore", "the plot"] * 8}
+    for few, many in zip(
+        front.post(CLASSIFY, asked).json()["data"], gateway.post(CLASSIFY, asked).json()["data"], strict=True
+    ):
+        assert few["probabilities"] == pytest.approx(many["probabilities"], abs=1e-4)
+    assert max(len(body["prompt"]) for body in two[0].vllm.asked) <= (SLOTS + WAITING) / 2
+
+
+def test_waiting_requests_are_admitted_by_tenant(front: Running, two: tuple[Speaking, Speaking]) -> None:
+    """And what one tenant has at the replicas at a time leaves room for another's."""
+    asked = {"model": BASE, "prompt": "tea", "max_tokens": 2}
+    with ThreadPoolExecutor(8) as pool, hanging(two[0].vllm):
+        flood = pool.submit(front.post, COMPLETE, {**asked, "n": 5})
+        until(lambda: len(front.parts.backend._streams) == 5 and load(front) == SLOTS)
+        other = pool.submit(front.post, COMPLETE, asked, **OTHER)
+        until(lambda: load(front) == SLOTS + 1)
+        assert {tenant: front.parts.backend._semaphore._held_slots[tenant] for tenant in ("default", "other")} == {
+            "default": SLOTS,
+            "other": 1,
+        }
+        two[0].vllm.hangs = False
+        assert (other.result().status_code, flood.result().status_code) == (200, 200)
+    until(lambda: len(front.parts.backend._semaphore) == 0)

@@ -1,0 +1,151 @@
+"""How many go on at a time, and who is next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from softprompt.server.concurrency.fair_semaphore import FairSemaphore
+from softprompt.server.exception_handlers import QueueFull
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 30))
+
+
+def test_a_tenant_with_many_waiting_keeps_no_other_waiting() -> None:
+    async def test() -> None:
+        limit, order = FairSemaphore(1), list[str]()
+
+        async def use(tenant: str) -> None:
+            async with limit.acquire_slots(tenant):
+                order.append(tenant)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*map(use, ["many"] * 20), use("other"))
+        assert order.index("other") <= 2
+        assert len(order) == 21
+
+    run(test())
+
+
+def test_the_capacity_is_never_exceeded() -> None:
+    async def test() -> None:
+        limit, inside, most = FairSemaphore(3), 0, 0
+
+        async def use() -> None:
+            nonlocal inside, most
+            async with limit.acquire_slots("acme"):
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0)
+                inside -= 1
+
+        await asyncio.gather(*(use() for _ in range(20)))
+        assert most == 3
+
+    run(test())
+
+
+def test_a_cancelled_waiter_takes_no_slot() -> None:
+    async def test() -> None:
+        limit, done = FairSemaphore(1), list[str]()
+
+        async def use(name: str) -> None:
+            async with limit.acquire_slots("acme"):
+                done.append(name)
+
+        async with limit.acquire_slots("acme"):
+            tasks = [asyncio.create_task(use(name)) for name in "abc"]
+            await asyncio.sleep(0)
+            tasks[0].cancel()
+            await asyncio.sleep(0)
+        tasks[1].cancel()  # whose turn has just come
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert done == ["c"]
+        async with limit.acquire_slots("acme"):
+            pass
+
+    run(test())
+
+
+def test_the_number_of_waiters_is_limited() -> None:
+    async def test() -> None:
+        limit = FairSemaphore(1, max_waiting=2)
+        async with limit.acquire_slots("acme"):
+            waiting = asyncio.create_task(limit.acquire_slots("acme").__aenter__())
+            await asyncio.sleep(0)
+            with pytest.raises(QueueFull):
+                await limit.acquire_slots("acme").__aenter__()
+            waiting.cancel()
+
+    run(test())
+
+
+def test_one_tenant_leaves_a_reserve_for_others_and_has_all_the_rest() -> None:
+    async def test() -> None:
+        limit, released, order = FairSemaphore(6, num_reserved=2), asyncio.Event(), list[str]()
+
+        async def use(tenant: str, count: int = 1) -> None:
+            async with limit.acquire_slots(tenant, count):
+                order.append(tenant)
+                await released.wait()
+
+        flood = [asyncio.create_task(use("many")) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert order == ["many"] * 4
+        other = [asyncio.create_task(use("other", 2)), asyncio.create_task(use("other"))]
+        await asyncio.sleep(0)
+        assert order == ["many"] * 4 + ["other"]
+        released.set()
+        await asyncio.gather(*flood, *other)
+        assert order[5] == "other"  # it has fewest in
+        assert len(limit) == 0
+        assert (len(limit._held_slots), limit._queue.num_active_tenants) == (0, 0)
+
+    run(test())
+
+
+def test_idle_tenants_take_no_memory() -> None:
+    async def test() -> None:
+        limit = FairSemaphore(2)
+        for number in range(1000):
+            async with limit.acquire_slots(str(number)):
+                pass
+        assert (len(limit), len(limit._held_slots), limit._queue.num_active_tenants) == (0, 0, 0)
+
+    run(test())
+
+
+def test_a_request_beyond_the_capacity_is_admitted_alone() -> None:
+    async def test() -> None:
+        limit = FairSemaphore(2)
+        async with limit.acquire_slots("acme", 5):
+            assert len(limit) == 5
+
+    run(test())
+
+
+def test_waiters_behind_a_cancelled_one_are_admitted() -> None:
+    async def test() -> None:
+        limit, done = FairSemaphore(4), list[str]()
+
+        async def use(name: str, count: int) -> None:
+            async with limit.acquire_slots("acme", count):
+                done.append(name)
+
+        async with limit.acquire_slots("bolt", 2):
+            large = asyncio.create_task(use("large", 4))
+            await asyncio.sleep(0)
+            small = asyncio.create_task(use("small", 1))
+            await asyncio.sleep(0)
+            assert not done
+            large.cancel()
+            await asyncio.wait([large])
+            await small
+        assert done == ["small"]
+
+    run(test())

@@ -1,0 +1,55 @@
+"""How many requests of each tenant are taken on, whatever the others do."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from softprompt.server.concurrency.tenant_admission import TenantAdmission
+
+
+def filled(admission: TenantAdmission, tenant: str, running: int) -> int:
+    """How many a tenant gets that takes all it may have, one by one."""
+    count = 0
+    while admission.get_allowance(tenant, running):
+        admission.add_requests(tenant)
+        count += 1
+    return count
+
+
+def test_one_tenant_has_half_the_room_and_the_next_half_of_what_is_left() -> None:
+    admission = TenantAdmission(8)
+    assert [filled(admission, tenant, 2) for tenant in ("acme", "bolt", "cats")] == [6, 3, 1]
+
+
+def test_finished_requests_free_their_places() -> None:
+    admission = TenantAdmission(4)
+    with admission.track_requests("acme", 2):
+        assert not admission.get_allowance("acme", 0)
+        assert admission.get_allowance("bolt", 0, 9) == 1
+    assert admission.get_allowance("acme", 0, 9) == 2
+    assert len(admission) == 0
+
+
+@given(
+    waiting=st.integers(1, 20),
+    running=st.integers(0, 20),
+    taken=st.lists(st.tuples(st.sampled_from(["acme", "bolt", "cats"]), st.integers(1, 30)), max_size=20),
+    most=st.integers(1, 40),
+)
+def test_several_at_once_are_as_many_as_one_by_one(
+    waiting: int, running: int, taken: list[tuple[str, int]], most: int
+) -> None:
+    """And somebody who has nothing yet always finds room, unless several others share all of it."""
+    admission, single = TenantAdmission(waiting), TenantAdmission(waiting)
+    for tenant, wanted in taken:
+        allowance = admission.get_allowance(tenant, running, wanted)
+        admission.add_requests(tenant, allowance)
+        singly = 0
+        while singly < wanted and single.get_allowance(tenant, running):
+            single.add_requests(tenant)
+            singly += 1
+        assert allowance == singly
+    tenants = {tenant for tenant, _ in taken}
+    if len(tenants) <= 1:
+        assert admission.get_allowance("dogs", running, most) >= min(1, most)

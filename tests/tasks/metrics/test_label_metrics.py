@@ -1,0 +1,86 @@
+"""Labels of which one has most of the rows: what is the headline, what is chosen by, and what is never answered."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from softprompt.tasks import ClassificationTask, EncodedExample
+from softprompt.tasks.classification_task import ClassificationObjective
+from softprompt.tasks.metrics.label_metrics import (
+    compute_majority_share,
+    find_majority_label,
+    is_imbalanced,
+    score_predictions,
+)
+from tests.tiny import shared_model
+
+LABELS = ("complaint", "other", "praise")
+
+
+def objective(labels: tuple[str, ...] = LABELS) -> ClassificationObjective:
+    return ClassificationTask(labels=labels).build_objective(shared_model("llama"), 100)
+
+
+def rows(*labels: int) -> list[EncodedExample]:
+    return [EncodedExample([1], [], label) for label in labels]
+
+
+def answers(*labels: int, of: int = 3) -> torch.Tensor:
+    """Outputs whose most probable labels these are."""
+    return (torch.nn.functional.one_hot(torch.tensor(labels), of) * 4.0).log_softmax(dim=1)
+
+
+def test_majority_share_is_the_accuracy_of_a_constant_prediction() -> None:
+    assert compute_majority_share(torch.tensor([2, 2, 0, 2])) == 0.75
+    assert find_majority_label({"a": 1, "b": 3, "c": 0}) == ("b", 0.75)
+
+
+@pytest.mark.parametrize(
+    ("share", "labels", "uneven"),
+    [
+        (0.95, 2, True),
+        (0.75, 2, True),
+        (0.74, 2, False),
+        (0.5, 2, False),
+        (0.67, 3, True),
+        (0.6, 3, False),
+        (0.56, 10, True),
+        (0.4, 10, False),
+    ],
+)
+def test_imbalance_threshold_is_halfway_to_all_examples(share: float, labels: int, uneven: bool) -> None:
+    assert is_imbalanced(share, labels) is uneven
+
+
+def test_imbalanced_labels_put_macro_f1_first() -> None:
+    found = objective(("complaint", "praise")).compute_metrics(answers(*[0] * 20, of=2), rows(*[0] * 19, 1))
+    assert list(found) == ["macro_f1", "accuracy", "majority", "loss"]
+    assert found["accuracy"] == found["majority"] == 0.95
+    assert found["macro_f1"] == pytest.approx((2 * 19 / 39 + 0) / 2)
+
+
+def test_balanced_labels_put_accuracy_first() -> None:
+    assert list(objective().compute_metrics(answers(0, 1, 2, 0), rows(0, 1, 2, 1))) == ["accuracy", "macro_f1", "loss"]
+
+
+def test_imbalanced_labels_are_selected_by_macro_f1() -> None:
+    bound, truth = objective(("complaint", "praise")), rows(*[0] * 18, 1, 1)
+    constant = bound.compute_metrics(answers(*[0] * 20, of=2), truth)
+    telling = bound.compute_metrics(answers(*[1] * 3, *[0] * 15, 1, 1, of=2), truth)
+    assert constant["accuracy"] > telling["accuracy"]
+    assert bound.selection_key(telling) > bound.selection_key(constant)
+
+
+def test_unpredicted_labels_are_listed() -> None:
+    assert objective().find_unpredicted_labels(answers(0, 0, 0, 0), rows(0, 0, 2, 0)) == ("praise",)
+    assert objective().find_unpredicted_labels(answers(0, 2, 0, 1), rows(0, 1, 2, 0)) == ()
+
+
+def test_imbalanced_labels_have_equal_total_scores() -> None:
+    truth = torch.tensor([0] * 9 + [2])
+    assert score_predictions(torch.tensor([0] * 10), truth, 3).mean() == pytest.approx(0.5)
+    assert score_predictions(truth, truth, 3).mean() == pytest.approx(1)
+    assert score_predictions(torch.tensor([0, 1]), torch.tensor([0, 0]), 3).tolist() == [1, 0]
+    even = torch.tensor([0, 1, 2])
+    assert score_predictions(torch.tensor([0, 1, 1]), even, 3).tolist() == [1, 1, 0]

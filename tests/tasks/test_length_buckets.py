@@ -1,0 +1,47 @@
+"""Which rows go through the model together."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from softprompt.model import FrozenModel
+from softprompt.tasks.length_buckets import bucket_by_length
+from tests.tiny import shared_model
+
+DEAR = 10**9
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> FrozenModel:
+    """One whose passes cost and hold what a test says."""
+    model = shared_model("llama")
+    for name in ("forward_overhead", "max_forward_tokens"):
+        monkeypatch.setattr(type(model), name, DEAR)
+    return model
+
+
+@given(
+    lengths=st.lists(st.integers(1, 50), max_size=12),
+    most=st.none() | st.integers(1, 9),
+    tokens=st.integers(1, 200),
+    cost=st.integers(0, 60),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_buckets_cover_all_examples_with_little_padding(
+    model: FrozenModel, lengths: list[int], most: int | None, tokens: int, cost: int
+) -> None:
+    type(model).max_forward_tokens, type(model).forward_overhead = tokens, cost  # type: ignore[assignment]
+    passes = bucket_by_length(lengths, model, most)
+    assert sorted(row for each in passes for row in each) == list(range(len(lengths)))
+    for each in passes:
+        longest = max(lengths[row] for row in each)
+        assert most is None or len(each) <= most
+        assert len(each) == 1 or len(each) * longest <= tokens
+        assert sum(longest - lengths[row] for row in each) <= cost
+
+
+def test_expensive_passes_are_minimized(model: FrozenModel) -> None:
+    assert len(bucket_by_length([1, 50, 2, 49, 3, 48, 4], model, 3)) == 3
+    assert len(bucket_by_length([1, 50, 2, 49, 3, 48, 4], model)) == 1
