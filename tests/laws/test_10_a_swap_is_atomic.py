@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from softprompt.errors import NoPreviousVersion
 from softprompt.registry import ApiKeyScope, PromptRegistry
-from softprompt.server.api.generation_service import StartedGeneration, start_generation
-from softprompt.server.app_state import AppState, ResolvedModel
+from softprompt.server.api.generation_service import RequestInputs, start_generations
+from softprompt.server.app_state import AppState
 from softprompt.server.auth.authenticator import Principal
-from softprompt.server.backends.loaded_prompt import OVERHEAD_BYTES
+from softprompt.server.backends.loaded_prompt import OVERHEAD_BYTES, LoadedPrompt
+from softprompt.server.generation.generation_group import GenerationGroup
 from softprompt.server.generation.prompt_renderer import TokenizedPrompt
 from softprompt.server.schemas.completion_schemas import CompletionRequest
 from softprompt.server.server_config import ServerConfig
@@ -81,18 +82,19 @@ async def ask(parts: AppState, tenant: str, model: str, text: str) -> Said:
     )
     caller = Principal(tenant, ApiKeyScope.USE)
 
-    def read(chosen: ResolvedModel, _: int) -> TokenizedPrompt:
-        return parts.prompt_renderer.render_completion(chosen.loaded_prompt, text, None)
+    def read(loaded_prompt: LoadedPrompt | None, _: int) -> TokenizedPrompt:
+        return parts.prompt_renderer.render_completion(loaded_prompt, text, None)
 
-    answer = await start_generation(parts, caller, asked, "cmpl", ["prompt"], [text], read)
-    return await heard(answer)
+    return await heard(await start_generations(parts, caller, asked, RequestInputs([text], ["prompt"], read)))
 
 
-async def heard(answer: StartedGeneration) -> Said:
-    with answer.generations as responses:
+async def heard(responses: GenerationGroup) -> Said:
+    with responses:
         written = [piece.token_output async for piece in responses.iter_chunks()]
     values = [value for each in written for value in (each.logprob, *(value for _, value in each.top_logprobs))]
-    return Said(answer.model_name, tuple(each.token_id for each in written), tuple(v for v in values if v is not None))
+    return Said(
+        responses.model_name, tuple(each.token_id for each in written), tuple(v for v in values if v is not None)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from softprompt.evaluation import LabelPrediction
+from softprompt.server.api.client_disconnect import cancel_on_disconnect
 from softprompt.server.api_errors import ApiError
 from softprompt.server.app_state import AppState, ReadyStateDep
 from softprompt.server.auth.authenticated_route import AuthenticatedRoute
@@ -19,7 +20,6 @@ from softprompt.server.auth.authenticator import RateLimitedPrincipal
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.exception_handlers import create_overflow_error
 from softprompt.server.generation.context_length import SequenceLength, check_context_lengths
-from softprompt.server.generation.generation_group import cancel_on_disconnect
 from softprompt.server.generation.input_names import list_input_names
 from softprompt.server.generation.prompt_renderer import split_into_batches
 from softprompt.server.schemas.classification_schemas import (

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TypeVar
-
-from starlette.requests import Request as HttpRequest
 
 from softprompt.engine import EngineRequest, FinishReason, SamplingParams, TokenOutput
 from softprompt.evaluation.respond import StreamingTrimmer
 from softprompt.model import Payload
 from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.inference_backend import GenerationHandle, InferenceBackend
-from softprompt.server.concurrency.event_loop_scheduler import EventLoopTurn
 from softprompt.server.exception_handlers import RequestTimeout, create_grammar_error, create_overflow_error
 from softprompt.server.generation.input_names import attribute_errors_to
 from softprompt.server.generation.prompt_renderer import TokenizedPrompt
 from softprompt.server.prompts.usage_tracker import VersionUsage
+from softprompt.server.schemas.chat_schemas import CompletionUsage, PromptTokensDetails
 from softprompt.server.server_metrics import ServerMetrics
-
-T = TypeVar("T")
 
 FINISH_REASONS = {FinishReason.STOP: "stop", FinishReason.LENGTH: "length"}
 
@@ -47,7 +42,11 @@ class OutputChunk:
 
 
 class GenerationGroup:
-    """The running generations of a request. Closing the group cancels them at once."""
+    """The running generations of a request. Closing the group cancels them at once.
+
+    Attributes:
+        model_name: version or base model that generates.
+    """
 
     def __init__(
         self,
@@ -57,13 +56,18 @@ class GenerationGroup:
         tenant: str,
         request_timeout: float,
         metrics: ServerMetrics,
-        usage: VersionUsage,
+        version_usage: VersionUsage,
     ):
-        self._prompts, self._n, self._model_name = prompts, n, model_name
+        self._prompts, self._n, self.model_name = prompts, n, model_name
         self._strippers = [StreamingTrimmer() if prompt.has_template else None for prompt in prompts for _ in range(n)]
         self._events: asyncio.Queue[tuple[int, TokenOutput | ApiError]] = asyncio.Queue()
         self._handles: list[GenerationHandle] = []
-        self._tenant, self._request_timeout, self._metrics, self._usage = tenant, request_timeout, metrics, usage
+        self._tenant, self._request_timeout, self._metrics, self._version_usage = (
+            tenant,
+            request_timeout,
+            metrics,
+            version_usage,
+        )
         self._last_token_at = [time.monotonic()] * len(self._strippers)
         self._has_first_token = [False] * len(self._strippers)
         self._is_closed = False
@@ -81,7 +85,7 @@ class GenerationGroup:
         tenant: str,
         request_timeout: float,
         metrics: ServerMetrics,
-        usage: VersionUsage,
+        version_usage: VersionUsage,
     ) -> GenerationGroup:
         """Submit a generation for each text and each of its sampling parameters.
 
@@ -94,13 +98,13 @@ class GenerationGroup:
             tenant: tenant of the request.
             request_timeout: maximum seconds of the request.
             metrics: metrics of the server.
-            usage: usage counts of the version.
+            version_usage: usage counts of the version.
 
         Raises:
             QueueFull: too many requests are waiting.
             SettingError: a sequence is longer than the maximum.
         """
-        group = cls(prompts, len(sampling_params[0]), model_name, tenant, request_timeout, metrics, usage)
+        group = cls(prompts, len(sampling_params[0]), model_name, tenant, request_timeout, metrics, version_usage)
         deadline = time.monotonic() + request_timeout
         requests = [
             (EngineRequest(prompt.token_ids, params, tenant, deadline, prompt.prompt_digest), prompt.payload)
@@ -135,6 +139,16 @@ class GenerationGroup:
             for prompt, handle in zip(self._prompts, first_handles, strict=True)
         )
 
+    @property
+    def usage(self) -> CompletionUsage:
+        """Token counts so far."""
+        return CompletionUsage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            total_tokens=self.prompt_tokens + self.completion_tokens,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=self.cached_tokens),
+        )
+
     async def iter_chunks(self) -> AsyncIterator[OutputChunk]:
         """Yield the chunks of all responses as they are generated.
 
@@ -163,7 +177,7 @@ class GenerationGroup:
         if finish_reason is FinishReason.TIMEOUT:
             return RequestTimeout(self._request_timeout)
         return (
-            create_overflow_error(self._model_name)
+            create_overflow_error(self.model_name)
             if finish_reason is FinishReason.NON_FINITE
             else create_grammar_error()
         )
@@ -185,7 +199,7 @@ class GenerationGroup:
             handle.close()
         if not self._is_closed:
             self._metrics.count_tokens(self._tenant, self.prompt_tokens, self.completion_tokens)
-            self._usage.record_request(self.prompt_tokens, self.completion_tokens)
+            self._version_usage.record_request(self.prompt_tokens, self.completion_tokens)
         self._is_closed = True
 
     def __enter__(self) -> GenerationGroup:
@@ -205,34 +219,8 @@ class GenerationGroup:
         )
         observe(now - self._last_token_at[index])
         if not self._has_first_token[index]:
-            self._usage.record_first_token(now - self._last_token_at[index])
+            self._version_usage.record_first_token(now - self._last_token_at[index])
         self._last_token_at[index], self._has_first_token[index] = now, True
 
     def _on_token(self, index: int, event: TokenOutput | ApiError) -> None:
         self._events.put_nowait((index, event))
-
-
-async def cancel_on_disconnect(request: HttpRequest, awaitable: Awaitable[T]) -> T:
-    """Await work outside of the request's turn of the event loop, and cancel the work if the client disconnects.
-
-    Raises:
-        ApiError: the client has disconnected.
-    """
-    turn: EventLoopTurn = request.state.turn
-    turn.end_turn()
-    work, disconnect = asyncio.ensure_future(awaitable), asyncio.ensure_future(_wait_for_disconnect(request))
-    try:
-        await asyncio.wait({work, disconnect}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            result = work.result()
-            await turn.wait_turn()
-            return result
-        raise ApiError(499, "The client has disconnected.")
-    finally:
-        work.cancel()
-        disconnect.cancel()
-
-
-async def _wait_for_disconnect(request: HttpRequest) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
