@@ -17,7 +17,7 @@ from softprompt.model import FrozenModel, KVPrefix, Payload, Placement, load_mod
 from softprompt.registry.locations import resolve_artifact_store
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import GenerationTask
-from softprompt.vllm.transfer_params import PLACEHOLDER_TOKEN_ID, PromptTransferParams
+from softprompt.vllm_protocol import PromptTransferParams, prepend_placeholders
 
 SIZES: dict[str, Any] = {
     "vocab_size": 512,
@@ -62,7 +62,7 @@ class Row:
     @property
     def tokens(self) -> list[int]:
         """All that vLLM is sent."""
-        return [PLACEHOLDER_TOKEN_ID] * (self.prompt.asked.num_positions if self.prompt else 0) + self.ids
+        return prepend_placeholders(self.ids, self.prompt.asked.num_positions if self.prompt else 0)
 
     @property
     def salt(self) -> str:

@@ -7,18 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from softprompt.vllm_protocol import build_kv_transfer_config
 from tests_vllm.factories import Answer, Row
 
 BLOCK = 32  # the least that vLLM's attention on CPUs takes
-
-
-def transfer(place: Path | str, **settings: Any) -> dict[str, Any]:
-    """What `--kv-transfer-config` says."""
-    return {
-        "kv_connector": "SoftpromptConnector",
-        "kv_role": "kv_both",
-        "kv_connector_extra_config": {"artifact_location": str(place), **settings},
-    }
 
 
 @contextmanager
@@ -34,7 +26,7 @@ def running(model: Path, place: Path | str, settings: dict[str, Any] | None = No
         "enforce_eager": True,
         "seed": 0,
         "disable_log_stats": True,
-        "kv_transfer_config": transfer(place, **(settings or {})),
+        "kv_transfer_config": build_kv_transfer_config(**{"artifact_location": str(place), **(settings or {})}),
     }
     llm = None
     try:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from softprompt.vllm.plugin import CONNECTOR_NAME
-from softprompt.vllm.plugin_config import PluginConfig
+from softprompt.vllm_protocol import CONNECTOR_NAME, PluginConfig
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 

@@ -18,7 +18,7 @@ import torch
 from softprompt.model import FrozenModel, PromptEmbeddings
 from softprompt.vllm.host_prefix_cache import ConnectorCounters
 from softprompt.vllm.request_validator import RequestValidator
-from softprompt.vllm.transfer_params import PromptTransferParams
+from softprompt.vllm_protocol import PromptTransferParams
 from tests_vllm.factories import Answer, Prompt, Row, drawn, expected, put, tiny
 from tests_vllm.in_process_engine import answers, asked, halves, running
 

@@ -12,8 +12,9 @@ from transformers import Gemma2Config, MistralConfig, PreTrainedConfig
 
 from softprompt.errors import ModelNotSupported, SettingError
 from softprompt.vllm.plugin import CONNECTOR_MODULE
+from softprompt.vllm_protocol import build_kv_transfer_config
 from tests_vllm.factories import SIZES, Row, drawn, put, tiny
-from tests_vllm.in_process_engine import asked, running, transfer
+from tests_vllm.in_process_engine import asked, running
 
 SMALL: dict[str, Any] = {"max_num_seqs": 4, "num_gpu_blocks_override": 24}
 
@@ -56,7 +57,11 @@ def test_settings_that_cannot_work_do_not_start(llama: Path, tmp_path: Path, set
 
 def test_computing_what_could_not_be_read_does_not_start(llama: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match='must be "fail"'):
-        starts(llama, tmp_path, kv_transfer_config={**transfer(tmp_path), "kv_load_failure_policy": "recompute"})
+        starts(
+            llama,
+            tmp_path,
+            kv_transfer_config={**build_kv_transfer_config(str(tmp_path)), "kv_load_failure_policy": "recompute"},
+        )
 
 
 def test_another_vllm_does_not_start(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from softprompt.vllm.transfer_params import PromptTransferParams
+from softprompt.vllm_protocol import PromptTransferParams
 from tests_vllm.factories import Row, drawn, expected, put, tiny
 from tests_vllm.in_process_engine import answers, asked, running
 

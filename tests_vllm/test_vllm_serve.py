@@ -18,13 +18,18 @@ import httpx2
 import pytest
 
 from softprompt.model import FrozenModel
+from softprompt.vllm_protocol import (
+    UNKNOWN_PROMPT_DIGEST,
+    PromptTransferParams,
+    build_kv_transfer_config,
+    is_plugin_error,
+)
 from tests.ports import free_port
 from tests_vllm.factories import Prompt, Row, drawn, expected, put, tiny
-from tests_vllm.in_process_engine import BLOCK, transfer
+from tests_vllm.in_process_engine import BLOCK
 
 PATIENCE = 240  # seconds for it to start
 POSITIONS = 40
-CANARY = "0" * 64
 
 
 @dataclass
@@ -79,7 +84,7 @@ def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder / "tiny")]
     command += ["--port", str(port), "--host", "127.0.0.1", "--dtype", "float32", "--block-size", str(BLOCK)]
     command += ["--enforce-eager", "--max-model-len", "512", "--max-num-seqs", "8", "--num-gpu-blocks-override", "64"]
-    command += ["--kv-transfer-config", json.dumps(transfer(place))]
+    command += ["--kv-transfer-config", json.dumps(build_kv_transfer_config(str(place)))]
     environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_LOGGING_LEVEL": "INFO"}
     log = folder / "log.txt"
     with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file, env=environment) as process:
@@ -172,7 +177,7 @@ def _settled(replica: Replica) -> dict[str, float]:
 
 REFUSED: dict[str, tuple[Callable[[Replica, Prompt], dict[str, Any]], str]] = {
     "the canary": (
-        lambda r, p: r.body(Row(text(1), p), kv_transfer_params=_named(CANARY)),
+        lambda r, p: r.body(Row(text(1), p), kv_transfer_params=_named(UNKNOWN_PROMPT_DIGEST)),
         "is missing",
     ),
     "log-probabilities of the prompt": (lambda r, p: r.body(Row(text(1), p), prompt_logprobs=1), "log-probabilities"),
@@ -193,7 +198,7 @@ REFUSED: dict[str, tuple[Callable[[Replica, Prompt], dict[str, Any]], str]] = {
 
 
 def _named(content: str, positions: int = POSITIONS) -> dict[str, Any]:
-    return {"softprompt": {"prompt_digest": content, "num_positions": positions}}
+    return PromptTransferParams(content, positions).to_kv_transfer_params()
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -202,7 +207,7 @@ def test_it_is_said_why_a_request_is_refused(replica: Replica, prompt: Prompt, c
     answer = replica.ask(make(replica, prompt))
     assert answer.status_code == 400
     message = answer.json()["error"]["message"]
-    assert message.startswith("softprompt:")
+    assert is_plugin_error(message)
     assert says in message
 
 
@@ -211,7 +216,7 @@ def test_a_damaged_prompt_is_refused(replica: Replica, prompt: Prompt) -> None:
     file.write_bytes(file.read_bytes()[:-1])
     answer = replica.ask(replica.body(Row(text(1), prompt)))
     assert answer.status_code == 400
-    assert answer.json()["error"]["message"].startswith("softprompt:")
+    assert is_plugin_error(answer.json()["error"]["message"])
 
 
 def test_one_that_was_lost_after_it_was_looked_at_ends_in_an_error(replica: Replica, prompt: Prompt) -> None:

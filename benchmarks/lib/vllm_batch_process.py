@@ -16,8 +16,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from softprompt.vllm_protocol import prepend_placeholders
+
 BLOCK_SIZE = 32  # positions; the least that vLLM's attention on CPUs likes
-PLACEHOLDER_TOKEN = 0
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def generate_batch(engine: Any, batch: Mapping[str, Any]) -> list[list[int]]:
 
     rows, longest = batch["rows"], batch["new_tokens"]
     prompts = [
-        {"prompt_token_ids": [PLACEHOLDER_TOKEN] * row["positions"] + row["ids"], "cache_salt": row["salt"]}
+        {"prompt_token_ids": prepend_placeholders(row["ids"], row["positions"]), "cache_salt": row["salt"]}
         for row in rows
     ]
     named = [{"kv_transfer_params": row["named"]} if row["positions"] else None for row in rows]

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from benchmarks.lib.serving_systems import make_saved_prompt
 from benchmarks.lib.serving_workload import ServingWorkload, TokenBatch
+from softprompt.vllm_protocol import PromptTransferParams, build_kv_transfer_config
 
 ROOT = Path(__file__).parents[2]
 KV_CACHE_GIB = 1  # GiB for its keys and values
@@ -69,15 +70,11 @@ class PluginConnectorSetup(ConnectorSetup):
             prompt = make_saved_prompt(workload, workload.get_prefix(tenant), tenant)
             self._digests.append(prompt.manifest.content_hash.removeprefix("sha256:"))
             prompt.save_to(folder / self._digests[-1])
-        self.config = {
-            "kv_connector": "SoftpromptConnector",
-            "kv_connector_extra_config": {"artifact_location": str(folder)},
-            "kv_role": "kv_both",
-        }
+        self.config = build_kv_transfer_config(str(folder))
 
     def get_request_params(self, tenant: int) -> dict[str, Any]:
         """The prompt's hash, and how many positions it takes."""
-        return {"softprompt": {"prompt_digest": self._digests[tenant], "num_positions": self._P}}
+        return PromptTransferParams(self._digests[tenant], self._P).to_kv_transfer_params()
 
 
 class VllmSystem:

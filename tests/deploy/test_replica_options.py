@@ -10,11 +10,10 @@ import pytest
 
 from softprompt.errors import SettingError
 from softprompt.server.backends.vllm.local_vllm_server import build_arguments
-from softprompt.server.backends.vllm.replica_options import CONNECTOR_NAME, REQUIRED_OPTIONS
-from softprompt.vllm import plugin
+from softprompt.server.backends.vllm.replica_options import REQUIRED_OPTIONS
 from softprompt.vllm.compatibility import check_engine_facts
-from softprompt.vllm.plugin_config import PluginConfig
 from softprompt.vllm.vllm_config import read_engine_facts
+from softprompt.vllm_protocol import CONNECTOR_NAME, PluginConfig
 from tests.deploy.manifest_reader import compose, objects, page_commands, vllm_options
 
 PARALLEL = ("pipeline_parallel_size", "decode_context_parallel_size", "prefill_context_parallel_size")
@@ -71,7 +70,6 @@ def check_starts(options: dict[str, str]) -> None:
 def test_every_place_that_starts_one_is_looked_at() -> None:
     assert len([name for name in COMMANDS if name.startswith("compose")]) == 2
     assert {name.split()[0] for name in COMMANDS} == {"compose", "kubernetes", "gateway.md", "vllm.md", "own"}
-    assert CONNECTOR_NAME == plugin.CONNECTOR_NAME
 
 
 @pytest.mark.parametrize("name", COMMANDS)

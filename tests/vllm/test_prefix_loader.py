@@ -16,7 +16,7 @@ from softprompt.saved import SavedPrompt
 from softprompt.tasks import GenerationTask
 from softprompt.vllm.prefix_loader import PrefixLoader, PromptValidator
 from softprompt.vllm.served_model import ServedModel
-from softprompt.vllm.transfer_params import PromptTransferParams
+from softprompt.vllm_protocol import PromptTransferParams
 from tests.tiny import shared_model
 
 MODEL = shared_model("llama")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from softprompt.vllm.request_rejection import RequestInfo, find_rejection_reason
-from softprompt.vllm.transfer_params import PromptTransferParams
+from softprompt.vllm_protocol import PromptTransferParams
 
 ASKED = PromptTransferParams("ab" * 32, 3)
 BEHIND = RequestInfo(ASKED.to_kv_transfer_params(), [0, 0, 0, 7, 8])

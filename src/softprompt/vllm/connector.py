@@ -26,8 +26,8 @@ from softprompt.vllm.connector_worker import SoftpromptConnectorWorker
 from softprompt.vllm.host_prefix_cache import ConnectorCounters, HostPrefixCache
 from softprompt.vllm.kv_layout import extract_layer_index, get_local_kv_heads, to_cache_layout
 from softprompt.vllm.prefix_loader import PrefixLoader
-from softprompt.vllm.transfer_params import PLUGIN_NAME
 from softprompt.vllm.vllm_config import read_engine_facts, read_plugin_config, read_served_model
+from softprompt.vllm_protocol import PLUGIN_NAME
 
 logger = init_logger(f"vllm.{__name__}")  # under the name whose level and form vLLM sets
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorMetadata
 
-from softprompt.vllm.transfer_params import PromptTransferParams
+from softprompt.vllm_protocol import PromptTransferParams
 
 
 @dataclass

@@ -15,7 +15,7 @@ from softprompt.unicode_text import escape_controls
 from softprompt.vllm.connector_metadata import PrefixLoadSpec, SoftpromptConnectorMetadata
 from softprompt.vllm.host_prefix_cache import ConnectorCounters
 from softprompt.vllm.request_rejection import RequestInfo, find_rejection_reason
-from softprompt.vllm.transfer_params import PromptTransferParams, parse_kv_transfer_params
+from softprompt.vllm_protocol import PromptTransferParams, parse_kv_transfer_params
 
 logger = init_logger(f"vllm.{__name__}")  # under the name whose level and form vLLM sets
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-CONNECTOR_NAME = "SoftpromptConnector"
+from softprompt.vllm_protocol import CONNECTOR_NAME
+
 CONNECTOR_MODULE = "softprompt.vllm.connector"
 
 

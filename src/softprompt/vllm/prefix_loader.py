@@ -10,7 +10,7 @@ from softprompt.model import KVPrefix
 from softprompt.registry.integrity import load_prompt_artifact
 from softprompt.registry.locations import resolve_artifact_store
 from softprompt.vllm.served_model import ServedModel
-from softprompt.vllm.transfer_params import PromptTransferParams
+from softprompt.vllm_protocol import PromptTransferParams
 
 MAX_VALIDATED_PROMPTS = 100_000  # prompts whose positions are remembered; a line each
 

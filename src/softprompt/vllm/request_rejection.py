@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from softprompt.errors import SettingError
-from softprompt.vllm.transfer_params import PLACEHOLDER_TOKEN_ID, parse_kv_transfer_params
+from softprompt.vllm_protocol import PLACEHOLDER_TOKEN_ID, parse_kv_transfer_params, starts_with_placeholders
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def find_rejection_reason(request: RequestInfo) -> str | None:
     tokens = request.prompt_token_ids
     if asked is None:
         # Nobody writes this token twice in front of a text. Beam search, for one, forgets a request's parameters.
-        nameless = tokens is not None and list(tokens[:2]) == [PLACEHOLDER_TOKEN_ID] * 2
+        nameless = tokens is not None and starts_with_placeholders(tokens)
         return "it begins with placeholders and names no prompt" if nameless else None
     if tokens is None:
         return "it brings embeddings: a prompt is followed by tokens"

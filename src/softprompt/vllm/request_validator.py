@@ -14,10 +14,16 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsProcessor
 
 from softprompt.errors import SettingError, SoftPromptError
-from softprompt.vllm.plugin import CONNECTOR_MODULE, CONNECTOR_NAME
+from softprompt.vllm.plugin import CONNECTOR_MODULE
 from softprompt.vllm.prefix_loader import PrefixLoader, PromptValidator
-from softprompt.vllm.transfer_params import PLUGIN_NAME, PromptTransferParams, parse_kv_transfer_params
 from softprompt.vllm.vllm_config import read_plugin_config, read_served_model
+from softprompt.vllm_protocol import (
+    CONNECTOR_NAME,
+    PLUGIN_NAME,
+    PromptTransferParams,
+    format_plugin_error,
+    parse_kv_transfer_params,
+)
 
 
 class RequestValidator(LogitsProcessor):
@@ -53,7 +59,7 @@ class RequestValidator(LogitsProcessor):
             assert asked is not None
             cls._validate_prompt_params(asked, sampling_params)
         except SoftPromptError as error:
-            raise VLLMValidationError(f"{PLUGIN_NAME}: {error}") from error
+            raise VLLMValidationError(format_plugin_error(error)) from error
 
     @classmethod
     def _is_connector_configured(cls) -> bool:

@@ -13,7 +13,7 @@ from softprompt.model import KVPrefix
 from softprompt.model.checkpoint_info import read_fingerprint
 from softprompt.model.model_files import DOWNLOAD_PATTERNS
 from softprompt.saved import SavedPrompt
-from softprompt.vllm.transfer_params import PLUGIN_NAME
+from softprompt.vllm_protocol import PLUGIN_NAME
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from softprompt.vllm.compatibility import EngineFacts
-from softprompt.vllm.plugin_config import PluginConfig
 from softprompt.vllm.served_model import ServedModel, resolve_model_fingerprint
+from softprompt.vllm_protocol import PluginConfig
 
 
 def read_engine_facts(vllm_config: Any, kv_cache_config: Any) -> EngineFacts:

@@ -31,6 +31,7 @@ from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.engine_worker import EngineWorker
 from softprompt.server.backends.inference_backend import GenerationHandle
 from softprompt.server.server_metrics import ServerMetrics
+from softprompt.vllm_protocol import PLACEHOLDER_TOKEN_ID, UNKNOWN_PROMPT_DIGEST, parse_kv_transfer_params
 from tests.server.live_server import until
 
 FIELDS = {
@@ -100,19 +101,19 @@ class Vllm:
             await asyncio.sleep(0.05)
         body = json.loads(await request.body())
         assert set(body) <= FIELDS, set(body) - FIELDS
-        named = body.get("kv_transfer_params", {}).get("softprompt")
+        named = parse_kv_transfer_params(body.get("kv_transfer_params"))
         payload = None
         if named is not None and self.is_guarded:
-            if not (self.prompts / named["prompt_digest"]).is_dir():
+            if not (self.prompts / named.digest).is_dir():
                 return refused(400, "softprompt: there is no such prompt")
-            payload = SavedPrompt.from_folder(self.prompts / named["prompt_digest"]).compile_for(self.model)
-            assert payload.num_positions == named["num_positions"]
-        if named is None or named["prompt_digest"] != "0" * 64:
+            payload = SavedPrompt.from_folder(self.prompts / named.digest).compile_for(self.model)
+            assert payload.num_positions == named.num_positions
+        if named is None or named.digest != UNKNOWN_PROMPT_DIGEST:
             self.asked.append(body)
         if self.error is not None:
             return refused(400, self.error)
         positions = 0 if payload is None else payload.num_positions
-        assert all(row[:positions] == [0] * positions for row in body["prompt"])
+        assert all(row[:positions] == [PLACEHOLDER_TOKEN_ID] * positions for row in body["prompt"])
         rows = [tuple(row[positions:]) for row in body["prompt"]]
         if body.get("stream"):
             [row] = rows

@@ -7,12 +7,12 @@ import pytest
 from softprompt.engine import EngineRequest, SamplingParams
 from softprompt.engine.grammar import CompiledGrammar
 from softprompt.server.backends.vllm.replica_request_body import (
-    UNKNOWN_PROMPT_DIGEST,
     build_completion_body,
     build_guard_probe_body,
     build_next_token_body,
     make_cache_salt,
 )
+from softprompt.vllm_protocol import UNKNOWN_PROMPT_DIGEST
 
 CONTENT = "ab" * 32
 REQUEST = EngineRequest(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shutil
 import signal
@@ -24,13 +25,10 @@ from softprompt.errors import SettingError
 from softprompt.model import FrozenModel
 from softprompt.model.bundled_models import BUNDLED_MODELS
 from softprompt.model.model_files import resolve_model_files
-from softprompt.server.backends.vllm.replica_options import (
-    REQUIRED_OPTIONS,
-    build_kv_transfer_config,
-    count_spare_sequences,
-)
+from softprompt.server.backends.vllm.replica_options import REQUIRED_OPTIONS, count_spare_sequences
 from softprompt.server.server_config import ServerConfig
 from softprompt.thread_wait_policy import remove_own_choice
+from softprompt.vllm_protocol import build_kv_transfer_config
 
 LOG_TAIL_LINES = 12  # log lines in the message of a failed start
 STOP_TIMEOUT_S = 10.0
@@ -79,7 +77,7 @@ def build_arguments(
         "max-model-len": max_model_len,
         "max-num-seqs": max_num_seqs,
         **REQUIRED_OPTIONS,
-        "kv-transfer-config": build_kv_transfer_config(artifact_location),
+        "kv-transfer-config": json.dumps(build_kv_transfer_config(artifact_location)),
     }
     if not torch.accelerator.is_available():
         options["block-size"] = 32  # vLLM's minimum on a CPU

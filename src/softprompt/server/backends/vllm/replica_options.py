@@ -1,15 +1,13 @@
 """Options that every vLLM replica is started with, by `local_vllm_server`, by hand, or by deploy/.
 
-They are independent of the model, the prompts' location and the size. The requirements of softprompt's plugin itself
-are in `softprompt.vllm.compatibility`.
+They are independent of the model, the prompts' location and the size. `softprompt.vllm_protocol` builds the option that
+names the plugin; the requirements of the plugin itself are in `softprompt.vllm.compatibility`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-
-CONNECTOR_NAME = "SoftpromptConnector"  # name in softprompt.vllm's registration
 
 #: Options of `vllm serve` without which responses differ from the gateway's documentation; "" for flags.
 REQUIRED_OPTIONS: Mapping[str, str] = {
@@ -18,16 +16,6 @@ REQUIRED_OPTIONS: Mapping[str, str] = {
     "enable-prompt-tokens-details": "",  # reports prefix cache hits in `usage`
     "no-trust-remote-code": "",  # no supported model needs remote code
 }
-
-
-def build_kv_transfer_config(artifact_location: str) -> str:
-    """Return the value of `--kv-transfer-config`.
-
-    Args:
-        artifact_location: location of the saved prompts: a folder, or a URL that fsspec supports.
-    """
-    extra = {"artifact_location": artifact_location}
-    return json.dumps({"kv_connector": CONNECTOR_NAME, "kv_role": "kv_both", "kv_connector_extra_config": extra})
 
 
 def count_spare_sequences(max_num_seqs: int) -> int:

@@ -11,9 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from softprompt.engine import EngineRequest, SamplingParams
+from softprompt.vllm_protocol import (
+    PLACEHOLDER_TOKEN_ID,
+    UNKNOWN_PROMPT_DIGEST,
+    PromptTransferParams,
+    prepend_placeholders,
+)
 
-PLACEHOLDER_TOKEN = 0  # token id at the positions of a prefix
-UNKNOWN_PROMPT_DIGEST = "0" * 64  # digest of no prompt
 VLLM_MAX_LOGPROBS = 20  # vLLM's default maximum
 
 RequestBody = dict[str, Any]
@@ -63,7 +67,7 @@ def build_next_token_body(
 
 def build_guard_probe_body() -> RequestBody:
     """Build the body that a replica must reject: its prompt does not exist."""
-    return build_next_token_body([[PLACEHOLDER_TOKEN]], 1, "", UNKNOWN_PROMPT_DIGEST)
+    return build_next_token_body([[PLACEHOLDER_TOKEN_ID]], 1, "", UNKNOWN_PROMPT_DIGEST)
 
 
 def make_cache_salt(tenant: str, prompt_digest: str) -> str:
@@ -86,15 +90,15 @@ def _build_prompt_fields(
 ) -> RequestBody:
     """Build the fields of sequences behind a prompt; 0 prefix positions for the base model."""
     body: RequestBody = {
-        "prompt": [[*[PLACEHOLDER_TOKEN] * num_prefix_positions, *sequence] for sequence in sequences],
+        "prompt": [prepend_placeholders(sequence, num_prefix_positions) for sequence in sequences],
         "cache_salt": make_cache_salt(tenant, prompt_digest),
         "add_special_tokens": False,
         "return_token_ids": True,
         "return_tokens_as_token_ids": True,
     }
     if prompt_digest:
-        params = {"prompt_digest": prompt_digest, "num_positions": num_prefix_positions}
-        body["kv_transfer_params"] = {"softprompt": params}
+        params = PromptTransferParams(prompt_digest, num_prefix_positions)
+        body["kv_transfer_params"] = params.to_kv_transfer_params()
     return body
 
 

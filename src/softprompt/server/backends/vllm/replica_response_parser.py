@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from softprompt.engine import FinishReason
+from softprompt.vllm_protocol import is_plugin_error
 
 FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 TOKEN_ID_PREFIX = "token_id:"
@@ -48,7 +49,7 @@ class ReplicaStatusError(Exception):
     @property
     def is_from_plugin(self) -> bool:
         """Whether the error is from softprompt's plugin in the replica."""
-        return self.message.startswith("softprompt:")
+        return is_plugin_error(self.message)
 
 
 @dataclass(frozen=True)

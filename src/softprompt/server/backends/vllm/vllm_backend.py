@@ -39,6 +39,7 @@ from softprompt.tasks import EncodedExample
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.label_scorers.verbalizer import Verbalizer
 from softprompt.tasks.objective import apply_payload
+from softprompt.vllm_protocol import starts_with_placeholders
 
 UNBOUNDED_QUEUE = 2**31  # unbounded: TenantAdmission has limited the requests before
 
@@ -176,7 +177,7 @@ class VllmBackend:
                 f"a sequence of {num_positions} positions exceeds the maximum of {self.max_model_len}: shorten the "
                 "text or the response"
             )
-        if not num_prefix_positions and request.prompt_token_ids[:2] == (replica_request_body.PLACEHOLDER_TOKEN,) * 2:
+        if not num_prefix_positions and starts_with_placeholders(request.prompt_token_ids):
             raise create_ambiguous_prefix_error()
         self._check_allowance(request.tenant)
         stream = FailoverStream(
