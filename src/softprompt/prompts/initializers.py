@@ -83,10 +83,7 @@ def from_text(context: InitContext) -> InitialValue:
     """Return the embeddings of a text's tokens, `[P, H]`, truncated at the end or repeated at the start."""
     ids, P = _tokenize_argument(context), context.num_virtual_tokens
     fitted = ids[:P] if len(ids) >= P else _repeat_text(context.model, context.argument, P)
-    fate = f"cut from {len(ids)} to {P}" if len(ids) > P else f"{len(ids)}, repeated to {P}" if len(ids) < P else f"{P}"
-    return InitialValue(
-        _embed_tokens(context.model, fitted), f"text {_format_tokens(context.model, fitted)} (tokens: {fate})"
-    )
+    return _make_text_value(context.model, fitted, len(ids))
 
 
 def from_demonstrations(context: InitContext) -> InitialValue:
@@ -102,11 +99,7 @@ def from_demonstrations(context: InitContext) -> InitialValue:
             f"{num_examples} examples with their answers: {_format_tokens(context.model, ids)} (tokens: {len(ids)})",
         )
     ids = _tokenize_argument(context)
-    fitted = ids[: context.num_virtual_tokens]
-    fate = f"cut from {len(ids)} to {len(fitted)}" if len(ids) > len(fitted) else f"{len(ids)}"
-    return InitialValue(
-        _embed_tokens(context.model, fitted), f"text {_format_tokens(context.model, fitted)} (tokens: {fate})"
-    )
+    return _make_text_value(context.model, ids[: context.num_virtual_tokens], len(ids))
 
 
 def from_saved_prompt(context: InitContext) -> InitialValue:
@@ -125,8 +118,10 @@ def make_prefix_initializer(
     """Make an initializer of prefixes: the keys and values, `[L, 2, G, P, D]`, of another one's embeddings."""
 
     def initialize_prefix(context: InitContext) -> InitialValue:
-        start = embedding_initializer(context)
-        return InitialValue(_compute_keys_and_values(context, start.tensor), f"keys and values of {start.description}")
+        embeddings = embedding_initializer(context)
+        return InitialValue(
+            _compute_keys_and_values(context, embeddings.tensor), f"keys and values of {embeddings.description}"
+        )
 
     return initialize_prefix
 
@@ -190,6 +185,20 @@ def _repeat_text(model: FrozenModel, text: str, length: int) -> list[int]:
     gap = "" if text[-1].isspace() else " "
     times = length // len(model.tokenize(text)) + 2
     return model.tokenize(gap.join([text] * times))[-length:]
+
+
+def _make_text_value(model: FrozenModel, ids: list[int], num_text_tokens: int) -> InitialValue:
+    """Make the initial value of tokens that were fitted from a text of `num_text_tokens` tokens."""
+    fit = _describe_fit(num_text_tokens, len(ids))
+    return InitialValue(_embed_tokens(model, ids), f"text {_format_tokens(model, ids)} (tokens: {fit})")
+
+
+def _describe_fit(num_text_tokens: int, num_virtual_tokens: int) -> str:
+    if num_text_tokens > num_virtual_tokens:
+        return f"cut from {num_text_tokens} to {num_virtual_tokens}"
+    if num_text_tokens < num_virtual_tokens:
+        return f"{num_text_tokens}, repeated to {num_virtual_tokens}"
+    return str(num_virtual_tokens)
 
 
 def _embed_tokens(model: FrozenModel, ids: Sequence[int]) -> Float[Tensor, "P H"]:

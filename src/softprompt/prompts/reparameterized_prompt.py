@@ -7,9 +7,6 @@ exactly at its initial value. The sum is saved.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -77,12 +74,3 @@ def zero_initialize(layer: nn.Linear) -> nn.Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def build_seeded(
-    build_module: Callable[[int, int], nn.Module], embedding_size: int, hidden_size: int, generator: torch.Generator
-) -> nn.Module:
-    """Build a module with random weights drawn from `generator`, without changing the global random state."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        return build_module(embedding_size, hidden_size)

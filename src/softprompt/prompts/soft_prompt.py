@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from softprompt.model import FrozenModel, Payload
 from softprompt.tasks import LinearHead
 
+ENCODER_LR_MULTIPLIER = 0.2
+
 
 class SoftPrompt(nn.Module, ABC):
     """A trainable soft prompt. Its `forward` runs once per step, not once per example.
@@ -58,6 +60,3 @@ class SoftPrompt(nn.Module, ABC):
     def num_parameters(self) -> int:
         """The number of trainable parameters."""
         return sum(p.numel() for p in self.parameters())
-
-
-ENCODER_LR_MULTIPLIER = 0.2

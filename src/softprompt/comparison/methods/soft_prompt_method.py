@@ -11,7 +11,6 @@ from softprompt.comparison.methods.adaptation_method import AdaptationMethod, Fi
 from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
 from softprompt.comparison.methods.training_recorder import train_and_record
 from softprompt.prompts import TUNING_METHODS
-from softprompt.prompts.tuning_methods import look_up_choice
 from softprompt.training import TrainerCallback, TuneSettings
 from softprompt.training.data_parallel import SingleProcess
 from softprompt.training.recorder import NullRecorder
@@ -32,7 +31,7 @@ class SoftPromptMethod(AdaptationMethod):
         self.method = method
         self.encoder = argument
         if argument:
-            look_up_choice("encoder", argument, TUNING_METHODS[method].builders)
+            TUNING_METHODS[method].get_builder(argument)
         self.title = METHOD_TITLES[method] + (f", {argument.upper()} encoder" if argument else "")
 
     def get_default_learning_rate(self, experiment: Experiment) -> float:
