@@ -128,13 +128,14 @@ def replicas(made: tuple[Path, FrozenModel, Path]) -> Iterator[list[LocalVllmSer
                 str(store / "prompts"),
                 max_model_len=LENGTH + 1,
                 max_num_seqs=32,
+                max_num_batched_tokens=256,
                 dtype="float32",
                 port=port,
             )
             words += ["--enforce-eager", "--num-gpu-blocks-override", "256"]
             found.append(stack.enter_context(LocalVllmServer(sys.executable, words, port)))
         for each in found:
-            each.wait()
+            each.wait_until_ready()
         yield found
 
 

@@ -29,7 +29,9 @@ def commands() -> dict[str, list[str]]:
                 found[f"kubernetes {each['metadata']['name']}"] = inside["args"]
     for page in ("gateway.md", "vllm.md"):
         found |= {f"{page} {i}": words for i, words in enumerate(page_commands(page))}
-    found["own"] = build_arguments("MODEL", "STORE/prompts", max_model_len=65, max_num_seqs=4, dtype="auto", port=1)
+    found["own"] = build_arguments(
+        "MODEL", "STORE/prompts", max_model_len=65, max_num_seqs=4, max_num_batched_tokens=256, dtype="auto", port=1
+    )
     return found
 
 

@@ -149,3 +149,25 @@ def test_waiters_behind_a_cancelled_one_are_admitted() -> None:
         assert done == ["small"]
 
     run(test())
+
+
+def test_a_tenant_with_slots_gets_no_more_beyond_the_shared_capacity_while_others_are_active() -> None:
+    async def test() -> None:
+        limit = FairSemaphore(10, get_shared_capacity=lambda: 3)
+
+        async def use(tenant: str) -> None:
+            async with limit.acquire_slots(tenant):
+                await asyncio.sleep(60)
+
+        alone = [asyncio.create_task(use("many")) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert len(limit) == 5  # no other tenant is active
+        others = [asyncio.create_task(use(tenant)) for tenant in ("other", "third", "other", "many")]
+        await asyncio.sleep(0)
+        assert len(limit) == 7  # the first slot of every tenant
+        for task in [*alone, *others]:
+            task.cancel()
+        await asyncio.gather(*alone, *others, return_exceptions=True)
+        assert len(limit) == 0
+
+    run(test())

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from softprompt.fair_queue import FairQueue
+from softprompt.recent_tenants import RecentTenants
 from softprompt.server.exception_handlers import QueueFull
 
 
@@ -29,13 +30,21 @@ class FairSemaphore:
         capacity: number of slots, or a function that returns it.
         max_waiting: maximum waiters, half of them of one tenant.
         num_reserved: slots that a single tenant never gets, or a function that returns their number.
+        get_shared_capacity: returns the slots in use, of all tenants, from which on a tenant with slots gets no more
+            while other tenants are active. None limits nothing.
     """
 
     def __init__(
-        self, capacity: int | Callable[[], int], max_waiting: int = 1024, num_reserved: int | Callable[[], int] = 0
+        self,
+        capacity: int | Callable[[], int],
+        max_waiting: int = 1024,
+        num_reserved: int | Callable[[], int] = 0,
+        get_shared_capacity: Callable[[], int] | None = None,
     ):
         self._get_capacity = capacity if callable(capacity) else lambda: capacity
         self._get_reserved = num_reserved if callable(num_reserved) else lambda: num_reserved
+        self._get_shared_capacity = get_shared_capacity
+        self._recent_tenants = RecentTenants()
         self._queue: FairQueue[_QueuedWaiter] = FairQueue(max_waiting)
         self._waiters: set[_QueuedWaiter] = set()  # waiters in the queue
         self._held_slots = Counter[str]()
@@ -72,10 +81,18 @@ class FairSemaphore:
 
     def _has_capacity(self, tenant: str, num_slots: int) -> bool:
         capacity, held = self._get_capacity(), self._held_slots[tenant]
-        fits = not self._num_held or self._num_held + num_slots <= capacity
-        return fits and (not held or held + num_slots <= max(1, capacity - self._get_reserved()))
+        if self._num_held and self._num_held + num_slots > capacity:
+            return False
+        if not held:
+            return True
+        if self._get_shared_capacity is not None and self._recent_tenants.has_others({tenant}):
+            capacity = min(capacity, self._get_shared_capacity())
+            if self._num_held + num_slots > capacity:
+                return False
+        return held + num_slots <= max(1, capacity - self._get_reserved())
 
     async def _acquire_slots(self, tenant: str, num_slots: int) -> None:
+        self._recent_tenants.add_request(tenant)
         if not self._queue and self._has_capacity(tenant, num_slots):
             self._change_held(tenant, num_slots)
             return

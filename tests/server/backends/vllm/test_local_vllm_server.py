@@ -42,7 +42,15 @@ def program(folder: Path, text: str, name: str = "python") -> str:
 
 def test_it_begins_answers_and_ends_with_all_that_it_started(tmp_path: Path) -> None:
     port = free_port()
-    words = build_arguments("base", "store/prompts", max_model_len=65, max_num_seqs=4, dtype="float32", port=port)
+    words = build_arguments(
+        "base",
+        "store/prompts",
+        max_model_len=65,
+        max_num_seqs=4,
+        max_num_batched_tokens=256,
+        dtype="float32",
+        port=port,
+    )
     with LocalVllmServer(program(tmp_path, SERVING), words, port) as replica:
         replica.wait_until_ready()
         assert replica.is_running
@@ -61,7 +69,15 @@ def test_the_log_of_a_failed_start_is_shown(tmp_path: Path) -> None:
 
 
 def test_the_plugin_is_told_where_the_prompts_are() -> None:
-    words = build_arguments("base", "s3://bucket/prompts", max_model_len=65, max_num_seqs=4, dtype="auto", port=1)
+    words = build_arguments(
+        "base",
+        "s3://bucket/prompts",
+        max_model_len=65,
+        max_num_seqs=4,
+        max_num_batched_tokens=256,
+        dtype="auto",
+        port=1,
+    )
     transfer = json.loads(words[words.index("--kv-transfer-config") + 1])
     assert transfer["kv_connector_extra_config"] == {"artifact_location": "s3://bucket/prompts"}
 

@@ -11,6 +11,7 @@ import pytest
 
 from softprompt.model import FrozenModel
 from softprompt.server.auth.authenticator import TENANT_HEADER
+from softprompt.server.backends.vllm.shared_sequence_limit import INITIAL_LIMIT
 from tests.server.backends.vllm.conftest import Fronting
 from tests.server.backends.vllm.fake_vllm import Speaking, Vllm
 from tests.server.live_server import BASE, REVIEWS, Running, prompt_for, until
@@ -103,3 +104,17 @@ def test_waiting_requests_are_admitted_by_tenant(front: Running, two: tuple[Spea
         two[0].vllm.hangs = False
         assert (other.result().status_code, flood.result().status_code) == (200, 200)
     until(lambda: len(front.parts.backend._semaphore) == 0)
+
+
+def test_a_tenant_gets_few_sequences_until_steps_are_known_while_another_is_active(
+    fronting: Fronting, two: tuple[Speaking, Speaking]
+) -> None:
+    asked = {"model": BASE, "prompt": "tea", "max_tokens": 2}
+    with fronting(two[0]) as front, ThreadPoolExecutor(8) as pool:
+        assert front.post(COMPLETE, asked, **OTHER).status_code == 200
+        with hanging(two[0].vllm):
+            flood = pool.submit(front.post, COMPLETE, {**asked, "n": 20})
+            until(lambda: len(front.parts.backend._streams) == 20 and load(front) > 0)
+            assert load(front) == INITIAL_LIMIT
+            two[0].vllm.hangs = False
+            assert flood.result().status_code == 200

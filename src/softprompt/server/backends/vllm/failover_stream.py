@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from softprompt.engine import EngineRequest, FinishReason, TokenOutput
@@ -113,6 +114,7 @@ class FailoverStream:
     async def _stream_from(self, replica: ReplicaClient) -> None:
         """Generate the whole response with one replica."""
         replayed, last = iter(self._emitted_token_ids[:]), None
+        last_token_time: float | None = None
         try:
             async with replica.stream_completion(self._body) as events:
                 async for event in events:
@@ -120,6 +122,7 @@ class FailoverStream:
                     if delta is None:
                         self.cached_tokens = max(0, get_cached_tokens(event) - self._num_prefix_positions)
                     elif last is None:
+                        last_token_time = self._observe_step(replica, last_token_time, len(delta.tokens))
                         last = self._emit_new_tokens(delta, replayed)
                     if self._detokenizer.is_stopped:
                         break
@@ -129,6 +132,23 @@ class FailoverStream:
         if last is None:
             raise ReplicaConnectionError("the stream ended before the response did")
         self._on_token(last)
+
+    def _observe_step(self, replica: ReplicaClient, last_token_time: float | None, num_tokens: int) -> float:
+        """Tell the replica's limit how long its last step took.
+
+        Args:
+            replica: replica that generated the tokens.
+            last_token_time: time of the previous token, in seconds; None before the first one.
+            num_tokens: number of tokens since then.
+
+        Returns:
+            The time now.
+        """
+        now = time.monotonic()
+        if last_token_time is not None and num_tokens:
+            replica.sequence_limit.observe_step(replica.load, (now - last_token_time) / num_tokens)
+            self._semaphore.admit_waiters()  # the limit may have grown
+        return now
 
     def _emit_new_tokens(self, delta: CompletionDelta, replayed_token_ids: Iterator[int]) -> TokenOutput | None:
         """Emit the new tokens of a delta; the final output is returned instead of emitted.

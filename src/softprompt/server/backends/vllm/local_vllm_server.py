@@ -57,7 +57,14 @@ def find_interpreter(program: str) -> str:
 
 
 def build_arguments(
-    model: str, artifact_location: str, *, max_model_len: int, max_num_seqs: int, dtype: str, port: int
+    model: str,
+    artifact_location: str,
+    *,
+    max_model_len: int,
+    max_num_seqs: int,
+    max_num_batched_tokens: int,
+    dtype: str,
+    port: int,
 ) -> list[str]:
     """Build the interpreter's arguments for a replica; docs/gateway.md has the command to start one by hand.
 
@@ -66,6 +73,7 @@ def build_arguments(
         artifact_location: location of the saved prompts.
         max_model_len: maximum positions of a sequence.
         max_num_seqs: maximum sequences that run at the same time.
+        max_num_batched_tokens: maximum tokens of a step, on a CPU; an accelerator has vLLM's default.
         dtype: precision, as a value of vLLM's option.
         port: local port.
     """
@@ -81,6 +89,7 @@ def build_arguments(
     }
     if not torch.accelerator.is_available():
         options["block-size"] = 32  # vLLM's minimum on a CPU
+        options["max-num-batched-tokens"] = max(max_num_batched_tokens, max_num_seqs)  # its default takes seconds
     arguments = [argument for name, value in options.items() for argument in (f"--{name}", str(value)) if argument]
     return ["-m", "vllm.entrypoints.openai.api_server", *arguments]
 
@@ -92,13 +101,14 @@ class LocalVllmServer:
         executable: Python interpreter.
         arguments: arguments of the interpreter.
         port: local port of the server.
+        kv_cache_bytes: bytes of RAM for keys and values on a CPU, unless the environment has vLLM's variable for them.
 
     Attributes:
         url: base URL of the server.
         log_file: file with the output of the server.
     """
 
-    def __init__(self, executable: str, arguments: Sequence[str], port: int):
+    def __init__(self, executable: str, arguments: Sequence[str], port: int, *, kv_cache_bytes: int = 2**31):
         self.url = f"http://127.0.0.1:{port}"
         self.log_file = Path(tempfile.mkdtemp(prefix="softprompt-vllm-")) / "vllm.log"
         with self.log_file.open("wb") as log:
@@ -109,7 +119,11 @@ class LocalVllmServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches only the gateway, which finishes running requests first
                 preexec_fn=_set_parent_death_signal,
-                env={"VLLM_NO_USAGE_STATS": "1", **remove_own_choice(os.environ)},
+                env={
+                    "VLLM_NO_USAGE_STATS": "1",
+                    "VLLM_CPU_KVCACHE_SPACE": str(max(1, kv_cache_bytes // 2**30)),  # GiB; vLLM's default: most RAM
+                    **remove_own_choice(os.environ),
+                },
             )
 
     @property
@@ -172,10 +186,11 @@ def launch_server(
         artifact_location,
         max_model_len=min(config.max_model_len + 1, model.shape.window),
         max_num_seqs=config.max_num_seqs + count_spare_sequences(config.max_num_seqs),
+        max_num_batched_tokens=config.max_num_batched_tokens,
         dtype=to_vllm_dtype(dtype),
         port=port,
     )
-    return LocalVllmServer(executable, arguments, port)
+    return LocalVllmServer(executable, arguments, port, kv_cache_bytes=config.kv_cache_bytes)
 
 
 def to_vllm_dtype(dtype: str) -> str:

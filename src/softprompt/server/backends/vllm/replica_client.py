@@ -18,6 +18,7 @@ from softprompt.server.backends.vllm.replica_response_parser import (
     iter_sse_events,
     parse_error,
 )
+from softprompt.server.backends.vllm.shared_sequence_limit import SharedSequenceLimit
 from softprompt.server.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class ReplicaClient:
 
     Attributes:
         load: sequences that the replica runs for this gateway.
+        sequence_limit: limit on a tenant's sequences while other tenants are active.
         max_model_len: maximum positions of a sequence on the replica; None if unknown.
         unhealthy_reason: why the replica receives no requests; None while it is healthy.
     """
@@ -45,6 +47,7 @@ class ReplicaClient:
     def __init__(self, url: str, client: httpx2.AsyncClient, metrics: ServerMetrics):
         self.url, self._client, self._metrics = url, client, metrics
         self.load = 0
+        self.sequence_limit = SharedSequenceLimit()
         self.max_model_len: int | None = None
         self.unhealthy_reason: str | None = "no response so far"
         self._missed_probes = 0

@@ -59,6 +59,11 @@ class ReplicaPool:
             default=None,
         )
 
+    @property
+    def max_shared_sequences(self) -> int:
+        """Sequences at all healthy replicas beyond which a tenant gets no more while other tenants are active."""
+        return max(1, sum(replica.sequence_limit.max_sequences for replica in self.healthy_replicas.values()))
+
     async def start(self) -> None:
         """Probe every replica once, and periodically from then on."""
         await asyncio.gather(*(replica.probe_health() for replica in self.replicas.values()))

@@ -94,7 +94,12 @@ class VllmBackend:
         self._is_draining = False
         self._streams: set[FailoverStream] = set()
         self._admission = TenantAdmission(config.max_waiting_requests)
-        self._semaphore = FairSemaphore(self._max_running_sequences, UNBOUNDED_QUEUE, self._num_spare_sequences)
+        self._semaphore = FairSemaphore(
+            self._max_running_sequences,
+            UNBOUNDED_QUEUE,
+            self._num_spare_sequences,
+            lambda: self.replica_pool.max_shared_sequences,
+        )
 
     @classmethod
     def create_factory(cls, urls: Sequence[str], is_server_alive: Callable[[], bool] = lambda: True) -> BackendFactory:
