@@ -77,11 +77,11 @@ def test_no_lines_are_no_results(softprompt: Softprompt, classifier: Path, monke
     assert softprompt("classify", classifier, "--json").json == {"results": []}
 
 
-def test_standard_input_that_is_no_text(
+def test_standard_input_that_is_not_utf_8_is_rejected(
     softprompt: Softprompt, classifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     say(monkeypatch, b"fine\n\xff\xfe\n")
-    softprompt("classify", classifier, "--json").refused("standard input is not utf-8")
+    softprompt("classify", classifier, "--json").refused("standard input is not valid utf-8")
 
 
 def test_an_argument_that_is_no_text(softprompt: Softprompt, classifier: Path) -> None:

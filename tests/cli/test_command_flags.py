@@ -124,11 +124,11 @@ Tuning = Callable[..., Any]
             '`placement="in-template"`: ',
             "--placement in-template: ",
         ),
-        ({"method": "context", "num_virtual_tokens": 5}, "choose `num_virtual_tokens=", "choose --num-virtual-tokens "),
+        ({"method": "context", "num_virtual_tokens": 5}, "pass `num_virtual_tokens=", "pass --num-virtual-tokens "),
         (
             {"method": "context", "num_virtual_tokens": 5},
-            '`init="text:words of your own"`',
-            "--init 'text:words of your own'",
+            '`init="text:YOUR TEXT"`',
+            "--init 'text:YOUR TEXT'",
         ),
         ({"method": "prompt", "freeze_sink": True}, '`encoder="none"`', "--encoder none"),
         (
@@ -190,7 +190,7 @@ def test_a_setting_of_a_file(softprompt: Softprompt, reviews: Path, output: Path
     softprompt("tune", *given, "--config", tmp_path / "run.toml").refused("--learning-rate -1: input")
     (tmp_path / "run.toml").write_text("pace = 1\n")
     softprompt("tune", *given, "--config", tmp_path / "run.toml").refused(
-        "run.toml: unknown setting 'pace': one of model"
+        "run.toml: unknown setting 'pace': choose one of model"
     )
 
 
@@ -243,7 +243,7 @@ def test_data_that_could_be_several(softprompt: Softprompt, write_jsonl: Callabl
 
 
 def test_a_store(softprompt: Softprompt, tmp_path: Path) -> None:
-    with pytest.raises(SoftPromptError, match="`location` names another"):
+    with pytest.raises(SoftPromptError, match="or set `location` to another one"):
         PromptRegistry.open(tmp_path / "none")
     softprompt("prompts", "list", "--store", tmp_path / "none").refused("or set --store to another one")
     with (

@@ -22,7 +22,7 @@ def test_composed_prompts_are_one_prompt(softprompt: Softprompt, two: list[Path]
     both = tmp_path / "both"
     made = softprompt("compose", *two, "--output", both, "--json").json
     assert made["prompt"] == str(both)
-    assert made["virtual_tokens"] == 2 * softprompt("show", two[0], "--json").json["num_virtual_tokens"]
+    assert made["num_virtual_tokens"] == 2 * softprompt("show", two[0], "--json").json["num_virtual_tokens"]
     assert softprompt("classify", both, "lovely", "--json").json["results"][0]["label"] in ("good", "bad")
     softprompt("compose", *two, "--output", both).refused(str(both), "--overwrite")
 

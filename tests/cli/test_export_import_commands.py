@@ -215,7 +215,7 @@ def test_a_task_or_model_that_cannot_be(
 
 def test_an_adapter_that_is_no_prompt(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
     folder, _ = adapter(tmp_path / "peft", base, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"]))
-    softprompt("import", folder, tmp_path / "p").refused("type LORA", "cannot be imported")
+    softprompt("import", folder, tmp_path / "p").refused("type LORA", "not a soft prompt: import one of")
     softprompt("import", tmp_path / "gone", tmp_path / "p").refused("gone is not a peft adapter")
     assert not (tmp_path / "p").exists()
 

@@ -68,6 +68,6 @@ def test_data_inspect(softprompt: Softprompt, base: Path, write_jsonl: WriteJson
     found = softprompt("data", "inspect", data, "--model", base, "--json").json
     assert found["format"] == "extraction"
     assert found["splits"]["data"]["num_duplicates"] == 4
-    pieces = found["shown"][0]["pieces"]
-    assert [piece["text"].strip() for piece in pieces if piece["supervised"]] == ["rice"]
+    segments = found["samples"][0]["segments"]
+    assert [segment["text"].strip() for segment in segments if segment["supervised"]] == ["rice"]
     assert softprompt("data", "inspect", data, "--model", base).code == 0

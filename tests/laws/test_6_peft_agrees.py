@@ -153,7 +153,7 @@ def test_prefixes_of_encoder_decoders_are_refused_both_ways(family: str, tmp_pat
         task_type="SEQ_2_SEQ_LM", num_virtual_tokens=3, num_layers=3, num_attention_heads=4, token_dim=24
     )
     get_peft_model(copy.deepcopy(model.network), config).save_pretrained(str(tmp_path))
-    with pytest.raises(NotASavedPrompt, match="for a decoder alone"):
+    with pytest.raises(NotASavedPrompt, match="for the decoder only"):
         read_peft_adapter(tmp_path, model.shape)
 
 

@@ -144,7 +144,7 @@ def test_examples_with_truncated_answers_are_not_trained_on(
         tiny_model("bert"), data=write_jsonl("a.jsonl", [far, *ROWS]),
         validation=write_jsonl("b.jsonl", [far, ROWS[0]]), **settings,
     )  # fmt: skip
-    assert "1 of 13 training rows are left out" in caplog.text
+    assert "1 of 13 training examples are dropped" in caplog.text
     with pytest.raises(TaskError, match="no example has its answer within"):
         softprompt.tune(tiny_model("bert"), data=write_jsonl("c.jsonl", [far] * 3), **settings, overwrite=True)
 

@@ -190,7 +190,7 @@ def test_tags_without_entities_have_no_f1() -> None:
     [
         ({"tokens": ["a", "b"], "tags": ["O"]}, "2 words but 1 tags"),
         ({"tokens": ["a"], "tags": ["B-X"]}, "not one of B-FOOD, I-FOOD, O"),
-        ({"tokens": [], "tags": []}, "must be a text or an object a list"),
+        ({"tokens": [], "tags": []}, "neither a text nor a list of texts"),
         ({"tokens": ["a"]}, "no field 'tags'"),
         ({"tokens": [""], "tags": ["O"]}, "no token"),
     ],
@@ -264,7 +264,7 @@ def test_unsupported_token_classification_is_rejected(tmp_path: Path, write_json
     settings = {"data": data, "validation": data, "output": tmp_path / "p", "max_steps": 1, "num_virtual_tokens": 2}
     with pytest.raises(TaskError, match="need a linear head"):
         softprompt.tune(model, **settings, head="verbalizer")
-    with pytest.raises(TaskError, match="never sees"):
+    with pytest.raises(TaskError, match="do not see what follows"):
         softprompt.tune(tiny_model("llama"), **settings, method="prompt", placement="after-text")
     with pytest.raises(TaskError, match="encoder-decoder"):
         softprompt.tune(tiny_model("t5"), **settings)

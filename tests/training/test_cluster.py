@@ -132,7 +132,7 @@ def test_runs_of_a_killed_worker_continue_from_their_checkpoints(
         assert made == list(range(1, MANY_STEPS + 1))
     again = [callback.begun[1:] for callback in callbacks.values() if len(callback.begun) > 1]
     assert all(len(steps) == 1 and steps[0] >= 50 for steps in again)
-    messages = [record.getMessage() for record in caplog.records if "worker" in record.getMessage()]
+    messages = [record.getMessage() for record in caplog.records if "lost a worker" in record.getMessage()]
     assert messages == [
         f"lost a worker: another one continues from the last checkpoints (unfinished runs: {len(again)})"
     ]

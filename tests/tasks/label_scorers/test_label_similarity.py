@@ -84,7 +84,7 @@ def test_unknown_label_error_names_a_similar_label() -> None:
 def test_labels_with_the_same_word_are_rejected(family: str) -> None:
     template = "{text} so [MASK]" if family == "bert" else "{text} so"
     task = ClassificationTask(template=template, labels=("a", "b", "c"), words={"b": "good", "c": "good"})
-    one, other = (rf"the label '{label}' \(the model says 'good'\)" for label in "bc")
+    one, other = (rf"label '{label}' \(word 'good'\)" for label in "bc")
     with pytest.raises(TaskError, match=f"{one} and {other} have the same tokens"):
         task.build_objective(shared_model(family), 60)
 
