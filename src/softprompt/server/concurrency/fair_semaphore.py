@@ -43,7 +43,7 @@ class FairSemaphore:
     ):
         self._get_capacity = capacity if callable(capacity) else lambda: capacity
         self._get_reserved = num_reserved if callable(num_reserved) else lambda: num_reserved
-        self._get_shared_capacity = get_shared_capacity
+        self._get_shared_capacity = get_shared_capacity or self._get_capacity
         self._recent_tenants = RecentTenants()
         self._queue: FairQueue[_QueuedWaiter] = FairQueue(max_waiting)
         self._waiters: set[_QueuedWaiter] = set()  # waiters in the queue
@@ -85,10 +85,9 @@ class FairSemaphore:
             return False
         if not held:
             return True
-        if self._get_shared_capacity is not None and self._recent_tenants.has_others({tenant}):
-            capacity = min(capacity, self._get_shared_capacity())
-            if self._num_held + num_slots > capacity:
-                return False
+        is_shared = self._recent_tenants.has_others({tenant})
+        if is_shared and self._num_held + num_slots > self._get_shared_capacity():
+            return False
         return held + num_slots <= max(1, capacity - self._get_reserved())
 
     async def _acquire_slots(self, tenant: str, num_slots: int) -> None:

@@ -114,7 +114,7 @@ def test_a_tenant_gets_few_sequences_until_steps_are_known_while_another_is_acti
         assert front.post(COMPLETE, asked, **OTHER).status_code == 200
         with hanging(two[0].vllm):
             flood = pool.submit(front.post, COMPLETE, {**asked, "n": 20})
-            until(lambda: len(front.parts.backend._streams) == 20 and load(front) > 0)
-            assert load(front) == INITIAL_LIMIT
+            until(lambda: len(front.parts.backend._streams) == 20 and load(front) == INITIAL_LIMIT)
+            assert len(front.parts.backend._semaphore) == INITIAL_LIMIT
             two[0].vllm.hangs = False
             assert flood.result().status_code == 200
