@@ -73,7 +73,7 @@ def test_a_missing_weight_of_the_layers_is_refused_and_named(
     names = sorted(load_file(folder / "model.safetensors").keys() - own_head(family) - {"final_logits_bias"})
     dropped = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True))
     saved(folder, family, without(dropped))
-    with pytest.raises(IncompleteModel, match="lack .*get them anew") as refused:
+    with pytest.raises(IncompleteModel, match="lack .*download them again") as refused:
         load_model(str(folder), device="cpu")
     assert any(name in str(refused.value) for name in [sorted(dropped)[0], *tied_names(family, dropped[0])])
 

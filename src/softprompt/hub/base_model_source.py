@@ -23,7 +23,7 @@ class BaseModelSource(StrEnum):
 
 
 def detect_source(name: str) -> BaseModelSource:
-    """Detect the source of a base model by its name. The Hub is asked about a name that could be a repository.
+    """Detect the source of a base model by its name. A name that could be a repository is looked up on the Hub.
 
     Raises:
         HubUnreachable: the Hub cannot be reached.

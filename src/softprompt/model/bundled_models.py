@@ -43,17 +43,17 @@ BUNDLED_MODELS = {
 
 
 def unpack_bundled_model(name: str) -> Path:
-    """The folder with the de-quantised weights, configuration and tokenizer of an embedded model.
+    """Return the folder with the dequantized weights, configuration and tokenizer of a bundled model.
 
     Raises:
-        ModelNotFound: the package that carries it is not installed.
-        DiskFull: there is no room for it (540 MB for `smollm2-135m`).
+        ModelNotFound: the package that contains the model is not installed.
+        DiskFull: the disk has no space for the folder (540 MB for `smollm2-135m`).
     """
-    embedded = BUNDLED_MODELS[name]
-    folder = get_cache_folder() / "models" / f"{name}-{embedded.requirement.rpartition('==')[2]}"
+    bundled = BUNDLED_MODELS[name]
+    folder = get_cache_folder() / "models" / f"{name}-{bundled.requirement.rpartition('==')[2]}"
     if folder.is_dir():
         return folder
-    source = _find_bundled_gguf(name, embedded)
+    source = _find_bundled_gguf(name, bundled)
     with translate_os_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):

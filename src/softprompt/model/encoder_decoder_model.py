@@ -161,17 +161,13 @@ class EncoderDecoderModel(GenerativeModel):
         """Run encoder and decoder; the decoder's keys and values are added to `past_key_values`."""
         decoders = attention_mask & (input_ids == DECODER_START).cumsum(dim=1).bool()
         encoders = attention_mask & ~decoders
-        read, said = (
-            self._encode(RightPaddedTokens.from_selection(input_ids, encoders), payloads),
-            RightPaddedTokens.from_selection(input_ids, decoders),
-        )
-        states = (
-            torch.cat([read.hidden_states, self._decode(said, read, past_key_values)], dim=1)
-            if said.input_ids.shape[1]
-            else read.hidden_states
-        )
-        at = torch.where(decoders, read.hidden_states.shape[1] + decoders.cumsum(dim=1), encoders.cumsum(dim=1)) - 1
-        return states.gather(1, at.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])), read
+        encoded = self._encode(RightPaddedTokens.from_selection(input_ids, encoders), payloads)
+        states, decoder_tokens = encoded.hidden_states, RightPaddedTokens.from_selection(input_ids, decoders)
+        num_encoded = states.shape[1]
+        if decoder_tokens.input_ids.shape[1]:
+            states = torch.cat([states, self._decode(decoder_tokens, encoded, past_key_values)], dim=1)
+        index = torch.where(decoders, num_encoded + decoders.cumsum(dim=1), encoders.cumsum(dim=1)) - 1
+        return states.gather(1, index.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])), encoded
 
     def start_decoding(
         self, input_ids: Int[Tensor, "B T"], attention_mask: Bool[Tensor, "B T"], payloads: BatchPayloads
@@ -202,18 +198,16 @@ class EncoderDecoderModel(GenerativeModel):
     def _encode(self, tokens: RightPaddedTokens, payloads: BatchPayloads) -> EncoderOutput:
         """Run the encoder, each sequence with its payload."""
         embeddings = self.embed_tokens(tokens.input_ids, stack_virtual_tokens(payloads))
-        prefix, lent = cache_layers.batch_prefixes(payloads, tokens.input_ids.shape[0], self.device)
+        prefix, prefix_mask = cache_layers.batch_prefixes(payloads, tokens.input_ids.shape[0], self.device)
         if prefix is None:
-            return EncoderOutput(
-                self._run_encoder(embeddings, tokens.attention_mask), tokens.attention_mask, None, lent
-            )
+            states = self._run_encoder(embeddings, tokens.attention_mask)
+            return EncoderOutput(states, tokens.attention_mask, None, prefix_mask)
         depth = len(self.family.get_layers(self.network))
-        with install_attention_hook(PrefixInjector(prefix[:depth], lent)):
+        with install_attention_hook(PrefixInjector(prefix[:depth], prefix_mask)):
             states = self._run_encoder(embeddings, tokens.attention_mask)
         own, cross = prefix[depth:].chunk(2)
-        return EncoderOutput(
-            states, tokens.attention_mask, torch.stack([own, cross], dim=1).flatten(0, 1), lent
-        )  # in the order in which the decoder's attentions run
+        decoder_prefix = torch.stack([own, cross], dim=1).flatten(0, 1)  # in the order of the decoder's attentions
+        return EncoderOutput(states, tokens.attention_mask, decoder_prefix, prefix_mask)
 
     def _decode(
         self, tokens: RightPaddedTokens, encoder_output: EncoderOutput, past_key_values: Cache | None = None
@@ -278,12 +272,12 @@ class EncoderDecoderModel(GenerativeModel):
             raise SettingError(f"{P} virtual tokens do not fit behind the decoder's start: choose fewer")
         row, mask = embeddings.to(self.dtype).unsqueeze(0), torch.ones(1, P, dtype=torch.bool, device=self.device)
         start = self.embed_tokens(torch.tensor([self.decoder_prompt_ids], device=self.device))
-        said = torch.cat([start, row], dim=1)
+        decoder_inputs = torch.cat([start, row], dim=1)
         encoder, decoder = KVRecorder(), KVRecorder()
         with install_attention_hook(encoder):
-            read = EncoderOutput(self._run_encoder(row, mask), mask, None, mask)
+            encoded = EncoderOutput(self._run_encoder(row, mask), mask, None, mask)
         with install_attention_hook(decoder):
-            self._run_decoder(said, torch.ones_like(said[:, :, 0], dtype=torch.bool), read)
+            self._run_decoder(decoder_inputs, torch.ones_like(decoder_inputs[:, :, 0], dtype=torch.bool), encoded)
         own, cross = decoder.layer_kv[::2], decoder.layer_kv[1::2]
         layers = [each[:, 0, :, -P:] for each in (*encoder.layer_kv, *own, *cross)]
         if len({each.shape for each in layers}) > 1:
@@ -327,8 +321,8 @@ def _find_decoder_prompt_ids(network: PreTrainedModel, tokenizer: PreTrainedToke
         raise ModelNotSupported(f"the configuration of {name} does not say what its decoder begins with")
     forced = network.generation_config.forced_bos_token_id
     leading = tokenizer.bos_token_id if tokenizer("a").input_ids[0] == tokenizer.bos_token_id else None
-    said = leading if forced is None else forced
-    return [first] if said is None else [first, said]
+    second = leading if forced is None else forced
+    return [first] if second is None else [first, second]
 
 
 def _find_wrapping_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

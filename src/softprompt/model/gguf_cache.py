@@ -1,8 +1,8 @@
-"""The user's GGUF files, unpacked once and kept: de-quantising one takes a minute, loading the result seconds.
+"""Cache of unpacked GGUF files: dequantizing a file takes a minute, loading the result takes seconds.
 
-What is kept is named by the file's content, wherever the file is and whatever it is called. A folder appears whole or
-not at all, two processes that want it at once make it once, a damaged one is made anew, and those that were not used
-for longest make room. None that a process uses is removed: each process holds a lock of its own for as long as it runs.
+An entry is a folder named by the hash of the file's content, so it is found when the file is moved or renamed. It
+appears complete or not at all. Concurrent processes unpack a file once, a damaged folder is unpacked again, and the
+least recently used folders are evicted. A folder in use is never removed: each process holds a lock file until it ends.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ logger = logging.getLogger(__name__)
 
 CACHE_LIMIT_VARIABLE = "SOFTPROMPT_GGUF_CACHE_GIB"
 DEFAULT_LIMIT_GIB = 32
-_FOLDER_NAME_PATTERN = re.compile(r"[0-9a-f]{32}(?:\.tmp)?")  # what `_hash_content` names, and what is being unpacked
-PROGRESS_INTERVAL_S = 5.0  # seconds between two lines that say how far it is
+_FOLDER_NAME_PATTERN = re.compile(r"[0-9a-f]{32}(?:\.tmp)?")  # a name from `_hash_content`; `.tmp` while unpacking
+PROGRESS_INTERVAL_S = 5.0  # seconds between two progress lines
 
-_held_locks: dict[tuple[int, Path], FileLock] = {}  # of this process; one that was forked takes its own
+_held_locks: dict[tuple[int, Path], FileLock] = {}  # by process id, because a forked process needs its own locks
 
 
 def unpack_gguf(file: Path) -> Path:
-    """The folder with the de-quantised weights, configuration and tokenizer of a GGUF file.
+    """Return the folder with the dequantized weights, configuration and tokenizer of a GGUF file.
 
     Raises:
         ModelNotFound: the file cannot be read as a model.
-        ModelNotSupported: a family whose answers would be wrong.
-        DiskFull: there is no room for it; nothing is left of the attempt.
-        SettingError: the cache folder cannot be written, or its limit is no number.
+        ModelNotSupported: the model's family is not supported.
+        DiskFull: the disk has no space for the folder; a partial folder is removed.
+        SettingError: the cache folder cannot be written, or its limit is not a number.
     """
     models, limit = get_cache_folder() / "models" / "gguf", get_cache_limit()
     _check_readable(file)
@@ -57,10 +57,10 @@ def unpack_gguf(file: Path) -> Path:
 
 
 def get_cache_limit() -> int:
-    """How many bytes the unpacked files may take together.
+    """Return the maximum size of all unpacked files together, in bytes.
 
     Raises:
-        SettingError: the environment variable is no number.
+        SettingError: the environment variable is not a number.
     """
     text = os.environ.get(CACHE_LIMIT_VARIABLE) or str(DEFAULT_LIMIT_GIB)
     try:
@@ -83,7 +83,7 @@ def _check_readable(file: Path) -> None:
 
 @contextmanager
 def _translate_cache_errors(models: Path) -> Iterator[None]:
-    """Turn the system's refusals to write the cache into errors that say how to have it elsewhere."""
+    """Translate errors of the file system into errors that say how to move the cache."""
     try:
         with translate_os_errors(models):
             yield
@@ -94,7 +94,7 @@ def _translate_cache_errors(models: Path) -> Iterator[None]:
 
 
 def _find_unpacked(models: Path, file: Path) -> Path | None:
-    """The folder of a file that was unpacked before and, by its path, size and times, has not changed since."""
+    """Return the folder of an unpacked file whose path, size and times are unchanged, or None."""
     for folder in _list_folders(models):
         contents = GGUFFolderManifest.read_folder(folder)
         if contents is not None and contents.has_source(file):
@@ -103,7 +103,7 @@ def _find_unpacked(models: Path, file: Path) -> Path | None:
 
 
 def _hash_content(file: Path) -> str:
-    """Names a file's content."""
+    """Hash the content of a file to the name of its folder."""
     if file.stat().st_size > 2**32:
         logger.info("reading %s, to know whether it was unpacked before", file.name)
     with file.open("rb") as opened:
@@ -112,7 +112,7 @@ def _hash_content(file: Path) -> str:
 
 @contextmanager
 def _lock_folder(folder: Path, file: Path) -> Iterator[None]:
-    """Alone with a folder: it is made, changed, taken into use and removed under this lock."""
+    """Hold the lock under which a folder is created, changed, marked as used and removed."""
     lock = _make_lock(folder)
     try:
         lock.acquire(timeout=0.2)
@@ -129,8 +129,8 @@ def _make_lock(folder: Path) -> FileLock:
 
 
 def _unpack_to_folder(file: Path, folder: Path, limit: int) -> GGUFFolderManifest:
-    """Unpack beside `folder`, then rename: what another process sees is whole. The lock is held."""
-    from softprompt.model.gguf_file import GGUFFile  # vLLM's environment has no gguf, and does not come here
+    """Unpack to a temporary folder, then rename it, so that other processes see a complete folder. Needs the lock."""
+    from softprompt.model.gguf_file import GGUFFile  # vLLM's environment has no gguf, and does not call this function
 
     logger.info("unpacking %s once, in %s: later starts read it from there", file.name, folder.parent)
     temporary = folder.with_name(f"{folder.name}.tmp")
@@ -148,7 +148,7 @@ def _unpack_to_folder(file: Path, folder: Path, limit: int) -> GGUFFolderManifes
 
 
 class UnpackProgressLogger:
-    """Says now and then how far it is: one line each, so that it can be read in a log as well."""
+    """Logs the progress every few seconds, in complete lines that also suit a log file."""
 
     def __init__(self, file_name: str):
         self.file_name, self.last_logged = file_name, time.monotonic()
@@ -162,10 +162,10 @@ class UnpackProgressLogger:
 
 
 def _evict_oldest(folder: Path, needed_bytes: int, limit_bytes: int) -> None:
-    """Remove what was used longest ago, until `needed` bytes are within the limit and on the disk.
+    """Remove the least recently used folders until `needed_bytes` more fit the limit and the disk.
 
     Raises:
-        DiskFull: what may be removed is not enough.
+        DiskFull: all removable folders together are too small.
     """
     others = sorted((each for each in _list_folders(folder.parent) if each != folder), key=_get_last_use)
     total = sum(map(_get_folder_size, others))
@@ -184,7 +184,7 @@ def _evict_oldest(folder: Path, needed_bytes: int, limit_bytes: int) -> None:
 
 
 def _remove_if_unused(folder: Path) -> bool:
-    """Remove a folder, unless a process uses it or is about to."""
+    """Remove a folder, unless a process uses it or holds its lock. Return whether it was removed."""
     try:
         with _make_lock(folder).acquire(timeout=0):
             if _is_in_use(folder):
@@ -197,7 +197,7 @@ def _remove_if_unused(folder: Path) -> bool:
 
 
 def _remove_folder(folder: Path) -> None:
-    """Remove a folder so that nobody takes what is left of it for a whole one, if this is interrupted."""
+    """Remove a folder, its manifest first, so that an interrupted removal leaves no folder that looks complete."""
     if folder.is_dir():
         (folder / GGUFFolderManifest.FILE_NAME).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -208,7 +208,7 @@ def _get_users_folder(folder: Path) -> Path:
 
 
 def _mark_in_use(folder: Path) -> None:
-    """Keep this folder from being removed for as long as this process runs. Its lock is held."""
+    """Prevent the removal of a folder until this process ends. Needs the folder's lock."""
     if (os.getpid(), folder) not in _held_locks:
         _is_in_use(folder)  # removes the locks of processes that ended
         _get_users_folder(folder).mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
-"""What lies in an unpacked GGUF's folder: each file's size, times and checksum, and which GGUF files it was made from.
+"""Manifest of an unpacked GGUF folder: size, times and checksum of each file, and the GGUF files that it came from.
 
-It is by this that damage is noticed. The checksums are compared only where sizes are right and times are not those that
-were seen last, so a start does not read everything twice.
+It detects damage. A checksum is compared only if the size is right and the times changed, so most starts read each file
+only once.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 FORMAT_VERSION = 1
-MAX_SOURCES = 32  # as many GGUF files are remembered as one content may have: copies, and places it was moved from
+MAX_SOURCES = 32  # GGUF files with the same content: copies, and paths that a file was moved from
 _CHUNK_BYTES = 2**22
 
 
 @dataclass(frozen=True)
 class FileStamp:
-    """What is seen of a file without reading it.
+    """Metadata of a file, known without reading its content.
 
     Attributes:
-        size: bytes.
-        modified: nanoseconds.
-        changed: nanoseconds; it cannot be set back as the other can.
+        size: size in bytes.
+        modified: time of the last modification, in nanoseconds.
+        changed: time of the last status change, in nanoseconds; programs cannot set it.
     """
 
     size: int
@@ -35,19 +35,19 @@ class FileStamp:
 
     @classmethod
     def from_file(cls, file: Path) -> FileStamp:
-        """A file's."""
+        """Read the metadata of a file."""
         stat = file.stat()
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 @dataclass(frozen=True)
 class GGUFFolderManifest:
-    """A folder's list of itself.
+    """Manifest of an unpacked folder.
 
     Attributes:
-        folder: where it lies.
-        files: by name, the stamp and the checksum of each.
-        sources: by whole path, the stamps of GGUF files with this content; the last is the latest.
+        folder: path of the folder.
+        files: stamp and checksum of each file, by name.
+        sources: stamps of the GGUF files with this content, by absolute path; the latest is last.
     """
 
     FILE_NAME: ClassVar[str] = "contents.json"
@@ -58,7 +58,7 @@ class GGUFFolderManifest:
 
     @classmethod
     def read_folder(cls, folder: Path) -> GGUFFolderManifest | None:
-        """The list as it was written; None where there is none that can be read."""
+        """Read the manifest of a folder; None if it is missing or unreadable."""
         try:
             read: dict[str, Any] = json.loads((folder / cls.FILE_NAME).read_text("utf-8"))
             if read["format"] != FORMAT_VERSION:
@@ -70,7 +70,7 @@ class GGUFFolderManifest:
 
     @classmethod
     def read_verified(cls, folder: Path) -> GGUFFolderManifest | None:
-        """The list of a folder all of whose files are as they were written; None where one is not."""
+        """Read the manifest of a folder and verify all its files; None if the manifest or a file is damaged."""
         contents = cls.read_folder(folder)
         if contents is None:
             return None
@@ -86,17 +86,17 @@ class GGUFFolderManifest:
         return replace(contents, files={name: (now[name], contents.files[name][1]) for name in now})
 
     def has_source(self, file: Path) -> bool:
-        """Whether this was made from a file, as far as is seen of it without reading it."""
+        """Return True if the file is a known source and its metadata is unchanged."""
         return self.sources.get(str(file.resolve())) == FileStamp.from_file(file)
 
     def add_source(self, file: Path) -> None:
-        """Write the list anew: it is used now, for this file."""
+        """Add a source, or move it to the end, and write the manifest."""
         path = str(file.resolve())
         others = [(each, stamp) for each, stamp in self.sources.items() if each != path]
         self.write_manifest([*others, (path, FileStamp.from_file(file))][-MAX_SOURCES:])
 
     def write_manifest(self, sources: Sequence[tuple[str, FileStamp]]) -> None:
-        """Put the list into the folder, whole."""
+        """Write the manifest to the folder atomically."""
         content = {
             "format": FORMAT_VERSION,
             "files": {name: [asdict(stamp), checksum] for name, (stamp, checksum) in self.files.items()},
@@ -107,12 +107,12 @@ class GGUFFolderManifest:
         temporary.replace(self.folder / self.FILE_NAME)
 
     def with_folder(self, folder: Path) -> GGUFFolderManifest:
-        """The same list of a folder that was renamed."""
+        """Return the manifest for a renamed folder."""
         return replace(self, folder=folder)
 
 
 def create_manifest(folder: Path) -> GGUFFolderManifest:
-    """The list of a folder that was just written; it is in it from now on."""
+    """Create and write the manifest of a new folder."""
     files = {path.name: (FileStamp.from_file(path), _compute_checksum(path)) for path in sorted(folder.iterdir())}
     contents = GGUFFolderManifest(folder, files, {})
     contents.write_manifest([])
@@ -120,7 +120,7 @@ def create_manifest(folder: Path) -> GGUFFolderManifest:
 
 
 def _compute_checksum(file: Path) -> int:
-    """A CRC: it is damage that is looked for, not deceit."""
+    """Compute the CRC-32 of a file: the manifest detects damage, not manipulation."""
     checksum = 0
     with file.open("rb") as opened:
         while chunk := opened.read(_CHUNK_BYTES):

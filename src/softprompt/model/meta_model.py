@@ -1,4 +1,4 @@
-"""A base model without its weights: its words and its sizes, for who lays out rows that others run."""
+"""Loads a base model without weights, for a process that prepares inputs for other processes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from softprompt.model.silence_transformers import silence_transformers
 
 
 def load_meta_model(name: str) -> FrozenModel:
-    """A base model whose network is on torch's `meta` device: everything has a shape, and nothing a number.
+    """Load a base model on torch's `meta` device, where tensors have shapes and no values.
 
-    Texts are told in tokens and prompts are bound to it as to any other; of a compiled payload the shape is left.
-    The weights' fingerprint is taken from their files where these are there, without loading them; else it is unknown,
-    and every prompt that has the right sizes may be for this model.
+    It tokenizes texts and binds prompts like any other model; a compiled payload has only a shape. The fingerprint is
+    read from the weight files without loading them. Without files it is unknown, and every prompt of the right sizes is
+    accepted.
 
     Args:
         name: as `load_model` takes it; of a model on the Hub no weights are downloaded.
 
     Raises:
-        ModelNotFound: no such folder, file, Hub id or embedded model.
-        ModelNotSupported: a family whose answers would be wrong, or whose virtual tokens leave no prefix.
-        IncompleteModel: its files are here and have no word head.
+        ModelNotFound: the name is not a folder, file, Hub id or bundled model.
+        ModelNotSupported: the family is not supported, or its virtual tokens cannot be compiled to a prefix.
+        IncompleteModel: the weight files have no language-modeling head.
         HubUnreachable: the Hub cannot be reached and the model's configuration was never downloaded.
     """
     files = resolve_model_files(name, with_weights=False)
@@ -41,7 +41,7 @@ def load_meta_model(name: str) -> FrozenModel:
                     f"{name} is {kind}: a prompt is a prefix, to be run elsewhere, on causal models"
                 )
             tokenizer = read_tokenizer(files.folder)
-            with torch.device("meta"):  # the other ways to attend look at numbers to save work
+            with torch.device("meta"):  # other attention implementations read values of the mask
                 network = make_network(config, attn_implementation="eager")
             load_generation_config(network, files.folder)
         except (OSError, ValueError, KeyError) as error:

@@ -18,24 +18,24 @@ from softprompt.errors import ModelNotSupported
 from softprompt.model.auto_classes import AUTO_CLASSES
 from softprompt.model.family import check_model_type, resolve_family
 
-#: How every class of transformers is told that code beside a model's files is not to be run.
+#: The arguments that keep transformers' classes from running code in a model's folder.
 NO_CUSTOM_CODE: dict[str, Any] = {"trust_remote_code": False}
 _HUB_CODE_KEY_SUFFIXES = (
     "_implementation",
     "_implementation_internal",
-)  # how keys end that may name a repository with code
+)  # suffixes of keys that may name a repository with code
 
 
 def read_config(folder: Path, **arguments: Any) -> PreTrainedConfig:
-    """The configuration in a folder, of a supported family.
+    """Read the configuration in a folder, and check that the family is supported.
 
     Args:
-        folder: where the files are.
-        arguments: for transformers; with a `gguf_file` the folder's own `config.json` is not looked at.
+        folder: folder with the model's files.
+        arguments: further arguments for transformers; with a `gguf_file`, the folder's `config.json` is not checked.
 
     Raises:
-        ModelNotSupported: the family is unknown or answered wrongly, or the files ask for code of the Hub.
-        OSError, ValueError: it cannot be read.
+        ModelNotSupported: the family is not supported, or the files name code on the Hub.
+        OSError, ValueError: the configuration cannot be read.
     """
     if "gguf_file" not in arguments:
         _check_config_file(folder)
@@ -45,11 +45,11 @@ def read_config(folder: Path, **arguments: Any) -> PreTrainedConfig:
 
 
 def read_tokenizer(folder: Path, **arguments: Any) -> PreTrainedTokenizerBase:
-    """The tokenizer in a folder.
+    """Read the tokenizer in a folder.
 
     Raises:
-        ModelNotSupported: it needs code of its own.
-        OSError, ValueError: it cannot be read.
+        ModelNotSupported: the tokenizer needs custom code.
+        OSError, ValueError: the tokenizer cannot be read.
     """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **NO_CUSTOM_CODE, **arguments)

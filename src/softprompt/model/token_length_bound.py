@@ -1,7 +1,7 @@
-"""How many characters one token of a tokenizer can stand for at most, so that a long text is known to be too long.
+"""Bounds the characters per token of a tokenizer, so that a text is known to be too long before it is tokenized.
 
-A bound is only told where it is certain: a tokenizer that leaves out characters, or puts an unknown word in one token
-however long it is, has none.
+The bound always holds. So a tokenizer that drops characters, or maps an unknown word of any length to one token, has no
+bound.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from tokenizers import models
 from transformers import PreTrainedTokenizerBase
 
-MAX_COMPOSED_CHARACTERS = 4  # characters that Unicode composes into one, at most
+MAX_COMPOSED_CHARACTERS = 4  # most characters that Unicode composes into one
 LOSSLESS_NORMALIZERS = ("Prepend", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "ByteLevel", "Replace", "Sequence")
 LOSSLESS_PRE_TOKENIZERS = ("ByteLevel", "Metaspace", "Split", "Digits", "Punctuation", "UnicodeScripts", "Sequence")
 
@@ -24,13 +24,13 @@ NormalizationForm = Literal["NFC", "NFKC"]
 
 @dataclass(frozen=True)
 class TokenLengthBound:
-    """What a token stands for at most.
+    """Upper bound of the characters per token.
 
     Attributes:
-        longest: characters of the longest token.
-        form: the tokenizer composes characters by this form of Unicode; None if by none.
-        strips: white space beside some tokens is left out.
-        dropped: characters that no token stands for, which are left out.
+        max_token_characters: characters of the longest token.
+        normalization_form: Unicode form that the tokenizer normalizes texts to; None without normalization.
+        strips_whitespace: whether whitespace next to some tokens is dropped.
+        dropped: characters without a token, which the tokenizer drops.
     """
 
     max_token_characters: int
@@ -40,7 +40,7 @@ class TokenLengthBound:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase) -> TokenLengthBound | None:
-        """A tokenizer's; None where there is no bound."""
+        """Return the bound of a tokenizer, or None if it has no bound."""
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             return None
@@ -59,10 +59,10 @@ class TokenLengthBound:
         forms = [each["type"] for each in normalizers if each["type"] in ("NFC", "NFKC")]
         strips = any(token.lstrip or token.rstrip for token in backend.get_added_tokens_decoder().values())
         form: NormalizationForm | None = "NFKC" if "NFKC" in forms else "NFC" if forms else None
-        return cls(max(map(len, vocabulary)), form, strips, _dropped(vocabulary) if has_bytes else "")
+        return cls(max(map(len, vocabulary)), form, strips, _find_dropped_ascii(vocabulary) if has_bytes else "")
 
     def get_min_token_count(self, text: str) -> int:
-        """As how many tokens a text comes out at least."""
+        """Return a lower bound of the number of tokens of a text."""
         characters = len(text)
         if characters > self.max_token_characters and self.strips_whitespace:
             characters = sum(map(len, text.split()))
@@ -78,7 +78,7 @@ class TokenLengthBound:
 
 
 def _iterate_components(component: Any) -> Iterator[dict[str, Any]]:
-    """A normalizer or a pre-tokenizer as it is written, and all that it is made of."""
+    """Yield the specification of a normalizer or pre-tokenizer, and of its parts."""
     if component is not None:
         yield from _flatten_spec(json.loads(component.__getstate__()))
 
@@ -90,7 +90,7 @@ def _flatten_spec(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _is_lossless_normalizer(normalizer: dict[str, Any]) -> bool:
-    """Whether it leaves no character out, but for composing some."""
+    """Return True if the normalizer drops no character, except by composition."""
     if normalizer["type"] == "Replace":
         pattern = normalizer["pattern"].get("String")
         return pattern is not None and len(normalizer["content"]) >= len(pattern)
@@ -98,28 +98,28 @@ def _is_lossless_normalizer(normalizer: dict[str, Any]) -> bool:
 
 
 def _is_lossless_pre_tokenizer(pre_tokenizer: dict[str, Any]) -> bool:
-    """Whether it leaves no character out."""
+    """Return True if the pre-tokenizer drops no character."""
     return pre_tokenizer["type"] in LOSSLESS_PRE_TOKENIZERS and pre_tokenizer.get("behavior") != "Removed"
 
 
 def _covers_all_characters(model: models.Model, vocabulary: dict[str, int], has_bytes: bool) -> bool:
-    """Whether every character of a text is in some token, no longer than the longest of the vocabulary."""
+    """Return True if every character becomes part of a token that is no longer than the longest of the vocabulary."""
     if not isinstance(model, models.BPE):
         return False
-    if has_bytes:  # every character but ASCII's ends with a byte of those
+    if has_bytes:  # the UTF-8 form of every character outside ASCII ends with one of these bytes
         return all(_BYTE_LETTERS[byte] in vocabulary for byte in range(0x80, 0xC0))
     if model.byte_fallback and all(f"<0x{byte:02X}>" in vocabulary for byte in range(256)):
         return True
     return model.unk_token in vocabulary and not model.fuse_unk
 
 
-def _dropped(vocabulary: dict[str, int]) -> str:
-    """ASCII's characters that have no token of their own; a vocabulary may lack some that hardly any text has."""
+def _find_dropped_ascii(vocabulary: dict[str, int]) -> str:
+    """Return the ASCII characters without a token; some vocabularies lack rare control characters."""
     return "".join(chr(byte) for byte in range(0x80) if _BYTE_LETTERS[byte] not in vocabulary)
 
 
 def _byte_letters() -> list[str]:
-    """The letter that stands for each byte in a vocabulary of bytes (GPT-2's: Radford et al. 2019)."""
+    """Return the character that represents each byte in a byte-level vocabulary (GPT-2: Radford et al. 2019)."""
     printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
     others = (chr(code) for code in range(0x100, 0x200))
     return [chr(byte) if byte in printable else next(others) for byte in range(0x100)]

@@ -48,8 +48,8 @@ def check_weights(network: PreTrainedModel, loading_info: Mapping[str, Any], nam
     head = get_lm_head_parameters(network)
     if lacking := [key for key in missing if key not in head]:
         raise IncompleteModel(
-            f"the files of {name} lack {format_names(lacking)}: get them anew, for they are not whole or not of this "
-            "configuration"
+            f"the files of {name} lack {format_names(lacking)}: download them again, they are incomplete or belong to "
+            "another configuration"
         )
     _check_unexpected(network, loading_info["unexpected_keys"], name)
     if missing:

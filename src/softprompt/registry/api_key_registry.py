@@ -166,5 +166,5 @@ def _check_key_name(name: str) -> str:
 
 def _check_lifetime(lifetime: timedelta) -> timedelta:
     if not timedelta() < lifetime <= _MAX_LIFETIME:
-        raise SettingError(f"invalid lifetime: `expires_in` must be 1 to {_MAX_LIFETIME.days} days, or absent for ever")
+        raise SettingError(f"invalid lifetime: `expires_in` must be 1 to {_MAX_LIFETIME.days} days, or omitted")
     return lifetime

@@ -177,9 +177,9 @@ def register_exception_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _handle_http_exception(request: Request, error: HTTPException) -> Response:
-        refusal = find_parse_error(error.__cause__)
+        parse_error = find_parse_error(error.__cause__)
         return respond_with_error(
-            request, refusal or ApiError(error.status_code, str(error.detail), headers=error.headers)
+            request, parse_error or ApiError(error.status_code, str(error.detail), headers=error.headers)
         )
 
     @app.exception_handler(Exception)

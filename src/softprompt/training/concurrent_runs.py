@@ -43,7 +43,7 @@ def tune_concurrently(
         runs: Settings of each run by run name.
         model: Loaded base model; by default the settings' model is loaded.
         make_callback: Function from a run name to the run's callback.
-        resume: Whether to continue runs from their last checkpoints. Runs without a run folder begin anew.
+        resume: Whether to continue runs from their last checkpoints. Runs without a run folder start at the beginning.
         overwrite: Whether to replace existing prompts or runs.
 
     Raises:

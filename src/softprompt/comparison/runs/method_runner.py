@@ -148,7 +148,7 @@ class MethodRunner:
     ) -> dict[str, Any]:
         """Fit and measure a model, and return the result of the run.
 
-        If a `size` or `sweep` run fails, or a later seed diverges, the error is the result and the method goes on.
+        If a `size` or `sweep` run fails, or a later seed diverges, the error is the result and the method continues.
         """
         try:
             fitted_model = fitted_model or self._fit_model(run, learning_rate)

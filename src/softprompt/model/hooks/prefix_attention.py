@@ -25,39 +25,45 @@ ATTN_IMPLEMENTATION = "softprompt"
 
 @runtime_checkable
 class AttentionHook(Protocol):
-    """What stands by while the layers run."""
+    """Is called by the attention of each layer, in the order in which the layers run."""
 
     def on_attention(self, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The next layer's keys and values `[B, G, S, D]` and mask `[b, 1, T, S]`, as it shall attend to them."""
+        """Return the keys and values `[B, G, S, D]` and the mask `[b, 1, T, S]` that the layer attends with."""
 
 
 class PrefixInjector:
-    """Lends each layer its part of `[L, 2, b, G, P, D]` (b is 1 or B), of which the rows see what `mask` says."""
+    """Puts the layers of a prefix `[L, 2, b, G, P, D]` (b is 1 or B) before the layers' own keys and values.
+
+    Args:
+        prefix_kv: keys and values of the prefix.
+        prefix_mask: positions of the prefix that each sequence attends to.
+    """
 
     def __init__(self, prefix_kv: Float[Tensor, "L 2 b G P D"], prefix_mask: Bool[Tensor, "B P"]):
         self._layer_prefixes = iter(prefix_kv)
         self._prefix_mask = prefix_mask
 
     def on_attention(self, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The prefix's keys and values in front of the layer's own."""
+        """Put the prefix's keys, values and mask before the layer's own."""
         B, T = keys.shape[0], mask.shape[2]
-        lent_keys, lent_values = next(self._layer_prefixes).to(keys.dtype).expand(2, B, -1, -1, -1)
-        seen, own = self._prefix_mask[:, None, None, :].expand(B, 1, T, -1), mask.expand(B, -1, -1, -1)
-        return torch.cat([lent_keys, keys], 2), torch.cat([lent_values, values], 2), torch.cat([seen, own], 3)
+        prefix_keys, prefix_values = next(self._layer_prefixes).to(keys.dtype).expand(2, B, -1, -1, -1)
+        prefix_mask, own_mask = self._prefix_mask[:, None, None, :].expand(B, 1, T, -1), mask.expand(B, -1, -1, -1)
+        masks = torch.cat([prefix_mask, own_mask], 3)
+        return torch.cat([prefix_keys, keys], 2), torch.cat([prefix_values, values], 2), masks
 
 
 class KVRecorder:
-    """Records the keys and values that each layer computes, with their graph, and changes nothing.
+    """Records the keys and values that each layer computes, with their autograd graph.
 
     Attributes:
-        layers: `[2, B, G, S, D]` of each, in the order in which they ran.
+        layer_kv: keys and values `[2, B, G, S, D]` of each layer, in the order in which the layers ran.
     """
 
     def __init__(self) -> None:
         self.layer_kv: list[Tensor] = []
 
     def on_attention(self, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Remember both and hand them back."""
+        """Record keys and values, and return all arguments unchanged."""
         self.layer_kv.append(torch.stack([keys, values]))
         return keys, values, mask
 

@@ -1,8 +1,8 @@
-"""The last layer, run for those tokens alone that are read: the others only have to be seen by them.
+"""Runs the last layer only for the output positions.
 
-Every token leaves its keys and values there, as in any layer. What the layer makes of it from then on is for the head,
-and most tokens' is never looked at: a classification reads one in a hundred. So a pass of L layers costs hardly more
-than one of L - 1, forward and backward.
+The layer computes keys and values of all tokens, because the output positions attend to them. The rest of the layer
+only produces the input of the head, which most tokens do not need: a classification uses one token in a hundred. So a
+pass of L layers costs little more than one of L - 1, forward and backward.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from transformers.cache_utils import Cache
 
 from softprompt.model.hooks.cache_layers import StopForward
 
-CACHE_ARGUMENT_NAMES = ("past_key_values", "layer_past")  # what families call the cache that a layer is given
+CACHE_ARGUMENT_NAMES = ("past_key_values", "layer_past")  # parameter names of the layers' cache, by family
 
 
 def select_output_positions(output_mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B R"] | None:
-    """Where rows are read, filled up with other places of theirs; None where that is nowhere, or in most places."""
-    if output_mask.shape[1] == 1:  # a token that is written: nothing is asked of the device for it
+    """Return each sequence's output positions, padded with others; None for no output positions or over half."""
+    if output_mask.shape[1] == 1:  # decoding one token: no synchronization with the device
         return None
     R = int(output_mask.sum(dim=1).max())
     return (
@@ -34,12 +34,12 @@ def select_output_positions(output_mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B 
 
 
 class SparseLastLayer(nn.Module):
-    """Stands in place of a network's last layer, and is called as it is. Elsewhere than at its places it gives zeros.
+    """Replaces a network's last layer, with the same interface. Outputs zeros at all other positions.
 
     Args:
         layer: the last layer.
-        places: the tokens of each row for which it is run, none of them twice.
-        in_tuple: it gives its output in a tuple.
+        positions: distinct positions of each sequence that the layer runs for.
+        returns_tuple: whether the layer returns its output in a tuple.
     """
 
     def __init__(self, layer: nn.Module, positions: Int[Tensor, "B R"], returns_tuple: bool = False):
@@ -47,7 +47,7 @@ class SparseLastLayer(nn.Module):
         self.layer, self.positions, self.returns_tuple = layer, positions, returns_tuple
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The layer's output."""
+        """Return the layer's output."""
         given = self._bind_arguments(*args, **kwargs)
         states = given["hidden_states"]
         past = next(name for name in CACHE_ARGUMENT_NAMES if name in given)
@@ -61,7 +61,7 @@ class SparseLastLayer(nn.Module):
         return (whole, *output[1:]) if self.returns_tuple else whole
 
     def _bind_arguments(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What the layer is called with, by the names of its parameters, which networks do not always say."""
+        """Return the arguments by the layer's parameter names; networks pass some of them by position."""
         signature = inspect.signature(self.layer.forward)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
@@ -72,7 +72,7 @@ class SparseLastLayer(nn.Module):
         return found
 
     def _slice_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """What says something of each token, cut to the places."""
+        """Select the positions in the arguments that have a value per token."""
         single = ("hidden_states", "position_ids")
         found: dict[str, Any] = {
             name: self._gather_positions(arguments[name]) for name in single if arguments.get(name) is not None
@@ -82,7 +82,7 @@ class SparseLastLayer(nn.Module):
         return found
 
     def _slice_mask(self, attention_mask: Tensor | None, T: int, S: int) -> Tensor:
-        """Which of S keys the places see; transformers leaves a mask out where all T tokens see those up to them."""
+        """Return the mask of the positions over S keys. Without a mask of transformers, attention is causal."""
         if attention_mask is not None:
             return self._gather_positions(
                 attention_mask.expand(len(self.positions), -1, -1, -1).transpose(1, 2)
@@ -91,13 +91,13 @@ class SparseLastLayer(nn.Module):
         return (keys <= self.positions.unsqueeze(2)).unsqueeze(1)
 
     def _gather_positions(self, tensor: Tensor) -> Tensor:
-        """What there is at the places of something `[B, T, …]` or `[1, T, …]`."""
+        """Select the positions of a tensor `[B, T, …]` or `[1, T, …]`."""
         rows = torch.arange(len(self.positions), device=tensor.device).unsqueeze(1)
         return tensor.expand(len(self.positions), *tensor.shape[1:])[rows, self.positions]
 
 
 class _ReplayCache:
-    """Keys and values as a layer is given them, for two runs of it: the first leaves them here, the second has them."""
+    """Cache for two runs of a layer: the first run stores its keys and values, the second run reads them."""
 
     def __init__(self, cache: Cache | None):
         self.cache = cache

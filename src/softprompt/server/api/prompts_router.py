@@ -60,7 +60,7 @@ class UploadRequest(BaseModel):
 
 
 class ActivateRequest(BaseModel):
-    """The alias to change and the version it shall point to."""
+    """An alias, and the version that it will point to."""
 
     model_config = ConfigDict(extra="forbid")
 

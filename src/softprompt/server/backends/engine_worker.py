@@ -112,7 +112,7 @@ class EngineWorker:
         self._threads_configured.wait()
         torch.set_num_threads(
             torch.get_num_threads()
-        )  # later threads inherit the last setting, which shall be this thread's
+        )  # later threads inherit the last setting, so the last one must be this thread's
 
     async def stop(self) -> None:
         """Reject new requests, end the running ones, and stop the thread."""

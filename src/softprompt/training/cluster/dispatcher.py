@@ -48,7 +48,7 @@ def tune_on_cluster(
     Args:
         runs: Settings of each run by run name.
         make_callback: Function from a run name to the run's callback.
-        resume: Whether to continue runs from their last checkpoints. Runs without a run folder begin anew.
+        resume: Whether to continue runs from their last checkpoints. Runs without a run folder start at the beginning.
         overwrite: Whether to replace existing prompts or runs.
         address: Address of the cluster. By default it is `RAY_ADDRESS`, else a cluster that runs on this machine, else
             a new one on this machine.
