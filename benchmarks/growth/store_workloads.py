@@ -84,7 +84,7 @@ def prepare_uploads(size: int) -> Callable[[], object]:
     def add_versions() -> None:
         for _ in range(NUM_PAGES):
             store.get_tenant_size(TENANT)
-            with store._mutate_prompt(TENANT, "customer-000000", "growth") as change:
+            with PromptMutation.begin(store._database, TENANT, "customer-000000", "growth") as change:
                 change.activate_version(change.add_version(SAVED_PROMPT, "f" * 64, "", 2**40), "active")
 
     return add_versions

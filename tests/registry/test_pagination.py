@@ -78,7 +78,7 @@ def check_pages(store: PromptRegistry, limit: int) -> None:
 @pytest.mark.parametrize("at_once", [1, 3, 4])
 def test_what_is_gone_through_is_the_list(lists: PromptRegistry, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = lists.list_prompts(), lists.list_events(), lists.api_keys.list_keys("bolt"), lists.api_keys.list_keys()
-    for module in ("prompt_registry", "api_key_registry"):
+    for module in ("prompt_registry", "page_queries", "api_key_registry"):
         monkeypatch.setattr(f"softprompt.registry.{module}.PAGE_SIZE", at_once)
     assert (lists.list_prompts(), list(lists.iterate_prompts())) == (whole[0], whole[0])
     assert list(lists.iterate_prompts("cod")) == [prompt for prompt in whole[0] if prompt.tenant == "cod"]

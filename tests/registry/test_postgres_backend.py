@@ -14,6 +14,7 @@ import pytest
 from softprompt.errors import CorruptPrompt, SettingError, StoreError, UnsupportedStoreFormat
 from softprompt.registry import PromptRegistry
 from softprompt.registry.local_artifact_store import LocalArtifactStore
+from softprompt.registry.prompt_mutation import PromptMutation
 from softprompt.saved import SavedPrompt
 from tests.registry.factories import AT_ONCE, check_whole, stored
 from tests.registry.postgres_server import PASSWORD, Postgres
@@ -194,7 +195,7 @@ def test_a_connection_that_breaks_in_a_change(postgres: Postgres, store: PromptR
     before = store.list_prompts(), store.list_events()
 
     def change() -> None:
-        with store._mutate_prompt("default", "reviews", None) as change:
+        with PromptMutation.begin(store._database, "default", "reviews", None) as change:
             change.deactivate_alias("active")
             change.session.flush()
             break_connections(postgres)

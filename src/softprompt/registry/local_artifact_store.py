@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
+from softprompt.atomic import atomic_write_file, replace_folder
 from softprompt.errors import translate_os_errors
 from softprompt.registry.artifact_store import (
     DIGEST_PATTERN,
@@ -105,8 +106,6 @@ class LocalArtifactStore(ArtifactStore):
 
     def write_owner(self, registry_id: str) -> None:
         """Write the owner file."""
-        from softprompt.atomic import atomic_write_file
-
         with translate_os_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             atomic_write_file(self.root / OWNER_FILE, registry_id.encode())
@@ -118,9 +117,6 @@ class LocalArtifactStore(ArtifactStore):
             return False
 
     def _write_files(self, digest: str, files: Mapping[str, bytes]) -> None:
-        # Imported here because the module is slow to import, and only needed for writing.
-        from softprompt.atomic import atomic_write_file, replace_folder
-
         temporary = self._temporary_path(_TEMPORARY_SUFFIX)
         try:
             temporary.mkdir(parents=True)

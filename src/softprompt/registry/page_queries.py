@@ -21,7 +21,9 @@ from softprompt.registry.database_tables import (
     VersionRow,
     has_versions_clause,
 )
-from softprompt.registry.pagination import ResultPage
+from softprompt.registry.pagination import PAGE_SIZE, ResultPage
+from softprompt.registry.prompt_queries import make_not_found_error, select_versions_with_prompt
+from softprompt.registry.prompt_reference import PromptReference
 from softprompt.registry.prompt_version import PromptAlias, PromptVersion, RegisteredPrompt
 
 # The plus keeps SQLite from looking tenants up by their keys: the rows would be unordered, and all would be sorted.
@@ -67,6 +69,14 @@ def fetch_prompts_page(
     return ResultPage(tuple(prompts), page.has_more)
 
 
+def fetch_prompts_after(
+    session: Session, tenant: str | None, last: RegisteredPrompt | None
+) -> ResultPage[RegisteredPrompt]:
+    """Fetch the page of an iteration over prompts that follows a prompt; None for the first page."""
+    after = None if last is None else (last.tenant, last.name)
+    return fetch_prompts_page(session, tenant, after, PAGE_SIZE)
+
+
 def fetch_aliases_page(
     session: Session, tenant: str, after: tuple[str, str] | None, limit: int
 ) -> ResultPage[PromptAlias]:
@@ -100,14 +110,20 @@ def fetch_versions_page(
         name: name of the prompt.
         before: only versions with smaller numbers; None for the first page.
         limit: maximum number of versions.
+
+    Raises:
+        PromptNotFound: the tenant has no such prompt.
     """
-    query = _select_versions_with_prompt().where(
+    query = select_versions_with_prompt().where(
         VersionRow.prompt_id == _prompt_id_subquery(tenant, name), VersionRow.removed_at.is_(None)
     )
     query = query.order_by(VersionRow.number.desc()).limit(limit + 1)
     if before is not None:
         query = query.where(VersionRow.number < before)
-    return ResultPage.from_results([row.to_prompt_version() for row in session.scalars(query)], limit)
+    page = ResultPage.from_results([row.to_prompt_version() for row in session.scalars(query)], limit)
+    if not page.items and before is None:
+        raise make_not_found_error(session, tenant, PromptReference(name))
+    return page
 
 
 def select_events(tenant: str | None, name: str | None, before: int | None, limit: int | None) -> Select[AuditEventRow]:
@@ -191,12 +207,12 @@ def _fetch_versions(
 
 
 def _select_all_versions(prompt_ids: Sequence[int]) -> Select[VersionRow]:
-    return _select_versions_with_prompt().where(VersionRow.prompt_id.in_(prompt_ids), VersionRow.removed_at.is_(None))
+    return select_versions_with_prompt().where(VersionRow.prompt_id.in_(prompt_ids), VersionRow.removed_at.is_(None))
 
 
 def _select_newest_versions(prompt_ids: Sequence[int], num_newest: int) -> Select[VersionRow]:
     oldest = _oldest_shown_cte(prompt_ids, num_newest)
-    query = _select_versions_with_prompt().join(oldest, VersionRow.prompt_id == oldest.c.id)
+    query = select_versions_with_prompt().join(oldest, VersionRow.prompt_id == oldest.c.id)
     return query.where(VersionRow.removed_at.is_(None), VersionRow.number >= oldest.c.number)
 
 
@@ -210,12 +226,7 @@ def _oldest_shown_cte(prompt_ids: Sequence[int], num_newest: int) -> CTE:
 
 def _select_aliased_versions(prompt_ids: Sequence[int]) -> Select[VersionRow]:
     return (
-        _select_versions_with_prompt()
+        select_versions_with_prompt()
         .join(AliasRow, AliasRow.version_id == VersionRow.id)
         .where(AliasRow.prompt_id.in_(prompt_ids))
     )
-
-
-def _select_versions_with_prompt() -> Select[VersionRow]:
-    query = select(VersionRow).join(VersionRow.prompt).join(PromptRow.tenant)
-    return query.options(contains_eager(VersionRow.prompt).contains_eager(PromptRow.tenant))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from softprompt.errors import BaseModelMismatch, NoPreviousVersion, PromptInUse, SettingError, StorageLimitExceeded
+from softprompt.registry.audit_event import resolve_actor
+from softprompt.registry.database import RegistryDatabase
 from softprompt.registry.database_tables import (
     ActivationRow,
     AliasRow,
@@ -25,7 +28,7 @@ from softprompt.registry.prompt_queries import (
     make_not_found_error,
     select_versions,
 )
-from softprompt.registry.prompt_reference import ACTIVE_ALIAS, PromptReference
+from softprompt.registry.prompt_reference import ACTIVE_ALIAS, PromptReference, validate_name
 
 if TYPE_CHECKING:
     from softprompt.saved import Manifest, SavedPrompt
@@ -45,6 +48,18 @@ class PromptMutation:
 
     def __init__(self, session: Session, tenant: str, name: str, actor: str):
         self.session, self.tenant, self.name, self.actor = session, tenant, name, actor
+
+    @classmethod
+    @contextmanager
+    def begin(cls, database: RegistryDatabase, tenant: str, name: str, actor: str | None) -> Iterator[PromptMutation]:
+        """Open a write transaction on a prompt; `actor` None uses the operating system's user.
+
+        Raises:
+            SettingError: invalid tenant or actor.
+        """
+        tenant, actor = validate_name("tenant", tenant), resolve_actor(actor)
+        with database.write_session() as session:
+            yield cls(session, tenant, name, actor)
 
     def add_version(
         self, saved_prompt: SavedPrompt, digest: str, note: str, size_limit: int | None = None

@@ -58,6 +58,12 @@ def select_versions(tenant: str, name: str) -> Select[VersionRow]:
     return _select_present_versions().where(TenantRow.name == tenant, PromptRow.name == name)
 
 
+def select_versions_with_prompt() -> Select[VersionRow]:
+    """Select versions, including removed ones, with prompt and tenant joined and loaded."""
+    query = select(VersionRow).join(VersionRow.prompt).join(PromptRow.tenant)
+    return query.options(contains_eager(VersionRow.prompt).contains_eager(PromptRow.tenant))
+
+
 def make_not_found_error(session: Session, tenant: str, reference: PromptReference) -> PromptNotFound:
     """Make the error for a reference that matches nothing. It never reveals whether another tenant has the prompt."""
     name = reference.name
@@ -71,8 +77,7 @@ def make_not_found_error(session: Session, tenant: str, reference: PromptReferen
 
 
 def _select_present_versions() -> Select[VersionRow]:
-    query = select(VersionRow).join(VersionRow.prompt).join(PromptRow.tenant).where(VersionRow.removed_at.is_(None))
-    return query.options(contains_eager(VersionRow.prompt).contains_eager(PromptRow.tenant))
+    return select_versions_with_prompt().where(VersionRow.removed_at.is_(None))
 
 
 def _match_selector(selector: int | str | None) -> ColumnElement[bool]:

@@ -73,5 +73,35 @@ class PromptReference:
             )
         return cls(name, validate_alias(selector))
 
+    def require_selector(self) -> int | str:
+        """Return the version number or the alias.
+
+        Raises:
+            SettingError: the reference is a bare name.
+        """
+        if self.selector is None:
+            raise SettingError(f"{self.name!r} names no version: write it as {self.name}@3")
+        return self.selector
+
+    def require_alias(self) -> str:
+        """Return the alias, which is `active` for a bare name.
+
+        Raises:
+            SettingError: the reference is a version number.
+        """
+        if isinstance(self.selector, int):
+            raise SettingError(f"{self} is a version number: name an alias, such as {self.name}@canary")
+        return self.selector or ACTIVE_ALIAS
+
+    def require_number_or_bare(self) -> int | None:
+        """Return the version number, or None for a bare name.
+
+        Raises:
+            SettingError: the reference is an alias.
+        """
+        if isinstance(self.selector, str):
+            raise SettingError(f"{self} is an alias: remove a version by its number, such as {self.name}@3")
+        return self.selector
+
     def __str__(self) -> str:
         return self.name if self.selector is None else f"{self.name}@{self.selector}"

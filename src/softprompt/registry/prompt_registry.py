@@ -10,28 +10,26 @@ Invariant: an artifact is written before a version refers to it, and is deleted 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-from softprompt.errors import CorruptPrompt, SettingError, StoreError
 from softprompt.registry.api_key_registry import ApiKeyRegistry
-from softprompt.registry.artifact_ownership import check_ownership, claim_ownership
-from softprompt.registry.artifact_store import ArtifactStore
 from softprompt.registry.audit_event import AuditEvent, resolve_actor
-from softprompt.registry.database import RegistryDatabase
-from softprompt.registry.database_backend import DatabaseBackend
-from softprompt.registry.database_tables import SCHEMA_VERSION, RegistryRow
 from softprompt.registry.garbage_collection import GRACE_PERIOD, GarbageReport, ProgressTracker, collect_garbage
 from softprompt.registry.integrity import IntegrityReport, load_prompt_artifact, verify_integrity
-from softprompt.registry.locations import normalize_location, resolve_artifact_store, resolve_database_backend
-from softprompt.registry.page_queries import fetch_aliases_page, fetch_prompts_page, fetch_versions_page, select_events
+from softprompt.registry.page_queries import (
+    fetch_aliases_page,
+    fetch_prompts_after,
+    fetch_prompts_page,
+    fetch_versions_page,
+    select_events,
+)
 from softprompt.registry.pagination import PAGE_SIZE, ResultPage, iterate_pages
 from softprompt.registry.prompt_mutation import PromptMutation, check_storage_limit
-from softprompt.registry.prompt_queries import fetch_tenant_size, fetch_version, make_not_found_error
+from softprompt.registry.prompt_queries import fetch_tenant_size, fetch_version
 from softprompt.registry.prompt_reference import (
     ACTIVE_ALIAS,
     DEFAULT_TENANT,
@@ -40,6 +38,8 @@ from softprompt.registry.prompt_reference import (
     validate_name,
 )
 from softprompt.registry.prompt_version import PromptAlias, PromptVersion, RegisteredPrompt
+from softprompt.registry.registrable_prompt import check_note, load_registrable_prompt
+from softprompt.registry.registry_storage import RegistryStorage
 
 if TYPE_CHECKING:
     from softprompt.saved import SavedPrompt
@@ -54,10 +54,10 @@ class PromptRegistry:
         api_keys: the API keys of the registry.
     """
 
-    def __init__(self, database: RegistryDatabase, artifacts: ArtifactStore, owner_id: str | None):
-        self.location, self.artifact_location = database.backend.display_name, artifacts.display_name
-        self._database, self._artifacts, self._owner_id = database, artifacts, owner_id
-        self.api_keys = ApiKeyRegistry(database)
+    def __init__(self, storage: RegistryStorage):
+        self._storage, self._database, self._artifacts = storage, storage.database, storage.artifacts
+        self.location, self.artifact_location = self._database.backend.display_name, self._artifacts.display_name
+        self.api_keys = ApiKeyRegistry(self._database)
 
     @classmethod
     def open(
@@ -77,28 +77,7 @@ class PromptRegistry:
             OutputExists: the location contains something else, or the artifact store belongs to another registry.
             DiskFull, SettingError: the registry cannot be created there, or the kind of location is not supported.
         """
-        backend = resolve_database_backend(location)
-        requested_location = None if artifact_location is None else normalize_location(artifact_location)
-        if not create:
-            backend.check_exists()
-        database = RegistryDatabase(backend)
-        try:
-            if create:
-                database.create_tables(lambda: _make_registry_row(backend, requested_location))
-            row = database.open_registry()
-            if requested_location not in (None, row.artifact_location):
-                existing_location = row.artifact_location or backend.default_artifact_path
-                raise SettingError(
-                    f"the artifact location of {backend.display_name} is {existing_location} and cannot be changed: "
-                    "leave `artifact_location` out"
-                )
-            artifacts = resolve_artifact_store(row.artifact_location or _get_default_artifact_path(backend))
-            if create and row.artifact_location:
-                claim_ownership(artifacts, row.registry_id)
-        except BaseException:
-            database.close()
-            raise
-        return cls(database, artifacts, row.registry_id if row.artifact_location else None)
+        return cls(RegistryStorage.open(location, create=create, artifact_location=artifact_location))
 
     def close(self) -> None:
         """Close the database connections."""
@@ -142,21 +121,16 @@ class PromptRegistry:
             SettingError: invalid name, tenant, note or actor.
             DiskFull: no space is left; nothing was registered.
         """
-        from softprompt.saved import SavedPrompt  # imports torch, which other operations do not need
-        from softprompt.saved.overflow_check import check_magnitude
-
         validate_name("prompt", name)
         validate_name("tenant", tenant)
-        actor, note = resolve_actor(actor), _check_note(note)
-        saved_prompt = prompt if isinstance(prompt, SavedPrompt) else SavedPrompt.from_folder(prompt)
-        _check_storable(saved_prompt)
-        check_magnitude(saved_prompt, name)
+        actor, note = resolve_actor(actor), check_note(note)
+        saved_prompt = load_registrable_prompt(prompt, name)
         digest = saved_prompt.manifest.content_hash.removeprefix("sha256:")
         # Checked before the artifact takes any space, and again in the transaction.
         check_storage_limit(self.get_tenant_size(tenant) + sum(map(len, saved_prompt.files.values())), size_limit)
         while True:
             self._artifacts.write_artifact(digest, saved_prompt.files)
-            with self._mutate_prompt(tenant, name, actor) as mutation:
+            with PromptMutation.begin(self._database, tenant, name, actor) as mutation:
                 if not self._artifacts.has_artifact(digest):
                     continue  # an unreferenced copy existed before, and was garbage-collected in between
                 version = mutation.add_version(saved_prompt, digest, note, size_limit)
@@ -186,14 +160,14 @@ class PromptRegistry:
     def list_prompts(self, tenant: str | None = None) -> list[RegisteredPrompt]:
         """Return a snapshot of all prompts of a tenant, or of all tenants, in alphabetical order."""
         with self._database.read_session() as session:
-            return list(iterate_pages(lambda last: fetch_prompts_page(session, tenant, _page_cursor(last), PAGE_SIZE)))
+            return list(iterate_pages(partial(fetch_prompts_after, session, tenant)))
 
     def iterate_prompts(self, tenant: str | None = None) -> Iterator[RegisteredPrompt]:
         """Iterate over the prompts a page at a time. Changes during the iteration may or may not be visible."""
 
         def fetch_page(last: RegisteredPrompt | None) -> ResultPage[RegisteredPrompt]:
             with self._database.read_session() as session:
-                return fetch_prompts_page(session, tenant, _page_cursor(last), PAGE_SIZE)
+                return fetch_prompts_after(session, tenant, last)
 
         return iterate_pages(fetch_page)
 
@@ -249,10 +223,7 @@ class PromptRegistry:
         """
         validate_name("prompt", name)
         with self._database.read_session() as session:
-            page = fetch_versions_page(session, tenant, name, before, limit)
-            if not page.items and before is None:
-                raise make_not_found_error(session, tenant, PromptReference(name))
-            return page
+            return fetch_versions_page(session, tenant, name, before, limit)
 
     def get_tenant_size(self, tenant: str) -> int:
         """Return the total size of a tenant's versions in bytes. An artifact counts once for each of its versions."""
@@ -275,11 +246,10 @@ class PromptRegistry:
             SettingError: the reference names no version, or the alias is invalid.
         """
         parsed = PromptReference.parse_reference(reference)
-        if parsed.selector is None:
-            raise SettingError(f"{reference!r} names no version: write it as {parsed.name}@3")
+        selector = parsed.require_selector()
         validate_alias(alias)
-        with self._mutate_prompt(tenant, parsed.name, actor) as mutation:
-            version = mutation.get_version(parsed.selector)
+        with PromptMutation.begin(self._database, tenant, parsed.name, actor) as mutation:
+            version = mutation.get_version(selector)
             mutation.activate_version(version, alias)
             return version.to_prompt_version()
 
@@ -292,8 +262,9 @@ class PromptRegistry:
             PromptNotFound: the alias does not exist.
             SettingError: the reference is a version number.
         """
-        name, alias = _parse_alias(reference)
-        with self._mutate_prompt(tenant, name, actor) as mutation:
+        parsed = PromptReference.parse_reference(reference)
+        alias = parsed.require_alias()
+        with PromptMutation.begin(self._database, tenant, parsed.name, actor) as mutation:
             return mutation.deactivate_alias(alias).to_prompt_version()
 
     def roll_back_alias(
@@ -308,8 +279,9 @@ class PromptRegistry:
             NoPreviousVersion: the alias has no previous version.
             SettingError: the reference is a version number.
         """
-        name, alias = _parse_alias(reference)
-        with self._mutate_prompt(tenant, name, actor) as mutation:
+        parsed = PromptReference.parse_reference(reference)
+        alias = parsed.require_alias()
+        with PromptMutation.begin(self._database, tenant, parsed.name, actor) as mutation:
             return mutation.roll_back_alias(alias).to_prompt_version()
 
     def remove_versions(
@@ -323,10 +295,9 @@ class PromptRegistry:
             SettingError: the reference is an alias.
         """
         parsed = PromptReference.parse_reference(reference)
-        if isinstance(parsed.selector, str):
-            raise SettingError(f"{reference} is an alias: remove a version by its number, such as {parsed.name}@3")
-        with self._mutate_prompt(tenant, parsed.name, actor) as mutation:
-            return [version.to_prompt_version() for version in mutation.remove_versions(parsed.selector)]
+        number = parsed.require_number_or_bare()
+        with PromptMutation.begin(self._database, tenant, parsed.name, actor) as mutation:
+            return [version.to_prompt_version() for version in mutation.remove_versions(number)]
 
     def list_events(
         self, tenant: str | None = None, name: str | None = None, limit: int | None = None, *, before: int | None = None
@@ -364,8 +335,7 @@ class PromptRegistry:
         Raises:
             StoreError: the artifact store belongs to another registry.
         """
-        if self._owner_id:
-            check_ownership(self._artifacts, self._owner_id)
+        self._storage.check_ownership()
         return collect_garbage(self._database, self._artifacts, grace_period, resolve_actor(actor), track_progress)
 
     def verify_integrity(self, track_progress: Callable[[Sequence[str]], Iterable[str]] = iter) -> IntegrityReport:
@@ -375,55 +345,3 @@ class PromptRegistry:
             track_progress: wraps the sequence of digests to check, for a progress display.
         """
         return verify_integrity(self._database, self._artifacts, track_progress)
-
-    @contextmanager
-    def _mutate_prompt(self, tenant: str, name: str, actor: str | None) -> Iterator[PromptMutation]:
-        """Open a write transaction on one prompt."""
-        tenant, actor = validate_name("tenant", tenant), resolve_actor(actor)
-        with self._database.write_session() as session:
-            yield PromptMutation(session, tenant, name, actor)
-
-
-def _make_registry_row(backend: DatabaseBackend, artifact_location: str | None) -> RegistryRow:
-    """Make the row that describes a new registry, and claim its artifact location."""
-    row = RegistryRow(id=1, schema_version=SCHEMA_VERSION, registry_id=uuid4().hex, artifact_location=artifact_location)
-    if artifact_location is not None:
-        claim_ownership(resolve_artifact_store(artifact_location), row.registry_id)
-    elif backend.default_artifact_path is None:
-        raise SettingError(
-            f"a registry at {backend.display_name} needs a location for its artifacts: set `artifact_location` to "
-            "s3://bucket/prefix or to a folder that all of its clients share"
-        )
-    return row
-
-
-def _get_default_artifact_path(backend: DatabaseBackend) -> Path:
-    if backend.default_artifact_path is None:
-        raise StoreError(f"{backend.display_name} does not contain its artifact location: restore it from a backup")
-    return backend.default_artifact_path
-
-
-def _page_cursor(prompt: RegisteredPrompt | None) -> tuple[str, str] | None:
-    return None if prompt is None else (prompt.tenant, prompt.name)
-
-
-def _parse_alias(reference: str) -> tuple[str, str]:
-    parsed = PromptReference.parse_reference(reference)
-    if isinstance(parsed.selector, int):
-        raise SettingError(f"{reference} is a version number: name an alias, such as {parsed.name}@canary")
-    return parsed.name, parsed.selector or ACTIVE_ALIAS
-
-
-def _check_note(note: str) -> str:
-    """Check that every database can store a note."""
-    if "\0" in note or any("\ud800" <= character <= "\udfff" for character in note):
-        raise SettingError("the note contains NUL or invalid Unicode: remove these characters")
-    return note
-
-
-def _check_storable(saved_prompt: SavedPrompt) -> None:
-    """Check that the database can store the texts of a manifest, which may be untrusted."""
-    manifest = saved_prompt.manifest
-    for value in (str(manifest.method.get("name", "")), manifest.base.name, manifest.base.fingerprint):
-        if "\0" in value:
-            raise CorruptPrompt(f"the manifest contains a NUL character in {value!r}, which databases cannot store")
