@@ -150,7 +150,7 @@ def test_what_was_damaged_on_its_way_leaves_nothing(hub: FakeHub, there: Reposit
 
 def test_a_file_that_is_missing(there: Repository, place: Path) -> None:
     del there.files["adapter_model.safetensors"]
-    refused(place, CorruptPrompt, "acme/reviews/adapter_model.safetensors cannot be read")
+    refused(place, CorruptPrompt, "acme/reviews/adapter_model.safetensors is missing")
 
 
 def test_a_prompt_of_a_later_softprompt(there: Repository, place: Path) -> None:

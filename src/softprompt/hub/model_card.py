@@ -1,6 +1,6 @@
 """Model card of a prompt on the Hub: what the prompt does and how to use it, for people and for the Hub's search.
 
-The template is card.md. The card depends only on the prompt and the repository's name.
+The template is model_card.md.j2. The card depends only on the prompt and the repository's name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from softprompt.tasks.templates.template import Template, join_answer
 from softprompt.tasks.templates.template_parser import MASK_MARKER
 from softprompt.unicode_text import escape_controls, escape_json
 
-TEMPLATE_FILE = Path(__file__).with_name("card.md")
+TEMPLATE_FILE = Path(__file__).with_name("model_card.md.j2")
 
 #: Names of the Hub for metrics of softprompt.
 HUB_METRIC_NAMES = {

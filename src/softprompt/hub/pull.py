@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from huggingface_hub import ModelInfo
 
-from softprompt.errors import NotASavedPrompt, SavedPromptError, translate_os_errors
+from softprompt.errors import NotASavedPrompt, translate_os_errors
 from softprompt.hub.hub_errors import translate_hub_errors
 from softprompt.hub.repository import PROMPT_FILES, check_repo_id, create_hub_client, get_repo_info, list_repo_files
 from softprompt.saved import SavedPrompt
@@ -60,8 +60,8 @@ def pull_from_hub(
     info = get_repo_info(repo_id, revision)
     names = _select_prompt_files(repo_id, info)
     with TemporaryDirectory(prefix="softprompt-") as temporary:
-        _download_files(repo_id, info, names, Path(temporary))
-        prompt = _read_pulled_prompt(repo_id, Path(temporary) / "prompt")
+        files = _download_files(repo_id, info, names, Path(temporary))
+    prompt = SavedPrompt.from_files(files, Path(repo_id))
     prompt.save_to(folder, overwrite=overwrite)
     return PullResult(repo_id, str(info.sha), prompt)
 
@@ -78,20 +78,15 @@ def _select_prompt_files(repo_id: str, info: ModelInfo) -> list[str]:
     raise NotASavedPrompt(f"{repo_id} is not a saved prompt: it has no {MANIFEST_FILE}")
 
 
-def _download_files(repo_id: str, info: ModelInfo, file_names: list[str], temporary: Path) -> None:
+def _download_files(repo_id: str, info: ModelInfo, file_names: list[str], temporary: Path) -> dict[str, bytes]:
     """Download files of the commit in `info`, without huggingface_hub's cache: a prompt is small."""
+    folder = temporary / "prompt"
     with translate_os_errors(temporary), translate_hub_errors(repo_id):
         create_hub_client().snapshot_download(
             repo_id,
             revision=info.sha,
             allow_patterns=file_names,
-            local_dir=temporary / "prompt",
+            local_dir=folder,
             cache_dir=temporary / "cache",
         )
-
-
-def _read_pulled_prompt(repo_id: str, folder: Path) -> SavedPrompt:
-    try:
-        return SavedPrompt.from_folder(folder)
-    except SavedPromptError as error:  # name the repository in the message, not the temporary folder
-        raise type(error)(str(error).replace(str(folder), repo_id)) from error
+        return {name: (folder / name).read_bytes() for name in file_names}

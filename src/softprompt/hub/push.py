@@ -8,8 +8,9 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, ModelInfo, get_token
 
 from softprompt.errors import HubRequestRejected, OutputExists, RepositoryNotFound, SettingError
-from softprompt.hub.base_model_source import detect_source, strip_local_paths
+from softprompt.hub.base_model_source import detect_source
 from softprompt.hub.hub_errors import translate_hub_errors
+from softprompt.hub.local_paths import strip_local_paths
 from softprompt.hub.model_card import build_model_card
 from softprompt.hub.repository import (
     MODEL_CARD_FILE,
