@@ -81,6 +81,7 @@ PAGE_OF = {
     "thread_wait_policy": "training",
     "unicode_text": "errors",
     "updatable_heap": "server",
+    "vllm_protocol": "vllm",
 }
 
 
