@@ -164,9 +164,9 @@ def make_embeddings_prompt(model: FrozenModel, task: Task, seed: int, num_virtua
 def make_long_text(model: FrozenModel, tokens: int, seed: int) -> str:
     """A text of at most so many tokens, and hardly fewer."""
     drawn, words = random.Random(seed), list[str]()
-    while len(model.add_special_tokens(model.tokenize(" ".join(words)))) <= tokens:
+    while len(model.prompt_tokenizer.encode_text(" ".join(words))) <= tokens:
         words += drawn.choices(VOCABULARY.split(), k=32)
-    while len(model.add_special_tokens(model.tokenize(" ".join(words)))) > tokens - 4:
+    while len(model.prompt_tokenizer.encode_text(" ".join(words))) > tokens - 4:
         words.pop()
     return " ".join(words)
 

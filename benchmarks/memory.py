@@ -177,7 +177,7 @@ def make_task(model: FrozenModel, task: str, setting: StepSetting) -> tuple[Obje
     if task == "generation":
         half = setting.length // 2
         return GenerationTask().build_objective(model, room), [EncodedExample(each[:half], each[half:]) for each in ids]
-    words = [model.tokenize(f" {label}") for label in LABELS]
+    words = [model.prompt_tokenizer.tokenize(f" {label}") for label in LABELS]
     labels = [number % len(LABELS) for number in range(setting.rows)]
     rows = [
         EncodedExample(each[: -len(words[label])], words[label], label) for each, label in zip(ids, labels, strict=True)

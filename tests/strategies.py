@@ -19,7 +19,7 @@ from softprompt.model import (
     Placement,
     PromptEmbeddings,
 )
-from softprompt.model.encoder_decoder_model import DECODER_START
+from softprompt.model.prompt_tokenizer import DECODER_START
 from softprompt.prompts import TUNING_METHODS as ALL_METHODS
 from softprompt.prompts import PromptOptions
 from tests.tiny import ALL_FAMILIES, ENCODER_DECODER_FAMILIES, FAMILIES, KINDS, WITH_BOS

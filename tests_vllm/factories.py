@@ -112,7 +112,7 @@ def drawn(model: FrozenModel, positions: int, seed: int) -> KVPrefix:
 
 def left_by(model: FrozenModel, text: str, positions: int) -> torch.Tensor:
     """The keys and values that a text leaves in the model, again and again up to so many positions."""
-    ids = (model.tokenize(text) * positions)[:positions]
+    ids = (model.prompt_tokenizer.tokenize(text) * positions)[:positions]
     with torch.no_grad():
         return model.compute_kv(model.embed_tokens(torch.tensor([ids]))[0]).float()
 

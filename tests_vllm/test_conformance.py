@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], lis
         put(place, model, noisy(left[number % len(TEXTS)][..., : lengths[number % len(lengths)], :], number))
         for number in range(24)
     ]
-    texts = [model.add_special_tokens(model.tokenize(question)) for question in QUESTIONS]
+    texts = [model.prompt_tokenizer.encode_text(question) for question in QUESTIONS]
     rows = [
         Row(texts[number % 5], prompt, f"tenant{number % 3}") for number, prompt in enumerate([*prompts, None, None])
     ]

@@ -42,7 +42,7 @@ class ReviewClassification:
     def __init__(self, model: FrozenModel, examples: Sequence[Example], folder: Path):
         self.model, self.folder = model, folder
         self.task = ClassificationTask(template=TEMPLATE).prepare(examples)
-        words = [model.tokenize(f" {label}") for label in self.task.labels]
+        words = [model.prompt_tokenizer.tokenize(f" {label}") for label in self.task.labels]
         self._max_length = min(model.shape.window - P, PADDED_LENGTH - max(map(len, words)))
         objective = self.task.build_objective(model, self._max_length)
         self.rows = [objective.encode_example(example) for example in examples]

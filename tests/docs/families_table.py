@@ -83,7 +83,7 @@ def _tasks(model: FrozenModel, family: str) -> list[bool]:
 def _with_chat_template(model: FrozenModel) -> FrozenModel:
     """The model with a tokenizer that was made to chat; families share their tiny tokenizers."""
     other = copy.copy(model)
-    other.tokenizer = copy.deepcopy(model.tokenizer)
+    other.prompt_tokenizer = model.prompt_tokenizer.clone()
     other.tokenizer.chat_template = CHAT
     return other
 

@@ -86,7 +86,7 @@ def test_exceeding_the_mask_budget_ends_only_that_sequence(
 
 def test_a_rebuilt_grammar_state_continues(model: FrozenModel, compiler: GuidanceCompiler) -> None:
     grammar, size, pool = compiler.compile_regex("ab[cd]{3}"), model.shape.vocab_size, MaskPool(1)
-    [a], [b] = model.tokenize("a"), model.tokenize("b")
+    [a], [b] = model.prompt_tokenizer.tokenize("a"), model.prompt_tokenizer.tokenize("b")
     state = AsyncGrammarState(grammar, size, pool, "acme")
     for token in (a, b):
         state.get_mask()

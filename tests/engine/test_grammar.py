@@ -55,7 +55,7 @@ def test_every_end_token_is_allowed_where_the_grammar_is_complete() -> None:
     state = (
         GuidanceCompiler(model.tokenizer, model.shape.vocab_size, model.eos_token_ids).compile_regex("a").create_state()
     )  # type: ignore[arg-type]
-    [a] = model.tokenize("a")
+    [a] = model.prompt_tokenizer.tokenize("a")
     allowed = state.compute_mask(model.shape.vocab_size)
     assert allowed is not None
     assert not allowed[[1, 7, 11]].any()

@@ -31,7 +31,7 @@ def base() -> FrozenModel:
 
 
 def build_prompt(base: FrozenModel, task: Task) -> SavedPrompt:
-    ids = base.tokenize("the film was great fun")
+    ids = base.prompt_tokenizer.tokenize("the film was great fun")
     head = LinearHead(2, base.shape.hidden_size) if isinstance(task, TokenClassificationTask) else None
     tensor = base.embed_tokens(torch.tensor([ids]))[0].detach()
     return SavedPrompt.from_payload(

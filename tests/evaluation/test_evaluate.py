@@ -27,7 +27,9 @@ def test_a_prompt_with_a_head_has_no_hard_prompt_and_no_warning(
 ) -> None:
     logging.getLogger("softprompt").propagate = True
     base = shared_model(family)
-    payload = PromptEmbeddings(base.embed_tokens(torch.tensor([base.tokenize("the film")]))[0].detach())
+    payload = PromptEmbeddings(
+        base.embed_tokens(torch.tensor([base.prompt_tokenizer.tokenize("the film")]))[0].detach()
+    )
     head = LinearHead(2, base.shape.hidden_size)
     prompt = SavedPrompt.from_payload(base, payload, task, method={"name": "prompt"}, trained_parameters=1, head=head)
     assert evaluate(base, prompt, [example])["hard_prompt"] is None

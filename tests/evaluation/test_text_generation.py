@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from softprompt.evaluation import SamplingParams, generate_texts, stream_text
 from softprompt.model import EncoderDecoderModel, FrozenModel, Payload, Placement
-from softprompt.model.encoder_decoder_model import DECODER_START
+from softprompt.model.prompt_tokenizer import DECODER_START
 from softprompt.tasks import EncodedExample
 from tests.strategies import payloads, random_embeddings, random_prefix, rows, writing_families
 from tests.tiny import ENCODER_DECODER_FAMILIES, FAMILIES, shared_model
@@ -35,7 +35,9 @@ def generate_without_cache(model: FrozenModel, example: EncodedExample, payload:
 
 def build_example(model: FrozenModel, ids: list[int]) -> EncodedExample:
     """Build an example to continue; an encoder-decoder needs the decoder's start tokens."""
-    return EncodedExample(model.add_special_tokens(ids) if isinstance(model, EncoderDecoderModel) else ids, [])
+    return EncodedExample(
+        model.prompt_tokenizer.add_special_tokens(ids) if isinstance(model, EncoderDecoderModel) else ids, []
+    )
 
 
 @given(data=st.data(), family=writing_families, sequences=rows)
@@ -67,7 +69,7 @@ def test_an_encoder_decoder_generates_the_same_as_transformers(family: str) -> N
             attention_mask=torch.ones_like(text),
             max_new_tokens=9,
             do_sample=False,
-            forced_bos_token_id=model.bos_token_id,
+            forced_bos_token_id=model.prompt_tokenizer.bos_token_id,
             forced_eos_token_id=None,
             use_cache=False,  # with one, transformers takes the decoder for as deep as the encoder
         )

@@ -79,7 +79,7 @@ def request(model: FrozenModel, P: int, argument: str) -> InitContext:
 
 def test_row_18_a_text_start_says_what_it_used() -> None:
     model = shared_model("llama")
-    n = len(model.tokenize("the film"))
+    n = len(model.prompt_tokenizer.tokenize("the film"))
     assert from_text(request(model, n, "the film")).description == f"text 'the film' (tokens: {n})"
     assert "cut from" in from_text(request(model, 1, "the film was great")).description
     repeated = from_text(request(model, 3 * n, "the film"))
@@ -89,9 +89,9 @@ def test_row_18_a_text_start_says_what_it_used() -> None:
 
 def test_row_18_no_special_token_gets_in() -> None:
     model = shared_model("llama")
-    assert model.bos_token_id is not None
+    assert model.prompt_tokenizer.bos_token_id is not None
     start = from_text(request(model, 6, "the film"))
-    special = model.embed_tokens(torch.tensor([[model.bos_token_id, model.eos_token_id]]))[0]
+    special = model.embed_tokens(torch.tensor([[model.prompt_tokenizer.bos_token_id, model.eos_token_id]]))[0]
     assert (start.tensor.unsqueeze(1) - special.unsqueeze(0)).abs().amax(dim=2).min() > 1e-3
 
 

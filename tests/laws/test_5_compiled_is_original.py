@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from softprompt.model import EncoderDecoderModel, FrozenModel, KVPrefix, Payload, Placement
-from softprompt.model.encoder_decoder_model import DECODER_START
 from softprompt.model.payload import get_placeholder_id
+from softprompt.model.prompt_tokenizer import DECODER_START
 from tests.laws.few import few
 from tests.strategies import as_row, lengths, payloads, random_embeddings, rows, seeds
 from tests.tiny import ALL_FAMILIES, FAMILIES, shared_model
@@ -29,7 +29,7 @@ def original(model: FrozenModel, virtual: Tensor, sequence: list[int], bos: bool
     if isinstance(model, EncoderDecoderModel):
         at = sequence.index(DECODER_START)
         embeddings = model.embed_tokens(torch.tensor([[*placeholders, *sequence[:at]]]), virtual.unsqueeze(0))
-        said = torch.tensor([[model.decoder_prompt_ids[0], *sequence[at + 1 :]]])
+        said = torch.tensor([[model.prompt_tokenizer.decoder_prompt_ids[0], *sequence[at + 1 :]]])
         return model.network(inputs_embeds=embeddings, decoder_input_ids=said).logits[0]
     ids = torch.tensor([[*sequence[:1], *placeholders, *sequence[1:]] if bos else [*placeholders, *sequence]])
     embeddings = model.embed_tokens(ids, virtual.unsqueeze(0))
@@ -58,8 +58,8 @@ def test_compiled_is_original(family: str, P: int, seed: int, sequences: list[li
 def test_after_bos(family: str) -> None:
     model = shared_model(family)
     virtual = random_embeddings(model, 4, seed=3).tensor
-    assert model.bos_token_id is not None
-    sequence = [model.bos_token_id, 9, 10, 11]
+    assert model.prompt_tokenizer.bos_token_id is not None
+    sequence = [model.prompt_tokenizer.bos_token_id, 9, 10, 11]
     found = compiled(model, virtual, sequence, Placement.AFTER_BOS)
     torch.testing.assert_close(found, original(model, virtual, sequence, bos=True), atol=1e-4, rtol=0)
 
@@ -74,7 +74,7 @@ def test_what_all_rows_begin_with_is_run_once(
     model = shared_model(family)
     payload = data.draw(payloads(model, family) | st.none())
     compiled = None if payload is None else model.compile(payload)
-    shared = model.add_special_tokens(beginning)
+    shared = model.prompt_tokenizer.add_special_tokens(beginning)
     prolonged = model.extend_prefix(compiled, shared)
     for sequence in sequences:
         whole, rest = (
@@ -95,6 +95,6 @@ def logits(model: FrozenModel, sequence: list[int], payload: Payload | None) -> 
 @pytest.mark.real
 def test_on_the_real_model(smollm2: FrozenModel) -> None:
     virtual = random_embeddings(smollm2, 12, seed=0).tensor
-    sequence = smollm2.tokenize("Review: a gorgeous, moving film\nSentiment:")
+    sequence = smollm2.prompt_tokenizer.tokenize("Review: a gorgeous, moving film\nSentiment:")
     found = compiled(smollm2, virtual, sequence, Placement.BEFORE)
     torch.testing.assert_close(found, original(smollm2, virtual, sequence), atol=1e-4, rtol=0)

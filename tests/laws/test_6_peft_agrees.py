@@ -17,7 +17,7 @@ from torch import Tensor
 
 from softprompt.errors import NotASavedPrompt
 from softprompt.model import EncoderDecoderModel, FrozenModel, Payload
-from softprompt.model.encoder_decoder_model import DECODER_START
+from softprompt.model.prompt_tokenizer import DECODER_START
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt, read_peft_adapter
 from softprompt.tasks import GenerationTask

@@ -62,13 +62,15 @@ def test_greedy_is_what_each_row_would_write_alone(family: str, data: st.DataObj
     engine = drawn_engine(data, model)
     heard = [Heard() for _ in texts]
     for i, (text, payload, count) in enumerate(zip(texts, compiled, counts, strict=True)):
-        engine.add_request(asked(payload, model.add_special_tokens(text), count, tenant=str(i % 3)), payload, heard[i])
+        engine.add_request(
+            asked(payload, model.prompt_tokenizer.add_special_tokens(text), count, tenant=str(i % 3)), payload, heard[i]
+        )
         for _ in range(data.draw(st.integers(0, 2))):
             engine.step()
     while not engine.is_idle:
         engine.step()
     for text, payload, count, each in zip(texts, compiled, counts, heard, strict=True):
-        assert each.tokens == alone(model, payload, model.add_special_tokens(text), count)
+        assert each.tokens == alone(model, payload, model.prompt_tokenizer.add_special_tokens(text), count)
         assert each.text == decode_response(model, each.tokens)
 
 
@@ -76,7 +78,7 @@ def test_greedy_is_what_each_row_would_write_alone(family: str, data: st.DataObj
 def test_greedy_is_transformers_own(family: str) -> None:
     model, heard = shared_model(family), Heard()
     engine = Engine(model, max_num_seqs=2, max_model_len=60)
-    text = model.add_special_tokens([5, 9, 77, 31])
+    text = model.prompt_tokenizer.add_special_tokens([5, 9, 77, 31])
     expected = model.network.generate(
         torch.tensor([text]), max_new_tokens=6, do_sample=False, eos_token_id=model.eos_token_id
     )
@@ -93,7 +95,9 @@ def run(model: FrozenModel, *samplings: SamplingParams) -> list[list[TokenOutput
     """What one engine tells of rows with one text, all of them at once."""
     engine, told = Engine(model, max_num_seqs=4, max_model_len=60), [list[TokenOutput]() for _ in samplings]
     for sampling, each in zip(samplings, told, strict=True):
-        engine.add_request(EngineRequest(tuple(model.add_special_tokens(TEXT)), sampling), None, each.append)
+        engine.add_request(
+            EngineRequest(tuple(model.prompt_tokenizer.add_special_tokens(TEXT)), sampling), None, each.append
+        )
     while not engine.is_idle:
         engine.step()
     return told
@@ -115,7 +119,7 @@ def with_end_tokens(family: str) -> tuple[FrozenModel, list[int]]:
 def test_any_of_several_end_tokens_ends_a_response_as_it_ends_transformers_own(family: str) -> None:
     """Beside rows that are drawn, that tell probabilities, that go on regardless, and in evaluation."""
     model, past = with_end_tokens(family)
-    text = model.add_special_tokens(TEXT)
+    text = model.prompt_tokenizer.add_special_tokens(TEXT)
     whole = model.network.generate(torch.tensor([text]), max_new_tokens=9, do_sample=False)[0, len(text) :].tolist()
     assert whole == past[: past.index(past[4]) + 1]
     greedy, logprobs, drawn, regardless = run(
@@ -139,9 +143,16 @@ def test_what_ends_a_response_is_no_part_of_its_text(family: str) -> None:
     expected = model.tokenizer.decode(past[: past.index(past[4])], skip_special_tokens=True)
     (told,) = run(model, SamplingParams(9))
     assert "".join(written.text for written in told) == expected
-    assert "".join(stream_text(model, EncodedExample(model.add_special_tokens(TEXT), []), None, Plainly(9))) == expected
     assert (
-        generate_texts(model, [EncodedExample(model.add_special_tokens(TEXT), [])] * 2, [None] * 2, Plainly(9))
+        "".join(
+            stream_text(model, EncodedExample(model.prompt_tokenizer.add_special_tokens(TEXT), []), None, Plainly(9))
+        )
+        == expected
+    )
+    assert (
+        generate_texts(
+            model, [EncodedExample(model.prompt_tokenizer.add_special_tokens(TEXT), [])] * 2, [None] * 2, Plainly(9)
+        )
         == [expected.strip()] * 2
     )
 
@@ -151,4 +162,4 @@ def test_a_model_without_an_end_token_writes_as_much_as_it_may() -> None:
     model.eos_token_ids = ()
     (told,) = run(model, SamplingParams(9))
     assert (len(told), told[-1].finish_reason) == (9, FinishReason.LENGTH)
-    assert tokens_of(told) == alone(model, None, model.add_special_tokens(TEXT), 9)
+    assert tokens_of(told) == alone(model, None, model.prompt_tokenizer.add_special_tokens(TEXT), 9)

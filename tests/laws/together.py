@@ -23,7 +23,7 @@ texts = st.lists(_words | _words.map(lambda ids: [9] * BLOCK_SIZE + ids), min_si
 
 
 def arranged(model: FrozenModel, ids: Sequence[int], payload: Payload | None) -> list[int]:
-    row = model.add_special_tokens(list(ids))
+    row = model.prompt_tokenizer.add_special_tokens(list(ids))
     return row if payload is None else payload.apply_to_prompt(row) or [7]
 
 

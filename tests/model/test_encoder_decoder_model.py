@@ -22,7 +22,7 @@ from softprompt.model import (
     freeze_network,
     load_model,
 )
-from softprompt.model.encoder_decoder_model import DECODER_START
+from softprompt.model.prompt_tokenizer import DECODER_START
 from softprompt.prompts import PromptOptions, build_prompt
 from tests.strategies import as_row, laid_out, random_embeddings, random_prefix
 from tests.tiny import ENCODER_DECODER_CONFIGS, ENCODER_DECODER_FAMILIES, shared_model, tiny_model, tiny_tokenizer
@@ -42,12 +42,16 @@ def encoder_decoder(family: str) -> EncoderDecoderModel:
 @torch.no_grad()
 def test_logits_are_the_networks_own(family: str) -> None:
     model = encoder_decoder(family)
-    ids, mask = laid_out([[*model.add_special_tokens(TEXT), *SAID]], "right")
+    ids, mask = laid_out([[*model.prompt_tokenizer.add_special_tokens(TEXT), *SAID]], "right")
     found = model.compute_logits(model.compute_hidden_states(ids, mask))[
-        :, -len(model.decoder_prompt_ids) - len(SAID) :
+        :, -len(model.prompt_tokenizer.decoder_prompt_ids) - len(SAID) :
     ]
-    text = torch.tensor([model.add_special_tokens(TEXT)[: -len(model.decoder_prompt_ids)]])
-    whole = model.network(input_ids=text, decoder_input_ids=torch.tensor([[*model.decoder_prompt_ids, *SAID]])).logits
+    text = torch.tensor(
+        [model.prompt_tokenizer.add_special_tokens(TEXT)[: -len(model.prompt_tokenizer.decoder_prompt_ids)]]
+    )
+    whole = model.network(
+        input_ids=text, decoder_input_ids=torch.tensor([[*model.prompt_tokenizer.decoder_prompt_ids, *SAID]])
+    ).logits
     torch.testing.assert_close(found, whole)
     some = torch.tensor([7, 300, 2])
     torch.testing.assert_close(
@@ -68,21 +72,13 @@ def test_in_front_of_the_start_stand_the_encoders_states(family: str) -> None:
     torch.testing.assert_close(both[1, -len(TEXT) :], expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("family", "start"), [("t5", [2]), ("mt5", [2]), ("bart", [1, 0]), ("mbart", [1])])
-def test_the_decoder_begins_as_the_family_was_trained(family: str, start: list[int]) -> None:
-    model = encoder_decoder(family)
-    assert model.decoder_prompt_ids == start
-    begin = [] if model.bos_token_id is None else [model.bos_token_id]
-    assert model.add_special_tokens([5, 6]) == [*begin, 5, 6, model.eos_token_id, DECODER_START, *start[1:]]
-
-
 def test_a_checkpoint_may_name_what_is_said_first() -> None:
     """As mBART's do that translate into one language."""
     network = AutoModelForSeq2SeqLM.from_config(ENCODER_DECODER_CONFIGS["mbart"])
     network.generation_config.forced_bos_token_id = 17
     model = freeze_network(network, tiny_tokenizer(eos=True), "translator")
     assert isinstance(model, EncoderDecoderModel)
-    assert model.decoder_prompt_ids == [1, 17]
+    assert model.prompt_tokenizer.decoder_prompt_ids == [1, 17]
 
 
 @each_family
@@ -112,11 +108,11 @@ def test_a_prefix_from_text_is_what_the_text_leaves(family: str) -> None:
         model.compute_kv(model.embed_tokens(text[:, :1])[0])[0, 1].flatten(),
     )
     encoded = model.network.get_encoder()(input_ids=text).last_hidden_state
-    said = torch.tensor([[*model.decoder_prompt_ids, *TEXT]])
+    said = torch.tensor([[*model.prompt_tokenizer.decoder_prompt_ids, *TEXT]])
     past = model.network(encoder_outputs=(encoded,), decoder_input_ids=said, use_cache=True).past_key_values
     for layer in range(DECODER_LAYERS):
         own, cross = past.self_attention_cache.layers[layer], past.cross_attention_cache.layers[layer]
-        kept = own.keys[0, :, len(model.decoder_prompt_ids) :]
+        kept = own.keys[0, :, len(model.prompt_tokenizer.decoder_prompt_ids) :]
         torch.testing.assert_close(found[ENCODER_LAYERS + layer, 0], kept, atol=1e-5, rtol=0)
         at = ENCODER_LAYERS + DECODER_LAYERS + layer
         torch.testing.assert_close(found[at, 1], cross.values[0], atol=1e-5, rtol=0)
@@ -136,7 +132,7 @@ def test_a_prefix_of_what_is_there_already_changes_nothing(family: str) -> None:
     ids, mask = laid_out([[*TEXT, DECODER_START]], "right")
     whole = model.compute_kv(model.embed_tokens(torch.tensor([TEXT]))[0])
     alone = model.network(
-        input_ids=torch.tensor([TEXT]), decoder_input_ids=torch.tensor([model.decoder_prompt_ids[:1]])
+        input_ids=torch.tensor([TEXT]), decoder_input_ids=torch.tensor([model.prompt_tokenizer.decoder_prompt_ids[:1]])
     )
     start = alone.past_key_values.self_attention_cache.layers
     for layer in range(DECODER_LAYERS):
@@ -190,7 +186,10 @@ def test_it_loads_from_a_folder(family: str, tmp_path: Path) -> None:
     loaded = load_model(str(tmp_path), device="cpu")
     assert isinstance(loaded, EncoderDecoderModel)
     assert loaded.fingerprint == model.fingerprint
-    assert (loaded.decoder_prompt_ids, loaded.shape) == (model.decoder_prompt_ids, model.shape)
+    assert (loaded.prompt_tokenizer.decoder_prompt_ids, loaded.shape) == (
+        model.prompt_tokenizer.decoder_prompt_ids,
+        model.shape,
+    )
     ids, mask = laid_out([as_row(model, TEXT)], "right")
     assert torch.equal(loaded.compute_hidden_states(ids, mask), model.compute_hidden_states(ids, mask))
 
@@ -204,13 +203,6 @@ def test_in_bfloat16(family: str) -> None:
     for payload in (random_prefix(model, 3, 0), random_embeddings(model, 3, 0)):
         ids, mask = laid_out([payload.apply_to_prompt([*TEXT, DECODER_START, *SAID])], "right")
         assert bool(model.compute_logits(model.compute_hidden_states(ids, mask, payload)).isfinite().all())
-
-
-def test_the_window_is_each_sides_own() -> None:
-    model = encoder_decoder("bart")
-    assert model.shape.window == 64
-    assert model.get_max_prompt_length(62, 50) == 50 + len(model.decoder_prompt_ids)
-    assert model.get_max_prompt_length(63, 50) == 0
 
 
 @pytest.mark.parametrize(

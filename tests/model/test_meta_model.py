@@ -34,9 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_has_the_sizes_and_the_fingerprint(family: str, tmp_path: Path) -> None:
     model = tiny_model(family)
     weightless = load_meta_model(str(written(model, tmp_path)))
-    assert (weightless.shape, weightless.bos_token_id, weightless.eos_token_id) == (
+    assert (weightless.shape, weightless.prompt_tokenizer.bos_token_id, weightless.eos_token_id) == (
         model.shape,
-        model.bos_token_id,
+        model.prompt_tokenizer.bos_token_id,
         model.eos_token_id,
     )
     assert weightless.device == torch.device("meta")

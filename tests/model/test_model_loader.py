@@ -34,7 +34,7 @@ def test_a_folder(folder: Path) -> None:
     model = load_model(str(folder))
     assert model.name == str(folder)
     assert model.fingerprint == shared_model("llama").fingerprint
-    assert model.bos_token_id == shared_model("llama").bos_token_id
+    assert model.prompt_tokenizer.bos_token_id == shared_model("llama").prompt_tokenizer.bos_token_id
     ids = torch.tensor([[5, 9, 77]])
     mask = torch.ones_like(ids, dtype=torch.bool)
     assert torch.equal(model.compute_hidden_states(ids, mask), shared_model("llama").compute_hidden_states(ids, mask))

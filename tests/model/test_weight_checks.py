@@ -109,7 +109,7 @@ def test_a_model_without_its_word_head_is_the_same_at_every_load_and_says_no_wor
     assert first.fingerprint == second.fingerprint != whole.fingerprint
     assert read_checkpoint_info(folder).fingerprint == first.fingerprint
     assert first.num_parameters == sum(t.numel() for t in second.network.parameters()) < whole.num_parameters
-    ids = torch.tensor([whole.add_special_tokens([9, 17, 30])])
+    ids = torch.tensor([whole.prompt_tokenizer.add_special_tokens([9, 17, 30])])
     hidden = first.compute_hidden_states(ids, ids >= 0)
     torch.testing.assert_close(hidden, whole.compute_hidden_states(ids, ids >= 0))
     with pytest.raises(IncompleteModel, match="lack .*p-tuning-v2"):
@@ -274,7 +274,7 @@ def test_a_bare_network_as_many_on_the_hub_are_is_read_alike(tmp_path: Path, fam
     model = load_model(str(saved(tmp_path, family, strip)), device="cpu")
     assert bool(model.missing_head_weights) == bool(own_head(family))
     assert read_checkpoint_info(tmp_path).fingerprint == model.fingerprint
-    ids = torch.tensor([model.add_special_tokens([9, 17, 30])])
+    ids = torch.tensor([model.prompt_tokenizer.add_special_tokens([9, 17, 30])])
     torch.testing.assert_close(
         model.compute_hidden_states(ids, ids >= 0), shared_model(family).compute_hidden_states(ids, ids >= 0)
     )

@@ -71,8 +71,8 @@ def test_it_starts_as_the_examples_that_the_model_would_see() -> None:
     assert model.tokenizer.decode(context.token_ids).startswith(text)
     row = TASK.build_objective(model, 100).encode_example(EXAMPLES[0])
     begin = context.answer_ranges[0].start
-    assert [model.bos_token_id, *context.token_ids[:begin]] == row.prompt_ids
-    assert [context.token_ids[place] for place in context.answer_ranges[0]] == model.tokenize(" good")
+    assert [model.prompt_tokenizer.bos_token_id, *context.token_ids[:begin]] == row.prompt_ids
+    assert [context.token_ids[place] for place in context.answer_ranges[0]] == model.prompt_tokenizer.tokenize(" good")
     prompt, used = build_prompt(PromptOptions("context", ROOM), model, context, TASK.labels)
     words = model.embed_tokens(torch.tensor([context.token_ids]))[0]
     assert torch.equal(prompt().tensor, words)
@@ -121,7 +121,11 @@ def test_the_own_loss_is_that_of_the_answers(family: str, placement: Placement) 
     """By hand, with the plain network: each answer's mean, the last one's times 0.95, the one's before 0.95 squared."""
     model = shared_model(family)
     context = shown(model)
-    ids = [model.bos_token_id, *context.token_ids] if placement is Placement.AFTER_BOS else list(context.token_ids)
+    ids = (
+        [model.prompt_tokenizer.bos_token_id, *context.token_ids]
+        if placement is Placement.AFTER_BOS
+        else list(context.token_ids)
+    )
     before = len(ids) - len(context.token_ids)
     with torch.no_grad():
         log_probabilities = model.network(torch.tensor([ids])).logits[0].log_softmax(dim=1)
@@ -180,7 +184,7 @@ def test_words_of_ones_own_have_no_answers() -> None:
     model = shared_model("llama")
     text = "the film was great fun"
     prompt = built(model, init=f"text:{text}")
-    ids = model.tokenize(text)
+    ids = model.prompt_tokenizer.tokenize(text)
     assert torch.equal(prompt().tensor, model.embed_tokens(torch.tensor([ids]))[0])
     assert prompt.compute_auxiliary_loss(model) is None
     assert prompt.num_parameters == len(ids) * 24

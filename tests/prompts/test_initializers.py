@@ -30,10 +30,10 @@ def test_shapes(name: str) -> None:
 def test_a_prefix_from_text_behind_the_bos_stands_at_its_place() -> None:
     """Keys after the rotary embedding know their position: behind the BOS, theirs is one further."""
     model = shared_model("llama")
-    assert model.bos_token_id is not None
-    ids = model.tokenize("the film was great")[:4]
+    assert model.prompt_tokenizer.bos_token_id is not None
+    ids = model.prompt_tokenizer.tokenize("the film was great")[:4]
     start = PREFIX_INITIALIZERS["text"](request(model, "the film was great", placement=Placement.AFTER_BOS))
-    whole = model.compute_kv(model.embed_tokens(torch.tensor([[model.bos_token_id, *ids]]))[0])
+    whole = model.compute_kv(model.embed_tokens(torch.tensor([[model.prompt_tokenizer.bos_token_id, *ids]]))[0])
     torch.testing.assert_close(start.tensor, whole[:, :, :, 1:])
 
 

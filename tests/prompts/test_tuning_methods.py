@@ -64,7 +64,7 @@ def test_every_counted_parameter_trains(family: str, method: str, encoder: str) 
 @pytest.mark.parametrize(("method", "encoder"), strategies.METHODS)
 def test_a_prompt_starts_exactly_where_its_start_is(method: str, encoder: str) -> None:
     model = shared_model("llama")
-    words = model.embed_tokens(torch.tensor([model.tokenize(TEXT)]))[0]
+    words = model.embed_tokens(torch.tensor([model.prompt_tokenizer.tokenize(TEXT)]))[0]
     with torch.no_grad():
         payload = built(method, encoder)()
     expected = words if isinstance(payload, PromptEmbeddings) else model.compute_kv(words)

@@ -73,7 +73,7 @@ def test_virtual_tokens_stand_where_the_prompt_has_them() -> None:
         moved = PromptEmbeddings(payload.tensor, placement)
         found = build_prompt_embeds(made(model, moved), model, TEXT, 8)
         assert torch.equal(found[at : at + 3 or None], payload.tensor)
-        assert len(found) == 3 + 1 + len(model.tokenize(f"Review: {TEXT}\nAnswer:"))
+        assert len(found) == 3 + 1 + len(model.prompt_tokenizer.tokenize(f"Review: {TEXT}\nAnswer:"))
 
 
 def test_a_text_that_is_too_long_is_cut_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import threading
 import time
@@ -40,7 +39,7 @@ BASE = "tiny-llama-0"
 def chatting_model() -> FrozenModel:
     """A tiny random Llama with a chat template."""
     model = tiny_model("llama")
-    model.tokenizer = copy.deepcopy(model.tokenizer)
+    model.prompt_tokenizer = model.prompt_tokenizer.clone()
     model.tokenizer.chat_template = CHAT_TEMPLATE
     return model
 

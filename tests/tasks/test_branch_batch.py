@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from softprompt.model import CausalModel, FrozenModel, FrozenPrefix, Payload
+from softprompt.model import CausalModel, ForwardBudget, FrozenModel, FrozenPrefix, Payload
 from softprompt.model.sqlite_tensor_store import SQLiteTensorStore
 from softprompt.tasks import Batch, ClassificationTask, EncodedExample
 from softprompt.tasks.branch_batch import collate_branches
@@ -31,7 +31,10 @@ def objective_of(model: FrozenModel, words: list[Any]) -> ClassificationObjectiv
 
 
 def rows_of(model: FrozenModel, texts: list[list[int]]) -> list[EncodedExample]:
-    return [EncodedExample(model.add_special_tokens(text), [], label_index=i % 2) for i, text in enumerate(texts)]
+    return [
+        EncodedExample(model.prompt_tokenizer.add_special_tokens(text), [], label_index=i % 2)
+        for i, text in enumerate(texts)
+    ]
 
 
 def both(objective: ClassificationObjective, rows: list[EncodedExample], payloads: Any) -> tuple[Batch, Batch]:
@@ -62,7 +65,7 @@ def test_branch_gradients_equal_sequence_gradients(
 ) -> None:
     model = shared_model(family)
     if in_parts:
-        monkeypatch.setattr(type(model), "max_forward_tokens", 2)
+        monkeypatch.setattr(type(model), "forward_budget", ForwardBudget(model.forward_budget.overhead, 2))
     objective, own = objective_of(model, WORDS), rows_of(model, [[7, 8, 9], [10]])
     gradients = []
     for index in range(2):

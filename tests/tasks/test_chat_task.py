@@ -26,7 +26,7 @@ texts = st.text("abcdefgh 你好\n", min_size=1, max_size=12).filter(lambda text
 def chatty(template: str | None = TEMPLATE, family: str = "qwen2") -> FrozenModel:
     """A model with this chat template."""
     model = copy.copy(shared_model(family))
-    model.tokenizer = copy.deepcopy(model.tokenizer)
+    model.prompt_tokenizer = model.prompt_tokenizer.clone()
     model.tokenizer.chat_template = template
     return model
 
@@ -119,12 +119,12 @@ def test_eos_follows_a_different_end_of_turn() -> None:
 
 def test_bos_is_added_only_if_the_template_omits_it() -> None:
     model = chatty(family="llama")
-    assert model.bos_token_id is not None
+    assert model.prompt_tokenizer.bos_token_id is not None
     objective = bound(model)
-    assert objective.encode_example(chat("a", "good")).prompt_ids[0] == model.bos_token_id
-    assert objective.encode_prompt(objective.build_example("a"), 5).prompt_ids[0] == model.bos_token_id
+    assert objective.encode_example(chat("a", "good")).prompt_ids[0] == model.prompt_tokenizer.bos_token_id
+    assert objective.encode_prompt(objective.build_example("a"), 5).prompt_ids[0] == model.prompt_tokenizer.bos_token_id
     with_bos = bound(chatty("<s>" + TEMPLATE, family="llama"))
-    assert with_bos.encode_example(chat("a", "good")).prompt_ids.count(model.bos_token_id) == 1
+    assert with_bos.encode_example(chat("a", "good")).prompt_ids.count(model.prompt_tokenizer.bos_token_id) == 1
 
 
 def test_long_chat_drops_last_exchanges() -> None:

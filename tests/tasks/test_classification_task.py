@@ -90,20 +90,20 @@ def test_more_space_adds_examples_to_the_init_text(room: int, each: int) -> None
     assert shown.pop() == ""
     assert [text.rsplit(" ", 1)[1] for text in shown] == ["bad", "good"] * each
     assert len(set(shown)) == 2 * each
-    assert len(model.tokenize("\n\n".join(shown))) <= room
+    assert len(model.prompt_tokenizer.tokenize("\n\n".join(shown))) <= room
 
 
 def test_label_words_are_tokenized_after_the_template() -> None:
     model = shared_model("llama")
     objective = bound(model, labels=("0", "1"), words={"0": "bad", "1": "good"})
     row = objective.encode_example(Example({"text": "a film", "label": 1}))
-    assert row.prompt_ids == model.add_special_tokens(model.tokenize("a film\nLabel:"))
+    assert row.prompt_ids == model.prompt_tokenizer.encode_text("a film\nLabel:")
     assert row.label_index == 1
     batch = objective.collate([row], None)
     with torch.no_grad():
         logits = model.network(torch.tensor([row.prompt_ids])).logits[0, -1]
         found = objective.compute_log_probs(objective.forward_batch(batch, None), batch)[0]
-    [bad], [good] = model.tokenize(" bad"), model.tokenize(" good")
+    [bad], [good] = model.prompt_tokenizer.tokenize(" bad"), model.prompt_tokenizer.tokenize(" good")
     torch.testing.assert_close(found, logits[[bad, good]].log_softmax(dim=0), atol=1e-5, rtol=0)
 
 
@@ -113,7 +113,7 @@ def test_chinese_labels_have_no_leading_space(template: str) -> None:
     objective = bound(model, template=template, labels=("好", "差"))
     row = objective.encode_unlabeled(Example({"text": "很好看"}))
     batch = objective.collate([row], None)
-    good, bad = model.tokenize("好"), model.tokenize("差")
+    good, bad = model.prompt_tokenizer.tokenize("好"), model.prompt_tokenizer.tokenize("差")
     shared = next(i for i, (g, b) in enumerate(zip(good, bad, strict=True)) if g != b)
     assert batch.input_ids[0].tolist() == [*row.prompt_ids, *good[:shared]]
     with torch.no_grad():

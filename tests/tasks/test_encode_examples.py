@@ -9,7 +9,7 @@ import pytest
 
 from softprompt.data import Example
 from softprompt.errors import RecordError
-from softprompt.model import FrozenModel
+from softprompt.model import PromptTokenizer
 from softprompt.tasks import ClassificationTask, GenerationTask, Objective
 from softprompt.tasks.example_batches import MAX_BATCH_EXAMPLES, split_into_batches
 from softprompt.tasks.objective import EncodedExample, find_common_prefix
@@ -55,13 +55,13 @@ def test_first_invalid_example_is_reported() -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """The texts of each call of the tokenizer."""
     calls: list[Sequence[str]] = []
-    whole = FrozenModel.tokenize_batch
+    whole = PromptTokenizer.tokenize_batch
 
-    def counted(self: FrozenModel, texts: Sequence[str], **rest: Any) -> list[list[int]]:
+    def counted(self: PromptTokenizer, texts: Sequence[str], **rest: Any) -> list[list[int]]:
         calls.append(texts)
         return whole(self, texts, **rest)
 
-    monkeypatch.setattr(FrozenModel, "tokenize_batch", counted)
+    monkeypatch.setattr(PromptTokenizer, "tokenize_batch", counted)
     return calls
 
 

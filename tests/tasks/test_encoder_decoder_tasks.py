@@ -13,7 +13,7 @@ import softprompt
 from softprompt.data import Example, read_examples
 from softprompt.errors import RecordError, SettingError, TaskError
 from softprompt.model import Payload, PromptEmbeddings
-from softprompt.model.encoder_decoder_model import DECODER_START
+from softprompt.model.prompt_tokenizer import DECODER_START
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, LinearHead, Objective
 from softprompt.tasks.classification_task import ClassificationObjective
@@ -56,7 +56,7 @@ def test_response_loss_equals_that_of_transformers(family: str, pairs: list[tupl
     examples = [Example({"input": i, "output": o}) for i, o in pairs]
     for example, loss in zip(examples, losses(objective, None, *examples), strict=True):
         row = objective.encode_example(example)
-        text, said = sides([*row.prompt_ids, *row.response_ids[:-1]], model.decoder_prompt_ids)  # type: ignore[attr-defined]
+        text, said = sides([*row.prompt_ids, *row.response_ids[:-1]], model.prompt_tokenizer.decoder_prompt_ids)  # type: ignore[attr-defined]
         with torch.no_grad():
             logits = model.network(input_ids=text, decoder_input_ids=said).logits[0, -len(row.response_ids) :]
         expected = torch.nn.functional.cross_entropy(logits, torch.tensor(row.response_ids), reduction="sum")
@@ -67,7 +67,7 @@ def test_response_loss_equals_that_of_transformers(family: str, pairs: list[tupl
 def test_response_is_tokenized_without_the_template(template: str) -> None:
     objective = writer("t5", template=template)
     row = objective.encode_example(Example({"input": "a", "output": "great fun"}))
-    assert row.response_ids == [*objective.model.tokenize("great fun"), objective.model.eos_token_id]
+    assert row.response_ids == [*objective.model.prompt_tokenizer.tokenize("great fun"), objective.model.eos_token_id]
     assert row.prompt_ids[-2:] == [objective.model.eos_token_id, DECODER_START]
 
 
@@ -77,12 +77,12 @@ def test_labels_follow_the_decoder_prompt(family: str, words: dict[str, str]) ->
     model = shared_model(family)
     task = ClassificationTask(labels=("good", "bad"), words=words, template="{text} so it was")
     found = read(task.build_objective(model, 60), None, TEXT)[0]
-    ids = [model.tokenize(words.get(label, label)) for label in task.labels]
+    ids = [model.prompt_tokenizer.tokenize(words.get(label, label)) for label in task.labels]
     shared = 0
     while ids[0][shared] == ids[1][shared]:
         shared += 1
     prompt = task.build_objective(model, 60).encode_unlabeled(TEXT).prompt_ids
-    text, said = sides([*prompt, *ids[0][:shared]], model.decoder_prompt_ids)  # type: ignore[attr-defined]
+    text, said = sides([*prompt, *ids[0][:shared]], model.prompt_tokenizer.decoder_prompt_ids)  # type: ignore[attr-defined]
     with torch.no_grad():
         logits = model.network(input_ids=text, decoder_input_ids=said).logits[0, -1]
     expected = logits[torch.tensor([each[shared] for each in ids])].log_softmax(dim=0)
@@ -110,7 +110,7 @@ def test_linear_head_reads_the_decoder_prompt(family: str) -> None:
         head.weight.normal_(generator=torch.Generator().manual_seed(0))
         objective = ClassificationTask(labels=("good", "bad")).build_objective(model, 60, head)
         found = read(objective, None, TEXT)[0]
-        text, said = sides(objective.encode_unlabeled(TEXT).prompt_ids, model.decoder_prompt_ids)  # type: ignore[attr-defined]
+        text, said = sides(objective.encode_unlabeled(TEXT).prompt_ids, model.prompt_tokenizer.decoder_prompt_ids)  # type: ignore[attr-defined]
         whole = model.network(input_ids=text, decoder_input_ids=said, output_hidden_states=True)
         last = model.family.get_backbone(model.network).get_submodule("decoder")(
             input_ids=said, encoder_hidden_states=whole.encoder_last_hidden_state
@@ -153,7 +153,8 @@ def test_a_chat_needs_a_causal_model() -> None:
     model = tiny_model("t5")
     with pytest.raises(TaskError, match="has no chat template"):
         ChatTask().build_objective(model, 60)
-    model.tokenizer = type(model.tokenizer)(tokenizer_object=model.tokenizer._tokenizer, chat_template="{{ messages }}")
+    model.prompt_tokenizer = model.prompt_tokenizer.clone()
+    model.tokenizer.chat_template = "{{ messages }}"
     with pytest.raises(TaskError, match="is not a causal model"):
         ChatTask().build_objective(model, 60)
 

@@ -61,8 +61,8 @@ def test_answer_tokens_are_located(family: str) -> None:
         assert row.alignment.text[start:end] == example.fields["answer"]
         first, last = (row.alignment.token_positions[target] for target in row.target_indices)
         assert model.tokenizer.decode(row.prompt_ids[first : last + 1]).strip() == example.fields["answer"]
-        assert row.prompt_ids == model.add_special_tokens(
-            model.tokenize(f"{example.fields['question']}\n{example.fields['context']}")
+        assert row.prompt_ids == model.prompt_tokenizer.encode_text(
+            f"{example.fields['question']}\n{example.fields['context']}"
         )
 
 
@@ -71,7 +71,7 @@ def test_answer_tokens_are_located(family: str) -> None:
 def test_batch_equals_single_examples(family: str, payload: str) -> None:
     model = shared_model(family)
     if payload != "prefix" and (
-        payload not in model.placements or (payload == "after-bos" and model.bos_token_id is None)
+        payload not in model.placements or (payload == "after-bos" and model.prompt_tokenizer.bos_token_id is None)
     ):
         return
     made = random_prefix(model, 3, 0) if payload == "prefix" else random_embeddings(model, 3, 0, Placement(payload))

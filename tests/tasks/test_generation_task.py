@@ -89,14 +89,14 @@ def test_chunked_logits_give_the_same_gradient(few: int, monkeypatch: pytest.Mon
 def test_a_response_follows_the_template_and_ends() -> None:
     model = shared_model("llama")
     row = bound(model).encode_example(example(input="name: Aro", output="good food"))
-    assert row.prompt_ids == model.add_special_tokens(model.tokenize("name: Aro\n"))
-    assert row.response_ids == [*model.tokenize("good food"), model.eos_token_id]
+    assert row.prompt_ids == model.prompt_tokenizer.encode_text("name: Aro\n")
+    assert row.response_ids == [*model.prompt_tokenizer.tokenize("good food"), model.eos_token_id]
 
 
 def test_tokenizer_eos_is_trained_if_a_model_has_several() -> None:
     model = ending_at("llama", 7, 9)
     row = bound(model).encode_example(example(input="name: Aro", output="good food"))
-    assert row.response_ids == [*model.tokenize("good food"), 1]
+    assert row.response_ids == [*model.prompt_tokenizer.tokenize("good food"), 1]
 
 
 def test_model_without_eos_cannot_train_but_generates() -> None:
@@ -110,7 +110,7 @@ def test_model_without_eos_cannot_train_but_generates() -> None:
 def test_a_response_on_the_same_line_begins_with_a_space() -> None:
     model = shared_model("llama")
     row = bound(model, template="{input} It is:").encode_example(example(input="Aro", output="good"))
-    assert row.response_ids == [*model.tokenize(" good"), model.eos_token_id]
+    assert row.response_ids == [*model.prompt_tokenizer.tokenize(" good"), model.eos_token_id]
 
 
 def test_too_long_response_is_rejected() -> None:
@@ -122,14 +122,14 @@ def test_only_the_input_is_truncated() -> None:
     model = shared_model("llama")
     row = bound(model, room=30).encode_example(example(input="scene " * 40, output="good fun"))
     assert row.is_truncated
-    assert row.response_ids == [*model.tokenize("good fun"), model.eos_token_id]
+    assert row.response_ids == [*model.prompt_tokenizer.tokenize("good fun"), model.eos_token_id]
     assert 28 <= len(row) <= 30
 
 
 def test_references_replace_a_missing_output_in_training() -> None:
     model = shared_model("llama")
     row = bound(model).encode_example(example(input="a", references=["good fun", "a bore"]))
-    assert row.response_ids == [*model.tokenize("good fun"), model.eos_token_id]
+    assert row.response_ids == [*model.prompt_tokenizer.tokenize("good fun"), model.eos_token_id]
 
 
 @pytest.mark.parametrize(

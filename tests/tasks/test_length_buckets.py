@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from softprompt.model import FrozenModel
+from softprompt.model import ForwardBudget, FrozenModel
 from softprompt.tasks.length_buckets import bucket_by_length
 from tests.tiny import shared_model
 
@@ -17,8 +17,7 @@ DEAR = 10**9
 def model(monkeypatch: pytest.MonkeyPatch) -> FrozenModel:
     """One whose passes cost and hold what a test says."""
     model = shared_model("llama")
-    for name in ("forward_overhead", "max_forward_tokens"):
-        monkeypatch.setattr(type(model), name, DEAR)
+    monkeypatch.setattr(type(model), "forward_budget", ForwardBudget(DEAR, DEAR))
     return model
 
 
@@ -32,7 +31,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> FrozenModel:
 def test_buckets_cover_all_examples_with_little_padding(
     model: FrozenModel, lengths: list[int], most: int | None, tokens: int, cost: int
 ) -> None:
-    type(model).max_forward_tokens, type(model).forward_overhead = tokens, cost  # type: ignore[assignment]
+    type(model).forward_budget = ForwardBudget(overhead=cost, max_tokens=tokens)  # type: ignore[assignment]
     passes = bucket_by_length(lengths, model, most)
     assert sorted(row for each in passes for row in each) == list(range(len(lengths)))
     for each in passes:

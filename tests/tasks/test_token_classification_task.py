@@ -81,7 +81,7 @@ def test_first_token_of_every_word_is_read(family: str) -> None:
 def test_batch_equals_single_examples(family: str, payload: str) -> None:
     model = shared_model(family)
     if payload != "prefix" and (
-        payload not in model.placements or (payload == "after-bos" and model.bos_token_id is None)
+        payload not in model.placements or (payload == "after-bos" and model.prompt_tokenizer.bos_token_id is None)
     ):
         return
     made = random_prefix(model, 3, 0) if payload == "prefix" else random_embeddings(model, 3, 0, Placement(payload))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softprompt.model import FrozenModel
+from softprompt.model import ForwardBudget, FrozenModel
 from softprompt.prompts import build_prompt
 from softprompt.tasks import ClassificationTask, EncodedExample, Objective
 from softprompt.training.gradient_accumulation import PromptTrainable
@@ -27,7 +27,7 @@ def gradients(
     monkeypatch: pytest.MonkeyPatch,
     pass_cost: int,
 ) -> tuple[float, dict[str, Tensor | None]]:
-    monkeypatch.setattr(type(model), "forward_overhead", pass_cost)
+    monkeypatch.setattr(type(model), "forward_budget", ForwardBudget(pass_cost, model.forward_budget.max_tokens))
     prompt, _ = build_prompt(strategies.options(method, 3, encoder=encoder), model, "a film", LABELS)
     objective = ClassificationTask(labels=LABELS).build_objective(model, 100, prompt.head)
     loss, *_ = PromptTrainable(prompt).accumulate_gradients(objective, rows, 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from softprompt.model import ForwardBudget
 from softprompt.tasks import ClassificationTask, EncodedExample
 from softprompt.tasks.branch_batch import collate_branches
 from softprompt.tasks.classification_task import ClassificationObjective
@@ -21,7 +22,7 @@ def test_joint_pass_fits_longest_prompt_text_and_label_paths_in_the_window(
 ) -> None:
     """Each fits by itself; the prompt that is longest stands in front of the row that is longest."""
     model = shared_model("mistral")
-    monkeypatch.setattr(type(model), "max_forward_tokens", 10**6)
+    monkeypatch.setattr(type(model), "forward_budget", ForwardBudget(model.forward_budget.overhead, 10**6))
     objective = ClassificationObjective(model, ClassificationTask(labels=("a", "b", "c")), 96, Verbalizer(LABELS, 0))
     micro_batches = []
     for P, T in ((4, 80), (3, model.shape.window - 4 - 2 + extra_tokens)):

@@ -286,7 +286,7 @@ def test_frozen_sink_does_not_change(reviews: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         from softprompt.model import PromptEmbeddings
 
-        words = model.embed_tokens(torch.tensor([model.tokenize("the film was great")[:3]]))[0]
+        words = model.embed_tokens(torch.tensor([model.prompt_tokenizer.tokenize("the film was great")[:3]]))[0]
         start = model.compile(PromptEmbeddings(words)).tensor
     free, frozen = (SavedPrompt.from_folder(tmp_path / name).payload.tensor for name in ("free", "frozen"))
     assert torch.equal(frozen[:, 0, :, 0], start[:, 0, :, 0])

@@ -32,10 +32,10 @@ def ensure_pad_token(model: FrozenModel) -> None:
 def _find_spare_tokens(model: FrozenModel) -> list[str]:
     """Return the special tokens that occur in no text: not BOS, not EOS, not in the chat template."""
     template = str(model.tokenizer.chat_template or "")
-    used_ids = {*model.eos_token_ids, model.bos_token_id, model.tokenizer.bos_token_id}
+    used_ids = {*model.eos_token_ids, model.prompt_tokenizer.bos_token_id, model.tokenizer.bos_token_id}
     return [
         token
-        for token, token_id in model.special_token_ids.items()
+        for token, token_id in model.prompt_tokenizer.special_token_ids.items()
         if token_id < model.shape.vocab_size and token_id not in used_ids and token not in template
     ]
 

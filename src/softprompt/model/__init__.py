@@ -5,6 +5,7 @@ from softprompt.model.activation_spread import measure_hidden_state_spread, meas
 from softprompt.model.causal_model import CausalModel
 from softprompt.model.composition import compose_payloads
 from softprompt.model.encoder_decoder_model import EncoderDecoderModel
+from softprompt.model.forward_budget import ForwardBudget
 from softprompt.model.frozen_model import BatchPayloads, FrozenModel
 from softprompt.model.generative_model import DecodingState, GenerativeModel
 from softprompt.model.hooks.cache_layers import PastState, PromptedDynamicCache
@@ -13,12 +14,14 @@ from softprompt.model.meta_model import load_meta_model
 from softprompt.model.model_loader import freeze_network, load_model
 from softprompt.model.model_shape import ModelKind, ModelShape
 from softprompt.model.payload import FrozenPrefix, KVPrefix, Payload, Placement, PromptEmbeddings, get_placeholder_id
+from softprompt.model.prompt_tokenizer import PromptTokenizer
 
 __all__ = [
     "BatchPayloads",
     "CausalModel",
     "DecodingState",
     "EncoderDecoderModel",
+    "ForwardBudget",
     "FrozenModel",
     "FrozenPrefix",
     "GenerativeModel",
@@ -30,6 +33,7 @@ __all__ = [
     "Payload",
     "Placement",
     "PromptEmbeddings",
+    "PromptTokenizer",
     "PromptedDynamicCache",
     "compose_payloads",
     "freeze_network",

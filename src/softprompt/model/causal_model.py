@@ -35,6 +35,7 @@ from softprompt.model.hooks.layer_range import LayerRangeEnd, view_layer_range
 from softprompt.model.hooks.packed_layers import PackedLinear, can_pack_weights, move_to_huge_pages, pack_layers
 from softprompt.model.hooks.sparse_last_layer import select_output_positions
 from softprompt.model.payload import FrozenPrefix, KVPrefix, Payload, Placement, PromptEmbeddings
+from softprompt.model.prompt_tokenizer import CausalPromptTokenizer
 
 MASK_BASED_ATTENTION = ("eager", "sdpa")  # take the visibility pattern as a mask; flash attention does not
 
@@ -53,19 +54,7 @@ class CausalModel(GenerativeModel):
         self._attention_span = (  # set before `super().__init__`, which runs the network
             resolve_family(network.config).get_max_positions(network.config) if has_sliding_window else None
         )
-        super().__init__(network, tokenizer, name)
-
-    def add_special_tokens(self, token_ids: list[int]) -> list[int]:
-        """Add BOS in front of a text, if the tokenizer does."""
-        return token_ids if self.bos_token_id is None else [self.bos_token_id, *token_ids]
-
-    def encode_answers(self, context: str, texts: Sequence[str]) -> list[list[int]]:
-        """Tokenize several answers as continuations of the text."""
-        return self.encode_continuations(context, texts)
-
-    def get_max_prompt_length(self, answer_length: int, max_length: int) -> int:
-        """Return the space that the answer leaves in the sequence."""
-        return max_length - answer_length
+        super().__init__(network, CausalPromptTokenizer(tokenizer), name)
 
     def compute_hidden_states(
         self,
@@ -112,7 +101,7 @@ class CausalModel(GenerativeModel):
             run_branches,
             branches,
             extended.attention_mask.shape[1] + branches.input_ids.shape[1],
-            self.max_forward_tokens,
+            self.forward_budget.max_tokens,
         )
 
     def forward_with_past(
@@ -214,10 +203,6 @@ class CausalModel(GenerativeModel):
                 f"{num_positions} positions in a sequence, padding included, exceed the sliding window of {self.name} "
                 f"({self._attention_span}): shorten the text, or batch sequences of one length"
             )
-
-    def get_pooled_length(self, token_ids: Sequence[int]) -> int:
-        """Return the full length: the last token attends to all others."""
-        return len(token_ids)
 
     def make_past_state(self, payloads: BatchPayloads, batch_size: int, growable: bool = False) -> PastState:
         """Build the state that precedes the first token of each sequence.
@@ -364,7 +349,7 @@ class CausalModel(GenerativeModel):
 
     def _embed_bos(self) -> Float[Tensor, "1 E"]:
         """Embed the BOS token; only called if the model has one (`prompts.check_placement`)."""
-        return self.embed_tokens(torch.tensor([[self.bos_token_id]], device=self.device))[0]
+        return self.embed_tokens(torch.tensor([[self.prompt_tokenizer.bos_token_id]], device=self.device))[0]
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute each layer in the backward pass instead of keeping its activations: less memory, slower.

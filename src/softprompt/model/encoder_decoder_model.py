@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from softprompt.model.branches import (
     make_branch_decoder_cache,
     run_in_micro_batches,
 )
+from softprompt.model.family import resolve_family
 from softprompt.model.frozen_model import BatchPayloads, stack_virtual_tokens
 from softprompt.model.generative_model import DecodingState, GenerativeModel
 from softprompt.model.hooks import cache_layers
@@ -29,9 +29,7 @@ from softprompt.model.hooks.prefix_attention import (
     install_attention_hook,
 )
 from softprompt.model.payload import KVPrefix, Payload, Placement
-
-DECODER_START = 2**31 - 1
-"""Id outside every vocabulary that marks where the decoder's input begins; stands for the decoder's start token."""
+from softprompt.model.prompt_tokenizer import DECODER_START, EncoderDecoderPromptTokenizer
 
 
 @dataclass(frozen=True)
@@ -86,32 +84,18 @@ class EncoderDecoderModel(GenerativeModel):
     Prompt embeddings are part of the encoder's input (Lester et al. 2021). The L layers of a KV prefix are the
     encoder's, the decoder's self-attention, and the decoder's cross-attention (Li & Liang 2021). A prefix takes no
     positions, so the decoder begins at its first position.
-
-    Attributes:
-        decoder_prompt_ids: ids that the decoder begins with: its start token, and a forced first token if any.
     """
 
+    prompt_tokenizer: EncoderDecoderPromptTokenizer
     placements = (Placement.BEFORE, Placement.AFTER_BOS, Placement.IN_TEMPLATE)
 
     def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
         network.set_attn_implementation(ATTN_IMPLEMENTATION)
-        self.decoder_prompt_ids = _find_decoder_prompt_ids(network, tokenizer, name)
-        self._wrapping_ids = _find_wrapping_ids(tokenizer)
-        super().__init__(network, tokenizer, name)
-
-    def add_special_tokens(self, token_ids: list[int]) -> list[int]:
-        """Add the tokenizer's special tokens around a text, then the ids that the decoder begins with."""
-        before, behind = self._wrapping_ids
-        return [*before, *token_ids, *behind, DECODER_START, *self.decoder_prompt_ids[1:]]
-
-    def encode_answers(self, context: str, texts: Sequence[str]) -> list[list[int]]:  # noqa: ARG002
-        """Tokenize answers without the text, since the decoder begins with them."""
-        return self.tokenize_batch([text.lstrip(" ") for text in texts])
-
-    def get_max_prompt_length(self, answer_length: int, max_length: int) -> int:
-        """Return `max_length` plus the decoder's first ids, or 0 if the answer does not fit into the decoder."""
-        fits = len(self.decoder_prompt_ids) + answer_length <= self.family.get_max_positions(self.network.config)
-        return max_length + len(self.decoder_prompt_ids) if fits else 0
+        self._max_decoder_length = resolve_family(network.config).get_max_positions(network.config)
+        decoder_prompt_ids = _find_decoder_prompt_ids(network, tokenizer, name)
+        super().__init__(
+            network, EncoderDecoderPromptTokenizer(tokenizer, decoder_prompt_ids, self._max_decoder_length), name
+        )
 
     def compute_hidden_states(
         self,
@@ -140,7 +124,9 @@ class EncoderDecoderModel(GenerativeModel):
         hidden, read = self._forward_both_sides(input_ids, attention_mask, payloads, past)
 
         def run_branches(chunk: SequenceBranches) -> Float[Tensor, "m l H"]:
-            behind = make_branch_decoder_cache(past, chunk.parent_indices, len(self.decoder_prompt_ids))
+            behind = make_branch_decoder_cache(
+                past, chunk.parent_indices, len(self.prompt_tokenizer.decoder_prompt_ids)
+            )
             return self._decode(
                 RightPaddedTokens(chunk.input_ids, chunk.attention_mask),
                 read.select_sequences(chunk.parent_indices),
@@ -148,7 +134,10 @@ class EncoderDecoderModel(GenerativeModel):
             )
 
         return hidden, run_in_micro_batches(
-            run_branches, branches, read.attention_mask.shape[1] + branches.input_ids.shape[1], self.max_forward_tokens
+            run_branches,
+            branches,
+            read.attention_mask.shape[1] + branches.input_ids.shape[1],
+            self.forward_budget.max_tokens,
         )
 
     def _forward_both_sides(
@@ -214,7 +203,9 @@ class EncoderDecoderModel(GenerativeModel):
     ) -> Float[Tensor, "B T H"]:
         """Run the decoder on tokens that follow `past_key_values`, which grows by them."""
         embeddings = self.embed_tokens(
-            torch.where(tokens.input_ids == DECODER_START, self.decoder_prompt_ids[0], tokens.input_ids)
+            torch.where(
+                tokens.input_ids == DECODER_START, self.prompt_tokenizer.decoder_prompt_ids[0], tokens.input_ids
+            )
         )
         with _inject_decoder_prefix(encoder_output):
             return self._run_decoder(embeddings, tokens.attention_mask, encoder_output, past_key_values)
@@ -246,10 +237,6 @@ class EncoderDecoderModel(GenerativeModel):
         ).last_hidden_state
         return states
 
-    def get_pooled_length(self, token_ids: Sequence[int]) -> int:
-        """Return the full length: the decoder's first token attends to the whole text."""
-        return len(token_ids)
-
     def compile(self, payload: Payload) -> Payload:
         """Return the payload unchanged: embeddings attend to the text of each sequence.
 
@@ -268,10 +255,10 @@ class EncoderDecoderModel(GenerativeModel):
             ModelNotSupported: encoder and decoder differ in number or size of heads.
         """
         P = len(embeddings)
-        if P + len(self.decoder_prompt_ids) > self.family.get_max_positions(self.network.config):
+        if P + len(self.prompt_tokenizer.decoder_prompt_ids) > self._max_decoder_length:
             raise SettingError(f"{P} virtual tokens do not fit behind the decoder's start: choose fewer")
         row, mask = embeddings.to(self.dtype).unsqueeze(0), torch.ones(1, P, dtype=torch.bool, device=self.device)
-        start = self.embed_tokens(torch.tensor([self.decoder_prompt_ids], device=self.device))
+        start = self.embed_tokens(torch.tensor([self.prompt_tokenizer.decoder_prompt_ids], device=self.device))
         decoder_inputs = torch.cat([start, row], dim=1)
         encoder, decoder = KVRecorder(), KVRecorder()
         with install_attention_hook(encoder):
@@ -323,10 +310,3 @@ def _find_decoder_prompt_ids(network: PreTrainedModel, tokenizer: PreTrainedToke
     leading = tokenizer.bos_token_id if tokenizer("a").input_ids[0] == tokenizer.bos_token_id else None
     second = leading if forced is None else forced
     return [first] if second is None else [first, second]
-
-
-def _find_wrapping_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Return the special tokens that the tokenizer puts before and after a text."""
-    ids, text = tokenizer("a").input_ids, tokenizer("a", add_special_tokens=False).input_ids
-    at = next(i for i in range(len(ids)) if ids[i : i + len(text)] == text)
-    return ids[:at], ids[at + len(text) :]

@@ -7,9 +7,8 @@ method or saved prompt. The subclasses differ in which tokens attend to which: `
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -22,8 +21,10 @@ from softprompt.model.branches import BranchedHiddenStates, SequenceBranches
 from softprompt.model.eos_tokens import find_eos_token_ids
 from softprompt.model.family import ModelFamily, get_logit_softcap, resolve_family
 from softprompt.model.fingerprint import compute_fingerprint
+from softprompt.model.forward_budget import ACCELERATOR_BUDGET, CPU_BUDGET, SHARDED_BUDGET, ForwardBudget
 from softprompt.model.model_shape import ModelKind, ModelShape
 from softprompt.model.payload import Payload, Placement, PromptEmbeddings
+from softprompt.model.prompt_tokenizer import PromptTokenizer
 from softprompt.model.weight_checks import format_names
 
 BatchPayloads = Payload | Sequence[Payload | None] | None
@@ -31,8 +32,6 @@ BatchPayloads = Payload | Sequence[Payload | None] | None
 
 
 UNKNOWN_FINGERPRINT = ""  # the fingerprint of weights that are not available
-FORWARD_OVERHEAD_CPU, FORWARD_OVERHEAD_ACCELERATOR = 128, 4096  # tokens
-MAX_FORWARD_TOKENS_CPU, MAX_FORWARD_TOKENS_ACCELERATOR = 2048, 16384  # tokens
 
 
 class FrozenModel(ABC):
@@ -40,33 +39,34 @@ class FrozenModel(ABC):
 
     Attributes:
         network: transformers model.
-        tokenizer: tokenizer of the model.
+        prompt_tokenizer: tokenizer of texts and answers, with this model's special tokens.
         name: name or path that the model was loaded from.
         family: accessors for the parts in which model families differ.
         shape: sizes that a soft prompt must fit.
-        bos_token_id: id that the tokenizer puts in front of every text (BOS, or a masked model's CLS), or None.
         eos_token_ids: ids that end a response, beginning with the one used in training. Empty if neither tokenizer
             nor generation configuration has one.
         placements: supported placements of virtual tokens.
         is_sharded: whether the layers are sharded over processes, all of which must run the model equally often.
         missing_head_weights: names of language-modeling head weights that the files lack; if any, there is no head.
-        text_validator: called with each text before tokenization; may raise to reject the text.
     """
 
     is_sharded = False
-    text_validator: Callable[[str], None] | None = None
     missing_head_weights: tuple[str, ...] = ()
     placements: tuple[Placement, ...]
 
-    def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
+    def __init__(self, network: PreTrainedModel, prompt_tokenizer: PromptTokenizer, name: str):
         self.family: ModelFamily = resolve_family(network.config)
         self.network = network.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
+        self.prompt_tokenizer = prompt_tokenizer
         self.name = name
         self.shape = self._probe_shape()
-        self.bos_token_id: int | None = _find_leading_bos(tokenizer)
-        self.eos_token_ids = find_eos_token_ids(network, tokenizer, name)
+        self.eos_token_ids = find_eos_token_ids(network, prompt_tokenizer.tokenizer, name)
         self._logit_softcap = get_logit_softcap(network.config)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Transformers tokenizer of the model."""
+        return self.prompt_tokenizer.tokenizer
 
     @property
     def eos_token_id(self) -> int | None:
@@ -124,89 +124,6 @@ class FrozenModel(ABC):
         ids = torch.arange(self.shape.vocab_size, device=self.device)  # in chunks: a vocabulary may have 250,000 tokens
         squares = [self.embed_tokens(part.unsqueeze(0)).float().pow(2).mean(dim=(0, 2)) for part in ids.split(4096)]
         return float(torch.cat(squares).mean().sqrt())
-
-    @cached_property
-    def special_token_ids(self) -> dict[str, int]:
-        """Ids of special tokens by their text."""
-        return {
-            token.content: token_id for token_id, token in self.tokenizer.added_tokens_decoder.items() if token.special
-        }
-
-    @cached_property
-    def _special_pattern(self) -> re.Pattern[str]:
-        longest_first = sorted(self.special_token_ids, key=len, reverse=True)
-        return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
-
-    def split_on_special_tokens(self, text: str) -> list[str | int]:
-        """Split a text at its special tokens, which are replaced by their ids."""
-        if not self.special_token_ids:
-            return [text]
-        return [self.special_token_ids.get(part, part) for part in self._special_pattern.split(text) if part]
-
-    def check_text(self, text: str) -> None:
-        """Run `text_validator` on a text; errors that it raises are not caught."""
-        if self.text_validator is not None:
-            self.text_validator(text)
-
-    def tokenize(self, text: str, *, split_special_tokens: bool = False) -> list[int]:
-        """Tokenize a text without adding special tokens.
-
-        Args:
-            text: text to tokenize.
-            split_special_tokens: tokenize special tokens inside the text as plain text instead of as special tokens.
-        """
-        self.check_text(text)
-        ids: list[int] = self.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=split_special_tokens
-        ).input_ids
-        return ids
-
-    def tokenize_batch(self, texts: Sequence[str], *, split_special_tokens: bool = False) -> list[list[int]]:
-        """Tokenize several texts, each as `tokenize` does, in one call."""
-        for text in texts:
-            self.check_text(text)
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        if backend is None or backend.truncation is not None or backend.padding is not None:
-            return [self.tokenize(text, split_special_tokens=split_special_tokens) for text in texts]
-        backend.encode_special_tokens = split_special_tokens
-        # Without character offsets, which takes a third less time than the call of the tokenizer.
-        return [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
-
-    def encode_continuation(self, context: str, text: str) -> list[int]:
-        """Tokenize `text` as it would be tokenized after `context`, which may differ from tokenizing it alone."""
-        return self.encode_continuations(context, [text])[0]
-
-    def encode_continuations(self, context: str, texts: Sequence[str]) -> list[list[int]]:
-        """Tokenize several texts, each as it would be tokenized after `context`.
-
-        A text that merges with the end of `context` is tokenized alone.
-        """
-        [context_ids, *joint_ids] = self.tokenize_batch([context, *(context + text for text in texts)])
-        length = len(context_ids)
-        continuations = [ids[length:] if ids[:length] == context_ids else None for ids in joint_ids]
-        alone = iter(self.tokenize_batch([text for text, ids in zip(texts, continuations, strict=True) if ids is None]))
-        return [next(alone) if ids is None else ids for ids in continuations]
-
-    @abstractmethod
-    def add_special_tokens(self, token_ids: list[int]) -> list[int]:
-        """Add the special tokens that the model expects around a text."""
-
-    def encode_answer(self, context: str, text: str) -> list[int]:
-        """Tokenize an answer to a text that ends with `context`."""
-        return self.encode_answers(context, [text])[0]
-
-    @abstractmethod
-    def encode_answers(self, context: str, texts: Sequence[str]) -> list[list[int]]:
-        """Tokenize several answers to a text that ends with `context`."""
-
-    @abstractmethod
-    def get_max_prompt_length(self, answer_length: int, max_length: int) -> int:
-        """Return the maximum prompt length, in tokens, that leaves space for an answer.
-
-        Args:
-            answer_length: number of tokens of the answer.
-            max_length: maximum number of tokens of the sequence.
-        """
 
     def embed_tokens(
         self, input_ids: Int[Tensor, "B T"], virtual_embeddings: Float[Tensor, "b P E"] | None = None
@@ -278,13 +195,6 @@ class FrozenModel(ABC):
         return torch.nn.functional.linear(hidden_states, weight[token_ids], None if bias is None else bias[token_ids])
 
     @abstractmethod
-    def get_pooled_length(self, token_ids: Sequence[int]) -> int:
-        """Return the prefix length that ends with the pooled token.
-
-        That is the last token of a causal model, and the mask token or CLS of a masked model.
-        """
-
-    @abstractmethod
     def compile(self, payload: Payload) -> Payload:
         """Convert a payload into the form in which it is used, with gradient.
 
@@ -309,23 +219,11 @@ class FrozenModel(ABC):
         return payload
 
     @property
-    def forward_overhead(self) -> int:
-        """Fixed cost of one forward pass, expressed in tokens.
-
-        Even a batch of few tokens reads all weights from memory. A batch may therefore be padded by up to this many
-        tokens before a second pass is cheaper. Practically infinite for a sharded model, because all processes must
-        run it equally often.
-        """
+    def forward_budget(self) -> ForwardBudget:
+        """Cost and limit of one forward pass on the device of the weights."""
         if self.is_sharded:
-            return 10**9
-        return FORWARD_OVERHEAD_CPU if self.device.type == "cpu" else FORWARD_OVERHEAD_ACCELERATOR
-
-    @property
-    def max_forward_tokens(self) -> int:
-        """Maximum number of tokens in a forward pass; more would need more memory without being faster."""
-        if self.is_sharded:
-            return 10**9
-        return MAX_FORWARD_TOKENS_CPU if self.device.type == "cpu" else MAX_FORWARD_TOKENS_ACCELERATOR
+            return SHARDED_BUDGET
+        return CPU_BUDGET if self.device.type == "cpu" else ACCELERATOR_BUDGET
 
     @abstractmethod
     def compute_kv(self, embeddings: Float[Tensor, "P E"]) -> Float[Tensor, "L 2 G P D"]:
@@ -371,11 +269,6 @@ class FrozenModel(ABC):
             window=self.family.get_max_positions(self.network.config),
             takes_cache=self.family.supports_past_key_values,
         )
-
-
-def _find_leading_bos(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    ids = tokenizer("a").input_ids
-    return ids[0] if ids and ids[0] in (tokenizer.bos_token_id, tokenizer.cls_token_id) else None
 
 
 def stack_virtual_tokens(payloads: BatchPayloads) -> Float[Tensor, "b P E"] | None:

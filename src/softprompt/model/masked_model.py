@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -19,6 +17,7 @@ from softprompt.model.hooks.prefix_attention import (
     install_attention_hook,
 )
 from softprompt.model.payload import KVPrefix, Payload, Placement
+from softprompt.model.prompt_tokenizer import MaskedPromptTokenizer
 
 
 class MaskedModel(FrozenModel):
@@ -26,31 +25,16 @@ class MaskedModel(FrozenModel):
 
     A sequence is CLS, text, SEP. A KV prefix is inserted into every layer (P-tuning v2, Liu et al. 2021). Positions of
     the sequence begin after the prefix, as in the paper's code and in peft.
-
-    Attributes:
-        mask_token_id: id of the mask token.
     """
 
+    prompt_tokenizer: MaskedPromptTokenizer
     placements = (Placement.BEFORE, Placement.AFTER_BOS, Placement.IN_TEMPLATE)
 
     def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
         if tokenizer.mask_token_id is None:
             raise ModelNotSupported(f"the tokenizer of {name} has no mask token: {name} is no masked language model")
         network.set_attn_implementation(ATTN_IMPLEMENTATION)
-        super().__init__(network, tokenizer, name)
-        self.mask_token_id: int = tokenizer.mask_token_id
-
-    def add_special_tokens(self, token_ids: list[int]) -> list[int]:
-        """Add CLS before a text and SEP after it."""
-        return [self.tokenizer.cls_token_id, *token_ids, self.tokenizer.sep_token_id]
-
-    def encode_answers(self, context: str, texts: Sequence[str]) -> list[list[int]]:
-        """Tokenize several answers as continuations of the text."""
-        return self.encode_continuations(context, texts)
-
-    def get_max_prompt_length(self, answer_length: int, max_length: int) -> int:
-        """Return the space that the answer leaves in the sequence."""
-        return max_length - answer_length
+        super().__init__(network, MaskedPromptTokenizer(tokenizer), name)
 
     def compute_hidden_states(
         self,
@@ -82,10 +66,6 @@ class MaskedModel(FrozenModel):
             position_ids=(attention_mask.cumsum(dim=1) - 1).clamp(min=0) + first,
         ).last_hidden_state
         return output
-
-    def get_pooled_length(self, token_ids: Sequence[int]) -> int:
-        """Return the length up to the mask token if there is one, else up to CLS, which is first."""
-        return token_ids.index(self.mask_token_id) + 1 if self.mask_token_id in token_ids else 1
 
     def compile(self, payload: Payload) -> Payload:
         """Return the payload unchanged: embeddings attend to the text of each sequence.

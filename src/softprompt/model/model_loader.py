@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ from softprompt.model.pretrained_files import read_config, read_network, read_to
 from softprompt.model.silence_transformers import silence_transformers
 from softprompt.model.weight_checks import check_weights
 
-MODEL_CLASSES: dict[ModelKind, type[FrozenModel]] = {
+MODEL_CLASSES: dict[ModelKind, Callable[[PreTrainedModel, PreTrainedTokenizerBase, str], FrozenModel]] = {
     ModelKind.CAUSAL: CausalModel,
     ModelKind.MASKED: MaskedModel,
     ModelKind.ENCODER_DECODER: EncoderDecoderModel,

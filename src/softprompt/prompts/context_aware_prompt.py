@@ -85,7 +85,7 @@ class ContextAwarePrompt(SoftPrompt):
         if not len(self.target_ids):
             return None
         payload = self()
-        prompt_ids = payload.apply_to_prompt(model.add_special_tokens([]))
+        prompt_ids = payload.apply_to_prompt(model.prompt_tokenizer.add_special_tokens([]))
         ids = torch.tensor([prompt_ids], device=model.device)
         states = model.compute_hidden_states(ids, torch.ones_like(ids, dtype=torch.bool), payload)[0]
         logits = model.compute_logits(states[self.output_positions + prompt_ids.index(get_placeholder_id(0))])

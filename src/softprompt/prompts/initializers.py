@@ -174,7 +174,7 @@ CONTEXT_INITIALIZERS: dict[str, Callable[[InitContext], InitialValue]] = {"text"
 
 
 def _tokenize_argument(context: InitContext) -> list[int]:
-    ids = context.model.tokenize(context.argument)
+    ids = context.model.prompt_tokenizer.tokenize(context.argument)
     if not ids:
         raise SettingError('the initial text is empty: write `init="text:what the task is"`')
     return ids
@@ -183,8 +183,8 @@ def _tokenize_argument(context: InitContext) -> list[int]:
 def _repeat_text(model: FrozenModel, text: str, length: int) -> list[int]:
     """Repeat a text and return its last `length` tokens, which end where the text ends."""
     gap = "" if text[-1].isspace() else " "
-    times = length // len(model.tokenize(text)) + 2
-    return model.tokenize(gap.join([text] * times))[-length:]
+    times = length // len(model.prompt_tokenizer.tokenize(text)) + 2
+    return model.prompt_tokenizer.tokenize(gap.join([text] * times))[-length:]
 
 
 def _make_text_value(model: FrozenModel, ids: list[int], num_text_tokens: int) -> InitialValue:

@@ -67,7 +67,7 @@ def _check_placement(options: PromptOptions, method: TuningMethod, model: Frozen
             raise SettingError(
                 f"{name} does not support `placement` {options.placement}: choose {', '.join(supported)}"
             )
-    if options.placement is Placement.AFTER_BOS and model.bos_token_id is None:
+    if options.placement is Placement.AFTER_BOS and model.prompt_tokenizer.bos_token_id is None:
         raise SettingError(f'the tokenizer of {model.name} adds no BOS token: choose `placement="before"`')
 
 

@@ -49,7 +49,9 @@ def check_finite_logits(prompt: SavedPrompt, name: str, model: CausalModel) -> N
 
 
 def _probe_input_ids(model: CausalModel, payload: Payload) -> list[int]:
-    ids = payload.apply_to_prompt(model.add_special_tokens([min(PROBE_TOKEN_ID, model.shape.vocab_size - 1)]))
+    ids = payload.apply_to_prompt(
+        model.prompt_tokenizer.add_special_tokens([min(PROBE_TOKEN_ID, model.shape.vocab_size - 1)])
+    )
     if payload.placement is Placement.IN_TEMPLATE:
         ids = [*map(get_placeholder_id, range(payload.num_virtual_tokens)), *ids]
     return ids

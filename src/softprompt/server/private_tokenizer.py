@@ -10,5 +10,5 @@ from softprompt.model import FrozenModel
 def with_private_tokenizer(model: FrozenModel) -> FrozenModel:
     """Return a shallow copy of a model with its own tokenizer, for one thread."""
     local_model = copy.copy(model)
-    local_model.tokenizer = copy.deepcopy(model.tokenizer)
+    local_model.prompt_tokenizer = model.prompt_tokenizer.clone()
     return local_model

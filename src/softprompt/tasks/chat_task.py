@@ -162,8 +162,12 @@ class ChatObjective(LanguageModelingObjective):
         if not isinstance(model, CausalModel):
             raise TaskError(f"{model.name} is not a causal model, which a chat requires")
         self.task = task
-        self._shields = {token: chr(SHIELD_BASE + i) for i, token in enumerate(model.special_token_ids.values())}
-        self._text_by_shield = {chr(SHIELD_BASE + i): text for i, text in enumerate(model.special_token_ids)}
+        self._shields = {
+            token: chr(SHIELD_BASE + i) for i, token in enumerate(model.prompt_tokenizer.special_token_ids.values())
+        }
+        self._text_by_shield = {
+            chr(SHIELD_BASE + i): text for i, text in enumerate(model.prompt_tokenizer.special_token_ids)
+        }
 
     def encode_example(self, example: Example) -> EncodedExample:
         """Encode a conversation up to the assistant's last supervised message.
@@ -236,7 +240,7 @@ class ChatObjective(LanguageModelingObjective):
     def _encode_generation_prompt(self, messages: list[MessageDict], location: str) -> list[int]:
         """Return the ids of a conversation up to the assistant's next answer."""
         text = self._render_generation_prompt(messages, location)
-        self.model.check_text(text)  # checked as a whole, because parts of it are tokenized one by one
+        self.model.prompt_tokenizer.check_text(text)  # checked as a whole, because parts of it are tokenized one by one
         return self._prepend_bos(self._tokenize_shielded("", text))
 
     def _encode_conversation(self, messages: list[MessageDict], location: str) -> EncodedExample:
@@ -265,7 +269,8 @@ class ChatObjective(LanguageModelingObjective):
     def _shield_special_tokens(self, text: str) -> str:
         """Replace special tokens in a message by shields, so that they are text there and cannot end a turn."""
         return "".join(
-            part if isinstance(part, str) else self._shields[part] for part in self.model.split_on_special_tokens(text)
+            part if isinstance(part, str) else self._shields[part]
+            for part in self.model.prompt_tokenizer.split_on_special_tokens(text)
         )
 
     def _tokenize_shielded(self, context: str, text: str) -> list[int]:
@@ -275,15 +280,15 @@ class ChatObjective(LanguageModelingObjective):
             re.split(f"([{re.escape(''.join(self._text_by_shield))}])", text) if self._text_by_shield else [text]
         ):
             if part in self._text_by_shield:
-                ids += self.model.tokenize(self._text_by_shield[part], split_special_tokens=True)
+                ids += self.model.prompt_tokenizer.tokenize(self._text_by_shield[part], split_special_tokens=True)
             elif part:
-                ids += self.model.encode_continuation(context, part)
+                ids += self.model.prompt_tokenizer.encode_continuation(context, part)
             context = part
         return ids
 
     def _prepend_bos(self, token_ids: list[int]) -> list[int]:
         """Prepend BOS unless the model has none or the chat template wrote it already."""
-        bos = self.model.bos_token_id
+        bos = self.model.prompt_tokenizer.bos_token_id
         return token_ids if bos is None or token_ids[:1] == [bos] else [bos, *token_ids]
 
     def _render_conversation(self, messages: list[MessageDict], location: str) -> _RenderedChat:

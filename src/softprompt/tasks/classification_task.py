@@ -82,7 +82,10 @@ class ClassificationTask(BaseModel):
                     for texts in candidates_by_label
                 ]
                 text = "".join(text for round_texts in zip(*fitting_texts, strict=False) for text in round_texts)
-                if all(len(texts) == num_shots for texts in fitting_texts) and len(model.tokenize(text)) <= max_length:
+                if (
+                    all(len(texts) == num_shots for texts in fitting_texts)
+                    and len(model.prompt_tokenizer.tokenize(text)) <= max_length
+                ):
                     return text
         *others, last = (self.words.get(label, label) for label in self.labels)
         return f"Read the text and decide which of these it is: {', '.join(others)} or {last}.\n\n"
@@ -116,7 +119,7 @@ class ClassificationTask(BaseModel):
     def _encode_answer_and_separator(self, model: FrozenModel, label_index: int) -> tuple[list[int], list[int]]:
         """Return the ids of a label's answer after the template, and of the blank line after the answer."""
         answer = self._build_answer_texts(self.labels[label_index])[0]
-        return self._encode_answers(model, [answer])[0], model.encode_continuation(answer, BLANK_LINE)
+        return self._encode_answers(model, [answer])[0], model.prompt_tokenizer.encode_continuation(answer, BLANK_LINE)
 
     def _render_candidates(self, model: FrozenModel, examples: Sequence[Example]) -> list[list[tuple[str, int]]]:
         """Return, for each label, examples rendered with answers and their lengths in tokens; the longest first."""
@@ -131,7 +134,7 @@ class ClassificationTask(BaseModel):
                 + BLANK_LINE
                 for example in label_examples
             )
-            texts_and_lengths = [(text, len(model.tokenize(text))) for text in texts]
+            texts_and_lengths = [(text, len(model.prompt_tokenizer.tokenize(text))) for text in texts]
             candidates_by_label.append(sorted(texts_and_lengths, key=lambda item: item[1], reverse=True))
         return candidates_by_label
 
@@ -239,7 +242,7 @@ class ClassificationTask(BaseModel):
         words = self._encode_answers(model, self._build_answer_texts(*self.labels))
         check_distinct_tokens([(label, self.words.get(label, label)) for label in self.labels], words)
         return (
-            ClozeVerbalizer(words, model.mask_token_id)
+            ClozeVerbalizer(words, model.prompt_tokenizer.mask_token_id)
             if isinstance(model, MaskedModel)
             else Verbalizer(words, model.eos_token_id)
         )
@@ -251,7 +254,7 @@ class ClassificationTask(BaseModel):
 
     def _encode_answers(self, model: FrozenModel, answers: Sequence[str]) -> list[list[int]]:
         """Return the ids of answers, tokenized after the end of the template."""
-        return model.encode_answers(
+        return model.prompt_tokenizer.encode_answers(
             take_last_characters(Template(self.template).text_before_answer.rstrip(" "), ANSWER_CONTEXT_CHARS), answers
         )
 
@@ -268,7 +271,7 @@ class ClassificationObjective(Objective):
         self.task, self.label_scorer = task, label_scorer
         self.template = Template(task.template)
         self.template.check_mask_supported(model)
-        self.max_length = model.get_max_prompt_length(label_scorer.max_extra_tokens, max_length)
+        self.max_length = model.prompt_tokenizer.get_max_prompt_length(label_scorer.max_extra_tokens, max_length)
         self._num_path_tokens = sum(map(len, label_scorer.appended_paths))
 
     def encode_example(self, example: Example) -> EncodedExample:
@@ -313,7 +316,7 @@ class ClassificationObjective(Objective):
         num_computed_tokens = sum(
             len(example) - _count_known_ids(get_payload(payloads, i)) for i, example in enumerate(examples)
         )
-        return (len(self.label_scorer.appended_paths) - 1) * num_computed_tokens > self.model.forward_overhead
+        return (len(self.label_scorer.appended_paths) - 1) * num_computed_tokens > self.model.forward_budget.overhead
 
     def _collate_sequences(self, examples: Sequence[EncodedExample], payloads: BatchPayloads) -> Batch:
         """Collate one sequence per example and path."""

@@ -53,8 +53,8 @@ class GenerationTask(BaseModel):
         """Encode an example with its response."""
         template = Template(self.template)
         answer = join_answer(template, self.get_references(example)[0])
-        answer_ids = model.encode_answer(template.text_before_answer, answer)
-        separator_ids = model.encode_continuation(answer, BLANK_LINE)
+        answer_ids = model.prompt_tokenizer.encode_answer(template.text_before_answer, answer)
+        separator_ids = model.prompt_tokenizer.encode_continuation(answer, BLANK_LINE)
         return EncodedDemonstration(template.encode_raw(model, example), answer_ids, separator_ids)
 
     @property
@@ -148,7 +148,7 @@ class GenerationObjective(LanguageModelingObjective):
         answers = [join_answer(self.template, self.task.get_references(example)[0]) for example in examples]
         responses = [
             [*prompt_ids, self.eos_token_id]
-            for prompt_ids in self.model.encode_answers(self.template.text_before_answer, answers)
+            for prompt_ids in self.model.prompt_tokenizer.encode_answers(self.template.text_before_answer, answers)
         ]
         max_lengths = [
             self._compute_template_length(response_ids, example)
@@ -166,7 +166,7 @@ class GenerationObjective(LanguageModelingObjective):
         Raises:
             RecordError: the response leaves no space.
         """
-        template_length = self.model.get_max_prompt_length(len(response_ids), self.max_length)
+        template_length = self.model.prompt_tokenizer.get_max_prompt_length(len(response_ids), self.max_length)
         if template_length < 1:
             raise RecordError(
                 example.location,
@@ -202,4 +202,6 @@ class GenerationObjective(LanguageModelingObjective):
         return Example({get_single_field(self.template): text}, "the text")
 
     def _encode_response(self, text: str) -> list[int]:
-        return self.model.encode_answer(self.template.text_before_answer, join_answer(self.template, text))
+        return self.model.prompt_tokenizer.encode_answer(
+            self.template.text_before_answer, join_answer(self.template, text)
+        )

@@ -84,10 +84,11 @@ class LanguageModelingObjective(Objective):
         Raises:
             SettingError: `max_new_tokens` is less than one, or leaves no space for the prompt.
         """
-        max_prompt_length = self.model.get_max_prompt_length(max_new_tokens, self.max_length)
+        max_prompt_length = self.model.prompt_tokenizer.get_max_prompt_length(max_new_tokens, self.max_length)
         if max_new_tokens < 1 or max_prompt_length < 1:
             largest = sum(
-                self.model.get_max_prompt_length(count, self.max_length) > 0 for count in range(1, self.max_length)
+                self.model.prompt_tokenizer.get_max_prompt_length(count, self.max_length) > 0
+                for count in range(1, self.max_length)
             )
             raise SettingError(f"`max_new_tokens={max_new_tokens}`: choose 1 to {largest}")
         return max_prompt_length

@@ -12,7 +12,7 @@ def bucket_by_length(lengths: Sequence[int], model: FrozenModel, max_batch_size:
 
     Args:
         lengths: length of each example, in tokens.
-        model: model whose `forward_overhead` and `max_forward_tokens` apply; a longer example gets its own pass.
+        model: model whose `forward_budget` applies; a longer example gets its own pass.
         max_batch_size: largest number of examples in a pass; None for no limit.
     """
     buckets: list[list[int]] = []
@@ -21,9 +21,10 @@ def bucket_by_length(lengths: Sequence[int], model: FrozenModel, max_batch_size:
         last_bucket = buckets[-1] if buckets else []
         padding += len(last_bucket) * (lengths[index] - lengths[last_bucket[-1]]) if last_bucket else 0
         fits = (
-            len(last_bucket) != max_batch_size and (len(last_bucket) + 1) * lengths[index] <= model.max_forward_tokens
+            len(last_bucket) != max_batch_size
+            and (len(last_bucket) + 1) * lengths[index] <= model.forward_budget.max_tokens
         )
-        if last_bucket and fits and padding <= model.forward_overhead:
+        if last_bucket and fits and padding <= model.forward_budget.overhead:
             last_bucket.append(index)
         else:
             buckets.append([index])

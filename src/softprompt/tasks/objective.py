@@ -176,7 +176,7 @@ class Objective(ABC):
     def extend_prefix(self, payload: Payload | None, examples: Sequence[EncodedExample]) -> Payload | None:
         """Append the ids that all examples share to a compiled payload, if that saves more than one pass costs."""
         shared = find_common_prefix(examples)
-        if len(shared) * (len(examples) - 1) <= self.model.forward_overhead:
+        if len(shared) * (len(examples) - 1) <= self.model.forward_budget.overhead:
             return payload
         return self.model.extend_prefix(payload, shared)
 

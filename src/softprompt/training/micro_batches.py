@@ -101,10 +101,12 @@ def _take_fitting(pending: Sequence[MicroBatch], max_sequences: int) -> list[Mic
         branch_length = max(branch_length, 0 if branches is None else branches.input_ids.shape[1])
         fits = (
             num_sequences <= max_sequences
-            and num_sequences * T <= model.max_forward_tokens
+            and num_sequences * T <= model.forward_budget.max_tokens
             and num_positions + T + branch_length <= model.shape.window
         )
-        if count and not (fits and padding <= model.forward_overhead and micro.first_layer == pending[0].first_layer):
+        if count and not (
+            fits and padding <= model.forward_budget.overhead and micro.first_layer == pending[0].first_layer
+        ):
             break
         count += 1
     return list(pending[:count])

@@ -272,7 +272,9 @@ def _warn_about_special_tokens(task: Task, model: FrozenModel) -> None:
             model.name,
         )
     foreign = [
-        token for token in COMMON_BOS_TOKENS if template.text.startswith(token) and token not in model.special_token_ids
+        token
+        for token in COMMON_BOS_TOKENS
+        if template.text.startswith(token) and token not in model.prompt_tokenizer.special_token_ids
     ]
     if foreign:
         logger.warning(

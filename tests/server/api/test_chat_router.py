@@ -97,7 +97,7 @@ def test_usage_counts_the_tokens_of_texts(client: openai.OpenAI, alone: FrozenMo
         model="answers", messages=FILM, max_tokens=7, extra_body={"ignore_eos": True}
     ).usage
     assert usage is not None
-    text = alone.add_special_tokens(alone.tokenize("the film was great\nAnswer:"))
+    text = alone.prompt_tokenizer.encode_text("the film was great\nAnswer:")
     assert (usage.prompt_tokens, usage.completion_tokens) == (len(text), 7)
     assert usage.total_tokens == len(text) + 7
 
@@ -154,7 +154,7 @@ def test_logprobs(client: openai.OpenAI) -> None:
 
 
 def test_logit_bias_selects_tokens(client: openai.OpenAI, alone: FrozenModel) -> None:
-    [token] = alone.tokenize("rice")
+    [token] = alone.prompt_tokenizer.tokenize("rice")
     bias = {str(token): 100}
     assert said(client, "answers", max_tokens=2, logit_bias=bias) == "ricerice"
 

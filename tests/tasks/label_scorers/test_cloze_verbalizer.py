@@ -31,7 +31,7 @@ def test_one_token_a_label_is_a_softmax_at_the_mask(family: str) -> None:
     ids = model.tokenizer("the film was great so[MASK] it was").input_ids
     with torch.no_grad():
         logits = model.network(torch.tensor([ids])).logits[0, ids.index(model.tokenizer.mask_token_id)]
-    words = [model.tokenize(" good"), model.tokenize(" bad")]
+    words = [model.prompt_tokenizer.tokenize(" good"), model.prompt_tokenizer.tokenize(" bad")]
     assert all(len(word) == 1 for word in words)
     expected = logits[torch.tensor([word[0] for word in words])].log_softmax(dim=0)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
@@ -44,13 +44,13 @@ def test_multi_token_labels_score_the_mean_over_masks(family: str) -> None:
     found = read(task.build_objective(model, 60), None, TEXT)[0]
     scores = []
     for word in (" good", " great fun"):
-        tokens = model.tokenize(word)
+        tokens = model.prompt_tokenizer.tokenize(word)
         ids = model.tokenizer("the film was great so" + "[MASK]" * len(tokens) + " .").input_ids
         at = ids.index(model.tokenizer.mask_token_id)
         with torch.no_grad():
             logits = model.network(torch.tensor([ids])).logits[0].log_softmax(dim=-1)
         scores.append(torch.stack([logits[at + i, token] for i, token in enumerate(tokens)]).mean())
-    assert len(model.tokenize(" great fun")) == 2
+    assert len(model.prompt_tokenizer.tokenize(" great fun")) == 2
     torch.testing.assert_close(found, torch.stack(scores).log_softmax(dim=0), atol=1e-4, rtol=0)
 
 
@@ -71,14 +71,8 @@ def test_mask_token_in_a_text_is_ordinary_text() -> None:
     assert isinstance(model, MaskedModel)
     objective = ClassificationTask(labels=("good", "bad"), template="{text} so [MASK] .").build_objective(model, 60)
     row = objective.encode_unlabeled(Example({"text": "[MASK] is a word here, and [SEP] too"}))
-    assert model.mask_token_id not in [*row.prompt_ids, *row.suffix_ids]
+    assert model.prompt_tokenizer.mask_token_id not in [*row.prompt_ids, *row.suffix_ids]
     assert [*row.prompt_ids, *row.suffix_ids].count(1) == 1
-
-
-def test_linear_head_reads_the_mask_or_else_the_first_token() -> None:
-    model = shared_model("bert")
-    assert model.get_pooled_length([0, 5, 3, 9, 1]) == 3
-    assert model.get_pooled_length([0, 5, 9, 1]) == 1
 
 
 @pytest.mark.parametrize(

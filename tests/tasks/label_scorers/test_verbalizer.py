@@ -208,11 +208,13 @@ def test_two_labels_with_one_word() -> None:
 def test_labels_in_words(labels: tuple[str, ...]) -> None:
     model = shared_model("llama")
     objective = ClassificationTask(labels=labels).build_objective(model, 128)
-    row = EncodedExample(model.add_special_tokens(model.tokenize("the film was great\nLabel:")), [])
+    row = EncodedExample(model.prompt_tokenizer.encode_text("the film was great\nLabel:"), [])
     with torch.no_grad():
         batch = objective.collate([row], None)
         found = objective.compute_log_probs(objective.forward_batch(batch, None), batch).exp()[0].tolist()
     spaced = [label if "好评" in labels else f" {label}" for label in labels]
-    expected = branch_by_branch(model, [tuple(model.tokenize(word)) for word in spaced], row.prompt_ids)
+    expected = branch_by_branch(
+        model, [tuple(model.prompt_tokenizer.tokenize(word)) for word in spaced], row.prompt_ids
+    )
     assert found == pytest.approx(expected, abs=1e-5)
     assert math.isclose(sum(found), 1, abs_tol=1e-5)

@@ -18,7 +18,7 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="[]"), max_size=
 
 
 def decoded(model: FrozenModel, ids: list[int]) -> str:
-    return str(model.tokenizer.decode(ids[1:] if model.bos_token_id is not None else ids))
+    return str(model.tokenizer.decode(ids[1:] if model.prompt_tokenizer.bos_token_id is not None else ids))
 
 
 def encoded(text: str, fields: dict[str, str], room: int) -> tuple[str, bool]:
@@ -82,7 +82,7 @@ def test_text_before_answer_is_the_last_literal(text: str, tail: str) -> None:
 def test_fitting_example_is_not_truncated() -> None:
     ids, cut = Template("It: {text}.").encode_example(MODEL, Example({"text": "a film", "more": "no"}), max_length=100)
     assert decoded(MODEL, ids) == "It: a film."
-    assert ids[0] == MODEL.bos_token_id
+    assert ids[0] == MODEL.prompt_tokenizer.bos_token_id
     assert not cut
 
 
@@ -119,7 +119,7 @@ def test_longest_field_is_truncated_first() -> None:
 
 def test_template_is_never_truncated() -> None:
     fields = {"a": "x" * 40, "b": "y" * 39}
-    room = len(MODEL.add_special_tokens(MODEL.tokenize("<> <>")))
+    room = len(MODEL.prompt_tokenizer.encode_text("<> <>"))
     assert encoded("<{a}> <{b}>", fields, room) == ("<> <>", True)
 
 
@@ -145,15 +145,6 @@ def test_too_long_template_is_rejected() -> None:
         encoded("{text}", {"text": "scene"}, room=-7)
 
 
-@given(before=texts, text=texts)
-def test_continuation_is_tokenized_in_context(before: str, text: str) -> None:
-    ids = MODEL.encode_continuation(before, text)
-    assert MODEL.tokenizer.decode(ids) == text
-    head = MODEL.tokenize(before)
-    whole = MODEL.tokenize(before + text)
-    assert ids == (whole[len(head) :] if whole[: len(head)] == head else MODEL.tokenize(text))
-
-
 @pytest.mark.parametrize(
     ("template", "answer", "expected"),
     [
@@ -174,14 +165,18 @@ def test_an_answer_follows_behind_a_space_where_the_script_has_spaces(
 
 def test_markers_become_placeholders_and_no_lone_spaces() -> None:
     found, _ = Template("[P1] [P2] {text} [P3] so").encode_example(MODEL, Example({"text": "the film"}), 50)
-    assert found == MODEL.add_special_tokens([-1, -2, *MODEL.tokenize(" the film"), -3, *MODEL.tokenize(" so")])
+    assert found == MODEL.prompt_tokenizer.add_special_tokens(
+        [-1, -2, *MODEL.prompt_tokenizer.tokenize(" the film"), -3, *MODEL.prompt_tokenizer.tokenize(" so")]
+    )
 
 
 def test_special_tokens_are_control_in_a_template_and_words_in_a_text() -> None:
     found, _ = Template("{text}</s>so").encode_example(MODEL, Example({"text": "the</s> film"}), 50)
     assert found.count(MODEL.eos_token_id) == 1
     assert (
-        MODEL.tokenizer.decode([i for i in found[: found.index(MODEL.eos_token_id)] if i != MODEL.bos_token_id])
+        MODEL.tokenizer.decode(
+            [i for i in found[: found.index(MODEL.eos_token_id)] if i != MODEL.prompt_tokenizer.bos_token_id]
+        )
         == "the</s> film"
     )
 

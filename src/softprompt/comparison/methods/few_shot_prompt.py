@@ -91,7 +91,7 @@ class FewShotPrompt(AdaptationMethod):
     def _compile_prompt(self, experiment: Experiment, ids: list[int]) -> tuple[Payload, int]:
         """Compile the examples to a payload; also return the size of the examples and the template as text."""
         model = experiment.model
-        placement = Placement.BEFORE if model.bos_token_id is None else Placement.AFTER_BOS
+        placement = Placement.BEFORE if model.prompt_tokenizer.bos_token_id is None else Placement.AFTER_BOS
         embedded = model.embed_tokens(torch.tensor([ids], device=model.device))[0].float()
         text = str(model.tokenizer.decode(ids)) + experiment.task.template
         return model.compile(PromptEmbeddings(embedded, placement)), len(text.encode())

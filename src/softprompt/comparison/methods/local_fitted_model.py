@@ -145,7 +145,7 @@ def compute_reference_loss(model: FrozenModel, payload: Payload | None, texts: S
         return None
     max_length = model.shape.window - (0 if payload is None else payload.num_positions)
     rows = [
-        model.add_special_tokens(model.tokenize(text, split_special_tokens=True))[
+        model.prompt_tokenizer.add_special_tokens(model.prompt_tokenizer.tokenize(text, split_special_tokens=True))[
             : min(REFERENCE_TEXT_TOKENS, max_length)
         ]
         for text in texts

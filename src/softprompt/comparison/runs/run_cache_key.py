@@ -54,7 +54,7 @@ def _describe_model(model: FrozenModel) -> Mapping[str, Any]:
     tokenizer_state = [
         tokenizer.chat_template,
         sorted(tokenizer.get_vocab().items()),
-        model.bos_token_id,
+        model.prompt_tokenizer.bos_token_id,
         model.eos_token_id,
     ]
     return {

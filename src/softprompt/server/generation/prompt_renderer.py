@@ -105,7 +105,7 @@ class PromptRenderer:
     def __init__(self, model: FrozenModel, max_model_len: int | None = None, max_jobs: int = 4096):
         self.model = with_private_tokenizer(model)
         if max_model_len is not None:
-            self.model.text_validator = TextLengthCheck(self.model.tokenizer, max_model_len)
+            self.model.prompt_tokenizer.text_validator = TextLengthCheck(self.model.tokenizer, max_model_len)
         self._executor = FairExecutor("tokens", max_jobs)
 
     async def run_in_thread(self, tenant: str, function: Callable[[], T]) -> T:
@@ -226,9 +226,9 @@ class PromptRenderer:
 
     def _tokenize_raw(self, text: str | Sequence[int]) -> list[int]:
         if isinstance(text, str):
-            ids = self.model.tokenize(text)
-            ids = self.model.add_special_tokens(
-                ids[1:] if ids[:1] == [self.model.bos_token_id] else ids
+            ids = self.model.prompt_tokenizer.tokenize(text)
+            ids = self.model.prompt_tokenizer.add_special_tokens(
+                ids[1:] if ids[:1] == [self.model.prompt_tokenizer.bos_token_id] else ids
             )  # one BOS token, even if the text has one
         else:
             ids = list(text)

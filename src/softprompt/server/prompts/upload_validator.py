@@ -8,7 +8,6 @@ to the model. Finally the backend runs the prompt once: see `InferenceBackend.ve
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from softprompt.model import FrozenModel, ModelShape, Placement
 from softprompt.saved import BaseModelInfo, Manifest, SavedPrompt
 from softprompt.server.api_errors import ApiError
 from softprompt.server.concurrency.fair_semaphore import FairSemaphore
+from softprompt.server.private_tokenizer import with_private_tokenizer
 from softprompt.server.prompts.safetensors_header import validate_header
 from softprompt.tasks import ClassificationTask, Task
 from softprompt.tasks.templates.template import Template
@@ -83,11 +83,10 @@ class UploadValidator:
     ):
         self._validate_prompt, self.verify_prompt = validate_prompt, verify_prompt
         self.model, self.limits, self._base_model = (
-            copy.copy(model),
+            with_private_tokenizer(model),
             limits or UploadLimits(),
             BaseModelInfo.from_model(model),
         )
-        self.model.tokenizer = copy.deepcopy(model.tokenizer)  # tokenizers are not thread-safe
         self.upload_semaphore = FairSemaphore(1)
 
     def check_files(self, sizes: Mapping[str, int]) -> None:
@@ -173,7 +172,7 @@ class UploadValidator:
         """Check that the base model can run behind the prompt."""
         if saved_prompt.payload.placement not in self.model.placements:
             raise CorruptPrompt(f"placement {saved_prompt.payload.placement} is not supported by this server's model")
-        if saved_prompt.payload.placement is Placement.AFTER_BOS and self.model.bos_token_id is None:
+        if saved_prompt.payload.placement is Placement.AFTER_BOS and self.model.prompt_tokenizer.bos_token_id is None:
             raise CorruptPrompt("placement after-bos is not supported: this server's model has no BOS token")
         num_markers = Template(saved_prompt.manifest.task.template).num_virtual_tokens
         num_tokens = _count_template_tokens(saved_prompt)

@@ -35,7 +35,7 @@ class LinearHead(nn.Module):
 
     def split_at_answer(self, model: FrozenModel, token_ids: list[int]) -> tuple[list[int], list[int]]:
         """Return the ids up to the pooled token, and the ids after it."""
-        pooled_length = model.get_pooled_length(token_ids)
+        pooled_length = model.prompt_tokenizer.get_pooled_length(token_ids)
         return token_ids[:pooled_length], token_ids[pooled_length:]
 
     def compute_log_probs(self, model: FrozenModel, hidden_states: Float[Tensor, "B 1 H"]) -> Float[Tensor, "B K"]:  # noqa: ARG002

@@ -115,7 +115,7 @@ class Template:
         for example, values, max_length, raw_ids, truncated in zip(
             examples, values_by_example, max_lengths, encoded, cached, strict=True
         ):
-            token_ids = model.add_special_tokens(raw_ids)
+            token_ids = model.prompt_tokenizer.add_special_tokens(raw_ids)
             if len(token_ids) <= max_length:
                 yield token_ids, truncated is not None
             else:
@@ -134,7 +134,7 @@ class Template:
                     f"the template alone has {len(token_ids)} tokens, but only {max(max_length, 0)} fit",
                 )
             remaining[longest_field] = drop_last_tokens(model, remaining[longest_field], len(token_ids) - max_length)
-            token_ids = model.add_special_tokens(self._encode_values(model, remaining))
+            token_ids = model.prompt_tokenizer.add_special_tokens(self._encode_values(model, remaining))
         self._truncations_by_model[model].put_truncated(values, max_length, remaining)
         return token_ids
 
@@ -159,8 +159,10 @@ class Template:
             ]
             ids += tokens if part is None else [*tokens, _get_token_id(part, model)]
             text, field_start, field_end = "", 0, 0
-        num_leading = model.add_special_tokens([get_placeholder_id(0)]).index(get_placeholder_id(0))
-        return model.add_special_tokens(ids), [(num_leading + position, span) for position, span in positions_and_spans]
+        num_leading = model.prompt_tokenizer.add_special_tokens([get_placeholder_id(0)]).index(get_placeholder_id(0))
+        return model.prompt_tokenizer.add_special_tokens(ids), [
+            (num_leading + position, span) for position, span in positions_and_spans
+        ]
 
     def find_duplicate_special_tokens(self, model: FrozenModel) -> list[str]:
         """Return special tokens at the template's ends that the model adds itself, so that they are redundant."""
@@ -203,7 +205,7 @@ class Template:
             self._parts_by_model[model] = _resolve_special_tokens(self._parts, model)
         parts_by_example = [_render_texts_and_ids(self._parts_by_model[model], model, values) for values in batch]
         texts = [part for example_parts in parts_by_example for part in example_parts if isinstance(part, str)]
-        encoded = iter(model.tokenize_batch(texts, split_special_tokens=True))
+        encoded = iter(model.prompt_tokenizer.tokenize_batch(texts, split_special_tokens=True))
         return [
             list(chain.from_iterable(next(encoded) if isinstance(part, str) else (part,) for part in example_parts))
             for example_parts in parts_by_example
@@ -223,7 +225,7 @@ def _resolve_special_tokens(template_parts: list[TemplatePart], model: FrozenMod
 
 def _find_duplicate_indices(template_parts: Sequence[TemplatePart | int], model: FrozenModel) -> set[int]:
     """Return the indices of special tokens at both ends of a template that the model adds itself."""
-    token_ids = model.add_special_tokens([get_placeholder_id(0)])
+    token_ids = model.prompt_tokenizer.add_special_tokens([get_placeholder_id(0)])
     text_index = token_ids.index(get_placeholder_id(0))
     duplicates_at_start = _find_at_edge(range(len(template_parts)), template_parts, token_ids[:text_index])
     return duplicates_at_start | _find_at_edge(
@@ -245,7 +247,7 @@ def _find_at_edge(indices: range, template_parts: Sequence[TemplatePart | int], 
 def _split_special_tokens(template_part: TemplatePart, model: FrozenModel) -> list[TemplatePart | int]:
     """Split a template part at its special tokens."""
     return (
-        [_to_part(part) for part in model.split_on_special_tokens(template_part.text)]
+        [_to_part(part) for part in model.prompt_tokenizer.split_on_special_tokens(template_part.text)]
         if isinstance(template_part, LiteralText)
         else [template_part]
     )
@@ -295,7 +297,7 @@ def _get_token_id(template_part: TemplatePart | int, model: FrozenModel) -> int:
         case VirtualTokenSlot(index=index):
             return get_placeholder_id(index)
     assert isinstance(model, MaskedModel)  # ensured by `check_mask_supported`
-    return model.mask_token_id
+    return model.prompt_tokenizer.mask_token_id
 
 
 def get_single_field(template: Template) -> str:

@@ -34,7 +34,7 @@ def past() -> list[int]:
 
 
 def asked(model: FrozenModel) -> list[int]:
-    return model.add_special_tokens(model.tokenize("the film was"))
+    return model.prompt_tokenizer.encode_text("the film was")
 
 
 @pytest.fixture(scope="module")
