@@ -1,4 +1,4 @@
-"""Which vLLM, and which models and ways to run them, the plugin goes with. The one place that says so.
+"""The versions, models and options of vLLM that the plugin supports.
 
 vLLM calls its connector interface experimental. So a version is supported when `make test-vllm` has passed with it.
 """
@@ -11,23 +11,23 @@ from packaging.specifiers import SpecifierSet
 
 from softprompt.errors import ModelNotSupported, SettingError
 
-SUPPORTED_VLLM = ">=0.32.0,<0.33"  # as pyproject.toml has it
+SUPPORTED_VLLM = ">=0.32.0,<0.33"  # equal to pyproject.toml
 
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What is known when vLLM starts.
+    """The configuration of a starting vLLM, as far as it concerns the plugin.
 
     Attributes:
-        attention: how its cache calls each group of layers that share blocks, `FullAttentionSpec`.
-        windows: those groups that see only so many tokens back, or only those of a chunk.
-        block_size: slots of a block.
-        hashed: positions that a name in the prefix cache is of; mostly those of a block.
-        cache_dtype: of keys and values, as it was said: `auto` is the model's.
-        model: what is special about the model, in words.
-        running: what is special about how it is run, in words.
-        failure_policy: what becomes of a request whose prefix cannot be read.
-        role: whether vLLM asks the connector at all.
+        attention_specs: class name of each group of layers that share blocks, such as `FullAttentionSpec`.
+        block_size: number of slots of a block.
+        num_windowed_groups: number of groups with a sliding window or chunked attention.
+        hash_block_size: number of positions per hash of the prefix cache, usually the block size.
+        cache_dtype: data type of the KV cache; `auto` is the model's.
+        unsupported_model_features: features of the model that prompts do not support, in words.
+        unsupported_options: options of the server that prompts do not support, in words.
+        kv_load_failure_policy: what vLLM does with a request whose prefix cannot be loaded.
+        kv_role: role of the connector; it must load.
     """
 
     attention_specs: tuple[str, ...]
@@ -42,21 +42,21 @@ class EngineFacts:
 
 
 def check_vllm_version(version: str) -> None:
-    """Refuse a vLLM that was not tested.
+    """Check that the version of vLLM is supported.
 
     Raises:
-        SettingError: it is another one.
+        SettingError: the version is not supported.
     """
     if not SpecifierSet(SUPPORTED_VLLM).contains(version, prereleases=True):
         raise SettingError(f"this softprompt goes with vLLM {SUPPORTED_VLLM}, not {version}: install one of these")
 
 
 def check_engine_facts(facts: EngineFacts) -> None:
-    """Refuse what would be answered wrongly.
+    """Check that responses with prompts will be correct.
 
     Raises:
-        ModelNotSupported: a model whose layers a prefix does not fit.
-        SettingError: a way to run it in which a prefix would be lost.
+        ModelNotSupported: the model's layers do not support a prefix.
+        SettingError: an option of the server does not support a prefix.
     """
     _check_model_support(facts)
     if facts.unsupported_options:

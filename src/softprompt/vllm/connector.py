@@ -1,4 +1,4 @@
-"""vLLM's KV connector that serves prompts: one beside its scheduler, one in each of its workers."""
+"""The KV connector that vLLM creates once for its scheduler and once in each worker."""
 
 from __future__ import annotations
 
@@ -29,20 +29,22 @@ from softprompt.vllm.prefix_loader import PrefixLoader
 from softprompt.vllm.vllm_config import read_engine_facts, read_plugin_config, read_served_model
 from softprompt.vllm_protocol import PLUGIN_NAME
 
-logger = init_logger(f"vllm.{__name__}")  # under the name whose level and form vLLM sets
+logger = init_logger(f"vllm.{__name__}")  # vLLM configures loggers under this name
 
 
 class SoftpromptConnector(KVConnectorBase_V1):
-    """Puts a prompt's keys and values where a request's placeholders stand; refuses the request, where it cannot.
+    """Writes a prompt's keys and values to the positions of a request's placeholders, or rejects the request.
+
+    The methods are vLLM's hooks. They delegate to `SoftpromptConnectorScheduler` and `SoftpromptConnectorWorker`.
 
     Args:
-        vllm_config: vLLM's whole configuration.
-        role: which of its processes this is in.
-        kv_cache_config: how its cache is laid out.
+        vllm_config: vLLM's configuration.
+        role: scheduler or worker.
+        kv_cache_config: layout of vLLM's KV cache.
 
     Raises:
-        SettingError: this vLLM, or the way it is run, would lose prompts.
-        ModelNotSupported: so would this model.
+        SettingError: prompts cannot be served by this version of vLLM, or with its options.
+        ModelNotSupported: prompts cannot be served on this model.
     """
 
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any):
@@ -81,75 +83,75 @@ class SoftpromptConnector(KVConnectorBase_V1):
     # The scheduler's side.
 
     def on_new_request(self, request: Any) -> None:
-        """A request came."""
+        """Register a new request."""
         self._connector_scheduler.on_new_request(request)
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int, bool]:
-        """How many positions of its prompt a request lacks, and whether it waits for them."""
+        """Return how many positions a request still needs from the connector, and whether it waits for them."""
         return self._connector_scheduler.get_num_new_matched_tokens(request, num_computed_tokens)
 
     def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
-        """A request has blocks: its first ones, or anew after it was preempted."""
+        """Plan the load of a request with new blocks, at its start or after a preemption."""
         self._connector_scheduler.update_state_after_alloc(
             request, list(blocks.get_block_ids()[0]), num_external_tokens
         )
 
     def build_connector_meta(self, scheduler_output: Any) -> KVConnectorMetadata:  # noqa: ARG002
-        """What workers are to do in this step."""
+        """Return the loads of a step for the workers."""
         return self._connector_scheduler.build_connector_meta()
 
     def update_connector_output(self, connector_output: Any) -> None:
-        """What workers have done."""
+        """Record the finished loads of the workers."""
         arrived, failed = connector_output.finished_recving or set(), connector_output.failed_recving
         self._connector_scheduler.update_connector_output(arrived, failed)
 
     def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:  # noqa: ARG002
-        """A request is over; its answer says which prompt it was behind."""
+        """Forget a finished request; the second result is the `kv_transfer_params` of its response."""
         is_error = str(request.get_finished_reason()) == "error"
         return False, self._connector_scheduler.request_finished(request, is_error=is_error)
 
     # A worker's side.
 
     def register_kv_caches(self, kv_caches: dict[str, Tensor]) -> None:
-        """The cache is there.
+        """Check the layout of the KV cache.
 
         Raises:
-            SettingError: it is not one of each layer's own.
+            SettingError: the layers do not have one KV cache each.
         """
         if sorted(extract_layer_index(name) for name in kv_caches) != list(range(self._num_layers)):
             raise SettingError(f"vLLM keeps no keys and values of each of {self._num_layers} layers: {list(kv_caches)}")
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Begin what this step asks for."""
+        """Start the loads of a step."""
         loads = self._get_connector_metadata()
         assert self._connector_worker is not None
         assert isinstance(loads, SoftpromptConnectorMetadata)
         self._connector_worker.start_load_kv(loads, forward_context.no_compile_layers)
 
     def get_transfer_results(self, finished_req_ids: set[str]) -> KVConnectorTransferResults:  # noqa: ARG002
-        """The requests that need not wait any more, and those of them that are to end."""
+        """Return the requests whose load has finished, and those of them whose load failed."""
         assert self._connector_worker is not None
         arrived, failed = self._connector_worker.get_transfer_results()
         return KVConnectorTransferResults(finished_recving=arrived, failed_recving=failed)
 
     def get_block_ids_with_load_errors(self) -> set[int]:
-        """The blocks without what they should hold."""
+        """Return the blocks of failed loads."""
         assert self._connector_worker is not None
         return self._connector_worker.get_block_ids_with_load_errors()
 
     def wait_for_layer_load(self, layer_name: str) -> None:
-        """All layers are there when a step begins."""
+        """Do nothing: all layers are written before a step begins."""
 
     def save_kv_layer(self, layer_name: str, kv_layer: Tensor, attn_metadata: Any, **kwargs: Any) -> None:
-        """Prompts are never written."""
+        """Do nothing: prompts are never saved."""
 
     def wait_for_save(self) -> None:
-        """Prompts are never written."""
+        """Do nothing: prompts are never saved."""
 
     # Both.
 
     def get_kv_connector_stats(self) -> SoftpromptKVConnectorStats | None:
-        """What was counted since it was last asked; workers that share a model do the same, so one of them says it."""
+        """Return the counts since the last call; of the workers that share a model only the first reports them."""
         return (
             SoftpromptKVConnectorStats.from_counter_delta(self._reported, self._counters)
             if self._reports_stats
@@ -158,22 +160,22 @@ class SoftpromptConnector(KVConnectorBase_V1):
 
     @property
     def counters(self) -> ConnectorCounters:
-        """What was counted since the beginning."""
+        """The counts since the start."""
         return replace(self._counters)
 
     @classmethod
     def build_kv_connector_stats(cls, data: dict[str, Any] | None = None) -> SoftpromptKVConnectorStats:
-        """What was counted, as it comes out of another process."""
+        """Build the statistics from another process's data."""
         return SoftpromptKVConnectorStats(data=data or {})
 
     @classmethod
     def build_prom_metrics(
         cls, vllm_config: Any, metric_types: Any, labelnames: list[str], per_engine_labelvalues: dict[int, list[object]]
     ) -> SoftpromptPromMetrics:
-        """Its counters for Prometheus."""
+        """Build the Prometheus counters."""
         return SoftpromptPromMetrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)
 
     def shutdown(self) -> None:
-        """The end."""
+        """Stop the loader threads."""
         if self._connector_worker is not None:
             self._prefix_cache.close()

@@ -1,4 +1,4 @@
-"""What vLLM's scheduler tells its workers in a step: which prefixes go where, and which requests are at an end."""
+"""The messages from the connector's scheduler side to its workers: the loads of a step."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from softprompt.vllm_protocol import PromptTransferParams
 
 @dataclass
 class PrefixLoadSpec:
-    """Positions of a prefix that a request has no keys and values of yet: those from `first` on.
+    """The load of a prefix for one request, from `first_position` on.
 
     Attributes:
-        request: its name.
-        asked: the prompt.
-        first: how many positions vLLM's prefix cache has.
-        blocks: the request's, from its first position on.
+        request_id: id of the request.
+        params: the request's prompt.
+        first_position: number of positions that vLLM's prefix cache has already.
+        block_ids: the request's blocks, from its first position on.
     """
 
     request_id: str
@@ -28,12 +28,12 @@ class PrefixLoadSpec:
 
 @dataclass
 class SoftpromptConnectorMetadata(KVConnectorMetadata):
-    """Those of a step.
+    """The loads of a step.
 
     Attributes:
-        now: what this step's tokens are to see.
-        later: what requests wait for, which have no tokens in a step before it is there.
-        refused: names of requests that are to end without an answer.
+        sync_loads: loads that must complete before the step.
+        async_loads: loads of waiting requests, which have no tokens in this step.
+        rejected_request_ids: requests to end without a response.
     """
 
     sync_loads: list[PrefixLoadSpec] = field(default_factory=list)

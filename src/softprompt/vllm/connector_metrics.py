@@ -1,4 +1,4 @@
-"""The plugin's counters, on the way from vLLM's processes to its log and its `/metrics`."""
+"""Passes the plugin's counters from vLLM's processes to its log and its `/metrics`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _COUNTER_HELP = {
 
 @dataclass
 class SoftpromptKVConnectorStats(KVConnectorStats):
-    """What has been counted since it was last asked, by the names of `ConnectorCounters`."""
+    """Counts since the last report, by the field names of `ConnectorCounters`."""
 
     @classmethod
     def from_counter_delta(
         cls, previous: ConnectorCounters, counters: ConnectorCounters
     ) -> SoftpromptKVConnectorStats | None:
-        """What has been counted since then, or None; `before` is brought up to date."""
+        """Return the changes since `previous`, or None if there are none, and update `previous`."""
         now = asdict(counters)
         new = {name: now[name] - was for name, was in asdict(previous).items() if now[name] != was}
         for name, value in now.items():
@@ -34,26 +34,26 @@ class SoftpromptKVConnectorStats(KVConnectorStats):
         return cls(data=new) if new else None
 
     def reset(self) -> None:
-        """Nothing has been counted."""
+        """Set all counts to zero."""
         self.data: dict[str, Any] = {}
 
     def is_empty(self) -> bool:
-        """Whether nothing has been."""
+        """Return True if all counts are zero."""
         return not self.data
 
     def aggregate(self, other: KVConnectorStats) -> KVConnectorStats:
-        """Both together."""
+        """Add other counts to these."""
         for name, value in other.data.items():
             self.data[name] = self.data.get(name, 0) + value
         return self
 
     def reduce(self) -> dict[str, int | float]:
-        """For the log."""
+        """Return the counts for the log."""
         return {f"softprompt {name}": value for name, value in self.data.items()}
 
 
 class SoftpromptPromMetrics(KVConnectorPromMetrics):
-    """`vllm:softprompt_prompt_loads_total` and so on, beside vLLM's own."""
+    """The Prometheus counters `vllm:softprompt_prompt_loads_total`, …."""
 
     def __init__(
         self,
@@ -65,14 +65,14 @@ class SoftpromptPromMetrics(KVConnectorPromMetrics):
         super().__init__(vllm_config, metric_types, labelnames, per_engine_labelvalues)
         assert set(_COUNTER_HELP) == {each.name for each in fields(ConnectorCounters)}
         self._counters = {
-            name: self._counter_cls(name=f"vllm:softprompt_{name}", documentation=told, labelnames=labelnames)
-            for name, told in _COUNTER_HELP.items()
+            name: self._counter_cls(name=f"vllm:softprompt_{name}", documentation=description, labelnames=labelnames)
+            for name, description in _COUNTER_HELP.items()
         }
         self._per_engine_labelvalues = per_engine_labelvalues
         for engine in per_engine_labelvalues:
-            self.observe(dict.fromkeys(_COUNTER_HELP, 0), engine)  # they are there from the beginning
+            self.observe(dict.fromkeys(_COUNTER_HELP, 0), engine)  # so that they are exported from the start
 
     def observe(self, transfer_stats_data: dict[str, Any], engine_idx: int = 0) -> None:
-        """Add what an engine has counted."""
+        """Add the counts of an engine."""
         for name, value in transfer_stats_data.items():
             self._counters[name].labels(*self._per_engine_labelvalues[engine_idx]).inc(value)

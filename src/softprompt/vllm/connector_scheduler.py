@@ -1,7 +1,7 @@
-"""The scheduler's half of the connector: which requests stand behind what, and which are refused.
+"""The scheduler's side of the connector: tracks the prompts of requests, and rejects requests.
 
-A prompt that no worker has read yet is waited for, between steps: meanwhile others go on, and if it cannot be read the
-request ends before a token of it was computed. The others are put in place in the step that needs them.
+A prompt that no worker has loaded yet is loaded asynchronously: other requests continue, and if the prompt is
+unreadable the request ends before its first token. Loaded prompts are written in the step that needs them.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from softprompt.vllm.host_prefix_cache import ConnectorCounters
 from softprompt.vllm.request_rejection import RequestInfo, find_rejection_reason
 from softprompt.vllm_protocol import PromptTransferParams, parse_kv_transfer_params
 
-logger = init_logger(f"vllm.{__name__}")  # under the name whose level and form vLLM sets
+logger = init_logger(f"vllm.{__name__}")  # vLLM configures loggers under this name
 
-MAX_LOADED_DIGESTS = 100_000  # prompts of which it is remembered that they could be read
+MAX_LOADED_DIGESTS = 100_000  # digests that are known to be loadable
 
 
 class SoftpromptConnectorScheduler:
-    """Follows requests from when they come to when they are over.
+    """Tracks requests from arrival to completion. The public methods implement vLLM's hooks.
 
     Attributes:
-        counts: of refused requests.
+        counters: counters of rejected requests.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class SoftpromptConnectorScheduler:
         self._metadata = SoftpromptConnectorMetadata()
 
     def on_new_request(self, request: Any) -> None:
-        """A new request of vLLM's."""
+        """Check a new request, and reject it or remember its prompt."""
         why = find_rejection_reason(_get_request_info(request))
         if why is not None:
             logger.warning(
@@ -49,27 +49,28 @@ class SoftpromptConnectorScheduler:
             )
             self.counters.requests_rejected += 1
             self._rejected.add(request.request_id)
-        elif (asked := parse_kv_transfer_params(request.kv_transfer_params)) is not None:
-            self._params[request.request_id] = asked
-            _salt_block_hashes(request, asked)
+        elif (params := parse_kv_transfer_params(request.kv_transfer_params)) is not None:
+            self._params[request.request_id] = params
+            _salt_block_hashes(request, params)
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int, bool]:
-        """How many positions the prefix cache lacks behind those `computed`, and whether they are waited for."""
+        """Return how many positions the connector adds to the computed ones, and whether it loads them async."""
         if request.request_id in self._rejected:
-            # vLLM would ask no connector about it, and compute. It lacks all that it has, and waits for ever.
+            # Claim all tokens of a rejected request: it then waits for a load, which fails. Otherwise vLLM computes it.
             request.skip_reading_prefix_cache = False
             return self._expect_tokens(request, request.num_tokens - num_computed_tokens), True
-        asked = self._params.get(request.request_id)
-        if asked is None:
+        params = self._params.get(request.request_id)
+        if params is None:
             return 0, False
-        lacks = self._expect_tokens(request, max(asked.num_positions - num_computed_tokens, 0))
-        return lacks, lacks > 0 and asked.digest not in self._loaded
+        missing = self._expect_tokens(request, max(params.num_positions - num_computed_tokens, 0))
+        return missing, missing > 0 and params.digest not in self._loaded
 
     def update_state_after_alloc(self, request: Any, block_ids: list[int], num_external_tokens: int) -> None:
-        """A request has blocks, and vLLM takes `external` positions of it for granted.
+        """Plan the load of a request whose blocks are allocated.
 
         Raises:
-            RuntimeError: other ones than those that it was told are missing. Going on would answer placeholders.
+            RuntimeError: vLLM expects another number of positions than the connector reported. To continue would
+                compute placeholders.
         """
         name = request.request_id
         promised = self._expected_tokens.pop(name, 0)
@@ -82,42 +83,42 @@ class SoftpromptConnectorScheduler:
         if name in self._rejected:
             self._metadata.rejected_request_ids.append(name)
             return
-        asked = self._params[name]
-        load = PrefixLoadSpec(name, asked, asked.num_positions - num_external_tokens, block_ids)
-        if asked.digest in self._loaded:
-            self._loaded.move_to_end(asked.digest)
+        params = self._params[name]
+        load = PrefixLoadSpec(name, params, params.num_positions - num_external_tokens, block_ids)
+        if params.digest in self._loaded:
+            self._loaded.move_to_end(params.digest)
             self._metadata.sync_loads.append(load)
         else:
-            self._loading[name] = asked.digest
+            self._loading[name] = params.digest
             self._metadata.async_loads.append(load)
 
     def build_connector_meta(self) -> SoftpromptConnectorMetadata:
-        """What workers are to do in the step that was planned."""
+        """Return the loads of the planned step for the workers."""
         loads, self._metadata = self._metadata, SoftpromptConnectorMetadata()
         return loads
 
     def update_connector_output(self, finished_recving: set[str], failed_recving: set[str]) -> None:
-        """What requests waited for is there, or cannot be read."""
+        """Record the finished loads of the workers."""
         for name in finished_recving:
-            content = self._loading.pop(name, None)
-            if content is not None and name not in failed_recving:
-                self._loaded[content] = None
-                self._loaded.move_to_end(content)
+            digest = self._loading.pop(name, None)
+            if digest is not None and name not in failed_recving:
+                self._loaded[digest] = None
+                self._loaded.move_to_end(digest)
         while len(self._loaded) > MAX_LOADED_DIGESTS:
             self._loaded.popitem(last=False)
 
     def request_finished(self, request: Any, *, is_error: bool) -> dict[str, Any] | None:
-        """A request is over; what is said of it with its answer."""
+        """Forget a finished request, and return the `kv_transfer_params` of its response."""
         name = request.request_id
-        asked = self._params.pop(name, None)
+        params = self._params.pop(name, None)
         self._rejected.discard(name)
         self._expected_tokens.pop(name, None)
-        if asked is None:
+        if params is None:
             return None
         if is_error:
             self.counters.requests_rejected += 1
-            self._loaded.pop(asked.digest, None)  # the next one waits, and meets what is wrong before it begins
-        return asked.to_kv_transfer_params()
+            self._loaded.pop(params.digest, None)  # the next request loads async, so an error ends it before it starts
+        return params.to_kv_transfer_params()
 
     def _expect_tokens(self, request: Any, num_tokens: int) -> int:
         self._expected_tokens[request.request_id] = num_tokens
@@ -136,7 +137,7 @@ def _get_request_info(request: Any) -> RequestInfo:
 
 
 def _salt_block_hashes(request: Any, params: PromptTransferParams) -> None:
-    """Name a request's blocks by its prompt as well, whatever salt it came with: no other's are taken for them."""
+    """Add the prompt's digest to the salt of a request's block hashes, so that prompts share no blocks."""
     request.cache_salt = f"softprompt:{params.digest}:{request.cache_salt or ''}"
     request.block_hashes.clear()
     request.update_block_hashes()

@@ -1,4 +1,4 @@
-"""A worker's half of the connector: puts keys and values into the slots of vLLM's cache."""
+"""A worker's side of the connector: writes prefixes into vLLM's KV cache."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from softprompt.vllm.connector_metadata import PrefixLoadSpec, SoftpromptConnect
 from softprompt.vllm.host_prefix_cache import HostPrefixCache
 from softprompt.vllm.kv_layout import compute_slot_mapping, extract_layer_index, select_block_ids
 
-logger = init_logger(f"vllm.{__name__}")  # under the name whose level and form vLLM sets
+logger = init_logger(f"vllm.{__name__}")  # vLLM configures loggers under this name
 
 
 class SoftpromptConnectorWorker:
-    """Places prefixes, and says of which requests that was not possible.
+    """Writes prefixes into the KV cache and reports failed loads. The public methods implement vLLM's hooks.
 
     Args:
-        prefixes: this worker's share of each, `[L, 2, P, g, D]`.
-        block_size: slots of a block.
+        prefix_cache: the worker's heads of each prefix, `[L, 2, P, g, D]`.
+        block_size: number of slots of a block.
     """
 
     def __init__(self, prefix_cache: HostPrefixCache, block_size: int):
@@ -35,11 +35,11 @@ class SoftpromptConnectorWorker:
         self._invalid_block_ids: set[int] = set()
 
     def start_load_kv(self, metadata: SoftpromptConnectorMetadata, layers: Mapping[str, Any]) -> None:
-        """Begin what a step asks for.
+        """Start the async loads of a step, and complete its sync loads.
 
         Args:
             metadata: the loads of the step.
-            layers: vLLM's, by their names.
+            layers: vLLM's layers by name.
         """
         self._layers = self._layers or _select_attention_layers(layers)
         self._rejected.update(metadata.rejected_request_ids)
@@ -52,7 +52,7 @@ class SoftpromptConnectorWorker:
                 )
 
     def get_transfer_results(self) -> tuple[set[str], set[str]]:
-        """The requests whose waiting is over, and those of them that cannot go on."""
+        """Return the requests whose load has finished, and those of them whose load failed."""
         failed, self._rejected = self._rejected, set()
         done = {name: each for name, each in self._pending.items() if each[1].done()}
         for name, (load, prefix) in done.items():
@@ -62,7 +62,7 @@ class SoftpromptConnectorWorker:
         return failed | done.keys(), failed
 
     def get_block_ids_with_load_errors(self) -> set[int]:
-        """The blocks that were to hold what could not be read. A request that counts on one is ended by vLLM."""
+        """Return the blocks of failed sync loads. vLLM ends the requests that use them."""
         invalid, self._invalid_block_ids = self._invalid_block_ids, set()
         return invalid
 
@@ -72,7 +72,7 @@ class SoftpromptConnectorWorker:
         except SoftPromptError as error:
             logger.error("softprompt: request %s ends: %s", _format_request_id(load), error)
             return False
-        except Exception:  # a store far away fails in its own ways; the engine must go on
+        except Exception:  # a remote store may raise any error; the engine must continue
             logger.exception(
                 "softprompt: request %s ends: its prompt %s cannot be read", _format_request_id(load), load.params
             )
@@ -86,20 +86,20 @@ class SoftpromptConnectorWorker:
         return True
 
     def _copy_to_cache(self, prefix: Tensor, load: PrefixLoadSpec) -> None:
-        places = compute_slot_mapping(load.first_position, load.params.num_positions, load.block_ids, self._block_size)
+        slots = compute_slot_mapping(load.first_position, load.params.num_positions, load.block_ids, self._block_size)
         device = self._layers[0].kv_cache.device
-        prefix, places = prefix.to(device, non_blocking=True), places.to(device, non_blocking=True)
+        prefix, slots = prefix.to(device, non_blocking=True), slots.to(device, non_blocking=True)
         for layer, (keys, values) in zip(self._layers, prefix, strict=True):
-            layer.impl.do_kv_cache_update(layer, keys, values, layer.kv_cache, places)
-        self._counters.prefix_positions_written += len(places)
+            layer.impl.do_kv_cache_update(layer, keys, values, layer.kv_cache, slots)
+        self._counters.prefix_positions_written += len(slots)
 
 
 def _format_request_id(load: PrefixLoadSpec) -> str:
-    """A request's name, which its client may have written, on one line of the log."""
+    """Escape a request id for the log, since clients can choose it."""
     return escape_controls(str(load.request_id), keep="")
 
 
 def _select_attention_layers(layers: Mapping[str, Any]) -> list[Any]:
-    """The layers that have keys and values, from the lowest on."""
+    """Return the layers with a KV cache, the lowest first."""
     names = [name for name, layer in layers.items() if getattr(layer, "kv_cache", None) is not None]
     return [layers[name] for name in sorted(names, key=extract_layer_index)]

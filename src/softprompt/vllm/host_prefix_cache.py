@@ -1,4 +1,4 @@
-"""Prefixes in RAM, those that were used last, under the hashes of their contents. Knows neither vLLM nor a store."""
+"""LRU cache of prefixes in RAM, by digest. Depends on neither vLLM nor the artifact store."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from threading import Lock
 
 from torch import Tensor
 
-MAX_CONCURRENT_LOADS = 4  # prompts that are read at the same time
+MAX_CONCURRENT_LOADS = 4  # number of loader threads
 
 
 @dataclass
 class ConnectorCounters:
-    """What has happened.
+    """Counters of the connector.
 
     Attributes:
         prompt_loads: number of prompts that were loaded from the artifact store.
@@ -33,16 +33,16 @@ class ConnectorCounters:
 
 
 class HostPrefixCache:
-    """Prefixes that are read once, however many wait, and kept as long as there is room.
+    """LRU cache of prefixes. Concurrent requests for a prefix share one load.
 
     Args:
-        read: how the prefix of a content is read; called on threads of its own.
-        limit: bytes that they may take together; one that takes more is kept until the next one comes.
-        counts: where it is counted.
+        load_prefix: loads the prefix of a digest; runs on the cache's own threads.
+        max_bytes: maximum total size in bytes; a larger prefix is kept until the next one is loaded.
+        counters: counters to update.
 
     Attributes:
-        counts: the same.
-        size: bytes that they take.
+        counters: the counters.
+        num_bytes: current total size in bytes.
     """
 
     def __init__(self, load_prefix: Callable[[str], Tensor], max_bytes: int, counters: ConnectorCounters):
@@ -59,11 +59,11 @@ class HostPrefixCache:
         return digest in self._entries
 
     def get(self, digest: str) -> Tensor:
-        """A prefix, waited for where it must be read. What reading raises is raised here."""
+        """Return a prefix, and wait for its load if necessary. Raises what the load raises."""
         return self.get_future(digest).result()
 
     def get_future(self, digest: str) -> Future[Tensor]:
-        """A prefix that is here, or will be."""
+        """Return a future of a prefix, which is complete if the prefix is cached."""
         with self._lock:
             if (kept := self._entries.get(digest)) is not None:
                 self._entries.move_to_end(digest)
@@ -76,7 +76,7 @@ class HostPrefixCache:
             return self._pending[digest]
 
     def close(self) -> None:
-        """Read no more; what is being read is not waited for."""
+        """Start no more loads, without waiting for running ones."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _load(self, digest: str) -> Tensor:

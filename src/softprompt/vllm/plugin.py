@@ -1,4 +1,4 @@
-"""What vLLM calls in each of its processes, since softprompt is installed beside it."""
+"""Entry point that vLLM calls in each of its processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ CONNECTOR_MODULE = "softprompt.vllm.connector"
 
 
 def register() -> None:
-    """Let `--kv-transfer-config` name the connector. Called again, it does nothing."""
+    """Register the connector for `--kv-transfer-config`. Idempotent."""
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 
     if CONNECTOR_NAME not in KVConnectorFactory._registry:

@@ -1,4 +1,4 @@
-"""Prompts as the replica reads them: from the store's folders by their hashes, every file checked."""
+"""Loads and validates prompts of the artifact store by their digests."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from softprompt.registry.locations import resolve_artifact_store
 from softprompt.vllm.served_model import ServedModel
 from softprompt.vllm_protocol import PromptTransferParams
 
-MAX_VALIDATED_PROMPTS = 100_000  # prompts whose positions are remembered; a line each
+MAX_VALIDATED_PROMPTS = 100_000  # prompts whose number of positions is cached
 
 
 class PrefixLoader:
-    """Reads prompts for a running model.
+    """Loads prompts for a running model.
 
     Args:
-        place: where the store's prompts are.
-        base: the model.
+        artifact_location: folder or URL of the artifact store.
+        served_model: the running model.
     """
 
     def __init__(self, artifact_location: str, served_model: ServedModel):
         self._artifacts, self._served_model = resolve_artifact_store(artifact_location), served_model
 
     def load_prefix(self, digest: str) -> KVPrefix:
-        """The prefix of a content.
+        """Load the prefix of a prompt, `[L, 2, G, P, D]`.
 
         Raises:
-            CorruptPrompt: it is missing, or not what was written.
-            BaseModelMismatch: it was made for another model.
-            PeftExportError: it holds embeddings.
+            CorruptPrompt: the prompt is missing or damaged.
+            BaseModelMismatch: the prompt belongs to another model.
+            PeftExportError: the prompt's payload is embeddings.
         """
         return self._served_model.require_prefix(load_prompt_artifact(self._artifacts, digest))
 
 
 class PromptValidator:
-    """Which prompts were looked at, and how many positions each takes; those that were asked for last.
+    """Validates the prompts of requests, with a cache of the most recent ones.
 
     Args:
-        reader: reads them.
-        known: how many are remembered.
+        loader: loads prompts.
+        capacity: maximum number of cached results.
     """
 
     def __init__(self, loader: PrefixLoader, capacity: int = MAX_VALIDATED_PROMPTS):
@@ -50,10 +50,10 @@ class PromptValidator:
         self._num_positions: OrderedDict[str, int] = OrderedDict()
 
     def validate_params(self, params: PromptTransferParams) -> None:
-        """Read what is asked for, unless that was done before.
+        """Validate the prompt of a request; loads it unless the result is cached.
 
         Raises:
-            SoftPromptError: it cannot be served, or takes other positions than the request says.
+            SoftPromptError: the prompt cannot be served, or has another number of positions than the request says.
         """
         positions = self._get_num_positions(params.digest)
         if positions != params.num_positions:

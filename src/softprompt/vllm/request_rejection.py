@@ -1,6 +1,6 @@
-"""Which requests are refused, looked at once more where nobody can go around it: in vLLM's scheduler.
+"""The scheduler's check of requests, which no request can bypass.
 
-What vLLM would compute of these is the placeholders' own text, or a text behind something that no prompt says.
+For a rejected request vLLM would compute the placeholders as text, or a text without its prompt.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from softprompt.vllm_protocol import PLACEHOLDER_TOKEN_ID, parse_kv_transfer_par
 
 @dataclass(frozen=True)
 class RequestInfo:
-    """What the scheduler knows of a request.
+    """A request as the scheduler sees it.
 
     Attributes:
-        parameters: its `kv_transfer_params`.
-        tokens: those of its prompt, or None where it brought embeddings instead.
-        reads_all: it does without the prefix cache, as those do that want their prompt's log-probabilities; then vLLM
-            asks no connector either.
-        has_adapter: a LoRA is to change the model.
-        has_media: images or sounds are among its tokens.
-        goes_on: its prompt may become longer later.
+        kv_transfer_params: the parameters for the connector.
+        prompt_token_ids: token ids of the prompt; None for a prompt of embeddings.
+        skips_prefix_cache: whether the request bypasses the prefix cache, for example for the log-probabilities of its
+            prompt; then vLLM does not call the connector either.
+        has_lora: whether the request has a LoRA.
+        has_multimodal: whether the prompt has images or audio.
+        is_resumable: whether the prompt may grow later.
     """
 
     kv_transfer_params: object
@@ -35,22 +35,22 @@ class RequestInfo:
 
 
 def find_rejection_reason(request: RequestInfo) -> str | None:
-    """What is wrong with a request, or None."""
+    """Return the reason why a request must be rejected, or None."""
     try:
-        asked = parse_kv_transfer_params(request.kv_transfer_params)
+        params = parse_kv_transfer_params(request.kv_transfer_params)
     except SettingError as error:
         return str(error)
     tokens = request.prompt_token_ids
-    if asked is None:
-        # Nobody writes this token twice in front of a text. Beam search, for one, forgets a request's parameters.
+    if params is None:
+        # A text does not begin with this token twice; but beam search, for example, drops a request's parameters.
         nameless = tokens is not None and starts_with_placeholders(tokens)
         return "it begins with placeholders and names no prompt" if nameless else None
     if tokens is None:
         return "it brings embeddings: a prompt is followed by tokens"
-    if len(tokens) <= asked.num_positions:
-        return f"its {len(tokens)} tokens are not more than the prompt's {asked.num_positions} positions"
-    if any(token != PLACEHOLDER_TOKEN_ID for token in tokens[: asked.num_positions]):
-        return f"it does not begin with {asked.num_positions} placeholders ({PLACEHOLDER_TOKEN_ID})"
+    if len(tokens) <= params.num_positions:
+        return f"its {len(tokens)} tokens are not more than the prompt's {params.num_positions} positions"
+    if any(token != PLACEHOLDER_TOKEN_ID for token in tokens[: params.num_positions]):
+        return f"it does not begin with {params.num_positions} placeholders ({PLACEHOLDER_TOKEN_ID})"
     return _find_unsupported_feature(request)
 
 

@@ -1,7 +1,7 @@
-"""What is asked before a request reaches vLLM's engine, where there is still somebody to tell why it is refused.
+"""Rejects requests in vLLM's HTTP process, where the client still gets the reason.
 
-vLLM lets a plugin look at a request's parameters in the process that speaks HTTP: a logits processor may refuse them,
-and this one does nothing else. What the server was started with vLLM tells a logger of statistics, which logs none.
+vLLM lets a logits processor validate a request's parameters in that process; this one has no other purpose. A logger of
+statistics is the plugin's only access to vLLM's configuration there; this one logs nothing.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from softprompt.vllm_protocol import (
 
 
 class RequestValidator(LogitsProcessor):
-    """Refuses requests whose prompt cannot be served; leaves all logits as they are.
+    """Rejects requests whose prompt cannot be served. Does not change logits.
 
     Attributes:
-        looked: the prompts of this server, or None: it has none, or does not say where they are.
+        prompt_validator: validates the prompts of this server; None without the connector.
     """
 
     prompt_validator: ClassVar[PromptValidator | None] = None
 
     def __init__(self, *_: Any):
-        """Both of vLLM's model runners make one, each in its own way."""
+        """Accept the arguments of both of vLLM's model runners."""
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Look at a request.
+        """Validate the prompt of a request.
 
         Raises:
-            VLLMValidationError: it is refused; HTTP 400.
+            VLLMValidationError: the request is rejected, with HTTP 400.
         """
         parameters = (sampling_params.extra_args or {}).get("kv_transfer_params")
         if not parameters or (
             isinstance(parameters, dict) and PLUGIN_NAME not in parameters and not cls._is_connector_configured()
         ):
-            return  # another connector's affair
+            return  # parameters of another connector
         if not cls._is_connector_configured():
             raise VLLMValidationError(
                 f"this server serves no prompts: start it with {CONNECTOR_NAME} as its KV connector"
             )
         try:
-            asked = parse_kv_transfer_params(parameters)
-            assert asked is not None
-            cls._validate_prompt_params(asked, sampling_params)
+            params = parse_kv_transfer_params(parameters)
+            assert params is not None
+            cls._validate_prompt_params(params, sampling_params)
         except SoftPromptError as error:
             raise VLLMValidationError(format_plugin_error(error)) from error
 
@@ -70,28 +70,28 @@ class RequestValidator(LogitsProcessor):
     @classmethod
     def _validate_prompt_params(cls, params: PromptTransferParams, sampling_params: Any) -> None:
         if sampling_params.prompt_logprobs is not None or sampling_params.skip_reading_prefix_cache:
-            raise SettingError("a prompt's own log-probabilities cannot be asked for: there are none of a prefix")
+            raise SettingError("`prompt_logprobs` is not supported: positions of a prefix have no log-probabilities")
         if cls.prompt_validator is not None:
             cls.prompt_validator.validate_params(params)
 
     def add_request(self, req_idx: int, sampling_params: Any) -> bool:  # noqa: ARG002
-        """No request's logits are changed."""
+        """Return False: no request's logits change."""
         return False
 
     def is_argmax_invariant(self) -> bool:
-        """It changes nothing."""
+        """Return True: the logits never change."""
         return True
 
     def update_state(self, batch_update: Any) -> None:
-        """It remembers nothing."""
+        """Do nothing: there is no state."""
 
     def apply(self, logits: Any, ctx: Any = None) -> Any:  # noqa: ARG002
-        """The same logits."""
+        """Return the logits unchanged."""
         return logits
 
 
 class ConfigListener(StatLoggerBase):
-    """Hears from vLLM what it was started with, once its engine is ready."""
+    """Receives vLLM's configuration once its engine is ready, and sets up the request validator."""
 
     def __init__(self, vllm_config: Any, engine_index: int = 0):  # noqa: ARG002
         transfer = vllm_config.kv_transfer_config
@@ -106,7 +106,7 @@ class ConfigListener(StatLoggerBase):
             )
 
     def record(self, *_: Any, **__: Any) -> None:
-        """What vLLM counts is its own affair."""
+        """Do nothing: the plugin logs no statistics here."""
 
     def log_engine_initialized(self) -> None:
-        """And so is what it logs."""
+        """Do nothing."""

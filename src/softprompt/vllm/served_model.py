@@ -1,4 +1,4 @@
-"""The model that vLLM runs, as far as a prompt must fit it; told by its files, without loading it."""
+"""The properties of vLLM's model that a prompt must fit, read from the model's files without loading them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from softprompt.vllm_protocol import PLUGIN_NAME
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A running model.
+    """The model that vLLM runs.
 
     Attributes:
-        name: what it was started as.
-        fingerprint: names its weights.
+        name: name that vLLM was started with.
+        fingerprint: hash of the weights.
         num_layers: L.
-        num_kv_heads: G, of all workers together.
+        num_kv_heads: G, over all workers.
         head_dim: D.
     """
 
@@ -35,11 +35,11 @@ class ServedModel:
     head_dim: int
 
     def require_prefix(self, prompt: SavedPrompt) -> KVPrefix:
-        """The prefix of a prompt that was made for this model.
+        """Return the prefix of a prompt, `[L, 2, G, P, D]`.
 
         Raises:
-            BaseModelMismatch: it was made for another.
-            PeftExportError: it holds embeddings.
+            BaseModelMismatch: the prompt belongs to another model.
+            PeftExportError: the prompt's payload is embeddings.
         """
         made_for = prompt.manifest.base
         if made_for.fingerprint != self.fingerprint:
@@ -62,15 +62,15 @@ class ServedModel:
 
 
 def resolve_model_fingerprint(model: str, revision: str | None = None, cache_dir: str | None = None) -> str:
-    """The fingerprint of a model that vLLM has loaded.
+    """Compute the fingerprint of a model that vLLM has loaded.
 
     Args:
-        model: a folder or a Hub id.
-        revision: of the Hub's repository.
+        model: folder or Hub id.
+        revision: revision of the Hub repository.
         cache_dir: cache folder of the Hub; None for the default.
 
     Raises:
-        SettingError: its files do not tell.
+        SettingError: the files are missing, or have no fingerprint.
     """
     folder = Path(model)
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""vLLM's configuration, as far as the plugin depends on it, in the plugin's own words."""
+"""Reads the parts of vLLM's configuration that the plugin needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from softprompt.vllm_protocol import PluginConfig
 
 
 def read_engine_facts(vllm_config: Any, kv_cache_config: Any) -> EngineFacts:
-    """What there is to be checked of a `VllmConfig` and a `KVCacheConfig`."""
+    """Collect the facts to check from a `VllmConfig` and a `KVCacheConfig`."""
     specs = [group.kv_cache_spec for group in kv_cache_config.kv_cache_groups]
     limited = [each for each in specs if _get_attention_window(each) is not None]
     return EngineFacts(
@@ -27,15 +27,15 @@ def read_engine_facts(vllm_config: Any, kv_cache_config: Any) -> EngineFacts:
 
 
 def read_plugin_config(vllm_config: Any) -> PluginConfig:
-    """The operator's settings."""
+    """Read the plugin's settings."""
     return PluginConfig.from_extra_config(vllm_config.kv_transfer_config.kv_connector_extra_config)
 
 
 def read_served_model(vllm_config: Any, plugin_config: PluginConfig) -> ServedModel:
-    """The model that runs.
+    """Read the properties of the running model.
 
     Raises:
-        SettingError: its files do not tell its fingerprint, and nobody said it.
+        SettingError: neither the settings nor the model's files have its fingerprint.
     """
     model = vllm_config.model_config
     fingerprint = plugin_config.fingerprint or resolve_model_fingerprint(
