@@ -36,7 +36,7 @@ def gated(
     app.state.registry, app.state.upload_validator, app.state.metrics = store, uploads, ServerMetrics()
     app.state.authenticator = Authenticator(store.api_keys if keys else None, limits)
     app.state.loop_scheduler = EventLoopScheduler()
-    register_exception_handlers(app)
+    register_exception_handlers(app, app.state.metrics)
     app.include_router(prompts_router.router)
     app.include_router(metrics_router.router)
     return app

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 
-from softprompt.errors import CorruptPrompt, PromptNotFound, RecordError, SettingError, SoftPromptError, StoreError
-from softprompt.server.api.registry_responses import translate_registry_errors
-from softprompt.server.api_errors import ApiError
-from softprompt.server.exception_handlers import to_api_error
+from softprompt.errors import (
+    CorruptPrompt,
+    DiskFull,
+    PromptNotFound,
+    RecordError,
+    SettingError,
+    SoftPromptError,
+    StoreError,
+    translate_os_errors,
+)
+from softprompt.server import request_errors
+from softprompt.server.exception_handlers import ERROR_RESPONSES, to_api_error
+from softprompt.server.request_errors import RequestError, UnknownModel
 from tests.server.live_server import BASE, Running
 
 SAID: Any = [{"role": "user", "content": "tea"}]
@@ -121,22 +132,43 @@ def test_messages_name_request_fields_instead_of_parameters() -> None:
 
 
 def test_messages_name_endpoints_instead_of_commands(served: Running) -> None:
-    with pytest.raises(ApiError) as caught, translate_registry_errors():
+    with pytest.raises(PromptNotFound) as caught:
         served.store.resolve_version("nothing")
-    assert caught.value.code == "prompt_not_found"
-    assert caught.value.message.endswith("GET /v1/prompts shows the existing ones")
+    error = to_api_error(caught.value)
+    assert (error.status, error.code) == (404, "prompt_not_found")
+    assert error.message.endswith("GET /v1/prompts shows the existing ones")
 
 
 def test_exceptions_map_to_status_codes() -> None:
     for error, status in (
-        (PromptNotFound("acme has no x"), 404),
+        (UnknownModel("reviews"), 404),
         (SettingError("choose"), 400),
         (RecordError("input 1", "no field"), 400),
         (CorruptPrompt("/secret/place is damaged"), 503),
         (StoreError("/secret/place is busy"), 503),
         (SoftPromptError("/secret/place is not what it was"), 500),
+        (DiskFull("no space left for /secret/place"), 507),
+        (RuntimeError("/secret/place"), 500),
     ):
-        refusal = to_api_error(error, "reviews")
-        assert refusal.status == status
-        assert "secret" not in refusal.message
-        assert "acme" not in refusal.message
+        response = to_api_error(error)
+        assert response.status == status
+        assert "secret" not in response.message
+        assert "acme" not in response.message
+
+
+def test_a_setting_of_the_operator_is_not_shown() -> None:
+    try:
+        with translate_os_errors(Path("/secret/place")):
+            raise PermissionError(errno.EACCES, "denied")
+    except SettingError as error:
+        response = to_api_error(error)
+    assert (response.status, response.code) == (503, "registry_unavailable")
+    assert "secret" not in response.message
+
+
+def test_every_error_of_a_request_has_a_response() -> None:
+    kinds = [
+        each for each in vars(request_errors).values() if isinstance(each, type) and issubclass(each, RequestError)
+    ]
+    assert len(kinds) > 20
+    assert set(kinds) - {RequestError} <= set(ERROR_RESPONSES)

@@ -77,7 +77,7 @@ def create_app(state: AppState) -> FastAPI:
         state.registry.api_keys if config.auth_enabled else None,
         TenantRateLimiter(config.sequences_per_minute, config.max_parallel_sequences),
     )
-    register_exception_handlers(app)
+    register_exception_handlers(app, state.metrics)
     for module in ROUTER_MODULES:
         app.include_router(module.router)
     app.add_middleware(

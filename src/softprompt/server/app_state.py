@@ -121,7 +121,7 @@ class AppState:
         """Resolve a model name of a tenant to a version; None for the base model.
 
         Raises:
-            ApiError: the tenant has no prompt of that name.
+            UnknownModel: the tenant has no prompt of that name.
         """
         return None if name == self.served_model_name else await self.prompt_cache.resolve_version(name, tenant)
 
@@ -129,7 +129,8 @@ class AppState:
         """Resolve a model name of a tenant and load the prompt. The request keeps this version to its end.
 
         Raises:
-            ApiError: the tenant has no prompt of that name, or the prompt cannot be loaded.
+            UnknownModel: the tenant has no prompt of that name.
+            IncompatiblePrompt, UnusablePrompt: the prompt cannot be loaded.
         """
         version = await self.resolve_version(name, tenant)
         if version is None:
@@ -147,10 +148,9 @@ StateDep = Annotated[AppState, Depends(_get_state)]
 
 
 async def _get_ready_state(state: StateDep) -> AppState:
-    if (error := state.backend.unavailable_reason) is not None:
-        raise error
+    state.backend.check_available()
     return state
 
 
 ReadyStateDep = Annotated[AppState, Depends(_get_ready_state)]
-"""The state of the server; raises an ApiError while the backend accepts no requests, as during shutdown."""
+"""The state of the server; raises a RequestError while the backend accepts no requests, as during shutdown."""

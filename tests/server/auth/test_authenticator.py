@@ -40,8 +40,8 @@ def store(tmp_path: Any) -> Iterator[PromptRegistry]:
 def application(gate: Authenticator) -> FastAPI:
     """Routes that say who asked."""
     app = FastAPI()
-    app.state.authenticator, app.state.metrics = gate, ServerMetrics()
-    register_exception_handlers(app)
+    app.state.authenticator = gate
+    register_exception_handlers(app, ServerMetrics())
 
     @app.get("/use")
     async def use(caller: CurrentPrincipal) -> dict[str, Any]:

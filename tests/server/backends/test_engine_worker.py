@@ -15,9 +15,8 @@ import torch
 
 from softprompt.engine import Engine, EngineRequest, FinishReason, SamplingParams, TokenOutput
 from softprompt.errors import SettingError
-from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.engine_worker import EngineGenerationHandle, EngineWorker
-from softprompt.server.exception_handlers import InternalServerError, QueueFull, ServerShuttingDown
+from softprompt.server.request_errors import InferenceFailed, QueueFull, RequestError, ServerShuttingDown
 from softprompt.server.server_metrics import ServerMetrics
 from tests.tiny import tiny_model
 
@@ -29,12 +28,12 @@ class Heard:
     """What one row said."""
 
     def __init__(self) -> None:
-        self.news: list[TokenOutput | ApiError] = []
+        self.news: list[TokenOutput | RequestError] = []
         self.over = asyncio.Event()
 
-    def __call__(self, news: TokenOutput | ApiError) -> None:
+    def __call__(self, news: TokenOutput | RequestError) -> None:
         self.news.append(news)
-        if isinstance(news, ApiError) or news.finish_reason is not None:
+        if isinstance(news, RequestError) or news.finish_reason is not None:
             self.over.set()
 
     @property
@@ -116,7 +115,7 @@ def test_a_step_that_fails_fails_its_rows_alone(
 
             monkeypatch.setattr(worker.engine, "_run_forward", broken)
             begun = await asyncio.gather(*(answered(worker) for _ in range(3)))
-            assert [type(heard.news[-1]) for heard in begun] == [InternalServerError] * 3
+            assert [type(heard.news[-1]) for heard in begun] == [InferenceFailed] * 3
             assert worker.engine.is_idle
             assert (await answered(worker)).tokens == expected
 

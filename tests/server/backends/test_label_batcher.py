@@ -17,7 +17,7 @@ from softprompt.server.backends.engine_worker import EngineWorker
 from softprompt.server.backends.label_batcher import LabelBatcher
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.concurrency.pass_size_estimator import PassSizeEstimator
-from softprompt.server.exception_handlers import InternalServerError
+from softprompt.server.request_errors import InferenceFailed
 from softprompt.server.server_metrics import ServerMetrics
 from softprompt.tasks import ClassificationTask, EncodedExample
 from tests.server.live_server import REVIEWS, prompt_for
@@ -135,7 +135,7 @@ def test_a_failing_text_does_not_fail_its_batch(
         return await asyncio.gather(*asked, return_exceptions=True)
 
     (first, failed, last), _ = run(chatting, 4096, test)
-    assert isinstance(failed, InternalServerError)
+    assert isinstance(failed, InferenceFailed)
     for [scores], length in ((first, 5), (last, 6)):
         assert scores == pytest.approx(alone(prompts[0], row(chatting, length)), abs=1e-4)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from softprompt.server.concurrency.fair_semaphore import FairSemaphore
-from softprompt.server.exception_handlers import QueueFull
+from softprompt.server.request_errors import QueueFull
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:

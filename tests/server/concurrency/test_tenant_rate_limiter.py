@@ -6,12 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.server.concurrency.tenant_rate_limiter import (
-    SECONDS_PER_MINUTE,
-    RateLimitExceeded,
-    TenantRateLimiter,
-    TooManySequences,
-)
+from softprompt.server.concurrency.tenant_rate_limiter import SECONDS_PER_MINUTE, TenantRateLimiter
+from softprompt.server.exception_handlers import to_api_error
+from softprompt.server.request_errors import RateLimitExceeded, TooManySequences
 
 
 class Clock:
@@ -81,10 +78,11 @@ def test_messages_name_the_limit() -> None:
     ask(limits)
     with pytest.raises(RateLimitExceeded) as raised, limits.acquire_lease("acme"):
         pass
-    assert raised.value.status == 429
-    assert raised.value.headers == {"Retry-After": "60"}
-    assert raised.value.to_dict()["error"]["code"] == "rate_limit_exceeded"
-    assert "acme" not in raised.value.message
+    error = to_api_error(raised.value)
+    assert error.status == 429
+    assert error.headers == {"retry-after": "60"}
+    assert error.to_dict()["error"]["code"] == "rate_limit_exceeded"
+    assert "acme" not in error.message
 
 
 def test_a_request_is_charged_by_its_sequences() -> None:
@@ -119,7 +117,8 @@ def test_a_request_beyond_a_limit_has_no_retry_after(limit: dict[str, int], said
         pytest.raises(TooManySequences, match=f"5 responses or texts .* {said}") as raised,
     ):
         held.charge_sequences(5)
-    assert (raised.value.status, raised.value.headers) == (400, {})
+    error = to_api_error(raised.value)
+    assert (error.status, error.headers) == (400, {})
 
 
 def test_full_buckets_are_dropped() -> None:
@@ -172,6 +171,6 @@ def test_a_client_that_respects_retry_after_is_accepted(a_minute: int) -> None:
         held.charge_sequences(a_minute // 2)
     with pytest.raises(RateLimitExceeded) as refused, limits.acquire_lease("acme") as held:
         held.charge_sequences(a_minute)
-    clock.now += int(refused.value.headers["Retry-After"])
+    clock.now += int(to_api_error(refused.value).headers["retry-after"])
     with limits.acquire_lease("acme") as held:
         held.charge_sequences(a_minute)

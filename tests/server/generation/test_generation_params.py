@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.server.api_errors import ApiError
 from softprompt.server.generation.generation_params import (
     derive_sampling_params,
     resolve_max_tokens,
     to_sampling_params,
 )
 from softprompt.server.generation.prompt_renderer import TokenizedPrompt
+from softprompt.server.request_errors import RequestError
 from softprompt.server.schemas.completion_schemas import CompletionRequest
 
 sizes = st.integers(0, 40)
@@ -32,7 +32,7 @@ def test_max_tokens_is_the_requested_number_or_the_rest_of_the_context(
     fits = length - positions - tokens + 1
     allowed = longest or max(fits, wanted or 1)
     if (wanted or 1) > min(fits, allowed):
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(RequestError) as caught:
             resolve_max_tokens([asked], ["prompt"], wanted, length, longest)
         numbers = (length, positions + tokens + (wanted or 1)) if (wanted or 1) <= allowed else (wanted, allowed)
         assert all(str(number) in caught.value.message for number in numbers)
@@ -50,5 +50,5 @@ def test_response_i_has_the_seed_plus_i() -> None:
 
 @pytest.mark.parametrize("token", ["10", "-1", "x", "²", "1.5", "", "9" * 5000])
 def test_logit_bias_rejects_invalid_token_ids(token: str) -> None:
-    with pytest.raises(ApiError, match="not a valid token id"):
+    with pytest.raises(RequestError, match="not a valid token id"):
         to_sampling_params(request(logit_bias={token: 1}), 10, None)

@@ -14,11 +14,12 @@ from softprompt.engine import Engine
 from softprompt.model import FrozenModel
 from softprompt.registry import PromptRegistry, PromptVersion
 from softprompt.saved import SavedPrompt
-from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.engine_backend import EngineBackend
 from softprompt.server.backends.engine_worker import EngineWorker
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
+from softprompt.server.exception_handlers import to_api_error
 from softprompt.server.prompts.prompt_cache import PromptCache
+from softprompt.server.request_errors import UnknownModel, UnusablePrompt
 from softprompt.server.server_metrics import ServerMetrics
 from tests.registry.factories import folder_of
 from tests.server.live_server import ANSWERS, REVIEWS, prompt_for
@@ -143,9 +144,10 @@ def test_another_tenants_prompt_is_unknown(store: PromptRegistry, model: FrozenM
         assert (await got(shelf, "secret", "other")).task == REVIEWS
         said = []
         for name in ("secret", "nothing"):
-            with pytest.raises(ApiError) as caught:
+            with pytest.raises(UnknownModel) as caught:
                 await got(shelf, name)
-            said.append((caught.value.status, caught.value.message.replace(name, "…"), caught.value.code))
+            error = to_api_error(caught.value)
+            said.append((error.status, error.message.replace(name, "…"), error.code))
         assert said[0] == said[1]
 
     on_a_shelf(store, model, test)
@@ -160,11 +162,12 @@ def test_a_corrupt_prompt_fails_alone_and_can_be_repaired(tmp_path: Path, model:
 
         async def test(shelf: PromptCache) -> None:
             for _ in range(2):
-                with pytest.raises(ApiError) as caught:
+                with pytest.raises(UnusablePrompt) as caught:
                     await got(shelf, "bad")
-                assert caught.value.status == 503
-                assert str(tmp_path) not in caught.value.message
-                assert caught.value.headers["x-should-retry"] == "false"
+                error = to_api_error(caught.value)
+                assert error.status == 503
+                assert str(tmp_path) not in error.message
+                assert error.headers["x-should-retry"] == "false"
             assert (await got(shelf, "good")).task == ANSWERS
             store.register_prompt(damaged, "bad")
             assert (await got(shelf, "bad")).task == ANSWERS

@@ -15,8 +15,9 @@ from softprompt.errors import BaseModelMismatch, CorruptPrompt, NotASavedPrompt,
 from softprompt.model import Placement
 from softprompt.saved import Manifest, SavedPrompt
 from softprompt.saved.tensor_files import compute_sha256
-from softprompt.server.api_errors import ApiError
+from softprompt.server.exception_handlers import to_api_error
 from softprompt.server.prompts.upload_validator import UPLOAD_PATH, UploadLimits, UploadValidator
+from softprompt.server.request_errors import InvalidRequest, UploadTooLarge
 from tests.saved.factories import make, random_head
 from tests.strategies import random_embeddings
 from tests.tiny import shared_model, tiny_model
@@ -55,7 +56,7 @@ def with_header(files: dict[str, bytes], change: Any) -> dict[str, bytes]:
 
 
 def refusal(files: dict[str, bytes]) -> str:
-    with pytest.raises((SoftPromptError, ApiError)) as raised:
+    with pytest.raises((SoftPromptError, InvalidRequest)) as raised:
         UPLOADS.parse_prompt(files)
     return str(raised.value)
 
@@ -86,10 +87,11 @@ def test_other_files_are_rejected(names: list[str]) -> None:
 
 def test_files_that_are_too_large_are_not_read() -> None:
     uploads = UploadValidator(MODEL, UploadLimits(max_request_bytes=1000, max_manifest_bytes=10))
-    with pytest.raises(ApiError) as raised:
+    with pytest.raises(UploadTooLarge) as raised:
         uploads.check_files({"softprompt.json": 11, "prompt.safetensors": 1})
-    assert (raised.value.status, raised.value.code) == (413, "too_large")
-    with pytest.raises(ApiError):
+    error = to_api_error(raised.value)
+    assert (error.status, error.code, error.param) == (413, "too_large", "file")
+    with pytest.raises(UploadTooLarge):
         uploads.check_files({"softprompt.json": 1, "prompt.safetensors": 1001})
 
 
@@ -230,7 +232,7 @@ def check(files: dict[str, bytes]) -> None:
     """It is refused, or a prompt that can be written and read again."""
     try:
         saved = UPLOADS.parse_prompt(files)
-    except (SoftPromptError, ApiError) as error:
+    except (SoftPromptError, InvalidRequest) as error:
         str(error).encode()
     else:
         again = SavedPrompt.from_manifest(
@@ -258,9 +260,10 @@ def test_nan_values_are_rejected() -> None:
 def test_too_many_labels_are_rejected(labels: list[str], said: str) -> None:
     task = {"kind": "classification", "template": "{text}", "labels": labels, "words": {}, "label_field": "label"}
     uploads = UploadValidator(MODEL, UploadLimits(max_labels=40, max_label_characters=600))
-    with pytest.raises(ApiError, match=said) as raised:
+    with pytest.raises(UploadTooLarge, match=said) as raised:
         uploads.parse_prompt(forged(PEFT, task=task))
-    assert (raised.value.status, raised.value.code) == (413, "too_large")
+    error = to_api_error(raised.value)
+    assert (error.status, error.code, error.param) == (413, "too_large", "file")
 
 
 def test_a_single_label_is_rejected() -> None:

@@ -18,10 +18,10 @@ from softprompt.server.app_state import AppState, ReadyStateDep
 from softprompt.server.auth.authenticated_route import AuthenticatedRoute
 from softprompt.server.auth.authenticator import RateLimitedPrincipal
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
-from softprompt.server.exception_handlers import create_overflow_error
 from softprompt.server.generation.context_length import SequenceLength, check_context_lengths
 from softprompt.server.generation.input_names import list_input_names
 from softprompt.server.generation.prompt_renderer import split_into_batches
+from softprompt.server.request_errors import NonFiniteResponse
 from softprompt.server.schemas.classification_schemas import (
     ClassificationData,
     ClassificationRequest,
@@ -52,7 +52,7 @@ async def classify_texts(
     examples = await _tokenize_texts(state, principal.tenant, loaded_prompt, body.input)
     scores = await cancel_on_disconnect(request, state.backend.score_labels(loaded_prompt, examples, principal.tenant))
     if not all(math.isfinite(value) for text_scores in scores for value in text_scores):
-        raise create_overflow_error(str(version))
+        raise NonFiniteResponse(str(version))
     labels = loaded_prompt.task.labels
     predictions = [LabelPrediction.from_log_probabilities("", labels, text_scores) for text_scores in scores]
     num_tokens = sum(len(example) for example in examples)
@@ -76,7 +76,8 @@ async def _tokenize_texts(
     """Tokenize the texts in batches, up to the first text that is too long.
 
     Raises:
-        ApiError: a text is too long, or does not fill the template.
+        ContextLengthExceeded: a text is too long.
+        InvalidRequest: a text does not fill the template.
     """
     names, examples = list_input_names("input", len(texts)), list[EncodedExample]()
     for indices in split_into_batches(texts):

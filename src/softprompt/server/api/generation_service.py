@@ -11,11 +11,11 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 
 from softprompt.server.api.client_disconnect import cancel_on_disconnect
+from softprompt.server.api.event_stream_response import EventStreamResponse
 from softprompt.server.api_errors import ApiError
 from softprompt.server.app_state import AppState
 from softprompt.server.auth.authenticator import Principal
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
-from softprompt.server.generation.event_stream_response import EventStreamResponse
 from softprompt.server.generation.generation_group import GenerationGroup
 from softprompt.server.generation.generation_params import (
     derive_sampling_params,
@@ -61,7 +61,7 @@ async def generate_response(
         formatter: formats the response.
 
     Raises:
-        ApiError: the request is invalid, exceeds a limit, or cannot be served now.
+        RequestError: the request is invalid, exceeds a limit, or cannot be served now.
         SoftPromptError: the model or the task does not support the request.
     """
     group = await start_generations(state, principal, body, inputs)
@@ -93,7 +93,7 @@ async def start_generations(
         inputs: texts of the request.
 
     Raises:
-        ApiError: the request is invalid, exceeds a limit, or cannot be served now.
+        RequestError: the request is invalid, exceeds a limit, or cannot be served now.
         SoftPromptError: the model or the task does not support the request.
     """
     if (num_sequences := len(inputs.texts) * body.n) > (limit := state.config.max_choices):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from softprompt.server.app_state import StateDep
-from softprompt.server.exception_handlers import InternalServerError
+from softprompt.server.request_errors import InferenceFailed
 
 router = APIRouter(tags=["monitoring"])
 
@@ -14,13 +14,12 @@ router = APIRouter(tags=["monitoring"])
 async def check_health(state: StateDep) -> dict[str, str]:
     """Report liveness: 200 unless the backend has failed permanently."""
     if not state.backend.is_alive:
-        raise InternalServerError
+        raise InferenceFailed
     return {"status": "ok"}
 
 
 @router.get("/ready")
 async def check_readiness(state: StateDep) -> dict[str, str]:
     """Report readiness: 503 during shutdown, or while no replica is available."""
-    if (error := state.backend.unavailable_reason) is not None:
-        raise error
+    state.backend.check_available()
     return {"status": "ready"}

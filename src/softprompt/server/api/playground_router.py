@@ -12,13 +12,12 @@ from pathlib import Path
 from fastapi import APIRouter
 from starlette.responses import FileResponse
 
-from softprompt.errors import SoftPromptError
 from softprompt.saved import Manifest
 from softprompt.server.api_errors import ApiError
 from softprompt.server.app_state import StateDep
 from softprompt.server.auth.authenticated_route import AuthenticatedRoute
 from softprompt.server.auth.authenticator import CurrentPrincipal
-from softprompt.server.exception_handlers import to_api_error
+from softprompt.server.prompts.prompt_cache import report_unusable_prompt
 from softprompt.server.schemas.playground_schemas import PlaygroundState, PromptDetails, UsageSummary
 from softprompt.tasks.chat_task import ChatTask
 from softprompt.tasks.templates.template import Template
@@ -78,10 +77,8 @@ async def get_prompt_details(model: str, principal: CurrentPrincipal, state: Sta
     version = await state.resolve_version(model, principal.tenant)
     if version is None:
         raise ApiError(400, "The base model is not a prompt: use the name of a prompt.")
-    try:
+    with report_unusable_prompt(version):
         manifest = (await asyncio.to_thread(state.registry.load_prompt, version)).manifest
-    except SoftPromptError as error:
-        raise to_api_error(error, str(version)) from error
     return PromptDetails(
         model=str(version),
         base_model=version.base_model,

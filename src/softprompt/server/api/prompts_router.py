@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Request
@@ -10,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from softprompt.errors import translate_os_errors
+from softprompt.errors import SavedPromptError, TaskError, translate_os_errors
 from softprompt.registry import ACTIVE_ALIAS, PromptRegistry, PromptVersion, ResultPage
 from softprompt.saved import SavedPrompt
 from softprompt.server.api.registry_responses import (
@@ -18,7 +20,6 @@ from softprompt.server.api.registry_responses import (
     serialize_page,
     serialize_prompt,
     serialize_version,
-    translate_registry_errors,
 )
 from softprompt.server.api_errors import ApiError
 from softprompt.server.auth.authenticated_route import AuthenticatedRoute
@@ -35,6 +36,7 @@ from softprompt.server.prompts.upload_validator import (
     UPLOAD_PATH,
     UploadValidator,
 )
+from softprompt.server.request_errors import InvalidUpload
 from softprompt.server.schemas.list_queries import NumberedListQuery, PromptListQuery
 
 router = APIRouter(prefix="/v1/prompts", tags=["prompts"], route_class=AuthenticatedRoute)
@@ -96,14 +98,13 @@ def list_prompts(
     request: Request, principal: CurrentPrincipal, query: Annotated[PromptListQuery, Query()]
 ) -> JsonObject:
     """List the tenant's prompts in alphabetical order, in pages, each with its aliases and newest versions."""
-    with translate_registry_errors():
-        page = _get_registry(request).get_prompts_page(
-            principal.tenant,
-            limit=query.limit,
-            after=query.after,
-            name_contains=query.search.lower(),
-            num_newest=MAX_LISTED_VERSIONS,
-        )
+    page = _get_registry(request).get_prompts_page(
+        principal.tenant,
+        limit=query.limit,
+        after=query.after,
+        name_contains=query.search.lower(),
+        num_newest=MAX_LISTED_VERSIONS,
+    )
     return serialize_page([serialize_prompt(prompt) for prompt in page.items], "name", has_more=page.has_more)
 
 
@@ -112,10 +113,9 @@ def list_versions(
     request: Request, principal: CurrentPrincipal, name: PromptName, query: Annotated[NumberedListQuery, Query()]
 ) -> JsonObject:
     """List the versions of a prompt, the newest first, in pages."""
-    with translate_registry_errors():
-        page = _get_registry(request).get_versions_page(
-            name, tenant=principal.tenant, limit=query.limit, before=query.after
-        )
+    page = _get_registry(request).get_versions_page(
+        name, tenant=principal.tenant, limit=query.limit, before=query.after
+    )
     return serialize_page([serialize_version(version) for version in page.items], "version", has_more=page.has_more)
 
 
@@ -125,7 +125,7 @@ async def add_prompt(request: Request, principal: RateLimitedManagePrincipal) ->
     validator: UploadValidator = request.app.state.upload_validator
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise ApiError(415, "send the prompt's files as multipart/form-data", code="unsupported_media_type")
-    with translate_registry_errors(), translate_os_errors(UPLOAD_PATH):  # large bodies are spooled to disk
+    with _report_invalid_upload(), translate_os_errors(UPLOAD_PATH):  # large bodies are spooled to disk
         async with request.form(max_files=3, max_fields=3, max_part_size=8192) as form:
             upload, files = _parse_form_fields(form), _parse_form_files(form)
             validator.check_files({name: file.size or 0 for name, file in files.items()})
@@ -142,11 +142,10 @@ def activate_version(
     request: Request, principal: RateLimitedManagePrincipal, name: PromptName, body: ActivateRequest
 ) -> JsonObject:
     """Point the active alias, or another one, to a version. Running requests keep the version they started with."""
-    with translate_registry_errors():
-        reference = f"{name}@{body.version}"
-        version = _get_registry(request).activate_version(
-            reference, alias=body.alias, tenant=principal.tenant, actor=principal.actor
-        )
+    reference = f"{name}@{body.version}"
+    version = _get_registry(request).activate_version(
+        reference, alias=body.alias, tenant=principal.tenant, actor=principal.actor
+    )
     return serialize_version(version)
 
 
@@ -158,12 +157,11 @@ def roll_back_alias(
     body: Annotated[AliasRequest, Body(default_factory=AliasRequest)],
 ) -> JsonObject:
     """Point the active alias, or another one, back to its previous version."""
-    with translate_registry_errors():
-        return serialize_version(
-            _get_registry(request).roll_back_alias(
-                _make_reference(name, body.alias), tenant=principal.tenant, actor=principal.actor
-            )
+    return serialize_version(
+        _get_registry(request).roll_back_alias(
+            _make_reference(name, body.alias), tenant=principal.tenant, actor=principal.actor
         )
+    )
 
 
 @router.post("/{name}/deactivate")
@@ -174,12 +172,11 @@ def deactivate_alias(
     body: Annotated[AliasRequest, Body(default_factory=AliasRequest)],
 ) -> JsonObject:
     """Remove the active alias, or another one, from its version."""
-    with translate_registry_errors():
-        return serialize_version(
-            _get_registry(request).deactivate_alias(
-                _make_reference(name, body.alias), tenant=principal.tenant, actor=principal.actor
-            )
+    return serialize_version(
+        _get_registry(request).deactivate_alias(
+            _make_reference(name, body.alias), tenant=principal.tenant, actor=principal.actor
         )
+    )
 
 
 @router.delete("/{name}/versions/{number}")
@@ -187,10 +184,9 @@ def remove_version(
     request: Request, principal: RateLimitedManagePrincipal, name: PromptName, number: VersionNumber
 ) -> JsonObject:
     """Remove a version that no alias points to. Version numbers are never reused."""
-    with translate_registry_errors():
-        [version] = _get_registry(request).remove_versions(
-            f"{name}@{number}", tenant=principal.tenant, actor=principal.actor
-        )
+    [version] = _get_registry(request).remove_versions(
+        f"{name}@{number}", tenant=principal.tenant, actor=principal.actor
+    )
     return {**serialize_version(version), "deleted": True}
 
 
@@ -199,10 +195,9 @@ def get_history(
     request: Request, principal: ManagePrincipal, name: PromptName, query: Annotated[NumberedListQuery, Query()]
 ) -> JsonObject:
     """List the audit log of a prompt, the newest event first, in pages."""
-    with translate_registry_errors():
-        page = ResultPage.from_results(
-            _get_registry(request).list_events(principal.tenant, name, query.limit + 1, before=query.after), query.limit
-        )
+    page = ResultPage.from_results(
+        _get_registry(request).list_events(principal.tenant, name, query.limit + 1, before=query.after), query.limit
+    )
     return serialize_page([serialize_event(event) for event in page.items], "id", has_more=page.has_more)
 
 
@@ -213,6 +208,19 @@ def _get_registry(request: Request) -> PromptRegistry:
 
 def _make_reference(name: str, alias: str) -> str:
     return f"{name}@{alias}"
+
+
+@contextmanager
+def _report_invalid_upload() -> Iterator[None]:
+    """Report why uploaded files are not a valid prompt; their errors name no files of the server.
+
+    Raises:
+        InvalidUpload: the files are not a prompt that this server can use.
+    """
+    try:
+        yield
+    except (SavedPromptError, TaskError) as error:
+        raise InvalidUpload(str(error)) from error
 
 
 def _parse_form_fields(form: FormData) -> UploadRequest:

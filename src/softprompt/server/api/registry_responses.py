@@ -1,28 +1,11 @@
-"""Responses of `/v1/prompts`, and the errors that registry exceptions become."""
+"""Responses of `/v1/prompts`."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from softprompt.errors import (
-    DiskFull,
-    NoPreviousVersion,
-    PromptInUse,
-    PromptNotFound,
-    SavedPromptError,
-    SettingError,
-    SoftPromptError,
-    StorageLimitExceeded,
-    TaskError,
-)
 from softprompt.registry import AuditEvent, PromptVersion, RegisteredPrompt
-from softprompt.server.api_errors import ApiError
-from softprompt.server.exception_handlers import to_client_message
-
-logger = logging.getLogger(__name__)
 
 
 def serialize_version(version: PromptVersion) -> dict[str, Any]:
@@ -72,46 +55,3 @@ def serialize_page(items: Sequence[Mapping[str, Any]], cursor: str, *, has_more:
     """
     first, last = (items[0][cursor], items[-1][cursor]) if items else (None, None)
     return {"object": "list", "data": items, "first_id": first, "last_id": last, "has_more": has_more}
-
-
-@contextmanager
-def translate_registry_errors() -> Iterator[None]:
-    """Convert exceptions of the registry and of saved prompts to errors for the client.
-
-    Raises:
-        ApiError: instead of any `SoftPromptError`.
-    """
-    try:
-        yield
-    except SoftPromptError as error:
-        raise _to_api_error(error) from error
-
-
-def _to_api_error(error: SoftPromptError) -> ApiError:
-    match error:
-        case PromptNotFound():
-            return ApiError(404, to_client_message(error), code="prompt_not_found")
-        case PromptInUse():
-            return ApiError(
-                409, f"{error}".partition(":")[0] + ": activate another version first", code="prompt_in_use"
-            )
-        case NoPreviousVersion():
-            return ApiError(409, to_client_message(error), code="no_previous_version")
-        case StorageLimitExceeded():
-            return ApiError(403, str(error), code="storage_limit_exceeded")
-        case SavedPromptError() | TaskError():
-            return ApiError(400, to_client_message(error), code="invalid_prompt")
-        case SettingError() if error.__cause__ is None:  # with a cause, it concerns the operator and names files
-            return ApiError(400, to_client_message(error), code="invalid_value")
-        case DiskFull():
-            logger.error("a prompt could not be stored: %s", error)
-            return ApiError(
-                507, "the server has no disk space left for prompts", error_type="server_error", code="no_space"
-            )
-    logger.error("the registry cannot be used: %s", error)
-    return ApiError(
-        503,
-        "prompts cannot be changed at the moment: try again later",
-        error_type="server_error",
-        code="registry_unavailable",
-    )

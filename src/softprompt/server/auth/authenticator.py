@@ -20,8 +20,8 @@ from starlette.concurrency import run_in_threadpool
 
 from softprompt.registry import DEFAULT_TENANT, ApiKey, ApiKeyRegistry, ApiKeyScope
 from softprompt.registry.prompt_reference import validate_name
-from softprompt.server.api_errors import ApiError
 from softprompt.server.concurrency.tenant_rate_limiter import RateLimitLease, TenantRateLimiter
+from softprompt.server.request_errors import InvalidApiKey, MissingScope
 
 TENANT_HEADER = "X-Softprompt-Tenant"  #: header in which an administrator names the tenant to act for
 KEY_CACHE_TTL_S = 1.0
@@ -118,7 +118,8 @@ class Authenticator:
             tenant: tenant that an administrator acts for, if any.
 
         Raises:
-            ApiError: 401 for a missing or invalid key, without a reason; 403 if the key may not act for the tenant.
+            InvalidApiKey: the key is missing or invalid.
+            MissingScope: the key may not act for the tenant.
             SettingError: the tenant's name is invalid.
         """
         principal = (
@@ -129,7 +130,7 @@ class Authenticator:
         if tenant is None or tenant == principal.tenant:
             return principal
         if not principal.has_scope(ApiKeyScope.ADMIN):
-            raise _create_forbidden_error(ApiKeyScope.ADMIN)
+            raise MissingScope(ApiKeyScope.ADMIN)
         return Principal(validate_name("tenant", tenant), principal.scope, principal.key_id)
 
 
@@ -138,17 +139,8 @@ async def _authenticate_secret(key_cache: ApiKeyCache, secret: str | None) -> Pr
     if secret is not None:
         key = key_cache.get_cached_key(secret) or await run_in_threadpool(key_cache.look_up_key, secret)
     if key is None:
-        raise ApiError(
-            401,
-            "missing or invalid API key: send one as 'Authorization: Bearer sp-…'",
-            code="invalid_api_key",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        raise InvalidApiKey
     return Principal(key.tenant, key.scope, key.id)
-
-
-def _create_forbidden_error(scope: ApiKeyScope) -> ApiError:
-    return ApiError(403, f"this API key lacks the scope '{scope}'", code="insufficient_permissions")
 
 
 def _hash_secret(secret: str) -> bytes:
@@ -178,7 +170,7 @@ async def require_manage_scope(principal: CurrentPrincipal) -> Principal:
     """Require the scope to change the tenant's prompts.
 
     Raises:
-        ApiError: 403, the API key lacks the scope.
+        MissingScope: the API key lacks the scope.
     """
     return _require_scope(principal, ApiKeyScope.MANAGE)
 
@@ -187,7 +179,7 @@ async def require_admin_scope(principal: CurrentPrincipal) -> Principal:
     """Require the administrator's scope.
 
     Raises:
-        ApiError: 403, the API key lacks the scope.
+        MissingScope: the API key lacks the scope.
     """
     return _require_scope(principal, ApiKeyScope.ADMIN)
 
@@ -209,7 +201,7 @@ async def rate_limit_manage_request(
     """Require the scope to change the tenant's prompts, and charge the request to the tenant's rate limits.
 
     Raises:
-        ApiError: 403, the API key lacks the scope.
+        MissingScope: the API key lacks the scope.
         RateLimitExceeded: the tenant has reached a limit.
     """
     async for rate_limited_principal in rate_limit_request(request, principal):
@@ -224,5 +216,5 @@ RateLimitedManagePrincipal = Annotated[Principal, Depends(rate_limit_manage_requ
 
 def _require_scope(principal: Principal, scope: ApiKeyScope) -> Principal:
     if not principal.has_scope(scope):
-        raise _create_forbidden_error(scope)
+        raise MissingScope(scope)
     return principal

@@ -13,7 +13,6 @@ from softprompt.engine import Engine, EngineRequest
 from softprompt.model import CausalModel, FrozenModel, KVPrefix, Payload
 from softprompt.saved import SavedPrompt
 from softprompt.saved.overflow_check import check_finite_logits
-from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.engine_worker import EngineWorker
 from softprompt.server.backends.inference_backend import GenerationHandle, TokenCallback
 from softprompt.server.backends.label_batcher import LabelBatcher
@@ -21,7 +20,7 @@ from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.backends.task_binder import TaskBinder
 from softprompt.server.concurrency.pass_size_estimator import PassSizeEstimator
 from softprompt.server.concurrency.tenant_admission import TenantAdmission
-from softprompt.server.exception_handlers import QueueFull, ServerShuttingDown
+from softprompt.server.request_errors import QueueFull, ServerShuttingDown
 from softprompt.server.server_config import ServerConfig
 from softprompt.server.server_metrics import ServerMetrics
 from softprompt.tasks import EncodedExample
@@ -79,10 +78,10 @@ class EngineBackend:
         """Whether the model's thread runs."""
         return self.worker.is_alive
 
-    @property
-    def unavailable_reason(self) -> ApiError | None:
-        """The error while no requests are accepted; None if requests are accepted."""
-        return ServerShuttingDown() if self.worker.is_draining else None
+    def check_available(self) -> None:
+        """Check that the server is not shutting down."""
+        if self.worker.is_draining:
+            raise ServerShuttingDown
 
     async def start(self) -> None:
         """Start the model's thread."""

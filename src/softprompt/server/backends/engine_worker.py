@@ -25,10 +25,9 @@ from softprompt.engine import Engine, EngineRequest, TokenOutput
 from softprompt.engine.sequence import EngineSequence
 from softprompt.fair_queue import FairQueue
 from softprompt.model import Payload
-from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.inference_backend import TokenCallback
 from softprompt.server.concurrency.queued_job import QueuedJob
-from softprompt.server.exception_handlers import InternalServerError, QueueFull, ServerShuttingDown
+from softprompt.server.request_errors import InferenceFailed, QueueFull, RequestError, ServerShuttingDown
 from softprompt.server.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ class _ActiveGeneration:
     submitted_at: float = field(default_factory=time.monotonic)
     sequence: EngineSequence | None = None
     has_slot: bool = False
-    error: ApiError | None = None
+    error: RequestError | None = None
 
 
 @dataclass(eq=False)
@@ -97,7 +96,7 @@ class EngineWorker:
         self._running_tenants: set[str] = set()  # tenants whose sequences would wait for a pass
         self._job_durations: dict[str, float] = {}  # mean seconds of a pass by tenant
         self._generations: dict[EngineSequence, _ActiveGeneration] = {}
-        self._events: list[tuple[_ActiveGeneration, TokenOutput | ApiError]] = []
+        self._events: list[tuple[_ActiveGeneration, TokenOutput | RequestError]] = []
         self._is_stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run_thread, name="model", daemon=True)
@@ -292,7 +291,7 @@ class EngineWorker:
         except Exception:
             logger.exception("an engine step failed, and with it all running requests")
             for sequence in reversed(self.engine.scheduler.running):  # in reverse, so that no slot has to move
-                self._fail_sequence(sequence, InternalServerError())
+                self._fail_sequence(sequence, InferenceFailed())
         self._charge_tenants(self.engine.last_step_seconds, time.monotonic() - started_at)
         self._record_step(started_at)
 
@@ -311,7 +310,7 @@ class EngineWorker:
         scheduler = self.engine.scheduler
         self._metrics.set_load(len(scheduler.running), scheduler.num_waiting)
 
-    def _fail_sequence(self, sequence: EngineSequence, error: ApiError) -> None:
+    def _fail_sequence(self, sequence: EngineSequence, error: RequestError) -> None:
         self._generations[sequence].error = error
         self.engine.abort_request(sequence)
 
@@ -333,6 +332,6 @@ class EngineWorker:
         self._flush_events()
 
 
-def _dispatch_events(events: list[tuple[_ActiveGeneration, TokenOutput | ApiError]]) -> None:
+def _dispatch_events(events: list[tuple[_ActiveGeneration, TokenOutput | RequestError]]) -> None:
     for generation, event in events:
         generation.on_token(event)

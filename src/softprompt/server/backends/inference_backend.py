@@ -12,13 +12,13 @@ from typing import Protocol, runtime_checkable
 from softprompt.engine import EngineRequest, TokenOutput
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
-from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
+from softprompt.server.request_errors import RequestError
 from softprompt.server.server_config import ServerConfig
 from softprompt.server.server_metrics import ServerMetrics
 from softprompt.tasks import EncodedExample
 
-TokenCallback = Callable[[TokenOutput | ApiError], None]
+TokenCallback = Callable[[TokenOutput | RequestError], None]
 """Called on the event loop with each token of a response, or with the error that ended the response."""
 
 
@@ -46,9 +46,13 @@ class InferenceBackend(Protocol):
     def is_alive(self) -> bool:
         """Whether the backend has not failed permanently."""
 
-    @property
-    def unavailable_reason(self) -> ApiError | None:
-        """The error while no requests are accepted; None if requests are accepted."""
+    def check_available(self) -> None:
+        """Check that the backend accepts requests.
+
+        Raises:
+            ServerShuttingDown: the server is shutting down.
+            NoHealthyReplica: no replica is healthy.
+        """
 
     async def start(self) -> None:
         """Start the backend; callbacks run on the current event loop."""
@@ -63,7 +67,7 @@ class InferenceBackend(Protocol):
         """Check that the backend supports the kind of a prompt.
 
         Raises:
-            ApiError: the backend does not support the prompt.
+            InvalidRequest: the backend does not support the prompt.
         """
 
     async def verify_prompt(self, prompt: SavedPrompt, name: str, tenant: str) -> None:
@@ -71,14 +75,15 @@ class InferenceBackend(Protocol):
 
         Raises:
             NonFiniteOutput: the model's logits behind the prompt are not finite.
-            ApiError: too many requests are waiting.
+            QueueFull: too many requests are waiting.
         """
 
     async def load_prompt(self, prompt: SavedPrompt, tenant: str) -> LoadedPrompt:
         """Load a prompt of a tenant: compile its payload and bind its task to the model.
 
         Raises:
-            ApiError: the backend does not support the prompt, or too many prompts are waiting.
+            InvalidRequest: the backend does not support the prompt.
+            QueueFull: too many prompts are waiting.
             SoftPromptError: the prompt is for another base model, or the model does not support the task.
         """
 
@@ -89,7 +94,8 @@ class InferenceBackend(Protocol):
 
         Raises:
             SettingError: the sequence is longer than the maximum.
-            ApiError: too many requests are waiting, or no replica is available.
+            QueueFull: too many requests are waiting.
+            NoHealthyReplica: no replica is healthy.
         """
 
     async def score_labels(
@@ -98,7 +104,8 @@ class InferenceBackend(Protocol):
         """Return the log-probabilities of the labels for each example; NaN where logits are not finite.
 
         Raises:
-            ApiError: too many requests are waiting, or no replica is available.
+            QueueFull: too many requests are waiting.
+            NoHealthyReplica: no replica is healthy.
         """
 
 

@@ -17,7 +17,7 @@ from softprompt.server.backends.engine_worker import EngineWorker
 from softprompt.server.backends.label_request import LabelRequest, score_batch
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.concurrency.pass_size_estimator import PassSizeEstimator
-from softprompt.server.exception_handlers import InternalServerError
+from softprompt.server.request_errors import InferenceFailed
 from softprompt.tasks import EncodedExample
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,8 @@ class LabelBatcher:
         """Return the log-probabilities of the labels for each example.
 
         Raises:
-            ApiError: the model failed, or the worker has stopped.
+            InferenceFailed: the model failed.
+            ServerShuttingDown: the worker has stopped.
         """
         requests = [LabelRequest(loaded_prompt, example) for example in examples]
         with self._lock:
@@ -123,7 +124,7 @@ class LabelBatcher:
             score_batch(self._model, [request])
         except Exception:
             logger.exception("scoring the labels of a text failed")
-            request.error = InternalServerError()
+            request.error = InferenceFailed()
 
     def _requeue_unfinished(self, batch: Sequence[tuple[str, LabelRequest]], max_tokens: int) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from softprompt.fair_queue import FairQueue
 from softprompt.server.concurrency.queued_job import QueuedJob
-from softprompt.server.exception_handlers import QueueFull
+from softprompt.server.request_errors import QueueFull
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from softprompt.fair_queue import FairQueue
 from softprompt.recent_tenants import RecentTenants
-from softprompt.server.exception_handlers import QueueFull
+from softprompt.server.request_errors import QueueFull
 
 
 @dataclass(eq=False)

@@ -1,4 +1,4 @@
-"""Rate limits of tenants: sequences per minute and parallel sequences. Independent of FastAPI.
+"""Rate limits of tenants: sequences per minute and parallel sequences.
 
 A sequence is a response (each of the `n` to each text) or a classified text; any other request counts as one. Each
 tenant has a token bucket with the capacity of one minute, which refills at a constant rate. A full bucket is equal to a
@@ -7,7 +7,6 @@ new one and is dropped, so only tenants with requests within the last minute tak
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import OrderedDict
@@ -15,24 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from softprompt.server.api_errors import ApiError
+from softprompt.server.request_errors import RateLimitExceeded, TooManySequences
 
 SECONDS_PER_MINUTE = 60.0
-
-
-class RateLimitExceeded(ApiError):
-    """A tenant has reached a rate limit.
-
-    Args:
-        problem: the limit that was reached, for the message.
-        retry_after_s: seconds until the request may be repeated.
-    """
-
-    def __init__(self, problem: str, retry_after_s: float):
-        self.retry_after_s = max(1, math.ceil(retry_after_s))
-        message = f"{problem}: try again in {self.retry_after_s} s"
-        headers = {"Retry-After": str(self.retry_after_s)}
-        super().__init__(429, message, error_type="rate_limit_error", code="rate_limit_exceeded", headers=headers)
 
 
 @dataclass
@@ -48,22 +32,6 @@ class _TenantBucket:
     available: float
     updated_at: float
     num_running: int = 0
-
-
-class TooManySequences(ApiError):
-    """A single request exceeds a limit, so that a retry cannot succeed.
-
-    Args:
-        num_sequences: sequences of the request.
-        limit: maximum sequences of a tenant.
-        period: period of the limit, for the message.
-    """
-
-    def __init__(self, num_sequences: int, limit: int, period: str):
-        message = (
-            f"{num_sequences} responses or texts in one request exceed the limit of {limit} {period}: request fewer."
-        )
-        super().__init__(400, message, code="too_many_sequences")
 
 
 class RateLimitLease:

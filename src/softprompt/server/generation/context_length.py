@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from softprompt.server.api_errors import ApiError
+from softprompt.server.request_errors import ContextLengthExceeded
 
 MAX_NAMED = 5  # further texts that an error message names
 
@@ -40,13 +40,13 @@ def check_context_lengths(sequences: Iterable[SequenceLength], max_model_len: in
         max_model_len: maximum positions of a sequence, for the message.
 
     Raises:
-        ApiError: 400, `context_length_exceeded`; `param` is the name of the first text that is too long.
+        ContextLengthExceeded: a text is too long; `param` is the name of the first text that is too long.
     """
     if too_long := [sequence for sequence in sequences if sequence.excess > 0]:
         raise _create_length_error(too_long, max_model_len)
 
 
-def _create_length_error(sequences: Sequence[SequenceLength], max_model_len: int) -> ApiError:
+def _create_length_error(sequences: Sequence[SequenceLength], max_model_len: int) -> ContextLengthExceeded:
     """Create the error with both numbers, in OpenAI's wording."""
     [first, *others] = sequences
     num_tokens = first.num_prompt_tokens + first.num_response_tokens
@@ -57,7 +57,7 @@ def _create_length_error(sequences: Sequence[SequenceLength], max_model_len: int
     )
     if others:
         message += f" Also too long: {_format_excesses(others)}."
-    return ApiError(400, message, param=first.input_name, code="context_length_exceeded")
+    return ContextLengthExceeded(message, first.input_name)
 
 
 def _format_excesses(sequences: Sequence[SequenceLength]) -> str:

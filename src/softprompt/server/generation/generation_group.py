@@ -12,12 +12,11 @@ from types import TracebackType
 from softprompt.engine import EngineRequest, FinishReason, SamplingParams, TokenOutput
 from softprompt.evaluation.respond import StreamingTrimmer
 from softprompt.model import Payload
-from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.inference_backend import GenerationHandle, InferenceBackend
-from softprompt.server.exception_handlers import RequestTimeout, create_grammar_error, create_overflow_error
 from softprompt.server.generation.input_names import attribute_errors_to
 from softprompt.server.generation.prompt_renderer import TokenizedPrompt
 from softprompt.server.prompts.usage_tracker import VersionUsage
+from softprompt.server.request_errors import GrammarFailed, NonFiniteResponse, RequestError, RequestTimeout
 from softprompt.server.schemas.chat_schemas import CompletionUsage, PromptTokensDetails
 from softprompt.server.server_metrics import ServerMetrics
 
@@ -60,7 +59,7 @@ class GenerationGroup:
     ):
         self._prompts, self._n, self.model_name = prompts, n, model_name
         self._strippers = [StreamingTrimmer() if prompt.has_template else None for prompt in prompts for _ in range(n)]
-        self._events: asyncio.Queue[tuple[int, TokenOutput | ApiError]] = asyncio.Queue()
+        self._events: asyncio.Queue[tuple[int, TokenOutput | RequestError]] = asyncio.Queue()
         self._handles: list[GenerationHandle] = []
         self._tenant, self._request_timeout, self._metrics, self._version_usage = (
             tenant,
@@ -153,12 +152,12 @@ class GenerationGroup:
         """Yield the chunks of all responses as they are generated.
 
         Raises:
-            ApiError: a generation failed or took too long.
+            RequestError: a generation failed or took too long.
         """
         num_running = self.num_generations
         while num_running:
             index, event = await self._events.get()
-            if isinstance(event, ApiError):
+            if isinstance(event, RequestError):
                 raise event
             if event.finish_reason in (FinishReason.TIMEOUT, FinishReason.NON_FINITE, FinishReason.GRAMMAR_DEAD_END):
                 raise self._create_end_error(event.finish_reason)
@@ -172,21 +171,17 @@ class GenerationGroup:
             text = event.text if stripper is None else stripper.push_text(event.text)
             yield OutputChunk(index, text, event, finish_reason)
 
-    def _create_end_error(self, finish_reason: FinishReason) -> ApiError:
+    def _create_end_error(self, finish_reason: FinishReason) -> RequestError:
         """Create the error of a generation that ended without a complete response."""
         if finish_reason is FinishReason.TIMEOUT:
             return RequestTimeout(self._request_timeout)
-        return (
-            create_overflow_error(self.model_name)
-            if finish_reason is FinishReason.NON_FINITE
-            else create_grammar_error()
-        )
+        return NonFiniteResponse(self.model_name) if finish_reason is FinishReason.NON_FINITE else GrammarFailed()
 
     async def collect_chunks(self) -> list[list[OutputChunk]]:
         """Return the chunks of each response once all responses are complete.
 
         Raises:
-            ApiError: a generation failed or took too long.
+            RequestError: a generation failed or took too long.
         """
         chunks: list[list[OutputChunk]] = [[] for _ in self._handles]
         async for chunk in self.iter_chunks():
@@ -222,5 +217,5 @@ class GenerationGroup:
             self._version_usage.record_first_token(now - self._last_token_at[index])
         self._last_token_at[index], self._has_first_token[index] = now, True
 
-    def _on_token(self, index: int, event: TokenOutput | ApiError) -> None:
+    def _on_token(self, index: int, event: TokenOutput | RequestError) -> None:
         self._events.put_nowait((index, event))

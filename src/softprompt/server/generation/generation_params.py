@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from softprompt.engine import SamplingParams
 from softprompt.engine.grammar import CompiledGrammar, GuidanceCompiler
-from softprompt.server.api_errors import ApiError
 from softprompt.server.generation.context_length import SequenceLength, check_context_lengths
 from softprompt.server.generation.prompt_renderer import TokenizedPrompt
+from softprompt.server.request_errors import InvalidRequest
 from softprompt.server.schemas.generation_request import (
     GenerationRequest,
     JsonObjectFormat,
@@ -40,12 +40,11 @@ def resolve_max_tokens(
         server_limit: the server's maximum tokens of a response; None for no limit.
 
     Raises:
-        ApiError: a text with its response exceeds the context, or the requested maximum exceeds the server's.
+        ContextLengthExceeded: a text with its response exceeds the context.
+        InvalidRequest: the requested maximum exceeds the server's.
     """
     if requested is not None and server_limit is not None and requested > server_limit:
-        raise ApiError(
-            400, f"max_tokens is {requested}: this server allows at most {server_limit}.", param="max_tokens"
-        )
+        raise InvalidRequest(f"max_tokens is {requested}: this server allows at most {server_limit}.", "max_tokens")
     limit = max_model_len + 1  # the last token is generated, but never fed back
     prompt_lengths = [prompt.num_positions for prompt in prompts]
     check_context_lengths(
@@ -62,7 +61,7 @@ def to_sampling_params(request: GenerationRequest, vocab_size: int, grammar: Com
     """Convert a request to sampling parameters, except for the maximum length of the response.
 
     Raises:
-        ApiError: `logit_bias` has an invalid token id.
+        InvalidRequest: `logit_bias` has an invalid token id.
         SettingError: the parameters contradict each other.
     """
     return SamplingParams(
@@ -116,7 +115,7 @@ def _parse_logit_bias(logit_bias: Mapping[str, float], vocab_size: int) -> dict[
             f"logit_bias: {invalid[0][:MAX_TOKEN_ID_DIGITS]!r} is not a valid token id "
             f"(expected an integer from 0 to {vocab_size - 1})."
         )
-        raise ApiError(400, message, param="logit_bias")
+        raise InvalidRequest(message, "logit_bias")
     return {int(token): bias for token, bias in logit_bias.items()}
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from softprompt.errors import DataError, SettingError, TaskError
-from softprompt.server.api_errors import ApiError
 from softprompt.server.generation.text_length import TextTooLong
+from softprompt.server.request_errors import InvalidRequest, RequestError
 
 
 def list_input_names(field: str, count: int) -> list[str]:
@@ -25,23 +25,16 @@ def attribute_errors_to(input_name: str) -> Iterator[None]:
     """Add the name of a text to errors that the text causes.
 
     Raises:
-        ApiError: with the text's name as `param`, unless another field or the server is the cause.
+        RequestError: with the text's name as `param`, unless another field or the server is the cause.
     """
+    field = input_name.partition(".")[0]
     try:
         yield
     except (DataError, SettingError, TaskError) as error:
-        raise _with_input_name(ApiError(400, str(error)), input_name) from error
-    except TextTooLong as error:
-        raise error.with_input_name(input_name) from error
-    except ApiError as error:
-        if error.param == input_name.partition(".")[0]:
-            raise _with_input_name(error, input_name) from error
+        invalid_request = InvalidRequest(str(error), field)
+        invalid_request.attribute_to(input_name)
+        raise invalid_request from error
+    except RequestError as error:
+        if error.param == field or isinstance(error, TextTooLong):
+            error.attribute_to(input_name)
         raise
-
-
-def _with_input_name(error: ApiError, input_name: str) -> ApiError:
-    is_named = "." not in input_name or error.message.startswith(input_name)
-    message = error.message if is_named else f"{input_name}: {error.message}"
-    return ApiError(
-        error.status, message, error_type=error.type, code=error.code, param=input_name, headers=error.headers
-    )

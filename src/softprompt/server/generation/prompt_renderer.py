@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from softprompt.data import Example
 from softprompt.errors import TaskError
 from softprompt.model import FrozenModel, KVPrefix, Payload
-from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.loaded_prompt import UNLIMITED_LENGTH, LoadedPrompt
 from softprompt.server.concurrency.fair_executor import FairExecutor
 from softprompt.server.generation.input_names import attribute_errors_to
 from softprompt.server.generation.text_length import TextLengthCheck
 from softprompt.server.private_tokenizer import with_private_tokenizer
+from softprompt.server.request_errors import InvalidRequest, NoChatTemplate, WrongTask
 from softprompt.tasks import EncodedExample, Objective
 from softprompt.tasks.chat_task import ChatTask
 from softprompt.tasks.classification_task import ClassificationObjective
@@ -129,16 +129,18 @@ class PromptRenderer:
         """Render a chat: all messages in the chat template, or the last user message for a generation task.
 
         Raises:
-            ApiError: the prompt does not generate text, the model has no chat template, or there is no user message.
+            WrongTask: the prompt does not generate text.
+            NoChatTemplate: the base model has no chat template.
+            InvalidRequest: there is no user message.
             TaskError, RecordError: the template has other fields, or rejects the text.
         """
         if messages[-1]["role"] == "assistant":
-            raise ApiError(400, "The last message is from the assistant: end with a user message.", param="messages")
+            raise InvalidRequest("The last message is from the assistant: end with a user message.", "messages")
         objective = self._get_generation_objective(loaded_prompt)
         if isinstance(objective, GenerationObjective):
             texts = [message["content"] for message in messages if message["role"] == "user"]
             if not texts and fields is None:
-                raise ApiError(400, "There is no user message: send at least one.", param="messages")
+                raise InvalidRequest("There is no user message: send at least one.", "messages")
             return self._render_template(loaded_prompt, objective, texts[-1] if texts else "", fields)
         _reject_fields(fields)
         encoded = objective.encode_prompt(Example({"messages": list(messages)}, "messages"), 1)
@@ -150,15 +152,16 @@ class PromptRenderer:
         """Render a text: unchanged for the base model, in the template of a generation task, or as a user message.
 
         Raises:
-            ApiError: the prompt does not generate text, or the request has tokens instead of text.
+            WrongTask: the prompt does not generate text.
+            InvalidRequest: the request has tokens instead of text.
             TaskError, RecordError: the template has other fields, or rejects the text.
         """
         if loaded_prompt is None:
             _reject_fields(fields)
             return TokenizedPrompt.from_example(EncodedExample(self._tokenize_raw(text), []), None, has_template=False)
         if not isinstance(text, str):
-            raise ApiError(
-                400, "This prompt has a template around the text: send text instead of token ids.", param="prompt"
+            raise InvalidRequest(
+                "This prompt has a template around the text: send text instead of token ids.", "prompt"
             )
         objective = self._get_generation_objective(loaded_prompt)
         return self._render_template(loaded_prompt, objective, text, fields)
@@ -169,7 +172,7 @@ class PromptRenderer:
         """Render texts, or the fields of each, for classification; `input_names` are their names in the request.
 
         Raises:
-            ApiError: the prompt does not classify texts, or its template has other fields.
+            InvalidRequest: the prompt does not classify texts, or its template has other fields.
         """
         objective = loaded_prompt.objective
         if not isinstance(objective, ClassificationObjective):
@@ -179,7 +182,7 @@ class PromptRenderer:
                 if isinstance(objective, LanguageModelingObjective)
                 else "`softprompt tag` or `extract`"
             )
-            raise ApiError(400, f"This prompt's task is {kind}, not classification: use {alternative}.", param="model")
+            raise InvalidRequest(f"This prompt's task is {kind}, not classification: use {alternative}.", "model")
         objective = self._with_local_tokenizer(objective)
         examples = []
         for name, text in zip(input_names, texts, strict=True):
@@ -191,14 +194,13 @@ class PromptRenderer:
         """Return the objective of the prompt's task, or a chat with the base model."""
         if loaded_prompt is None:
             if self.model.tokenizer.chat_template is None:
-                message = "The base model has no chat template: use /v1/completions."
-                raise ApiError(400, message, param="model", code="no_chat_template")
+                raise NoChatTemplate
             return ChatTask().build_objective(self.model, UNLIMITED_LENGTH)
         if not isinstance(loaded_prompt.objective, LanguageModelingObjective):
             is_classifier = isinstance(loaded_prompt.objective, ClassificationObjective)
             alternative = "/v1/classify" if is_classifier else "another prompt"
             message = f"This prompt's task is {loaded_prompt.task.kind}, not text generation: use {alternative}."
-            raise ApiError(400, message, param="model", code="wrong_task")
+            raise WrongTask(message)
         return self._with_local_tokenizer(loaded_prompt.objective)
 
     def _with_local_tokenizer(self, objective: ObjectiveT) -> ObjectiveT:
@@ -237,9 +239,9 @@ class PromptRenderer:
                     f"Token id {max(ids)} is out of range: the vocabulary has {self.model.shape.vocab_size} tokens, "
                     "counted from 0."
                 )
-                raise ApiError(400, message, param="prompt")
+                raise InvalidRequest(message, "prompt")
         if not ids:
-            raise ApiError(400, "The prompt is empty: it must have at least one token.", param="prompt")
+            raise InvalidRequest("The prompt is empty: it must have at least one token.", "prompt")
         return ids
 
 
@@ -262,4 +264,4 @@ def _create_example(field_names: Sequence[str], values: str | Mapping[str, Any],
 
 def _reject_fields(fields: Mapping[str, Any] | None) -> None:
     if fields is not None:
-        raise ApiError(400, "`fields` is only supported by prompts with a template: remove it.", param="fields")
+        raise InvalidRequest("`fields` is only supported by prompts with a template: remove it.", "fields")

@@ -5,31 +5,33 @@ from __future__ import annotations
 from transformers import PreTrainedTokenizerBase
 
 from softprompt.model.token_length_bound import TokenLengthBound
-from softprompt.server.api_errors import ApiError
+from softprompt.server.request_errors import ContextLengthExceeded
 
 
-class TextTooLong(ApiError):
+class TextTooLong(ContextLengthExceeded):
     """A text is too long for the context.
 
     Args:
         num_characters: characters of the text.
         min_tokens: minimum number of tokens of the text.
         max_model_len: maximum positions of a sequence.
-        input_name: field of the request that holds the text, if known.
     """
 
-    def __init__(self, num_characters: int, min_tokens: int, max_model_len: int, input_name: str | None = None):
+    def __init__(self, num_characters: int, min_tokens: int, max_model_len: int):
         self._sizes = num_characters, min_tokens, max_model_len
-        message = (
-            f"This model's maximum context length is {max_model_len} tokens. However, '{input_name or 'the text'}' has "
+        super().__init__(self._format_message("the text"))
+
+    def attribute_to(self, input_name: str) -> None:
+        """Name the text in the request."""
+        self.param, self.message = input_name, self._format_message(input_name)
+
+    def _format_message(self, input_name: str) -> str:
+        num_characters, min_tokens, max_model_len = self._sizes
+        return (
+            f"This model's maximum context length is {max_model_len} tokens. However, '{input_name}' has "
             f"{num_characters:,} characters with its template, which are at least {min_tokens:,} tokens. "
             "Please reduce its length."
         )
-        super().__init__(400, message, param=input_name, code="context_length_exceeded")
-
-    def with_input_name(self, input_name: str) -> TextTooLong:
-        """Return the error with the text's name in the request."""
-        return TextTooLong(*self._sizes, input_name)
 
 
 class TextLengthCheck:

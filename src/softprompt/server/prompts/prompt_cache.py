@@ -7,21 +7,39 @@ started with. The cache key is the digest of the prompt, so tenants with equal p
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from softprompt.errors import PromptNotFound, SettingError, SoftPromptError
+from softprompt.errors import PromptNotFound, SavedPromptError, SettingError
 from softprompt.model import FrozenModel
 from softprompt.registry import PromptRegistry, PromptVersion
-from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.inference_backend import InferenceBackend
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.concurrency.fair_semaphore import FairSemaphore
-from softprompt.server.exception_handlers import create_model_not_found_error, to_api_error
+from softprompt.server.request_errors import IncompatiblePrompt, UnknownModel, UnusablePrompt
 from softprompt.server.server_metrics import ServerMetrics
+
+logger = logging.getLogger(__name__)
 
 MAX_CONCURRENT_LOADS = 4  # concurrent loads
 MAX_QUEUED_LOADS = 4096  # waiting loads
 MAX_TRACKED_NAMES = 10_000  # names whose last version is remembered, to count version changes
+
+
+@contextmanager
+def report_unusable_prompt(version: PromptVersion) -> Iterator[None]:
+    """Report errors of a version's files to the client without the cause, which names files and is only in the log.
+
+    Raises:
+        UnusablePrompt: the files are missing, corrupt or too new.
+    """
+    try:
+        yield
+    except SavedPromptError as error:
+        logger.error("%s cannot be served: %s", version, error)
+        raise UnusablePrompt(str(version)) from error
 
 
 class PromptCache:
@@ -62,12 +80,12 @@ class PromptCache:
         """Resolve a reference of a tenant to a version.
 
         Raises:
-            ApiError: the tenant has no such prompt.
+            UnknownModel: the tenant has no such prompt.
         """
         try:
             version = await asyncio.to_thread(self._registry.resolve_version, reference, tenant=tenant)
         except (PromptNotFound, SettingError) as error:
-            raise create_model_not_found_error(reference) from error
+            raise UnknownModel(reference) from error
         self._count_swap((tenant, reference), version.number)
         return version
 
@@ -75,26 +93,23 @@ class PromptCache:
         """Return the loaded prompt of a version, from the cache or the registry.
 
         Raises:
-            ApiError: the prompt is for another base model, or its files are corrupt.
+            IncompatiblePrompt: the prompt is for another base model.
+            UnusablePrompt: the prompt's files are missing or corrupt.
+            TaskError: the base model does not support the task.
             QueueFull: too many prompts are waiting to be loaded.
         """
         if not self._model.matches_fingerprint(version.fingerprint):
-            raise ApiError(
-                400,
+            raise IncompatiblePrompt(
                 f"`{version}` was trained on the base model {version.base_model} ({version.fingerprint}), "
-                f"but this server runs another one ({self._model.fingerprint}).",
-                param="model",
-                code="base_model_mismatch",
+                f"but this server runs another one ({self._model.fingerprint})."
             )
         if (loaded_prompt := self._entries.get(version.digest)) is not None:
             self._entries.move_to_end(version.digest)
             self._metrics.count_cache_hit()
             return loaded_prompt
         self._metrics.count_cache_miss()
-        try:
+        with report_unusable_prompt(version):
             return await asyncio.shield(self._get_load_task(version))  # other requests may await the same load
-        except SoftPromptError as error:
-            raise to_api_error(error, str(version)) from error
 
     def _get_load_task(self, version: PromptVersion) -> asyncio.Task[LoadedPrompt]:
         task = self._load_tasks.get(version.digest)

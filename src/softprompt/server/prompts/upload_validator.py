@@ -1,4 +1,4 @@
-"""Validation of uploaded prompts: untrusted bytes under known file names. Independent of HTTP.
+"""Validation of uploaded prompts: untrusted bytes under known file names.
 
 Nothing is unpacked, evaluated or resolved: no paths, no pickle, no template language. The checks run in this order:
 file names and sizes; the manifest and its base model; the header of the tensors, whose names, dtypes, shapes and byte
@@ -15,10 +15,10 @@ from pathlib import Path
 from softprompt.errors import BaseModelMismatch, CorruptPrompt, NotASavedPrompt
 from softprompt.model import FrozenModel, ModelShape, Placement
 from softprompt.saved import BaseModelInfo, Manifest, SavedPrompt
-from softprompt.server.api_errors import ApiError
 from softprompt.server.concurrency.fair_semaphore import FairSemaphore
 from softprompt.server.private_tokenizer import with_private_tokenizer
 from softprompt.server.prompts.safetensors_header import validate_header
+from softprompt.server.request_errors import UploadTooLarge
 from softprompt.tasks import ClassificationTask, Task
 from softprompt.tasks.templates.template import Template
 
@@ -94,7 +94,7 @@ class UploadValidator:
 
         Raises:
             NotASavedPrompt: the files are not those of a saved prompt.
-            ApiError: 413, a file is too large.
+            UploadTooLarge: a file is too large.
         """
         if set(sizes) not in ({MANIFEST_FILE, TENSORS_FILE}, {MANIFEST_FILE, *PEFT_FILES}):
             expected = f"{MANIFEST_FILE} with {TENSORS_FILE}, or with {' and '.join(PEFT_FILES)}"
@@ -102,7 +102,7 @@ class UploadValidator:
         for name, size in sizes.items():
             if size > self.limits.get_file_limit(name):
                 problem = f"{name} is larger than the maximum of {self.limits.get_file_limit(name):,} bytes"
-                raise ApiError(413, problem, param="file", code="too_large")
+                raise UploadTooLarge(problem)
 
     def parse_prompt(self, files: Mapping[str, bytes]) -> SavedPrompt:
         """Parse and validate the files of a saved prompt.
@@ -111,7 +111,8 @@ class UploadValidator:
             NotASavedPrompt, CorruptPrompt, UnsupportedPromptFormat: the files are not a valid saved prompt.
             BaseModelMismatch: the prompt is for another base model.
             TaskError: the base model does not support the task.
-            ApiError: 413, a file is too large; or the backend does not support the prompt.
+            UploadTooLarge: a file, or a label, is too large.
+            InvalidRequest: the backend does not support the prompt.
         """
         self.check_files({name: len(content) for name, content in files.items()})
         manifest = Manifest.from_bytes(files[MANIFEST_FILE], UPLOAD_PATH)
@@ -156,7 +157,7 @@ class UploadValidator:
         """Check the number and the length of the labels, which cost time and memory at every text.
 
         Raises:
-            ApiError: 413, a limit is exceeded.
+            UploadTooLarge: a limit is exceeded.
         """
         words = task.words if isinstance(task, ClassificationTask) else {}
         characters = sum(map(len, [*task.labels, *words, *words.values()]))
@@ -166,7 +167,7 @@ class UploadValidator:
         ):
             if count > limit:
                 problem = f"the prompt has {count:,} {noun}: use at most {limit:,}"
-                raise ApiError(413, problem, param="file", code="too_large")
+                raise UploadTooLarge(problem)
 
     def _check_servable(self, saved_prompt: SavedPrompt) -> None:
         """Check that the base model can run behind the prompt."""

@@ -27,9 +27,9 @@ from softprompt.engine import Engine, EngineRequest, FinishReason, SamplingParam
 from softprompt.engine.grammar import CompiledGrammar, GuidanceCompiler
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
-from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.engine_worker import EngineWorker
 from softprompt.server.backends.inference_backend import GenerationHandle
+from softprompt.server.request_errors import RequestError
 from softprompt.server.server_metrics import ServerMetrics
 from softprompt.vllm_protocol import PLACEHOLDER_TOKEN_ID, UNKNOWN_PROMPT_DIGEST, parse_kv_transfer_params
 from tests.server.live_server import until
@@ -138,7 +138,7 @@ class Vllm:
             self.open -= 1
 
     async def written(self, row: tuple[int, ...], body: Any, payload: Payload | None) -> AsyncIterator[TokenOutput]:
-        news: asyncio.Queue[TokenOutput | ApiError] = asyncio.Queue()
+        news: asyncio.Queue[TokenOutput | RequestError] = asyncio.Queue()
         begun: GenerationHandle = await self.worker.submit_request(
             EngineRequest(row, self.sampling(body)), payload, news.put_nowait
         )

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from softprompt.engine import EngineRequest, FinishReason, TokenOutput
 from softprompt.engine.stop_aware_detokenizer import StopAwareDetokenizer
-from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.inference_backend import TokenCallback
 from softprompt.server.backends.vllm import replica_request_body
 from softprompt.server.backends.vllm.replica_client import ReplicaClient
-from softprompt.server.backends.vllm.replica_errors import StreamInterrupted
 from softprompt.server.backends.vllm.replica_pool import ReplicaPool
 from softprompt.server.backends.vllm.replica_response_parser import (
     CompletionDelta,
@@ -24,7 +22,7 @@ from softprompt.server.backends.vllm.replica_response_parser import (
     parse_delta,
 )
 from softprompt.server.concurrency.fair_semaphore import FairSemaphore
-from softprompt.server.exception_handlers import InternalServerError
+from softprompt.server.request_errors import InferenceFailed, InvalidRequest, RequestError, StreamInterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +79,7 @@ class FailoverStream:
         """Cancel the response: closing its stream stops the replica."""
         self._task.cancel()
 
-    def abort_with(self, error: ApiError) -> None:
+    def abort_with(self, error: RequestError) -> None:
         """End the response with an error, unless it has finished."""
         if not self._task.done():
             self._on_token(error)
@@ -94,13 +92,14 @@ class FailoverStream:
     async def _run(self) -> None:
         try:
             await self._run_with_deadline()
-        except ApiError as error:
-            self._on_token(StreamInterrupted() if self._emitted_token_ids and error.status >= 500 else error)
+        except RequestError as error:
+            is_interrupted = bool(self._emitted_token_ids) and not isinstance(error, InvalidRequest)
+            self._on_token(StreamInterrupted() if is_interrupted else error)
         except NonFiniteLogits:
             self._on_token(TokenOutput(None, "", FinishReason.NON_FINITE))
         except Exception:
             logger.exception("a response of a replica failed")
-            self._on_token(InternalServerError())
+            self._on_token(InferenceFailed())
 
     async def _run_with_deadline(self) -> None:
         try:

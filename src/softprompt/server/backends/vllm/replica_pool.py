@@ -7,20 +7,20 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.vllm.consistent_hash import HashRing, pick_replica
 from softprompt.server.backends.vllm.replica_client import ReplicaClient
-from softprompt.server.backends.vllm.replica_errors import (
-    AllReplicasFailed,
-    NoHealthyReplica,
-    PromptUnavailable,
-    create_rejected_request_error,
-)
 from softprompt.server.backends.vllm.replica_http_client import create_http_client
 from softprompt.server.backends.vllm.replica_response_parser import (
     NonFiniteLogits,
     ReplicaConnectionError,
     ReplicaStatusError,
+)
+from softprompt.server.request_errors import (
+    AllReplicasFailed,
+    InvalidRequest,
+    NoHealthyReplica,
+    PromptUnavailable,
+    RequestError,
 )
 from softprompt.server.server_metrics import ServerMetrics
 
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PROBE_INTERVAL_S = 1.0
+MAX_MESSAGE_CHARS = 300  # characters of vLLM's message in an error
 
 
 class ReplicaPool:
@@ -96,7 +97,9 @@ class ReplicaPool:
 
         Raises:
             NonFiniteLogits: the model's logits are not finite.
-            ApiError: no replica is healthy, all of them failed, or every replica would reject the request.
+            NoHealthyReplica: no replica is healthy.
+            AllReplicasFailed, PromptUnavailable: all healthy replicas failed.
+            InvalidRequest: every replica would reject the request.
         """
         remaining, failure = self._ring.rank_replicas(routing_key), None
         while remaining:
@@ -117,12 +120,12 @@ class ReplicaPool:
 
     def _translate_failure(
         self, replica: ReplicaClient, error: ReplicaConnectionError | ReplicaStatusError
-    ) -> ApiError:
+    ) -> RequestError:
         """Convert a failure of a replica to the error that is raised if all other replicas fail, too.
 
         Raises:
             NonFiniteLogits: the model's logits are not finite, on any replica.
-            ApiError: every other replica would reject the request, too.
+            InvalidRequest: every other replica would reject the request, too.
         """
         if isinstance(error, ReplicaConnectionError):
             self._metrics.count_replica_request(replica.url, "connection_error")
@@ -132,6 +135,6 @@ class ReplicaPool:
         if error.is_logit_overflow:
             raise NonFiniteLogits from error
         if error.is_client_error:
-            raise create_rejected_request_error(error.message)
+            raise InvalidRequest(f"The replica rejected this request: {error.message[:MAX_MESSAGE_CHARS]}")
         logger.error("replica %s rejected a request: %s", replica.url, error)
         return PromptUnavailable() if error.is_from_plugin else AllReplicasFailed()

@@ -12,7 +12,6 @@ from softprompt.engine import EngineRequest
 from softprompt.errors import SettingError
 from softprompt.model import FrozenModel, KVPrefix, Payload, Placement
 from softprompt.saved import SavedPrompt
-from softprompt.server.api_errors import ApiError
 from softprompt.server.backends.inference_backend import BackendFactory, GenerationHandle, TokenCallback
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.backends.task_binder import TaskBinder
@@ -20,19 +19,21 @@ from softprompt.server.backends.vllm import replica_request_body
 from softprompt.server.backends.vllm.failover_stream import FailoverStream
 from softprompt.server.backends.vllm.remote_label_scorer import MAX_CONCURRENT_TEXTS, RemoteLabelScorer
 from softprompt.server.backends.vllm.replica_client import ReplicaClient
-from softprompt.server.backends.vllm.replica_errors import (
-    NoHealthyReplica,
-    create_ambiguous_prefix_error,
-    create_uncompiled_prompt_error,
-    create_unsupported_head_error,
-)
 from softprompt.server.backends.vllm.replica_options import count_spare_sequences
 from softprompt.server.backends.vllm.replica_pool import ReplicaPool
 from softprompt.server.backends.vllm.replica_response_parser import NonFiniteLogits, parse_next_tokens
 from softprompt.server.concurrency.fair_semaphore import FairSemaphore
 from softprompt.server.concurrency.tenant_admission import TenantAdmission
-from softprompt.server.exception_handlers import QueueFull, RequestTimeout, ServerShuttingDown
 from softprompt.server.private_tokenizer import with_private_tokenizer
+from softprompt.server.request_errors import (
+    HeadNotSupported,
+    InvalidRequest,
+    NoHealthyReplica,
+    PromptNotCompiled,
+    QueueFull,
+    RequestTimeout,
+    ServerShuttingDown,
+)
 from softprompt.server.server_config import ServerConfig
 from softprompt.server.server_metrics import ServerMetrics
 from softprompt.tasks import EncodedExample
@@ -118,12 +119,12 @@ class VllmBackend:
         """Whether the gateway's own vLLM server runs, if there is one."""
         return self._is_server_alive()
 
-    @property
-    def unavailable_reason(self) -> ApiError | None:
-        """The error while no requests are accepted; None if requests are accepted."""
+    def check_available(self) -> None:
+        """Check that the server is not shutting down, and that a replica is healthy."""
         if self._is_draining:
-            return ServerShuttingDown()
-        return None if self.replica_pool.healthy_replicas else NoHealthyReplica()
+            raise ServerShuttingDown
+        if not self.replica_pool.healthy_replicas:
+            raise NoHealthyReplica
 
     async def start(self) -> None:
         """Start the health probes."""
@@ -145,12 +146,13 @@ class VllmBackend:
         """Reject a prompt that vLLM cannot serve.
 
         Raises:
-            ApiError: the prompt is not a compiled prefix, or has a head.
+            PromptNotCompiled: the prompt is not a compiled prefix.
+            HeadNotSupported: the prompt has a head.
         """
         if not is_self_contained_prefix(prompt.payload):
-            raise create_uncompiled_prompt_error()
+            raise PromptNotCompiled
         if prompt.head is not None:
-            raise create_unsupported_head_error()
+            raise HeadNotSupported
 
     async def verify_prompt(self, prompt: SavedPrompt, name: str, tenant: str) -> None:
         """Do nothing, without weights here: responses with non-finite logits end with an error."""
@@ -171,10 +173,9 @@ class VllmBackend:
             QueueFull: too many requests are waiting.
             NoHealthyReplica: no replica is healthy.
             ServerShuttingDown: the server is shutting down.
-            ApiError: the text starts like the placeholders of a prompt.
+            InvalidRequest: the text starts like the placeholders of a prompt.
         """
-        if (error := self.unavailable_reason) is not None:
-            raise error
+        self.check_available()
         num_prefix_positions = 0 if payload is None else payload.num_positions
         num_positions = num_prefix_positions + len(request.prompt_token_ids) + request.sampling.max_new_tokens - 1
         if num_positions > self.max_model_len:
@@ -183,7 +184,10 @@ class VllmBackend:
                 "text or the response"
             )
         if not num_prefix_positions and starts_with_placeholders(request.prompt_token_ids):
-            raise create_ambiguous_prefix_error()
+            raise InvalidRequest(
+                "A text that starts with two tokens of id 0 is not supported by this server: change its beginning.",
+                "prompt",
+            )
         self._check_allowance(request.tenant)
         stream = FailoverStream(
             request,
@@ -208,7 +212,7 @@ class VllmBackend:
         Raises:
             QueueFull: too many requests are waiting.
             RequestTimeout: the classification took too long.
-            ApiError: no replica is available.
+            NoHealthyReplica, AllReplicasFailed: no replica is available.
         """
         objective, digest = loaded_prompt.objective, replica_request_body.strip_digest_prefix(loaded_prompt.digest)
         assert isinstance(objective, ClassificationObjective)

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from softprompt.server.api_errors import ApiError
-from softprompt.server.exception_handlers import InternalServerError
+from softprompt.server.exception_handlers import to_api_error
+from softprompt.server.request_errors import RequestError
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +43,9 @@ async def _encode_events(chunks: AsyncIterator[BaseModel]) -> AsyncIterator[byte
         async for chunk in chunks:
             yield b"data: " + chunk.model_dump_json(exclude_unset=True).encode() + b"\n\n"
             await asyncio.sleep(0)  # lets other streams run between the chunks of a request with 128 responses
-    except ApiError as error:  # the status code has been sent
-        yield b"data: " + error.to_json() + b"\n\n"
-        return
-    except Exception:
-        logger.exception("streaming a response failed")
-        yield b"data: " + InternalServerError().to_json() + b"\n\n"
+    except Exception as error:  # the status code has been sent
+        if not isinstance(error, RequestError):
+            logger.exception("streaming a response failed")
+        yield b"data: " + to_api_error(error).to_json() + b"\n\n"
         return
     yield b"data: [DONE]\n\n"
