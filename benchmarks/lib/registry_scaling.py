@@ -22,7 +22,7 @@ from rich.progress import track
 from benchmarks.lib.serving_systems import make_saved_prompt
 from benchmarks.lib.serving_workload import ServingWorkload, TokenBatch
 from benchmarks.lib.step_timer import Step, measure_speeds
-from softprompt.engine import Engine, EngineRequest, SamplingParams, TokenOutput
+from softprompt.engine import Engine, EngineRequest, SamplingParams
 from softprompt.registry import PromptRegistry
 from softprompt.server.backends.engine_backend import EngineBackend
 from softprompt.server.backends.engine_worker import EngineWorker
@@ -78,21 +78,10 @@ class RegistrySystem:
         async with slots:
             shelved = await self._prompt_cache.get_prompt(await self._prompt_cache.resolve_version(PROMPT_NAME, tenant))
             self.max_bytes = max(self.max_bytes, self._prompt_cache.num_bytes)
-            tokens: list[int] = []
-            over = asyncio.get_running_loop().create_future()
-
-            def hear(written: Any) -> None:
-                if not isinstance(written, TokenOutput):
-                    over.set_exception(written)
-                    return
-                tokens.extend([] if written.token_id is None else [written.token_id])
-                if written.finish_reason is not None:
-                    over.set_result(None)
-
             sampling = SamplingParams(max_new_tokens=self.workload.new_tokens, ignore_eos=True)
-            await self._worker.submit_request(EngineRequest(tuple(text), sampling, tenant), shelved.payload, hear)
-            await over
-            return tokens
+            request = EngineRequest(tuple(text), sampling, tenant)
+            handle = await self._worker.submit_request(request, shelved.payload)
+            return [output.token_id async for output in handle if output.token_id is not None]
 
     @property
     def hit_rate(self) -> float:

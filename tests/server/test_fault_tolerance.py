@@ -208,7 +208,7 @@ def left(server: Running) -> Counter[str]:
     kinds = Counter(type(each) for each in gc.get_objects() if type(each) in KINDS)
     return Counter(
         {
-            "rows": server.rows + len(worker._generations) + len(worker.engine._active_requests),
+            "rows": server.rows + len(worker._handles) + len(worker.engine._active_requests),
             "positions": sum(worker.engine.kv_cache._resident_positions),
             "orders": len(worker._control_queue) + len(worker._job_queue) + len(worker._events),
             "connections": len(server.server.server_state.connections),

@@ -15,7 +15,8 @@ import torch
 
 from softprompt.engine import Engine, EngineRequest, FinishReason, SamplingParams, TokenOutput
 from softprompt.errors import SettingError
-from softprompt.server.backends.engine_worker import EngineGenerationHandle, EngineWorker
+from softprompt.server.backends.engine_generation_handle import EngineGenerationHandle
+from softprompt.server.backends.engine_worker import EngineWorker
 from softprompt.server.request_errors import InferenceFailed, QueueFull, RequestError, ServerShuttingDown
 from softprompt.server.server_metrics import ServerMetrics
 from tests.tiny import tiny_model
@@ -25,20 +26,24 @@ LONG = EngineRequest(ASKED.prompt_token_ids, SamplingParams(100, ignore_eos=True
 
 
 class Heard:
-    """What one row said."""
+    """What one row said, up to its end."""
 
-    def __init__(self) -> None:
-        self.news: list[TokenOutput | RequestError] = []
-        self.over = asyncio.Event()
-
-    def __call__(self, news: TokenOutput | RequestError) -> None:
-        self.news.append(news)
-        if isinstance(news, RequestError) or news.finish_reason is not None:
-            self.over.set()
+    def __init__(self, news: list[TokenOutput | RequestError]) -> None:
+        self.news = news
 
     @property
     def tokens(self) -> list[int | None]:
         return [news.token_id for news in self.news if isinstance(news, TokenOutput)]
+
+
+async def heard_from(row: EngineGenerationHandle) -> Heard:
+    news: list[TokenOutput | RequestError] = []
+    try:
+        async for output in row:
+            news.append(output)
+    except RequestError as error:
+        news.append(error)
+    return Heard(news)
 
 
 @asynccontextmanager
@@ -54,10 +59,7 @@ async def working(**settings: int) -> AsyncIterator[EngineWorker]:
 
 
 async def answered(worker: EngineWorker, request: EngineRequest = ASKED) -> Heard:
-    heard = Heard()
-    await worker.submit_request(request, None, heard)
-    await heard.over.wait()
-    return heard
+    return await heard_from(await worker.submit_request(request, None))
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
@@ -129,13 +131,13 @@ def test_a_step_that_fails_fails_its_rows_alone(
 def test_closing_a_handle_frees_its_slot() -> None:
     async def test() -> None:
         async with working(max_num_seqs=1) as worker:
-            heard, waits = Heard(), Heard()
-            row: EngineGenerationHandle = await worker.submit_request(LONG, None, heard)
-            waiting = await worker.submit_request(LONG, None, waits)
+            row = await worker.submit_request(LONG, None)
+            waiting = await worker.submit_request(LONG, None)
             waiting.close()
             row.close()
             row.close()
             assert len((await answered(worker)).tokens) == 8
+            heard, waits = await heard_from(row), await heard_from(waiting)
             assert len(heard.tokens) < 100
             for each in (heard, waits):
                 last = each.news[-1]
@@ -159,7 +161,7 @@ def test_cancelled_sequences_leave_the_gauges() -> None:
         async with working(max_num_seqs=1) as worker:
             held = threading.Event()
             blocking = asyncio.create_task(worker.run_job("acme", held.wait))
-            rows = [asyncio.create_task(worker.submit_request(LONG, None, Heard())) for _ in range(5)]
+            rows = [asyncio.create_task(worker.submit_request(LONG, None)) for _ in range(5)]
             await asyncio.sleep(0)
             held.set()
             await blocking
@@ -181,7 +183,7 @@ def test_sequences_failed_by_shutdown_leave_the_gauges() -> None:
     async def test() -> None:
         async with working(max_num_seqs=1) as worker:
             for _ in range(3):
-                await worker.submit_request(LONG, None, Heard())
+                await worker.submit_request(LONG, None)
             await worker.stop()
             assert gauges(worker) == (0, 0)
 
@@ -193,7 +195,7 @@ def test_cancelling_a_submission_leaves_nothing() -> None:
         async with working(max_num_seqs=1) as worker:
             held = threading.Event()
             blocking = asyncio.create_task(worker.run_job("acme", held.wait))
-            begin = asyncio.create_task(worker.submit_request(LONG, None, Heard()))
+            begin = asyncio.create_task(worker.submit_request(LONG, None))
             await asyncio.sleep(0)
             begin.cancel()
             held.set()
@@ -212,7 +214,7 @@ def test_more_requests_than_the_queue_holds_are_rejected() -> None:
         async with working(max_num_seqs=1, max_waiting_requests=1) as worker:
             held = threading.Event()
             blocking = asyncio.create_task(worker.run_job("acme", held.wait))
-            begun = [asyncio.create_task(worker.submit_request(LONG, None, Heard())) for _ in range(3)]
+            begun = [asyncio.create_task(worker.submit_request(LONG, None)) for _ in range(3)]
             await asyncio.sleep(0)
             held.set()
             await blocking
@@ -260,7 +262,7 @@ def test_errors_are_raised_to_the_submitter() -> None:
     async def test() -> None:
         async with working() as worker:
             with pytest.raises(SettingError, match="128"):
-                await worker.submit_request(EngineRequest(ASKED.prompt_token_ids, SamplingParams(200)), None, Heard())
+                await worker.submit_request(EngineRequest(ASKED.prompt_token_ids, SamplingParams(200)), None)
             with pytest.raises(ZeroDivisionError):
                 await worker.run_job("acme", lambda: 1 // 0)
             assert len((await answered(worker)).tokens) == 8
@@ -271,13 +273,11 @@ def test_errors_are_raised_to_the_submitter() -> None:
 def test_stopping_fails_waiting_requests() -> None:
     async def test() -> None:
         async with working() as worker:
-            heard = Heard()
-            await worker.submit_request(LONG, None, heard)
+            row = await worker.submit_request(LONG, None)
             await worker.stop()
-            await heard.over.wait()
-            assert isinstance(heard.news[-1], ServerShuttingDown)
+            assert isinstance((await heard_from(row)).news[-1], ServerShuttingDown)
             with pytest.raises(ServerShuttingDown):
-                await worker.submit_request(ASKED, None, Heard())
+                await worker.submit_request(ASKED, None)
             assert not worker.is_alive
 
     run(test)

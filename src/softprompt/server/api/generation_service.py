@@ -22,6 +22,7 @@ from softprompt.server.generation.generation_params import (
     resolve_max_tokens,
     to_sampling_params,
 )
+from softprompt.server.generation.generation_recorder import GenerationRecorder
 from softprompt.server.generation.prompt_renderer import TokenizedPrompt, split_into_batches
 from softprompt.server.generation.response_formatter import ResponseFormatter, ResponseMetadata, ResponseT
 from softprompt.server.schemas.generation_request import GenerationRequest
@@ -105,6 +106,9 @@ async def start_generations(
         grammar = await state.grammar_compiler.compile_grammar(principal.tenant, constraint)
     params = to_sampling_params(body, state.model.shape.vocab_size, grammar)
     prompts, max_tokens = await _tokenize_texts(state, principal.tenant, body, inputs, resolved_model.loaded_prompt)
+    version_usage = state.usage_tracker.get_usage(principal.tenant, resolved_model.name)
+    prompt_tokens = sum(prompt.num_text_tokens for prompt in prompts)
+    recorder = GenerationRecorder(state.metrics, version_usage, principal.tenant, prompt_tokens, num_sequences)
     return await GenerationGroup.start_generations(
         state.backend,
         prompts,
@@ -113,8 +117,7 @@ async def start_generations(
         resolved_model.name,
         principal.tenant,
         state.config.request_timeout,
-        state.metrics,
-        state.usage_tracker.get_usage(principal.tenant, resolved_model.name),
+        recorder,
     )
 
 

@@ -14,7 +14,7 @@ from softprompt.model import CausalModel, FrozenModel, KVPrefix, Payload
 from softprompt.saved import SavedPrompt
 from softprompt.saved.overflow_check import check_finite_logits
 from softprompt.server.backends.engine_worker import EngineWorker
-from softprompt.server.backends.inference_backend import GenerationHandle, TokenCallback
+from softprompt.server.backends.generation_handle import GenerationHandle
 from softprompt.server.backends.label_batcher import LabelBatcher
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.backends.task_binder import TaskBinder
@@ -129,11 +129,9 @@ class EngineBackend:
         self._compile_size.observe_pass(extended.num_virtual_tokens - num_compiled, time.monotonic() - started_at)
         return extended
 
-    async def submit_request(
-        self, request: EngineRequest, payload: Payload | None, on_token: TokenCallback
-    ) -> GenerationHandle:
+    async def submit_request(self, request: EngineRequest, payload: Payload | None) -> GenerationHandle:
         """Submit a request to the engine."""
-        return await self.worker.submit_request(request, payload, on_token)
+        return await self.worker.submit_request(request, payload)
 
     async def score_labels(
         self, loaded_prompt: LoadedPrompt, examples: Sequence[EncodedExample], tenant: str

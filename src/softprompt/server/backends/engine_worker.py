@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -25,7 +24,7 @@ from softprompt.engine import Engine, EngineRequest, TokenOutput
 from softprompt.engine.sequence import EngineSequence
 from softprompt.fair_queue import FairQueue
 from softprompt.model import Payload
-from softprompt.server.backends.inference_backend import TokenCallback
+from softprompt.server.backends.engine_generation_handle import EngineGenerationHandle
 from softprompt.server.concurrency.queued_job import QueuedJob
 from softprompt.server.request_errors import InferenceFailed, QueueFull, RequestError, ServerShuttingDown
 from softprompt.server.server_metrics import ServerMetrics
@@ -40,34 +39,6 @@ SWITCH_INTERVAL_S = (
 DEFAULT_PASS_S = 0.05  # maximum duration of a pass before the first step was measured
 IDLE_CREDIT_S = 0.1  # model time that a new tenant may use at once before it takes turns
 MAX_TRACKED_TENANTS = 1024  # tenants whose pass durations are remembered
-
-
-@dataclass(eq=False)
-class _ActiveGeneration:
-    """A submitted request. `sequence` is None until the engine has accepted it."""
-
-    on_token: TokenCallback
-    submitted_at: float = field(default_factory=time.monotonic)
-    sequence: EngineSequence | None = None
-    has_slot: bool = False
-    error: RequestError | None = None
-
-
-@dataclass(eq=False)
-class EngineGenerationHandle:
-    """The handle of a generation that runs in the engine."""
-
-    _worker: EngineWorker
-    _generation: _ActiveGeneration
-
-    @property
-    def cached_tokens(self) -> int:
-        """Number of prompt tokens that were found in the prefix cache."""
-        return 0 if self._generation.sequence is None else self._generation.sequence.num_cached_tokens
-
-    def close(self) -> None:
-        """Cancel the generation and free its slot. No-op if it has finished."""
-        self._worker._request_cancel(self._generation)
 
 
 class EngineWorker:
@@ -95,8 +66,8 @@ class EngineWorker:
         )  # jobs with a forward pass, charged by seconds
         self._running_tenants: set[str] = set()  # tenants whose sequences would wait for a pass
         self._job_durations: dict[str, float] = {}  # mean seconds of a pass by tenant
-        self._generations: dict[EngineSequence, _ActiveGeneration] = {}
-        self._events: list[tuple[_ActiveGeneration, TokenOutput | RequestError]] = []
+        self._handles: dict[EngineSequence, EngineGenerationHandle] = {}
+        self._events: list[tuple[EngineGenerationHandle, TokenOutput | RequestError]] = []
         self._is_stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run_thread, name="model", daemon=True)
@@ -126,25 +97,23 @@ class EngineWorker:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    async def submit_request(
-        self, request: EngineRequest, payload: Payload | None, on_token: TokenCallback
-    ) -> EngineGenerationHandle:
-        """Submit a request; `on_token` is called with each token, including the last one.
+    async def submit_request(self, request: EngineRequest, payload: Payload | None) -> EngineGenerationHandle:
+        """Submit a request.
 
         Raises:
             SettingError: the sequence is longer than the maximum.
             QueueFull: too many requests are waiting.
             ServerShuttingDown: the thread has stopped.
         """
-        generation = _ActiveGeneration(on_token)
+        handle = EngineGenerationHandle(self._request_cancel)
         try:
-            is_accepted = await self.run_between_steps(partial(self._add_to_engine, generation, request, payload))
+            is_accepted = await self.run_between_steps(partial(self._add_to_engine, handle, request, payload))
         except asyncio.CancelledError:
-            self._request_cancel(generation)
+            self._request_cancel(handle)
             raise
         if not is_accepted:
             raise QueueFull
-        return EngineGenerationHandle(self, generation)
+        return handle
 
     async def run_job(self, tenant: str, function: Callable[[], T]) -> T:
         """Run a job with a forward pass between two steps; tenants take turns.
@@ -188,9 +157,9 @@ class EngineWorker:
                 raise QueueFull
             self._condition.notify()
 
-    def _request_cancel(self, generation: _ActiveGeneration) -> None:
+    def _request_cancel(self, handle: EngineGenerationHandle) -> None:
         with self._condition:
-            self._control_queue.append(QueuedJob(partial(self._cancel_generation, generation)))
+            self._control_queue.append(QueuedJob(partial(self._cancel_generation, handle)))
             self._condition.notify()
 
     # The methods below run in the worker's thread.
@@ -268,21 +237,21 @@ class EngineWorker:
             )
             return not self._is_stopped
 
-    def _add_to_engine(self, generation: _ActiveGeneration, request: EngineRequest, payload: Payload | None) -> bool:
-        generation.sequence = self.engine.add_request(request, payload, partial(self._on_engine_output, generation))
-        if generation.sequence is None:
+    def _add_to_engine(self, handle: EngineGenerationHandle, request: EngineRequest, payload: Payload | None) -> bool:
+        handle.sequence = self.engine.add_request(request, payload, partial(self._on_engine_output, handle))
+        if handle.sequence is None:
             return False
-        self._generations[generation.sequence] = generation
+        self._handles[handle.sequence] = handle
         return True
 
-    def _cancel_generation(self, generation: _ActiveGeneration) -> None:
-        if generation.sequence is not None and generation.sequence in self._generations:
-            self.engine.cancel_request(generation.sequence)
+    def _cancel_generation(self, handle: EngineGenerationHandle) -> None:
+        if handle.sequence is not None and handle.sequence in self._handles:
+            self.engine.cancel_request(handle.sequence)
 
-    def _on_engine_output(self, generation: _ActiveGeneration, output: TokenOutput) -> None:
-        if output.finish_reason is not None and generation.sequence is not None:
-            self._generations.pop(generation.sequence, None)
-        self._events.append((generation, generation.error or output))
+    def _on_engine_output(self, handle: EngineGenerationHandle, output: TokenOutput) -> None:
+        if output.finish_reason is not None and handle.sequence is not None:
+            self._handles.pop(handle.sequence, None)
+        self._events.append((handle, handle.error or output))
 
     def _step_engine(self) -> None:
         started_at = time.monotonic()
@@ -300,10 +269,10 @@ class EngineWorker:
         scheduler = self.engine.scheduler
         self._metrics.observe_step(len(scheduler.running))
         for sequence in scheduler.running:
-            generation = self._generations[sequence]
-            if not generation.has_slot:
-                generation.has_slot = True
-                self._metrics.observe_queue_time(max(0.0, started_at - generation.submitted_at))
+            handle = self._handles[sequence]
+            if not handle.has_slot:
+                handle.has_slot = True
+                self._metrics.observe_queue_time(max(0.0, started_at - handle.submitted_at))
 
     def _record_load(self) -> None:
         """Record the numbers of sequences after every iteration, as cancelled sequences take no step."""
@@ -311,7 +280,7 @@ class EngineWorker:
         self._metrics.set_load(len(scheduler.running), scheduler.num_waiting)
 
     def _fail_sequence(self, sequence: EngineSequence, error: RequestError) -> None:
-        self._generations[sequence].error = error
+        self._handles[sequence].error = error
         self.engine.abort_request(sequence)
 
     def _flush_events(self) -> None:
@@ -323,7 +292,7 @@ class EngineWorker:
         """Fail all waiting and running requests, and reject new ones."""
         with self._condition:
             self._is_stopped = True
-        for sequence in list(self._generations):
+        for sequence in list(self._handles):
             self._fail_sequence(sequence, ServerShuttingDown())
         self._record_load()
         for job in [*self._control_queue, *self._job_queue]:
@@ -332,6 +301,6 @@ class EngineWorker:
         self._flush_events()
 
 
-def _dispatch_events(events: list[tuple[_ActiveGeneration, TokenOutput | RequestError]]) -> None:
-    for generation, event in events:
-        generation.on_token(event)
+def _dispatch_events(events: list[tuple[EngineGenerationHandle, TokenOutput | RequestError]]) -> None:
+    for handle, output in events:
+        handle.push_output(output)

@@ -9,29 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from softprompt.engine import EngineRequest, TokenOutput
+from softprompt.engine import EngineRequest
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
+from softprompt.server.backends.generation_handle import GenerationHandle
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
-from softprompt.server.request_errors import RequestError
 from softprompt.server.server_config import ServerConfig
 from softprompt.server.server_metrics import ServerMetrics
 from softprompt.tasks import EncodedExample
-
-TokenCallback = Callable[[TokenOutput | RequestError], None]
-"""Called on the event loop with each token of a response, or with the error that ended the response."""
-
-
-@runtime_checkable
-class GenerationHandle(Protocol):
-    """A handle of a running generation."""
-
-    @property
-    def cached_tokens(self) -> int:
-        """Number of prompt tokens that were found in the prefix cache."""
-
-    def close(self) -> None:
-        """Cancel the generation and free its slot. No-op if it has finished."""
 
 
 @runtime_checkable
@@ -55,7 +40,7 @@ class InferenceBackend(Protocol):
         """
 
     async def start(self) -> None:
-        """Start the backend; callbacks run on the current event loop."""
+        """Start the backend; outputs arrive on the current event loop."""
 
     def drain(self) -> None:
         """Reject new requests from now on; running ones continue."""
@@ -87,10 +72,8 @@ class InferenceBackend(Protocol):
             SoftPromptError: the prompt is for another base model, or the model does not support the task.
         """
 
-    async def submit_request(
-        self, request: EngineRequest, payload: Payload | None, on_token: TokenCallback
-    ) -> GenerationHandle:
-        """Submit a request; `on_token` is called with each token, including the last one.
+    async def submit_request(self, request: EngineRequest, payload: Payload | None) -> GenerationHandle:
+        """Submit a request. Its outputs are those of the engine, whatever runs the model.
 
         Raises:
             SettingError: the sequence is longer than the maximum.

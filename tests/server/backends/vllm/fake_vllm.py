@@ -28,8 +28,6 @@ from softprompt.engine.grammar import CompiledGrammar, GuidanceCompiler
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
 from softprompt.server.backends.engine_worker import EngineWorker
-from softprompt.server.backends.inference_backend import GenerationHandle
-from softprompt.server.request_errors import RequestError
 from softprompt.server.server_metrics import ServerMetrics
 from softprompt.vllm_protocol import PLACEHOLDER_TOKEN_ID, UNKNOWN_PROMPT_DIGEST, parse_kv_transfer_params
 from tests.server.live_server import until
@@ -138,17 +136,10 @@ class Vllm:
             self.open -= 1
 
     async def written(self, row: tuple[int, ...], body: Any, payload: Payload | None) -> AsyncIterator[TokenOutput]:
-        news: asyncio.Queue[TokenOutput | RequestError] = asyncio.Queue()
-        begun: GenerationHandle = await self.worker.submit_request(
-            EngineRequest(row, self.sampling(body)), payload, news.put_nowait
-        )
+        begun = await self.worker.submit_request(EngineRequest(row, self.sampling(body)), payload)
         try:
-            while True:
-                each = await news.get()
-                assert isinstance(each, TokenOutput), each
+            async for each in begun:
                 yield each
-                if each.finish_reason is not None:
-                    return
         finally:
             begun.close()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from softprompt.engine import EngineRequest, FinishReason, TokenOutput
 from softprompt.engine.stop_aware_detokenizer import StopAwareDetokenizer
-from softprompt.server.backends.inference_backend import TokenCallback
+from softprompt.server.backends.generation_handle import GenerationHandle
 from softprompt.server.backends.vllm import replica_request_body
 from softprompt.server.backends.vllm.replica_client import ReplicaClient
 from softprompt.server.backends.vllm.replica_pool import ReplicaPool
@@ -27,7 +27,7 @@ from softprompt.server.request_errors import InferenceFailed, InvalidRequest, Re
 logger = logging.getLogger(__name__)
 
 
-class FailoverStream:
+class FailoverStream(GenerationHandle):
     """A running response of a replica.
 
     If the replica fails, another one generates the response again from its beginning. Tokens that were already emitted
@@ -41,11 +41,9 @@ class FailoverStream:
         semaphore: admits the request when it is its tenant's turn.
         decode: decodes token ids to text.
         eos_token_ids: ids of the end tokens.
-        on_token: called with each token, or with the error.
 
     Attributes:
         tenant: tenant of the request.
-        cached_tokens: prompt tokens from the replica's prefix cache; known at the end.
     """
 
     def __init__(
@@ -56,16 +54,11 @@ class FailoverStream:
         semaphore: FairSemaphore,
         decode: Callable[[list[int]], str],
         eos_token_ids: Sequence[int],
-        on_token: TokenCallback,
     ):
-        self._request, self._num_prefix_positions, self._replica_pool, self._on_token = (
-            request,
-            num_prefix_positions,
-            replica_pool,
-            on_token,
-        )
-        self._semaphore = semaphore
-        self.tenant, self.cached_tokens = request.tenant, 0
+        super().__init__()
+        self._request, self._num_prefix_positions = request, num_prefix_positions
+        self._replica_pool, self._semaphore = replica_pool, semaphore
+        self.tenant, self._cached_tokens = request.tenant, 0
         self._body = replica_request_body.build_completion_body(request, num_prefix_positions, eos_token_ids)
         self._eos_token_ids = () if request.sampling.ignore_eos else eos_token_ids
         self._routing_key = replica_request_body.make_routing_key(
@@ -75,6 +68,11 @@ class FailoverStream:
         self._emitted_token_ids: list[int] = []
         self._task = asyncio.create_task(self._run())
 
+    @property
+    def cached_tokens(self) -> int:
+        """Number of prompt tokens from the replica's prefix cache; known at the end."""
+        return self._cached_tokens
+
     def close(self) -> None:
         """Cancel the response: closing its stream stops the replica."""
         self._task.cancel()
@@ -82,7 +80,7 @@ class FailoverStream:
     def abort_with(self, error: RequestError) -> None:
         """End the response with an error, unless it has finished."""
         if not self._task.done():
-            self._on_token(error)
+            self.push_output(error)
             self._task.cancel()
 
     def add_done_callback(self, callback: Callable[[FailoverStream], None]) -> None:
@@ -94,12 +92,12 @@ class FailoverStream:
             await self._run_with_deadline()
         except RequestError as error:
             is_interrupted = bool(self._emitted_token_ids) and not isinstance(error, InvalidRequest)
-            self._on_token(StreamInterrupted() if is_interrupted else error)
+            self.push_output(StreamInterrupted() if is_interrupted else error)
         except NonFiniteLogits:
-            self._on_token(TokenOutput(None, "", FinishReason.NON_FINITE))
+            self.push_output(TokenOutput(None, "", FinishReason.NON_FINITE))
         except Exception:
             logger.exception("a response of a replica failed")
-            self._on_token(InferenceFailed())
+            self.push_output(InferenceFailed())
 
     async def _run_with_deadline(self) -> None:
         try:
@@ -108,7 +106,7 @@ class FailoverStream:
         except TimeoutError:
             if not scope.expired():
                 raise
-            self._on_token(TokenOutput(None, self._detokenizer.flush_text(), FinishReason.TIMEOUT))
+            self.push_output(TokenOutput(None, self._detokenizer.flush_text(), FinishReason.TIMEOUT))
 
     async def _stream_from(self, replica: ReplicaClient) -> None:
         """Generate the whole response with one replica."""
@@ -119,7 +117,7 @@ class FailoverStream:
                 async for event in events:
                     delta = parse_delta(event, self._request.sampling.logprobs)
                     if delta is None:
-                        self.cached_tokens = max(0, get_cached_tokens(event) - self._num_prefix_positions)
+                        self._cached_tokens = max(0, get_cached_tokens(event) - self._num_prefix_positions)
                     elif last is None:
                         last_token_time = self._observe_step(replica, last_token_time, len(delta.tokens))
                         last = self._emit_new_tokens(delta, replayed)
@@ -130,7 +128,7 @@ class FailoverStream:
                 raise
         if last is None:
             raise ReplicaConnectionError("the stream ended before the response did")
-        self._on_token(last)
+        self.push_output(last)
 
     def _observe_step(self, replica: ReplicaClient, last_token_time: float | None, num_tokens: int) -> float:
         """Tell the replica's limit how long its last step took.
@@ -164,7 +162,7 @@ class FailoverStream:
                 output = self._make_output(token, None if num_left else delta.finish_reason)
                 if output.finish_reason is not None:
                     return output
-                self._on_token(output)
+                self.push_output(output)
             elif previous_id != token.token_id:
                 raise StreamInterrupted
         if delta.finish_reason is None:

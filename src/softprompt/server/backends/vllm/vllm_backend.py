@@ -12,7 +12,8 @@ from softprompt.engine import EngineRequest
 from softprompt.errors import SettingError
 from softprompt.model import FrozenModel, KVPrefix, Payload, Placement
 from softprompt.saved import SavedPrompt
-from softprompt.server.backends.inference_backend import BackendFactory, GenerationHandle, TokenCallback
+from softprompt.server.backends.generation_handle import GenerationHandle
+from softprompt.server.backends.inference_backend import BackendFactory
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.backends.task_binder import TaskBinder
 from softprompt.server.backends.vllm import replica_request_body
@@ -163,9 +164,7 @@ class VllmBackend:
         objective = await self._binder.bind_task(prompt, tenant)
         return LoadedPrompt.from_saved_prompt(prompt, prompt.compile_for(self._model), objective)
 
-    async def submit_request(
-        self, request: EngineRequest, payload: Payload | None, on_token: TokenCallback
-    ) -> GenerationHandle:
+    async def submit_request(self, request: EngineRequest, payload: Payload | None) -> GenerationHandle:
         """Submit a request to a replica.
 
         Raises:
@@ -196,7 +195,6 @@ class VllmBackend:
             self._semaphore,
             self._decode_tokens,
             self._model.eos_token_ids,
-            on_token,
         )
         self._streams.add(stream)
         self._metrics.set_load(len(self._streams), 0)
