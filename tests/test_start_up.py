@@ -23,7 +23,13 @@ def list_imports(code: str) -> set[str]:
 
 
 def test_help_imports_no_model_library() -> None:
-    assert not list_imports("import softprompt, softprompt.cli.main") & (HEAVY | MODELS)
+    assert not list_imports("import softprompt, softprompt.cli.main") & (HEAVY | MODELS | {"pydantic"})
+
+
+def test_help_of_tune_reads_the_settings_without_model_libraries() -> None:
+    modules = list_imports("import softprompt.training.tune_settings")
+    assert "pydantic" in modules
+    assert not modules & (HEAVY | MODELS)
 
 
 def test_training_and_comparison_import_no_unused_libraries() -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import pytest
 import typer
+from typer.main import get_command
 
 import softprompt as package
 from softprompt.cli.command_flags import CommandFlags, FlagFormatter
@@ -72,33 +73,38 @@ def run(
 )
 @pytest.mark.parametrize("typed", [["run", "x", "--activate"], ["group", "run", "x"]], ids="-".join)
 def test_a_message_with_flags(typed: list[str], message: str, expected: str) -> None:
-    assert CommandFlags.from_arguments(app, typed).insert_into(message) == expected
+    assert CommandFlags.from_arguments(get_command(app), typed).insert_into(message) == expected
 
 
 @pytest.mark.parametrize("typed", [[], ["group"], ["none"], ["--help"], ["none", "x"]], ids=str)
 def test_no_command_has_no_flags(typed: list[str]) -> None:
-    assert CommandFlags.from_arguments(app, typed).insert_into("`learning_rate`") == "`learning_rate`"
+    assert CommandFlags.from_arguments(get_command(app), typed).insert_into("`learning_rate`") == "`learning_rate`"
 
 
 def test_a_log_line_with_flags() -> None:
     record = logging.LogRecord("softprompt", logging.INFO, "", 0, "no `%s`: %d held out", ("labels", 3), None)
-    assert FlagFormatter(CommandFlags.from_arguments(app, ["run"])).format(record) == "no --labels: 3 held out"
+    assert (
+        FlagFormatter(CommandFlags.from_arguments(get_command(app), ["run"])).format(record)
+        == "no --labels: 3 held out"
+    )
 
 
 def test_every_parameter_of_every_command_has_a_flag() -> None:
-    said = CommandFlags.from_arguments(program, ["tune"]).insert_into(
+    said = CommandFlags.from_arguments(get_command(program), ["tune"]).insert_into(
         "`gradient_checkpointing=True` `format` `map` `as_json` `device='cpu'`"
     )
     assert said == "--gradient-checkpointing --format --map --json --device cpu"
     assert (
-        CommandFlags.from_arguments(program, ["keys", "create"]).insert_into("`expires_in` `location`")
+        CommandFlags.from_arguments(get_command(program), ["keys", "create"]).insert_into("`expires_in` `location`")
         == "--expires-in-days --store"
     )
     assert (
-        CommandFlags.from_arguments(program, ["prompts", "add"]).insert_into("`artifact_location='s3://a/b'`")
+        CommandFlags.from_arguments(get_command(program), ["prompts", "add"]).insert_into(
+            "`artifact_location='s3://a/b'`"
+        )
         == "--artifact-location s3://a/b"
     )
-    assert CommandFlags.from_arguments(program, ["classify"]).insert_into("`texts`") == "TEXTS"
+    assert CommandFlags.from_arguments(get_command(program), ["classify"]).insert_into("`texts`") == "TEXTS"
 
 
 Tuning = Callable[..., Any]

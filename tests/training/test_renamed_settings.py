@@ -16,9 +16,9 @@ from softprompt.comparison import CompareSettings
 from softprompt.errors import CheckpointError, SettingError
 from softprompt.training import TuneResult, TuneSettings, tune_from_settings
 from softprompt.training.checkpoint import compute_run_hash
+from softprompt.training.renamed_settings import RENAMED_SETTINGS, rename_settings
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.sweep import expand_sweep, load_runs_from_toml, parse_sweep
-from softprompt.training.tune_settings import RENAMED_SETTINGS, rename_settings
 from tests.cli.conftest import saved_model
 
 OLD_DATA = Path(__file__).parents[1] / "old_data"

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-import typer
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from softprompt.log_formatter import EscapingLogFormatter
@@ -24,12 +23,12 @@ class CommandFlags:
     """Maps the Python parameters of one command to its flags."""
 
     def __init__(self, command: Any):  # typer has no public name for the class of its commands
-        self._parameters = {(parameter.name or "").rstrip("_"): parameter for parameter in command.params}
+        parameters = [*getattr(command, "setting_options", ()), *command.params]
+        self._parameters = {(parameter.name or "").rstrip("_"): parameter for parameter in parameters}
 
     @classmethod
-    def from_arguments(cls, app: typer.Typer, arguments: Sequence[str]) -> CommandFlags:
-        """Return the flags of the command in the arguments, or of the program if there is no command."""
-        command: Any = typer.main.get_command(app)
+    def from_arguments(cls, command: Any, arguments: Sequence[str]) -> CommandFlags:
+        """Return the flags of the command that the arguments name below a group, or of the group itself."""
         for argument in arguments:
             command = getattr(command, "commands", {}).get(argument, command)
             if not isinstance(command, TyperGroup):

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from softprompt.cli.command_flags import insert_flags
-from softprompt.cli.option_parser import unescape_template
+from softprompt.cli.option_parser import parse_field_map, unescape_template
 from softprompt.cli.output import (
     DeviceOption,
     DtypeOption,
@@ -23,7 +23,6 @@ from softprompt.cli.output import (
     FormatOption,
     JsonOption,
     format_percent,
-    parse_field_map,
     print_json,
     stderr_console,
     stdout_console,

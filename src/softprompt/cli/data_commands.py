@@ -11,13 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from softprompt.cli.option_parser import unescape_template
+from softprompt.cli.option_parser import parse_field_map, unescape_template
 from softprompt.cli.output import (
     FieldMapOption,
     FormatOption,
     JsonOption,
     format_percent,
-    parse_field_map,
     print_json,
     stderr_console,
     stdout_console,

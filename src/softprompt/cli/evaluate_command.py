@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from softprompt.cli.option_parser import parse_field_map
 from softprompt.cli.output import (
     BaseModelOption,
     CombineOption,
@@ -20,7 +21,6 @@ from softprompt.cli.output import (
     FormatOption,
     JsonOption,
     describe_never_predicted,
-    parse_field_map,
     print_json,
     stderr_console,
     stdout_console,

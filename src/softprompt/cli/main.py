@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 from rich.logging import RichHandler
@@ -30,6 +31,7 @@ from softprompt.cli.prompts_commands import app as prompts_app
 from softprompt.cli.repeat_filter import RepeatFilter
 from softprompt.cli.safe_console import SafeConsole
 from softprompt.cli.serve_command import serve_command
+from softprompt.cli.settings_command import SettingsCommand
 from softprompt.cli.show_command import show_command
 from softprompt.cli.sigterm_handler import EXIT_TERMINATED, SigtermReceived
 from softprompt.cli.tag_command import tag_command
@@ -56,7 +58,7 @@ does not change, so one copy of the model serves any number of prompts.
 `--debug` anywhere on the command line shows the traceback. `tune` reads settings from a TOML file: `--config run.toml`.""",
 )
 
-app.command("tune", rich_help_panel="Make")(tune_command)
+app.command("tune", cls=SettingsCommand, rich_help_panel="Make")(tune_command)
 app.command("compare", rich_help_panel="Make")(compare_command)
 app.command("demo", rich_help_panel="Make")(demo_command)
 app.add_typer(data_app, rich_help_panel="Make")
@@ -103,12 +105,13 @@ def run_cli(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     command_line = [argument for argument in arguments if argument != "--debug"]
     errors = SafeConsole(stderr=True, emoji=False)
-    flags = CommandFlags.from_arguments(app, command_line)
+    command: Any = typer.main.get_command(app)
+    flags = CommandFlags.from_arguments(command, command_line)
     _configure_logging(errors, flags)
     try:
         check_unicode(arguments)
         with use_flags(flags):
-            code = app(command_line, prog_name="softprompt", standalone_mode=False)
+            code = command(command_line, prog_name="softprompt", standalone_mode=False)
         sys.stdout.flush()
     except (SoftPromptError, TyperException) as error:
         if debug:

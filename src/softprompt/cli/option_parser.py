@@ -6,8 +6,14 @@ import codecs
 import re
 from typing import Any
 
-from softprompt.cli.output import parse_field_map
 from softprompt.comma_lists import split_list, split_pairs
+
+#: Help of the options whose text has a form of its own.
+TEXT_FORM_HELP = {
+    "map": "Field names: softprompt's name=data's name, such as text=review,label=stars.",
+    "labels": "Labels, comma-separated. Quote a label with a comma: '\"Food, drinks\",Staff'.",
+    "verbalizer": "Word or phrase for each label, if different from the label: 0=bad,1=good.",
+}
 
 
 def parse_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -22,6 +28,15 @@ def parse_options(options: dict[str, Any]) -> dict[str, Any]:
     if "map" in options:
         parsed["map"] = parse_field_map(options["map"])
     return parsed
+
+
+def parse_field_map(text: str | None) -> dict[str, str]:
+    """Parse the value of `--map`: softprompt's field names to the data's field names.
+
+    Raises:
+        SettingError: the text is not a list of `name=name` pairs.
+    """
+    return {} if text is None else split_pairs("--map", "name=data_name", text)
 
 
 def unescape_template(text: str) -> str:

@@ -11,7 +11,6 @@ import typer
 
 from softprompt.cli.safe_console import SafeConsole
 from softprompt.cli.terminal_escapes import dump_json_line
-from softprompt.comma_lists import split_pairs
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Machine")]
@@ -54,15 +53,6 @@ CombineOption = Annotated[
 is_main_process = int(os.environ.get("RANK", "0")) == 0
 stdout_console = SafeConsole(soft_wrap=True, highlight=False, emoji=False, quiet=not is_main_process)
 stderr_console = SafeConsole(stderr=True, highlight=False, emoji=False, quiet=not is_main_process)
-
-
-def parse_field_map(text: str | None) -> dict[str, str]:
-    """Parse the value of `--map`: softprompt's field names to the data's field names.
-
-    Raises:
-        SettingError: the text is not a list of `name=name` pairs.
-    """
-    return {} if text is None else split_pairs("--map", "name=data_name", text)
 
 
 def print_json(value: Any) -> None:

@@ -9,223 +9,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from softprompt.cli.option_parser import parse_options
-from softprompt.cli.output import FieldMapOption, FormatOption, JsonOption, is_main_process, print_json, stderr_console
-from softprompt.cli.task_options import TASK_PANEL as TASK
-from softprompt.cli.task_options import (
-    LabelFieldOption,
-    LabelsOption,
-    ResponseFieldOption,
-    TaskOption,
-    TemplateOption,
-    VerbalizerOption,
-)
+from softprompt.cli.output import JsonOption, is_main_process, print_json, stderr_console
 from softprompt.cli.tune_report import print_result, summarize_result
 from softprompt.errors import CheckpointError, DataError, SettingError
 
 if TYPE_CHECKING:
     from softprompt.training import TrainerCallback, TuneResult, TuneSettings
 
-PROMPT_PANEL, TRAINING_PANEL, RUN_PANEL, MACHINE_PANEL = "Prompt", "Training", "Run", "Machine"
-
 
 def tune_command(
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Training examples: JSONL, JSON, CSV, TSV, Parquet, a folder of save_to_disk, or hf:NAME[:1000] on the Hub.",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the saved prompt. The run folder is OUTPUT.run.", show_default=False),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Base model: smollm2-135m (bundled), a folder, a .gguf file, or a Hub id.  \\[default: smollm2-135m]"
-        ),
-    ] = None,
-    validation: Annotated[
-        str | None,
-        typer.Option(
-            help="Validation examples, which select the best step.  \\[default: a tenth of the data is held out]"
-        ),
-    ] = None,
-    max_eval_samples: Annotated[
-        int | None,
-        typer.Option(help="Maximum number of validation examples, sampled by label; 0 for all.  \\[default: 1000]"),
-    ] = None,
-    map_: FieldMapOption = None,
-    format_: FormatOption = None,
-    task: TaskOption = None,
-    template: TemplateOption = None,
-    labels: LabelsOption = None,
-    verbalizer: VerbalizerOption = None,
-    label_field: LabelFieldOption = None,
-    task_field: Annotated[
-        str | None,
-        typer.Option(
-            help="Field with the task name of an example, for --method multitask.",
-            rich_help_panel=TASK,
-        ),
-    ] = None,
-    response_field: ResponseFieldOption = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="Tuning method: prompt, residual, p-tuning, multitask, context, prefix or p-tuning-v2.  \\[default: prefix]",
-            rich_help_panel=PROMPT_PANEL,
-        ),
-    ] = None,
-    num_virtual_tokens: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of virtual tokens.  \\[default: 40; 200 for prompt and multitask; at most 200 for context]",
-            rich_help_panel=PROMPT_PANEL,
-        ),
-    ] = None,
-    init: Annotated[
-        str | None,
-        typer.Option(
-            help="Initializer: text, text:'…', labels, vocab, random, zeros, prompt:FOLDER.  \\[default: text, an example of each label if the examples fit, otherwise a description of the task]",
-            rich_help_panel=PROMPT_PANEL,
-        ),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Reparametrization during training: none or mlp (prefix), mlp or lstm (p-tuning).",
-            rich_help_panel=PROMPT_PANEL,
-        ),
-    ] = None,
-    encoder_hidden_size: Annotated[
-        int | None, typer.Option(help="Hidden size of the encoder.", rich_help_panel=PROMPT_PANEL)
-    ] = None,
-    placement: Annotated[
-        str | None,
-        typer.Option(
-            help="Placement of the virtual tokens: before, after-bos or after-text.  \\[default: before]",
-            rich_help_panel=PROMPT_PANEL,
-        ),
-    ] = None,
-    task_rank: Annotated[
-        int | None,
-        typer.Option(
-            help="Rank of the task-specific part, for --method multitask.  \\[default: 1]",
-            rich_help_panel=PROMPT_PANEL,
-        ),
-    ] = None,
-    freeze_sink: Annotated[
-        bool | None,
-        typer.Option(
-            "--freeze-sink", help="Do not train the keys of the first virtual token.", rich_help_panel=PROMPT_PANEL
-        ),
-    ] = None,
-    layers: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of top layers that a prefix trains. Fewer layers train faster, because the hidden states below "
-            "are computed once per text.  \\[default: all]",
-            rich_help_panel=PROMPT_PANEL,
-        ),
-    ] = None,
-    head: Annotated[
-        str | None,
-        typer.Option(
-            help="Classification head: verbalizer or linear.  \\[default: verbalizer; linear for p-tuning-v2, token classification and extraction]",
-            rich_help_panel=PROMPT_PANEL,
-        ),
-    ] = None,
-    max_steps: Annotated[
-        int | None, typer.Option(help="Number of training steps.  \\[default: 100]", rich_help_panel=TRAINING_PANEL)
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Examples per micro-batch.  \\[default: 16]", rich_help_panel=TRAINING_PANEL)
-    ] = None,
-    gradient_accumulation_steps: Annotated[
-        int | None, typer.Option(help="Micro-batches per step.  \\[default: 1]", rich_help_panel=TRAINING_PANEL)
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Learning rate of AdamW.  \\[default: chosen by the method and the model]",
-            rich_help_panel=TRAINING_PANEL,
-        ),
-    ] = None,
-    warmup_ratio: Annotated[
-        float | None,
-        typer.Option(
-            help="Fraction of the steps with a rising learning rate.  \\[default: 0.1]", rich_help_panel=TRAINING_PANEL
-        ),
-    ] = None,
-    weight_decay: Annotated[
-        float | None, typer.Option(help="Weight decay of AdamW.  \\[default: 0]", rich_help_panel=TRAINING_PANEL)
-    ] = None,
-    max_grad_norm: Annotated[
-        float | None, typer.Option(help="Maximum norm of the gradient.  \\[default: 1]", rich_help_panel=TRAINING_PANEL)
-    ] = None,
-    eval_steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Steps between evaluations.  \\[default: a quarter of the steps]", rich_help_panel=TRAINING_PANEL
-        ),
-    ] = None,
-    early_stopping_patience: Annotated[
-        int | None,
-        typer.Option(
-            help="Stop after this many evaluations without improvement.  \\[default: never]",
-            rich_help_panel=TRAINING_PANEL,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of all random numbers.  \\[default: 0]", rich_help_panel=TRAINING_PANEL)
-    ] = None,
-    gradient_checkpointing: Annotated[
-        bool | None,
-        typer.Option(
-            "--gradient-checkpointing",
-            help="Recompute activations to save memory; slower.",
-            rich_help_panel=MACHINE_PANEL,
-        ),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.  \\[default: auto]", rich_help_panel=MACHINE_PANEL)
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="auto, float32, bfloat16, float16, or quantized by bitsandbytes: int8, nf4.  \\[default: auto]",
-            rich_help_panel=MACHINE_PANEL,
-        ),
-    ] = None,
-    save_steps: Annotated[
-        int | None,
-        typer.Option(help="Steps between checkpoints.  \\[default: at every evaluation]", rich_help_panel=RUN_PANEL),
-    ] = None,
+    context: typer.Context,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
             help="Resume the run of OUTPUT from its last checkpoint, with its settings.",
-            rich_help_panel=RUN_PANEL,
+            rich_help_panel="Run",
         ),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing prompt or run.", rich_help_panel=RUN_PANEL)
+        bool, typer.Option("--overwrite", help="Replace an existing prompt or run.", rich_help_panel="Run")
     ] = False,
     config: Annotated[
         Path | None,
         typer.Option(
             help="TOML file with settings, named like the options. The command line overrides the file.",
-            rich_help_panel=RUN_PANEL,
+            rich_help_panel="Run",
         ),
     ] = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(
             help="Train a prompt for each combination: lr=0.01,0.003,seed=0,1,2. Each prompt gets a folder in OUTPUT.",
-            rich_help_panel=RUN_PANEL,
+            rich_help_panel="Run",
             show_default=False,
         ),
     ] = None,
@@ -233,7 +49,7 @@ def tune_command(
         Path | None,
         typer.Option(
             help="Train a prompt for each table \\[tasks.NAME] of a TOML file. Each prompt gets a folder in OUTPUT.",
-            rich_help_panel=RUN_PANEL,
+            rich_help_panel="Run",
         ),
     ] = None,
     ray: Annotated[
@@ -241,11 +57,11 @@ def tune_command(
         typer.Option(
             "--ray",
             help="Distribute the runs of --sweep or --tasks over a Ray cluster: RAY_ADDRESS, or a local one.",
-            rich_help_panel=RUN_PANEL,
+            rich_help_panel="Run",
         ),
     ] = False,
     report_to: Annotated[
-        str | None, typer.Option(help="Log metrics to tensorboard, wandb or trackio.", rich_help_panel=RUN_PANEL)
+        str | None, typer.Option(help="Log metrics to tensorboard, wandb or trackio.", rich_help_panel="Run")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -259,20 +75,18 @@ def tune_command(
     The command saves the prompt of the step with the best validation result in OUTPUT. OUTPUT.run contains metrics.jsonl,
     the resolved settings, a plot of the loss, and the checkpoint for --resume.
     """
-    options = {name.rstrip("_"): value for name, value in locals().items() if value is not None}
-    for name in ("resume", "overwrite", "config", "sweep", "tasks", "ray", "report_to", "as_json"):
-        options.pop(name, None)
+    options = parse_options(context.obj)
     if sweep or tasks is not None:
         from softprompt.cli.tune_many_command import plan_runs, tune_many
 
         if report_to is not None:
             raise SettingError("--report-to logs a single run: remove it, or remove --sweep and --tasks")
-        runs = plan_runs(_read_config_settings(config), parse_options(options), sweep, tasks)
+        runs = plan_runs(_read_config_settings(config), options, sweep, tasks)
         tune_many(runs, ray=ray, resume=resume, overwrite=overwrite, best_first=tasks is None, as_json=as_json)
         return
     if ray:
         raise SettingError("--ray distributes several runs: pass --sweep or --tasks")
-    settings = resolve_settings(parse_options(options), config, resume)
+    settings = resolve_settings(options, config, resume)
     report_to = report_to or _read_config_file(config, quiet=True).get("report_to")
     result = run_with_progress(settings, resume=resume, overwrite=overwrite, report_to=report_to)
     if as_json:
@@ -323,7 +137,7 @@ def _read_config_file(config: Path | None, *, quiet: bool = False) -> dict[str, 
         return {}
     import tomllib
 
-    from softprompt.training.tune_settings import rename_settings
+    from softprompt.training.renamed_settings import rename_settings
 
     try:
         content = tomllib.loads(config.read_text("utf-8"))
@@ -337,7 +151,7 @@ def _read_config_file(config: Path | None, *, quiet: bool = False) -> dict[str, 
 
 def _earlier_names() -> dict[str, str]:
     """The current name of each setting that a file of an earlier version may have under another name."""
-    from softprompt.training.tune_settings import RENAMED_SETTINGS
+    from softprompt.training.renamed_settings import RENAMED_SETTINGS
 
     return {**RENAMED_SETTINGS, "track": "report_to"}
 

@@ -7,21 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-
-class Placement(StrEnum):
-    """A position of the virtual tokens in a sequence."""
-
-    BEFORE = "before"  # before everything, BOS included; the only placement that peft can express
-    AFTER_BOS = "after-bos"  # BOS, then the virtual tokens, then the text
-    AFTER_TEXT = "after-text"  # after the text, before the answer
-    IN_TEMPLATE = "in-template"  # at the template's markers [P1], [P2], …
+from softprompt.placement import Placement as Placement
 
 
 def get_placeholder_id(index: int) -> int:

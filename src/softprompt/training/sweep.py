@@ -12,7 +12,8 @@ from typing import Any
 
 from softprompt.comma_lists import split_parts, strip_quotes
 from softprompt.errors import DataError, SettingError
-from softprompt.training.tune_settings import RENAMED_SETTINGS, TuneSettings, rename_settings
+from softprompt.training.renamed_settings import RENAMED_SETTINGS, rename_settings
+from softprompt.training.tune_settings import TuneSettings
 
 SETTING_ALIASES = {"lr": "learning_rate"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -165,7 +165,7 @@ def resolve_prompt_options(settings: TuneSettings, task: Task) -> PromptOptions:
     Raises:
         TaskError: If the settings fit neither the template's markers nor the task.
     """
-    options = _with_linear_head(settings.to_prompt_options(), task)
+    options = _with_linear_head(_build_prompt_options(settings), task)
     markers = Template(task.template).num_virtual_tokens
     if not markers:
         if options.placement is Placement.IN_TEMPLATE:
@@ -181,6 +181,12 @@ def resolve_prompt_options(settings: TuneSettings, task: Task) -> PromptOptions:
     if options.placement not in (Placement.BEFORE, Placement.IN_TEMPLATE):
         raise TaskError(f'`placement="{options.placement}"`: the template\'s markers set the positions, leave it out')
     return replace(options, num_virtual_tokens=markers, placement=Placement.IN_TEMPLATE)
+
+
+def _build_prompt_options(settings: TuneSettings) -> PromptOptions:
+    """Build the options that define the prompt from the settings of the same names."""
+    names = {field.name for field in fields(PromptOptions)}
+    return PromptOptions(**settings.model_dump(include=names))
 
 
 def _with_linear_head(options: PromptOptions, task: Task) -> PromptOptions:

@@ -25,10 +25,11 @@ from softprompt.training.data_parallel import SingleProcess, init_process_group
 from softprompt.training.dataset_cache import DatasetCache
 from softprompt.training.loss_plot import plot_loss
 from softprompt.training.recorder import FolderRecorder
+from softprompt.training.renamed_settings import rename_settings
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.trainer import Trainer, TrainOutcome
 from softprompt.training.training_setup import TrainingSetup
-from softprompt.training.tune_settings import TuneSettings, rename_settings
+from softprompt.training.tune_settings import TuneSettings
 
 logger = logging.getLogger(__name__)
 

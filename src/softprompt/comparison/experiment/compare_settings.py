@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from softprompt.training import TuneSettings
-from softprompt.training.tune_settings import DataSource, SharedSettings
+from softprompt.training.shared_settings import DataSource, SharedSettings
 
 DEFAULT_METHODS = ("hard", "few-shot:8", "prompt", "prefix", "lora", "full")
 

@@ -1,0 +1,106 @@
+"""A command whose options are settings: one option per field of `TuneSettings`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+from typer.core import TyperCommand
+
+from softprompt.cli.option_parser import TEXT_FORM_HELP
+from softprompt.gc_pause import pause_gc
+from softprompt.message_parameters import replace_parameters
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+OPTION_TYPES = (bool, int, float, Path)  # settings of other types are given as text
+
+
+class SettingsCommand(TyperCommand):
+    """A command with an option for each setting of a run, in front of the options of its function.
+
+    The function finds the settings that were given, by name, in `obj` of its `typer.Context`. The options are made when the
+    command runs, because other commands must not wait for pydantic.
+    """
+
+    context_class = typer.Context
+
+    @cached_property
+    def setting_options(self) -> list[Any]:
+        """The options for the settings."""
+        with pause_gc():
+            from softprompt.training.tune_settings import TuneSettings
+
+        return build_options(TuneSettings.model_fields)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return all options: typer parses and documents these."""
+        return [*self.setting_options, *super().get_params(ctx)]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the function, with the given settings in the context's `obj`."""
+        settings = {option.name: ctx.params.pop(option.name) for option in self.setting_options}
+        ctx.obj = {name: value for name, value in settings.items() if value is not None}
+        return super().invoke(ctx)
+
+
+def build_options(fields: dict[str, FieldInfo]) -> list[Any]:
+    """Build the options for settings: by group, required ones first. An option that is not given has the value None."""
+    from softprompt.training.shared_settings import SettingGroup
+
+    panels: list[str | None] = [None, *SettingGroup]
+    options = _make_options([_build_parameter(name, field) for name, field in fields.items()])
+    return sorted(
+        options, key=lambda option: (panels.index(option.rich_help_panel), not fields[option.name].is_required())
+    )
+
+
+def _build_parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    """Build a parameter of a function from which typer makes the option for a setting."""
+    from softprompt.training.shared_settings import SettingGroup
+
+    types = {field.annotation, *get_args(field.annotation)}
+    option_type: Any = next((kind for kind in OPTION_TYPES if kind in types), str)
+    group = next((item for item in field.metadata if isinstance(item, SettingGroup)), None)
+    option = typer.Option(_format_flag(name), help=_format_help(name, field), rich_help_panel=group)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[option_type | None, option]
+    )
+
+
+def _make_options(parameters: list[inspect.Parameter]) -> list[Any]:
+    """Let typer make options from the parameters of a function."""
+
+    def function() -> None: ...
+
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    app = typer.Typer(add_completion=False)
+    app.command()(function)
+    return typer.main.get_command(app).params
+
+
+def _format_help(name: str, field: FieldInfo) -> str:
+    """Format the help of an option: the description of the setting, and its default."""
+    description, _, default = (field.description or "").partition(" [default: ")
+    text = TEXT_FORM_HELP.get(name) or replace_parameters(description, _format_flag)
+    default = default.rstrip("]") or _format_default(field.default)
+    return f"{text}  \\[default: {default}]" if default else text  # escaped, since the help is markup
+
+
+def _format_default(default: Any) -> str:
+    match default:
+        case int() | float() if not isinstance(default, bool):
+            return f"{default:g}"
+        case str():
+            return str(default)
+    return ""
+
+
+def _format_flag(name: str, value: str | None = None) -> str:
+    flag = f"--{name.replace('_', '-')}"
+    return flag if value is None else f"{flag} {ast.literal_eval(value)}"
