@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig
 
 from benchmarks.lib.server_process import train_byte_tokenizer
-from softprompt.engine import Engine, EngineRequest, SamplingParams
+from softprompt.engine import Engine, EngineRequest, SamplingParams, TokenOutput
 from softprompt.model import FrozenModel, KVPrefix, Payload, Placement, load_model
 from softprompt.registry.locations import resolve_artifact_store
 from softprompt.saved import SavedPrompt
@@ -143,12 +143,15 @@ def expected(model: FrozenModel, rows: Sequence[Row], new_tokens: int) -> list[A
     sampling = SamplingParams(max_new_tokens=new_tokens, ignore_eos=True, logprobs=5)
     for row, answer in zip(rows, answers, strict=True):
 
-        def hear(written: Any, answer: Answer = answer) -> None:
+        def add_output(output: TokenOutput, answer: Answer = answer) -> None:
+            assert output.token_id is not None
+            assert output.logprob is not None
             if not answer.tokens:
-                answer.logprob, answer.best = written.logprob, dict(written.alternatives)
-            answer.tokens.append(written.token)
+                answer.logprob, answer.best = output.logprob, dict(output.top_logprobs)
+            answer.tokens.append(output.token_id)
 
-        engine.add_request(EngineRequest(tuple(row.ids), sampling), row.prompt.payload if row.prompt else None, hear)
+        payload = row.prompt.payload if row.prompt else None
+        engine.add_request(EngineRequest(tuple(row.ids), sampling), payload, add_output)
     while not engine.is_idle:
         engine.step()
     return answers
