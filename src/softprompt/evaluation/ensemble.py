@@ -16,9 +16,9 @@ from torch import Tensor
 from softprompt.errors import SettingError, TaskError
 from softprompt.model import FrozenModel, Payload
 from softprompt.saved import SavedPrompt
+from softprompt.saved.objective_check import require_objective
 from softprompt.tasks import EncodedExample
 from softprompt.tasks.classification_task import ClassificationObjective
-from softprompt.tasks.task import COMMAND_BY_TASK_KIND
 
 
 def _average_probabilities(probabilities: Float[Tensor, "N k K"]) -> Float[Tensor, "N K"]:
@@ -70,13 +70,10 @@ class PromptEnsemble:
                 )
         payloads = [prompt.compile_for(model) for prompt in prompts]
         longest = max(payloads, key=lambda payload: payload.num_positions)
-        objectives = [
-            prompt.build_objective(model, longest) for prompt in prompts
-        ]  # every example must fit with each prompt
-        classification_objectives = [each for each in objectives if isinstance(each, ClassificationObjective)]
-        if len(classification_objectives) < len(objectives):
-            raise TaskError(f"this prompt does not classify texts: use softprompt {COMMAND_BY_TASK_KIND[first.kind]}")
-        return cls(classification_objectives, payloads, COMBINERS[combine])
+        objectives = [  # every example must fit with each prompt
+            require_objective(prompt, model, longest, ClassificationObjective, "classify texts") for prompt in prompts
+        ]
+        return cls(objectives, payloads, COMBINERS[combine])
 
     @property
     def objective(self) -> ClassificationObjective:

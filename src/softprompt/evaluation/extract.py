@@ -11,8 +11,8 @@ from softprompt.errors import TaskError
 from softprompt.evaluation.batch_inference import collect_outputs
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
+from softprompt.saved.objective_check import require_objective
 from softprompt.tasks.extractive_qa_task import ExtractiveQAObjective
-from softprompt.tasks.task import COMMAND_BY_TASK_KIND
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,7 @@ def extract(model: FrozenModel, prompt: SavedPrompt, question: str, context: str
         BaseModelMismatch: the prompt belongs to another model.
     """
     payload = prompt.compile_for(model)
-    objective = prompt.build_objective(model, payload)
-    if not isinstance(objective, ExtractiveQAObjective):
-        raise TaskError(
-            f"this prompt does not extract answers: use softprompt {COMMAND_BY_TASK_KIND[prompt.manifest.task.kind]}"
-        )
+    objective = require_objective(prompt, model, payload, ExtractiveQAObjective, "extract answers")
     if other_fields := [
         field for field in objective.template.field_names if field not in (QUESTION_FIELD, CONTEXT_FIELD)
     ]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from softprompt.errors import TaskError
 from softprompt.evaluation.text_generation import SamplingParams, stream_text
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
+from softprompt.saved.objective_check import require_objective
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
-from softprompt.tasks.task import COMMAND_BY_TASK_KIND
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +35,7 @@ def respond(
     """
     sampling = sampling or SamplingParams()
     payload = prompt.compile_for(model)
-    objective = prompt.build_objective(model, payload)
-    if not isinstance(objective, LanguageModelingObjective):
-        command = COMMAND_BY_TASK_KIND[prompt.manifest.task.kind]
-        raise TaskError(f"this prompt does not generate text: use softprompt {command}")
+    objective = require_objective(prompt, model, payload, LanguageModelingObjective, "generate text")
     example = objective.encode_prompt(objective.build_example(text), sampling.max_new_tokens)
     if example.is_truncated:
         logger.warning("the text was truncated to leave space for a response of %d tokens", sampling.max_new_tokens)

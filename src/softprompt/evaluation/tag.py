@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from softprompt.data import Example
-from softprompt.errors import SettingError, TaskError
+from softprompt.errors import SettingError
 from softprompt.evaluation.batch_inference import collect_outputs
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
-from softprompt.tasks.task import COMMAND_BY_TASK_KIND
+from softprompt.saved.objective_check import require_objective
 from softprompt.tasks.templates.template import get_single_field
 from softprompt.tasks.token_classification_task import TokenClassificationObjective
 
@@ -40,11 +40,7 @@ def tag(model: FrozenModel, prompt: SavedPrompt, words: Sequence[str] | str) -> 
     """
     words = words.split() if isinstance(words, str) else list(words)
     payload = prompt.compile_for(model)
-    objective = prompt.build_objective(model, payload)
-    if not isinstance(objective, TokenClassificationObjective):
-        raise TaskError(
-            f"this prompt does not tag words: use softprompt {COMMAND_BY_TASK_KIND[prompt.manifest.task.kind]}"
-        )
+    objective = require_objective(prompt, model, payload, TokenClassificationObjective, "tag words")
     if not words:
         raise SettingError("there are no words to tag: pass at least one")
     example = objective.encode_words(Example({get_single_field(objective.template): words}, "the text"))

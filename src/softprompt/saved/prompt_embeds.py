@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softprompt.errors import PeftExportError, TaskError
+from softprompt.errors import PeftExportError
 from softprompt.model import CausalModel, FrozenModel, PromptEmbeddings
+from softprompt.saved.objective_check import require_objective
 from softprompt.saved.saved_prompt import SavedPrompt
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
-from softprompt.tasks.task import COMMAND_BY_TASK_KIND
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +47,7 @@ def build_prompt_embeds(
         )
     if not isinstance(model, CausalModel):
         raise PeftExportError(f"{model.name} is {model.shape.kind}: only a causal model can continue embeddings")
-    objective = prompt.build_objective(model, payload)
-    if not isinstance(objective, LanguageModelingObjective):
-        command = COMMAND_BY_TASK_KIND[prompt.manifest.task.kind]
-        raise TaskError(f"this prompt does not generate responses: use softprompt {command}")
+    objective = require_objective(prompt, model, payload, LanguageModelingObjective, "generate responses")
     example = objective.encode_prompt(objective.build_example(text), max_new_tokens)
     if example.is_truncated:
         logger.warning("the text was truncated to leave space for a response of %d tokens", max_new_tokens)
