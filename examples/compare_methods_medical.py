@@ -45,10 +45,10 @@ def main() -> None:
         trials=2,
         output=REPORT,
     )
-    for name, method in report["methods"].items():
-        accuracy = method["metrics"]["accuracy"]["mean"]
-        print(f"{name}: {method['num_trained_parameters']:,} trained parameters, accuracy {accuracy:.0%}")
-    print(report["recommendation"]["summary"])
+    for name, result in report.results.items():
+        accuracy = result.metrics["accuracy"].mean
+        print(f"{name}: {result.num_trained_parameters:,} trained parameters, accuracy {accuracy:.0%}")
+    print(report.recommendation.summary)
 
     softprompt.tune(MODEL, data=train, output=RUN / "prefix", template=TEMPLATE, max_steps=60, overwrite=True)
 

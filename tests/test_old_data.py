@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from softprompt.comparison.report import recommend_method
-from softprompt.comparison.report.html.report_page import write_report
+from softprompt.comparison.report import load_report, recommend_method, write_report
 from softprompt.evaluation import SamplingParams, classify, extract, respond, tag
 from softprompt.registry import PromptRegistry
 from softprompt.saved import SavedPrompt
@@ -60,12 +59,13 @@ def test_an_old_registry_can_be_read_and_written(tmp_path: Path) -> None:
 
 def test_an_old_report_can_be_read(tmp_path: Path) -> None:
     report = json.loads((OLD_DATA / "comparison" / "report.json").read_text("utf-8"))
-    old, new = report["recommendation"], recommend_method(report)
-    assert new["method"] == old["way"]
-    assert _numbers_of(new["summary"]) == _numbers_of(old["words"])
-    assert _numbers_of(*new["reasons"]) == _numbers_of(*old["reasons"])
-    assert len(new["caveats"]) == len(old["changes"])
-    write_report(report, tmp_path)
+    loaded = load_report(OLD_DATA / "comparison" / "report.json")
+    old, new = report["recommendation"], recommend_method(loaded)
+    assert new.method == loaded.recommendation.method == old["way"]
+    assert _numbers_of(new.summary) == _numbers_of(old["words"])
+    assert _numbers_of(*new.reasons) == _numbers_of(*old["reasons"])
+    assert len(new.caveats) == len(old["changes"])
+    write_report(loaded, tmp_path)
     written = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert written["format_version"] == 2
     assert written["methods"]["hard"]["metrics"]["accuracy"]["mean"] == report["ways"]["hard"]["accuracy"]["mean"]

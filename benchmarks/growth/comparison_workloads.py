@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.growth.workload import ScalingWorkload
 from softprompt.comparison.analysis.aggregation import build_pairwise_tests
-from softprompt.comparison.report import recommend_method, write_report
+from softprompt.comparison.report import ComparisonResults, add_recommendation, write_report
 
 NUM_SEEDS, NUM_LABELS = 3, 50
 
@@ -36,17 +36,12 @@ def prepare_bootstrap(num_methods: int, num_rows: int) -> Callable[[], object]:
 
 def prepare_wide_report(num_methods: int) -> Callable[[], object]:
     """Prepare the report of so many ways by many labels."""
-    report, folder = make_report(num_methods), Path(tempfile.mkdtemp(prefix="growth-"))
-
-    def write_once() -> None:
-        report["recommendation"] = recommend_method(report)
-        write_report(report, folder)
-
-    return write_once
+    results, folder = make_results(num_methods), Path(tempfile.mkdtemp(prefix="growth-"))
+    return lambda: write_report(add_recommendation(results), folder)
 
 
-def make_report(num_methods: int) -> dict[str, Any]:
-    """A report of ways whose figures come from a formula."""
+def make_results(num_methods: int) -> ComparisonResults:
+    """Make the results of many methods, whose metrics come from a formula."""
     means = {f"method-{place}": 0.8 + 0.1 * (place * 37 % num_methods) / num_methods for place in range(num_methods)}
     half = 0.02
     entries = {name: _make_method_entry(place, mean) for place, (name, mean) in enumerate(means.items())}
@@ -55,7 +50,7 @@ def make_report(num_methods: int) -> dict[str, Any]:
             other: _make_pairwise_test(means[name] - mean, half) for other, mean in means.items() if other != name
         }
     split = {"source": "rows.jsonl", "num_examples": 1000}
-    return {
+    content = {
         "format_version": 2,
         "command": "softprompt compare",
         "created_at": "2026-11-21T15:40:00+00:00",
@@ -76,6 +71,7 @@ def make_report(num_methods: int) -> dict[str, Any]:
         "higher_is_better": True,
         "methods": entries,
     }
+    return ComparisonResults.model_validate(content)
 
 
 def _make_method_entry(index: int, mean: float) -> dict[str, Any]:

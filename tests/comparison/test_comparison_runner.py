@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from softprompt.comparison import CompareSettings
+from softprompt.comparison import CompareSettings, Report
 from softprompt.comparison import run_comparison as compare_as
+from softprompt.comparison.report.method_result import MethodEntry, MethodFailure
 from softprompt.comparison.runs.method_worker import JsonLinesReporter, run_job
 from softprompt.errors import DiskFull, SettingError
 from tests.comparison.conftest import Settings, written
@@ -35,6 +36,12 @@ class PerfectModel(FittedModel):
 """
 
 
+def failure_of(report: Report, name: str) -> str:
+    entry = report.methods[name]
+    assert isinstance(entry, MethodFailure)
+    return entry.error
+
+
 @pytest.mark.parametrize(
     ("rows", "metric", "labels"), [(TAGGED, "f1", True), (EXTRACTED, "f1", True)], ids=["tags", "answers"]
 )
@@ -46,9 +53,9 @@ def test_tasks_that_are_read_by_a_head(
     report = compare_as(
         settings(**files, template=None, allow_overlap=True, methods=ways, seeds=1, trials=1, max_steps=2)
     )
-    assert report["headline_metric"] == metric
-    assert "trained with the prompt" in report["methods"]["hard"]["error"]
-    assert {name for name in ways if "error" not in report["methods"][name]} == {"prefix", "lora:2", "head"}
+    assert report.headline_metric == metric
+    assert "trained with the prompt" in failure_of(report, "hard")
+    assert set(report.results) == {"prefix", "lora:2", "head"}
 
 
 def test_a_size_or_a_value_that_cannot_be_had_leaves_the_rest(settings: Settings, here: list[str]) -> None:
@@ -60,12 +67,12 @@ def test_a_size_or_a_value_that_cannot_be_had_leaves_the_rest(settings: Settings
         trials=1,
     )
     report = compare_as(given)
-    shot, prefix = report["methods"]["few-shot:4"], report["methods"]["prefix"]
-    assert list(shot["metrics_by_train_size"]) == ["8"]
-    assert "2 examples to choose from" in shot["skipped_runs"]["few-shot:4/size/2/0"]
-    assert list(prefix["metrics_by_setting"]["num-virtual-tokens"]) == ["2"]
-    assert list(prefix["skipped_runs"]) == ["prefix/sweep/num-virtual-tokens/500/0/0"]
-    assert prefix["metrics"]["accuracy"]["mean"] >= 0
+    shot, prefix = report.results["few-shot:4"], report.results["prefix"]
+    assert list(shot.metrics_by_train_size) == ["8"]
+    assert "2 examples to choose from" in shot.skipped_runs["few-shot:4/size/2/0"]
+    assert list(prefix.metrics_by_setting["num-virtual-tokens"]) == ["2"]
+    assert list(prefix.skipped_runs) == ["prefix/sweep/num-virtual-tokens/500/0/0"]
+    assert prefix.metrics["accuracy"].mean >= 0
     here.clear()
     compare_as(given)
     assert here == []  # what cannot be had is not tried again
@@ -79,10 +86,10 @@ def test_a_process_that_dies_in_a_sweep_leaves_the_seeds(settings: Settings, mon
 
     monkeypatch.setattr("softprompt.comparison.comparison_runner.run_in_subprocess", killed)
     report = compare_as(settings(methods=("prefix",), sweep={"num-virtual-tokens": ("2", "3")}, seeds=2, trials=1))
-    prefix = report["methods"]["prefix"]
-    assert len(prefix["metrics"]["accuracy"]["values"]) == 2
-    assert len(prefix["skipped_runs"]) == 4
-    assert "SIGKILL" in prefix["skipped_runs"]["prefix/sweep/num-virtual-tokens/2/0/0"]
+    prefix = report.results["prefix"]
+    assert len(prefix.metrics["accuracy"].values) == 2
+    assert len(prefix.skipped_runs) == 4
+    assert "SIGKILL" in prefix.skipped_runs["prefix/sweep/num-virtual-tokens/2/0/0"]
 
 
 class DiesAt(JsonLinesReporter):
@@ -132,32 +139,30 @@ def test_own_code_that_changed_is_another_way(
     monkeypatch.syspath_prepend(str(tmp_path))
     file = tmp_path / "custom_compared_method.py"
 
-    def run(less: int) -> dict[str, Any]:
+    def run(less: int) -> MethodEntry:
         here.clear()
         file.write_text(CUSTOM_METHOD.replace("LESS", str(less)))
         importlib.invalidate_caches()
         sys.modules.pop("custom_compared_method", None)
-        found: dict[str, Any] = compare_as(settings(methods=("hard", "custom_compared_method:CustomMethod")))[
-            "methods"
-        ]["custom_compared_method:CustomMethod"]
-        return found
+        report = compare_as(settings(methods=("hard", "custom_compared_method:CustomMethod")))
+        return report.methods["custom_compared_method:CustomMethod"]
 
-    assert run(0)["metrics"]["accuracy"]["mean"] == 1.0
+    assert run(0).metrics["accuracy"].mean == 1.0
     assert run(0)
     assert here == []
-    assert "returned 13 scores for 16 test examples" in run(3)["error"]
+    assert "returned 13 scores for 16 test examples" in run(3).error
     assert here == ["custom_compared_method:CustomMethod"]
 
 
 def test_markers_of_virtual_tokens_are_no_words(settings: Settings) -> None:
     given = settings(template="[P1] [P2] {text}\nLabel:", methods=("few-shot:2", "prompt", "lora"), seeds=1, trials=1)
     report = compare_as(given)
-    assert not [way for way in report["methods"].values() if "error" in way]
+    assert set(report.results) == set(report.methods)
 
 
 def test_a_way_whose_first_updates_fail_is_not_trained_for_one(settings: Settings) -> None:
     report = compare_as(settings(methods=("hard", "last:9"), budget_minutes=0.01))
-    assert "has 3 layers" in report["methods"]["last:9"]["error"]
+    assert "has 3 layers" in failure_of(report, "last:9")
 
 
 def test_a_full_disk_ends_all(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,5 +199,5 @@ def test_a_template_without_a_blank_is_no_obstacle_to_a_head(settings: Settings,
     report = compare_as(
         settings(model=base, template="{text}", methods=("hard", "head"), seeds=1, trials=2, max_steps=2)
     )
-    assert "error" in report["methods"]["hard"]
-    assert report["methods"]["head"]["metrics"]["accuracy"]["mean"] >= 0
+    assert failure_of(report, "hard")
+    assert report.results["head"].metrics["accuracy"].mean >= 0

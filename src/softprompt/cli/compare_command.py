@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape, render
@@ -38,6 +38,10 @@ from softprompt.cli.task_options import (
 )
 from softprompt.comma_lists import split_list, split_pairs
 from softprompt.errors import SettingError
+
+if TYPE_CHECKING:
+    from softprompt.comparison import Report
+    from softprompt.comparison.report.method_result import MethodEntry
 
 BUDGET_PANEL, API_PANEL = "Budget", "API"
 
@@ -154,22 +158,20 @@ def compare_command(
     with CompareProgressBar().show_live() as progress:
         report = run_comparison(settings, progress, ["softprompt", *sys.argv[1:]])
     if as_json:
-        print_json(report)
+        print_json(report.model_dump(mode="json"))
     else:
         stdout_console.print(_build_table(report))
-        majority = report["data"]["test"].get("majority")
-        if majority and majority["is_uneven"]:
-            label, share = escape(repr(shorten_label(majority["label"]))), format_percent(majority["share"])
+        majority = report.data.test.majority
+        if majority and majority.is_uneven:
+            label, share = escape(repr(shorten_label(majority.label))), format_percent(majority.share)
             stdout_console.print(
                 f"The labels are imbalanced: always predicting {label} has an accuracy of {share} on the test examples."
             )
-        stdout_console.print(f"\n{escape(report['recommendation']['summary'])}\n")
+        stdout_console.print(f"\n{escape(report.recommendation.summary)}\n")
         stdout_console.print(f"The report is in [bold]{escape(str(output / 'report.html'))}[/]")
-    for cell, error in [
-        each for method in report["methods"].values() for each in method.get("skipped_runs", {}).items()
-    ]:
-        stderr_console.print(f"left out: {escape(cell)}: {escape(insert_flags(error))}")
-    if all("error" in method for method in report["methods"].values()):
+    for run_name, error in [skipped for result in report.results.values() for skipped in result.skipped_runs.items()]:
+        stderr_console.print(f"skipped: {escape(run_name)}: {escape(insert_flags(error))}")
+    if not report.results:
         raise SettingError("all methods failed: see the report for the reasons")
 
 
@@ -289,27 +291,27 @@ def _parse_sweep(text: str) -> tuple[str, list[str]]:
     return name.strip(), split_list(f"--sweep {name}", values)
 
 
-def _build_table(report: Mapping[str, Any]) -> Table:
-    metric = report["headline_metric"]
-    table = Table(title=f"{report['data']['test']['num_examples']} test examples", title_justify="left")
+def _build_table(report: Report) -> Table:
+    metric = report.headline_metric
+    table = Table(title=f"{report.data.test.num_examples} test examples", title_justify="left")
     for name in ("method", metric, "worst seed", "trained parameters", "size per task", "training time"):
         table.add_column(name, justify="left" if name == "method" else "right")
-    for name, method in report["methods"].items():
-        table.add_row(escape(name), *_metric_cells(method, metric))
+    for name, entry in report.methods.items():
+        table.add_row(escape(name), *_format_row(entry, metric))
     return table
 
 
-def _metric_cells(method: Mapping[str, Any], metric: str) -> list[str]:
-    if "error" in method:
+def _format_row(entry: MethodEntry, metric: str) -> list[str]:
+    if entry.status == "failed":
         return ["failed"]
-    summary = (method.get("metrics") or {}).get(metric) or {}
-    std = "" if summary.get("std") is None else f" ± {summary['std']:.3f}"
+    score = entry.metrics.get(metric)
+    std = "" if score is None or score.std is None else f" ± {score.std:.3f}"
     return [
-        f"{summary['mean']:.3f}{std}" if summary else "–",
-        f"{summary['worst']:.3f}" if summary else "–",
-        f"{method['num_trained_parameters']:,}" if method["num_trained_parameters"] else "–",
-        format_bytes(method["stored_bytes_per_task"]),
-        "–" if method["train_seconds"] is None else f"{method['train_seconds']:.0f} s",
+        "–" if score is None or score.mean is None else f"{score.mean:.3f}{std}",
+        "–" if score is None or score.worst is None else f"{score.worst:.3f}",
+        f"{entry.num_trained_parameters:,}" if entry.num_trained_parameters else "–",
+        format_bytes(entry.stored_bytes_per_task),
+        "–" if entry.train_seconds is None else f"{entry.train_seconds:.0f} s",
     ]
 
 

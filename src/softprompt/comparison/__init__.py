@@ -3,15 +3,16 @@
 from softprompt.comparison.comparison_runner import compare, run_comparison
 from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
+from softprompt.comparison.method_kind import MethodKind
 from softprompt.comparison.methods.adaptation_method import (
     AdaptationMethod,
     EvalResult,
     FitConfig,
     FittedModel,
-    MethodKind,
     ServingResult,
     TrainingRecord,
 )
+from softprompt.comparison.report import Report
 
 __all__ = [
     "AdaptationMethod",
@@ -21,6 +22,7 @@ __all__ = [
     "FitConfig",
     "FittedModel",
     "MethodKind",
+    "Report",
     "ServingResult",
     "TrainingRecord",
     "compare",

@@ -13,15 +13,17 @@ from softprompt.comparison.analysis.aggregation import (
     load_scores,
     summarize_method,
 )
-from softprompt.comparison.analysis.report_metadata import build_report_metadata
+from softprompt.comparison.analysis.results_builder import build_results
 from softprompt.comparison.comparison_callback import ComparisonCallback, NullComparisonCallback
 from softprompt.comparison.comparison_folder import LOGS_FOLDER, RUNS_FOLDER, check_output_folder
 from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
+from softprompt.comparison.method_kind import MethodKind
 from softprompt.comparison.methods import get_method
-from softprompt.comparison.methods.adaptation_method import AdaptationMethod, MethodKind
+from softprompt.comparison.methods.adaptation_method import AdaptationMethod
 from softprompt.comparison.methods.local_fitted_model import compute_reference_loss
-from softprompt.comparison.report import recommend_method, write_report
+from softprompt.comparison.report import ComparisonResults, Report, add_recommendation, write_report
+from softprompt.comparison.report.method_result import MethodEntry, MethodFailure
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
 from softprompt.comparison.runs.run_cache_key import build_cache_key, get_split_digests
 from softprompt.comparison.runs.run_store import RunSpec, RunStore, count_trainings, plan_runs
@@ -38,7 +40,7 @@ SWEEPABLE_SETTINGS = (
 )  # fmt: skip
 
 
-def compare(*, callback: ComparisonCallback | None = None, **settings: Any) -> dict[str, Any]:
+def compare(*, callback: ComparisonCallback | None = None, **settings: Any) -> Report:
     """Compare methods of adapting a model, write the report and return it.
 
     Args:
@@ -50,7 +52,7 @@ def compare(*, callback: ComparisonCallback | None = None, **settings: Any) -> d
 
 def run_comparison(
     settings: CompareSettings, callback: ComparisonCallback | None = None, command: Sequence[str] | None = None
-) -> dict[str, Any]:
+) -> Report:
     """Run every method of the settings, write the report and return it.
 
     Finished runs are in `OUTPUT/cells` and are not repeated. The failure of one method does not stop the others.
@@ -101,7 +103,7 @@ class ComparisonRunner:
         experiment.validate_examples()
         return cls(experiment, methods, callback)
 
-    def run(self, command: Sequence[str]) -> dict[str, Any]:
+    def run(self, command: Sequence[str]) -> Report:
         """Execute the runs that are not finished, write the report and return it."""
         started, settings = time.monotonic(), self.experiment.settings
         resumed = any((settings.output / RUNS_FOLDER).glob("*.json"))
@@ -118,8 +120,8 @@ class ComparisonRunner:
             if error is not None:
                 errors[name] = error
             self.callback.on_method_end(name, len(plan_runs(settings, name, method)), error)
-        report = self._build_report(command, steps, errors, None if resumed else (time.monotonic() - started) / 60)
-        report["recommendation"] = recommend_method(report)
+        minutes = None if resumed else (time.monotonic() - started) / 60
+        report = add_recommendation(self._build_results(command, steps, errors, minutes))
         write_report(report, settings.output)
         return report
 
@@ -174,9 +176,9 @@ class ComparisonRunner:
     def _build_cache_key(self, name: str, steps: int) -> dict[str, Any]:
         return build_cache_key(self.experiment, self.methods[name], steps)
 
-    def _build_report(
+    def _build_results(
         self, command: Sequence[str], steps: Mapping[str, int], errors: Mapping[str, str], minutes: float | None
-    ) -> dict[str, Any]:
+    ) -> ComparisonResults:
         settings = self.experiment.settings
         base_loss = self._measure_base_loss()
         plans = {name: plan_runs(settings, name, method) for name, method in self.methods.items()}
@@ -185,21 +187,16 @@ class ComparisonRunner:
         tests = build_pairwise_tests(
             {name: load_scores(plans[name], stores[name]) for name in self._select_comparable(finished)}
         )
-        entries: dict[str, Any] = {}
+        entries: dict[str, MethodEntry] = {}
         for name, method in self.methods.items():
             if name not in finished:
-                description = {"title": method.title, "kind": str(method.kind)}
-                entries[name] = {**description, "status": "failed", "error": errors[name]}
+                entries[name] = MethodFailure(title=method.title, kind=method.kind, error=errors[name])
                 continue
-            summary = summarize_method(method, plans[name], stores[name], self.experiment, base_loss, errors.get(name))
+            result = summarize_method(method, plans[name], stores[name], self.experiment, base_loss, errors.get(name))
             num_steps = steps[name] if method.is_trained else 0
-            entries[name] = {**summary, "steps": num_steps, "pairwise_tests": tests.get(name, {})}
-        return {
-            **build_report_metadata(
-                self.experiment, command, minutes, self._choose_headline_metric(finished, plans, stores)
-            ),
-            "methods": entries,
-        }
+            entries[name] = result.model_copy(update={"steps": num_steps, "pairwise_tests": tests.get(name, {})})
+        headline_metric = self._choose_headline_metric(finished, plans, stores)
+        return build_results(self.experiment, entries, headline_metric, command, minutes)
 
     def _select_comparable(self, finished: Sequence[str]) -> list[str]:
         """Return the methods whose scores are of one kind: an API returns no probabilities."""

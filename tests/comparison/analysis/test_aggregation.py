@@ -15,6 +15,7 @@ from softprompt.comparison.analysis.aggregation import (
     summarize_method,
 )
 from softprompt.comparison.methods import get_method
+from softprompt.comparison.report.method_result import ApiUsage, PairwiseTest
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
 from softprompt.comparison.runs.run_store import RunStore, plan_runs
 from tests.comparison.conftest import Settings
@@ -22,14 +23,14 @@ from tests.comparison.conftest import Settings
 
 def test_spreads() -> None:
     found = aggregate_metrics([{"accuracy": 0.8, "loss": 0.5}, {"accuracy": 0.9, "loss": 0.3}])
-    assert found["accuracy"] == {
+    assert found["accuracy"].model_dump(mode="json") == {
         "mean": pytest.approx(0.85),
         "std": pytest.approx(0.0707, abs=1e-4),
         "worst": 0.8,
         "values": [0.8, 0.9],
     }
-    assert found["loss"]["worst"] == 0.5  # of losses the largest
-    assert aggregate_metrics([{"accuracy": 0.8}])["accuracy"]["std"] is None
+    assert found["loss"].worst == 0.5  # of losses the largest
+    assert aggregate_metrics([{"accuracy": 0.8}])["accuracy"].std is None
 
 
 def test_prices() -> None:
@@ -37,9 +38,9 @@ def test_prices() -> None:
     counts = {
         "num_requests": 4, "num_retries": 1, "num_unreadable": 0, "prompt_tokens": 40, "completion_tokens": 8,
     }  # fmt: skip
-    assert add_api_cost(usage, (2.5, 10.0)) == {**counts, "cost_usd": pytest.approx((40 * 2.5 + 8 * 10.0) / 1e6)}
-    assert add_api_cost(usage, None) == {**counts, "cost_usd": None}
-    assert add_api_cost({**usage, "prompt_tokens": None}, (1.0, 1.0))["cost_usd"] is None
+    assert add_api_cost(usage, (2.5, 10.0)) == ApiUsage(**counts, cost_usd=(40 * 2.5 + 8 * 10.0) / 1e6)
+    assert add_api_cost(usage, None) == ApiUsage(**counts, cost_usd=None)
+    assert add_api_cost({**usage, "prompt_tokens": None}, (1.0, 1.0)).cost_usd is None
     assert add_api_cost(None, (1.0, 1.0)) is None
 
 
@@ -51,29 +52,29 @@ def test_a_way_in_figures(settings: Settings, tmp_path: Path) -> None:
     MethodRunner(bench, "prompt", way, 3, cells, NullRunCallback()).run_missing()
     plan = plan_runs(bench.settings, "prompt", way)
     found = summarize_method(way, plan, cells, bench, base_loss=5.0)
-    assert (found["title"], found["kind"]) == ("prompt tuning", "soft prompt")
-    assert len(found["metrics"]["accuracy"]["values"]) == 2
-    assert found["trained_fraction"] == found["num_trained_parameters"] / bench.model.num_parameters
-    assert found["forgetting"]["loss_before"] == 5.0
-    assert found["forgetting"]["loss_after"] > 0
-    assert found["out_of_domain_metrics"] == {name: found["metrics"][name] for name in ("accuracy", "macro_f1", "loss")}
-    assert [trial["learning_rate"] for trial in found["learning_rates"]["trials"]] == pytest.approx(
+    assert (found.title, found.kind) == ("prompt tuning", "soft prompt")
+    assert len(found.metrics["accuracy"].values) == 2
+    assert found.trained_fraction == found.num_trained_parameters / bench.model.num_parameters
+    assert found.forgetting.loss_before == 5.0
+    assert found.forgetting.loss_after > 0
+    assert found.out_of_domain_metrics == {name: found.metrics[name] for name in ("accuracy", "macro_f1", "loss")}
+    assert [trial.learning_rate for trial in found.learning_rates.trials] == pytest.approx(
         [way.get_default_learning_rate(bench), 3 * way.get_default_learning_rate(bench)]
     )
-    assert {point["seed"] for point in found["training_curve"]} == {0, 1}
-    assert list(found["metrics_by_train_size"]) == ["4"]
-    assert {name: list(values) for name, values in found["metrics_by_setting"].items()} == {"init": ["text", "random"]}
-    assert sum(map(sum, found["confusion_matrix"])) == 32
-    assert found["search_seconds"] > 2 * found["train_seconds"] > 0
-    assert found["peak_memory_bytes"] > 0
-    assert found["serving"]["50"]["requests_per_second"] > 0
-    assert found["api_usage"] is None
+    assert {point.seed for point in found.training_curve} == {0, 1}
+    assert list(found.metrics_by_train_size) == ["4"]
+    assert {name: list(values) for name, values in found.metrics_by_setting.items()} == {"init": ["text", "random"]}
+    assert sum(map(sum, found.confusion_matrix)) == 32
+    assert found.search_seconds > 2 * found.train_seconds > 0
+    assert found.peak_memory_bytes > 0
+    assert found.serving["50"].requests_per_second > 0
+    assert found.api_usage is None
     assert len(load_scores(plan, cells)) == 2
 
 
 def test_every_way_beside_every_other() -> None:
     found = build_pairwise_tests({"a": [[1.0] * 50], "b": [[0.0] * 50], "c": [[1.0] * 50]})
     assert set(found["a"]) == {"b", "c"}
-    assert found["a"]["b"] == {"difference": 1.0, "ci_low": 1.0, "ci_high": 1.0, "verdict": "better"}
-    assert found["b"]["a"]["verdict"] == "worse"
-    assert found["a"]["c"]["verdict"] == "no difference shown"
+    assert found["a"]["b"] == PairwiseTest(difference=1.0, ci_low=1.0, ci_high=1.0, verdict="better")
+    assert found["b"]["a"].verdict == "worse"
+    assert found["a"]["c"].verdict == "no difference shown"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from softprompt.comparison.report import write_report
+from softprompt.comparison.report import parse_report, write_report
 from tests.comparison.report.sample_reports import classifying, failing, finished, wide, writing
 
 
@@ -40,7 +40,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     @cache
     def write(name: str) -> Path:
         folder = tmp_path_factory.mktemp("report") / "output"
-        write_report(REPORTS[name](), folder)
+        write_report(parse_report(REPORTS[name]()), folder)
         return folder
 
     return write

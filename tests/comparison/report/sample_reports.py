@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from softprompt.comparison.report import recommend_method
+from softprompt.comparison.report import ComparisonResults, recommend_method
 
 Report = dict[str, Any]
+"""The content of report.json."""
 
 # name: title, kind, mean, spread, trained parameters, bytes, seconds, rows a second with 1 and 50 tasks, removable
 CLASSIFYING: dict[str, tuple[Any, ...]] = {
@@ -113,8 +114,14 @@ def failing(every: bool = False) -> Report:
 
 def finished(report: Report) -> Report:
     """The report with its recommendation, made anew."""
-    report.pop("recommendation", None)
-    return {**report, "recommendation": recommend_method(report)}
+    return {**report, "recommendation": advise(report)}
+
+
+def advise(report: Report) -> Report:
+    """The recommendation of a report, as report.json has it."""
+    content = {name: value for name, value in report.items() if name != "recommendation"}
+    advice: Report = recommend_method(ComparisonResults.model_validate(content)).model_dump(mode="json")
+    return advice
 
 
 def decide(report: Report, one: str, other: str, difference: float, verdict: str) -> None:
@@ -131,6 +138,7 @@ def _report(metric: str, seeds: int, labels: list[str]) -> Report:
     return {
         "format_version": 2,
         "command": "softprompt compare --model smollm2-135m --data train.jsonl --test test.jsonl --methods hard,lora:8",
+        "settings": {"seeds": seeds, "trials": 3},
         "created_at": "2026-11-21T15:40:00+00:00",
         "softprompt_version": "0.1.0",
         "machine": "x86_64, 2 threads, cpu",
@@ -180,8 +188,8 @@ def _way(facts: tuple[Any, ...], metric: str, seeds: int) -> Report:
         "useful_tokens_per_second": 121.0 if adapted else None,
         "peak_memory_bytes": 1_400_000_000 + 16 * trained if kind != "api" else None,
         "serving": {
-            "1": {"latency_seconds": 1.2 / one, "requests_per_second": one},
-            "50": {"latency_seconds": 1.3 / fifty, "requests_per_second": fifty},
+            "1": {"latency_seconds": 1.2 / one, "requests_per_second": one, "tokens_per_second": 40 * one},
+            "50": {"latency_seconds": 1.3 / fifty, "requests_per_second": fifty, "tokens_per_second": 40 * fifty},
         }
         if one
         else None,
@@ -195,7 +203,9 @@ def _way(facts: tuple[Any, ...], metric: str, seeds: int) -> Report:
         "metrics_by_train_size": {},
         "metrics_by_setting": {},
         "confusion_matrix": None,
+        "skipped_runs": {},
         "api_usage": None,
+        "steps": 100 if adapted else 0,
         "pairwise_tests": {},
     }
     if metric == "accuracy":

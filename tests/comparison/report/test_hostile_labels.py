@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from softprompt.comparison.report import recommend_method, write_report
+from softprompt.comparison.report import parse_report, write_report
 from softprompt.comparison.report.report_sanitizer import MAX_LABEL_CHARS, sanitize_report, shorten_labels
-from tests.comparison.report.sample_reports import classifying
+from tests.comparison.report.sample_reports import classifying, finished
 
 LABELS = [
     "<script>alert(1)</script>",
@@ -43,8 +43,7 @@ def hostile(labels: list[str]) -> dict[str, Any]:
         way["title"] += f" {LABELS[0]} {LABELS[4]}"
         way["confusion_matrix"] = [[9 if i == j and i else 0 for j in range(len(labels))] for i in range(len(labels))]
         way["confusion_matrix"][0][1] = 3
-    report["recommendation"] = recommend_method(report)
-    return report
+    return finished(report)
 
 
 class Read(HTMLParser):
@@ -67,7 +66,7 @@ class Read(HTMLParser):
 @pytest.mark.parametrize("count", [10, len(LABELS)], ids=["a table", "the most frequent mistakes"])
 def test_a_report_of_hostile_labels_is_right_and_readable(tmp_path: Path, count: int) -> None:
     report = hostile(LABELS[:count])
-    write_report(report, tmp_path)
+    write_report(parse_report(report), tmp_path)
     text = (tmp_path / "report.html").read_text("utf-8")
     page = Read(text)
     assert not set(text) & UNSEEN
@@ -98,5 +97,5 @@ def test_labels_stay_different_on_one_short_line() -> None:
 
 
 def test_an_ordinary_report_stays_as_it_is() -> None:
-    report = classifying()
-    assert sanitize_report(report) == json.loads(json.dumps(report))
+    report = parse_report(classifying())
+    assert sanitize_report(report) == report

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from softprompt.comparison.report import parse_report
 from softprompt.comparison.report.formatters import join_few
 from softprompt.comparison.report.html.table_data import MAX_CONFUSION_TABLES, MAX_WORST_LABELS, find_worst_labels
 from softprompt.comparison.report.plots.palette import (
@@ -82,7 +83,7 @@ def test_ways_that_failed_alike_share_a_sentence(report: dict[str, Any]) -> None
     ways = dict(report["methods"])
     for place, name in enumerate(names[-16:]):
         problem = "not enough memory" if place else "another problem"
-        ways[name] = {"title": ways[name]["title"], "kind": ways[name]["kind"], "error": problem}
+        ways[name] = {"title": ways[name]["title"], "kind": ways[name]["kind"], "status": "failed", "error": problem}
     found = [words for words in finished({**report, "methods": ways})["recommendation"]["caveats"] if "failed" in words]
     assert len(found) == 2
     assert "and 10 more failed and were not scored: not enough memory." in found[1]
@@ -93,23 +94,23 @@ def test_what_was_left_out_for_one_reason_stands_together(report: dict[str, Any]
         name: {**way, "skipped_runs": {f"{name}/size/{n}": "too large" for n in (1, 2)}}
         for name, way in report["methods"].items()
     }
-    found = ReportView(finished({**report, "methods": ways})).skipped_runs
+    found = ReportView(parse_report(finished({**report, "methods": ways}))).skipped_runs
     assert list(found) == ["too large"]
     assert len(found["too large"]) == 2 * WIDE
 
 
 def test_the_foremost_hold_the_recommended_the_best_and_the_one_to_beat(report: dict[str, Any]) -> None:
-    findings = ReportView(report)
+    findings = ReportView(parse_report(report))
     assert len(findings.highlighted_methods) == MAX_NAMED_METHODS
     assert {report["recommendation"]["method"], findings.best_method, findings.baseline_method} <= set(
         findings.highlighted_methods
     )
-    few = ReportView(classifying())
+    few = ReportView(parse_report(classifying()))
     assert few.highlighted_methods == few.scored_methods
 
 
 def test_plots_name_the_foremost_and_no_name_covers_another(report: dict[str, Any]) -> None:
-    for chart in build_plots(ReportView(report)):
+    for chart in build_plots(ReportView(parse_report(report))):
         if chart.name == "quality":  # where each way has a line of its own
             continue
         chart.figure.draw_without_rendering()
@@ -129,10 +130,10 @@ def test_wide_tables_have_columns_for_the_foremost(html: str) -> None:
 
 
 def test_the_worst_labels_stand_in_the_place_of_a_table_of_all(report: dict[str, Any], html: str) -> None:
-    worst = find_worst_labels(ReportView(report))
-    assert (worst[0]["label"], len(worst)) == ("label 07", MAX_WORST_LABELS)
-    assert worst[0]["mean"] == pytest.approx(0.2)
-    assert [each["mean"] for each in worst] == sorted(each["mean"] for each in worst)
+    worst = find_worst_labels(ReportView(parse_report(report)))
+    assert (worst[0].label, len(worst)) == ("label 07", MAX_WORST_LABELS)
+    assert worst[0].mean == pytest.approx(0.2)
+    assert [each.mean for each in worst] == sorted(each.mean for each in worst)
     assert html.count('aria-label="Mistakes of ') == MAX_CONFUSION_TABLES
     assert 'class="confusion"' not in html
     assert "label 19 and 30 more, with this template" in html

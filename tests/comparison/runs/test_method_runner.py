@@ -137,8 +137,8 @@ def test_a_later_seed_that_diverges_leaves_the_others(settings: Settings, tmp_pa
     plan = plan_runs(bench.settings, "wild", run.method)
     assert len(load_scores(plan, run.store)) == 2
     summary = summarize_method(run.method, plan, run.store, bench, None)
-    assert len(summary["metrics"]["accuracy"]["values"]) == 2
-    assert summary["skipped_runs"] == {"wild/seed/0/1": "the loss was not a number"}
+    assert len(summary.metrics["accuracy"].values) == 2
+    assert summary.skipped_runs == {"wild/seed/0/1": "the loss was not a number"}
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), RuntimeError("a fault of ours")])

@@ -13,6 +13,18 @@ from numpy import ndarray
 from softprompt.comparison.analysis.paired_bootstrap import ScoreDifference, Scores, compare_pairs
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.methods.adaptation_method import AdaptationMethod
+from softprompt.comparison.report.method_result import (
+    ApiUsage,
+    CurvePoint,
+    Forgetting,
+    LearningRateSearch,
+    LearningRateTrial,
+    MethodResult,
+    MetricSummaries,
+    MetricSummary,
+    PairwiseTest,
+    ServingStats,
+)
 from softprompt.comparison.runs.run_store import RunSpec, RunStore
 
 RunResult = Mapping[str, Any]
@@ -26,8 +38,8 @@ def summarize_method(
     experiment: Experiment,
     base_loss: float | None,
     missing_reason: str | None = None,
-) -> dict[str, Any]:
-    """Return a method's entry in the report, without its pairwise tests.
+) -> MethodResult:
+    """Return the results of a method, without its steps and pairwise tests.
 
     Args:
         method: the method.
@@ -44,42 +56,38 @@ def summarize_method(
     first = seeds[0]
     records = [result["course"] for result in seeds if result["course"]]
     peaks = (result.get("peak_memory_bytes") for result in (*trials, *seeds))
-    return {
-        "title": method.title,
-        "kind": str(method.kind),
-        "status": "completed",
-        "metrics": aggregate_metrics([result["metrics"] for result in seeds]),
-        "num_trained_parameters": first["trained_parameters"],
-        "trained_fraction": first["trained_parameters"] / experiment.model.num_parameters,
-        "stored_bytes_per_task": first["stored_bytes"],
-        "train_seconds": _mean_or_none([record["seconds"] for record in records]),
-        "search_seconds": _sum_training_seconds([result for _, result in finished]),
-        "useful_tokens_per_second": _mean_or_none([record["useful_tokens_per_second"] for record in records]),
-        "peak_memory_bytes": next(filter(None, peaks), None),
-        "serving": _copy_serving_results(first.get("serving") or {}),
-        "shares_base_weights": first["removable"],
-        "forgetting": _make_forgetting(base_loss, first.get("neutral_loss")),
-        "out_of_domain_metrics": aggregate_metrics([result["elsewhere"] for result in seeds])
-        if "elsewhere" in first
-        else None,
-        "learning_rates": _summarize_learning_rates(trials, first["rate"]),
-        "training_curve": [
-            {"seed": run.seed, **point}
-            for run, result in finished
-            if run.purpose == "seed"
-            for point in _get_training_curve(result)
-        ],
-        "metrics_by_train_size": _group_metrics(finished, "size", lambda run: str(run.number)),
-        "metrics_by_setting": _group_sweeps(finished),
-        "confusion_matrix": _sum_matrices([result["confusion"] for result in seeds]),
-        "skipped_runs": {
+    return MethodResult(
+        title=method.title,
+        kind=method.kind,
+        metrics=aggregate_metrics([result["metrics"] for result in seeds]),
+        num_trained_parameters=first["trained_parameters"],
+        trained_fraction=first["trained_parameters"] / experiment.model.num_parameters,
+        stored_bytes_per_task=first["stored_bytes"],
+        train_seconds=_mean_or_none([record["seconds"] for record in records]),
+        search_seconds=_sum_training_seconds([result for _, result in finished]),
+        useful_tokens_per_second=_mean_or_none([record["useful_tokens_per_second"] for record in records]),
+        peak_memory_bytes=next(filter(None, peaks), None),
+        serving=_summarize_serving(first.get("serving") or {}),
+        shares_base_weights=first["removable"],
+        forgetting=_make_forgetting(base_loss, first.get("neutral_loss")),
+        out_of_domain_metrics=(
+            aggregate_metrics([result["elsewhere"] for result in seeds]) if "elsewhere" in first else None
+        ),
+        learning_rates=_summarize_learning_rates(trials, first["rate"]),
+        training_curve=tuple(
+            point for run, result in finished if run.purpose == "seed" for point in _list_curve_points(run.seed, result)
+        ),
+        metrics_by_train_size=_group_metrics(finished, "size", lambda run: str(run.number)),
+        metrics_by_setting=_group_sweeps(finished),
+        confusion_matrix=_sum_matrices([result["confusion"] for result in seeds]),
+        skipped_runs={
             run.name: result["error"] for run, result in planned if "error" in result and run.purpose != "trial"
         },
-        "api_usage": add_api_cost(first["calls"], experiment.settings.api_prices),
-    }
+        api_usage=add_api_cost(first["calls"], experiment.settings.api_prices),
+    )
 
 
-def add_api_cost(usage: Mapping[str, Any] | None, prices: tuple[float, float] | None) -> dict[str, Any] | None:
+def add_api_cost(usage: Mapping[str, Any] | None, prices: tuple[float, float] | None) -> ApiUsage | None:
     """Return the API usage of a run with its cost in US dollars; None for a method without an API.
 
     Args:
@@ -93,17 +101,17 @@ def add_api_cost(usage: Mapping[str, Any] | None, prices: tuple[float, float] | 
         cost = None
     else:
         cost = sum(count * price for count, price in zip(num_tokens, prices, strict=True)) / 1e6
-    return {
-        "num_requests": usage["requests"],
-        "num_retries": usage["retries"],
-        "num_unreadable": usage["unreadable"],
-        "prompt_tokens": usage["prompt_tokens"],
-        "completion_tokens": usage["completion_tokens"],
-        "cost_usd": cost,
-    }
+    return ApiUsage(
+        num_requests=usage["requests"],
+        num_retries=usage["retries"],
+        num_unreadable=usage["unreadable"],
+        prompt_tokens=usage["prompt_tokens"],
+        completion_tokens=usage["completion_tokens"],
+        cost_usd=cost,
+    )
 
 
-def build_pairwise_tests(scores: Mapping[str, Scores]) -> dict[str, dict[str, Any]]:
+def build_pairwise_tests(scores: Mapping[str, Scores]) -> dict[str, dict[str, PairwiseTest]]:
     """Return the paired test of every method against every other.
 
     Args:
@@ -112,13 +120,13 @@ def build_pairwise_tests(scores: Mapping[str, Scores]) -> dict[str, dict[str, An
     pairs = compare_pairs(scores)
     pairs |= {(second, first): difference.opposite for (first, second), difference in pairs.items()}
     return {
-        method: {other: _describe_test(pairs[method, other]) for other in scores if other != method}
+        method: {other: _make_pairwise_test(pairs[method, other]) for other in scores if other != method}
         for method in scores
     }
 
 
-def _describe_test(test: ScoreDifference) -> dict[str, Any]:
-    return {"difference": test.difference, "ci_low": test.low, "ci_high": test.high, "verdict": test.verdict}
+def _make_pairwise_test(test: ScoreDifference) -> PairwiseTest:
+    return PairwiseTest(difference=test.difference, ci_low=test.low, ci_high=test.high, verdict=test.verdict)
 
 
 def load_scores(plan: Sequence[RunSpec], store: RunStore) -> Float[ndarray, "S N"]:
@@ -135,15 +143,18 @@ def load_first_metrics(plan: Sequence[RunSpec], store: RunStore) -> Mapping[str,
     return metrics
 
 
-def aggregate_metrics(metrics: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
+def aggregate_metrics(metrics: Sequence[Mapping[str, float]]) -> MetricSummaries:
     """Return the mean, standard deviation, worst value and values over the seeds of each metric."""
     return {name: _aggregate_values(name, [values[name] for values in metrics]) for name in metrics[0]}
 
 
-def _aggregate_values(metric: str, values: Sequence[float]) -> dict[str, Any]:
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    worst = max(values) if metric in LOWER_IS_BETTER else min(values)
-    return {"mean": statistics.fmean(values), "std": deviation, "worst": worst, "values": list(values)}
+def _aggregate_values(metric: str, values: Sequence[float]) -> MetricSummary:
+    return MetricSummary(
+        mean=statistics.fmean(values),
+        std=statistics.stdev(values) if len(values) > 1 else None,
+        worst=max(values) if metric in LOWER_IS_BETTER else min(values),
+        values=tuple(values),
+    )
 
 
 LOWER_IS_BETTER = ("loss", "perplexity")
@@ -160,40 +171,46 @@ def _sum_training_seconds(results: Sequence[RunResult]) -> float | None:
     return sum(trials) + sum(records[1:]) if records else None
 
 
-def _copy_serving_results(results: Mapping[str, Any]) -> dict[str, Any] | None:
+def _summarize_serving(results: Mapping[str, Any]) -> dict[str, ServingStats | None] | None:
     if not any(results.values()):
         return None
-    return {num_tasks: result and _rename_throughput(result) for num_tasks, result in results.items()}
+    return {num_tasks: result and _make_serving_stats(result) for num_tasks, result in results.items()}
 
 
-def _rename_throughput(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a serving result with the key `requests_per_second`, which was `rows_per_second` in older runs."""
-    return {"requests_per_second" if key == "rows_per_second" else key: value for key, value in result.items()}
+def _make_serving_stats(result: Mapping[str, Any]) -> ServingStats:
+    return ServingStats(
+        latency_seconds=result["latency_seconds"],
+        # the key in runs of earlier versions is rows_per_second
+        requests_per_second=result.get("requests_per_second", result.get("rows_per_second")),
+        tokens_per_second=result["tokens_per_second"],
+    )
 
 
-def _make_forgetting(before: float | None, after: float | None) -> dict[str, float] | None:
-    return None if before is None or after is None else {"loss_before": before, "loss_after": after}
+def _make_forgetting(before: float | None, after: float | None) -> Forgetting | None:
+    return None if before is None or after is None else Forgetting(loss_before=before, loss_after=after)
 
 
-def _summarize_learning_rates(trials: Sequence[RunResult], best: float | None) -> dict[str, Any] | None:
+def _summarize_learning_rates(trials: Sequence[RunResult], best: float | None) -> LearningRateSearch | None:
     if not trials:
         return None
-    return {
-        "best": best,
-        "trials": [{"learning_rate": trial["rate"], "metrics": dict(trial["metrics"] or {})} for trial in trials],
-    }
+    return LearningRateSearch(
+        best=best,
+        trials=tuple(
+            LearningRateTrial(learning_rate=trial["rate"], metrics=dict(trial["metrics"] or {})) for trial in trials
+        ),
+    )
 
 
-def _get_training_curve(result: RunResult) -> Sequence[Mapping[str, Any]]:
+def _list_curve_points(seed: int, result: RunResult) -> list[CurvePoint]:
     return [
-        {"step": point["step"], "metrics": {name: value for name, value in point.items() if name != "step"}}
+        CurvePoint(seed=seed, step=point["step"], metrics={n: value for n, value in point.items() if n != "step"})
         for point in result["course"].get("curve", [])
     ]
 
 
 def _group_metrics(
     results: Sequence[tuple[RunSpec, RunResult]], purpose: str, get_key: Callable[[RunSpec], str]
-) -> dict[str, Any]:
+) -> dict[str, MetricSummaries]:
     groups: dict[str, list[Mapping[str, float]]] = {}
     for run, result in results:
         if run.purpose == purpose:
@@ -201,7 +218,7 @@ def _group_metrics(
     return {key: aggregate_metrics(metrics) for key, metrics in groups.items()}
 
 
-def _group_sweeps(results: Sequence[tuple[RunSpec, RunResult]]) -> dict[str, Any]:
+def _group_sweeps(results: Sequence[tuple[RunSpec, RunResult]]) -> dict[str, dict[str, MetricSummaries]]:
     settings = dict.fromkeys(run.override[0] for run, _ in results if run.override)
     return {
         setting: _group_metrics(
@@ -213,8 +230,8 @@ def _group_sweeps(results: Sequence[tuple[RunSpec, RunResult]]) -> dict[str, Any
     }
 
 
-def _sum_matrices(matrices: Sequence[Sequence[Sequence[int]] | None]) -> list[list[int]] | None:
+def _sum_matrices(matrices: Sequence[Sequence[Sequence[int]] | None]) -> tuple[tuple[int, ...], ...] | None:
     known = [matrix for matrix in matrices if matrix is not None]
     if not known:
         return None
-    return [[sum(counts) for counts in zip(*rows, strict=True)] for rows in zip(*known, strict=True)]
+    return tuple(tuple(map(sum, zip(*rows, strict=True))) for rows in zip(*known, strict=True))

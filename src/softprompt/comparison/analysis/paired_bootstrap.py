@@ -20,6 +20,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from softprompt.comparison.report.method_result import Verdict
+
 NUM_RESAMPLES = 2000
 CONFIDENCE_PERCENT = 95.0
 EXAMPLES_PER_CHUNK = 2**22  # drawn at a time, so that memory does not grow with the number of examples
@@ -48,7 +50,7 @@ class ScoreDifference:
         return ScoreDifference(-self.difference, -self.high, -self.low)
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
         """`better`, `worse`, or `no difference shown`."""
         if self.low > 0:
             return "better"

@@ -8,26 +8,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
+from softprompt.comparison.method_kind import MethodKind
 from softprompt.data import Example, ExampleDataset
 from softprompt.training import TrainerCallback
 
 #: Number of responses that BLEU is computed from, and their largest number of tokens. Generation costs far more than
 #: reading; all methods generate responses to the same examples.
 GENERATION_SAMPLES, GENERATION_MAX_TOKENS = 50, 64
-
-
-class MethodKind(StrEnum):
-    """What a method changes."""
-
-    PROMPTING = "prompting"
-    SOFT_PROMPT = "soft prompt"
-    WEIGHTS = "weights"
-    API = "api"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from softprompt.comparison.method_kind import MethodKind
 from softprompt.comparison.report.formatters import (
     MAX_LISTED,
     PERCENT_METRICS,
@@ -40,7 +41,7 @@ def list_caveats(view: ReportView, method: str | None) -> list[str]:
 
 
 def _warn_better_mean(view: ReportView, method: str) -> Iterator[str]:
-    num_examples = view.report["data"]["test"]["num_examples"]
+    num_examples = view.report.data.test.num_examples
     ahead = [name for name in view.tied_methods if view.to_gain(view.get_mean(name) - view.get_mean(method)) > 0]
     if ahead:
         names = [
@@ -65,7 +66,7 @@ def _warn_no_gain(view: ReportView) -> Iterator[str]:
 
 def _warn_single_task(view: ReportView, method: str) -> Iterator[str]:
     best = view.best_method
-    stored, best_stored = (view.methods[name].get("stored_bytes_per_task") for name in (method, best))
+    stored, best_stored = (view.results[name].stored_bytes_per_task for name in (method, best))
     if method == best or not stored or not best_stored or best_stored < stored * STORAGE_FACTOR / 2:
         return
     yield (
@@ -77,25 +78,25 @@ def _warn_single_task(view: ReportView, method: str) -> Iterator[str]:
 
 def _suggest_cheaper(view: ReportView, method: str) -> Iterator[str]:
     """Name the best of the methods that store far less but are shown to be worse; the reader weighs the two."""
-    stored = view.methods[method].get("stored_bytes_per_task") or 0
+    stored = view.results[method].stored_bytes_per_task
     lighter = [
         name
         for name in view.scored_methods
         if view.is_significantly_better(method, name)
         and _is_trained(view, name)
-        and (view.methods[name].get("stored_bytes_per_task") or stored) * STORAGE_FACTOR <= stored
+        and (view.results[name].stored_bytes_per_task or stored) * STORAGE_FACTOR <= stored
     ]
     if lighter:
         best = max(lighter, key=lambda name: view.to_gain(view.get_mean(name)))
         mean = format_metric(view.get_mean(best), view.metric)
         yield (
             f"If {mean} is enough, {format_method_name(view, best)} stores "
-            f"{format_bytes(view.methods[best]['stored_bytes_per_task'])} for a task instead of {format_bytes(stored)}."
+            f"{format_bytes(view.results[best].stored_bytes_per_task)} for a task instead of {format_bytes(stored)}."
         )
 
 
 def _suggest_api(view: ReportView, method: str) -> Iterator[str]:
-    tied = [name for name in view.tied_methods if view.methods[name]["kind"] == "api" and name != method]
+    tied = [name for name in view.tied_methods if view.methods[name].kind is MethodKind.API and name != method]
     if tied:
         need, be = ("needs", "is") if len(tied) == 1 else ("need", "are")
         yield (
@@ -125,29 +126,25 @@ def _warn_low_data(view: ReportView, method: str) -> Iterator[str]:
 
 
 def _get_size_means(view: ReportView, name: str) -> dict[int, float]:
-    by_size = (view.methods[name].get("metrics_by_train_size") or {}).items()
-    means = {int(n): (metrics.get(view.metric) or {}).get("mean") for n, metrics in by_size}
-    return {n: mean for n, mean in means.items() if mean is not None}
+    by_size = view.results[name].metrics_by_train_size.items()
+    scores = {int(n): metrics[view.metric] for n, metrics in by_size if view.metric in metrics}
+    return {n: score.mean for n, score in scores.items() if score.mean is not None}
 
 
 def _warn_out_of_domain(view: ReportView, method: str) -> Iterator[str]:
-    means = {
-        name: summary["mean"]
-        for name in view.tied_methods
-        if (summary := (view.methods[name].get("out_of_domain_metrics") or {}).get(view.metric))
-        and summary.get("mean") is not None
-    }
+    scores = {name: (view.results[name].out_of_domain_metrics or {}).get(view.metric) for name in view.tied_methods}
+    means = {name: score.mean for name, score in scores.items() if score is not None and score.mean is not None}
     if method not in means:
         return
     best = max(means, key=lambda name: view.to_gain(means[name]))
     if view.to_gain(means[best] - means[method]) > 0:
-        scores = f"{format_metric(means[best], view.metric)} against {format_metric(means[method], view.metric)}"
-        yield f"Outside the training domain {format_method_name(view, best)} is ahead in the mean ({scores})."
+        both = f"{format_metric(means[best], view.metric)} against {format_metric(means[method], view.metric)}"
+        yield f"Outside the training domain {format_method_name(view, best)} is ahead in the mean ({both})."
 
 
 def _warn_worst_seed(view: ReportView, method: str) -> Iterator[str]:
-    mean, worst = view.get_mean(method), view.get_score(method).get("worst")
-    if worst is None or len(view.get_score(method).get("values") or []) < 2:
+    mean, worst = view.get_mean(method), view.get_score(method).worst
+    if worst is None or len(view.get_score(method).values) < 2:
         return
     absolute, relative = WORST_SEED_GAPS
     if view.to_gain(mean - worst) > (absolute if view.metric in PERCENT_METRICS else relative * abs(mean)):
@@ -156,11 +153,11 @@ def _warn_worst_seed(view: ReportView, method: str) -> Iterator[str]:
 
 
 def _warn_rate_at_edge(view: ReportView, method: str) -> Iterator[str]:
-    search = view.methods[method].get("learning_rates") or {}
-    rates = [trial["learning_rate"] for trial in search.get("trials") or []]
-    if len(rates) >= 3 and search.get("best") in (min(rates), max(rates)):
-        edge, beyond = ("smallest", "smaller") if search["best"] == min(rates) else ("largest", "larger")
-        yield f"Its learning rate, {search['best']:g}, is the {edge} of those tried: a {beyond} one may be better."
+    search = view.results[method].learning_rates
+    rates = [trial.learning_rate for trial in search.trials] if search else []
+    if search and len(rates) >= 3 and search.best in (min(rates), max(rates)):
+        edge, beyond = ("smallest", "smaller") if search.best == min(rates) else ("largest", "larger")
+        yield f"Its learning rate, {search.best:g}, is the {edge} of those tried: a {beyond} one may be better."
 
 
 def _warn_few_seeds(view: ReportView) -> Iterator[str]:
@@ -172,7 +169,7 @@ def _warn_few_seeds(view: ReportView) -> Iterator[str]:
 
 
 def _warn_overlap(view: ReportView) -> Iterator[str]:
-    num_shared = (view.report["data"].get("overlap") or {}).get("training and test")
+    num_shared = view.report.data.overlap.get("training and test")
     if num_shared:
         yield (
             f"{pluralize(num_shared, 'text')} of the test set also occur in the training data: "
@@ -184,7 +181,7 @@ def _list_failures(view: ReportView) -> Iterator[str]:
     """Return a sentence per failed method, or one sentence for many methods that failed for the same reason."""
     by_reason: dict[str, list[str]] = {}
     for name in view.failed_methods:
-        reason = " ".join(str(view.methods[name].get("error", "no metric was measured")).split()).rstrip(".")
+        reason = " ".join((view.get_error(name) or "no metric was measured").split()).rstrip(".")
         by_reason.setdefault(reason, []).append(format_method_name(view, name))
     for reason, names in by_reason.items():
         if len(names) > MAX_LISTED:
@@ -194,4 +191,4 @@ def _list_failures(view: ReportView) -> Iterator[str]:
 
 
 def _is_trained(view: ReportView, name: str) -> bool:
-    return view.methods[name]["kind"] in ("soft prompt", "weights")
+    return view.methods[name].kind.is_trained

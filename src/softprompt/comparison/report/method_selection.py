@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from softprompt.comparison.method_kind import MethodKind
 from softprompt.comparison.report.report_view import ReportView
 
 #: Differences in storage and speed below these factors are ignored: other influences are larger.
@@ -37,11 +38,11 @@ def _compute_cost_key(view: ReportView, name: str) -> tuple[int, int, bool, int,
     machine and every request is paid for. In between, the key orders by the bytes stored for a task, by whether many
     tasks share one copy of the model, by the throughput with fifty tasks, and then by quality.
     """
-    entry = view.methods[name]
-    kind_rank = {"prompting": 0, "api": 2}.get(entry["kind"], 1)
-    storage = _to_log_step(entry.get("stored_bytes_per_task"), STORAGE_FACTOR) if kind_rank else 0
+    result = view.results[name]
+    kind_rank = {MethodKind.PROMPTING: 0, MethodKind.API: 2}.get(result.kind, 1)
+    storage = _to_log_step(result.stored_bytes_per_task, STORAGE_FACTOR) if kind_rank else 0
     speed = _to_log_step(view.get_requests_per_second(name, 50), SPEED_FACTOR)
-    return kind_rank, storage, not entry.get("shares_base_weights"), -speed, -view.to_gain(view.get_mean(name))
+    return kind_rank, storage, not result.shares_base_weights, -speed, -view.to_gain(view.get_mean(name))
 
 
 def _to_log_step(value: int | float | None, factor: float) -> int:

@@ -40,19 +40,20 @@ def list_reasons(view: ReportView, method: str) -> list[str]:
 
 def _describe_quality(view: ReportView, method: str) -> str:
     score, metric = view.get_score(method), view.metric
-    num_seeds = len(score.get("values") or [])
-    text = f"Quality: {format_metric(score['mean'], metric)} in the mean"
-    if num_seeds > 1 and score.get("std") is not None:
-        deviation, worst = format_spread(score["std"], metric), format_metric(score["worst"], metric)
+    num_seeds = len(score.values)
+    text = f"Quality: {format_metric(score.mean, metric)} in the mean"
+    if num_seeds > 1 and score.std is not None:
+        deviation, worst = format_spread(score.std, metric), format_metric(score.worst, metric)
         text += f" of {num_seeds} seeds, standard deviation {deviation}, worst {worst}"
-    mean = ((view.methods[method].get("out_of_domain_metrics") or {}).get(metric) or {}).get("mean")
+    outside = (view.results[method].out_of_domain_metrics or {}).get(metric)
+    mean = outside.mean if outside else None
     out_of_domain = "" if mean is None else f"; {format_metric(mean, metric)} outside the training domain"
     return text + out_of_domain + "."
 
 
 def _describe_missing_labels(view: ReportView, method: str) -> str:
     """Name the labels of the test set that a method never predicts."""
-    matrix, labels = view.methods[method].get("confusion_matrix"), view.report["task"]["labels"]
+    matrix, labels = view.results[method].confusion_matrix, view.report.task.labels
     if not matrix:
         return ""
     missed = [labels[i] for i, row in enumerate(matrix) if sum(row) and not sum(row[i] for row in matrix)]
@@ -74,12 +75,8 @@ def _describe_verdicts(view: ReportView, method: str) -> str:
 
 
 def _describe_storage(view: ReportView, method: str) -> str:
-    stored = view.methods[method].get("stored_bytes_per_task")
-    if stored is None:
-        return ""
-    others = _list_others(
-        view, method, lambda name: view.methods[name].get("stored_bytes_per_task") or None, format_bytes
-    )
+    stored = view.results[method].stored_bytes_per_task
+    others = _list_others(view, method, lambda name: view.results[name].stored_bytes_per_task or None, format_bytes)
     if not stored:
         return f"Storage: nothing has to be trained or stored for a task{_format_comparison(others)}."
     one, fifty = format_bytes(stored), format_bytes(50 * stored)
@@ -97,41 +94,37 @@ def _describe_serving(view: ReportView, method: str) -> str:
 
 
 def _describe_forgetting(view: ReportView, method: str) -> str:
-    forgetting = view.methods[method].get("forgetting") or {}
-    shares_base_weights = view.methods[method].get("shares_base_weights")
-    parts = []
-    if forgetting.get("loss_before") is not None and forgetting.get("loss_after") is not None:
-        before, after = format_number(forgetting["loss_before"]), format_number(forgetting["loss_after"])
+    forgetting, parts = view.results[method].forgetting, []
+    if forgetting and forgetting.loss_before is not None and forgetting.loss_after is not None:
+        before, after = format_number(forgetting.loss_before), format_number(forgetting.loss_after)
         change = f"goes from {before} to {after}" if before != after else f"stays at {before}"
         parts.append(f"Forgetting: the loss per token on the reference text {change} with the adapted model.")
-    if shares_base_weights:
+    if view.results[method].shares_base_weights:
         parts.append("The unchanged base model can answer other texts from the same copy of the weights.")
-    elif shares_base_weights is False:
+    else:
         parts.append("The unchanged base model needs a second copy of the weights.")
     return " ".join(parts)
 
 
 def _describe_training(view: ReportView, method: str) -> str:
-    entry = view.methods[method]
-    seconds, search_seconds = entry.get("train_seconds"), entry.get("search_seconds")
+    seconds, search_seconds = view.results[method].train_seconds, view.results[method].search_seconds
     if not seconds:
         return ""
     total = (
         "" if not search_seconds or search_seconds <= seconds else f", {format_duration(search_seconds)} with all runs"
     )
-    others = _list_others(view, method, lambda name: view.methods[name].get("train_seconds") or None, format_duration)
+    others = _list_others(view, method, lambda name: view.results[name].train_seconds or None, format_duration)
     return f"Training: {format_duration(seconds)} per run{total}{_format_comparison(others)}."
 
 
 def _describe_api_usage(view: ReportView, method: str) -> str:
-    usage = view.methods[method].get("api_usage")
-    if not usage:
+    usage = view.results[method].api_usage
+    if usage is None:
         return ""
-    cost = "" if usage.get("cost_usd") is None else f", ${usage['cost_usd']:,.3f}"
-    num_unreadable = usage.get("num_unreadable") or 0
-    unreadable = f"; {pluralize(num_unreadable, 'reply', 'replies')} could not be read" if num_unreadable else ""
-    requests = format_count(usage.get("num_requests"))
-    return f"API: {requests} requests{cost}{unreadable}. Every text leaves this machine."
+    cost = "" if usage.cost_usd is None else f", ${usage.cost_usd:,.3f}"
+    unreadable = pluralize(usage.num_unreadable, "reply", "replies")
+    problem = f"; {unreadable} could not be read" if usage.num_unreadable else ""
+    return f"API: {format_count(usage.num_requests)} requests{cost}{problem}. Every text leaves this machine."
 
 
 def _list_others(

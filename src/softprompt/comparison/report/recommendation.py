@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from softprompt.comparison.method_kind import MethodKind
 from softprompt.comparison.report.caveats import list_caveats
 from softprompt.comparison.report.formatters import format_interval, format_metric, format_points, join_few
 from softprompt.comparison.report.method_selection import select_method
 from softprompt.comparison.report.reasons import list_reasons
 from softprompt.comparison.report.report_sanitizer import sanitize_report
-from softprompt.comparison.report.report_upgrade import upgrade_report
-from softprompt.comparison.report.report_view import ReportView, replace_non_finite
+from softprompt.comparison.report.report_schema import ComparisonResults, Recommendation, Report
+from softprompt.comparison.report.report_view import ReportView
 from softprompt.comparison.report.sentences import describe_quality, format_method_name, make_sentence
 
 
-def recommend_method(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recommendation of a report.
+def add_recommendation(results: ComparisonResults) -> Report:
+    """Return the report of a comparison's results."""
+    return Report(**dict(results), recommendation=recommend_method(results))
 
-    Args:
-        report: contents of report.json, of any version. Its `recommendation`, if present, is ignored.
 
-    Returns:
-        `method`, the name of the recommended method or None, `summary`, `reasons`, and `caveats`, what could change
-        the recommendation.
-    """
-    view = ReportView(sanitize_report(replace_non_finite(upgrade_report(report))))
+def recommend_method(results: ComparisonResults) -> Recommendation:
+    """Return the recommendation of a comparison's results. If they are a report, its own recommendation is ignored."""
+    view = ReportView(sanitize_report(results))
     if not view.scored_methods:
         summary = "No method can be recommended: all of them failed."
-        return {"method": None, "summary": summary, "reasons": [], "caveats": list_caveats(view, None)}
+        return Recommendation(method=None, summary=summary, reasons=(), caveats=tuple(list_caveats(view, None)))
     method = select_method(view)
-    return {
-        "method": method,
-        "summary": " ".join([_describe_choice(view, method), *_describe_rivals(view, method)]),
-        "reasons": list_reasons(view, method),
-        "caveats": list_caveats(view, method),
-    }
+    return Recommendation(
+        method=method,
+        summary=" ".join([_describe_choice(view, method), *_describe_rivals(view, method)]),
+        reasons=tuple(list_reasons(view, method)),
+        caveats=tuple(list_caveats(view, method)),
+    )
 
 
 def _describe_choice(view: ReportView, method: str) -> str:
     title, quality = format_method_name(view, method), describe_quality(view, method)
-    if view.methods[method]["kind"] == "prompting":
+    if view.methods[method].kind is MethodKind.PROMPTING:
         return f"Use {title} and train nothing: it {quality}{_compare_with_baseline(view, method)}."
     return f"Use {title}: it {quality}{_compare_with_baseline(view, method)}."
 
@@ -48,10 +43,9 @@ def _describe_choice(view: ReportView, method: str) -> str:
 def _compare_with_baseline(view: ReportView, method: str) -> str:
     """Describe the difference from the baseline, if the baseline is another method and both were tested."""
     base = view.baseline_method
-    if base is None or base == method or not (test := view.get_pairwise_test(method, base)):
+    if base is None or base == method or (test := view.get_pairwise_test(method, base)) is None:
         return ""
-    interval = format_interval(test["ci_low"], test["ci_high"], view.metric)
-    difference = test["difference"]
+    interval, difference = format_interval(test.ci_low, test.ci_high, view.metric), test.difference
     if not view.is_significantly_better(method, base):
         points = format_points(difference, view.metric)
         return (
@@ -81,8 +75,9 @@ def _describe_rivals(view: ReportView, method: str) -> list[str]:
 def _describe_best_mean(view: ReportView, method: str) -> str:
     best = view.best_method
     test = view.get_pairwise_test(best, method)
-    points = format_points(test["difference"], view.metric)
-    interval = format_interval(test["ci_low"], test["ci_high"], view.metric)
+    assert test is not None  # otherwise the method would not be tied with the best one
+    points = format_points(test.difference, view.metric)
+    interval = format_interval(test.ci_low, test.ci_high, view.metric)
     mean = format_metric(view.get_mean(best), view.metric)
     return make_sentence(
         f"{format_method_name(view, best)} has the best mean, {mean}, but is not shown to be better "

@@ -7,25 +7,41 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from softprompt.comparison.report.report_schema import ComparisonResults, SplitInfo
 from softprompt.unicode_text import escape_controls
 
 MAX_LABEL_CHARS = 60
 
+AnyReport = TypeVar("AnyReport", bound=ComparisonResults)
+"""A report with or without its recommendation."""
 
-def sanitize_report(report: Mapping[str, Any]) -> dict[str, Any]:
+
+def sanitize_report(report: AnyReport) -> AnyReport:
     """Return a report with every text escaped, and with short, distinct labels."""
-    sanitized: dict[str, Any] = _escape_texts(report)
-    task, names = dict(report.get("task") or {}), {}
-    if labels := task.get("labels"):
-        names = dict(zip(labels, shorten_labels(labels), strict=True))
-        sanitized["task"]["labels"] = list(names.values())
-    for name, split in (report.get("data") or {}).items():
-        if isinstance(split, Mapping) and (majority := split.get("majority")):
-            label = majority["label"]
-            sanitized["data"][name]["majority"]["label"] = names.get(label) or shorten_label(label)
-    return sanitized
+    sanitized = type(report).model_validate(_escape_texts(report.model_dump()))
+    labels = report.task.labels
+    shown = shorten_labels(labels)
+    names = dict(zip(labels, shown, strict=True))
+    splits = {
+        name: _shorten_majority(getattr(sanitized.data, name), split, names)
+        for name in ("train", "validation", "test", "out_of_domain")
+        if (split := getattr(report.data, name)) is not None
+    }
+    return sanitized.model_copy(
+        update={
+            "task": sanitized.task.model_copy(update={"labels": tuple(shown)}),
+            "data": sanitized.data.model_copy(update=splits),
+        }
+    )
+
+
+def _shorten_majority(sanitized: SplitInfo, split: SplitInfo, names: Mapping[str, str]) -> SplitInfo:
+    if split.majority is None:
+        return sanitized
+    label = names.get(split.majority.label) or shorten_label(split.majority.label)
+    return sanitized.model_copy(update={"majority": split.majority.model_copy(update={"label": label})})
 
 
 def shorten_labels(labels: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Reads reports of earlier versions of softprompt: renames the keys of report.json version 1 to those of version 2."""
+"""Upgrades reports of earlier versions of softprompt: the keys of report.json version 1 become those of version 2."""
 
 from __future__ import annotations
 
@@ -86,9 +86,11 @@ def _upgrade_data(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _upgrade_method(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Move the metrics, which version 1 had beside an entry's other values, under `metrics`."""
+    if "error" in entry:
+        return {**entry, "status": "failed"}
     metrics = {name: value for name, value in entry.items() if _is_metric_summary(value)}
     upgraded = _rename({name: value for name, value in entry.items() if name not in metrics}, _METHOD_KEYS)
-    upgraded["status"] = "failed" if "error" in entry else "completed"
+    upgraded["status"] = "completed"
     upgraded["metrics"] = _upgrade_metrics(metrics)
     if "out_of_domain" in entry:
         upgraded["out_of_domain_metrics"] = entry["out_of_domain"] and _upgrade_metrics(entry["out_of_domain"])

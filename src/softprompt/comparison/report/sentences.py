@@ -24,8 +24,8 @@ def format_method_name(view: ReportView, name: str) -> str:
 def describe_quality(view: ReportView, name: str) -> str:
     """Describe the headline metric of a method, as a predicate that follows "it"."""
     metric, score = view.metric, view.get_score(name)
-    mean = format_metric(score["mean"], metric)
-    worst = f" (worst seed {format_metric(score['worst'], metric)})" if len(score.get("values") or []) > 1 else ""
+    mean = format_metric(score.mean, metric)
+    worst = f" (worst seed {format_metric(score.worst, metric)})" if len(score.values) > 1 else ""
     if metric == "accuracy":
         return f"is right on {mean} of the test set{worst}"
     article = "an" if metric in ("f1", "exact_match") else "a"

@@ -12,7 +12,8 @@ from typing import Any
 
 from softprompt.atomic import atomic_write_file
 from softprompt.comparison.experiment.compare_settings import CompareSettings
-from softprompt.comparison.methods.adaptation_method import AdaptationMethod, MethodKind
+from softprompt.comparison.method_kind import MethodKind
+from softprompt.comparison.methods.adaptation_method import AdaptationMethod
 from softprompt.errors import translate_os_errors
 
 

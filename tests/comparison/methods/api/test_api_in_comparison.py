@@ -28,10 +28,10 @@ def test_one_that_fails_is_marked_and_the_others_finish(
 ) -> None:
     api.always, api.keys = always, keys
     report = compare_as(settings(methods=("api:tiny", "hard"), base_url=api.url))
-    assert words in report["methods"]["api:tiny"]["error"]
-    assert report["methods"]["hard"]["metrics"]["accuracy"]["mean"] >= 0
-    assert report["recommendation"]["method"] == "hard"
-    assert any("API" in change and "failed" in change for change in report["recommendation"]["caveats"])
+    assert words in report.methods["api:tiny"].error
+    assert report.results["hard"].metrics["accuracy"].mean >= 0
+    assert report.recommendation.method == "hard"
+    assert any("API" in change and "failed" in change for change in report.recommendation.caveats)
 
 
 def test_of_written_responses_it_is_asked_for_fifty_and_measured_by_bleu(
@@ -49,11 +49,10 @@ def test_of_written_responses_it_is_asked_for_fifty_and_measured_by_bleu(
     api.reply = lambda messages: f"that is what number {messages[-1]['content'].split()[1]} says"
     given = settings(**files, template="{input} is", methods=("hard", "api:tiny"), base_url=api.url)
     report = compare_as(given)
-    asked = report["methods"]["api:tiny"]
-    assert "error" not in asked
-    assert asked["metrics"]["bleu"]["mean"] == pytest.approx(100)
-    assert len(api.requests) == asked["api_usage"]["num_requests"] == 50
-    assert report["headline_metric"] == "perplexity"
+    asked = report.results["api:tiny"]
+    assert asked.metrics["bleu"].mean == pytest.approx(100)
+    assert len(api.requests) == asked.api_usage.num_requests == 50
+    assert report.headline_metric == "perplexity"
     page = (given.output / "report.html").read_text("utf-8")
     assert "Not comparable" in page
     assert "BLEU 100" in page or "bleu 100" in page

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from softprompt.atomic import atomic_write_file
-from softprompt.comparison.report import write_report
+from softprompt.comparison.report import parse_report, write_report
+from softprompt.comparison.report.method_result import MethodResult
 from softprompt.comparison.report.report_view import ReportView
 from softprompt.errors import DiskFull
 from tests.comparison.report.conftest import REPORTS
@@ -78,7 +79,7 @@ def full(folder_of: Callable[[str], Path]) -> Path:
 
 
 def page_of(report: dict[str, Any], folder: Path) -> str:
-    write_report(report, folder)
+    write_report(parse_report(report), folder)
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -205,7 +206,7 @@ def test_what_users_name_is_text_and_never_the_page_s_own(tmp_path: Path):
     for way in report["methods"].values():
         way["title"] = attack
         way["metrics_by_setting"] = {attack: {attack: {"accuracy": way["metrics"]["accuracy"]}}}
-    report["methods"][attack] = {"title": attack, "kind": attack, "status": "failed", "error": attack}
+    report["methods"][attack] = {"title": attack, "kind": "weights", "status": "failed", "error": attack}
     page = Page(page_of(finished(report), tmp_path))
     assert not any(tag in ("script", "img") for tag, _ in page.elements)
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
@@ -241,13 +242,11 @@ def test_what_is_no_number_becomes_null(tmp_path: Path):
 
 def test_what_was_not_measured_leaves_a_dash_and_no_trace(tmp_path: Path):
     report = classifying(("hard", "prefix"), thorough=False)
-    measured = {"metrics", "title", "kind", "pairwise_tests"}
+    optional = {name for name, field in MethodResult.model_fields.items() if not field.is_required()} - {"status"}
     for name, way in report["methods"].items():
-        report["methods"][name] = {
-            fact: value if fact in measured else None if not isinstance(value, list | dict) else type(value)()
-            for fact, value in way.items()
-        }
-        report["methods"][name]["metrics"] = {"accuracy": way["metrics"]["accuracy"]}
+        report["methods"][name] = {fact: value for fact, value in way.items() if fact not in optional}
+        report["methods"][name] |= {"metrics": {"accuracy": way["metrics"]["accuracy"]}}
+        report["methods"][name] |= {"pairwise_tests": way["pairwise_tests"]}
     page = Page(page_of(finished(report), tmp_path))
     assert "None" not in page.text()
     assert "nan" not in page.text("td", "small")
@@ -256,9 +255,9 @@ def test_what_was_not_measured_leaves_a_dash_and_no_trace(tmp_path: Path):
 
 def test_writing_again_gives_the_same_files_and_leaves_nothing_beside_them(tmp_path: Path):
     report = classifying(("hard",), thorough=False)
-    write_report(report, tmp_path)
+    write_report(parse_report(report), tmp_path)
     first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    write_report(report, tmp_path)
+    write_report(parse_report(report), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == first
     assert not any(path.name.endswith(".tmp") for path in first)
 
@@ -272,10 +271,10 @@ def test_a_full_disk_leaves_the_page_that_was_there(tmp_path: Path, monkeypatch:
             raise OSError(errno.ENOSPC, "No space left on device")
         atomic_write_file(path, content)
 
-    monkeypatch.setattr("softprompt.comparison.report.html.report_page.atomic_write_file", full_from_the_page_on)
+    monkeypatch.setattr("softprompt.comparison.report.report_writer.atomic_write_file", full_from_the_page_on)
     report["command"] = "softprompt compare --seeds 5"
     with pytest.raises(DiskFull, match=re.escape(str(tmp_path))):
-        write_report(report, tmp_path)
+        write_report(parse_report(report), tmp_path)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["command"] == report["command"]
 
@@ -284,7 +283,7 @@ def test_what_was_measured_outlives_a_plot_that_cannot_be_drawn(tmp_path: Path, 
     def fail(findings: ReportView) -> None:
         raise ArithmeticError
 
-    monkeypatch.setattr("softprompt.comparison.report.html.report_page.build_plots", fail)
+    monkeypatch.setattr("softprompt.comparison.report.report_writer.build_plots", fail)
     with pytest.raises(ArithmeticError):
-        write_report(classifying(("hard",), thorough=False), tmp_path)
+        write_report(parse_report(classifying(("hard",), thorough=False)), tmp_path)
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["headline_metric"] == "accuracy"

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from softprompt.comparison.report import parse_report
 from softprompt.comparison.report.plots.palette import DARK_PALETTE, LIGHT_PALETTE, METHOD_ROLES, get_color_role
 from softprompt.comparison.report.plots.plot_axes import get_power_ticks, get_time_ticks
 from softprompt.comparison.report.plots.plot_builder import build_plots
@@ -23,7 +24,7 @@ from tests.comparison.report.sample_reports import CLASSIFYING, classifying, fai
 
 
 def charts(report: dict[str, Any]) -> dict[str, ReportPlot]:
-    return {chart.name: chart for chart in build_plots(ReportView(report))}
+    return {chart.name: chart for chart in build_plots(ReportView(parse_report(report)))}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_every_way_is_named_in_the_plots_of_all(full: dict[str, ReportPlot], nam
 
 
 def test_ways_that_train_nothing_have_a_place_left_of_all_others():
-    findings = ReportView(classifying())
+    findings = ReportView(parse_report(classifying()))
     axes = plot_quality_by_parameters(findings).figure.axes[0]
     marks = {line.get_color(): float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() != "None"}
     place = {name: marks[get_series_style(findings, name)["color"]] for name in findings.scored_methods}
@@ -149,7 +150,7 @@ def test_eleven_ways_are_told_apart_by_their_marks():
     report = classifying(("hard", "prefix"), thorough=False)
     extra = {f"more-{n}": report["methods"]["prefix"] | {"title": f"way {n}"} for n in range(10)}
     report["methods"] |= extra
-    findings = ReportView(report)
+    findings = ReportView(parse_report(report))
     looks = {tuple(get_series_style(findings, name).values()) for name in report["methods"]}
     assert len(looks) == 12
     assert len(charts(report)) == 4

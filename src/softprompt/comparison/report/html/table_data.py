@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from softprompt.comparison.report.report_view import MAX_NAMED_METHODS, ReportView
 
@@ -17,53 +17,78 @@ MAX_CONFUSION_TABLES = 6
 MAJORITY_METRIC = "majority"
 
 
+@dataclass(frozen=True)
+class LabelRecall:
+    """The recall of a label.
+
+    Attributes:
+        label: the label.
+        mean: mean recall of the methods.
+        recall_by_method: recall of each method, by its name.
+    """
+
+    label: str
+    mean: float
+    recall_by_method: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LabelConfusion:
+    """A mistake that a method makes.
+
+    Attributes:
+        label: right label.
+        predicted: predicted label.
+        count: number of such mistakes.
+    """
+
+    label: str
+    predicted: str
+    count: int
+
+
 def list_other_metrics(view: ReportView) -> list[str]:
     """Return the metrics beside the headline metric that any method has on the test set."""
-    names = dict.fromkeys(
-        metric for method in view.scored_methods for metric in view.methods[method].get("metrics") or {}
-    )
+    names = dict.fromkeys(metric for method in view.scored_methods for metric in view.results[method].metrics)
     return [name for name in names if name not in (view.metric, MAJORITY_METRIC)]
 
 
 def list_out_of_domain_metrics(view: ReportView) -> list[str]:
     """Return the metrics that any method has on out-of-domain data."""
-    by_method = [view.methods[method].get("out_of_domain_metrics") or {} for method in view.scored_methods]
+    by_method = [view.results[method].out_of_domain_metrics or {} for method in view.scored_methods]
     return list(dict.fromkeys(name for metrics in by_method for name in metrics if name != MAJORITY_METRIC))
 
 
 def select_confusion_methods(view: ReportView) -> list[str]:
     """Return the methods whose mistakes are shown: all, or the leading ones where there are many."""
-    known = [name for name in view.scored_methods if view.methods[name].get("confusion_matrix")]
+    known = [name for name in view.scored_methods if view.results[name].confusion_matrix]
     if len(known) <= MAX_NAMED_METHODS:
         return known
-    recommended = (view.report.get("recommendation") or {}).get("method")
-    wanted = [recommended, view.best_method, view.baseline_method, *view.highlighted_methods]
+    wanted = [view.recommended_method, view.best_method, view.baseline_method, *view.highlighted_methods]
     return [name for name in dict.fromkeys(wanted) if name in known][:MAX_CONFUSION_TABLES]
 
 
-def find_worst_labels(view: ReportView) -> list[dict[str, Any]]:
+def find_worst_labels(view: ReportView) -> list[LabelRecall]:
     """Return the labels with the lowest recall, the worst first, with the recall of each highlighted method.
 
     Only labels are listed that the test set has and that at least one method mistakes.
     """
-    labels = view.report["task"]["labels"]
-    matrices = {
-        name: matrix for name in view.highlighted_methods if (matrix := view.methods[name].get("confusion_matrix"))
-    }
+    labels = view.report.task.labels
+    matrices = {name: matrix for name in view.highlighted_methods if (matrix := view.results[name].confusion_matrix)}
     worst = []
     for index, label in enumerate(labels):
         recalls = {
             name: matrix[index][index] / sum(matrix[index]) for name, matrix in matrices.items() if sum(matrix[index])
         }
         if recalls and min(recalls.values()) < 1:
-            worst.append({"label": label, "mean": sum(recalls.values()) / len(recalls), "recall_by_method": recalls})
-    return sorted(worst, key=lambda entry: entry["mean"])[:MAX_WORST_LABELS]
+            worst.append(LabelRecall(label, sum(recalls.values()) / len(recalls), recalls))
+    return sorted(worst, key=lambda entry: entry.mean)[:MAX_WORST_LABELS]
 
 
-def find_top_confusions(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the most frequent mistakes: the right label, the predicted label and the count."""
+def find_top_confusions(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> list[LabelConfusion]:
+    """Return the most frequent mistakes."""
     wrong = [
         (count, labels[i], labels[j]) for i, row in enumerate(matrix) for j, count in enumerate(row) if i != j and count
     ]
     most = sorted(wrong, key=lambda mistake: -mistake[0])[:MAX_MISTAKES]
-    return [{"label": label, "predicted": predicted, "count": count} for count, label, predicted in most]
+    return [LabelConfusion(label, predicted, count) for count, label, predicted in most]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from softprompt.comparison.report.method_result import MetricSummaries, MetricSummary
 from softprompt.comparison.report.plots.label_layout import PlotLabel, label_line_ends, wrap_text
 from softprompt.comparison.report.plots.palette import LIGHT_PALETTE
 from softprompt.comparison.report.plots.plot_axes import describe_metric_axis, set_metric_axis
@@ -25,21 +26,12 @@ LABEL_MARGIN = 1.3
 
 def plot_learning_curves(view: ReportView) -> list[ReportPlot]:
     """Plot the headline metric on the validation data during training; nothing if no method was trained."""
-    metric = view.metric
-    curves = {
-        name: points
-        for name in view.scored_methods
-        if (
-            points := [
-                p for p in view.methods[name].get("training_curve") or [] if p["metrics"].get(metric) is not None
-            ]
-        )
-    }
+    curves = {name: points for name in view.scored_methods if (points := _get_curve(view, name))}
     if not curves:
         return []
     figure, axes = _create_axes(view, "During training", "on the validation data; thin lines are seeds", curves)
     labels = [label for name, points in curves.items() if (label := _draw_learning_curve(axes, view, name, points))]
-    values = [float(point["metrics"][metric]) for points in curves.values() for point in points]
+    values = [value for points in curves.values() for _, _, value in points]
     _finish_axes(axes, view, "step", values, labels)
     return [
         ReportPlot(
@@ -52,30 +44,34 @@ def plot_learning_curves(view: ReportView) -> list[ReportPlot]:
     ]
 
 
+def _get_curve(view: ReportView, name: str) -> list[tuple[int, int, float]]:
+    """Return seed, step and headline metric of each evaluation of a method."""
+    points = [(p.seed, p.step, p.metrics.get(view.metric)) for p in view.results[name].training_curve]
+    return [(seed, step, value) for seed, step, value in points if value is not None]
+
+
 def _draw_learning_curve(
-    axes: Axes, view: ReportView, name: str, points: Sequence[Mapping[str, Any]]
+    axes: Axes, view: ReportView, name: str, points: Sequence[tuple[int, int, float]]
 ) -> PlotLabel | None:
-    style, metric = get_series_style(view, name), view.metric
-    by_seed: dict[Any, list[tuple[int, float]]] = {}
+    style = get_series_style(view, name)
+    by_seed: dict[int, list[tuple[int, float]]] = {}
     by_step: dict[int, list[float]] = {}
-    for point in points:
-        by_seed.setdefault(point.get("seed"), []).append((point["step"], point["metrics"][metric]))
-        by_step.setdefault(point["step"], []).append(point["metrics"][metric])
-    for seed in by_seed.values() if len(by_seed) > 1 and name in view.highlighted_methods else ():
-        axes.plot(*zip(*sorted(seed), strict=True), color=style["color"], linewidth=0.7, alpha=0.3)
+    for seed, step, value in points:
+        by_seed.setdefault(seed, []).append((step, value))
+        by_step.setdefault(step, []).append(value)
+    for curve in by_seed.values() if len(by_seed) > 1 and name in view.highlighted_methods else ():
+        axes.plot(*zip(*sorted(curve), strict=True), color=style["color"], linewidth=0.7, alpha=0.3)
     means = {float(step): sum(values) / len(values) for step, values in sorted(by_step.items())}
     return _draw_line(axes, view, name, means, {})
 
 
 def plot_low_data(view: ReportView) -> list[ReportPlot]:
     """Plot quality against the number of training examples; methods that train nothing are dashed lines."""
-    metric, full = view.metric, view.report["data"]["train"]["num_examples"]
-    sizes = {
-        name: by_size for name in view.scored_methods if (by_size := view.methods[name].get("metrics_by_train_size"))
-    }
+    metric, full = view.metric, view.report.data.train.num_examples
+    sizes = {name: by_size for name in view.scored_methods if (by_size := view.results[name].metrics_by_train_size)}
     if not sizes:
         return []
-    flat = [n for n in view.scored_methods if n not in sizes and view.methods[n]["kind"] in ("prompting", "api")]
+    flat = [n for n in view.scored_methods if n not in sizes and not view.methods[n].kind.is_trained]
     figure, axes = _create_axes(view, "With fewer examples", "on the test set; bars span the seeds", [*sizes, *flat])
     ticks, values = {math.log2(full): f"{full:,}"}, list[float]()
     labels: list[PlotLabel | None] = []
@@ -102,7 +98,7 @@ def plot_low_data(view: ReportView) -> list[ReportPlot]:
 def plot_sweeps(view: ReportView) -> list[ReportPlot]:
     """Plot quality against the values of each setting of the sweep, one plot per setting."""
     settings = dict.fromkeys(
-        setting for name in view.scored_methods for setting in view.methods[name].get("metrics_by_setting") or {}
+        setting for name in view.scored_methods for setting in view.results[name].metrics_by_setting
     )
     return [plot for index, setting in enumerate(settings) for plot in _plot_sweep(view, setting, index)]
 
@@ -112,7 +108,7 @@ def _plot_sweep(view: ReportView, setting: str, index: int) -> list[ReportPlot]:
     swept = {
         name: {value: metrics[metric] for value, metrics in by_value.items() if _has_mean(metrics, metric)}
         for name in view.scored_methods
-        if (by_value := (view.methods[name].get("metrics_by_setting") or {}).get(setting))
+        if (by_value := view.results[name].metrics_by_setting.get(setting))
     }
     swept = {name: scores for name, scores in swept.items() if scores}
     if not swept:
@@ -148,11 +144,10 @@ def _set_value_ticks(axes: Axes, values: Sequence[str]) -> tuple[dict[str, float
     return positions, "logarithmic scale" if logarithmic else ""
 
 
-def _draw_scores(
-    axes: Axes, view: ReportView, name: str, scores: Mapping[float, Mapping[str, Any]]
-) -> PlotLabel | None:
+def _draw_scores(axes: Axes, view: ReportView, name: str, scores: Mapping[float, MetricSummary]) -> PlotLabel | None:
+    means = {x: score.mean for x, score in sorted(scores.items()) if score.mean is not None}
     ranges = {x: (min(values), max(values)) for x, score in scores.items() if len(values := get_seed_values(score)) > 1}
-    return _draw_line(axes, view, name, {x: float(score["mean"]) for x, score in sorted(scores.items())}, ranges)
+    return _draw_line(axes, view, name, means, ranges)
 
 
 def _draw_line(
@@ -172,7 +167,7 @@ def _draw_line(
 
 def _create_axes(view: ReportView, title: str, scope: str, methods: Iterable[str]) -> tuple[Any, Axes]:
     lines = sum(name in view.highlighted_methods for name in methods)
-    note = describe_metric_axis(view.metric, bool(view.report["higher_is_better"]), scope)
+    note = describe_metric_axis(view.metric, view.higher_is_better, scope)
     return create_axes(title, note, height=max(2.6, 0.32 * lines), right_margin=LABEL_MARGIN)
 
 
@@ -185,5 +180,5 @@ def _finish_axes(
     label_line_ends(axes, labels)
 
 
-def _has_mean(metrics: Mapping[str, Any], metric: str) -> bool:
-    return (metrics.get(metric) or {}).get("mean") is not None
+def _has_mean(metrics: MetricSummaries, metric: str) -> bool:
+    return metric in metrics and metrics[metric].mean is not None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from softprompt.comparison.report.formatters import capitalize_first, format_duration, format_metric
+from softprompt.comparison.report.method_result import MetricSummary
 from softprompt.comparison.report.plots.label_layout import PlotLabel, label_points, wrap_text
 from softprompt.comparison.report.plots.palette import LIGHT_PALETTE, get_color_role, get_marker
 from softprompt.comparison.report.plots.plot_axes import (
@@ -28,17 +29,16 @@ def get_series_style(view: ReportView, name: str) -> dict[str, Any]:
     return {"color": LIGHT_PALETTE[get_color_role(index)], "marker": get_marker(index)}
 
 
-def get_seed_values(score: Mapping[str, Any]) -> list[float]:
-    """Return the values of all seeds, or the mean if there are none."""
-    return [float(value) for value in score.get("values") or [] if value is not None] or [float(score["mean"])]
+def get_seed_values(score: MetricSummary) -> list[float]:
+    """Return the known values of the seeds, or the mean if there are none."""
+    values = [value for value in score.values if value is not None]
+    return values if values or score.mean is None else [score.mean]
 
 
 def plot_quality(view: ReportView) -> ReportPlot:
     """Plot the mean and the seeds of every method, the best on top."""
     names = sorted(view.scored_methods, key=lambda name: view.to_gain(view.get_mean(name)))
-    note = describe_metric_axis(
-        view.metric, bool(view.report["higher_is_better"]), "on the test set, mean and every seed"
-    )
+    note = describe_metric_axis(view.metric, view.higher_is_better, "on the test set, mean and every seed")
     figure, axes = create_axes(
         "Quality", note, height=max(0.3 * len(names), 0.5), left_margin=1.4, right_margin=0.55, bottom_margin=0.3
     )
@@ -73,7 +73,7 @@ def _draw_baseline(axes: Axes, view: ReportView) -> None:
 
 def plot_quality_by_parameters(view: ReportView) -> ReportPlot:
     """Plot quality against the number of trained parameters."""
-    counts = _get_quantities(view, "num_trained_parameters")
+    counts = {name: float(view.results[name].num_trained_parameters) for name in view.scored_methods}
     untrained = " Methods without training are left of the dotted line." if not all(counts.values()) else ""
     summary = f"Methods further left train fewer parameters.{untrained}"
     texts = "Quality and trained parameters", "parameters", "none", summary
@@ -82,7 +82,7 @@ def plot_quality_by_parameters(view: ReportView) -> ReportPlot:
 
 def plot_quality_by_time(view: ReportView) -> ReportPlot:
     """Plot quality against the duration of one training run."""
-    seconds = _get_quantities(view, "train_seconds")
+    seconds = {name: view.results[name].train_seconds or 0.0 for name in view.scored_methods}
     trained = {name: value for name, value in seconds.items() if value}
     longest = max(trained, key=lambda name: trained[name], default=None)
     summary = "Methods further left train faster."
@@ -90,10 +90,6 @@ def plot_quality_by_time(view: ReportView) -> ReportPlot:
         title = capitalize_first(view.get_title(longest))
         summary += f" {title} takes longest, {format_duration(trained[longest])} for one run."
     return _plot_trade_off(view, seconds, get_time_ticks, ("Quality and training time", "time", "none", summary))
-
-
-def _get_quantities(view: ReportView, quantity: str) -> dict[str, float]:
-    return {name: float(view.methods[name].get(quantity) or 0) for name in view.scored_methods}
 
 
 def _plot_trade_off(
@@ -104,9 +100,7 @@ def _plot_trade_off(
 ) -> ReportPlot:
     title, quantity, zero_label, summary = texts
     metric = view.metric
-    note = describe_metric_axis(
-        metric, bool(view.report["higher_is_better"]), "on the test set; bars from worst to best seed"
-    )
+    note = describe_metric_axis(metric, view.higher_is_better, "on the test set; bars from worst to best seed")
     figure, axes = create_axes(title, note, height=max(3.0, 0.5 * len(view.highlighted_methods) - 1))
     x_positions = set_log_axis_with_zero(axes, values, get_ticks, zero_label)
     labels, all_scores = [], list[float]()
