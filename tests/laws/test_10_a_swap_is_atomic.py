@@ -19,7 +19,7 @@ from softprompt.errors import NoPreviousVersion
 from softprompt.registry import ApiKeyScope, PromptRegistry
 from softprompt.server.api.generation_service import RequestInputs, start_generations
 from softprompt.server.app_state import AppState
-from softprompt.server.auth.authenticator import Principal
+from softprompt.server.auth.principal import Principal
 from softprompt.server.backends.loaded_prompt import OVERHEAD_BYTES, LoadedPrompt
 from softprompt.server.generation.generation_group import GenerationGroup
 from softprompt.server.generation.prompt_renderer import TokenizedPrompt

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import uvicorn
 from fastapi import FastAPI
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp
 
 from softprompt.registry import PromptRegistry
 from softprompt.server.api import metrics_router, prompts_router
+from softprompt.server.app_state import AppState
 from softprompt.server.auth.authenticator import Authenticator
 from softprompt.server.concurrency.event_loop_scheduler import EventLoopScheduler
 from softprompt.server.concurrency.tenant_rate_limiter import TenantRateLimiter
@@ -22,6 +24,12 @@ from softprompt.server.exception_handlers import register_exception_handlers
 from softprompt.server.prompts.upload_validator import UploadValidator
 from softprompt.server.runtime.timeout_http_protocol import TimeoutHttpProtocol
 from softprompt.server.server_metrics import ServerMetrics
+
+
+def state_of(**components: Any) -> AppState:
+    """A server's state with these components alone."""
+    state: AppState = Mock(spec=AppState, **components)
+    return state
 
 
 def gated(
@@ -33,10 +41,15 @@ def gated(
 ) -> FastAPI:
     """The routes that need a store and no engine."""
     app = FastAPI()
-    app.state.registry, app.state.upload_validator, app.state.metrics = store, uploads, ServerMetrics()
-    app.state.authenticator = Authenticator(store.api_keys if keys else None, limits)
-    app.state.loop_scheduler = EventLoopScheduler()
-    register_exception_handlers(app, app.state.metrics)
+    app.state.softprompt = state_of(
+        registry=store,
+        upload_validator=uploads,
+        metrics=ServerMetrics(),
+        authenticator=Authenticator(store.api_keys if keys else None),
+        rate_limiter=TenantRateLimiter() if limits is None else limits,
+        loop_scheduler=EventLoopScheduler(),
+    )
+    register_exception_handlers(app, app.state.softprompt.metrics)
     app.include_router(prompts_router.router)
     app.include_router(metrics_router.router)
     return app

@@ -13,7 +13,7 @@ import pytest
 
 from softprompt.model import FrozenModel
 from softprompt.registry import PromptRegistry
-from softprompt.server.auth.authenticator import TENANT_HEADER
+from softprompt.server.api.dependencies import TENANT_HEADER
 from tests.server.live_server import BASE, REVIEWS, Running, prompt_for, running, until
 
 CLASSIFY = "/v1/classify"

@@ -20,14 +20,10 @@ from softprompt.server.api import (
     reference_router,
 )
 from softprompt.server.app_state import AppState
-from softprompt.server.auth.authenticator import Authenticator
-from softprompt.server.concurrency.tenant_rate_limiter import TenantRateLimiter
 from softprompt.server.exception_handlers import register_exception_handlers
 from softprompt.server.middleware.body_limit import BodyLimitMiddleware
 from softprompt.server.middleware.loopback_only import LoopbackOnlyMiddleware
 from softprompt.server.middleware.request_metrics import RequestMetricsMiddleware
-from softprompt.server.private_tokenizer import with_private_tokenizer
-from softprompt.server.prompts.upload_validator import UploadValidator
 
 ROUTER_MODULES = (
     chat_router,
@@ -66,24 +62,14 @@ def create_app(state: AppState) -> FastAPI:
         docs_url=None,  # FastAPI's own pages load scripts from a CDN; `api/reference_router.py` does not
         redoc_url=None,
     )
-    upload_validator = UploadValidator(
-        with_private_tokenizer(state.model),
-        validate_prompt=state.backend.validate_prompt,
-        verify_prompt=state.backend.verify_prompt,
-    )
-    app.state.softprompt, app.state.metrics, app.state.registry = state, state.metrics, state.registry
-    app.state.upload_validator, app.state.loop_scheduler = upload_validator, state.loop_scheduler
-    app.state.authenticator = Authenticator(
-        state.registry.api_keys if config.auth_enabled else None,
-        TenantRateLimiter(config.sequences_per_minute, config.max_parallel_sequences),
-    )
+    app.state.softprompt = state
     register_exception_handlers(app, state.metrics)
     for module in ROUTER_MODULES:
         app.include_router(module.router)
     app.add_middleware(
         BodyLimitMiddleware,
         max_bytes=config.max_body_bytes,
-        path_limits={"/v1/prompts": upload_validator.limits.max_request_bytes},
+        path_limits={"/v1/prompts": state.upload_validator.limits.max_request_bytes},
     )
     if not config.auth_enabled:
         app.add_middleware(LoopbackOnlyMiddleware)

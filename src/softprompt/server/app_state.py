@@ -6,24 +6,26 @@ import copy
 import time
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, cast
+from typing import cast
 
-from fastapi import Depends, Request
 from transformers import PreTrainedTokenizerFast
 
 from softprompt.engine.grammar import GuidanceCompiler
 from softprompt.engine.grammar_checker import GrammarChecker
 from softprompt.model import FrozenModel
 from softprompt.registry import PromptRegistry, PromptVersion
+from softprompt.server.auth.authenticator import Authenticator
 from softprompt.server.backends.engine_backend import EngineBackend
 from softprompt.server.backends.inference_backend import BackendFactory, InferenceBackend
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.concurrency.event_loop_scheduler import EventLoopScheduler
+from softprompt.server.concurrency.tenant_rate_limiter import TenantRateLimiter
 from softprompt.server.generation.async_grammar_compiler import AsyncGrammarCompiler
 from softprompt.server.generation.logprobs_formatter import LogprobsFormatter
 from softprompt.server.generation.prompt_renderer import PromptRenderer
 from softprompt.server.generation.response_builder import ResponseBuilder
 from softprompt.server.prompts.prompt_cache import PromptCache
+from softprompt.server.prompts.upload_validator import UploadValidator
 from softprompt.server.prompts.usage_tracker import UsageTracker
 from softprompt.server.server_config import ServerConfig
 from softprompt.server.server_metrics import ServerMetrics
@@ -55,8 +57,11 @@ class AppState:
     served_model_name: str
     model: FrozenModel
     registry: PromptRegistry
+    authenticator: Authenticator
+    rate_limiter: TenantRateLimiter
     backend: InferenceBackend
     prompt_cache: PromptCache
+    upload_validator: UploadValidator
     prompt_renderer: PromptRenderer
     logprobs_formatter: LogprobsFormatter
     response_builder: ResponseBuilder
@@ -95,8 +100,13 @@ class AppState:
             served_model_name=PurePath(model.name).name if model.name.startswith(("/", ".")) else model.name,
             model=model,
             registry=registry,
+            authenticator=Authenticator(registry.api_keys if config.auth_enabled else None),
+            rate_limiter=TenantRateLimiter(config.sequences_per_minute, config.max_parallel_sequences),
             backend=backend,
             prompt_cache=PromptCache(registry, model, backend, config.prompt_cache_bytes, metrics),
+            upload_validator=UploadValidator(
+                model, validate_prompt=backend.validate_prompt, verify_prompt=backend.verify_prompt
+            ),
             prompt_renderer=PromptRenderer(model, min(config.max_model_len, model.shape.window)),
             logprobs_formatter=LogprobsFormatter(tokenizer),
             response_builder=ResponseBuilder(),
@@ -136,21 +146,3 @@ class AppState:
         if version is None:
             return ResolvedModel(self.served_model_name, None)
         return ResolvedModel(str(version), await self.prompt_cache.get_prompt(version))
-
-
-async def _get_state(request: Request) -> AppState:
-    state: AppState = request.app.state.softprompt
-    return state
-
-
-StateDep = Annotated[AppState, Depends(_get_state)]
-"""The state of the server that received the request."""
-
-
-async def _get_ready_state(state: StateDep) -> AppState:
-    state.backend.check_available()
-    return state
-
-
-ReadyStateDep = Annotated[AppState, Depends(_get_ready_state)]
-"""The state of the server; raises a RequestError while the backend accepts no requests, as during shutdown."""

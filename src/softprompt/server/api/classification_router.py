@@ -12,11 +12,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from softprompt.evaluation import LabelPrediction
+from softprompt.server.api.authenticated_route import AuthenticatedRoute
 from softprompt.server.api.client_disconnect import cancel_on_disconnect
+from softprompt.server.api.dependencies import RateLimitedPrincipal, ReadyStateDep
 from softprompt.server.api_errors import ApiError
-from softprompt.server.app_state import AppState, ReadyStateDep
-from softprompt.server.auth.authenticated_route import AuthenticatedRoute
-from softprompt.server.auth.authenticator import RateLimitedPrincipal
+from softprompt.server.app_state import AppState
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.generation.context_length import SequenceLength, check_context_lengths
 from softprompt.server.generation.input_names import list_input_names

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from softprompt.server.api.authenticated_route import AuthenticatedRoute
+from softprompt.server.api.dependencies import RateLimitedPrincipal, ReadyStateDep
 from softprompt.server.api.generation_service import RequestInputs, generate_response
-from softprompt.server.app_state import ReadyStateDep
-from softprompt.server.auth.authenticated_route import AuthenticatedRoute
-from softprompt.server.auth.authenticator import RateLimitedPrincipal
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.generation.completion_formatter import CompletionFormatter
 from softprompt.server.generation.input_names import attribute_errors_to, list_input_names

@@ -14,7 +14,7 @@ from softprompt.server.api.client_disconnect import cancel_on_disconnect
 from softprompt.server.api.event_stream_response import EventStreamResponse
 from softprompt.server.api_errors import ApiError
 from softprompt.server.app_state import AppState
-from softprompt.server.auth.authenticator import Principal
+from softprompt.server.auth.principal import Principal
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.generation.generation_group import GenerationGroup
 from softprompt.server.generation.generation_params import (

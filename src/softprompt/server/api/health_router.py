@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from softprompt.server.app_state import StateDep
+from softprompt.server.api.dependencies import StateDep
 from softprompt.server.request_errors import InferenceFailed
 
 router = APIRouter(tags=["monitoring"])

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query
 from softprompt.errors import SettingError
 from softprompt.registry import ACTIVE_ALIAS, PromptAlias, PromptVersion
 from softprompt.registry.prompt_reference import PromptReference
+from softprompt.server.api.authenticated_route import AuthenticatedRoute
+from softprompt.server.api.dependencies import CurrentPrincipal, StateDep
 from softprompt.server.api_errors import ApiError
-from softprompt.server.app_state import AppState, StateDep
-from softprompt.server.auth.authenticated_route import AuthenticatedRoute
-from softprompt.server.auth.authenticator import CurrentPrincipal
+from softprompt.server.app_state import AppState
 from softprompt.server.schemas.list_queries import ListQuery
 from softprompt.server.schemas.model_schemas import ModelCard, ModelList
 

@@ -13,10 +13,9 @@ from fastapi import APIRouter
 from starlette.responses import FileResponse
 
 from softprompt.saved import Manifest
+from softprompt.server.api.authenticated_route import AuthenticatedRoute
+from softprompt.server.api.dependencies import CurrentPrincipal, StateDep
 from softprompt.server.api_errors import ApiError
-from softprompt.server.app_state import StateDep
-from softprompt.server.auth.authenticated_route import AuthenticatedRoute
-from softprompt.server.auth.authenticator import CurrentPrincipal
 from softprompt.server.prompts.prompt_cache import report_unusable_prompt
 from softprompt.server.schemas.playground_schemas import PlaygroundState, PromptDetails, UsageSummary
 from softprompt.tasks.chat_task import ChatTask

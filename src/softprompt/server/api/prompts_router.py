@@ -13,8 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from softprompt.errors import SavedPromptError, TaskError, translate_os_errors
-from softprompt.registry import ACTIVE_ALIAS, PromptRegistry, PromptVersion, ResultPage
+from softprompt.registry import ACTIVE_ALIAS, PromptVersion, ResultPage
 from softprompt.saved import SavedPrompt
+from softprompt.server.api.authenticated_route import AuthenticatedRoute
+from softprompt.server.api.dependencies import CurrentPrincipal, ManagePrincipal, RateLimitedManagePrincipal, StateDep
 from softprompt.server.api.registry_responses import (
     serialize_event,
     serialize_page,
@@ -22,19 +24,13 @@ from softprompt.server.api.registry_responses import (
     serialize_version,
 )
 from softprompt.server.api_errors import ApiError
-from softprompt.server.auth.authenticated_route import AuthenticatedRoute
-from softprompt.server.auth.authenticator import (
-    CurrentPrincipal,
-    ManagePrincipal,
-    Principal,
-    RateLimitedManagePrincipal,
-)
+from softprompt.server.app_state import AppState
+from softprompt.server.auth.principal import Principal
 from softprompt.server.prompts.upload_validator import (
     MANIFEST_FILE,
     PEFT_FILES,
     TENSORS_FILE,
     UPLOAD_PATH,
-    UploadValidator,
 )
 from softprompt.server.request_errors import InvalidUpload
 from softprompt.server.schemas.list_queries import NumberedListQuery, PromptListQuery
@@ -95,10 +91,10 @@ _REQUEST_BODY = {"requestBody": {"required": True, "content": {"multipart/form-d
 
 @router.get("")
 def list_prompts(
-    request: Request, principal: CurrentPrincipal, query: Annotated[PromptListQuery, Query()]
+    state: StateDep, principal: CurrentPrincipal, query: Annotated[PromptListQuery, Query()]
 ) -> JsonObject:
     """List the tenant's prompts in alphabetical order, in pages, each with its aliases and newest versions."""
-    page = _get_registry(request).get_prompts_page(
+    page = state.registry.get_prompts_page(
         principal.tenant,
         limit=query.limit,
         after=query.after,
@@ -110,19 +106,17 @@ def list_prompts(
 
 @router.get("/{name}/versions")
 def list_versions(
-    request: Request, principal: CurrentPrincipal, name: PromptName, query: Annotated[NumberedListQuery, Query()]
+    state: StateDep, principal: CurrentPrincipal, name: PromptName, query: Annotated[NumberedListQuery, Query()]
 ) -> JsonObject:
     """List the versions of a prompt, the newest first, in pages."""
-    page = _get_registry(request).get_versions_page(
-        name, tenant=principal.tenant, limit=query.limit, before=query.after
-    )
+    page = state.registry.get_versions_page(name, tenant=principal.tenant, limit=query.limit, before=query.after)
     return serialize_page([serialize_version(version) for version in page.items], "version", has_more=page.has_more)
 
 
 @router.post("", status_code=201, openapi_extra=_REQUEST_BODY)
-async def add_prompt(request: Request, principal: RateLimitedManagePrincipal) -> JsonObject:
+async def add_prompt(request: Request, principal: RateLimitedManagePrincipal, state: StateDep) -> JsonObject:
     """Register a saved prompt, sent as its files, as the next version of a name."""
-    validator: UploadValidator = request.app.state.upload_validator
+    validator = state.upload_validator
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise ApiError(415, "send the prompt's files as multipart/form-data", code="unsupported_media_type")
     with _report_invalid_upload(), translate_os_errors(UPLOAD_PATH):  # large bodies are spooled to disk
@@ -133,17 +127,17 @@ async def add_prompt(request: Request, principal: RateLimitedManagePrincipal) ->
                 contents = {name: await file.read() for name, file in files.items()}
                 saved_prompt = await run_in_threadpool(validator.parse_prompt, contents)
                 await validator.verify_prompt(saved_prompt, upload.name, principal.tenant)
-                version = await run_in_threadpool(_store_upload, request, principal, saved_prompt, upload)
+                version = await run_in_threadpool(_store_upload, state, principal, saved_prompt, upload)
     return serialize_version(version)
 
 
 @router.post("/{name}/activate")
 def activate_version(
-    request: Request, principal: RateLimitedManagePrincipal, name: PromptName, body: ActivateRequest
+    state: StateDep, principal: RateLimitedManagePrincipal, name: PromptName, body: ActivateRequest
 ) -> JsonObject:
     """Point the active alias, or another one, to a version. Running requests keep the version they started with."""
     reference = f"{name}@{body.version}"
-    version = _get_registry(request).activate_version(
+    version = state.registry.activate_version(
         reference, alias=body.alias, tenant=principal.tenant, actor=principal.actor
     )
     return serialize_version(version)
@@ -151,14 +145,14 @@ def activate_version(
 
 @router.post("/{name}/rollback")
 def roll_back_alias(
-    request: Request,
+    state: StateDep,
     principal: RateLimitedManagePrincipal,
     name: PromptName,
     body: Annotated[AliasRequest, Body(default_factory=AliasRequest)],
 ) -> JsonObject:
     """Point the active alias, or another one, back to its previous version."""
     return serialize_version(
-        _get_registry(request).roll_back_alias(
+        state.registry.roll_back_alias(
             _make_reference(name, body.alias), tenant=principal.tenant, actor=principal.actor
         )
     )
@@ -166,14 +160,14 @@ def roll_back_alias(
 
 @router.post("/{name}/deactivate")
 def deactivate_alias(
-    request: Request,
+    state: StateDep,
     principal: RateLimitedManagePrincipal,
     name: PromptName,
     body: Annotated[AliasRequest, Body(default_factory=AliasRequest)],
 ) -> JsonObject:
     """Remove the active alias, or another one, from its version."""
     return serialize_version(
-        _get_registry(request).deactivate_alias(
+        state.registry.deactivate_alias(
             _make_reference(name, body.alias), tenant=principal.tenant, actor=principal.actor
         )
     )
@@ -181,29 +175,22 @@ def deactivate_alias(
 
 @router.delete("/{name}/versions/{number}")
 def remove_version(
-    request: Request, principal: RateLimitedManagePrincipal, name: PromptName, number: VersionNumber
+    state: StateDep, principal: RateLimitedManagePrincipal, name: PromptName, number: VersionNumber
 ) -> JsonObject:
     """Remove a version that no alias points to. Version numbers are never reused."""
-    [version] = _get_registry(request).remove_versions(
-        f"{name}@{number}", tenant=principal.tenant, actor=principal.actor
-    )
+    [version] = state.registry.remove_versions(f"{name}@{number}", tenant=principal.tenant, actor=principal.actor)
     return {**serialize_version(version), "deleted": True}
 
 
 @router.get("/{name}/history")
 def get_history(
-    request: Request, principal: ManagePrincipal, name: PromptName, query: Annotated[NumberedListQuery, Query()]
+    state: StateDep, principal: ManagePrincipal, name: PromptName, query: Annotated[NumberedListQuery, Query()]
 ) -> JsonObject:
     """List the audit log of a prompt, the newest event first, in pages."""
     page = ResultPage.from_results(
-        _get_registry(request).list_events(principal.tenant, name, query.limit + 1, before=query.after), query.limit
+        state.registry.list_events(principal.tenant, name, query.limit + 1, before=query.after), query.limit
     )
     return serialize_page([serialize_event(event) for event in page.items], "id", has_more=page.has_more)
-
-
-def _get_registry(request: Request) -> PromptRegistry:
-    registry: PromptRegistry = request.app.state.registry
-    return registry
 
 
 def _make_reference(name: str, alias: str) -> str:
@@ -251,15 +238,14 @@ def _parse_form_files(form: FormData) -> dict[str, UploadFile]:
 
 
 def _store_upload(
-    request: Request, principal: Principal, saved_prompt: SavedPrompt, upload: UploadRequest
+    state: AppState, principal: Principal, saved_prompt: SavedPrompt, upload: UploadRequest
 ) -> PromptVersion:
     """Register an uploaded prompt within the tenant's storage limit."""
-    validator: UploadValidator = request.app.state.upload_validator
-    return _get_registry(request).register_prompt(
+    return state.registry.register_prompt(
         saved_prompt,
         upload.name,
         activate=upload.activate,
-        size_limit=validator.limits.max_tenant_bytes,
+        size_limit=state.upload_validator.limits.max_tenant_bytes,
         tenant=principal.tenant,
         actor=principal.actor,
         note=upload.note,

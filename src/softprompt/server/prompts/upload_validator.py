@@ -82,11 +82,8 @@ class UploadValidator:
         verify_prompt: Callable[[SavedPrompt, str, str], Awaitable[None]] = _skip_verification,
     ):
         self._validate_prompt, self.verify_prompt = validate_prompt, verify_prompt
-        self.model, self.limits, self._base_model = (
-            with_private_tokenizer(model),
-            limits or UploadLimits(),
-            BaseModelInfo.from_model(model),
-        )
+        self.model, self._base_model = with_private_tokenizer(model), BaseModelInfo.from_model(model)
+        self.limits = limits or UploadLimits()
         self.upload_semaphore = FairSemaphore(1)
 
     def check_files(self, sizes: Mapping[str, int]) -> None:

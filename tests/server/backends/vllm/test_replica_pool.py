@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from softprompt.model import FrozenModel
-from softprompt.server.auth.authenticator import TENANT_HEADER
+from softprompt.server.api.dependencies import TENANT_HEADER
 from tests.server.backends.vllm.conftest import Fronting
 from tests.server.backends.vllm.fake_vllm import Speaking, Vllm, speaking
 from tests.server.live_server import BASE, Running, until

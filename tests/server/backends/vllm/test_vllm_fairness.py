@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from softprompt.model import FrozenModel
-from softprompt.server.auth.authenticator import TENANT_HEADER
+from softprompt.server.api.dependencies import TENANT_HEADER
 from softprompt.server.backends.vllm.shared_sequence_limit import INITIAL_LIMIT
 from tests.server.backends.vllm.conftest import Fronting
 from tests.server.backends.vllm.fake_vllm import Speaking, Vllm

@@ -12,9 +12,10 @@ from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from softprompt.server.auth.authenticator import (
+from softprompt.server.api.dependencies import (
     bearer_scheme,
     get_current_principal,
+    get_state,
     require_admin_scope,
     require_manage_scope,
 )
@@ -40,10 +41,11 @@ class AuthenticatedRoute(APIRoute):
 
         async def authenticate_and_handle(request: Request) -> Response:
             """Authenticate the request, and handle it in a turn of its tenant."""
-            principal = await get_current_principal(request, await bearer_scheme(request))
+            state = await get_state(request)
+            principal = await get_current_principal(request, state, await bearer_scheme(request))
             for check in checks:
                 await check(principal)
-            turn = request.state.turn = EventLoopTurn(request.app.state.loop_scheduler, principal.tenant)
+            turn = request.state.turn = EventLoopTurn(state.loop_scheduler, principal.tenant)
             try:
                 await turn.wait_turn()
                 return await handle(request)
