@@ -59,6 +59,7 @@ def test_it_begins_answers_and_ends_with_all_that_it_started(tmp_path: Path) -> 
         assert "--model base --host 127.0.0.1" in said[0]
         assert psutil.pid_exists(int(child))
     assert not replica.is_running
+    assert not replica.log_file.parent.exists()
     until(lambda: not psutil.pid_exists(int(child)) or psutil.Process(int(child)).status() == psutil.STATUS_ZOMBIE)
 
 
@@ -66,6 +67,7 @@ def test_the_log_of_a_failed_start_is_shown(tmp_path: Path) -> None:
     failing = program(tmp_path, "import sys; print('no room for the model'); sys.exit(3)")
     with LocalVllmServer(failing, [], free_port()) as replica, pytest.raises(SettingError, match="(?s)3.*no room for"):
         replica.wait_until_ready()
+    assert "no room for" in replica.log_file.read_text()  # it is named in the message, so it stays
 
 
 def test_the_plugin_is_told_where_the_prompts_are() -> None:

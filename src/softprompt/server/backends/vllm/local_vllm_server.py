@@ -105,7 +105,7 @@ class LocalVllmServer:
 
     Attributes:
         url: base URL of the server.
-        log_file: file with the output of the server.
+        log_file: file with the output of the server, in a temporary folder.
     """
 
     def __init__(self, executable: str, arguments: Sequence[str], port: int, *, kv_cache_bytes: int = 2**31):
@@ -149,12 +149,15 @@ class LocalVllmServer:
         )
 
     def stop(self) -> None:
-        """Stop the server and its child processes."""
+        """Stop the server and its child processes. Keeps the log of a server that had exited by itself."""
+        has_failed = not self.is_running
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal_number)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_TIMEOUT_S)
+        if not has_failed:
+            shutil.rmtree(self.log_file.parent, ignore_errors=True)
 
     def __enter__(self) -> LocalVllmServer:
         return self
