@@ -26,7 +26,7 @@ from softprompt.prompts.prompt_tuning import PromptTuning
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, EncodedExample
 from softprompt.training.concurrent_runs import tune_concurrently
-from softprompt.training.data_parallel import DistributedTrainable, ProcessGroup
+from softprompt.training.data_parallel import DistributedGroup, DistributedTrainable
 from softprompt.training.gradient_accumulation import PromptTrainable
 from softprompt.training.tune_pipeline import TuneResult
 from softprompt.training.tune_settings import TuneSettings
@@ -181,7 +181,7 @@ def test_process_without_examples_gets_the_auxiliary_loss_of_others() -> None:
     model, prompt = tiny_model("llama"), PromptTuning(InitialValue(torch.zeros(2, 3), "zeros"), Placement.BEFORE)
     others = [torch.tensor([6.0, 12.0, 9.0, 3.0]), torch.ones(6)]  # losses, tokens and weight; then gradients
 
-    class Second(ProcessGroup):
+    class Second(DistributedGroup):
         def __init__(self) -> None:
             self.rank, self.world_size = 1, 2
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -33,12 +34,38 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 
-class SingleProcess:
-    """Process group of one process.
+class ProcessGroup(ABC):
+    """The processes that train a prompt together, as one of them sees the group.
 
     Attributes:
         is_main_process: Whether this process writes files and logs.
     """
+
+    is_main_process: bool
+
+    @abstractmethod
+    def wait_for_everyone(self) -> None:
+        """Wait until all processes are here."""
+
+    @abstractmethod
+    def load_model(self, settings: TuneSettings) -> FrozenModel:
+        """Load the settings' model for this process."""
+
+    @abstractmethod
+    def wrap_trainable(self, trainable: Trainable) -> Trainable:
+        """Return a trainable that computes this process's share of each batch."""
+
+    @abstractmethod
+    def wrap_recorder(self, recorder: RunRecorder) -> RunRecorder:
+        """Return a recorder that writes in the main process only."""
+
+    @abstractmethod
+    def wrap_callback(self, callback: TrainerCallback) -> TrainerCallback:
+        """Return a callback that is called in the main process only."""
+
+
+class SingleProcess(ProcessGroup):
+    """Group of one process, which needs no wrappers."""
 
     is_main_process = True
 
@@ -46,24 +73,24 @@ class SingleProcess:
         """Return at once."""
 
     def load_model(self, settings: TuneSettings) -> FrozenModel:
-        """Load the settings' model for this process."""
+        """Load the settings' model."""
         return load_model(settings.model, device=settings.device, dtype=settings.dtype)
 
     def wrap_trainable(self, trainable: Trainable) -> Trainable:
-        """Return the trainable of this process."""
+        """Return the trainable itself."""
         return trainable
 
     def wrap_recorder(self, recorder: RunRecorder) -> RunRecorder:
-        """Return the recorder of this process."""
+        """Return the recorder itself."""
         return recorder
 
     def wrap_callback(self, callback: TrainerCallback) -> TrainerCallback:
-        """Return the callback of this process."""
+        """Return the callback itself."""
         return callback
 
 
-class ProcessGroup(SingleProcess):
-    """Process group of several processes.
+class DistributedGroup(ProcessGroup):
+    """Group of several processes, which exchange tensors and objects.
 
     Attributes:
         rank: Index of this process, from 0.
@@ -74,9 +101,8 @@ class ProcessGroup(SingleProcess):
     def __init__(self) -> None:
         from accelerate import PartialState  # imported for several processes only
 
-        self._state = PartialState(
-            cpu=not torch.accelerator.is_available()
-        )  # without this it would not join processes on CPUs
+        # Without `cpu`, accelerate would not join processes on CPUs.
+        self._state = PartialState(cpu=not torch.accelerator.is_available())
         self.rank, self.world_size = self._state.process_index, self._state.num_processes
         self.is_main_process = self._state.is_main_process
 
@@ -129,14 +155,14 @@ def is_distributed() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def init_process_group() -> SingleProcess:
+def init_process_group() -> ProcessGroup:
     """Initialize the group of processes that this one was started with.
 
     Each process gets its own device, so the model must be loaded afterwards.
     """
     if not is_distributed():
         return SingleProcess()
-    process_group = ProcessGroup()
+    process_group = DistributedGroup()
     if not process_group.is_main_process:  # it would repeat the log of the main process
         logging.getLogger("softprompt").setLevel(logging.ERROR)
     return process_group
@@ -158,7 +184,7 @@ def require_single_process(operation: str) -> None:
 class DistributedTrainable:
     """Trainable with examples split over processes, and gradients, losses and outputs combined."""
 
-    def __init__(self, trainable: Trainable, process_group: ProcessGroup):
+    def __init__(self, trainable: Trainable, process_group: DistributedGroup):
         self.trainable, self.process_group = trainable, process_group
 
     def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
@@ -220,7 +246,7 @@ def _gradient_or_zeros(parameter: nn.Parameter) -> Tensor:
 class DistributedRecorder:
     """Recorder of the main process. The other processes get its state when the checkpoint is loaded."""
 
-    def __init__(self, recorder: RunRecorder, process_group: ProcessGroup):
+    def __init__(self, recorder: RunRecorder, process_group: DistributedGroup):
         self.process_group = process_group
         self.recorder = recorder if process_group.is_main_process else NullRecorder()
 
@@ -254,7 +280,7 @@ def _copy_to_cpu(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
 class DistributedCallback:
     """Callback of the main process. If any process wants to stop, all stop after the same step."""
 
-    def __init__(self, callback: TrainerCallback, process_group: ProcessGroup):
+    def __init__(self, callback: TrainerCallback, process_group: DistributedGroup):
         self.callback, self.process_group = callback, process_group
         self._main_callback = callback if process_group.is_main_process else NullCallback()
 

@@ -12,7 +12,7 @@ from softprompt.model import FrozenModel
 from softprompt.prompts import TUNING_METHODS, SoftPrompt, build_prompt
 from softprompt.tasks import EncodedExample, Objective, Task
 from softprompt.training.callbacks import TrainerCallback
-from softprompt.training.data_parallel import SingleProcess
+from softprompt.training.data_parallel import ProcessGroup
 from softprompt.training.dataset_cache import DatasetCache
 from softprompt.training.encoded_dataset import EncodedDataset
 from softprompt.training.gradient_accumulation import PromptTrainable
@@ -113,7 +113,7 @@ class TrainingSetup:
         )
 
     def create_trainer(
-        self, settings: TuneSettings, recorder: RunRecorder, callback: TrainerCallback, process_group: SingleProcess
+        self, settings: TuneSettings, recorder: RunRecorder, callback: TrainerCallback, process_group: ProcessGroup
     ) -> Trainer:
         """Create the trainer, which starts from the recorder's checkpoint or the beginning."""
         return Trainer(

@@ -21,7 +21,7 @@ from softprompt.saved.output_folder import check_output_free
 from softprompt.training.baselines import BaselineMetrics, warn_if_not_better
 from softprompt.training.callbacks import NullCallback, TrainerCallback
 from softprompt.training.checkpoint import compute_run_hash
-from softprompt.training.data_parallel import SingleProcess, init_process_group
+from softprompt.training.data_parallel import ProcessGroup, SingleProcess, init_process_group
 from softprompt.training.dataset_cache import DatasetCache
 from softprompt.training.loss_plot import plot_loss
 from softprompt.training.recorder import FolderRecorder
@@ -140,14 +140,14 @@ class PreparedRun:
     run_folder: RunFolder
     run_metadata: dict[str, Any]
     resume: bool
-    process_group: SingleProcess
+    process_group: ProcessGroup
 
     @classmethod
     def from_settings(
         cls,
         settings: TuneSettings,
         model: FrozenModel | None = None,
-        process_group: SingleProcess | None = None,
+        process_group: ProcessGroup | None = None,
         *,
         resume: bool = False,
         overwrite: bool = False,
@@ -222,7 +222,7 @@ class _ExportedPrompts:
 
 
 def _build_setup(
-    settings: TuneSettings, model: FrozenModel | None, process_group: SingleProcess, dataset_cache: DatasetCache
+    settings: TuneSettings, model: FrozenModel | None, process_group: ProcessGroup, dataset_cache: DatasetCache
 ) -> tuple[TrainingSetup, dict[str, str]]:
     """Build the training setup. Returns it with the digests of the data."""
     data = dataset_cache.prepare_data(settings)
