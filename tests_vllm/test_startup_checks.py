@@ -96,7 +96,7 @@ def test_without_the_connector_no_request_of_ours_is_answered(
     row = Row([3, 4, 5], put(tmp_path, model, drawn(model, 40, 0)))
     monkeypatch.delitem(sys.modules, CONNECTOR_MODULE, raising=False)
     with running(llama, tmp_path, **{**SMALL, "kv_transfer_config": None}) as llm:
-        with pytest.raises(VLLMValidationError, match=r"^(?!softprompt:).*serves no prompts"):
+        with pytest.raises(VLLMValidationError, match=r"^(?!softprompt:).*cannot serve prompts"):
             asked(llm, [row], 4)
         [bare] = asked(llm, [Row([3, 4, 5])], 4)
         assert len(bare.outputs[0].token_ids) == 4

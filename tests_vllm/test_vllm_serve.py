@@ -123,7 +123,7 @@ def text(number: int, length: int = 6) -> list[int]:
 
 def test_it_says_what_runs(replica: Replica) -> None:
     said = replica.log.read_text("utf-8")
-    assert re.search(r"softprompt \S+ in vLLM \S+ \(it goes with >=0\.32\.0,<0\.33\)", said)
+    assert re.search(r"softprompt \S+ in vLLM \S+ \(supported: >=0\.32\.0,<0\.33\)", said)
     assert f"prompts of {replica.place} for {replica.model.name} ({replica.model.fingerprint})" in said
 
 
@@ -184,7 +184,7 @@ REFUSED: dict[str, tuple[Callable[[Replica, Prompt], dict[str, Any]], str]] = {
     "echoed log-probabilities": (lambda r, p: r.body(Row(text(1), p), echo=True, logprobs=1), "log-probabilities"),
     "other positions": (
         lambda r, p: r.body(Row(text(1), p), kv_transfer_params=_named(p.asked.digest, POSITIONS - 1)),
-        f"takes {POSITIONS} positions",
+        f"has {POSITIONS} positions",
     ),
     "a path": (
         lambda r, p: r.body(Row(text(1), p), kv_transfer_params=_named("../../../etc")),

@@ -31,7 +31,7 @@ def test_neighbours_share_a_head_where_there_are_fewer() -> None:
 
 @pytest.mark.parametrize(("heads", "ranks"), [(8, 3), (3, 8), (6, 4)])
 def test_an_uneven_share_is_refused(heads: int, ranks: int) -> None:
-    with pytest.raises(SettingError, match="cannot be shared out"):
+    with pytest.raises(SettingError, match="cannot be divided"):
         get_local_kv_heads(heads, 0, ranks)
 
 
@@ -77,5 +77,5 @@ def test_layers_are_told_by_their_names() -> None:
 
 @pytest.mark.parametrize("name", ["lm_head", "model.layers.1.blocks.2.attn"])
 def test_a_name_that_does_not_tell_is_refused(name: str) -> None:
-    with pytest.raises(SettingError, match="does not tell"):
+    with pytest.raises(SettingError, match="exactly one index"):
         extract_layer_index(name)

@@ -76,7 +76,7 @@ def test_a_prompt_is_looked_at_once(tmp_path: Path) -> None:
 
 def test_other_positions_are_refused(tmp_path: Path) -> None:
     looked = PromptValidator(PrefixLoader(str(tmp_path), BASE))
-    with pytest.raises(SettingError, match="takes 5 positions, the request says 6"):
+    with pytest.raises(SettingError, match="has 5 positions, but the request has 6"):
         looked.validate_params(PromptTransferParams(put(tmp_path, prefix(5)), 6))
 
 

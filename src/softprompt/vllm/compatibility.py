@@ -12,6 +12,7 @@ from packaging.specifiers import SpecifierSet
 from softprompt.errors import ModelNotSupported, SettingError
 
 SUPPORTED_VLLM = ">=0.32.0,<0.33"  # equal to pyproject.toml
+SUPPORTED_CACHE_DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def check_vllm_version(version: str) -> None:
         SettingError: the version is not supported.
     """
     if not SpecifierSet(SUPPORTED_VLLM).contains(version, prereleases=True):
-        raise SettingError(f"this softprompt goes with vLLM {SUPPORTED_VLLM}, not {version}: install one of these")
+        raise SettingError(f"softprompt supports vLLM {SUPPORTED_VLLM}, not {version}: install a supported version")
 
 
 def check_engine_facts(facts: EngineFacts) -> None:
@@ -60,24 +61,31 @@ def check_engine_facts(facts: EngineFacts) -> None:
     """
     _check_model_support(facts)
     if facts.unsupported_options:
-        raise SettingError(f"prompts cannot be served with {', '.join(facts.unsupported_options)}: leave that out")
+        raise SettingError(f"softprompt does not support {', '.join(facts.unsupported_options)}: remove these options")
     if facts.kv_load_failure_policy != "fail":
-        raise SettingError('kv_load_failure_policy must be "fail": else placeholders would be computed and answered')
+        raise SettingError(
+            'kv_load_failure_policy must be "fail": otherwise vLLM would compute placeholders as if they were text'
+        )
     if facts.kv_role not in ("kv_both", "kv_consumer"):
         raise SettingError('kv_role must be "kv_both"')
     if facts.hash_block_size not in (None, facts.block_size):
-        raise SettingError("the prefix cache must hold whole blocks: leave out --prefix-match-unit")
-    if facts.cache_dtype not in ("auto", "float32", "bfloat16", "float16"):
-        raise SettingError(f"prompts cannot be kept in a cache of {facts.cache_dtype}: leave out --kv-cache-dtype")
+        raise SettingError("the prefix cache must hash whole blocks: remove --prefix-match-unit")
+    if facts.cache_dtype not in SUPPORTED_CACHE_DTYPES:
+        raise SettingError(
+            f"softprompt does not support a KV cache of {facts.cache_dtype}: remove --kv-cache-dtype, or choose one of "
+            f"{', '.join(SUPPORTED_CACHE_DTYPES)}"
+        )
 
 
 def _check_model_support(facts: EngineFacts) -> None:
-    special = [*facts.unsupported_model_features, *(["a sliding window"] if facts.num_windowed_groups else [])]
-    special += [each for each in facts.attention_specs if each != "FullAttentionSpec"]
+    features = [*facts.unsupported_model_features, *(["a sliding window"] if facts.num_windowed_groups else [])]
+    features += [spec for spec in facts.attention_specs if spec != "FullAttentionSpec"]
     if len(facts.attention_specs) > 1:
-        special.append("layers of several kinds")
-    if special or len(facts.attention_specs) != 1:
-        what = ", ".join(dict.fromkeys(special)) or "no attention"
+        features.append("layers of several kinds")
+    if not facts.attention_specs and not features:
+        features.append("no attention")
+    if features:
         raise ModelNotSupported(
-            f"prompts are not served on a model with {what}: only on one all of whose layers see all tokens in front"
+            f"softprompt does not support a model with {', '.join(dict.fromkeys(features))} on vLLM: every layer must "
+            "attend to all previous tokens"
         )

@@ -59,26 +59,29 @@ class SoftpromptConnector(KVConnectorBase_V1):
             self._init_worker()
         else:
             logger.info(
-                "softprompt %s in vLLM %s (it goes with %s)", version(PLUGIN_NAME), vllm.__version__, SUPPORTED_VLLM
+                "softprompt %s in vLLM %s (supported: %s)", version(PLUGIN_NAME), vllm.__version__, SUPPORTED_VLLM
             )
 
     def _init_worker(self) -> None:
-        settings = read_plugin_config(self._vllm_config)
-        base = read_served_model(self._vllm_config, settings)
+        config = read_plugin_config(self._vllm_config)
+        model = read_served_model(self._vllm_config, config)
         spec = self._kv_cache_config.kv_cache_groups[0].kv_cache_spec
-        rank, ranks = get_tensor_model_parallel_rank(), self._vllm_config.parallel_config.tensor_parallel_size
-        heads = get_local_kv_heads(base.num_kv_heads, rank, ranks)
-        if (spec.num_kv_heads, spec.head_size) != (heads.stop - heads.start, base.head_dim):
-            raise SettingError(f"vLLM keeps {spec.num_kv_heads} heads of {spec.head_size} numbers, which do not fit")
-        reader = PrefixLoader(settings.artifact_location, base)
+        rank, world_size = get_tensor_model_parallel_rank(), self._vllm_config.parallel_config.tensor_parallel_size
+        heads = get_local_kv_heads(model.num_kv_heads, rank, world_size)
+        if (spec.num_kv_heads, spec.head_size) != (heads.stop - heads.start, model.head_dim):
+            raise SettingError(
+                f"vLLM's cache has {spec.num_kv_heads} heads of size {spec.head_size} in this worker, but the model "
+                f"has {heads.stop - heads.start} of size {model.head_dim}: this layout is not supported"
+            )
+        loader = PrefixLoader(config.artifact_location, model)
 
         def load_local_prefix(digest: str) -> Tensor:
-            return to_cache_layout(reader.load_prefix(digest).tensor, heads, spec.dtype)
+            return to_cache_layout(loader.load_prefix(digest).tensor, heads, spec.dtype)
 
-        self._counters, self._reports_stats, self._num_layers = ConnectorCounters(), rank == 0, base.num_layers
-        self._prefix_cache = HostPrefixCache(load_local_prefix, settings.cache_bytes, self._counters)
+        self._counters, self._reports_stats, self._num_layers = ConnectorCounters(), rank == 0, model.num_layers
+        self._prefix_cache = HostPrefixCache(load_local_prefix, config.cache_bytes, self._counters)
         self._connector_worker = SoftpromptConnectorWorker(self._prefix_cache, spec.block_size)
-        logger.info("softprompt: prompts of %s for %s (%s)", settings.artifact_location, base.name, base.fingerprint)
+        logger.info("softprompt: prompts of %s for %s (%s)", config.artifact_location, model.name, model.fingerprint)
 
     # The scheduler's side.
 
@@ -102,8 +105,8 @@ class SoftpromptConnector(KVConnectorBase_V1):
 
     def update_connector_output(self, connector_output: Any) -> None:
         """Record the finished loads of the workers."""
-        arrived, failed = connector_output.finished_recving or set(), connector_output.failed_recving
-        self._connector_scheduler.update_connector_output(arrived, failed)
+        finished, failed = connector_output.finished_recving or set(), connector_output.failed_recving
+        self._connector_scheduler.update_connector_output(finished, failed)
 
     def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:  # noqa: ARG002
         """Forget a finished request; the second result is the `kv_transfer_params` of its response."""
@@ -119,20 +122,23 @@ class SoftpromptConnector(KVConnectorBase_V1):
             SettingError: the layers do not have one KV cache each.
         """
         if sorted(extract_layer_index(name) for name in kv_caches) != list(range(self._num_layers)):
-            raise SettingError(f"vLLM keeps no keys and values of each of {self._num_layers} layers: {list(kv_caches)}")
+            raise SettingError(
+                f"vLLM's cache does not have one entry for each of {self._num_layers} layers, which is not supported: "
+                f"{', '.join(kv_caches)}"
+            )
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Start the loads of a step."""
-        loads = self._get_connector_metadata()
+        metadata = self._get_connector_metadata()
         assert self._connector_worker is not None
-        assert isinstance(loads, SoftpromptConnectorMetadata)
-        self._connector_worker.start_load_kv(loads, forward_context.no_compile_layers)
+        assert isinstance(metadata, SoftpromptConnectorMetadata)
+        self._connector_worker.start_load_kv(metadata, forward_context.no_compile_layers)
 
     def get_transfer_results(self, finished_req_ids: set[str]) -> KVConnectorTransferResults:  # noqa: ARG002
         """Return the requests whose load has finished, and those of them whose load failed."""
         assert self._connector_worker is not None
-        arrived, failed = self._connector_worker.get_transfer_results()
-        return KVConnectorTransferResults(finished_recving=arrived, failed_recving=failed)
+        finished, failed = self._connector_worker.get_transfer_results()
+        return KVConnectorTransferResults(finished_recving=finished, failed_recving=failed)
 
     def get_block_ids_with_load_errors(self) -> set[int]:
         """Return the blocks of failed loads."""
@@ -152,11 +158,9 @@ class SoftpromptConnector(KVConnectorBase_V1):
 
     def get_kv_connector_stats(self) -> SoftpromptKVConnectorStats | None:
         """Return the counts since the last call; of the workers that share a model only the first reports them."""
-        return (
-            SoftpromptKVConnectorStats.from_counter_delta(self._reported, self._counters)
-            if self._reports_stats
-            else None
-        )
+        if not self._reports_stats:
+            return None
+        return SoftpromptKVConnectorStats.from_counter_delta(self._reported, self._counters)
 
     @property
     def counters(self) -> ConnectorCounters:

@@ -27,11 +27,11 @@ class SoftpromptKVConnectorStats(KVConnectorStats):
         cls, previous: ConnectorCounters, counters: ConnectorCounters
     ) -> SoftpromptKVConnectorStats | None:
         """Return the changes since `previous`, or None if there are none, and update `previous`."""
-        now = asdict(counters)
-        new = {name: now[name] - was for name, was in asdict(previous).items() if now[name] != was}
-        for name, value in now.items():
+        current = asdict(counters)
+        increases = {name: current[name] - value for name, value in asdict(previous).items() if current[name] != value}
+        for name, value in current.items():
             setattr(previous, name, value)
-        return cls(data=new) if new else None
+        return cls(data=increases) if increases else None
 
     def reset(self) -> None:
         """Set all counts to zero."""
@@ -63,7 +63,7 @@ class SoftpromptPromMetrics(KVConnectorPromMetrics):
         per_engine_labelvalues: dict[int, list[object]],
     ):
         super().__init__(vllm_config, metric_types, labelnames, per_engine_labelvalues)
-        assert set(_COUNTER_HELP) == {each.name for each in fields(ConnectorCounters)}
+        assert set(_COUNTER_HELP) == {field.name for field in fields(ConnectorCounters)}
         self._counters = {
             name: self._counter_cls(name=f"vllm:softprompt_{name}", documentation=description, labelnames=labelnames)
             for name, description in _COUNTER_HELP.items()

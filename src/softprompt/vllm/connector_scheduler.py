@@ -15,7 +15,7 @@ from softprompt.unicode_text import escape_controls
 from softprompt.vllm.connector_metadata import PrefixLoadSpec, SoftpromptConnectorMetadata
 from softprompt.vllm.host_prefix_cache import ConnectorCounters
 from softprompt.vllm.request_rejection import RequestInfo, find_rejection_reason
-from softprompt.vllm_protocol import PromptTransferParams, parse_kv_transfer_params
+from softprompt.vllm_protocol import PLUGIN_NAME, PromptTransferParams, parse_kv_transfer_params
 
 logger = init_logger(f"vllm.{__name__}")  # vLLM configures loggers under this name
 
@@ -35,17 +35,17 @@ class SoftpromptConnectorScheduler:
         self._rejected: set[str] = set()
         self._expected_tokens: dict[str, int] = {}
         self._loading: dict[str, str] = {}
-        self._loaded: OrderedDict[str, None] = OrderedDict()
+        self._loaded: OrderedDict[str, None] = OrderedDict()  # the least recently used digest first
         self._metadata = SoftpromptConnectorMetadata()
 
     def on_new_request(self, request: Any) -> None:
         """Check a new request, and reject it or remember its prompt."""
-        why = find_rejection_reason(_get_request_info(request))
-        if why is not None:
+        reason = find_rejection_reason(_get_request_info(request))
+        if reason is not None:
             logger.warning(
-                "softprompt: request %s is refused: %s",
+                "softprompt: rejected request %s: %s",
                 escape_controls(str(request.request_id), ""),
-                escape_controls(why, ""),
+                escape_controls(reason, ""),
             )
             self.counters.requests_rejected += 1
             self._rejected.add(request.request_id)
@@ -62,8 +62,8 @@ class SoftpromptConnectorScheduler:
         params = self._params.get(request.request_id)
         if params is None:
             return 0, False
-        missing = self._expect_tokens(request, max(params.num_positions - num_computed_tokens, 0))
-        return missing, missing > 0 and params.digest not in self._loaded
+        num_missing = self._expect_tokens(request, max(params.num_positions - num_computed_tokens, 0))
+        return num_missing, num_missing > 0 and params.digest not in self._loaded
 
     def update_state_after_alloc(self, request: Any, block_ids: list[int], num_external_tokens: int) -> None:
         """Plan the load of a request whose blocks are allocated.
@@ -72,36 +72,37 @@ class SoftpromptConnectorScheduler:
             RuntimeError: vLLM expects another number of positions than the connector reported. To continue would
                 compute placeholders.
         """
-        name = request.request_id
-        promised = self._expected_tokens.pop(name, 0)
-        if num_external_tokens != promised:
+        request_id = request.request_id
+        num_expected = self._expected_tokens.pop(request_id, 0)
+        if num_external_tokens != num_expected:
             raise RuntimeError(
-                f"vLLM counts on {num_external_tokens} positions of {name} instead of {promised}: stopping"
+                f"vLLM expects {num_external_tokens} positions of request {request_id} instead of {num_expected}: "
+                "stopping, because placeholders would be computed as text"
             )
         if not num_external_tokens:
             return
-        if name in self._rejected:
-            self._metadata.rejected_request_ids.append(name)
+        if request_id in self._rejected:
+            self._metadata.rejected_request_ids.append(request_id)
             return
-        params = self._params[name]
-        load = PrefixLoadSpec(name, params, params.num_positions - num_external_tokens, block_ids)
+        params = self._params[request_id]
+        load = PrefixLoadSpec(request_id, params, params.num_positions - num_external_tokens, block_ids)
         if params.digest in self._loaded:
             self._loaded.move_to_end(params.digest)
             self._metadata.sync_loads.append(load)
         else:
-            self._loading[name] = params.digest
+            self._loading[request_id] = params.digest
             self._metadata.async_loads.append(load)
 
     def build_connector_meta(self) -> SoftpromptConnectorMetadata:
         """Return the loads of the planned step for the workers."""
-        loads, self._metadata = self._metadata, SoftpromptConnectorMetadata()
-        return loads
+        metadata, self._metadata = self._metadata, SoftpromptConnectorMetadata()
+        return metadata
 
     def update_connector_output(self, finished_recving: set[str], failed_recving: set[str]) -> None:
         """Record the finished loads of the workers."""
-        for name in finished_recving:
-            digest = self._loading.pop(name, None)
-            if digest is not None and name not in failed_recving:
+        for request_id in finished_recving:
+            digest = self._loading.pop(request_id, None)
+            if digest is not None and request_id not in failed_recving:
                 self._loaded[digest] = None
                 self._loaded.move_to_end(digest)
         while len(self._loaded) > MAX_LOADED_DIGESTS:
@@ -109,10 +110,10 @@ class SoftpromptConnectorScheduler:
 
     def request_finished(self, request: Any, *, is_error: bool) -> dict[str, Any] | None:
         """Forget a finished request, and return the `kv_transfer_params` of its response."""
-        name = request.request_id
-        params = self._params.pop(name, None)
-        self._rejected.discard(name)
-        self._expected_tokens.pop(name, None)
+        request_id = request.request_id
+        params = self._params.pop(request_id, None)
+        self._rejected.discard(request_id)
+        self._expected_tokens.pop(request_id, None)
         if params is None:
             return None
         if is_error:
@@ -138,6 +139,6 @@ def _get_request_info(request: Any) -> RequestInfo:
 
 def _salt_block_hashes(request: Any, params: PromptTransferParams) -> None:
     """Add the prompt's digest to the salt of a request's block hashes, so that prompts share no blocks."""
-    request.cache_salt = f"softprompt:{params.digest}:{request.cache_salt or ''}"
+    request.cache_salt = f"{PLUGIN_NAME}:{params.digest}:{request.cache_salt or ''}"
     request.block_hashes.clear()
     request.update_block_hashes()

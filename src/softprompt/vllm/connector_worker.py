@@ -54,11 +54,11 @@ class SoftpromptConnectorWorker:
     def get_transfer_results(self) -> tuple[set[str], set[str]]:
         """Return the requests whose load has finished, and those of them whose load failed."""
         failed, self._rejected = self._rejected, set()
-        done = {name: each for name, each in self._pending.items() if each[1].done()}
-        for name, (load, prefix) in done.items():
-            del self._pending[name]
-            if not self._write_prefix(load, prefix):
-                failed.add(name)
+        done = {request_id: pending for request_id, pending in self._pending.items() if pending[1].done()}
+        for request_id, (load, future) in done.items():
+            del self._pending[request_id]
+            if not self._write_prefix(load, future):
+                failed.add(request_id)
         return failed | done.keys(), failed
 
     def get_block_ids_with_load_errors(self) -> set[int]:
@@ -70,16 +70,19 @@ class SoftpromptConnectorWorker:
         try:
             prefix = future.result()
         except SoftPromptError as error:
-            logger.error("softprompt: request %s ends: %s", _format_request_id(load), error)
+            logger.error("softprompt: request %s failed: %s", _format_request_id(load), error)
             return False
         except Exception:  # a remote store may raise any error; the engine must continue
             logger.exception(
-                "softprompt: request %s ends: its prompt %s cannot be read", _format_request_id(load), load.params
+                "softprompt: request %s failed: cannot load its prompt %s", _format_request_id(load), load.params.digest
             )
             return False
         if prefix.shape[2] != load.params.num_positions:
             logger.error(
-                "softprompt: request %s ends: its prompt has %d positions", _format_request_id(load), prefix.shape[2]
+                "softprompt: request %s failed: its prompt has %d positions, not %d",
+                _format_request_id(load),
+                prefix.shape[2],
+                load.params.num_positions,
             )
             return False
         self._copy_to_cache(prefix[:, :, load.first_position :], load)

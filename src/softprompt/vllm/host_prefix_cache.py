@@ -35,6 +35,8 @@ class ConnectorCounters:
 class HostPrefixCache:
     """LRU cache of prefixes. Concurrent requests for a prefix share one load.
 
+    `cachetools.LRUCache` does not fit: it rejects a value that alone exceeds the maximum, and evicts without counting.
+
     Args:
         load_prefix: loads the prefix of a digest; runs on the cache's own threads.
         max_bytes: maximum total size in bytes; a larger prefix is kept until the next one is loaded.
@@ -65,12 +67,12 @@ class HostPrefixCache:
     def get_future(self, digest: str) -> Future[Tensor]:
         """Return a future of a prefix, which is complete if the prefix is cached."""
         with self._lock:
-            if (kept := self._entries.get(digest)) is not None:
+            if (prefix := self._entries.get(digest)) is not None:
                 self._entries.move_to_end(digest)
                 self.counters.prompt_cache_hits += 1
-                found: Future[Tensor] = Future()
-                found.set_result(kept)
-                return found
+                done: Future[Tensor] = Future()
+                done.set_result(prefix)
+                return done
             if digest not in self._pending:
                 self._pending[digest] = self._executor.submit(self._load, digest)
             return self._pending[digest]

@@ -23,12 +23,15 @@ def get_local_kv_heads(num_kv_heads: int, rank: int, world_size: int) -> slice:
         SettingError: the heads cannot be distributed evenly.
     """
     if num_kv_heads % world_size and world_size % num_kv_heads:
-        raise SettingError(f"{num_kv_heads} key/value heads cannot be shared out among {world_size} workers")
+        raise SettingError(
+            f"{num_kv_heads} key/value heads cannot be divided evenly among {world_size} workers: change "
+            "--tensor-parallel-size"
+        )
     if world_size >= num_kv_heads:
         first = rank // (world_size // num_kv_heads)
         return slice(first, first + 1)
-    each = num_kv_heads // world_size
-    return slice(rank * each, (rank + 1) * each)
+    heads_per_worker = num_kv_heads // world_size
+    return slice(rank * heads_per_worker, (rank + 1) * heads_per_worker)
 
 
 def to_cache_layout(prefix: Float[Tensor, "L 2 G P D"], heads: slice, dtype: torch.dtype) -> Float[Tensor, "L 2 P g D"]:
@@ -62,5 +65,7 @@ def extract_layer_index(layer_name: str) -> int:
     """
     numbers = _LAYER_INDEX_PATTERN.findall(layer_name)
     if len(numbers) != 1:
-        raise SettingError(f"{layer_name} does not tell which layer it is of")
+        raise SettingError(
+            f"vLLM's layer name {layer_name} does not have exactly one index: this model is not supported"
+        )
     return int(numbers[0])

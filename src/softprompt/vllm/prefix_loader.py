@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from threading import Lock
+from functools import lru_cache
 
 from softprompt.errors import SettingError
 from softprompt.model import KVPrefix
@@ -46,8 +45,7 @@ class PromptValidator:
     """
 
     def __init__(self, loader: PrefixLoader, capacity: int = MAX_VALIDATED_PROMPTS):
-        self._loader, self._capacity, self._lock = loader, capacity, Lock()
-        self._num_positions: OrderedDict[str, int] = OrderedDict()
+        self._get_num_positions = lru_cache(capacity)(lambda digest: loader.load_prefix(digest).num_positions)
 
     def validate_params(self, params: PromptTransferParams) -> None:
         """Validate the prompt of a request; loads it unless the result is cached.
@@ -55,18 +53,9 @@ class PromptValidator:
         Raises:
             SoftPromptError: the prompt cannot be served, or has another number of positions than the request says.
         """
-        positions = self._get_num_positions(params.digest)
-        if positions != params.num_positions:
-            raise SettingError(f"the prompt takes {positions} positions, the request says {params.num_positions}")
-
-    def _get_num_positions(self, digest: str) -> int:
-        with self._lock:
-            if digest in self._num_positions:
-                self._num_positions.move_to_end(digest)
-                return self._num_positions[digest]
-        positions = self._loader.load_prefix(digest).num_positions
-        with self._lock:
-            self._num_positions[digest] = positions
-            while len(self._num_positions) > self._capacity:
-                self._num_positions.popitem(last=False)
-        return positions
+        num_positions = self._get_num_positions(params.digest)
+        if num_positions != params.num_positions:
+            raise SettingError(
+                f"the prompt has {num_positions} positions, but the request has {params.num_positions}: set "
+                f"num_positions to {num_positions}"
+            )

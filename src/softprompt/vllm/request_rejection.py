@@ -42,23 +42,23 @@ def find_rejection_reason(request: RequestInfo) -> str | None:
         return str(error)
     tokens = request.prompt_token_ids
     if params is None:
-        # A text does not begin with this token twice; but beam search, for example, drops a request's parameters.
-        nameless = tokens is not None and starts_with_placeholders(tokens)
-        return "it begins with placeholders and names no prompt" if nameless else None
+        # vLLM's beam search, for example, drops a request's parameters.
+        is_nameless = tokens is not None and starts_with_placeholders(tokens)
+        return "it starts with placeholders but names no prompt" if is_nameless else None
     if tokens is None:
-        return "it brings embeddings: a prompt is followed by tokens"
+        return "its input is embeddings: a prompt must be followed by tokens"
     if len(tokens) <= params.num_positions:
         return f"its {len(tokens)} tokens are not more than the prompt's {params.num_positions} positions"
     if any(token != PLACEHOLDER_TOKEN_ID for token in tokens[: params.num_positions]):
-        return f"it does not begin with {params.num_positions} placeholders ({PLACEHOLDER_TOKEN_ID})"
+        return f"it does not start with {params.num_positions} placeholders (token {PLACEHOLDER_TOKEN_ID})"
     return _find_unsupported_feature(request)
 
 
 def _find_unsupported_feature(request: RequestInfo) -> str | None:
     if request.skips_prefix_cache:
-        return "it asks for its prompt's log-probabilities, or to leave the prefix cache alone: a prefix has none"
+        return "it requests log-probabilities of its input, or bypasses the prefix cache: prompts support neither"
     if request.has_lora:
-        return "it names a LoRA as well: the prompt was made for the model without"
+        return "it also names a LoRA adapter: the prompt was trained for the model without one"
     if request.has_multimodal:
-        return "it holds images or sounds"
-    return "it is a session, whose prompt grows" if request.is_resumable else None
+        return "its input contains images or sounds"
+    return "it belongs to a session, whose input grows" if request.is_resumable else None

@@ -52,7 +52,7 @@ class RequestValidator(LogitsProcessor):
             return  # parameters of another connector
         if not cls._is_connector_configured():
             raise VLLMValidationError(
-                f"this server serves no prompts: start it with {CONNECTOR_NAME} as its KV connector"
+                f"this server cannot serve prompts: start it with {CONNECTOR_NAME} as its KV connector"
             )
         try:
             params = parse_kv_transfer_params(parameters)
@@ -63,9 +63,8 @@ class RequestValidator(LogitsProcessor):
 
     @classmethod
     def _is_connector_configured(cls) -> bool:
-        return (
-            cls.prompt_validator is not None or CONNECTOR_MODULE in sys.modules
-        )  # vLLM imports a connector where it is configured
+        # vLLM imports the module of a connector only if the connector is configured.
+        return cls.prompt_validator is not None or CONNECTOR_MODULE in sys.modules
 
     @classmethod
     def _validate_prompt_params(cls, params: PromptTransferParams, sampling_params: Any) -> None:
@@ -100,9 +99,9 @@ class ConfigListener(StatLoggerBase):
             and transfer.kv_connector == CONNECTOR_NAME
             and RequestValidator.prompt_validator is None
         ):
-            settings = read_plugin_config(vllm_config)
+            config = read_plugin_config(vllm_config)
             RequestValidator.prompt_validator = PromptValidator(
-                PrefixLoader(settings.artifact_location, read_served_model(vllm_config, settings))
+                PrefixLoader(config.artifact_location, read_served_model(vllm_config, config))
             )
 
     def record(self, *_: Any, **__: Any) -> None:

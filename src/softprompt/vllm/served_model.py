@@ -13,7 +13,6 @@ from softprompt.model import KVPrefix
 from softprompt.model.checkpoint_info import read_fingerprint
 from softprompt.model.model_files import DOWNLOAD_PATTERNS
 from softprompt.saved import SavedPrompt
-from softprompt.vllm_protocol import PLUGIN_NAME
 
 
 @dataclass(frozen=True)
@@ -41,22 +40,22 @@ class ServedModel:
             BaseModelMismatch: the prompt belongs to another model.
             PeftExportError: the prompt's payload is embeddings.
         """
-        made_for = prompt.manifest.base
-        if made_for.fingerprint != self.fingerprint:
+        base = prompt.manifest.base
+        if base.fingerprint != self.fingerprint:
             raise BaseModelMismatch(
-                f"this prompt was made for {made_for.name} ({made_for.fingerprint}), "
-                f"and this server runs {self.name} ({self.fingerprint})"
+                f"the prompt was trained for {base.name} ({base.fingerprint}), but this server runs {self.name} "
+                f"({self.fingerprint})"
             )
         prefix = prompt.payload
         if not isinstance(prefix, KVPrefix):
             raise PeftExportError(
-                "this prompt holds embeddings, and vLLM is given keys and values: add it compiled, "
-                f"`{PLUGIN_NAME} prompts add … --compile MODEL`"
+                "the prompt contains embeddings, but vLLM needs keys and values: add the prompt compiled, with "
+                "`softprompt prompts add … --compile MODEL`"
             )
         L, _, G, _, D = prefix.tensor.shape
         if (self.num_layers, self.num_kv_heads, self.head_dim) != (L, G, D):
             raise BaseModelMismatch(
-                f"this prompt's keys and values do not fit {self.name}: {tuple(prefix.tensor.shape)}"
+                f"the prompt's keys and values, {tuple(prefix.tensor.shape)}, do not fit {self.name}"
             )
         return prefix
 
@@ -86,7 +85,7 @@ def resolve_model_fingerprint(model: str, revision: str | None = None, cache_dir
             )
         except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
             raise SettingError(
-                f"the files of {model} are not found, to know its fingerprint by: give it in "
+                f"the files of {model}, which determine its fingerprint, are not found: set the fingerprint in "
                 'kv_connector_extra_config, {"fingerprint": "sha256:…"}'
             ) from error
     return read_fingerprint(folder)

@@ -12,10 +12,10 @@ from softprompt.vllm_protocol import PluginConfig
 def read_engine_facts(vllm_config: Any, kv_cache_config: Any) -> EngineFacts:
     """Collect the facts to check from a `VllmConfig` and a `KVCacheConfig`."""
     specs = [group.kv_cache_spec for group in kv_cache_config.kv_cache_groups]
-    limited = [each for each in specs if _get_attention_window(each) is not None]
+    windowed = [spec for spec in specs if _get_attention_window(spec) is not None]
     return EngineFacts(
-        attention_specs=tuple(type(each).__name__ for each in specs),
-        num_windowed_groups=len(limited),
+        attention_specs=tuple(type(spec).__name__ for spec in specs),
+        num_windowed_groups=len(windowed),
         block_size=specs[0].block_size if specs else vllm_config.cache_config.block_size,
         hash_block_size=kv_cache_config.hash_block_size,
         cache_dtype=str(vllm_config.cache_config.cache_dtype),
@@ -56,24 +56,24 @@ def _get_attention_window(spec: Any) -> int | None:
 
 
 def _find_unsupported_model_features(model_config: Any) -> tuple[str, ...]:
-    special = {
+    features = {
         "compressed keys and values (MLA)": model_config.use_mla,
-        "states beside its attention (hybrid)": model_config.is_hybrid,
+        "recurrent state besides attention (hybrid)": model_config.is_hybrid,
         "no attention": model_config.is_attention_free,
         "an encoder": model_config.is_encoder_decoder,
-        "images or sounds in its positions": model_config.uses_mrope,
+        "positions of images or sounds": model_config.uses_mrope,
         "a pooler": model_config.runner_type != "generate",
         "a sliding window": not model_config.disable_sliding_window and model_config.get_sliding_window() is not None,
     }
-    return tuple(name for name, it_is in special.items() if it_is)
+    return tuple(name for name, is_present in features.items() if is_present)
 
 
 def _find_unsupported_options(vllm_config: Any) -> tuple[str, ...]:
     parallel = vllm_config.parallel_config
-    special = {
+    options = {
         "speculative decoding": vllm_config.speculative_config is not None,
         "--pipeline-parallel-size": parallel.pipeline_parallel_size > 1,
         "--decode-context-parallel-size": parallel.decode_context_parallel_size > 1,
         "--prefill-context-parallel-size": parallel.prefill_context_parallel_size > 1,
     }
-    return tuple(name for name, it_is in special.items() if it_is)
+    return tuple(name for name, is_used in options.items() if is_used)
