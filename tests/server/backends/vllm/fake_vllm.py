@@ -47,6 +47,9 @@ FIELDS = {
     *("allowed_token_ids", "structured_outputs", "return_token_ids", "return_tokens_as_token_ids"),
     *("cache_salt", "kv_transfer_params", "add_special_tokens"),
 }
+INTERNAL_ERROR = {
+    "error": {"message": "Internal server error", "type": "InternalServerError", "param": None, "code": 500}
+}
 FAR = 1e6  # a bias that leaves no other token
 
 
@@ -125,6 +128,9 @@ class Vllm:
         try:
             count = 0
             async for each in self.written(row, body, payload):
+                if each.finish_reason is FinishReason.GRAMMAR_DEAD_END:
+                    yield f"data: {json.dumps(INTERNAL_ERROR)}\n\ndata: [DONE]\n\n"
+                    return
                 yield f"data: {json.dumps({'object': 'text_completion', 'choices': [choice(0, [each], body)]})}\n\n"
                 count += 1
                 if count == self.hold:

@@ -26,6 +26,7 @@ ASKED: dict[str, Any] = {
     "temperature": 0,
     "ignore_eos": True,
 }
+GROWING = {"regex": "(a?){1000}a{1000}"}  # whose masks take too long
 STREAMED: dict[str, Any] = {
     **{name: value for name, value in ASKED.items() if name != "ignore_eos"},
     "extra_body": {"ignore_eos": True},
@@ -204,6 +205,19 @@ def test_numbers_that_overflow_on_a_replica_are_the_prompt_s_fault(
         assert (status, error["code"]) == (400, "non_finite_logits")
         assert f"`{body['model']}@1`" in error["message"]
     assert len(used(front)) == 2
+
+
+def test_a_grammar_that_fails_on_a_replica_ends_its_response_alone(
+    front: Running, two: tuple[Speaking, Speaking]
+) -> None:
+    """VLLM reports an internal error then: no other replica is asked, and none becomes unhealthy."""
+    own, other = of(front, two)
+    num_before = len(own.vllm.asked)
+    status, error = front.refused(COMPLETE, {**ASKED, "ignore_eos": False, "structured_outputs": GROWING})
+    assert (status, error["code"]) == (400, "grammar_failed")
+    assert (len(own.vllm.asked), len(other.vllm.asked)) == (num_before + 1, 0)
+    assert len(used(front)) == 2
+    assert front.post(COMPLETE, ASKED).status_code == 200
 
 
 def test_a_disconnected_client_ends_its_response(front: Running, two: tuple[Speaking, Speaking]) -> None:

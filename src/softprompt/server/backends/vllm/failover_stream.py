@@ -15,9 +15,11 @@ from softprompt.server.backends.vllm.replica_client import ReplicaClient
 from softprompt.server.backends.vllm.replica_pool import ReplicaPool
 from softprompt.server.backends.vllm.replica_response_parser import (
     CompletionDelta,
+    GrammarDeadEnd,
     NonFiniteLogits,
     OutputToken,
     ReplicaConnectionError,
+    ReplicaStatusError,
     get_cached_tokens,
     parse_delta,
 )
@@ -95,6 +97,8 @@ class FailoverStream(GenerationHandle):
             self.push_output(StreamInterrupted() if is_interrupted else error)
         except NonFiniteLogits:
             self.push_output(TokenOutput(None, "", FinishReason.NON_FINITE))
+        except GrammarDeadEnd:
+            self.push_output(TokenOutput(None, "", FinishReason.GRAMMAR_DEAD_END))
         except Exception:
             logger.exception("a response of a replica failed")
             self.push_output(InferenceFailed())
@@ -109,7 +113,12 @@ class FailoverStream(GenerationHandle):
             self.push_output(TokenOutput(None, self._detokenizer.flush_text(), FinishReason.TIMEOUT))
 
     async def _stream_from(self, replica: ReplicaClient) -> None:
-        """Generate the whole response with one replica."""
+        """Generate the whole response with one replica.
+
+        Raises:
+            ReplicaConnectionError, ReplicaStatusError: the replica failed; another one may succeed.
+            GrammarDeadEnd, StreamInterrupted: the response ends.
+        """
         replayed, last = iter(self._emitted_token_ids[:]), None
         last_token_time: float | None = None
         try:
@@ -126,6 +135,12 @@ class FailoverStream(GenerationHandle):
         except ReplicaConnectionError:
             if last is None:
                 raise
+        except ReplicaStatusError as error:
+            # vLLM ends a response so if its grammar fails. Every replica would.
+            if self._request.sampling.grammar is None or not error.is_internal_error:
+                raise
+            logger.warning("replica %s could not follow a grammar", replica.url)
+            raise GrammarDeadEnd from error
         if last is None:
             raise ReplicaConnectionError("the stream ended before the response did")
         self.push_output(last)

@@ -24,6 +24,10 @@ class NonFiniteLogits(Exception):
     """A replica's logits are not finite, so the log-probabilities are NaN."""
 
 
+class GrammarDeadEnd(Exception):
+    """A replica ended a response because its grammar became too complex, or allows no token."""
+
+
 class ReplicaStatusError(Exception):
     """A replica responded with an error.
 
@@ -45,6 +49,11 @@ class ReplicaStatusError(Exception):
     def is_logit_overflow(self) -> bool:
         """Whether the log-probabilities are NaN, which vLLM cannot serialize."""
         return "not JSON compliant" in self.message
+
+    @property
+    def is_internal_error(self) -> bool:
+        """Whether vLLM reports an internal error without its cause."""
+        return self.status == 500 and not self.is_from_plugin and not self.is_logit_overflow
 
     @property
     def is_from_plugin(self) -> bool:
