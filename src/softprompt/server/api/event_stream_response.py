@@ -1,4 +1,9 @@
-"""A stream of server-sent events in OpenAI's format: `data: {…}`, and `data: [DONE]` at its end."""
+"""A stream of server-sent events in OpenAI's format: `data: {…}`, and `data: [DONE]` at its end.
+
+Written by hand instead of FastAPI's `EventSourceResponse`. That one passes each event through a queue between two tasks
+(measured: 390 µs of the event loop per event instead of 72), and an endpoint that uses it has sent its status before it
+runs, so invalid requests could not be rejected with their own.
+"""
 
 from __future__ import annotations
 

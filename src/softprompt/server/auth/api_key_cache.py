@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+
+from cachetools import TLRUCache
 
 from softprompt.registry import ApiKey, ApiKeyRegistry
 
@@ -27,17 +28,17 @@ class ApiKeyCache:
     """
 
     def __init__(self, keys: ApiKeyRegistry, clock: Callable[[], float] = time.monotonic):
-        self._keys, self._clock = keys, clock
-        self._entries: OrderedDict[bytes, tuple[ApiKey, float]] = (
-            OrderedDict()
-        )  # by hash of the secret, the newest last
-        self._lock = threading.Lock()
+        self._keys, self._clock, self._lock = keys, clock, threading.Lock()
+        self._entries: TLRUCache[bytes, tuple[ApiKey, float]] = TLRUCache(  # key and time of its lookup, by digest
+            KEY_CACHE_SIZE, ttu=lambda _digest, entry, _now: entry[1] + KEY_CACHE_TTL_S, timer=clock
+        )
 
     def get_cached_key(self, secret: str) -> ApiKey | None:
         """Return a valid key that was looked up within the last second, else None."""
+        digest = _hash_secret(secret)
         with self._lock:
-            key, expires_at = self._entries.get(_hash_secret(secret), (None, 0.0))
-        return key if key is not None and self._clock() < expires_at and key.is_valid() else None
+            key, _ = self._entries.get(digest, (None, 0.0))
+        return key if key is not None and key.is_valid() else None
 
     def look_up_key(self, secret: str) -> ApiKey | None:
         """Look up a key in the registry and cache it; None for an invalid key. Reads the database."""
@@ -46,9 +47,7 @@ class ApiKeyCache:
         with self._lock:
             self._entries.pop(digest, None)
             if key is not None:
-                self._entries[digest] = key, looked_up_at + KEY_CACHE_TTL_S
-            while len(self._entries) > KEY_CACHE_SIZE:
-                self._entries.popitem(last=False)
+                self._entries[digest] = key, looked_up_at
         return key
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from operator import attrgetter
+
+from cachetools import LRUCache
 
 from softprompt.errors import PromptNotFound, SavedPromptError, SettingError
 from softprompt.model import FrozenModel
@@ -51,9 +53,6 @@ class PromptCache:
         backend: backend that loads the prompts.
         max_bytes: maximum bytes of all cached prompts.
         metrics: metrics of the server.
-
-    Attributes:
-        num_bytes: bytes of all cached prompts.
     """
 
     def __init__(
@@ -64,17 +63,21 @@ class PromptCache:
         max_bytes: int,
         metrics: ServerMetrics,
     ):
-        self._registry, self._model, self._backend, self._max_bytes = registry, model, backend, max_bytes
-        self._metrics, self.num_bytes = metrics, 0
-        self._entries: OrderedDict[str, LoadedPrompt] = OrderedDict()
+        self._registry, self._model, self._backend, self._metrics = registry, model, backend, metrics
+        self._prompts: LRUCache[str, LoadedPrompt] = LRUCache(max_bytes, getsizeof=attrgetter("num_bytes"))
         self._load_tasks: dict[str, asyncio.Task[LoadedPrompt]] = {}
         self._load_semaphore = FairSemaphore(MAX_CONCURRENT_LOADS, MAX_QUEUED_LOADS, num_reserved=1)
-        self._last_versions: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._last_versions: LRUCache[tuple[str, str], int] = LRUCache(MAX_TRACKED_NAMES)
 
     @property
     def num_prompts(self) -> int:
         """Number of cached prompts."""
-        return len(self._entries)
+        return len(self._prompts)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all cached prompts."""
+        return int(self._prompts.currsize)
 
     async def resolve_version(self, reference: str, tenant: str) -> PromptVersion:
         """Resolve a reference of a tenant to a version.
@@ -103,8 +106,7 @@ class PromptCache:
                 f"`{version}` was trained on the base model {version.base_model} ({version.fingerprint}), "
                 f"but this server runs another one ({self._model.fingerprint})."
             )
-        if (loaded_prompt := self._entries.get(version.digest)) is not None:
-            self._entries.move_to_end(version.digest)
+        if (loaded_prompt := self._prompts.get(version.digest)) is not None:
             self._metrics.count_cache_hit()
             return loaded_prompt
         self._metrics.count_cache_miss()
@@ -127,18 +129,13 @@ class PromptCache:
         async with self._load_semaphore.acquire_slots(version.tenant):
             prompt = await asyncio.to_thread(self._registry.load_prompt, version)
             loaded_prompt = await self._backend.load_prompt(prompt, version.tenant)
-        self._entries[version.digest] = loaded_prompt
-        self.num_bytes += loaded_prompt.num_bytes
-        while self.num_bytes > self._max_bytes:
-            self.num_bytes -= self._entries.popitem(last=False)[1].num_bytes
+        with suppress(ValueError):  # a prompt that is larger than the whole cache is not kept
+            self._prompts[version.digest] = loaded_prompt
         self._metrics.set_prompt_cache(self.num_prompts, self.num_bytes)
         return loaded_prompt
 
     def _count_swap(self, name: tuple[str, str], version_number: int) -> None:
         """Count a name that resolves to another version than in the previous request."""
-        previous = self._last_versions.pop(name, version_number)
-        self._last_versions[name] = version_number
-        if previous != version_number:
+        if self._last_versions.get(name, version_number) != version_number:
             self._metrics.count_prompt_swap()
-        if len(self._last_versions) > MAX_TRACKED_NAMES:
-            self._last_versions.popitem(last=False)
+        self._last_versions[name] = version_number
