@@ -33,7 +33,7 @@ from softprompt.comparison.runs.peak_memory import get_peak_memory_bytes, reset_
 from softprompt.errors import is_out_of_memory_error
 from softprompt.model import FrozenModel
 from softprompt.model.device_dtype import DTYPES
-from softprompt.tasks import ClassificationTask, EncodedExample, GenerationTask, Objective
+from softprompt.tasks import ClassificationTask, EncodedExample, GenerationTask, LabelTarget, Objective, ResponseTarget
 
 MEBIBYTE = 2**20
 TASKS = ("generation", "classification")
@@ -161,7 +161,7 @@ def get_bytes_in_use(device: torch.device) -> int:
 
 
 def make_step(model: FrozenModel, setting: StepSetting, variant: TrainingVariant, task: str) -> Step:
-    objective, rows = make_task(model, task, setting)
+    objective, rows = make_task(model, task, setting, with_responses=variant.library == "peft")
     if variant.library == "peft":
         return make_peft_step(model, rows, variant.method, setting.rows)
     if variant.gradient_checkpointing:
@@ -170,17 +170,25 @@ def make_step(model: FrozenModel, setting: StepSetting, variant: TrainingVariant
     return make_own_step(objective, rows, variant.method, layers=layers, rows_per_step=setting.rows)
 
 
-def make_task(model: FrozenModel, task: str, setting: StepSetting) -> tuple[Objective, list[EncodedExample]]:
-    """A task, and rows of random tokens with their answers; ours leaves a label's word to be read off."""
+def make_task(
+    model: FrozenModel, task: str, setting: StepSetting, with_responses: bool
+) -> tuple[Objective, list[EncodedExample]]:
+    """A task, and rows of random tokens with their answers: of classifications labels, or as peft's their words."""
     room = model.shape.window - P
     ids = torch.randint(model.shape.vocab_size, (setting.rows, setting.length)).tolist()
     if task == "generation":
         half = setting.length // 2
-        return GenerationTask().build_objective(model, room), [EncodedExample(each[:half], each[half:]) for each in ids]
+        return GenerationTask().build_objective(model, room), [
+            EncodedExample(each[:half], ResponseTarget.from_tokens(each[half:])) for each in ids
+        ]
     words = [model.prompt_tokenizer.tokenize(f" {label}") for label in LABELS]
     labels = [number % len(LABELS) for number in range(setting.rows)]
     rows = [
-        EncodedExample(each[: -len(words[label])], words[label], label) for each, label in zip(ids, labels, strict=True)
+        EncodedExample(
+            each[: -len(words[label])],
+            ResponseTarget.from_tokens(words[label]) if with_responses else LabelTarget(label),
+        )
+        for each, label in zip(ids, labels, strict=True)
     ]
     return ClassificationTask(template=TEMPLATE, labels=LABELS).build_objective(model, room), rows
 

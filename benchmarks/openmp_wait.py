@@ -139,8 +139,7 @@ def make_generation_step(model: FrozenModel) -> Step:
     assert isinstance(model, GenerativeModel)
     model.pack_weights()
     row = EncodedExample(
-        model.prompt_tokenizer.encode_text("The history of the town begins with a ferry across the river."),
-        [],
+        model.prompt_tokenizer.encode_text("The history of the town begins with a ferry across the river.")
     )
     return lambda: len(generate_texts(model, [row], [None], SamplingParams(max_new_tokens=32)))
 

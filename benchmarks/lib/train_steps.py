@@ -18,7 +18,7 @@ from softprompt.data import Example
 from softprompt.model import CausalModel, FrozenModel
 from softprompt.model.sqlite_tensor_store import SQLiteTensorStore
 from softprompt.prompts import PromptOptions, build_prompt
-from softprompt.tasks import ClassificationTask, EncodedExample, Objective
+from softprompt.tasks import ClassificationTask, EncodedExample, Objective, ResponseTarget
 from softprompt.training.batch_sampler import BatchSampler
 from softprompt.training.gradient_accumulation import PromptBatch, PromptTrainable, accumulate_gradients
 from softprompt.training.joint_trainer import MAX_SEQUENCES_ACCELERATOR, MAX_SEQUENCES_CPU
@@ -46,7 +46,9 @@ class ReviewClassification:
         self._max_length = min(model.shape.window - P, PADDED_LENGTH - max(map(len, words)))
         objective = self.task.build_objective(model, self._max_length)
         self.rows = [objective.encode_example(example) for example in examples]
-        self.rows_with_responses = [replace(row, response_ids=words[row.label_index]) for row in self.rows]
+        self.rows_with_responses = [
+            replace(row, supervision=ResponseTarget.from_tokens(words[row.label_index])) for row in self.rows
+        ]
         self._top_layer_models: dict[int, FrozenModel] = {}
 
     def make_step(

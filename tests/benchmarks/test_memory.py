@@ -32,7 +32,9 @@ def test_each_way_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, capsy
 
 @pytest.mark.parametrize("task", TASKS)
 def test_rows_are_as_long_as_is_said(task: str) -> None:
-    objective, rows = memory.make_task(create_random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS]), task, TINY)
+    objective, rows = memory.make_task(
+        create_random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS]), task, TINY, with_responses=True
+    )
     assert [len(row) for row in rows] == [TINY.length] * TINY.rows
     assert objective.collate(rows, None).input_ids.shape[0] == TINY.rows
 

@@ -36,7 +36,7 @@ def generate_without_cache(model: FrozenModel, example: EncodedExample, payload:
 def build_example(model: FrozenModel, ids: list[int]) -> EncodedExample:
     """Build an example to continue; an encoder-decoder needs the decoder's start tokens."""
     return EncodedExample(
-        model.prompt_tokenizer.add_special_tokens(ids) if isinstance(model, EncoderDecoderModel) else ids, []
+        model.prompt_tokenizer.add_special_tokens(ids) if isinstance(model, EncoderDecoderModel) else ids
     )
 
 
@@ -94,7 +94,7 @@ def test_streamed_chunks_join_to_the_whole(family: str, temperature: float) -> N
 
 def test_sampling_is_repeatable_and_seeds_differ() -> None:
     model = shared_model("llama")
-    example = EncodedExample([5, 9, 77], [])
+    example = EncodedExample([5, 9, 77])
 
     def generated_ids(seed: int) -> str:
         return generate_texts(model, [example], [None], SamplingParams(max_new_tokens=12, temperature=2.0, seed=seed))[
@@ -108,7 +108,7 @@ def test_sampling_is_repeatable_and_seeds_differ() -> None:
 @pytest.mark.parametrize("filters", [{"top_k": 1}, {"top_p": 1e-6}])
 def test_sampling_from_one_token_is_greedy(filters: dict[str, float]) -> None:
     model = shared_model("llama")
-    example = EncodedExample([5, 9, 77], [])
+    example = EncodedExample([5, 9, 77])
     sampled = generate_texts(model, [example], [None], SamplingParams(max_new_tokens=8, temperature=1.0, **filters))
     assert sampled == generate_texts(model, [example], [None], SamplingParams(max_new_tokens=8))
 
@@ -117,7 +117,7 @@ def test_sampling_from_one_token_is_greedy(filters: dict[str, float]) -> None:
 @pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-46, 1e-40, 1e-5])
 def test_lowest_temperatures_are_greedy(temperature: float, options: dict[str, float]) -> None:
     """Logits divided by such a temperature would be infinite."""
-    model, example = shared_model("llama"), EncodedExample([5, 9, 77], [])
+    model, example = shared_model("llama"), EncodedExample([5, 9, 77])
     sampled = generate_texts(
         model, [example], [None], SamplingParams(max_new_tokens=8, temperature=temperature, **options)
     )
@@ -128,7 +128,7 @@ def test_an_ended_response_is_not_continued() -> None:
     model = shared_model("llama")
     texts = generate_texts(
         model,
-        [EncodedExample([i, 9, 77], []) for i in range(5, 25)],
+        [EncodedExample([i, 9, 77]) for i in range(5, 25)],
         [random_embeddings_prefix(model)] * 20,
         SamplingParams(max_new_tokens=30),
     )

@@ -19,6 +19,7 @@ import softprompt
 from softprompt.data import Example, read_examples
 from softprompt.evaluation.batch_inference import compute_metrics
 from softprompt.model import FrozenModel
+from softprompt.tasks import ResponseTarget
 from softprompt.tasks.metrics.text_metrics import has_repeated_ngram
 from tests.examples.conftest import ROOT
 
@@ -57,7 +58,7 @@ def test_the_restaurant_is_reviewed_without_a_loop(script: dict[str, Any], smoll
     objective, bare = prompt.build_objective(smollm2, payload), prompt.build_objective(smollm2, None)
     rows = [objective.encode_example(Example(row)) for row in unseen]
     unended = [
-        replace(row, response_ids=row.response_ids[:-1]) for row in rows
+        replace(row, supervision=ResponseTarget.from_tokens(row.response_ids[:-1])) for row in rows
     ]  # it learnt more than where a review ends
     for some in (rows, unended):
         with_prefix, without = (

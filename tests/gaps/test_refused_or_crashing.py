@@ -83,11 +83,11 @@ def test_row_12_a_static_cache_is_one_clear_error() -> None:
 
 def test_gradients_of_several_passes_sum_to_those_of_one() -> None:
     from softprompt.prompts import build_prompt
-    from softprompt.tasks import ClassificationTask, EncodedExample
+    from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget
 
     model = shared_model("llama")
     objective = ClassificationTask(labels=("good", "bad")).build_objective(model, 100)
-    rows = [EncodedExample([5, 9, 7 + i, 40][: 2 + i % 3], [], label_index=i % 2) for i in range(6)]
+    rows = [EncodedExample([5, 9, 7 + i, 40][: 2 + i % 3], LabelTarget(i % 2)) for i in range(6)]
     found = []
     for batch_size in (6, 2):
         prompt, _ = build_prompt(PromptOptions("prompt", 3), model, "a film")

@@ -66,7 +66,7 @@ def test_row_2_a_head_reads_the_last_real_token(family: str) -> None:
     prompt.head.weight.normal_()
     payload = model.compile(prompt())
     objective = task.build_objective(model, 100, prompt.head)
-    rows = [EncodedExample(LONG, []), EncodedExample(SHORT, [])]
+    rows = [EncodedExample(LONG), EncodedExample(SHORT)]
     batch = objective.collate(rows, payload)
     together = objective.compute_log_probs(objective.forward_batch(batch, payload), batch)
     for row, found in zip(rows, together, strict=True):

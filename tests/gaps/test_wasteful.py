@@ -17,7 +17,7 @@ from softprompt.model.hooks.cache_layers import broadcast_prefix
 from softprompt.prompts import TUNING_METHODS, PromptOptions, build_prompt
 from softprompt.prompts.initializers import EMBEDDING_INITIALIZERS, InitContext, from_text
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import ClassificationTask, EncodedExample
+from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget
 from softprompt.training.gradient_accumulation import PromptTrainable
 from tests.strategies import options, random_embeddings, random_prefix
 from tests.tiny import shared_model, tiny_model
@@ -60,7 +60,7 @@ def test_row_16_an_encoder_runs_once_a_step(method: str, encoder: str) -> None:
     model = shared_model("llama")
     prompt, _ = build_prompt(PromptOptions(method, 3, encoder=encoder), model, "a film")
     objective = ClassificationTask(labels=("good", "bad")).build_objective(model, 100)
-    rows = [EncodedExample([5, 9, 7, 40], [], label_index=i % 2) for i in range(8)]
+    rows = [EncodedExample([5, 9, 7, 40], LabelTarget(i % 2)) for i in range(8)]
     with calls(prompt.get_submodule("encoder")) as shapes:
         PromptTrainable(prompt).accumulate_gradients(objective, rows, 2)
     assert len(shapes) == 1

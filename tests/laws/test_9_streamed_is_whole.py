@@ -39,7 +39,7 @@ class Heard:
 def alone(model: FrozenModel, payload: Payload | None, text: list[int], count: int) -> list[int]:
     return [
         int(tokens[0])
-        for tokens in decode_steps(model, [EncodedExample(text, [])], [payload], Plainly(max_new_tokens=count))
+        for tokens in decode_steps(model, [EncodedExample(text)], [payload], Plainly(max_new_tokens=count))
     ]
 
 
@@ -144,14 +144,12 @@ def test_what_ends_a_response_is_no_part_of_its_text(family: str) -> None:
     (told,) = run(model, SamplingParams(9))
     assert "".join(written.text for written in told) == expected
     assert (
-        "".join(
-            stream_text(model, EncodedExample(model.prompt_tokenizer.add_special_tokens(TEXT), []), None, Plainly(9))
-        )
+        "".join(stream_text(model, EncodedExample(model.prompt_tokenizer.add_special_tokens(TEXT)), None, Plainly(9)))
         == expected
     )
     assert (
         generate_texts(
-            model, [EncodedExample(model.prompt_tokenizer.add_special_tokens(TEXT), [])] * 2, [None] * 2, Plainly(9)
+            model, [EncodedExample(model.prompt_tokenizer.add_special_tokens(TEXT))] * 2, [None] * 2, Plainly(9)
         )
         == [expected.strip()] * 2
     )

@@ -8,7 +8,7 @@ import torch
 from softprompt.errors import SettingError
 from softprompt.model import KVPrefix, PromptEmbeddings
 from softprompt.prompts import TUNING_METHODS, PromptOptions, build_prompt
-from softprompt.tasks import ClassificationTask, EncodedExample
+from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget
 from softprompt.training.gradient_accumulation import PromptTrainable
 from tests import strategies
 from tests.tiny import FAMILIES, shared_model
@@ -48,7 +48,7 @@ def test_every_counted_parameter_trains(family: str, method: str, encoder: str) 
     prompt, _ = build_prompt(strategies.options(method, P, encoder=encoder), model, "a film", LABELS)
     objective = ClassificationTask(labels=LABELS).build_objective(model, 100, prompt.head)
     rows = [
-        EncodedExample([5 + i, 9, 77, 300], [], label_index=i % 3, task_index=i % max(1, len(prompt.task_names)))
+        EncodedExample([5 + i, 9, 77, 300], LabelTarget(i % 3), task_index=i % max(1, len(prompt.task_names)))
         for i in range(6)
     ]
     optimiser = torch.optim.SGD(prompt.parameters(), lr=0.5)

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from softprompt.model import CausalModel, ForwardBudget, FrozenModel, FrozenPrefix, Payload
 from softprompt.model.sqlite_tensor_store import SQLiteTensorStore
-from softprompt.tasks import Batch, ClassificationTask, EncodedExample
+from softprompt.tasks import Batch, ClassificationTask, EncodedExample, LabelTarget
 from softprompt.tasks.branch_batch import collate_branches
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.joint_batch import join_batches
@@ -32,7 +32,7 @@ def objective_of(model: FrozenModel, words: list[Any]) -> ClassificationObjectiv
 
 def rows_of(model: FrozenModel, texts: list[list[int]]) -> list[EncodedExample]:
     return [
-        EncodedExample(model.prompt_tokenizer.add_special_tokens(text), [], label_index=i % 2)
+        EncodedExample(model.prompt_tokenizer.add_special_tokens(text), LabelTarget(i % 2))
         for i, text in enumerate(texts)
     ]
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from softprompt.data import Example
 from softprompt.errors import RecordError, SettingError, TaskError
 from softprompt.model import FrozenModel
-from softprompt.tasks import ChatTask, EncodedExample, LinearHead
+from softprompt.tasks import ChatTask, EncodedExample, LinearHead, ResponseTarget
 from softprompt.tasks.chat_task import ChatObjective
+from softprompt.tasks.encoded_example import get_supervision
 from tests.tiny import BOS, EOS, shared_model, tiny_model
 
 TEMPLATE = (
@@ -43,7 +44,8 @@ def chat(*said: str, system: str | None = None) -> Example:
 
 
 def learnt(model: FrozenModel, row: EncodedExample) -> str:
-    return str(model.tokenizer.decode([row.response_ids[i] for i in row.loss_positions]))
+    response = get_supervision(row, ResponseTarget)
+    return str(model.tokenizer.decode([response.token_ids[i] for i in response.loss_positions]))
 
 
 def test_one_exchange() -> None:
@@ -51,7 +53,7 @@ def test_one_exchange() -> None:
     row = bound(model).encode_example(chat("name: Aro", "good food"))
     assert model.tokenizer.decode(row.prompt_ids) == f"[user] name: Aro{EOS}\n[assistant] "
     assert model.tokenizer.decode(row.response_ids) == f"good food{EOS}"
-    assert list(row.loss_positions) == list(range(len(row.response_ids)))
+    assert list(get_supervision(row, ResponseTarget).loss_positions) == list(range(len(row.response_ids)))
 
 
 def test_only_assistant_messages_are_supervised() -> None:
@@ -92,11 +94,11 @@ def test_loss_equals_that_of_transformers(said: list[str]) -> None:
         batch = objective.collate([row, row], None)
         losses = objective.compute_losses(objective.forward_batch(batch, None), batch)
         ids = torch.tensor([[*row.prompt_ids, *row.response_ids]])
-        supervised = set(row.loss_positions)
+        supervised = set(get_supervision(row, ResponseTarget).loss_positions)
         targets = [token if i in supervised else -100 for i, token in enumerate(row.response_ids)]
         labels = torch.tensor([[*[-100] * len(row.prompt_ids), *targets]])
         expected = model.network(input_ids=ids, labels=labels).loss
-    torch.testing.assert_close(losses / len(row.loss_positions), expected.expand(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(losses / len(supervised), expected.expand(2), atol=1e-4, rtol=0)
     assert batch.example_weights.tolist() == [len(supervised)] * 2
 
 
@@ -106,7 +108,7 @@ def test_generation_prompt_equals_the_training_prefix(said: list[str]) -> None:
     asked = objective.encode_prompt(objective.build_example(said[0]), 5)
     row = objective.encode_example(chat(*said))
     assert row.prompt_ids == asked.prompt_ids
-    assert asked.response_ids == []
+    assert not asked.response_ids
 
 
 def test_eos_follows_a_different_end_of_turn() -> None:

@@ -10,7 +10,7 @@ import torch
 from softprompt.data import Example
 from softprompt.errors import RecordError, TaskError
 from softprompt.model import FrozenModel
-from softprompt.tasks import ClassificationTask, EncodedExample
+from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget
 from softprompt.tasks.classification_task import ClassificationObjective
 from tests.tiny import shared_model
 
@@ -159,7 +159,7 @@ def test_truncated_text_is_flagged() -> None:
 def test_metrics_of_log_probabilities() -> None:
     objective = bound(shared_model("llama"))
     outputs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]).log()
-    figures = objective.compute_metrics(outputs, [EncodedExample([1], [], label) for label in (0, 1, 1)])
+    figures = objective.compute_metrics(outputs, [EncodedExample([1], LabelTarget(label)) for label in (0, 1, 1)])
     assert figures["accuracy"] == pytest.approx(2 / 3)
     assert figures["macro_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
     assert figures["loss"] == pytest.approx(-(math.log(0.9) + math.log(0.8) + math.log(0.4)) / 3, rel=1e-5)

@@ -11,8 +11,9 @@ from softprompt.data import Example
 from softprompt.errors import RecordError
 from softprompt.model import PromptTokenizer
 from softprompt.tasks import ClassificationTask, GenerationTask, Objective
+from softprompt.tasks.encoded_example import EncodedExample
 from softprompt.tasks.example_batches import MAX_BATCH_EXAMPLES, split_into_batches
-from softprompt.tasks.objective import EncodedExample, find_common_prefix
+from softprompt.tasks.objective import find_common_prefix
 from softprompt.tasks.templates.template import Template
 from tests.tiny import shared_model
 
@@ -110,7 +111,7 @@ def test_batch_of_long_texts_ends_early() -> None:
     ],
 )
 def test_common_prefix_ends_at_virtual_tokens_or_outputs(prompts: list[list[int]], shared: list[int]) -> None:
-    assert find_common_prefix([EncodedExample(prompt, []) for prompt in prompts]) == shared
+    assert find_common_prefix([EncodedExample(prompt) for prompt in prompts]) == shared
 
 
 def test_common_prefix_is_found_in_one_pass() -> None:
@@ -121,6 +122,6 @@ def test_common_prefix_is_found_in_one_pass() -> None:
             self.walks += 1
             return super().__iter__()
 
-    rows = Counted(EncodedExample([7] * 30 + [i], []) for i in range(3))
+    rows = Counted(EncodedExample([7] * 30 + [i]) for i in range(3))
     assert find_common_prefix(rows) == [7] * 30
     assert rows.walks == 1

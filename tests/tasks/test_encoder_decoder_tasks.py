@@ -67,7 +67,10 @@ def test_response_loss_equals_that_of_transformers(family: str, pairs: list[tupl
 def test_response_is_tokenized_without_the_template(template: str) -> None:
     objective = writer("t5", template=template)
     row = objective.encode_example(Example({"input": "a", "output": "great fun"}))
-    assert row.response_ids == [*objective.model.prompt_tokenizer.tokenize("great fun"), objective.model.eos_token_id]
+    assert [*row.response_ids] == [
+        *objective.model.prompt_tokenizer.tokenize("great fun"),
+        objective.model.eos_token_id,
+    ]
     assert row.prompt_ids[-2:] == [objective.model.eos_token_id, DECODER_START]
 
 

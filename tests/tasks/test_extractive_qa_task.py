@@ -15,7 +15,8 @@ from softprompt.errors import RecordError, TaskError
 from softprompt.evaluation.batch_inference import collect_outputs
 from softprompt.model import FrozenModel, Payload, Placement
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import ExtractiveQATask, LinearHead
+from softprompt.tasks import ExtractiveQATask, LinearHead, SpanTarget
+from softprompt.tasks.encoded_example import get_alignment, get_supervision
 from softprompt.tasks.extractive_qa_task import ExtractiveQAObjective, find_best_spans
 from softprompt.tasks.metrics.squad_metrics import exact_match_score, normalize_answer, token_f1_score
 from tests.strategies import METHODS_FOR_ANY_TASK, random_embeddings, random_prefix
@@ -56,10 +57,11 @@ def test_answer_tokens_are_located(family: str) -> None:
     objective = bound(model)
     for example in EXAMPLES:
         row = objective.encode_example(example)
-        assert row.alignment is not None
-        start, end = row.alignment.get_char_span(*row.target_indices)
-        assert row.alignment.text[start:end] == example.fields["answer"]
-        first, last = (row.alignment.token_positions[target] for target in row.target_indices)
+        alignment, token_span = get_alignment(row), get_supervision(row, SpanTarget).token_span
+        assert token_span is not None
+        start, end = alignment.get_char_span(*token_span)
+        assert alignment.text[start:end] == example.fields["answer"]
+        first, last = (alignment.token_positions[token] for token in token_span)
         assert model.tokenizer.decode(row.prompt_ids[first : last + 1]).strip() == example.fields["answer"]
         assert row.prompt_ids == model.prompt_tokenizer.encode_text(
             f"{example.fields['question']}\n{example.fields['context']}"
@@ -93,9 +95,10 @@ def test_the_loss_is_the_mean_of_two_cross_entropies() -> None:
     with torch.no_grad():
         found = objective.compute_losses(objective.forward_batch(batch, None), batch)
         states = model.family.get_backbone(model.network)(torch.tensor([row.prompt_ids])).last_hidden_state[0]
-    assert row.alignment is not None
-    scores = objective.head.compute_logits(states[list(row.alignment.token_positions)]).log_softmax(dim=0)
-    expected = -(scores[row.target_indices[0], 0] + scores[row.target_indices[1], 1]) / 2
+    scores = objective.head.compute_logits(states[list(get_alignment(row).token_positions)]).log_softmax(dim=0)
+    token_span = get_supervision(row, SpanTarget).token_span
+    assert token_span is not None
+    expected = -(scores[token_span[0], 0] + scores[token_span[1], 1]) / 2
     torch.testing.assert_close(found[1], expected, atol=1e-4, rtol=0)
 
 
@@ -118,7 +121,8 @@ def test_truncated_context_may_lose_the_answer() -> None:
         objective.encode_example(asked(long + "tea", "tea")),
     )
     assert (near.is_truncated, near.is_target_truncated, len(near)) == (True, False, 16)
-    assert (far.is_truncated, far.is_target_truncated, far.target_indices, len(far)) == (True, True, (), 16)
+    assert (far.is_truncated, far.is_target_truncated, len(far)) == (True, True, 16)
+    assert get_supervision(far, SpanTarget).token_span is None
     batch = objective.collate([near, far], None)
     with torch.no_grad():
         losses = objective.compute_losses(objective.forward_batch(batch, None), batch)
@@ -195,9 +199,10 @@ def test_answer_start_selects_the_occurrence() -> None:
     row = bound(shared_model("bert")).encode_example(
         Example({"question": "which?", "context": "tea and a tea", "answers": answers})
     )
-    assert row.alignment is not None
-    assert row.alignment.get_char_span(*row.target_indices) == (10, 13)
-    assert row.reference_answers == ("tea", "a tea")
+    target = get_supervision(row, SpanTarget)
+    assert target.token_span is not None
+    assert get_alignment(row).get_char_span(*target.token_span) == (10, 13)
+    assert target.references == ("tea", "a tea")
 
 
 def test_missing_head_encoder_decoder_and_missing_context_are_rejected() -> None:

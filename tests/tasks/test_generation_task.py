@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from softprompt.data import Example
 from softprompt.errors import RecordError, SettingError, TaskError
 from softprompt.model import FrozenModel
-from softprompt.tasks import EncodedExample, GenerationTask, LinearHead
+from softprompt.tasks import EncodedExample, GenerationTask, LinearHead, ResponseTarget
 from softprompt.tasks.generation_task import GenerationObjective
 from tests.strategies import causal_families
 from tests.tiny import ending_at, shared_model
@@ -90,13 +90,13 @@ def test_a_response_follows_the_template_and_ends() -> None:
     model = shared_model("llama")
     row = bound(model).encode_example(example(input="name: Aro", output="good food"))
     assert row.prompt_ids == model.prompt_tokenizer.encode_text("name: Aro\n")
-    assert row.response_ids == [*model.prompt_tokenizer.tokenize("good food"), model.eos_token_id]
+    assert [*row.response_ids] == [*model.prompt_tokenizer.tokenize("good food"), model.eos_token_id]
 
 
 def test_tokenizer_eos_is_trained_if_a_model_has_several() -> None:
     model = ending_at("llama", 7, 9)
     row = bound(model).encode_example(example(input="name: Aro", output="good food"))
-    assert row.response_ids == [*model.prompt_tokenizer.tokenize("good food"), 1]
+    assert [*row.response_ids] == [*model.prompt_tokenizer.tokenize("good food"), 1]
 
 
 def test_model_without_eos_cannot_train_but_generates() -> None:
@@ -110,7 +110,7 @@ def test_model_without_eos_cannot_train_but_generates() -> None:
 def test_a_response_on_the_same_line_begins_with_a_space() -> None:
     model = shared_model("llama")
     row = bound(model, template="{input} It is:").encode_example(example(input="Aro", output="good"))
-    assert row.response_ids == [*model.prompt_tokenizer.tokenize(" good"), model.eos_token_id]
+    assert [*row.response_ids] == [*model.prompt_tokenizer.tokenize(" good"), model.eos_token_id]
 
 
 def test_too_long_response_is_rejected() -> None:
@@ -122,14 +122,14 @@ def test_only_the_input_is_truncated() -> None:
     model = shared_model("llama")
     row = bound(model, room=30).encode_example(example(input="scene " * 40, output="good fun"))
     assert row.is_truncated
-    assert row.response_ids == [*model.prompt_tokenizer.tokenize("good fun"), model.eos_token_id]
+    assert [*row.response_ids] == [*model.prompt_tokenizer.tokenize("good fun"), model.eos_token_id]
     assert 28 <= len(row) <= 30
 
 
 def test_references_replace_a_missing_output_in_training() -> None:
     model = shared_model("llama")
     row = bound(model).encode_example(example(input="a", references=["good fun", "a bore"]))
-    assert row.response_ids == [*model.prompt_tokenizer.tokenize("good fun"), model.eos_token_id]
+    assert [*row.response_ids] == [*model.prompt_tokenizer.tokenize("good fun"), model.eos_token_id]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_prompt_leaves_space_for_the_response() -> None:
     row = objective.encode_prompt(example(input="scene " * 90), max_new_tokens=40)
     assert row.is_truncated
     assert 18 <= len(row.prompt_ids) <= 20
-    assert row.response_ids == []
+    assert not row.response_ids
 
 
 @pytest.mark.parametrize("max_new_tokens", [0, -1, 60, 1000])
@@ -182,7 +182,8 @@ def test_invalid_max_new_tokens_is_rejected(max_new_tokens: int) -> None:
 def test_perplexity_is_weighted_by_tokens() -> None:
     objective = bound(shared_model("llama"))
     figures = objective.compute_metrics(
-        torch.tensor([[6.0, 2.0], [1.0, 5.0]]), [EncodedExample([1], [2]), EncodedExample([1], [2])]
+        torch.tensor([[6.0, 2.0], [1.0, 5.0]]),
+        [EncodedExample([1], ResponseTarget.from_tokens([2])), EncodedExample([1], ResponseTarget.from_tokens([2]))],
     )
     assert figures["loss"] == 1.0
     assert figures["perplexity"] == pytest.approx(math.e)
@@ -190,7 +191,9 @@ def test_perplexity_is_weighted_by_tokens() -> None:
 
 
 def test_an_enormous_loss_has_a_perplexity() -> None:
-    figures = bound(shared_model("llama")).compute_metrics(torch.tensor([[5000.0, 1.0]]), [EncodedExample([1], [2])])
+    figures = bound(shared_model("llama")).compute_metrics(
+        torch.tensor([[5000.0, 1.0]]), [EncodedExample([1], ResponseTarget.from_tokens([2]))]
+    )
     assert math.isfinite(figures["perplexity"])
 
 

@@ -16,6 +16,7 @@ from softprompt.evaluation.batch_inference import collect_outputs
 from softprompt.model import FrozenModel, Payload, Placement
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import EncodedExample, LinearHead, TokenClassificationTask
+from softprompt.tasks.encoded_example import get_alignment
 from softprompt.tasks.metrics.entity_metrics import entity_f1_score, extract_entities, has_bio_tags
 from softprompt.tasks.token_classification_task import TokenClassificationObjective
 from tests.strategies import METHODS_FOR_ANY_TASK, random_embeddings, random_prefix
@@ -118,8 +119,7 @@ def test_truncated_words_count_as_wrong() -> None:
     row = objective.encode_example(tagged(["rice"] * 10, *["O"] * 10))
     assert len(row) == 6
     assert row.is_truncated
-    assert row.alignment is not None
-    assert [place >= 0 for place in row.alignment.token_positions] == [True] * 4 + [False] * 6
+    assert [place >= 0 for place in get_alignment(row).token_positions] == [True] * 4 + [False] * 6
     batch = objective.collate([row], None)
     assert (len(batch.output_indices), len(batch.targets), float(batch.example_weights[0])) == (4, 4, 4)
     certain = torch.tensor([[-9.0, -9.0, 0.0] * 4])
@@ -139,8 +139,7 @@ def test_multi_token_character_at_the_limit_is_truncated() -> None:
 def test_word_without_tokens_is_not_read() -> None:
     objective = bound(shared_model("llama"))
     row = objective.encode_example(tagged(["rice", "", "tea"], "O", "O", "O"))
-    assert row.alignment is not None
-    assert [place >= 0 for place in row.alignment.token_positions] == [True, False, True]
+    assert [place >= 0 for place in get_alignment(row).token_positions] == [True, False, True]
     assert read(objective, None, row)[1] is None
 
 

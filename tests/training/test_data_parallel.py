@@ -24,7 +24,7 @@ from softprompt.model import FrozenModel, Placement
 from softprompt.prompts.initializers import InitialValue
 from softprompt.prompts.prompt_tuning import PromptTuning
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import ClassificationTask, EncodedExample
+from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget
 from softprompt.training.concurrent_runs import tune_concurrently
 from softprompt.training.data_parallel import DistributedGroup, DistributedTrainable
 from softprompt.training.gradient_accumulation import PromptTrainable
@@ -190,7 +190,7 @@ def test_process_without_examples_gets_the_auxiliary_loss_of_others() -> None:
 
     objective = ClassificationTask(labels=("a", "b")).build_objective(model, 100)
     learnt = DistributedTrainable(PromptTrainable(prompt), Second()).accumulate_gradients(
-        objective, [EncodedExample([3], [], label_index=0)], 1
+        objective, [EncodedExample([3], LabelTarget(0))], 1
     )
     assert learnt == (2.0, 9, 3.0, 4.0)
     assert learnt.total_loss == 6.0

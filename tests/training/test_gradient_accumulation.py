@@ -8,14 +8,14 @@ from torch import Tensor
 
 from softprompt.model import ForwardBudget, FrozenModel
 from softprompt.prompts import build_prompt
-from softprompt.tasks import ClassificationTask, EncodedExample, Objective
+from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget, Objective
 from softprompt.training.gradient_accumulation import PromptTrainable
 from tests import strategies
 from tests.tiny import FAMILIES, shared_model
 
 LABELS = ("good", "bad")
 BEGINNING = [5, 9, 77, 12]
-ROWS = [EncodedExample([*BEGINNING, *range(20, 22 + 3 * i)], [], label_index=i % 2, task_index=i % 2) for i in range(5)]
+ROWS = [EncodedExample([*BEGINNING, *range(20, 22 + 3 * i)], LabelTarget(i % 2), task_index=i % 2) for i in range(5)]
 SEVERAL = {"multitask"}
 
 
@@ -40,9 +40,7 @@ def test_gradients_do_not_depend_on_buckets_and_shared_prefix(
     family: str, method: str, encoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = shared_model(family)
-    rows = [
-        row if method in SEVERAL else EncodedExample(row.prompt_ids, [], label_index=row.label_index) for row in ROWS
-    ]
+    rows = [row if method in SEVERAL else EncodedExample(row.prompt_ids, LabelTarget(row.label_index)) for row in ROWS]
     each = [gradients(model, method, encoder, rows, monkeypatch, cost) for cost in (0, 10**9)]
     (loss, found), (expected_loss, expected) = each
     assert loss == pytest.approx(expected_loss, rel=1e-5)
@@ -55,7 +53,7 @@ def test_shared_prefix_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     run: list[int] = []
     layer = model.family.get_layers(model.network)[0]
     hook = layer.register_forward_hook(lambda _, arguments, __: run.append(arguments[0].shape[:2].numel()))
-    rows = [EncodedExample([*BEGINNING, 20 + i], [], label_index=i % 2) for i in range(5)]
+    rows = [EncodedExample([*BEGINNING, 20 + i], LabelTarget(i % 2)) for i in range(5)]
     gradients(model, "prefix", "none", rows, monkeypatch, 0)
     hook.remove()
     assert run[-2:] == [len(BEGINNING), len(rows)]  # behind the start, which is computed once
@@ -64,12 +62,12 @@ def test_shared_prefix_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_common_prefix_ends_before_output_positions() -> None:
     from softprompt.tasks.objective import find_common_prefix
 
-    assert find_common_prefix([EncodedExample([5, 9, 7], []), EncodedExample([5, 9, 7], [])]) == [5, 9]
-    assert find_common_prefix([EncodedExample([5, 9, 7], []), EncodedExample([5, 9], [])]) == [5]
-    assert find_common_prefix([EncodedExample([5, -1, 7], []), EncodedExample([5, -1, 7], [])]) == [5]
+    assert find_common_prefix([EncodedExample([5, 9, 7]), EncodedExample([5, 9, 7])]) == [5, 9]
+    assert find_common_prefix([EncodedExample([5, 9, 7]), EncodedExample([5, 9])]) == [5]
+    assert find_common_prefix([EncodedExample([5, -1, 7]), EncodedExample([5, -1, 7])]) == [5]
 
 
 def test_prefix_is_not_extended_for_one_example() -> None:
     model = shared_model("llama")
     objective: Objective = ClassificationTask(labels=LABELS).build_objective(model, 100)
-    assert objective.extend_prefix(None, [EncodedExample(list(range(5, 90)), [])]) is None
+    assert objective.extend_prefix(None, [EncodedExample(list(range(5, 90)))]) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from softprompt.model import ForwardBudget
-from softprompt.tasks import ClassificationTask, EncodedExample
+from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget
 from softprompt.tasks.branch_batch import collate_branches
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.label_scorers.verbalizer import Verbalizer
@@ -26,7 +26,7 @@ def test_joint_pass_fits_longest_prompt_text_and_label_paths_in_the_window(
     objective = ClassificationObjective(model, ClassificationTask(labels=("a", "b", "c")), 96, Verbalizer(LABELS, 0))
     micro_batches = []
     for P, T in ((4, 80), (3, model.shape.window - 4 - 2 + extra_tokens)):
-        payload, row = random_prefix(model, P, P), EncodedExample([7] * T, [], label_index=0)
+        payload, row = random_prefix(model, P, P), EncodedExample([7] * T, LabelTarget(0))
         batch = collate_branches(model, [row], payload, objective.label_scorer)
         assert batch.branches is not None
         assert P + T + batch.branches.input_ids.shape[1] <= model.shape.window

@@ -12,6 +12,7 @@ from softprompt.evaluation.batch_inference import collect_outputs
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
 from softprompt.saved.objective_check import require_objective
+from softprompt.tasks.encoded_example import get_alignment
 from softprompt.tasks.extractive_qa_task import ExtractiveQAObjective
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,5 @@ def extract(model: FrozenModel, prompt: SavedPrompt, question: str, context: str
     if example.is_truncated:
         logger.warning("the context was truncated to the model's maximum length")
     first, last, log_probability, _ = collect_outputs(objective, payload, [example])[0]
-    assert example.alignment is not None
-    start, end = example.alignment.get_char_span(int(first), int(last))
+    start, end = get_alignment(example).get_char_span(int(first), int(last))
     return ExtractedAnswer(context[start:end], start, end, float(log_probability.exp()))

@@ -4,10 +4,11 @@ from softprompt.tasks.answer_filter import filter_answered, filter_answered_spli
 from softprompt.tasks.chat_task import ChatTask
 from softprompt.tasks.classification_task import ClassificationTask
 from softprompt.tasks.demonstrations import FewShotContext
+from softprompt.tasks.encoded_example import EncodedExample, LabelTarget, ResponseTarget, SpanTarget, TagTargets
 from softprompt.tasks.extractive_qa_task import ExtractiveQATask
 from softprompt.tasks.generation_task import GenerationTask
 from softprompt.tasks.label_scorers.linear_head import LinearHead
-from softprompt.tasks.objective import Batch, EncodedExample, Objective
+from softprompt.tasks.objective import Batch, Objective
 from softprompt.tasks.task import Task
 from softprompt.tasks.token_classification_task import TokenClassificationTask
 
@@ -19,8 +20,12 @@ __all__ = [
     "ExtractiveQATask",
     "FewShotContext",
     "GenerationTask",
+    "LabelTarget",
     "LinearHead",
     "Objective",
+    "ResponseTarget",
+    "SpanTarget",
+    "TagTargets",
     "Task",
     "TokenClassificationTask",
     "filter_answered",

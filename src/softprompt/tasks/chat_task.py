@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jinja2 import TemplateError
@@ -22,9 +22,9 @@ from softprompt.data.formats.chat_messages import (
 )
 from softprompt.errors import RecordError, TaskError
 from softprompt.model import CausalModel, FrozenModel
+from softprompt.tasks.encoded_example import EncodedExample, ResponseTarget
 from softprompt.tasks.label_scorers.linear_head import LinearHead
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
-from softprompt.tasks.objective import EncodedExample
 from softprompt.tasks.templates.template import drop_last_tokens
 
 #: Private-use characters that replace special tokens in message texts, unlike those that the chat template writes.
@@ -185,12 +185,7 @@ class ChatObjective(LanguageModelingObjective):
         while len(encoded_chat) > self.max_length:
             messages = self._drop_last_exchange(messages, len(encoded_chat) - self.max_length, example.location)
             encoded_chat, is_truncated = self._encode_conversation(messages, example.location), True
-        return EncodedExample(
-            encoded_chat.prompt_ids,
-            encoded_chat.response_ids,
-            is_truncated=is_truncated,
-            supervised_positions=encoded_chat.supervised_positions,
-        )
+        return replace(encoded_chat, is_truncated=is_truncated)
 
     def encode_prompt(self, example: Example, max_new_tokens: int) -> EncodedExample:
         """Encode a conversation up to where the assistant's last answer begins, or after the user's last message.
@@ -223,7 +218,7 @@ class ChatObjective(LanguageModelingObjective):
                 messages, range(len(messages)), len(prompt_ids) - max_prompt_length, location
             )
             prompt_ids, is_truncated = self._encode_generation_prompt(messages, location), True
-        return EncodedExample(prompt_ids, [], is_truncated=is_truncated)
+        return EncodedExample(prompt_ids, is_truncated=is_truncated)
 
     def get_references(self, example: Example) -> list[str]:
         """Return the assistant's last supervised message.
@@ -262,8 +257,7 @@ class ChatObjective(LanguageModelingObjective):
         first_supervised = supervised[0]
         return EncodedExample(
             self._prepend_bos(ids[:first_supervised]),
-            ids[first_supervised:],
-            supervised_positions=tuple(i - first_supervised for i in supervised),
+            ResponseTarget(tuple(ids[first_supervised:]), tuple(i - first_supervised for i in supervised)),
         )
 
     def _shield_special_tokens(self, text: str) -> str:

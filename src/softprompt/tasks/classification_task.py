@@ -18,6 +18,7 @@ from softprompt.errors import RecordError, TaskError
 from softprompt.model import BatchPayloads, FrozenModel, KVPrefix, MaskedModel, Payload
 from softprompt.tasks.branch_batch import collate_branches
 from softprompt.tasks.demonstrations import BLANK_LINE, EncodedDemonstration, FewShotContext, fit_demonstrations
+from softprompt.tasks.encoded_example import EncodedExample, LabelTarget
 from softprompt.tasks.label_scorers.cloze_verbalizer import ClozeVerbalizer
 from softprompt.tasks.label_scorers.label_scorer import LabelScorer
 from softprompt.tasks.label_scorers.label_similarity import find_similar_label, get_label, warn_of_similar_labels
@@ -34,7 +35,7 @@ from softprompt.tasks.metrics.label_metrics import (
     score_predictions,
 )
 from softprompt.tasks.metrics.text_metrics import accuracy_score, macro_f1_score
-from softprompt.tasks.objective import Batch, EncodedExample, Objective, apply_payload, get_payload, pad_right
+from softprompt.tasks.objective import Batch, Objective, apply_payload, get_payload, pad_right
 from softprompt.tasks.templates.template import Template, join_answer, take_last_characters
 
 MAX_CANDIDATES = 500  # examples per label that are considered for the initializer
@@ -294,7 +295,8 @@ class ClassificationObjective(Objective):
 
     def _build_encoded_example(self, token_ids: list[int], is_truncated: bool, label_index: int) -> EncodedExample:
         prompt_ids, suffix_ids = self.label_scorer.split_at_answer(self.model, token_ids)
-        return EncodedExample(prompt_ids, [], label_index, is_truncated, suffix_ids=suffix_ids)
+        supervision = LabelTarget(label_index) if label_index >= 0 else None
+        return EncodedExample(prompt_ids, supervision, suffix_ids, is_truncated)
 
     @property
     def num_extra_tokens(self) -> int:

@@ -15,9 +15,10 @@ from softprompt.data import Example
 from softprompt.data.formats.squad_fields import ANSWER_FIELDS, CONTEXT_FIELD, normalize_squad_fields
 from softprompt.errors import RecordError
 from softprompt.model import FrozenModel
+from softprompt.tasks.encoded_example import AlignedExample, EncodedExample, SpanTarget, get_alignment, get_supervision
 from softprompt.tasks.label_scorers.linear_head import LinearHead
 from softprompt.tasks.metrics.squad_metrics import exact_match_score, token_f1_score
-from softprompt.tasks.objective import Batch, EncodedExample
+from softprompt.tasks.objective import Batch
 from softprompt.tasks.templates.template import Template
 from softprompt.tasks.templates.token_alignment import encode_with_alignment, require_field_once
 from softprompt.tasks.token_head_objective import TokenHeadObjective, pad_by_example
@@ -108,15 +109,9 @@ class ExtractiveQAObjective(TokenHeadObjective):
         """Encode the filled template, with the first answer's first and last token unless they were truncated."""
         answers = self.task.get_answers(example)
         encoded_example = self.encode_question(example)
-        assert encoded_example.alignment is not None
         text, start = str(answers["text"][0]), int(answers["answer_start"][0])
-        token_span = encoded_example.alignment.find_token_span((start, start + len(text)))
-        return replace(
-            encoded_example,
-            target_indices=token_span or (),
-            reference_answers=tuple(map(str, answers["text"])),
-            is_target_truncated=token_span is None,
-        )
+        token_span = get_alignment(encoded_example).find_token_span((start, start + len(text)))
+        return replace(encoded_example, supervision=SpanTarget(tuple(map(str, answers["text"])), token_span))
 
     def encode_question(self, example: Example) -> EncodedExample:
         """Encode the filled template of an example that needs no answer. A long context is truncated at its end.
@@ -128,11 +123,12 @@ class ExtractiveQAObjective(TokenHeadObjective):
         token_ids, alignment = encode_with_alignment(
             self.template, self.model, example, CONTEXT_FIELD, text, self.max_length
         )
-        return EncodedExample(token_ids, [], is_truncated=len(alignment.text) < len(text), alignment=alignment)
+        return AlignedExample(token_ids, is_truncated=len(alignment.text) < len(text), alignment=alignment)
 
     def get_batch_targets(self, example: EncodedExample) -> Sequence[int]:
         """Return the first and last token of the answer, counted in the context."""
-        return example.target_indices or TRUNCATED_TARGET
+        target = example.supervision
+        return (target.token_span if isinstance(target, SpanTarget) else None) or TRUNCATED_TARGET
 
     def get_example_weight(self, example: EncodedExample) -> int:  # noqa: ARG002
         """Return 1: all examples count equally."""
@@ -162,7 +158,10 @@ class ExtractiveQAObjective(TokenHeadObjective):
     def compute_metrics(self, outputs: Float[Tensor, "N 4"], examples: Sequence[EncodedExample]) -> dict[str, float]:
         """Compute word F1, exact match, and the mean loss of examples whose answer was not truncated."""
         answers = [self.decode_answer(output, example) for output, example in zip(outputs, examples, strict=True)]
-        pairs = [(answer, example.reference_answers) for answer, example in zip(answers, examples, strict=True)]
+        pairs = [
+            (answer, get_supervision(example, SpanTarget).references)
+            for answer, example in zip(answers, examples, strict=True)
+        ]
         return {
             "f1": sum(token_f1_score(*pair) for pair in pairs) / len(pairs),
             "exact_match": sum(exact_match_score(*pair) for pair in pairs) / len(pairs),
@@ -173,16 +172,16 @@ class ExtractiveQAObjective(TokenHeadObjective):
     def score_examples(self, outputs: Float[Tensor, "N 4"], examples: Sequence[EncodedExample]) -> list[float]:
         """Return the word F1 of each example's answer."""
         pairs = [
-            (self.decode_answer(output, example), example.reference_answers)
+            (self.decode_answer(output, example), get_supervision(example, SpanTarget).references)
             for output, example in zip(outputs, examples, strict=True)
         ]
         return [token_f1_score(*pair) for pair in pairs]
 
     def decode_answer(self, output: Float[Tensor, "4"], example: EncodedExample) -> str:
         """Return the text of an example's best span."""
-        assert example.alignment is not None
-        start, end = example.alignment.get_char_span(int(output[0]), int(output[1]))
-        return example.alignment.text[start:end]
+        alignment = get_alignment(example)
+        start, end = alignment.get_char_span(int(output[0]), int(output[1]))
+        return alignment.text[start:end]
 
     def selection_key(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Return F1; a lower loss breaks ties."""

@@ -11,9 +11,9 @@ from softprompt.data import Example
 from softprompt.errors import RecordError, TaskError
 from softprompt.model import FrozenModel
 from softprompt.tasks.demonstrations import BLANK_LINE, EncodedDemonstration, FewShotContext, fit_demonstrations
+from softprompt.tasks.encoded_example import EncodedExample, ResponseTarget
 from softprompt.tasks.label_scorers.linear_head import LinearHead
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
-from softprompt.tasks.objective import EncodedExample
 from softprompt.tasks.templates.template import Template, get_single_field, join_answer
 
 MAX_CANDIDATES = 500  # examples that are considered for the initializer
@@ -142,7 +142,7 @@ class GenerationObjective(LanguageModelingObjective):
         prompt_ids, is_truncated = self.template.encode_example(
             self.model, example, self._compute_template_length(response_ids, example)
         )
-        return EncodedExample(prompt_ids, response_ids, is_truncated=is_truncated)
+        return EncodedExample(prompt_ids, ResponseTarget.from_tokens(response_ids), is_truncated=is_truncated)
 
     def _encode_batch(self, examples: Sequence[Example]) -> list[EncodedExample]:
         answers = [join_answer(self.template, self.task.get_references(example)[0]) for example in examples]
@@ -156,7 +156,7 @@ class GenerationObjective(LanguageModelingObjective):
         ]
         encoded = self.template.encode_examples(self.model, examples, max_lengths)
         return [
-            EncodedExample(prompt_ids, response_ids, is_truncated=is_truncated)
+            EncodedExample(prompt_ids, ResponseTarget.from_tokens(response_ids), is_truncated=is_truncated)
             for (prompt_ids, is_truncated), response_ids in zip(encoded, responses, strict=True)
         ]
 
@@ -183,7 +183,7 @@ class GenerationObjective(LanguageModelingObjective):
         prompt_ids, is_truncated = self.template.encode_example(
             self.model, example, self.compute_max_prompt_length(max_new_tokens)
         )
-        return EncodedExample(prompt_ids, [], is_truncated=is_truncated)
+        return EncodedExample(prompt_ids, is_truncated=is_truncated)
 
     def encode_without_answer(self, example: Example, max_new_tokens: int) -> EncodedExample:
         """Encode the template alone, as `encode_prompt`."""

@@ -14,7 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from softprompt.data import Example
 from softprompt.errors import SettingError, TaskError
 from softprompt.model import BatchPayloads, FrozenModel, GenerativeModel
-from softprompt.tasks.objective import Batch, EncodedExample, Objective, apply_payload, get_payload, pad_right
+from softprompt.tasks.encoded_example import EncodedExample, ResponseTarget, get_supervision
+from softprompt.tasks.objective import Batch, Objective, apply_payload, get_payload, pad_right
 
 #: Largest number of logits in memory at once; the backward pass recomputes them. With a vocabulary of 250,000 tokens,
 #: the logits of all supervised tokens of a batch would need more memory than everything else.
@@ -96,26 +97,27 @@ class LanguageModelingObjective(Objective):
     def collate(self, examples: Sequence[EncodedExample], payloads: BatchPayloads) -> Batch:
         """Collate one sequence per example, with output positions wherever the next token is supervised."""
         prompts = [apply_payload(example, get_payload(payloads, i))[0] for i, example in enumerate(examples)]
+        responses = [get_supervision(example, ResponseTarget) for example in examples]
         input_ids, attention_mask = pad_right(
-            [[*prompt, *example.response_ids] for prompt, example in zip(prompts, examples, strict=True)],
+            [[*prompt, *response.token_ids] for prompt, response in zip(prompts, responses, strict=True)],
             self.model.device,
         )
         starts = [len(prompt) - 1 for prompt in prompts]
         output_indices = [
             i * input_ids.shape[1] + start + offset
-            for i, (example, start) in enumerate(zip(examples, starts, strict=True))
-            for offset in example.loss_positions
+            for i, (response, start) in enumerate(zip(responses, starts, strict=True))
+            for offset in response.loss_positions
         ]
         return Batch(
             input_ids,
             attention_mask,
             output_indices=torch.tensor(output_indices, device=input_ids.device),
             targets=torch.tensor(
-                [example.response_ids[offset] for example in examples for offset in example.loss_positions],
+                [response.token_ids[offset] for response in responses for offset in response.loss_positions],
                 device=input_ids.device,
             ),
             example_weights=torch.tensor(
-                [float(len(example.loss_positions)) for example in examples], device=input_ids.device
+                [float(len(response.loss_positions)) for response in responses], device=input_ids.device
             ),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 
 import torch
@@ -15,56 +15,8 @@ from softprompt.data import Example
 from softprompt.errors import RecordError
 from softprompt.model import BatchPayloads, FrozenModel, Payload
 from softprompt.model.branches import SequenceBranches
+from softprompt.tasks.encoded_example import EncodedExample
 from softprompt.tasks.example_batches import split_into_batches
-from softprompt.tasks.templates.token_alignment import TokenAlignment
-
-
-@dataclass(frozen=True)
-class EncodedExample:
-    """An example as token ids, with its supervision.
-
-    Attributes:
-        prompt_ids: token ids up to the answer, BOS included; negative ids are placeholders of virtual tokens.
-        response_ids: token ids of the response; empty if the answer is not generated.
-        label_index: index of the right label, or -1.
-        is_truncated: whether text was truncated to fit the model's context window.
-        supervised_positions: indices into `response_ids` of the tokens with a loss; None for all of them. In a chat,
-            the user's turns after the first answer have no loss.
-        suffix_ids: token ids after the answer of a masked model.
-        alignment: alignment of the prompt's tokens with the text that a head reads; None without such a head.
-        target_indices: tag index of each word, or the first and last token of the answer; empty if truncated away.
-        reference_answers: texts of the right answers of an extractive question.
-        is_target_truncated: whether truncation removed the target, so that the example has no loss.
-        task_index: index of the task in multi-task training.
-    """
-
-    prompt_ids: list[int]
-    response_ids: list[int]
-    label_index: int = -1
-    is_truncated: bool = False
-    supervised_positions: tuple[int, ...] | None = None
-    suffix_ids: list[int] = field(default_factory=list)
-    alignment: TokenAlignment | None = None
-    target_indices: tuple[int, ...] = ()
-    reference_answers: tuple[str, ...] = ()
-    is_target_truncated: bool = False
-    task_index: int = 0
-
-    def __len__(self) -> int:
-        return len(self.prompt_ids) + len(self.response_ids) + len(self.suffix_ids)
-
-    @property
-    def first_output_position(self) -> int:
-        """The number of leading ids of the prompt at which no hidden state is read."""
-        output_positions = (
-            [] if self.alignment is None else [position for position in self.alignment.token_positions if position >= 0]
-        )
-        return min([len(self.prompt_ids) - 1, *output_positions])
-
-    @property
-    def loss_positions(self) -> Sequence[int]:
-        """Indices into the response of the tokens with a loss."""
-        return range(len(self.response_ids)) if self.supervised_positions is None else self.supervised_positions
 
 
 @dataclass(frozen=True)

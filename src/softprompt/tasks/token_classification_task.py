@@ -16,10 +16,11 @@ from torch import Tensor
 from softprompt.data import Example
 from softprompt.errors import RecordError, TaskError
 from softprompt.model import FrozenModel
+from softprompt.tasks.encoded_example import AlignedExample, EncodedExample, TagTargets, get_alignment, get_supervision
 from softprompt.tasks.label_scorers.label_similarity import warn_of_similar_labels
 from softprompt.tasks.label_scorers.linear_head import LinearHead
 from softprompt.tasks.metrics.entity_metrics import OUTSIDE_TAG, entity_f1_score, has_bio_tags
-from softprompt.tasks.objective import Batch, EncodedExample
+from softprompt.tasks.objective import Batch
 from softprompt.tasks.templates.template import Template
 from softprompt.tasks.templates.token_alignment import TokenAlignment, encode_with_alignment, require_field_once
 from softprompt.tasks.token_head_objective import TokenHeadObjective, get_example_indices, pad_by_example
@@ -132,7 +133,7 @@ class TokenClassificationObjective(TokenHeadObjective):
 
     def encode_example(self, example: Example) -> EncodedExample:
         """Encode the filled template and the indices of the tags."""
-        return replace(self.encode_words(example), target_indices=self.task.get_tag_indices(example))
+        return replace(self.encode_words(example), supervision=TagTargets(self.task.get_tag_indices(example)))
 
     def encode_words(self, example: Example) -> EncodedExample:
         """Encode the filled template of an example that needs no tags. Words that do not fit are dropped from the end.
@@ -149,23 +150,18 @@ class TokenClassificationObjective(TokenHeadObjective):
         alignment = _align_to_words(alignment, words)
         if max(alignment.token_positions) < 0:
             raise RecordError(example.location, "none of the words has a token")
-        return EncodedExample(token_ids, [], is_truncated=is_truncated, alignment=alignment)
+        return AlignedExample(token_ids, is_truncated=is_truncated, alignment=alignment)
 
     def get_batch_targets(self, example: EncodedExample) -> Sequence[int]:
-        """Return the tags of the words that are read."""
-        assert example.alignment is not None
-        return [
-            tag
-            for tag, position in zip(
-                example.target_indices, example.alignment.token_positions, strict=bool(example.target_indices)
-            )
-            if position >= 0
-        ]
+        """Return the tags of the words that are read; none if the tags are unknown."""
+        if example.supervision is None:
+            return []
+        pairs = zip(_get_tag_indices(example), get_alignment(example).token_positions, strict=True)
+        return [tag for tag, position in pairs if position >= 0]
 
     def get_example_weight(self, example: EncodedExample) -> int:
         """Return the number of words that are read."""
-        assert example.alignment is not None
-        return sum(position >= 0 for position in example.alignment.token_positions)
+        return sum(position >= 0 for position in get_alignment(example).token_positions)
 
     def compute_log_probs(self, hidden_states: Float[Tensor, "R H"]) -> Float[Tensor, "R K"]:
         """Return log-probabilities of the tags for every word that is read."""
@@ -184,9 +180,8 @@ class TokenClassificationObjective(TokenHeadObjective):
 
     def split_by_word(self, output: Float[Tensor, "C"], example: EncodedExample) -> list[Float[Tensor, "K"] | None]:
         """Return an example's log-probabilities for each word; None for a word that is truncated or has no token."""
-        assert example.alignment is not None
         word_log_probs = iter(output.view(-1, len(self.task.labels)))
-        return [next(word_log_probs) if position >= 0 else None for position in example.alignment.token_positions]
+        return [next(word_log_probs) if position >= 0 else None for position in get_alignment(example).token_positions]
 
     def score_examples(self, outputs: Float[Tensor, "N C"], examples: Sequence[EncodedExample]) -> list[float]:
         """Return the share of each example's words whose tag is right. A word that was not read counts as wrong."""
@@ -194,7 +189,7 @@ class TokenClassificationObjective(TokenHeadObjective):
         return [
             sum(
                 word is not None and int(word.argmax()) == tag_index
-                for word, tag_index in zip(example_words, example.target_indices, strict=True)
+                for word, tag_index in zip(example_words, _get_tag_indices(example), strict=True)
             )
             / max(1, len(example_words))
             for example_words, example in zip(words, examples, strict=True)
@@ -211,18 +206,18 @@ class TokenClassificationObjective(TokenHeadObjective):
         hits = [
             predicted_index == target_index
             for predicted_indices, example in zip(predicted, examples, strict=True)
-            for predicted_index, target_index in zip(predicted_indices, example.target_indices, strict=True)
+            for predicted_index, target_index in zip(predicted_indices, _get_tag_indices(example), strict=True)
         ]
         losses = [
             -float(word[target_index])
             for example_words, example in zip(words, examples, strict=True)
-            for word, target_index in zip(example_words, example.target_indices, strict=True)
+            for word, target_index in zip(example_words, _get_tag_indices(example), strict=True)
             if word is not None
         ]
         entity_metrics = {
             "f1": entity_f1_score(
                 [[OUTSIDE_TAG if i < 0 else labels[i] for i in indices] for indices in predicted],
-                [[labels[i] for i in example.target_indices] for example in examples],
+                [[labels[i] for i in _get_tag_indices(example)] for example in examples],
             )
         }
         return {
@@ -234,6 +229,10 @@ class TokenClassificationObjective(TokenHeadObjective):
     def selection_key(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Return entity F1 if present, else accuracy; a lower loss breaks ties."""
         return metrics.get("f1", metrics["accuracy"]), -metrics["loss"]
+
+
+def _get_tag_indices(example: EncodedExample) -> tuple[int, ...]:
+    return get_supervision(example, TagTargets).tag_indices
 
 
 def _align_to_words(alignment: TokenAlignment, words: Sequence[str]) -> TokenAlignment:

@@ -12,8 +12,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from softprompt.errors import TaskError
 from softprompt.model import BatchPayloads, EncoderDecoderModel, FrozenModel, Payload
+from softprompt.tasks.encoded_example import EncodedExample, get_alignment
 from softprompt.tasks.label_scorers.linear_head import LinearHead
-from softprompt.tasks.objective import Batch, EncodedExample, Objective, get_payload, pad_right
+from softprompt.tasks.objective import Batch, Objective, get_payload, pad_right
 from softprompt.tasks.templates.template import Template
 
 
@@ -72,7 +73,6 @@ def _apply_payload_with_positions(example: EncodedExample, payload: Payload | No
 
     The positions are arranged like the ids, because virtual tokens shift both.
     """
-    assert example.alignment is not None
     original_positions = list(range(len(example.prompt_ids)))
     arranged_positions = (
         [i for i in original_positions if example.prompt_ids[i] >= 0]
@@ -81,7 +81,7 @@ def _apply_payload_with_positions(example: EncodedExample, payload: Payload | No
     )
     new_position_of = {position: i for i, position in enumerate(arranged_positions)}
     ids = [example.prompt_ids[position] if position >= 0 else position for position in arranged_positions]
-    return ids, [new_position_of[position] for position in example.alignment.token_positions if position >= 0]
+    return ids, [new_position_of[position] for position in get_alignment(example).token_positions if position >= 0]
 
 
 def get_example_indices(batch: Batch) -> Tensor:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from softprompt.data import Example, ExampleDataset
-from softprompt.tasks import EncodedExample, Objective
+from softprompt.tasks import EncodedExample, Objective, ResponseTarget, SpanTarget, TagTargets
 from softprompt.tasks.classification_task import ClassificationObjective
+from softprompt.tasks.encoded_example import get_alignment, get_supervision
 from softprompt.tasks.extractive_qa_task import ExtractiveQAObjective
 from softprompt.tasks.metrics.label_metrics import find_majority_label, is_imbalanced
 from softprompt.tasks.templates.template import join_answer
@@ -105,10 +106,9 @@ def inspect_split(objective: Objective, examples: ExampleDataset, with_progress:
     first_answers: dict[int, int] = {}
     for encoded in objective.encode_examples(with_progress(examples, examples.records.name, len(examples))):
         lengths.append(len(encoded))
-        is_tagging = isinstance(objective, TokenClassificationObjective)
-        label_indices.update(encoded.target_indices if is_tagging else [encoded.label_index])
+        label_indices.update(_get_label_indices(encoded))
         prompt_hash = hash(tuple(encoded.prompt_ids))
-        answer_hash = hash((encoded.label_index, *encoded.response_ids, *encoded.target_indices))
+        answer_hash = hash(encoded.supervision)
         counts["truncated"] += encoded.is_truncated
         counts["duplicates"] += first_answers.get(prompt_hash) == answer_hash
         counts["contradictions"] += first_answers.setdefault(prompt_hash, answer_hash) != answer_hash
@@ -125,6 +125,12 @@ def inspect_split(objective: Objective, examples: ExampleDataset, with_progress:
         first_answers,
         _find_majority_label(label_counts) if isinstance(objective, ClassificationObjective) else None,
     )
+
+
+def _get_label_indices(encoded: EncodedExample) -> Sequence[int]:
+    """Return the index of an example's label, or those of its tags."""
+    target = encoded.supervision
+    return target.tag_indices if isinstance(target, TagTargets) else [encoded.label_index]
 
 
 def _find_majority_label(label_counts: Mapping[str, int]) -> MajorityLabel:
@@ -175,10 +181,10 @@ def render_example(objective: Objective, example: Example) -> list[TextSegment]:
 
 def _render_tags(objective: TokenClassificationObjective, encoded: EncodedExample) -> list[TextSegment]:
     """Render an example with the tag of each word in front of the word."""
-    assert encoded.alignment is not None
+    tag_indices = get_supervision(encoded, TagTargets).tag_indices
     tagged = [
         (position, tag)
-        for position, tag in zip(encoded.alignment.token_positions, encoded.target_indices, strict=True)
+        for position, tag in zip(get_alignment(encoded).token_positions, tag_indices, strict=True)
         if position >= 0
     ]
     ends = [position for position, _ in tagged[1:]] + [len(encoded.prompt_ids)]
@@ -191,9 +197,10 @@ def _render_tags(objective: TokenClassificationObjective, encoded: EncodedExampl
 
 def _render_answer_span(objective: ExtractiveQAObjective, encoded: EncodedExample) -> list[TextSegment]:
     """Render an example with its answer as a supervised segment, unless the answer was truncated."""
-    if encoded.alignment is None or encoded.is_target_truncated:
+    token_span = get_supervision(encoded, SpanTarget).token_span
+    if token_span is None:
         return [TextSegment(_decode_tokens(objective, encoded.prompt_ids), supervised=False)]
-    first, last = (encoded.alignment.token_positions[target] for target in encoded.target_indices)
+    first, last = (get_alignment(encoded).token_positions[token] for token in token_span)
     parts = (
         (encoded.prompt_ids[:first], False),
         (encoded.prompt_ids[first : last + 1], True),
@@ -209,9 +216,10 @@ def _decode_tokens(objective: Objective, ids: list[int]) -> str:
 
 def _split_by_supervision(encoded: EncodedExample) -> list[tuple[bool, list[int]]]:
     """Split the response into runs of tokens that are all supervised, or all not."""
-    supervised = set(encoded.loss_positions)
+    response = get_supervision(encoded, ResponseTarget)
+    supervised = set(response.loss_positions)
     runs: list[tuple[bool, list[int]]] = []
-    for position, token in enumerate(encoded.response_ids):
+    for position, token in enumerate(response.token_ids):
         if not runs or runs[-1][0] != (position in supervised):
             runs.append((position in supervised, []))
         runs[-1][1].append(token)

@@ -10,7 +10,7 @@ from softprompt.comparison.methods import ADAPTATION_METHODS, get_method
 from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
 from softprompt.data import ExampleDataset
 from softprompt.prompts import TUNING_METHODS
-from softprompt.tasks import EncodedExample
+from softprompt.tasks import EncodedExample, LabelTarget
 from softprompt.training.callbacks import NullCallback
 from tests.comparison.conftest import Settings
 
@@ -43,7 +43,9 @@ def test_examples_in_the_prompt_are_read_as_if_they_stood_in_the_row(settings: S
            (*part.prompt_ids, *part.answer_ids, *part.separator_ids)]  # fmt: skip
     assert payload.num_positions == len(ids) + 1  # and BOS in front of them
     assert found.stored_bytes == len((bench.model.tokenizer.decode(ids) + bench.task.template).encode())
-    whole = EncodedExample([bench.model.prompt_tokenizer.bos_token_id, *ids, *row.prompt_ids[1:]], [], row.label_index)
+    whole = EncodedExample(
+        [bench.model.prompt_tokenizer.bos_token_id, *ids, *row.prompt_ids[1:]], LabelTarget(row.label_index)
+    )
     apart = found.objective.collate([row], payload), found.objective.collate([whole], None)
     behind = found.objective.forward_batch(apart[0], payload), found.objective.forward_batch(apart[1], None)
     torch.testing.assert_close(*behind, atol=1e-4, rtol=0)

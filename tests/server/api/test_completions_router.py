@@ -22,7 +22,7 @@ def alone() -> GenerativeModel:
 
 def test_the_base_model_completes_texts_and_token_ids(client: openai.OpenAI, alone: GenerativeModel) -> None:
     ids = alone.prompt_tokenizer.encode_text("the film was great")
-    expected = generate_texts(alone, [EncodedExample(ids, [])], [None], SamplingParams(10))
+    expected = generate_texts(alone, [EncodedExample(ids)], [None], SamplingParams(10))
     for prompt in ("the film was great", ids, [ids], ["the film was great"], "<s>the film was great"):
         answer = client.completions.create(model=BASE, prompt=prompt, max_tokens=10, temperature=0)  # type: ignore[arg-type]
         assert [choice.text.strip() for choice in answer.choices] == expected

@@ -38,7 +38,7 @@ def prompts(chatting: FrozenModel) -> list[LoadedPrompt]:
 
 
 def row(model: FrozenModel, length: int) -> EncodedExample:
-    return EncodedExample(model.prompt_tokenizer.add_special_tokens([3 + i * 7 % 300 for i in range(length)]), [])
+    return EncodedExample(model.prompt_tokenizer.add_special_tokens([3 + i * 7 % 300 for i in range(length)]))
 
 
 def alone(prompt: LoadedPrompt, text: EncodedExample) -> list[float]:

@@ -26,7 +26,7 @@ def trained_head(model: FrozenModel) -> LinearHead:
 
 def log_probabilities(model: FrozenModel, head: LinearHead, sequences: list[list[int]]) -> Tensor:
     objective = TASK.build_objective(model, 128, head)
-    batch = objective.collate([EncodedExample(ids, []) for ids in sequences], None)
+    batch = objective.collate([EncodedExample(ids) for ids in sequences], None)
     return objective.compute_log_probs(objective.forward_batch(batch, None), batch)
 
 
@@ -50,7 +50,7 @@ def test_head_reads_the_last_token_of_each_example(family: str, sequences: list[
 
 def test_head_appends_no_tokens() -> None:
     model = shared_model("llama")
-    batch = TASK.build_objective(model, 128, trained_head(model)).collate([EncodedExample([5, 6, 7], [])], None)
+    batch = TASK.build_objective(model, 128, trained_head(model)).collate([EncodedExample([5, 6, 7])], None)
     assert batch.input_ids.tolist() == [[5, 6, 7]]
 
 

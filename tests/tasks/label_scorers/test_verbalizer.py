@@ -33,7 +33,7 @@ def probabilities(
 ) -> list[list[float]]:
     task = ClassificationTask(labels=tuple(map(str, words)))
     objective = ClassificationObjective(model, task, 128, Verbalizer(words, model.eos_token_id))
-    batch = objective.collate([EncodedExample(row, []) for row in rows], payload)
+    batch = objective.collate([EncodedExample(row) for row in rows], payload)
     found: list[list[float]] = (
         objective.compute_log_probs(objective.forward_batch(batch, payload), batch).exp().tolist()
     )
@@ -208,7 +208,7 @@ def test_two_labels_with_one_word() -> None:
 def test_labels_in_words(labels: tuple[str, ...]) -> None:
     model = shared_model("llama")
     objective = ClassificationTask(labels=labels).build_objective(model, 128)
-    row = EncodedExample(model.prompt_tokenizer.encode_text("the film was great\nLabel:"), [])
+    row = EncodedExample(model.prompt_tokenizer.encode_text("the film was great\nLabel:"))
     with torch.no_grad():
         batch = objective.collate([row], None)
         found = objective.compute_log_probs(objective.forward_batch(batch, None), batch).exp()[0].tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softprompt.tasks import ClassificationTask, EncodedExample
+from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.metrics.label_metrics import (
     compute_majority_share,
@@ -23,7 +23,7 @@ def objective(labels: tuple[str, ...] = LABELS) -> ClassificationObjective:
 
 
 def rows(*labels: int) -> list[EncodedExample]:
-    return [EncodedExample([1], [], label) for label in labels]
+    return [EncodedExample([1], LabelTarget(label)) for label in labels]
 
 
 def answers(*labels: int, of: int = 3) -> torch.Tensor:

@@ -23,7 +23,7 @@ from softprompt.evaluation.batch_inference import collect_outputs, compute_metri
 from softprompt.evaluation.evaluate import generate_responses
 from softprompt.evaluation.text_generation import SamplingParams, generate_texts
 from softprompt.model import BatchPayloads, CausalModel, FrozenModel, Payload
-from softprompt.tasks import EncodedExample, GenerationTask, Objective
+from softprompt.tasks import EncodedExample, GenerationTask, Objective, ResponseTarget
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
 from softprompt.tasks.metrics.text_metrics import confusion_matrix, corpus_bleu_score
@@ -150,7 +150,7 @@ def compute_reference_loss(model: FrozenModel, payload: Payload | None, texts: S
         ]
         for text in texts
     ]
-    each = [EncodedExample(ids[:1], ids[1:]) for ids in rows if len(ids) > 1]
+    each = [EncodedExample(ids[:1], ResponseTarget.from_tokens(ids[1:])) for ids in rows if len(ids) > 1]
     return compute_metrics(GenerationTask().build_objective(model, max_length), payload, each)["loss"] if each else None
 
 

@@ -158,7 +158,7 @@ class PromptRenderer:
         """
         if loaded_prompt is None:
             _reject_fields(fields)
-            return TokenizedPrompt.from_example(EncodedExample(self._tokenize_raw(text), []), None, has_template=False)
+            return TokenizedPrompt.from_example(EncodedExample(self._tokenize_raw(text)), None, has_template=False)
         if not isinstance(text, str):
             raise InvalidRequest(
                 "This prompt has a template around the text: send text instead of token ids.", "prompt"
