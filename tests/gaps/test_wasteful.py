@@ -13,7 +13,7 @@ from torch import nn
 import softprompt
 from softprompt.errors import SettingError
 from softprompt.model import FrozenModel, KVPrefix, Placement, PromptEmbeddings
-from softprompt.model.hooks.cache_layers import broadcast_prefix
+from softprompt.model.payload_batch import broadcast_prefix
 from softprompt.prompts import TUNING_METHODS, PromptOptions, build_prompt
 from softprompt.prompts.initializers import EMBEDDING_INITIALIZERS, InitContext, from_text
 from softprompt.saved import SavedPrompt

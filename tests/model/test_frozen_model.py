@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softprompt.model import PastState
 from softprompt.model.fingerprint import compute_fingerprint
 from tests.strategies import laid_out, random_prefix
 from tests.tiny import CONFIGS, FAMILIES, shared_model, tiny_model
@@ -53,14 +52,6 @@ def test_gradients_reach_the_prompt_and_no_weight(family: str) -> None:
     assert leaf.grad is not None
     assert bool((leaf.grad.flatten(3).abs().amax(dim=3) > 0).all())  # every layer's keys and values, every head
     assert not any(p.grad is not None for p in model.network.parameters())
-
-
-@torch.no_grad()
-def test_a_growing_past_knows_its_lengths() -> None:
-    model = shared_model("llama")
-    past = model.make_past_state([random_prefix(model, 3, 0), None], 2, growable=True)
-    assert isinstance(past, PastState)
-    assert past.lengths.tolist() == [3, 0]
 
 
 def test_fingerprints_tell_models_apart() -> None:

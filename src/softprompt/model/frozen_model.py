@@ -23,13 +23,10 @@ from softprompt.model.family import ModelFamily, get_logit_softcap, resolve_fami
 from softprompt.model.fingerprint import compute_fingerprint
 from softprompt.model.forward_budget import ACCELERATOR_BUDGET, CPU_BUDGET, SHARDED_BUDGET, ForwardBudget
 from softprompt.model.model_shape import ModelKind, ModelShape
-from softprompt.model.payload import Payload, Placement, PromptEmbeddings
+from softprompt.model.payload import Payload, Placement
+from softprompt.model.payload_batch import BatchPayloads
 from softprompt.model.prompt_tokenizer import PromptTokenizer
 from softprompt.model.weight_checks import format_names
-
-BatchPayloads = Payload | Sequence[Payload | None] | None
-"""One compiled payload for all sequences, one per sequence (None: the bare base model), or None."""
-
 
 UNKNOWN_FINGERPRINT = ""  # the fingerprint of weights that are not available
 
@@ -269,17 +266,3 @@ class FrozenModel(ABC):
             window=self.family.get_max_positions(self.network.config),
             takes_cache=self.family.supports_past_key_values,
         )
-
-
-def stack_virtual_tokens(payloads: BatchPayloads) -> Float[Tensor, "b P E"] | None:
-    """Stack the embeddings of virtual tokens, right-padded; None if no payload has any (b is 1 or B)."""
-    if isinstance(payloads, PromptEmbeddings):
-        return payloads.tensor.unsqueeze(0)
-    if not isinstance(payloads, Sequence):
-        return None
-    tensors = [p.tensor for p in payloads if isinstance(p, PromptEmbeddings)]
-    if not tensors:
-        return None
-    empty = tensors[0].new_zeros(0, tensors[0].shape[1])
-    padded = [p.tensor if isinstance(p, PromptEmbeddings) else empty for p in payloads]
-    return torch.nn.utils.rnn.pad_sequence(padded, batch_first=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from softprompt.model.frozen_model import BatchPayloads, FrozenModel
+from softprompt.model.frozen_model import FrozenModel
+from softprompt.model.payload_batch import BatchPayloads
 
 
 @dataclass(frozen=True)

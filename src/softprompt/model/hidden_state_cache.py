@@ -7,6 +7,7 @@ text is computed alone, so that its hidden states are the same in every batch, c
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Protocol, runtime_checkable
@@ -14,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from softprompt.model.payload import FrozenPrefix
 
@@ -71,6 +73,12 @@ class HiddenStateCache:
         where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         libraries = f"torch {version('torch')}, transformers {version('transformers')}"
         return f"{self.model_key}, layer {num_layers}, {where}, {torch.get_num_threads()} threads, {libraries}"
+
+
+def compute_config_digest(network: PreTrainedModel) -> str:
+    """Hash what the network computes with besides its weights: configuration and attention implementation."""
+    config = json.dumps(network.config.to_dict(), sort_keys=True, default=str)
+    return f"{hashlib.sha256(config.encode()).hexdigest()[:16]} {network.config._attn_implementation}"
 
 
 def _compute_key(token_ids: Int[Tensor, "T"], frozen_prefix: FrozenPrefix) -> bytes:

@@ -7,16 +7,12 @@ checkpointing may run a layer twice), `CapturingCacheLayer` records what a layer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
-
-from softprompt.model.payload import FrozenPrefix, KVPrefix, Payload
 
 
 class ReadOnlyCacheLayer(CacheLayerMixin):
@@ -130,83 +126,6 @@ class PromptedDynamicCache(Cache):
         """Select sequences, as beam search does."""
         super().reorder_cache(cast(torch.LongTensor, beam_idx))
         self.attention_mask = self.attention_mask.index_select(0, beam_idx.to(self.attention_mask.device))
-
-
-@dataclass(frozen=True)
-class PastState:
-    """The KV cache, mask and virtual-token embeddings that precede a batch, for layers `first_layer` and above.
-
-    Attributes:
-        kv_cache: keys and values of S positions; None if there are none.
-        attention_mask: `[B, S]`, which cached positions each sequence attends to.
-        virtual_embeddings: embeddings `[b, P, H]` of virtual tokens inside the sequences (b is 1 or B), or None.
-        first_layer: lowest layer to run; the hidden states below are looked up.
-        frozen_prefixes: frozen prefix of each sequence, for the layers below `first_layer`.
-    """
-
-    kv_cache: Cache | None
-    attention_mask: Bool[Tensor, "B S"]
-    virtual_embeddings: Float[Tensor, "b P H"] | None = None
-    first_layer: int = 0
-    frozen_prefixes: tuple[FrozenPrefix, ...] = ()
-
-    @property
-    def lengths(self) -> Int[Tensor, "B"]:
-        """Number of cached positions per sequence, which is the position of the next token."""
-        return self.attention_mask.sum(dim=1)
-
-    def extend_mask(self, attention_mask: Bool[Tensor, "B T"]) -> PastState:
-        """Return the state after tokens with this mask were added to the growing cache."""
-        extended = torch.cat([self.attention_mask, attention_mask], dim=1)
-        if isinstance(self.kv_cache, PromptedDynamicCache):
-            self.kv_cache.attention_mask = extended
-        return replace(self, attention_mask=extended, virtual_embeddings=None)
-
-
-def slice_layers(
-    payloads: Payload | Sequence[Payload | None] | None, first_layer: int
-) -> Payload | Sequence[Payload | None] | None:
-    """Restrict KV prefixes to the layers from `first_layer` on; equal payloads remain the same object."""
-    if not isinstance(payloads, Sequence):
-        return payloads.slice_from_layer(first_layer) if isinstance(payloads, KVPrefix) else payloads
-    sliced = {id(p): p.slice_from_layer(first_layer) if isinstance(p, KVPrefix) else p for p in payloads}
-    return [sliced[id(payload)] for payload in payloads]
-
-
-def batch_prefixes(
-    payloads: Payload | Sequence[Payload | None] | None, batch_size: int, device: torch.device
-) -> tuple[Float[Tensor, "L 2 b G S D"] | None, Bool[Tensor, "B S"]]:
-    """Return the keys and values in front of the sequences (b is 1 or B), and a mask of those that each attends to."""
-    if isinstance(payloads, KVPrefix):
-        return broadcast_prefix(payloads, batch_size)
-    if isinstance(payloads, Sequence):
-        prefixes = [p if isinstance(p, KVPrefix) else None for p in payloads]
-        if first := next((p for p in prefixes if p is not None), None):
-            return stack_prefixes(prefixes, like=first)
-    return None, torch.zeros(batch_size, 0, dtype=torch.bool, device=device)
-
-
-def broadcast_prefix(prefix: KVPrefix, batch_size: int) -> tuple[Float[Tensor, "L 2 1 G P D"], Bool[Tensor, "B P"]]:
-    """Share one prefix among all sequences; it is stored once."""
-    mask = torch.ones(batch_size, prefix.num_positions, dtype=torch.bool, device=prefix.tensor.device)
-    return prefix.tensor.unsqueeze(2), mask
-
-
-def stack_prefixes(
-    prefixes: list[KVPrefix | None], like: KVPrefix
-) -> tuple[Float[Tensor, "L 2 B G P D"], Bool[Tensor, "B P"]]:
-    """Stack one prefix per sequence, left-padded; None for a sequence without prefix."""
-    distinct = list({id(prefix): prefix for prefix in prefixes}.values())  # stacked once, then selected
-    index = {id(prefix): i for i, prefix in enumerate(distinct)}
-    longest = max(0 if p is None else p.num_positions for p in distinct)
-    L, _, G, _, D = like.tensor.shape
-    empty = like.tensor.new_zeros(L, 2, G, 0, D)
-    tensors = [empty if p is None else p.tensor for p in distinct]
-    table = torch.stack([nn.functional.pad(t, (0, 0, longest - t.shape[3], 0)) for t in tensors], dim=2)
-    rows = torch.tensor([index[id(prefix)] for prefix in prefixes], device=table.device)
-    lengths = torch.tensor([t.shape[3] for t in tensors], device=table.device)
-    mask = torch.arange(longest, device=table.device) >= longest - lengths.unsqueeze(1)
-    return table.index_select(2, rows), mask[rows]
 
 
 def make_read_only_cache(prefix_kv: Float[Tensor, "L 2 b G P D"], first_layer: int = 0) -> Cache:

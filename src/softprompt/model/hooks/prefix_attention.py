@@ -67,11 +67,6 @@ class KVRecorder:
         self.layer_kv.append(torch.stack([keys, values]))
         return keys, values, mask
 
-    @property
-    def stacked_kv(self) -> Float[Tensor, "L 2 B G T D"]:
-        """Everything that was seen, where all layers see the same row."""
-        return torch.stack(self.layer_kv)
-
 
 _active_hook: ContextVar[AttentionHook | None] = ContextVar("layers", default=None)
 
