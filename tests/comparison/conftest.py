@@ -12,7 +12,7 @@ import pytest
 
 from softprompt.comparison import CompareSettings, Experiment
 from softprompt.comparison.runs.failure_message import describe_failure
-from softprompt.comparison.runs.method_worker import JsonLinesReporter, run_job
+from softprompt.comparison.runs.method_worker import EventWriter, run_job
 from tests.cli.conftest import saved_model
 
 WORDS = (("great fun", "good"), ("a bore", "bad"), ("lovely", "good"), ("awful", "bad"))
@@ -72,7 +72,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def run_here(job: Mapping[str, Any], log: Path, heard: Any) -> str | None:
         worked.append(job["method"])
         try:
-            run_job(dict(job), JsonLinesReporter(io.StringIO()))
+            run_job(dict(job), EventWriter(io.StringIO()))
         except Exception as error:
             return describe_failure(error)
         return None

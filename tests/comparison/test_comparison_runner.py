@@ -11,7 +11,7 @@ import pytest
 from softprompt.comparison import CompareSettings, Report
 from softprompt.comparison import run_comparison as compare_as
 from softprompt.comparison.report.method_result import MethodEntry, MethodFailure
-from softprompt.comparison.runs.method_worker import JsonLinesReporter, run_job
+from softprompt.comparison.runs.method_worker import EventWriter, run_job
 from softprompt.errors import DiskFull, SettingError
 from tests.comparison.conftest import Settings, written
 from tests.tasks.test_extractive_qa_task import ROWS as EXTRACTED
@@ -92,7 +92,7 @@ def test_a_process_that_dies_in_a_sweep_leaves_the_seeds(settings: Settings, mon
     assert "SIGKILL" in prefix.skipped_runs["prefix/sweep/num-virtual-tokens/2/0/0"]
 
 
-class DiesAt(JsonLinesReporter):
+class DiesAt(EventWriter):
     """A worker's process that ends where a kind of cell begins."""
 
     def __init__(self, purpose: str):

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.markup import escape, render
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+from rich.markup import escape
 
 from softprompt.cli.command_flags import insert_flags
 from softprompt.cli.option_parser import parse_field_map, unescape_template
@@ -22,12 +17,10 @@ from softprompt.cli.output import (
     FieldMapOption,
     FormatOption,
     JsonOption,
-    format_percent,
     print_json,
     stderr_console,
     stdout_console,
 )
-from softprompt.cli.progress_lines import ProgressLines, TaskProgress
 from softprompt.cli.task_options import (
     LabelFieldOption,
     LabelsOption,
@@ -38,10 +31,6 @@ from softprompt.cli.task_options import (
 )
 from softprompt.comma_lists import split_list, split_pairs
 from softprompt.errors import SettingError
-
-if TYPE_CHECKING:
-    from softprompt.comparison import Report
-    from softprompt.comparison.report.method_result import MethodEntry
 
 BUDGET_PANEL, API_PANEL = "Budget", "API"
 
@@ -138,8 +127,9 @@ def compare_command(
     reasons, and says "better" only if a paired bootstrap test shows it. A failed method is reported, and the others continue.
     Ctrl-C keeps finished runs, and the same command continues from there.
     """
+    from softprompt.cli.compare_progress import CompareProgressBar
+    from softprompt.cli.compare_table import build_compare_table, describe_majority
     from softprompt.comparison import CompareSettings, run_comparison
-    from softprompt.comparison.report.report_sanitizer import shorten_label
 
     options = {
         "model": model, "data": data, "validation": validation, "test": test, "out_of_domain": out_of_domain,
@@ -160,103 +150,15 @@ def compare_command(
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
-        stdout_console.print(_build_table(report))
-        majority = report.data.test.majority
-        if majority and majority.is_uneven:
-            label, share = escape(repr(shorten_label(majority.label))), format_percent(majority.share)
-            stdout_console.print(
-                f"The labels are imbalanced: always predicting {label} has an accuracy of {share} on the test examples."
-            )
+        stdout_console.print(build_compare_table(report))
+        if warning := describe_majority(report.data.test):
+            stdout_console.print(warning)
         stdout_console.print(f"\n{escape(report.recommendation.summary)}\n")
         stdout_console.print(f"The report is in [bold]{escape(str(output / 'report.html'))}[/]")
     for run_name, error in [skipped for result in report.results.values() for skipped in result.skipped_runs.items()]:
         stderr_console.print(f"skipped: {escape(run_name)}: {escape(insert_flags(error))}")
     if not report.results:
         raise SettingError("all methods failed: see the report for the reasons")
-
-
-class CompareProgressBar:
-    """A progress bar of a comparison: finished runs, the current run, and the remaining time."""
-
-    def __init__(self) -> None:
-        self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[now]}"),
-            TextColumn("{task.fields[left]}"), console=stderr_console, transient=True,
-            disable=not stderr_console.is_terminal,
-        )  # fmt: skip
-        self.task = self.bar.add_task("preparing", total=None, now="", left="")
-        self.num_runs = self.num_done = self.num_executed = self.num_done_of_method = 0
-        self.run_started_at: float | None = None
-        self.seconds_spent = 0.0
-        self.num_steps = 1
-        self.activity = TaskProgress("preparing the data and the model")
-        self.plain_lines = ProgressLines(stderr_console, self._describe_progress)
-
-    @contextmanager
-    def show_live(self) -> Iterator[CompareProgressBar]:
-        """Draw the bar inside a `with` block. Ctrl-C prints that finished runs are kept."""
-        with self.bar, self.plain_lines.print_periodically():
-            try:
-                yield self
-            except KeyboardInterrupt:
-                stderr_console.print("stopped: finished runs are kept, and the same command continues from there")
-                raise
-
-    def on_comparison_begin(self, num_runs: int) -> None:
-        """Set the number of runs."""
-        self.num_runs = num_runs
-        self.bar.update(self.task, total=num_runs, completed=0)
-
-    def on_method_begin(self, name: str, title: str) -> None:  # noqa: ARG002
-        """Show the title of the method."""
-        self.num_done_of_method = 0
-        self.bar.update(self.task, description=title, now="")
-
-    def on_event(self, event: Mapping[str, Any]) -> None:
-        """Update the bar with an event of the worker process."""
-        match event["event"]:
-            case "run_began":
-                self.run_started_at = time.monotonic()
-                self.bar.update(self.task, now=escape(event["run"]))
-            case "train_began":
-                self.num_steps = event["steps"]
-            case "step":
-                share = f"step {event['step']}/{self.num_steps}  loss {event['loss']:.3f}"
-                self.bar.update(self.task, now=share, left=self._time_left())
-            case "run_ended":
-                self.num_done_of_method += 1
-                if self.run_started_at is not None:  # the run was executed now, not in an earlier command
-                    self.num_executed, self.seconds_spent, self.run_started_at = (
-                        self.num_executed + 1,
-                        self.seconds_spent + time.monotonic() - self.run_started_at,
-                        None,
-                    )
-                self.bar.update(self.task, completed=self.num_done + self.num_done_of_method, left=self._time_left())
-        self.plain_lines.print_if_due()
-
-    def on_method_end(self, name: str, num_runs: int, error: str | None) -> None:
-        """Print a line about a finished or failed method."""
-        self.num_done += num_runs
-        self.bar.update(self.task, completed=self.num_done, left=self._time_left())
-        status = "[green]done[/]  " if error is None else "[red]failed[/]"
-        stderr_console.print(f"{status} {escape(name)}{'' if error is None else ': ' + escape(insert_flags(error))}")
-
-    def _describe_progress(self) -> str:
-        """Return the contents of the bar as one line."""
-        if not self.num_runs:
-            return str(self.activity)
-        task = self.bar.tasks[0]
-        done = f"{task.description}: {self.num_done + self.num_done_of_method} of {self.num_runs} runs done"
-        return ", ".join(filter(None, (done, render(task.fields["now"]).plain, task.fields["left"])))
-
-    def _time_left(self) -> str:
-        """Estimate the remaining time from the mean time of the executed runs."""
-        if not self.num_executed:
-            return ""
-        minutes = (
-            self.seconds_spent / self.num_executed * (self.num_runs - self.num_done - self.num_done_of_method) / 60
-        )
-        return f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left"
 
 
 def parse_int_list(option: str, text: str | None) -> list[int]:
@@ -289,35 +191,3 @@ def _parse_sweep(text: str) -> tuple[str, list[str]]:
     if not (name and equals and values):
         raise SettingError(f"--sweep {text}: pass a setting and its values, such as num-virtual-tokens=1,5,20")
     return name.strip(), split_list(f"--sweep {name}", values)
-
-
-def _build_table(report: Report) -> Table:
-    metric = report.headline_metric
-    table = Table(title=f"{report.data.test.num_examples} test examples", title_justify="left")
-    for name in ("method", metric, "worst seed", "trained parameters", "size per task", "training time"):
-        table.add_column(name, justify="left" if name == "method" else "right")
-    for name, entry in report.methods.items():
-        table.add_row(escape(name), *_format_row(entry, metric))
-    return table
-
-
-def _format_row(entry: MethodEntry, metric: str) -> list[str]:
-    if entry.status == "failed":
-        return ["failed"]
-    score = entry.metrics.get(metric)
-    std = "" if score is None or score.std is None else f" ± {score.std:.3f}"
-    return [
-        "–" if score is None or score.mean is None else f"{score.mean:.3f}{std}",
-        "–" if score is None or score.worst is None else f"{score.worst:.3f}",
-        f"{entry.num_trained_parameters:,}" if entry.num_trained_parameters else "–",
-        format_bytes(entry.stored_bytes_per_task),
-        "–" if entry.train_seconds is None else f"{entry.train_seconds:.0f} s",
-    ]
-
-
-def format_bytes(num_bytes: int) -> str:
-    """Format a number of bytes."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if num_bytes >= factor:
-            return f"{num_bytes / factor:.1f} {unit}"
-    return f"{num_bytes} B"

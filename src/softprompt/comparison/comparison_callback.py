@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
+
+from softprompt.comparison.runs.run_events import RunEvent
 
 
 @runtime_checkable
@@ -16,8 +17,8 @@ class ComparisonCallback(Protocol):
     def on_method_begin(self, name: str, title: str) -> None:
         """Called before the runs of a method, also if all of them are finished."""
 
-    def on_event(self, event: Mapping[str, Any]) -> None:
-        """Called with each event of a worker: `cell_began`, `cell_ended`, `begin`, `step`, `evaluated` or `failed`."""
+    def on_event(self, event: RunEvent) -> None:
+        """Called with each event of the runs of the method."""
 
     def on_method_end(self, name: str, num_runs: int, error: str | None) -> None:
         """Called after the runs of a method.
@@ -38,7 +39,7 @@ class NullComparisonCallback:
     def on_method_begin(self, name: str, title: str) -> None:
         """Ignore the event."""
 
-    def on_event(self, event: Mapping[str, Any]) -> None:
+    def on_event(self, event: RunEvent) -> None:
         """Ignore the event."""
 
     def on_method_end(self, name: str, num_runs: int, error: str | None) -> None:

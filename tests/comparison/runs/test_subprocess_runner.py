@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ import pytest
 from softprompt.comparison import AdaptationMethod, Experiment, FitConfig, FittedModel, MethodKind
 from softprompt.comparison.runs.failure_message import describe_failure
 from softprompt.comparison.runs.run_cache_key import get_split_digests
+from softprompt.comparison.runs.run_events import RunEndEvent, RunEvent, TrainBeginEvent
 from softprompt.comparison.runs.run_store import RunSpec, RunStore
 from softprompt.comparison.runs.subprocess_runner import run_in_subprocess
 from softprompt.errors import SettingError
-from softprompt.training import TrainerCallback
+from softprompt.training import StepEvent, TrainerCallback
 from tests.comparison.conftest import Settings
 
 
@@ -51,15 +51,15 @@ def job_of(settings: Settings, name: str, tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_way_in_a_process_of_its_own(settings: Settings, tmp_path: Path) -> None:
-    events: list[Mapping[str, Any]] = []
+    events: list[RunEvent] = []
     assert run_in_subprocess(job_of(settings, "lora", tmp_path), tmp_path / "log", events.append) is None
     cells = RunStore(tmp_path / "cells")
     assert cells.get_result(RunSpec("lora", "seed", 1))["metrics"]["accuracy"] >= 0
-    assert [e["cell"] for e in events if e["event"] == "cell_ended"] == [
+    assert [event.run for event in events if isinstance(event, RunEndEvent)] == [
         "lora/trial/0/0", "lora/trial/1/0", "lora/seed/0/0", "lora/seed/0/1",
     ]  # fmt: skip
-    assert [e["steps"] for e in events if e["event"] == "begin"] == [2, 2, 2]
-    assert sum(e["event"] == "step" for e in events) == 6
+    assert [event.steps for event in events if isinstance(event, TrainBeginEvent)] == [2, 2, 2]
+    assert sum(isinstance(event, StepEvent) for event in events) == 6
 
 
 @pytest.mark.usefixtures("warm_workers")
@@ -81,9 +81,9 @@ def test_stopped_it_is_gone(settings: Settings, tmp_path: Path) -> None:
     """Ctrl-C reaches whoever waits; the process that is waited for must not live on."""
     begun: list[int] = []
 
-    def interrupted(event: Mapping[str, Any]) -> None:
-        if event["event"] == "begin":
-            begun.append(event["steps"])
+    def interrupted(event: RunEvent) -> None:
+        if isinstance(event, TrainBeginEvent):
+            begun.append(event.steps)
             raise KeyboardInterrupt
 
     before = threading.active_count()

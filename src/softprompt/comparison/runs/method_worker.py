@@ -20,8 +20,16 @@ from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.methods import get_method
 from softprompt.comparison.runs.failure_message import describe_failure
-from softprompt.comparison.runs.method_runner import MethodRunner
+from softprompt.comparison.runs.method_runner import MethodRunner, RunCallback
 from softprompt.comparison.runs.run_cache_key import get_split_digests
+from softprompt.comparison.runs.run_events import (
+    FailureEvent,
+    RunBeginEvent,
+    RunEndEvent,
+    RunEvent,
+    TrainBeginEvent,
+    serialize_event,
+)
 from softprompt.comparison.runs.run_store import RunStore
 from softprompt.errors import DataError, DiskFull
 from softprompt.log_formatter import EscapingLogFormatter
@@ -30,45 +38,45 @@ from softprompt.training import EvalEvent, StepEvent
 OOM_SCORE_PATH = Path("/proc/self/oom_score_adj")
 
 
-class JsonLinesReporter:
+class EventWriter:
     """A callback that writes every event as a line of JSON."""
 
     def __init__(self, stream: TextIOBase):
         self.stream = stream
 
-    def write_event(self, event: str, **fields: Any) -> None:
+    def write_event(self, event: RunEvent) -> None:
         """Write an event."""
-        self.stream.write(json.dumps({"event": event, **fields}) + "\n")
+        self.stream.write(serialize_event(event))
         self.stream.flush()
 
-    def on_begin(self, steps: int, done: int) -> None:  # noqa: ARG002
-        """Report the begin of a training run."""
-        self.write_event("begin", steps=steps)
+    def on_run_begin(self, run_name: str) -> None:
+        """Write that a run begins."""
+        self.write_event(RunBeginEvent(run_name))
+
+    def on_begin(self, steps: int, done: int) -> None:
+        """Write that a training begins."""
+        self.write_event(TrainBeginEvent(steps, done))
 
     def on_step(self, event: StepEvent) -> None:
-        """Report a step."""
-        self.write_event("step", step=event.step, loss=event.loss)
+        """Write a step."""
+        self.write_event(event)
 
     def on_evaluate(self, event: EvalEvent) -> None:
-        """Report an evaluation."""
-        self.write_event("evaluated", step=event.step, metrics=dict(event.metrics))
+        """Write an evaluation."""
+        self.write_event(event)
 
     def should_stop(self) -> bool:
         """Return False: the parent process ends this process."""
         return False
 
-    def on_run_begin(self, run_name: str) -> None:
-        """Report that a run begins."""
-        self.write_event("cell_began", cell=run_name)
-
     def on_run_end(self, run_name: str) -> None:
-        """Report that a run is finished."""
-        self.write_event("cell_ended", cell=run_name)
+        """Write that a run is finished."""
+        self.write_event(RunEndEvent(run_name))
 
 
 def main() -> None:
     """Run the job from standard input."""
-    reporter = JsonLinesReporter(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    writer = EventWriter(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)  # output of libraries must not mix with the events
     with suppress(OSError):
         OOM_SCORE_PATH.write_text("900")  # if memory runs out, the kernel kills this process and not its parent
@@ -78,13 +86,13 @@ def main() -> None:
     for noisy in ("httpx2", "httpx", "openai"):  # these log every request
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        run_job(json.load(sys.stdin), reporter)
+        run_job(json.load(sys.stdin), writer)
     except Exception as error:
         logging.getLogger("softprompt.comparison").exception("the method failed")
-        reporter.write_event("failed", error=describe_failure(error), disk_full=isinstance(error, DiskFull))
+        writer.write_event(FailureEvent(describe_failure(error), isinstance(error, DiskFull)))
 
 
-def run_job(job: dict[str, Any], reporter: JsonLinesReporter) -> None:
+def run_job(job: dict[str, Any], callback: RunCallback) -> None:
     """Run the missing runs of a method, or its pilot run.
 
     Raises:
@@ -95,7 +103,7 @@ def run_job(job: dict[str, Any], reporter: JsonLinesReporter) -> None:
     if get_split_digests(experiment) != job["split_digests"]:
         raise DataError("the data has changed since the comparison began: run the comparison again")
     store = RunStore(Path(job["run_folder"]), job["cache_key"])
-    runner = MethodRunner(experiment, job["method"], get_method(job["method"]), job["steps"], store, reporter)
+    runner = MethodRunner(experiment, job["method"], get_method(job["method"]), job["steps"], store, callback)
     if job["is_pilot"]:
         runner.measure_step_seconds()
     else:

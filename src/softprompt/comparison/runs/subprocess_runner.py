@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from softprompt.comparison.runs.run_events import FailureEvent, RunEvent, parse_event
 from softprompt.errors import DiskFull, translate_os_errors
 from softprompt.thread_wait_policy import get_wait_policy_env
 
-EventHandler = Callable[[Mapping[str, Any]], None]
+EventHandler = Callable[[RunEvent], None]
 """A function that receives each event of a worker."""
 
 
@@ -31,7 +32,7 @@ def run_in_subprocess(job: Mapping[str, Any], log_path: Path, on_event: EventHan
     Raises:
         DiskFull: the disk is full.
     """
-    failures: list[Mapping[str, Any]] = []
+    failure: FailureEvent | None = None
     with (
         translate_os_errors(log_path),
         log_path.open("w", encoding="utf-8") as errors,
@@ -43,20 +44,21 @@ def run_in_subprocess(job: Mapping[str, Any], log_path: Path, on_event: EventHan
             process.stdin.write(json.dumps(job))
             process.stdin.close()
             for line in process.stdout:
-                event = json.loads(line)
-                if event["event"] == "failed":
-                    failures.append(event)
+                event = parse_event(line)
+                if isinstance(event, FailureEvent):
+                    failure = event
                 on_event(event)
         except (BrokenPipeError, json.JSONDecodeError):
             pass  # the process ended before it read its job or inside a line; the exit code tells why
         except BaseException:
             process.kill()
+            process.wait()  # Popen itself waits only briefly after Ctrl-C
             raise
         code = process.wait()
-    if any(failure["disk_full"] for failure in failures):
-        raise DiskFull(failures[0]["error"])  # every other method would fail too
-    if failures:
-        return str(failures[0]["error"])
+    if failure is not None and failure.is_disk_full:
+        raise DiskFull(failure.error)  # every other method would fail too
+    if failure is not None:
+        return failure.error
     return None if code == 0 else _describe_exit(code, log_path)
 
 
