@@ -98,7 +98,7 @@ def test_a_reader_finds_all_there_is_to_know() -> None:
 
 def test_a_verbalizer_and_fields_are_named() -> None:
     text = build_model_card(about(TASKS["two fields"]), NAME, BaseModelSource.BUNDLED)
-    assert "- `0`, for which the model says `no`\n- `1`\n" in text
+    assert "- `0`, for which the model predicts `no`\n- `1`\n" in text
     assert "`{one}`, `{two}`" in text
     assert "`one`, `two` and\n`label`" in text
 
