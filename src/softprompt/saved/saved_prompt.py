@@ -24,13 +24,14 @@ from softprompt.errors import (
     PeftExportError,
     TrainingDiverged,
 )
-from softprompt.model import FrozenModel, KVPrefix, ModelShape, Payload, Placement
+from softprompt.model import FrozenModel, KVPrefix, Payload
 from softprompt.saved import manifest as manifests
 from softprompt.saved import peft_format
 from softprompt.saved.foreign_files import PROMPT_TENSORS_FILE, TASKS_FOLDER
 from softprompt.saved.manifest import BaseModelInfo, Manifest
 from softprompt.saved.output_folder import check_output_free
-from softprompt.saved.tensor_files import compute_sha256, deserialize_tensors, read_prompt_file, serialize_tensors
+from softprompt.saved.payload_files import parse_payload_files, serialize_payload_files
+from softprompt.saved.tensor_files import compute_sha256, read_prompt_file
 from softprompt.tasks import LinearHead, Objective, Task
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class SavedPrompt:
                 "the prompt contains NaN or infinite values and is not saved: lower the learning rate"
             )
         weights = None if head is None else {n: p.detach().cpu().clone() for n, p in head.named_parameters()}
-        files = _serialize_tensor_files(payload, weights, model.shape, model.name)
+        files = serialize_payload_files(payload, weights, model.shape, model.name)
         tensors = files.get(peft_format.ADAPTER_WEIGHTS_FILE) or files[PROMPT_TENSORS_FILE]
         manifest = Manifest(
             method=method,
@@ -132,19 +133,8 @@ class SavedPrompt:
         Raises:
             CorruptPrompt: a file is missing or was changed.
         """
-        is_peft = PROMPT_TENSORS_FILE not in files
-        name = peft_format.ADAPTER_WEIGHTS_FILE if is_peft else PROMPT_TENSORS_FILE
-        if missing := {name, *([peft_format.ADAPTER_CONFIG_FILE] if is_peft else [])} - set(files):
-            raise CorruptPrompt(f"{folder / min(missing)} is missing")
-        path, content = folder / name, files[name]
-        tensors = deserialize_tensors(content, path, manifest.tensors_sha256)
-        checked_files = {manifests.MANIFEST_FILE: manifest.to_json().encode(), name: content}
-        payload = _parse_payload(tensors, manifest, path)
-        if is_peft:
-            checked_files[peft_format.ADAPTER_CONFIG_FILE] = _check_adapter_config(
-                files[peft_format.ADAPTER_CONFIG_FILE], folder, payload, manifest
-            )
-        return cls(manifest, payload, _parse_head(tensors, manifest, path), checked_files)
+        payload, head, tensor_files = parse_payload_files(files, manifest, folder)
+        return cls(manifest, payload, head, {manifests.MANIFEST_FILE: manifest.to_json().encode(), **tensor_files})
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], folder: Path) -> SavedPrompt:
@@ -264,64 +254,3 @@ class SavedPrompt:
         head = LinearHead(*self.head["weight"].shape)
         head.load_state_dict(self.head)
         return head.requires_grad_(False)
-
-
-def _serialize_tensor_files(
-    payload: Payload, head: dict[str, Tensor] | None, shape: ModelShape, base_model_name: str
-) -> dict[str, bytes]:
-    if peft_format.find_peft_incompatibility(payload, shape, head is not None) is None:
-        return peft_format.serialize_peft_adapter(payload, shape, base_model_name)
-    rows = peft_format.to_peft_layout(payload.tensor) if isinstance(payload, KVPrefix) else payload.tensor
-    return {
-        PROMPT_TENSORS_FILE: serialize_tensors(
-            {peft_format.PROMPT_EMBEDDINGS_KEY: rows, **{f"head.{n}": t for n, t in (head or {}).items()}}
-        )
-    }
-
-
-def _parse_payload(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> Payload:
-    is_prefix, shape = manifest.payload == "prefix", manifest.base.shape
-    _check_placement(is_prefix, manifest)
-    payload = peft_format.payload_from_tensors(tensors, shape, path, is_prefix=is_prefix)
-    if isinstance(payload, KVPrefix):
-        payload = replace(payload, has_bos=manifest.has_bos)
-    if payload.num_virtual_tokens != manifest.num_virtual_tokens:
-        raise CorruptPrompt(
-            f"{path} holds {payload.num_virtual_tokens} virtual tokens, the manifest says {manifest.num_virtual_tokens}"
-        )
-    return replace(payload, placement=manifest.placement)
-
-
-def _check_placement(is_prefix: bool, manifest: Manifest) -> None:
-    """Check the manifest's placement: a KV prefix is before the text, and only a prefix after-bos contains BOS."""
-    placement = manifest.placement
-    if is_prefix and placement not in (Placement.BEFORE, Placement.AFTER_BOS):
-        raise CorruptPrompt(
-            f"invalid manifest: a prefix cannot have the placement {placement.value!r}, only before or after-bos"
-        )
-    if manifest.has_bos and not (is_prefix and placement is Placement.AFTER_BOS):
-        raise CorruptPrompt(
-            f"invalid manifest: has_bos is true for {manifest.payload} with placement {placement.value!r}, but only "
-            "a prefix after-bos can contain BOS"
-        )
-
-
-def _check_adapter_config(content: bytes, folder: Path, payload: Payload, manifest: Manifest) -> bytes:
-    """Check peft's configuration, which no hash covers: it must be the one that this prompt's adapter has."""
-    adapter = peft_format.serialize_peft_adapter(payload, manifest.base.shape, manifest.base.name)
-    if content != adapter[peft_format.ADAPTER_CONFIG_FILE]:
-        raise CorruptPrompt(
-            f"{folder / peft_format.ADAPTER_CONFIG_FILE} was changed after it was written: peft would misread it"
-        )
-    return content
-
-
-def _parse_head(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -> dict[str, Tensor] | None:
-    head = {name.removeprefix("head."): t for name, t in tensors.items() if name.startswith("head.")}
-    if not head:
-        return None
-    labels = manifest.task.labels
-    expected = {"weight": (len(labels), manifest.base.shape.hidden_size), "bias": (len(labels),)}
-    if {name: tuple(t.shape) for name, t in head.items()} != expected:
-        raise CorruptPrompt(f"{path}: the shape of the head does not match {len(labels)} labels and this base model")
-    return head
