@@ -22,7 +22,7 @@ from softprompt.server.app_state import AppState
 from softprompt.server.auth.principal import Principal
 from softprompt.server.backends.loaded_prompt import OVERHEAD_BYTES, LoadedPrompt
 from softprompt.server.generation.generation_group import GenerationGroup
-from softprompt.server.generation.prompt_renderer import TokenizedPrompt
+from softprompt.server.generation.tokenized_prompt import TokenizedPrompt
 from softprompt.server.schemas.completion_schemas import CompletionRequest
 from softprompt.server.server_config import ServerConfig
 from tests.server.live_server import ANSWERS, prompt_for

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from softprompt.errors import SettingError
-from softprompt.server.middleware.loopback_only import require_loopback_without_auth
+from softprompt.server.loopback_host import require_loopback_without_auth
 
 MIB = 2**20
 

@@ -13,7 +13,7 @@ from softprompt.server.generation.generation_params import (
     resolve_max_tokens,
     to_sampling_params,
 )
-from softprompt.server.generation.prompt_renderer import TokenizedPrompt
+from softprompt.server.generation.tokenized_prompt import TokenizedPrompt
 from softprompt.server.request_errors import RequestError
 from softprompt.server.schemas.completion_schemas import CompletionRequest
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from softprompt.model import FrozenModel
-from softprompt.server.generation.prompt_renderer import PromptRenderer, split_into_batches
+from softprompt.server.generation.prompt_renderer import PromptRenderer
 from softprompt.server.generation.text_length import TextTooLong
 from tests.server.live_server import BASE, Running
 
@@ -60,13 +60,6 @@ def test_a_text_that_may_fit_is_tokenized(chatting: FrozenModel) -> None:
             desk.render_completion(None, "a" * (128 * longest + 1), None)
     finally:
         desk.close()
-
-
-def test_many_texts_are_split_into_batches() -> None:
-    assert split_into_batches(["tea"] * 20) == [range(20)]
-    assert split_into_batches(["a" * 20_000] * 3) == [range(1), range(1, 2), range(2, 3)]
-    assert split_into_batches([{"a": "b" * 40_000}, [1] * 40_000, "c"]) == [range(1), range(1, 2), range(2, 3)]
-    assert split_into_batches(["tea"] * 400) == [range(318), range(318, 400)]
 
 
 def test_other_tenants_run_between_two_batches(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:

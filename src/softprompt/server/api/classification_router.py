@@ -20,7 +20,7 @@ from softprompt.server.app_state import AppState
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.generation.context_length import SequenceLength, check_context_lengths
 from softprompt.server.generation.input_names import list_input_names
-from softprompt.server.generation.prompt_renderer import split_into_batches
+from softprompt.server.generation.text_batches import split_into_batches
 from softprompt.server.request_errors import NonFiniteResponse
 from softprompt.server.schemas.classification_schemas import (
     ClassificationData,

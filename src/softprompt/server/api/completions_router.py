@@ -10,7 +10,7 @@ from softprompt.server.api.generation_service import RequestInputs, generate_res
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.generation.completion_formatter import CompletionFormatter
 from softprompt.server.generation.input_names import attribute_errors_to, list_input_names
-from softprompt.server.generation.prompt_renderer import TokenizedPrompt
+from softprompt.server.generation.tokenized_prompt import TokenizedPrompt
 from softprompt.server.schemas.completion_schemas import CompletionRequest, CompletionResponse
 
 router = APIRouter(tags=["OpenAI"], route_class=AuthenticatedRoute)

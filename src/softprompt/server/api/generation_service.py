@@ -23,8 +23,9 @@ from softprompt.server.generation.generation_params import (
     to_sampling_params,
 )
 from softprompt.server.generation.generation_recorder import GenerationRecorder
-from softprompt.server.generation.prompt_renderer import TokenizedPrompt, split_into_batches
 from softprompt.server.generation.response_formatter import ResponseFormatter, ResponseMetadata, ResponseT
+from softprompt.server.generation.text_batches import split_into_batches
+from softprompt.server.generation.tokenized_prompt import TokenizedPrompt
 from softprompt.server.schemas.generation_request import GenerationRequest
 
 

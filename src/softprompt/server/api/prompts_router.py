@@ -7,10 +7,8 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
 
 from softprompt.errors import SavedPromptError, TaskError, translate_os_errors
 from softprompt.registry import ACTIVE_ALIAS, PromptVersion, ResultPage
@@ -23,13 +21,11 @@ from softprompt.server.api.registry_responses import (
     serialize_prompt,
     serialize_version,
 )
+from softprompt.server.api.upload_form import UPLOAD_REQUEST_BODY, UploadRequest, parse_form_fields, parse_form_files
 from softprompt.server.api_errors import ApiError
 from softprompt.server.app_state import AppState
 from softprompt.server.auth.principal import Principal
 from softprompt.server.prompts.upload_validator import (
-    MANIFEST_FILE,
-    PEFT_FILES,
-    TENSORS_FILE,
     UPLOAD_PATH,
 )
 from softprompt.server.request_errors import InvalidUpload
@@ -47,16 +43,6 @@ AliasName = Annotated[
 ]
 
 
-class UploadRequest(BaseModel):
-    """The form fields of an upload, beside its files."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field(max_length=100, description="The prompt's name. An existing name gets a new version.")
-    activate: bool = Field(default=True, description="Whether to point the alias `active` to this version.")
-    note: str = Field(default="", max_length=1000, description="A note about the version.")
-
-
 class ActivateRequest(BaseModel):
     """An alias, and the version that it will point to."""
 
@@ -72,21 +58,6 @@ class AliasRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     alias: AliasName = ACTIVE_ALIAS
-
-
-_FORM_SCHEMA = {
-    "type": "object",
-    "required": ["name", "file"],
-    "properties": {
-        **UploadRequest.model_json_schema()["properties"],
-        "file": {
-            "type": "array",
-            "items": {"type": "string", "format": "binary"},
-            "description": f"{MANIFEST_FILE} and {TENSORS_FILE}, or {MANIFEST_FILE}, {' and '.join(PEFT_FILES)}.",
-        },
-    },
-}
-_REQUEST_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM_SCHEMA}}}}
 
 
 @router.get("")
@@ -113,7 +84,7 @@ def list_versions(
     return serialize_page([serialize_version(version) for version in page.items], "version", has_more=page.has_more)
 
 
-@router.post("", status_code=201, openapi_extra=_REQUEST_BODY)
+@router.post("", status_code=201, openapi_extra=UPLOAD_REQUEST_BODY)
 async def add_prompt(request: Request, principal: RateLimitedManagePrincipal, state: StateDep) -> JsonObject:
     """Register a saved prompt, sent as its files, as the next version of a name."""
     validator = state.upload_validator
@@ -121,7 +92,7 @@ async def add_prompt(request: Request, principal: RateLimitedManagePrincipal, st
         raise ApiError(415, "send the prompt's files as multipart/form-data", code="unsupported_media_type")
     with _report_invalid_upload(), translate_os_errors(UPLOAD_PATH):  # large bodies are spooled to disk
         async with request.form(max_files=3, max_fields=3, max_part_size=8192) as form:
-            upload, files = _parse_form_fields(form), _parse_form_files(form)
+            upload, files = parse_form_fields(form), parse_form_files(form)
             validator.check_files({name: file.size or 0 for name, file in files.items()})
             async with validator.upload_semaphore.acquire_slots(principal.tenant):
                 contents = {name: await file.read() for name, file in files.items()}
@@ -208,33 +179,6 @@ def _report_invalid_upload() -> Iterator[None]:
         yield
     except (SavedPromptError, TaskError) as error:
         raise InvalidUpload(str(error)) from error
-
-
-def _parse_form_fields(form: FormData) -> UploadRequest:
-    """Parse the fields of a form, without the files."""
-    fields = [(name, value) for name, value in form.multi_items() if name != "file"]
-    try:
-        if len(dict(fields)) < len(fields):
-            raise ApiError(400, "the form has a field twice: send each field once", code="invalid_value")
-        return UploadRequest.model_validate(dict(fields))
-    except ValidationError as error:
-        problems = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_input=False)]
-        raise RequestValidationError(problems) from error
-
-
-def _parse_form_files(form: FormData) -> dict[str, UploadFile]:
-    """Return the files of a form by name."""
-    uploads = [item for item in form.getlist("file") if isinstance(item, UploadFile)]
-    files = {file.filename or "": file for file in uploads}
-    if len(files) < len(uploads):
-        raise ApiError(
-            400, "the form has two files of the same name: send each file once", param="file", code="invalid_value"
-        )
-    if not files:
-        raise ApiError(
-            400, f"the form has no files: send {MANIFEST_FILE} and the other files, each as 'file'", param="file"
-        )
-    return files
 
 
 def _store_upload(

@@ -15,7 +15,7 @@ from softprompt.server.backends.generation_handle import GenerationHandle, merge
 from softprompt.server.backends.inference_backend import InferenceBackend
 from softprompt.server.generation.generation_recorder import GenerationRecorder
 from softprompt.server.generation.input_names import attribute_errors_to
-from softprompt.server.generation.prompt_renderer import TokenizedPrompt
+from softprompt.server.generation.tokenized_prompt import TokenizedPrompt
 from softprompt.server.request_errors import GrammarFailed, NonFiniteResponse, RequestTimeout
 from softprompt.server.schemas.chat_schemas import CompletionUsage, PromptTokensDetails
 

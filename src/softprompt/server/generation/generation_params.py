@@ -10,7 +10,7 @@ from dataclasses import replace
 from softprompt.engine import SamplingParams
 from softprompt.engine.grammar import CompiledGrammar, GuidanceCompiler
 from softprompt.server.generation.context_length import SequenceLength, check_context_lengths
-from softprompt.server.generation.prompt_renderer import TokenizedPrompt
+from softprompt.server.generation.tokenized_prompt import TokenizedPrompt
 from softprompt.server.request_errors import InvalidRequest
 from softprompt.server.schemas.generation_request import (
     GenerationRequest,

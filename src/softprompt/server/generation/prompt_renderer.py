@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from softprompt.data import Example
 from softprompt.errors import TaskError
-from softprompt.model import FrozenModel, KVPrefix, Payload
+from softprompt.model import FrozenModel
 from softprompt.server.backends.loaded_prompt import UNLIMITED_LENGTH, LoadedPrompt
 from softprompt.server.concurrency.fair_executor import FairExecutor
 from softprompt.server.generation.input_names import attribute_errors_to
 from softprompt.server.generation.text_length import TextLengthCheck
+from softprompt.server.generation.tokenized_prompt import TokenizedPrompt
 from softprompt.server.private_tokenizer import with_private_tokenizer
 from softprompt.server.request_errors import InvalidRequest, NoChatTemplate, WrongTask
 from softprompt.tasks import EncodedExample, Objective
@@ -21,73 +21,9 @@ from softprompt.tasks.chat_task import ChatTask
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.generation_task import GenerationObjective
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
-from softprompt.tasks.objective import apply_payload
 
 T = TypeVar("T")
 ObjectiveT = TypeVar("ObjectiveT", bound=Objective)
-
-MAX_BATCH_CHARACTERS = 2**15  # characters that are tokenized before another tenant's turn
-TEXT_OVERHEAD_CHARACTERS = 100  # fixed cost of a text, in characters
-
-
-@dataclass(frozen=True)
-class TokenizedPrompt:
-    """A tokenized text, ready for generation.
-
-    Attributes:
-        token_ids: token ids of the sequence; negative ids are virtual tokens.
-        num_prefix_positions: positions of the KV prefix in front of the sequence.
-        payload: payload of the soft prompt; None for the base model.
-        prompt_digest: digest of the soft prompt; empty for the base model.
-        has_template: whether the response is an answer to a template instead of a continuation of the text.
-    """
-
-    token_ids: tuple[int, ...]
-    num_prefix_positions: int
-    payload: Payload | None
-    prompt_digest: str
-    has_template: bool
-
-    @classmethod
-    def from_example(
-        cls, example: EncodedExample, loaded_prompt: LoadedPrompt | None, *, has_template: bool
-    ) -> TokenizedPrompt:
-        """Create a tokenized prompt from an encoded example."""
-        payload = None if loaded_prompt is None else loaded_prompt.payload
-        num_prefix_positions = payload.num_positions if isinstance(payload, KVPrefix) else 0
-        digest = "" if loaded_prompt is None else loaded_prompt.digest
-        return cls(tuple(apply_payload(example, payload)[0]), num_prefix_positions, payload, digest, has_template)
-
-    @property
-    def num_text_tokens(self) -> int:
-        """Number of text tokens, without virtual tokens and without the positions of a compiled prompt."""
-        return self.count_text_tokens(len(self.token_ids))
-
-    def count_text_tokens(self, count: int) -> int:
-        """Count the text tokens among the first `count` tokens."""
-        return sum(token >= 0 for token in self.token_ids[:count])
-
-    @property
-    def num_positions(self) -> int:
-        """Positions of the sequence, with its prefix."""
-        return self.num_prefix_positions + len(self.token_ids)
-
-
-def split_into_batches(texts: Sequence[object]) -> list[range]:
-    """Split the texts of a request into batches; other tenants have their turns between two batches."""
-    batches, first, cost = [], 0, 0
-    for index, text in enumerate(texts):
-        cost += _estimate_cost(text)
-        if cost > MAX_BATCH_CHARACTERS and index > first:
-            batches.append(range(first, index))
-            first, cost = index, _estimate_cost(text)
-    return [*batches, range(first, len(texts))]
-
-
-def _estimate_cost(text: object) -> int:
-    """Estimate the cost of tokenizing a text, its fields, or its tokens, in characters."""
-    values = text.values() if isinstance(text, Mapping) else [text]
-    return TEXT_OVERHEAD_CHARACTERS + sum(len(value) for value in values if isinstance(value, str | list | tuple))
 
 
 class PromptRenderer:

@@ -6,41 +6,12 @@ site and the server's name; a page can forge neither.
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from softprompt.errors import SettingError
 from softprompt.server.api_errors import ApiError
+from softprompt.server.loopback_host import is_loopback_literal
 from softprompt.server.middleware.error_response import send_error_response
-
-
-def require_loopback_without_auth(host: str, auth_enabled: bool) -> None:
-    """Require a loopback address for a server without keys.
-
-    Args:
-        host: host name or address to listen on.
-        auth_enabled: whether requests need an API key.
-
-    Raises:
-        SettingError: the address is not a loopback address.
-    """
-    if not auth_enabled and not is_loopback_host(host):
-        raise SettingError(
-            f"without API keys the server must listen on loopback, but {host or 'every address'} can be reached from "
-            "other machines: create a key (softprompt keys create) and require keys, or use the host 127.0.0.1"
-        )
-
-
-def is_loopback_host(host: str) -> bool:
-    """Whether a host name or address resolves only to this machine."""
-    try:
-        addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM) if host else []
-    except (OSError, UnicodeError):
-        return False
-    return bool(addresses) and all(_is_loopback_literal(str(address[0])) for *_, address in addresses)
 
 
 class LoopbackOnlyMiddleware:
@@ -63,7 +34,7 @@ class LoopbackOnlyMiddleware:
 
 def _find_rejection_reason(headers: Headers) -> str | None:
     host, origin = headers.get("host", ""), headers.get("origin")
-    if not _is_loopback_literal(_strip_port(host)):
+    if not is_loopback_literal(_strip_port(host)):
         return "this server has no API keys and accepts only loopback: use the host localhost or 127.0.0.1"
     if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
         return "this server has no API keys and rejects requests from pages of other sites"
@@ -74,15 +45,3 @@ def _strip_port(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
-
-
-def _is_loopback_literal(host: str) -> bool:
-    """Whether a host name or address is loopback, without name resolution."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
