@@ -31,7 +31,7 @@ from softprompt.comparison.runs.subprocess_runner import run_in_subprocess
 from softprompt.errors import SettingError, translate_os_errors
 from softprompt.message_parameters import replace_parameters
 from softprompt.tasks import ClassificationTask
-from softprompt.training.data_parallel import require_single_process
+from softprompt.training.process_group import require_single_process
 
 #: Settings of a soft prompt or its training that a sweep may vary. All methods share the other settings.
 SWEEPABLE_SETTINGS = (

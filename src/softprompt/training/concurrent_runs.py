@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from softprompt.errors import SettingError, SoftPromptError
 from softprompt.model import FrozenModel, load_model
 from softprompt.training.callbacks import NullCallback, TrainerCallback
-from softprompt.training.data_parallel import require_single_process
 from softprompt.training.dataset_cache import DatasetCache
 from softprompt.training.joint_trainer import train_jointly
+from softprompt.training.process_group import require_single_process
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.trainer import Trainer
 from softprompt.training.tune_pipeline import PreparedRun, TuneResult

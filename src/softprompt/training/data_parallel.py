@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -25,6 +24,7 @@ from softprompt.tasks import EncodedExample, Objective
 from softprompt.training.callbacks import EvalEvent, NullCallback, StepEvent, TrainerCallback
 from softprompt.training.checkpoint import TrainerState
 from softprompt.training.optimizer import ScheduledOptimizer
+from softprompt.training.process_group import ProcessGroup, SingleProcess, is_distributed
 from softprompt.training.recorder import NullRecorder, RunRecorder
 from softprompt.training.trainable import BatchLoss, Trainable
 from softprompt.training.tune_settings import TuneSettings
@@ -32,61 +32,6 @@ from softprompt.training.tune_settings import TuneSettings
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-
-
-class ProcessGroup(ABC):
-    """The processes that train a prompt together, as one of them sees the group.
-
-    Attributes:
-        is_main_process: Whether this process writes files and logs.
-    """
-
-    is_main_process: bool
-
-    @abstractmethod
-    def wait_for_everyone(self) -> None:
-        """Wait until all processes are here."""
-
-    @abstractmethod
-    def load_model(self, settings: TuneSettings) -> FrozenModel:
-        """Load the settings' model for this process."""
-
-    @abstractmethod
-    def wrap_trainable(self, trainable: Trainable) -> Trainable:
-        """Return a trainable that computes this process's share of each batch."""
-
-    @abstractmethod
-    def wrap_recorder(self, recorder: RunRecorder) -> RunRecorder:
-        """Return a recorder that writes in the main process only."""
-
-    @abstractmethod
-    def wrap_callback(self, callback: TrainerCallback) -> TrainerCallback:
-        """Return a callback that is called in the main process only."""
-
-
-class SingleProcess(ProcessGroup):
-    """Group of one process, which needs no wrappers."""
-
-    is_main_process = True
-
-    def wait_for_everyone(self) -> None:
-        """Return at once."""
-
-    def load_model(self, settings: TuneSettings) -> FrozenModel:
-        """Load the settings' model."""
-        return load_model(settings.model, device=settings.device, dtype=settings.dtype)
-
-    def wrap_trainable(self, trainable: Trainable) -> Trainable:
-        """Return the trainable itself."""
-        return trainable
-
-    def wrap_recorder(self, recorder: RunRecorder) -> RunRecorder:
-        """Return the recorder itself."""
-        return recorder
-
-    def wrap_callback(self, callback: TrainerCallback) -> TrainerCallback:
-        """Return the callback itself."""
-        return callback
 
 
 class DistributedGroup(ProcessGroup):
@@ -107,7 +52,7 @@ class DistributedGroup(ProcessGroup):
         self.is_main_process = self._state.is_main_process
 
     def wait_for_everyone(self) -> None:
-        """Wait until all processes are here."""
+        """See `ProcessGroup`."""
         self._state.wait_for_everyone()
 
     def all_reduce_sum(self, values: Tensor) -> Tensor:
@@ -138,21 +83,16 @@ class DistributedGroup(ProcessGroup):
         return load_model(settings.model, device=settings.device, dtype=settings.dtype, sharded=sharded)
 
     def wrap_trainable(self, trainable: Trainable) -> Trainable:
-        """Return a trainable that computes this process's share of each batch."""
+        """See `ProcessGroup`."""
         return DistributedTrainable(trainable, self)
 
     def wrap_recorder(self, recorder: RunRecorder) -> RunRecorder:
-        """Return a recorder that writes in the main process only."""
+        """See `ProcessGroup`."""
         return DistributedRecorder(recorder, self)
 
     def wrap_callback(self, callback: TrainerCallback) -> TrainerCallback:
-        """Return a callback that is called in the main process only."""
+        """See `ProcessGroup`."""
         return DistributedCallback(callback, self)
-
-
-def is_distributed() -> bool:
-    """Return whether this process was started as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def init_process_group() -> ProcessGroup:
@@ -166,19 +106,6 @@ def init_process_group() -> ProcessGroup:
     if not process_group.is_main_process:  # it would repeat the log of the main process
         logging.getLogger("softprompt").setLevel(logging.ERROR)
     return process_group
-
-
-def require_single_process(operation: str) -> None:
-    """Check that this process is the only one.
-
-    Args:
-        operation: Name of the operation in the message.
-
-    Raises:
-        SettingError: If there are several processes.
-    """
-    if is_distributed():
-        raise SettingError(f"{operation} runs in one process: start it without accelerate launch or torchrun")
 
 
 class DistributedTrainable:

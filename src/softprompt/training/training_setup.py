@@ -12,11 +12,11 @@ from softprompt.model import FrozenModel
 from softprompt.prompts import TUNING_METHODS, SoftPrompt, build_prompt
 from softprompt.tasks import EncodedExample, Objective, Task
 from softprompt.training.callbacks import TrainerCallback
-from softprompt.training.data_parallel import ProcessGroup
 from softprompt.training.dataset_cache import DatasetCache
 from softprompt.training.encoded_dataset import EncodedDataset
 from softprompt.training.gradient_accumulation import PromptTrainable
 from softprompt.training.optimizer import ScheduledOptimizer
+from softprompt.training.process_group import ProcessGroup
 from softprompt.training.recorder import RunRecorder
 from softprompt.training.task_mixture import TaskMixture
 from softprompt.training.task_setup import bind_task, resolve_prompt_options, with_hidden_state_cache

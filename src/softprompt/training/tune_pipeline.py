@@ -21,9 +21,10 @@ from softprompt.saved.output_folder import check_output_free
 from softprompt.training.baselines import BaselineMetrics, warn_if_not_better
 from softprompt.training.callbacks import NullCallback, TrainerCallback
 from softprompt.training.checkpoint import compute_run_hash
-from softprompt.training.data_parallel import ProcessGroup, SingleProcess, init_process_group
+from softprompt.training.data_parallel import init_process_group
 from softprompt.training.dataset_cache import DatasetCache
 from softprompt.training.loss_plot import plot_loss
+from softprompt.training.process_group import ProcessGroup, SingleProcess
 from softprompt.training.recorder import FolderRecorder
 from softprompt.training.renamed_settings import rename_settings
 from softprompt.training.run_folder import RunFolder

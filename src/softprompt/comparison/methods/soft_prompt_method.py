@@ -13,7 +13,7 @@ from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
 from softprompt.comparison.methods.training_recorder import train_and_record
 from softprompt.prompts import TUNING_METHODS
 from softprompt.training import TrainerCallback, TuneSettings
-from softprompt.training.data_parallel import SingleProcess
+from softprompt.training.process_group import SingleProcess
 from softprompt.training.recorder import NullRecorder
 from softprompt.training.training_setup import TrainingSetup
 
