@@ -44,7 +44,7 @@ def hidden_state_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Itera
     """Use a temporary folder for the hidden-state cache, not the user's."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("hidden_state_cache")
-        patch.setattr("softprompt.training.task_setup.get_cache_folder", lambda: folder)
+        patch.setattr("softprompt.training.prompt_setup.get_cache_folder", lambda: folder)
         yield
 
 

@@ -34,7 +34,7 @@ def make_settings(data: Path, **overrides: Any) -> Mapping[str, Any]:
 def prepare_tuning(data: Path, **overrides: Any) -> Callable[[], object]:
     """A run made ready to train, on a model that is loaded already."""
     from softprompt.model import load_model
-    from softprompt.training.tune_pipeline import PreparedRun
+    from softprompt.training.prepared_run import PreparedRun
     from softprompt.training.tune_settings import TuneSettings
 
     model = load_model("smollm2-135m", device="cpu")
@@ -73,7 +73,7 @@ def prepare_inspection(count: int) -> Callable[[], object]:
     from softprompt.model import load_model
     from softprompt.tasks import ClassificationTask
     from softprompt.training.dataset_report import inspect_split
-    from softprompt.training.task_setup import bind_without_prompt
+    from softprompt.training.task_builder import bind_without_prompt
 
     path, model = write_records(count), load_model("smollm2-135m", device="cpu")
 

@@ -8,4 +8,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing a loss takes longer than training here does."""
-    monkeypatch.setattr("softprompt.training.tune_pipeline.plot_loss", lambda *_: None)
+    monkeypatch.setattr("softprompt.training.prepared_run.plot_loss", lambda *_: None)

@@ -101,13 +101,13 @@ def test_killed_and_resumed(
 def test_killed_above_a_trunk(resumed: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that resumes finds what the killed one remembered, or nothing."""
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    monkeypatch.setattr("softprompt.training.task_setup.get_cache_folder", lambda: tmp_path / "first")
+    monkeypatch.setattr("softprompt.training.prompt_setup.get_cache_folder", lambda: tmp_path / "first")
     top(str(reviews), str(undisturbed))
     with monkeypatch.context() as patch:
         patch.setenv("SOFTPROMPT_CACHE", str(tmp_path / "cache"))
         assert exit_code(top, str(reviews), str(disturbed), 5) == -signal.SIGKILL
     assert (tmp_path / "cache" / "trunks.sqlite").is_file()
-    monkeypatch.setattr("softprompt.training.task_setup.get_cache_folder", lambda: tmp_path / resumed)
+    monkeypatch.setattr("softprompt.training.prompt_setup.get_cache_folder", lambda: tmp_path / resumed)
     top(str(reviews), str(disturbed), resume=True)
     assert content(disturbed) == content(undisturbed)
 

@@ -16,8 +16,8 @@ from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt
 from softprompt.training.encoded_dataset import EncodedDataset
 from softprompt.training.gradient_accumulation import PromptTrainable
+from softprompt.training.prompt_setup import bind_task
 from softprompt.training.task_mixture import TaskMixture
-from softprompt.training.task_setup import bind_task
 from softprompt.training.tune_settings import TuneSettings
 from tests.conftest import REVIEWS
 from tests.tiny import tiny_model
@@ -57,7 +57,7 @@ def test_a_step_is_the_sum_of_what_each_task_gives_alone(mixed: Path) -> None:
     mixture = TaskMixture.from_examples("task", examples)
     prompt, _ = build_prompt(PromptOptions("multitask", 4, tasks=mixture.task_names), model, "a film")
     settings = TuneSettings.from_dict({"data": str(mixed), "output": "p"})
-    from softprompt.training.task_setup import build_task
+    from softprompt.training.task_builder import build_task
 
     objective = bind_task(build_task(settings, examples), model, prompt)
     rows = list(EncodedDataset.from_examples(objective, examples, mixture))

@@ -50,7 +50,7 @@ def course(model: FrozenModel, family: str, reviews: Path, output: Path, **more:
 def test_rescaling_a_layers_keys_and_values_leaves_the_course_of_training_alike(
     data: st.DataObject, family: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("softprompt.training.tune_pipeline.plot_loss", lambda *_: None)
+    monkeypatch.setattr("softprompt.training.prepared_run.plot_loss", lambda *_: None)
     scaled = tiny_model(family)
     layer = data.draw(st.integers(0, len(attentions(scaled.network)) - 1))
     rescale(scaled.network, layer, data.draw(FACTORS), data.draw(FACTORS))

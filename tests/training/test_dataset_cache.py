@@ -12,7 +12,7 @@ import pytest
 from softprompt.model import FrozenModel
 from softprompt.training import dataset_cache
 from softprompt.training.concurrent_runs import prepare_runs
-from softprompt.training.tune_pipeline import PreparedRun
+from softprompt.training.prepared_run import PreparedRun
 from softprompt.training.tune_settings import TuneSettings
 from tests.tiny import tiny_model
 

@@ -11,15 +11,7 @@ import pytest
 from softprompt.data import Example, read_examples
 from softprompt.errors import RecordError
 from softprompt.tasks import GenerationTask
-from softprompt.training.encoded_dataset import EncodedDataset
-from softprompt.training.task_setup import (
-    MAX_VALIDATION_EXAMPLES,
-    build_task,
-    encode_dataset,
-    load_examples,
-    split_train_validation,
-)
-from softprompt.training.tune_settings import TuneSettings
+from softprompt.training.encoded_dataset import EncodedDataset, encode_dataset
 from tests.tiny import shared_model
 
 WriteJsonl = Callable[[str, Sequence[Any]], Path]
@@ -47,14 +39,3 @@ def test_truncated_texts_are_counted() -> None:
     objective = GenerationTask().build_objective(shared_model("llama"), 40)
     examples = [Example({"input": "scene " * length, "output": "b"}) for length in (2, 200, 3)]
     assert EncodedDataset.from_examples(objective, examples).num_truncated == 1
-
-
-def test_held_out_split_of_large_data_has_fixed_size(write_jsonl: WriteJsonl) -> None:
-    rows = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(MAX_VALIDATION_EXAMPLES * 10 + 50)]
-    settings = TuneSettings(data=write_jsonl("a.jsonl", rows), output="p")
-    data = load_examples(settings)
-    training, held_out = split_train_validation(settings, data, build_task(settings, data["data"]))
-    assert len(held_out) == MAX_VALIDATION_EXAMPLES
-    assert len(training) + len(held_out) == len(rows)
-    texts = {example.get_text("text") for example in training}
-    assert not any(example.get_text("text") in texts for example in held_out)

@@ -62,7 +62,7 @@ PAYLOADS, KINDS_OF_MODELS = ("prompt", "prefix"), ("llama", "bert", "t5")
 def test_every_method_and_model_family_lowers_the_loss(
     family: str, method: str, encoder: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("softprompt.training.tune_pipeline.plot_loss", lambda *_: None)  # not for each of so many
+    monkeypatch.setattr("softprompt.training.prepared_run.plot_loss", lambda *_: None)  # not for each of so many
     callback = Recorder()
     softprompt.tune(
         tiny_model(family), data=reviews, validation=reviews, output=tmp_path / "p", method=method, encoder=encoder,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from softprompt.data import ExampleDataset
 from softprompt.errors import RecordError
-from softprompt.training.task_setup import build_task, load_examples, split_train_validation
+from softprompt.training.example_splits import load_examples, split_train_validation
+from softprompt.training.task_builder import build_task
 from softprompt.training.tune_settings import TuneSettings
 from softprompt.training.validation_sample import allocate_proportionally
 

@@ -68,7 +68,7 @@ def inspect_command(
         examples = _read_splits(settings, test)
     from softprompt.tasks import filter_answered_splits
     from softprompt.training import dataset_report
-    from softprompt.training.task_setup import build_task
+    from softprompt.training.task_builder import build_task
 
     with show_activity(stderr_console, "reading"):
         task = build_task(settings, examples["data"])
@@ -103,7 +103,7 @@ def _build_settings(
 
 def _read_splits(settings: TuneSettings, test: str | None) -> dict[str, ExampleDataset]:
     from softprompt.data import read_examples
-    from softprompt.training.task_setup import load_examples
+    from softprompt.training.example_splits import load_examples
 
     examples = load_examples(settings)
     if test is None:
@@ -114,7 +114,7 @@ def _read_splits(settings: TuneSettings, test: str | None) -> dict[str, ExampleD
 def _bind_objective(settings: TuneSettings, task: Task) -> Objective:
     """Bind the task to the model, without virtual tokens in the context window."""
     from softprompt.model import load_model
-    from softprompt.training.task_setup import bind_without_prompt
+    from softprompt.training.task_builder import bind_without_prompt
 
     return bind_without_prompt(task, load_model(settings.model))
 

@@ -9,7 +9,8 @@ from softprompt.gc_pause import pause_gc
 
 if TYPE_CHECKING:
     from softprompt.training.callbacks import EvalEvent, StepEvent, TrainerCallback
-    from softprompt.training.tune_pipeline import TuneResult, tune, tune_from_settings
+    from softprompt.training.tune_pipeline import tune, tune_from_settings
+    from softprompt.training.tune_result import TuneResult
     from softprompt.training.tune_settings import TuneSettings
 
 __all__ = ["EvalEvent", "StepEvent", "TrainerCallback", "TuneResult", "TuneSettings", "tune", "tune_from_settings"]
@@ -19,7 +20,7 @@ _LAZY_IMPORTS = {
     "EvalEvent": "callbacks",
     "StepEvent": "callbacks",
     "TrainerCallback": "callbacks",
-    "TuneResult": "tune_pipeline",
+    "TuneResult": "tune_result",
     "TuneSettings": "tune_settings",
     "tune": "tune_pipeline",
     "tune_from_settings": "tune_pipeline",

@@ -12,10 +12,11 @@ from softprompt.model import FrozenModel, load_model
 from softprompt.training.callbacks import NullCallback, TrainerCallback
 from softprompt.training.dataset_cache import DatasetCache
 from softprompt.training.joint_trainer import train_jointly
+from softprompt.training.prepared_run import PreparedRun
 from softprompt.training.process_group import require_single_process
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.trainer import Trainer
-from softprompt.training.tune_pipeline import PreparedRun, TuneResult
+from softprompt.training.tune_result import TuneResult
 from softprompt.training.tune_settings import TuneSettings
 
 

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from softprompt.data import ExampleDataset
 from softprompt.model import FrozenModel
 from softprompt.prompts import PromptOptions, num_virtual_tokens, uses_demonstrations
 from softprompt.tasks import FewShotContext, Objective, Task, filter_answered_splits
 from softprompt.tasks.compact_examples import CompactExamples
-from softprompt.training.encoded_dataset import EncodedDataset
-from softprompt.training.split_overlap import warn_about_shared_inputs
-from softprompt.training.task_mixture import TaskMixture
-from softprompt.training.task_setup import (
-    MAX_INIT_EXAMPLES,
-    build_init_source,
-    build_task,
-    build_task_mixture,
+from softprompt.training.encoded_dataset import (
+    EncodedDataset,
     drop_truncated_targets,
     encode_compact_examples,
     encode_dataset,
-    load_examples,
-    split_train_validation,
 )
+from softprompt.training.example_splits import MAX_INIT_EXAMPLES, load_examples, split_train_validation
+from softprompt.training.prompt_setup import build_init_source
+from softprompt.training.split_overlap import warn_about_shared_inputs
+from softprompt.training.task_builder import build_task
+from softprompt.training.task_mixture import TaskMixture
 from softprompt.training.tune_settings import TuneSettings
 
 Cached = TypeVar("Cached")
@@ -34,7 +31,8 @@ DATA_SETTINGS = ("data", "validation", "map", "format")
 TASK_SETTINGS = ("task", "template", "labels", "verbalizer", "label_field", "response_field")
 
 
-class PreparedData(NamedTuple):
+@dataclass(frozen=True)
+class TrainingData:
     """Task and examples of a run, before encoding.
 
     Attributes:
@@ -48,8 +46,8 @@ class PreparedData(NamedTuple):
     task: Task
     train_examples: ExampleDataset
     validation_examples: ExampleDataset
-    mixture: TaskMixture | None
-    digests: dict[str, str]
+    mixture: TaskMixture | None = None
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 class DatasetCache:
@@ -61,7 +59,7 @@ class DatasetCache:
     def __init__(self) -> None:
         self._entries: dict[Hashable, Any] = {}
 
-    def prepare_data(self, settings: TuneSettings) -> PreparedData:
+    def prepare_data(self, settings: TuneSettings) -> TrainingData:
         """Return the task and the examples that settings describe.
 
         Raises:
@@ -78,17 +76,16 @@ class DatasetCache:
             ("prepared", _dump_settings(settings, names)), lambda: self._prepare_uncached(settings)
         )
 
-    def _prepare_uncached(self, settings: TuneSettings) -> PreparedData:
+    def _prepare_uncached(self, settings: TuneSettings) -> TrainingData:
         task, data = self._get_or_create(
             ("task", _dump_settings(settings, (*DATA_SETTINGS, *TASK_SETTINGS))), lambda: self._load_for_task(settings)
         )
         train_examples, validation_examples = split_train_validation(settings, data, task)
         if "validation" in data:
             warn_about_shared_inputs(task, train_examples, validation_examples)
+        mixture = None if settings.task_field is None else TaskMixture.from_examples(settings.task_field, data["data"])
         digests = {name: dataset.digest for name, dataset in data.items()}
-        return PreparedData(
-            task, train_examples, validation_examples, build_task_mixture(settings, data["data"]), digests
-        )
+        return TrainingData(task, train_examples, validation_examples, mixture, digests)
 
     def _load_for_task(self, settings: TuneSettings) -> tuple[Task, dict[str, ExampleDataset]]:
         data = self._get_or_create(("read", _dump_settings(settings, DATA_SETTINGS)), lambda: load_examples(settings))

@@ -1,21 +1,26 @@
-"""Dataset of examples that are encoded on access: only their lengths stay in memory."""
+"""Datasets of encoded examples: encoded on access, or once and compactly."""
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import tee
 from typing import overload
 
-from softprompt.data import Example
+from softprompt.data import Example, ExampleDataset
+from softprompt.errors import TaskError
 from softprompt.tasks import EncodedExample, Objective
+from softprompt.tasks.compact_examples import CompactExamples
 from softprompt.training.task_mixture import TaskMixture
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedDataset(Sequence[EncodedExample]):
-    """Dataset of encoded examples.
+    """Dataset of examples that are encoded on access: only their lengths stay in memory.
 
     Attributes:
         objective: Objective that encodes an example.
@@ -79,3 +84,50 @@ def encode_examples(
     to_encode, to_index = tee(examples)
     pairs = zip(objective.encode_examples(to_encode), to_index, strict=True)
     return (replace(encoded, task_index=mixture.get_task_index(example)) for encoded, example in pairs)
+
+
+def encode_dataset(
+    objective: Objective, examples: Sequence[Example], split_name: str, mixture: TaskMixture | None = None
+) -> EncodedDataset:
+    """Build a dataset that encodes examples on access, and warn about truncated texts."""
+    dataset = EncodedDataset.from_examples(objective, examples, mixture)
+    _warn_truncated(dataset.num_truncated, len(dataset), split_name)
+    return dataset
+
+
+def encode_compact_examples(
+    objective: Objective, examples: Sequence[Example], split_name: str, mixture: TaskMixture | None = None
+) -> CompactExamples:
+    """Encode examples once, compactly, for repeated evaluation, and warn about truncated texts."""
+    encoded = CompactExamples(encode_examples(objective, examples, mixture))
+    _warn_truncated(encoded.num_truncated, len(encoded), split_name)
+    return encoded
+
+
+def _warn_truncated(count: int, total: int, split_name: str) -> None:
+    if count:
+        logger.warning("%d of %d %s texts were truncated to the model's context window", count, total, split_name)
+
+
+def drop_truncated_targets(dataset: EncodedDataset, examples: ExampleDataset) -> EncodedDataset:
+    """Drop the examples whose target was truncated, and log how many.
+
+    Raises:
+        TaskError: If the target of every example was truncated.
+    """
+    if not dataset.truncated_target_indices:
+        return dataset
+    if len(dataset.truncated_target_indices) == len(dataset):
+        raise TaskError(
+            "no example has its answer within the model's context window: choose a longer window or shorter texts"
+        )
+    logger.warning(
+        "%d of %d training examples are dropped: their answer was truncated",
+        len(dataset.truncated_target_indices),
+        len(dataset),
+    )
+    dropped = set(dataset.truncated_target_indices)
+    kept = [i for i in range(len(dataset)) if i not in dropped]
+    return replace(
+        dataset, examples=examples.select(kept), lengths=[dataset.lengths[i] for i in kept], truncated_target_indices=()
+    )

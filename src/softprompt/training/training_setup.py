@@ -1,4 +1,4 @@
-"""Setup of a run: a prompt in front of a model, a task, and its encoded examples."""
+"""Setup of a run: its settings, a prompt in front of a model, a task, and its encoded examples."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from softprompt.model import FrozenModel
 from softprompt.prompts import TUNING_METHODS, SoftPrompt, build_prompt
 from softprompt.tasks import EncodedExample, Objective, Task
 from softprompt.training.callbacks import TrainerCallback
-from softprompt.training.dataset_cache import DatasetCache
+from softprompt.training.dataset_cache import DatasetCache, TrainingData
 from softprompt.training.encoded_dataset import EncodedDataset
 from softprompt.training.gradient_accumulation import PromptTrainable
 from softprompt.training.optimizer import ScheduledOptimizer
 from softprompt.training.process_group import ProcessGroup
+from softprompt.training.prompt_setup import bind_task, resolve_prompt_options, with_hidden_state_cache
 from softprompt.training.recorder import RunRecorder
-from softprompt.training.task_mixture import TaskMixture
-from softprompt.training.task_setup import bind_task, resolve_prompt_options, with_hidden_state_cache
 from softprompt.training.trainer import Trainer
 from softprompt.training.tune_settings import TuneSettings
 
@@ -34,6 +33,7 @@ class TrainingSetup:
     """Setup of a run, as its settings, its model and its examples define it.
 
     Attributes:
+        settings: Settings of the run.
         model: Frozen base model.
         task: Task, complete with its labels.
         prompt: Soft prompt to train.
@@ -45,6 +45,7 @@ class TrainingSetup:
         peak_learning_rate: Learning rate at the end of the warm-up.
     """
 
+    settings: TuneSettings
     model: FrozenModel
     task: Task
     prompt: SoftPrompt
@@ -61,10 +62,7 @@ class TrainingSetup:
         cls,
         settings: TuneSettings,
         model: FrozenModel,
-        task: Task,
-        train_examples: ExampleDataset,
-        validation_examples: ExampleDataset,
-        mixture: TaskMixture | None = None,
+        data: TrainingData,
         dataset_cache: DatasetCache | None = None,
     ) -> TrainingSetup:
         """Build the setup that settings describe.
@@ -72,24 +70,21 @@ class TrainingSetup:
         Args:
             settings: Settings of the run.
             model: Base model.
-            task: Task, complete with its labels.
-            train_examples: Training examples.
-            validation_examples: Validation examples, which select the best step.
-            mixture: Mixture of the tasks, if several are trained together.
+            data: Task and examples.
             dataset_cache: Cache of encoded datasets, shared between runs.
 
         Raises:
             SoftPromptError: If settings, task, model and examples are incompatible.
         """
+        task, mixture, dataset_cache = data.task, data.mixture, dataset_cache or DatasetCache()
         options = replace(resolve_prompt_options(settings, task), tasks=() if mixture is None else mixture.task_names)
-        dataset_cache = dataset_cache or DatasetCache()
-        init_source = dataset_cache.get_init_source(settings, options, task, model, train_examples)
+        init_source = dataset_cache.get_init_source(settings, options, task, model, data.train_examples)
         prompt, init_description = build_prompt(options, model, init_source, task.labels)
         if settings.layers is not None:
             model = with_hidden_state_cache(model)
         objective = bind_task(task, model, prompt)
-        train_dataset = dataset_cache.encode_training(objective, train_examples, mixture)
-        validation_dataset = dataset_cache.encode_validation(objective, validation_examples, mixture)
+        train_dataset = dataset_cache.encode_training(objective, data.train_examples, mixture)
+        validation_dataset = dataset_cache.encode_validation(objective, data.validation_examples, mixture)
         peak_learning_rate = settings.learning_rate or TUNING_METHODS[settings.method].get_default_learning_rate(
             model, settings.layers
         )
@@ -101,6 +96,7 @@ class TrainingSetup:
             peak_learning_rate,
         )
         return cls(
+            settings,
             model,
             task,
             prompt,
@@ -108,25 +104,23 @@ class TrainingSetup:
             objective,
             train_dataset,
             validation_dataset,
-            validation_examples,
+            data.validation_examples,
             peak_learning_rate,
         )
 
-    def create_trainer(
-        self, settings: TuneSettings, recorder: RunRecorder, callback: TrainerCallback, process_group: ProcessGroup
-    ) -> Trainer:
+    def create_trainer(self, recorder: RunRecorder, callback: TrainerCallback, process_group: ProcessGroup) -> Trainer:
         """Create the trainer, which starts from the recorder's checkpoint or the beginning."""
         return Trainer(
             self.objective,
             process_group.wrap_trainable(PromptTrainable(self.prompt)),
             self.train_dataset,
             self.validation_dataset,
-            settings,
-            self.create_optimizer(settings),
+            self.settings,
+            self.create_optimizer(),
             process_group.wrap_recorder(recorder),
             process_group.wrap_callback(callback),
         )
 
-    def create_optimizer(self, settings: TuneSettings) -> ScheduledOptimizer:
+    def create_optimizer(self) -> ScheduledOptimizer:
         """Create the prompt's optimizer, as the settings describe it."""
-        return ScheduledOptimizer.from_settings(settings, PromptTrainable(self.prompt), self.peak_learning_rate)
+        return ScheduledOptimizer.from_settings(self.settings, PromptTrainable(self.prompt), self.peak_learning_rate)

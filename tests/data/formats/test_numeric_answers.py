@@ -154,7 +154,7 @@ def test_contradicting_letter_and_text_are_rejected(write: Write) -> None:
 
 def test_validation_file_uses_the_format_of_the_training_file(write: Write) -> None:
     from softprompt.training import TuneSettings
-    from softprompt.training.task_setup import load_examples
+    from softprompt.training.example_splits import load_examples
 
     train, val = jsonl(write, [asked(1), asked(4)], "train"), jsonl(write, [asked(1), asked(2)], "val")
     settings = TuneSettings.from_dict({"data": str(train), "validation": str(val), "output": "unsaved"})

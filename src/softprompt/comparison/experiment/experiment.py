@@ -14,8 +14,9 @@ from softprompt.data import ExampleDataset, read_examples
 from softprompt.errors import DataError, IncompleteModel, SettingError, TaskError
 from softprompt.model import FrozenModel, load_model
 from softprompt.tasks import ClassificationTask, LinearHead, Objective, Task, filter_answered_splits
+from softprompt.training.example_splits import load_examples, split_train_validation
 from softprompt.training.split_overlap import count_overlaps
-from softprompt.training.task_setup import bind_without_prompt, build_task, load_examples, split_train_validation
+from softprompt.training.task_builder import bind_without_prompt, build_task
 
 logger = logging.getLogger(__name__)
 

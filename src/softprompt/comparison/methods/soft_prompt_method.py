@@ -13,6 +13,7 @@ from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
 from softprompt.comparison.methods.training_recorder import train_and_record
 from softprompt.prompts import TUNING_METHODS
 from softprompt.training import TrainerCallback, TuneSettings
+from softprompt.training.dataset_cache import TrainingData
 from softprompt.training.process_group import SingleProcess
 from softprompt.training.recorder import NullRecorder
 from softprompt.training.training_setup import TrainingSetup
@@ -42,11 +43,10 @@ class SoftPromptMethod(AdaptationMethod):
     def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:
         """Train a soft prompt, and compile the best step."""
         settings = self.build_tune_settings(experiment, config)
-        job = TrainingSetup.from_settings(
-            settings, experiment.model, experiment.task, config.examples, experiment.validation
-        )
+        data = TrainingData(experiment.task, config.examples, experiment.validation)
+        job = TrainingSetup.from_settings(settings, experiment.model, data)
         record, best = train_and_record(
-            lambda listener: job.create_trainer(settings, NullRecorder(), listener, SingleProcess()).train(),
+            lambda listener: job.create_trainer(NullRecorder(), listener, SingleProcess()).train(),
             callback,
             job.peak_learning_rate,
         )

@@ -21,14 +21,10 @@ from softprompt.model import FrozenModel, freeze_network
 from softprompt.model.device_dtype import QUANTIZATION_CONFIGS
 from softprompt.tasks import EncodedExample, LinearHead, Objective, Task
 from softprompt.training import TrainerCallback
+from softprompt.training.encoded_dataset import drop_truncated_targets, encode_compact_examples, encode_dataset
 from softprompt.training.optimizer import ScheduledOptimizer
 from softprompt.training.recorder import NullRecorder
-from softprompt.training.task_setup import (
-    create_untrained_head,
-    drop_truncated_targets,
-    encode_compact_examples,
-    encode_dataset,
-)
+from softprompt.training.task_builder import create_untrained_head
 from softprompt.training.trainable import BatchLoss
 from softprompt.training.trainer import Trainer, TrainOutcome
 

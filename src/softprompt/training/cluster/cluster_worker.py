@@ -16,8 +16,8 @@ import torch
 from softprompt.errors import SettingError, SoftPromptError
 from softprompt.training.callbacks import EvalEvent, StepEvent
 from softprompt.training.concurrent_runs import RunFailure, prepare_runs, start_runs, train_runs
+from softprompt.training.prepared_run import PreparedRun
 from softprompt.training.trainer import Trainer
-from softprompt.training.tune_pipeline import PreparedRun
 from softprompt.training.tune_settings import TuneSettings
 
 logger = logging.getLogger("softprompt")

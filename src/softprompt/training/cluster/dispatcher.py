@@ -21,7 +21,7 @@ from softprompt.training.cluster.cluster_worker import ClusterWorker, WorkerAssi
 from softprompt.training.cluster.ray_connection import connect_to_ray
 from softprompt.training.cluster.run_assignment import ClusterCapacity, assign_runs
 from softprompt.training.concurrent_runs import RunFailure, check_compatible_runs
-from softprompt.training.tune_pipeline import TuneResult
+from softprompt.training.tune_result import TuneResult
 from softprompt.training.tune_settings import TuneSettings
 
 logger = logging.getLogger(__name__)
