@@ -1,4 +1,4 @@
-"""Prefixes are read once, kept as long as there is room, and counted."""
+"""The cache loads a prefix once for all that wait for it, evicts the least recently used ones, and counts."""
 
 from __future__ import annotations
 
@@ -13,102 +13,102 @@ from torch import Tensor
 from softprompt.errors import CorruptPrompt
 from softprompt.vllm.host_prefix_cache import ConnectorCounters, HostPrefixCache
 
-EACH = 4 * 10  # bytes of a prefix here
+PREFIX_BYTES = 4 * 10
 
 
-class Shop:
-    """Where prefixes come from, which remembers what it was asked for."""
+class RecordingLoader:
+    """A loader that records the loaded digests, and waits while `open` is not set."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.loaded: list[str] = []
         self.open = Event()
         self.open.set()
 
-    def read(self, content: str) -> Tensor:
+    def load(self, digest: str) -> Tensor:
         self.open.wait(10)
-        self.asked.append(content)
-        if content.startswith("damaged"):
-            raise CorruptPrompt(f"{content} is not what was written")
-        return torch.full((10,), float(content))
+        self.loaded.append(digest)
+        if digest.startswith("corrupt"):
+            raise CorruptPrompt(f"{digest} was changed")
+        return torch.full((10,), float(digest))
 
 
 @pytest.fixture
-def shop() -> Shop:
-    return Shop()
+def loader() -> RecordingLoader:
+    return RecordingLoader()
 
 
 @pytest.fixture
-def prefixes(shop: Shop) -> Iterator[HostPrefixCache]:
-    made = HostPrefixCache(shop.read, 5 * EACH, ConnectorCounters())
-    yield made
-    made.close()
+def cache(loader: RecordingLoader) -> Iterator[HostPrefixCache]:
+    cache = HostPrefixCache(loader.load, 5 * PREFIX_BYTES, ConnectorCounters())
+    yield cache
+    cache.close()
 
 
-def test_a_second_time_nothing_is_read(prefixes: HostPrefixCache, shop: Shop) -> None:
-    assert prefixes.get("1") is prefixes.get("1")
-    assert shop.asked == ["1"]
-    assert prefixes.counters == ConnectorCounters(prompt_loads=1, prompt_cache_hits=1)
+def test_second_request_is_a_hit(cache: HostPrefixCache, loader: RecordingLoader) -> None:
+    assert cache.get("1") is cache.get("1")
+    assert loader.loaded == ["1"]
+    assert cache.counters == ConnectorCounters(prompt_loads=1, prompt_cache_hits=1)
 
 
-def test_a_thousand_go_through_room_for_five(prefixes: HostPrefixCache, shop: Shop) -> None:
+def test_size_limit_holds_for_a_thousand_prefixes(cache: HostPrefixCache, loader: RecordingLoader) -> None:
     for number in range(1000):
-        assert prefixes.get(str(number))[0] == number
-        assert len(prefixes) <= 5
-        assert prefixes.num_bytes <= 5 * EACH
-    assert prefixes.counters == ConnectorCounters(prompt_loads=1000, prompt_cache_evictions=995)
-    assert len(shop.asked) == 1000
+        assert cache.get(str(number))[0] == number
+        assert len(cache) <= 5
+        assert cache.num_bytes <= 5 * PREFIX_BYTES
+    assert cache.counters == ConnectorCounters(prompt_loads=1000, prompt_cache_evictions=995)
+    assert len(loader.loaded) == 1000
 
 
-def test_what_was_used_last_stays(prefixes: HostPrefixCache, shop: Shop) -> None:
+def test_recently_used_prefix_is_kept(cache: HostPrefixCache, loader: RecordingLoader) -> None:
     for number in "12345":
-        prefixes.get(number)
-    prefixes.get("1")
-    prefixes.get("6")
-    assert "1" in prefixes
-    assert "2" not in prefixes
+        cache.get(number)
+    cache.get("1")
+    cache.get("6")
+    assert "1" in cache
+    assert "2" not in cache
 
 
-def test_one_that_is_larger_than_the_room_is_kept_alone(shop: Shop) -> None:
-    prefixes = HostPrefixCache(shop.read, EACH // 2, ConnectorCounters())
-    prefixes.get("1")
-    assert "1" in prefixes
-    prefixes.get("2")
-    assert len(prefixes) == 1
-    assert "2" in prefixes
-    prefixes.close()
+def test_prefix_larger_than_the_limit_is_kept_until_the_next(loader: RecordingLoader) -> None:
+    cache = HostPrefixCache(loader.load, PREFIX_BYTES // 2, ConnectorCounters())
+    cache.get("1")
+    assert "1" in cache
+    cache.get("2")
+    assert len(cache) == 1
+    assert "2" in cache
+    cache.close()
 
 
-def test_many_who_wait_for_one_have_it_read_once(prefixes: HostPrefixCache, shop: Shop) -> None:
-    shop.open.clear()
-    waiting = [prefixes.get_future("1") for _ in range(8)]
-    assert not any(each.done() for each in waiting)
-    shop.open.set()
-    assert all(each.result(10) is waiting[0].result(10) for each in waiting)
-    assert shop.asked == ["1"]
+def test_concurrent_requests_share_one_load(cache: HostPrefixCache, loader: RecordingLoader) -> None:
+    loader.open.clear()
+    waiting = [cache.get_future("1") for _ in range(8)]
+    assert not any(future.done() for future in waiting)
+    loader.open.set()
+    assert all(future.result(10) is waiting[0].result(10) for future in waiting)
+    assert loader.loaded == ["1"]
 
 
-def test_all_who_wait_for_a_damaged_one_are_told_and_the_next_reads_anew(prefixes: HostPrefixCache, shop: Shop) -> None:
-    shop.open.clear()
-    waiting = [prefixes.get_future("damaged") for _ in range(3)]
-    shop.open.set()
-    for each in waiting:
+def test_failed_load_raises_for_all_and_is_not_cached(cache: HostPrefixCache, loader: RecordingLoader) -> None:
+    loader.open.clear()
+    waiting = [cache.get_future("corrupt") for _ in range(3)]
+    loader.open.set()
+    for future in waiting:
         with pytest.raises(CorruptPrompt):
-            each.result(10)
+            future.result(10)
     with pytest.raises(CorruptPrompt):
-        prefixes.get("damaged")
-    assert shop.asked == ["damaged"] * 2
-    assert prefixes.counters == ConnectorCounters()
-    assert "damaged" not in prefixes
+        cache.get("corrupt")
+    assert loader.loaded == ["corrupt"] * 2
+    assert cache.counters == ConnectorCounters()
+    assert "corrupt" not in cache
 
 
-def test_several_are_read_at_once() -> None:
-    together = Barrier(3, timeout=10)
+def test_prefixes_load_concurrently() -> None:
+    barrier = Barrier(3, timeout=10)
 
-    def read(content: str) -> Tensor:
-        together.wait()
+    def load(digest: str) -> Tensor:
+        barrier.wait()
         return torch.zeros(1)
 
-    prefixes = HostPrefixCache(read, 100, ConnectorCounters())
-    coming: list[Any] = [prefixes.get_future(str(number)) for number in range(3)]
-    assert [each.result(10).shape for each in coming] == [(1,)] * 3
-    prefixes.close()
+    cache = HostPrefixCache(load, 100, ConnectorCounters())
+    futures: list[Any] = [cache.get_future(str(number)) for number in range(3)]
+    assert [future.result(10).shape for future in futures] == [(1,)] * 3
+    cache.close()
