@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from softprompt.atomic import atomic_write_file, atomic_write_folder
+from softprompt.atomic import atomic_create_folder, atomic_write_file, atomic_write_folder
 from softprompt.errors import DiskFull, SettingError
 from softprompt.saved import SavedPrompt
 from tests.saved.factories import content, make, random_head
@@ -193,3 +193,21 @@ def kill_while_overwriting(folder: Path, times: int = 30) -> None:
         assert content(folder) == prompts[survivors[-1]].files
     assert set(survivors) == {0, 1}
     assert len(list_names(folder.parent)) > 1  # some processes were killed during a write
+
+
+def test_a_folder_appears_when_it_is_filled(tmp_path: Path) -> None:
+    folder, left = tmp_path / "model", tmp_path / "model.tmp"
+    left.mkdir()
+    (left / "old").touch()  # of a process that was killed
+    with atomic_create_folder(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+        assert not folder.exists()
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["model", "model/new"]
+
+
+def test_a_folder_that_is_not_filled_leaves_nothing(tmp_path: Path) -> None:
+    with suppress(OSError), atomic_create_folder(tmp_path / "model") as temporary:
+        temporary.mkdir()
+        raise OSError
+    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,8 @@ import ctypes
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -52,6 +53,22 @@ def atomic_write_file(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_create_folder(folder: Path) -> Iterator[Path]:
+    """Give the `with` block a path at which to make a folder, which is renamed to `folder` at the end of the block.
+
+    The path is `folder` with the suffix `.tmp`; what an earlier process left there is removed first. The caller holds a
+    lock if several processes create the folder. After an error nothing is left.
+    """
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        yield temporary
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def replace_folder(source: Path, target: Path) -> None:

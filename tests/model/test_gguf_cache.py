@@ -16,7 +16,7 @@ import pytest
 from safetensors import SafetensorError
 
 from softprompt.errors import DiskFull, ModelNotFound, SettingError
-from softprompt.model import gguf_cache, gguf_file, load_meta_model, load_model
+from softprompt.model import gguf_cache, gguf_file, load_meta_model, load_model, unpack_progress
 from softprompt.model.gguf_cache import CACHE_LIMIT_VARIABLE, unpack_gguf
 from softprompt.model.gguf_file import GGUFFile
 from tests import gguf_files
@@ -311,7 +311,7 @@ def test_a_limit_that_is_no_number_says_so(tmp_path: Path, monkeypatch: pytest.M
 def test_progress_is_said_in_lines(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gguf_cache, "PROGRESS_INTERVAL_S", 0.0)
+    monkeypatch.setattr(unpack_progress, "PROGRESS_INTERVAL_S", 0.0)
     path = tiny(tmp_path)
     with caplog.at_level(logging.INFO, logger="softprompt"):
         unpack_gguf(path)

@@ -1,23 +1,22 @@
-"""The model that comes with the package: SmolLM2-135M-Instruct, carried by a PyPI wheel as a Q4_1 GGUF.
+"""Models that an installed wheel contains as a GGUF file: SmolLM2-135M-Instruct.
 
-De-quantising takes a while, so it happens once: the result is kept as safetensors in the user's cache folder.
-The folder appears whole or not at all, and two processes that want it at once make it once.
+Dequantizing takes a while, so it happens once: the result is kept as safetensors in the user's cache folder. The folder
+appears complete or not at all, and concurrent processes create it once.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import logging
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
+from softprompt.atomic import atomic_create_folder
 from softprompt.errors import ModelNotFound, translate_os_errors
 from softprompt.model.cache_folder import get_cache_folder
-from softprompt.model.gguf_cache import UnpackProgressLogger
+from softprompt.model.unpack_progress import UnpackProgressLogger
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +26,9 @@ class BundledModel:
     """A GGUF file inside an installed package.
 
     Attributes:
-        package: the module that carries it; it is located, never imported.
-        file: the GGUF's name in that module's folder.
-        requirement: what to install to have it.
+        package: module that contains the file; it is located, never imported.
+        file_name: name of the file in the folder of that module.
+        requirement: requirement to install for it.
     """
 
     package: str
@@ -72,13 +71,8 @@ def _find_bundled_gguf(name: str, bundled: BundledModel) -> Path:
 
 
 def _dequantize_to_folder(source: Path, folder: Path) -> None:
-    """De-quantise `source` beside `folder`, then rename: what another process sees is whole."""
+    """Dequantize a file to a folder that other processes see only when it is complete. Needs the folder's lock."""
     from softprompt.model.gguf_file import GGUFFile  # as in gguf_cache
 
-    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with atomic_create_folder(folder) as temporary:
         GGUFFile(source).unpack_to_folder(temporary, UnpackProgressLogger(source.name))
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

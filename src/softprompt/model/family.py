@@ -15,7 +15,15 @@ from softprompt.errors import ModelNotSupported
 from softprompt.model.model_shape import ModelKind
 
 
-@dataclass(frozen=True)
+def _get_linear_bias(network: Any) -> Tensor | None:
+    return getattr(network.get_output_embeddings(), "bias", None)
+
+
+def _get_identity_transform(_: Any) -> Callable[[Tensor], Tensor]:
+    return lambda hidden: hidden
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelFamily:
     """Accessors for the parts in which model families differ.
 
@@ -38,21 +46,13 @@ class ModelFamily:
     get_backbone: Callable[[PreTrainedModel], nn.Module]
     get_layers: Callable[[PreTrainedModel], nn.ModuleList]
     get_max_positions: Callable[[PreTrainedConfig], int]
-    uses_position_ids: Callable[[PreTrainedConfig], bool]
-    get_head_transform: Callable[[PreTrainedModel], Callable[[Tensor], Tensor]]
-    get_head_bias: Callable[[PreTrainedModel], Tensor | None]
-    get_first_position: Callable[[PreTrainedModel], int]
+    uses_position_ids: Callable[[PreTrainedConfig], bool] = lambda _: True
+    get_head_transform: Callable[[PreTrainedModel], Callable[[Tensor], Tensor]] = _get_identity_transform
+    get_head_bias: Callable[[PreTrainedModel], Tensor | None] = _get_linear_bias
+    get_first_position: Callable[[PreTrainedModel], int] = lambda _: 0
     supports_past_key_values: bool = True
     layers_return_tuples: bool = False
     is_llama_like: Callable[[PreTrainedConfig], bool] = lambda _: False
-
-
-def _get_linear_bias(network: Any) -> Tensor | None:
-    return getattr(network.get_output_embeddings(), "bias", None)
-
-
-def _get_identity_transform(_: Any) -> Callable[[Tensor], Tensor]:
-    return lambda hidden: hidden
 
 
 def _causal_family(
@@ -63,14 +63,11 @@ def _causal_family(
     layers_return_tuples: bool = False,
 ) -> ModelFamily:
     return ModelFamily(
-        ModelKind.CAUSAL,
-        attrgetter(backbone),
-        attrgetter(f"{backbone}.{layers}"),
-        get_max_positions,
-        uses_position_ids,
-        _get_identity_transform,
-        _get_linear_bias,
-        lambda _: 0,
+        kind=ModelKind.CAUSAL,
+        get_backbone=attrgetter(backbone),
+        get_layers=attrgetter(f"{backbone}.{layers}"),
+        get_max_positions=get_max_positions,
+        uses_position_ids=uses_position_ids,
         layers_return_tuples=layers_return_tuples,
     )
 
@@ -79,23 +76,21 @@ def _masked_family(
     backbone: str,
     layers: str,
     get_head_transform: Callable[[Any], Callable[[Tensor], Tensor]],
-    first_position: Callable[[Any], int],
+    get_first_position: Callable[[Any], int] = lambda _: 0,
     supports_past_key_values: bool = True,
 ) -> ModelFamily:
     def get_max_positions(config: Any) -> int:
-        limit: int = config.max_position_embeddings - first_position(config)
+        limit: int = config.max_position_embeddings - get_first_position(config)
         return limit
 
     return ModelFamily(
-        ModelKind.MASKED,
-        attrgetter(backbone),
-        attrgetter(f"{backbone}.{layers}"),
-        get_max_positions,
-        lambda _: True,
-        get_head_transform,
-        _get_linear_bias,
-        lambda network: first_position(network.config),
-        supports_past_key_values,
+        kind=ModelKind.MASKED,
+        get_backbone=attrgetter(backbone),
+        get_layers=attrgetter(f"{backbone}.{layers}"),
+        get_max_positions=get_max_positions,
+        get_head_transform=get_head_transform,
+        get_first_position=lambda network: get_first_position(network.config),
+        supports_past_key_values=supports_past_key_values,
     )
 
 
@@ -107,14 +102,13 @@ def _encoder_decoder_family(
     get_head_bias: Callable[[Any], Tensor | None] = _get_linear_bias,
 ) -> ModelFamily:
     return ModelFamily(
-        ModelKind.ENCODER_DECODER,
-        get_backbone,
-        lambda network: attrgetter(layers)(get_backbone(network)),
-        get_max_positions,
-        lambda _: False,
-        get_head_transform,
-        get_head_bias,
-        lambda _: 0,
+        kind=ModelKind.ENCODER_DECODER,
+        get_backbone=get_backbone,
+        get_layers=lambda network: attrgetter(layers)(get_backbone(network)),
+        get_max_positions=get_max_positions,
+        uses_position_ids=lambda _: False,
+        get_head_transform=get_head_transform,
+        get_head_bias=get_head_bias,
         supports_past_key_values=False,  # peft passes a prefix to the decoder only
     )
 
@@ -145,10 +139,6 @@ def _get_bart_bias(network: Any) -> Tensor:
 def _get_whole_network(network: Any) -> nn.Module:
     module: nn.Module = network
     return module
-
-
-def _get_zero_position(_: Any) -> int:
-    return 0
 
 
 def _get_position_after_padding(config: Any) -> int:
@@ -220,28 +210,34 @@ FAMILIES: dict[str, ModelFamily] = {
     "gpt_neox": _causal_family("gpt_neox", "layers", _get_rotary_max_positions),
     "opt": _causal_family("model.decoder", "layers", _get_max_position_embeddings),
     # ALiBi has no last position; BLOOM was trained on 2,048 tokens, which its configuration does not reliably state.
-    "bloom": _causal_family("transformer", "h", lambda _: 2048, lambda _: False, layers_return_tuples=True),
-    "falcon": _causal_family(
-        "transformer", "h", _get_rotary_max_positions, lambda config: not config.alibi, layers_return_tuples=True
+    "bloom": _causal_family(
+        "transformer",
+        "h",
+        get_max_positions=lambda _: 2048,
+        uses_position_ids=lambda _: False,
+        layers_return_tuples=True,
     ),
-    "bert": _masked_family("bert", "encoder.layer", _compose_modules("cls.predictions.transform"), _get_zero_position),
+    "falcon": _causal_family(
+        "transformer",
+        "h",
+        get_max_positions=_get_rotary_max_positions,
+        uses_position_ids=lambda config: not config.alibi,
+        layers_return_tuples=True,
+    ),
+    "bert": _masked_family("bert", "encoder.layer", _compose_modules("cls.predictions.transform")),
     "roberta": _masked_family("roberta", "encoder.layer", _get_roberta_transform, _get_position_after_padding),
     "xlm-roberta": _masked_family("roberta", "encoder.layer", _get_roberta_transform, _get_position_after_padding),
     "distilbert": _masked_family(
         "distilbert",
         "transformer.layer",
         _compose_modules("vocab_transform", "activation", "vocab_layer_norm"),
-        _get_zero_position,
         supports_past_key_values=False,
     ),
-    "electra": _masked_family(
-        "electra", "encoder.layer", _compose_modules("generator_predictions"), _get_zero_position
-    ),
+    "electra": _masked_family("electra", "encoder.layer", _compose_modules("generator_predictions")),
     "albert": _masked_family(
         "albert",
         "encoder.albert_layer_groups",
         _compose_modules("predictions.dense", "predictions.activation", "predictions.LayerNorm"),
-        _get_zero_position,
         supports_past_key_values=False,
     ),
     "t5": _encoder_decoder_family(_get_whole_network, "encoder.block", _get_t5_max_positions, _get_t5_transform),

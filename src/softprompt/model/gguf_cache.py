@@ -12,23 +12,23 @@ import logging
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from softprompt.atomic import atomic_create_folder
 from softprompt.errors import DiskFull, ModelNotFound, SettingError, translate_os_errors
 from softprompt.model.cache_folder import get_cache_folder
 from softprompt.model.gguf_manifest import GGUFFolderManifest, create_manifest
+from softprompt.model.unpack_progress import UnpackProgressLogger
 
 logger = logging.getLogger(__name__)
 
 CACHE_LIMIT_VARIABLE = "SOFTPROMPT_GGUF_CACHE_GIB"
 DEFAULT_LIMIT_GIB = 32
 _FOLDER_NAME_PATTERN = re.compile(r"[0-9a-f]{32}(?:\.tmp)?")  # a name from `_hash_content`; `.tmp` while unpacking
-PROGRESS_INTERVAL_S = 5.0  # seconds between two progress lines
 
 _held_locks: dict[tuple[int, Path], FileLock] = {}  # by process id, because a forked process needs its own locks
 
@@ -129,36 +129,17 @@ def _make_lock(folder: Path) -> FileLock:
 
 
 def _unpack_to_folder(file: Path, folder: Path, limit: int) -> GGUFFolderManifest:
-    """Unpack to a temporary folder, then rename it, so that other processes see a complete folder. Needs the lock."""
+    """Unpack a file to a folder that other processes see only when it is complete. Needs the folder's lock."""
     from softprompt.model.gguf_file import GGUFFile  # vLLM's environment has no gguf, and does not call this function
 
     logger.info("unpacking %s once, in %s: later starts read it from there", file.name, folder.parent)
-    temporary = folder.with_name(f"{folder.name}.tmp")
-    for left in (temporary, folder):
-        _remove_folder(left)
-    source = GGUFFile(file)
-    _evict_oldest(folder, source.num_bytes, limit)
-    try:
+    _remove_folder(folder)
+    with atomic_create_folder(folder) as temporary:
+        source = GGUFFile(file)
+        _evict_oldest(folder, source.num_bytes, limit)
         source.unpack_to_folder(temporary, UnpackProgressLogger(file.name))
         contents = create_manifest(temporary)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return contents.with_folder(folder)
-
-
-class UnpackProgressLogger:
-    """Logs the progress every few seconds, in complete lines that also suit a log file."""
-
-    def __init__(self, file_name: str):
-        self.file_name, self.last_logged = file_name, time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        """See `Progress`."""
-        now = time.monotonic()
-        if now - self.last_logged >= PROGRESS_INTERVAL_S or done == total:
-            self.last_logged = now
-            logger.info("unpacking %s: %d%% of %.1f GB", self.file_name, 100 * done // total, total / 1e9)
 
 
 def _evict_oldest(folder: Path, needed_bytes: int, limit_bytes: int) -> None:
