@@ -217,7 +217,7 @@ def test_scores_and_sequences() -> None:
 @torch.no_grad()
 def test_streamers_hear_the_text_alone(capsys: pytest.CaptureFixture[str]) -> None:
     model = wrapped(llama())
-    tokenizer = model.frozen_model.tokenizer
+    tokenizer = model.tokenizer
     text = tokenizer.decode(model.generate(IDS, max_new_tokens=6)[0, 4:], skip_special_tokens=True)
     model.generate(IDS, max_new_tokens=6, streamer=TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True))
     assert capsys.readouterr().out == text + "\n"
@@ -252,12 +252,10 @@ def test_processors_and_criteria_see_no_virtual_tokens() -> None:
 def test_stop_strings() -> None:
     model = wrapped(llama())
     whole = model.generate(IDS, max_new_tokens=8, eos_token_id=None)[0, 4:]
-    third = model.frozen_model.tokenizer.decode(whole[2:3])
-    found = model.generate(
-        IDS, max_new_tokens=8, eos_token_id=None, stop_strings=[third], tokenizer=model.frozen_model.tokenizer
-    )
+    third = model.tokenizer.decode(whole[2:3])
+    found = model.generate(IDS, max_new_tokens=8, eos_token_id=None, stop_strings=[third], tokenizer=model.tokenizer)
     assert found[0, 4:].tolist() == whole[: len(found[0]) - 4].tolist()
-    assert third in model.frozen_model.tokenizer.decode(found[0, 4:])
+    assert third in model.tokenizer.decode(found[0, 4:])
     assert len(found[0]) - 4 <= 3
 
 

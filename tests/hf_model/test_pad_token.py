@@ -64,7 +64,7 @@ def test_a_pad_token_that_ends_nothing_is_taken_where_there_is_one(name: str, ca
     tokenizer, expected = TOKENIZERS[name]
     with caplog.at_level(logging.WARNING, "softprompt"):
         model = wrapped(copy.deepcopy(tokenizer))
-    assert model.frozen_model.tokenizer.pad_token == expected
+    assert model.tokenizer.pad_token == expected
     assert ("DataCollatorForCausalLM" in caplog.text) is is_at_risk(name)
 
 
@@ -75,7 +75,7 @@ def labels_of(collator: Any, rows: list[Any]) -> list[list[int]]:
 
 @pytest.mark.parametrize("name", [name for name in TOKENIZERS if not is_at_risk(name)])
 def test_transformers_collator_keeps_the_end(name: str) -> None:
-    tokenizer = wrapped(copy.deepcopy(TOKENIZERS[name][0])).frozen_model.tokenizer
+    tokenizer = wrapped(copy.deepcopy(TOKENIZERS[name][0])).tokenizer
     rows = [tokenizer(text + tokenizer.eos_token) for text in TEXTS]
     assert labels_of(DataCollatorForLanguageModeling(tokenizer, mlm=False), rows) == [row.input_ids for row in rows]
     assert all(row.input_ids[-1] == 1 for row in rows)
@@ -115,7 +115,7 @@ def test_a_row_that_is_none(row: dict[str, Any], message: str) -> None:
 def test_a_script_learns_where_texts_end(collator: Any, tmp_path: Path) -> None:
     """As in the README: what is trained on rows that end stops after them."""
     model = wrapped(tokenizer_with("</s>", "<|endoftext|>"))
-    tokenizer = model.frozen_model.tokenizer
+    tokenizer = model.tokenizer
     rows = [tokenizer(text + tokenizer.eos_token) for text in TEXTS] * 8
     arguments = TrainingArguments(
         str(tmp_path), num_train_epochs=6, learning_rate=0.05, report_to="none", use_cpu=True, save_strategy="no"

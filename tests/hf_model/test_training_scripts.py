@@ -22,7 +22,7 @@ def model() -> SoftPromptModel:
 
 
 def trainer(model: SoftPromptModel, folder: Path, **more: Any) -> Seq2SeqTrainer:
-    tokenizer = model.frozen_model.tokenizer
+    tokenizer = model.tokenizer
     rows = [{"input_ids": (ids := [*tokenizer(text).input_ids, 1]), "labels": ids} for text in TEXTS]
     settings = Seq2SeqTrainingArguments(
         str(folder),
@@ -97,7 +97,7 @@ def test_the_embeddings_are_the_base_models_and_no_parameters(model: SoftPromptM
 @torch.no_grad()
 def test_a_pipeline_writes_what_generate_writes(model: SoftPromptModel) -> None:
     next(model.parameters()).normal_()
-    tokenizer = model.frozen_model.tokenizer
+    tokenizer = model.tokenizer
     writing = pipeline("text-generation", model=model, tokenizer=tokenizer)
     asked: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False, "return_full_text": False}
     alone = []

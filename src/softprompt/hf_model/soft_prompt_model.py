@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import GenerationConfig
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -23,7 +23,7 @@ from softprompt.errors import SettingError
 from softprompt.hf_model import hf_generate
 from softprompt.hf_model.generation_inputs import GenerationInputs
 from softprompt.hf_model.pad_token import ensure_pad_token
-from softprompt.hf_model.text_embeddings import TextEmbeddings
+from softprompt.hf_model.pretrained_interface import PreTrainedInterface
 from softprompt.model import CausalModel, FrozenModel, PastState, Payload, Placement, PromptedDynamicCache, load_model
 from softprompt.prompts import PromptOptions, SoftPrompt, build_prompt
 from softprompt.saved import SavedPrompt
@@ -32,35 +32,25 @@ from softprompt.tasks import GenerationTask, Task
 DEFAULT_INIT_TEXT = "Read the text carefully and go on with it as is right, complete and in good style.\n\n"
 
 
-class SoftPromptModel(nn.Module):
+class SoftPromptModel(PreTrainedInterface):
     """A frozen causal model that runs every sequence behind a soft prompt.
 
     Attributes:
-        frozen_model: the base model. It is no submodule, so its weights are neither trained, nor saved, nor moved.
         prompt: the prompt being trained; None if the model only uses saved prompts.
         method: name and initializer of the tuning method, which the saved prompt's manifest records.
         active_prompt: name of the loaded prompt that calls use unless they pass `prompts`.
         generation_config: default options of `generate`; initially a copy of the base model's.
     """
 
-    main_input_name = "input_ids"
-    input_modalities = output_modalities = ("text",)
-    supports_gradient_checkpointing = True
-    is_activation_checkpointing = False
-
     def __init__(
         self, frozen_model: CausalModel, prompt: SoftPrompt | None = None, method: dict[str, Any] | None = None
     ):
-        super().__init__()
-        self._frozen_model = (
-            frozen_model,
-        )  # in a tuple, so that nn.Module does not register the base model's parameters
+        super().__init__(frozen_model)
         self.prompt = prompt
         self.method = method or {}
         self.active_prompt: str | None = None
         self._is_disabled = False
         self._loaded_prompts: dict[str, Payload] = {}
-        self._text_embeddings = TextEmbeddings(frozen_model)
         self.generation_config = hf_generate.make_generation_config(frozen_model)
         ensure_pad_token(frozen_model)
 
@@ -102,39 +92,6 @@ class SoftPromptModel(nn.Module):
             raise SettingError("SoftPromptModel trains one task: use softprompt.tune to train several tasks")
         prompt, _ = build_prompt(options, frozen_model, DEFAULT_INIT_TEXT)
         return cls(frozen_model, prompt, {"name": options.method, "init": options.init})
-
-    @property
-    def frozen_model(self) -> CausalModel:
-        """Frozen base model."""
-        return self._frozen_model[0]
-
-    @property
-    def config(self) -> Any:
-        """Configuration of the base model."""
-        return self.frozen_model.network.config
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the base model."""
-        return self.frozen_model.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the base model's weights."""
-        return self.frozen_model.dtype
-
-    @property
-    def name_or_path(self) -> str:
-        """Name or path that the base model was loaded from."""
-        return self.frozen_model.name
-
-    def can_generate(self) -> bool:
-        """Return True."""
-        return True
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the module that embeds text tokens; forward hooks on it do not affect virtual tokens."""
-        return self._text_embeddings
 
     def add_prompt(self, name: str, saved_prompt: SavedPrompt) -> None:
         """Load a saved prompt under a name and make it the active one.
@@ -258,15 +215,6 @@ class SoftPromptModel(nn.Module):
         return hf_generate.generate_with_prompts(
             network, self.forward, generation_inputs, prompts, generation_config, options, seed
         )
-
-    def activation_checkpointing_enable(self, **_: Any) -> None:
-        """Enable gradient checkpointing; `Trainer` calls this method. It also works with KV prefixes."""
-        self.frozen_model.enable_gradient_checkpointing()
-        self.is_activation_checkpointing = True
-
-    def gradient_checkpointing_enable(self, **_: Any) -> None:
-        """Enable gradient checkpointing under the name that transformers used until 5.23."""
-        self.activation_checkpointing_enable()
 
     @torch.no_grad()
     def save_pretrained(self, folder: str | Path, task: Task | None = None, *, overwrite: bool = False) -> None:

@@ -16,9 +16,8 @@ class TextEmbeddings(nn.Module):
 
     def __init__(self, frozen_model: FrozenModel):
         super().__init__()
-        self._frozen_model = (
-            frozen_model,
-        )  # in a tuple, so that nn.Module does not register the base model's parameters
+        # In a tuple, so that nn.Module does not register the base model's parameters.
+        self._frozen_model = (frozen_model,)
 
     @property
     def weight(self) -> Float[Tensor, "V E"]:
