@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from softprompt.comparison.comparison_folder import GENERATOR_TAG, check_output_folder
-from softprompt.comparison.runs.run_store import RunSpec, RunStore
+from softprompt.comparison.runs.run_plan import RunSpec
+from softprompt.comparison.runs.run_result import PilotResult
+from softprompt.comparison.runs.run_store import RunStore
 from softprompt.errors import OutputExists
 
 OWN_REPORT = json.dumps({"softprompt": "0.1.0", "ways": {}})
@@ -18,7 +20,7 @@ OWN_PAGE = f"<!doctype html>\n{GENERATOR_TAG}0.1.0>"
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
     """A comparison with one cell."""
-    RunStore(tmp_path / "c" / "cells").save_result(RunSpec("hard", "seed"), {}, {"accuracy": 1.0})
+    RunStore(tmp_path / "c" / "cells").save_result(RunSpec("hard", "seed"), {}, PilotResult(seconds_per_step=1.0))
     (tmp_path / "c" / "logs").mkdir()
     return tmp_path / "c"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from softprompt.comparison.analysis.aggregation import (
@@ -26,7 +27,8 @@ from softprompt.comparison.report import ComparisonResults, Report, add_recommen
 from softprompt.comparison.report.method_result import MethodEntry, MethodFailure
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
 from softprompt.comparison.runs.run_cache_key import build_cache_key, get_split_digests
-from softprompt.comparison.runs.run_store import RunSpec, RunStore, count_trainings, plan_runs
+from softprompt.comparison.runs.run_plan import RunSpec, count_trainings, plan_runs
+from softprompt.comparison.runs.run_store import RunStore
 from softprompt.comparison.runs.subprocess_runner import run_in_subprocess
 from softprompt.errors import SettingError, translate_os_errors
 from softprompt.message_parameters import replace_parameters
@@ -103,6 +105,11 @@ class ComparisonRunner:
         experiment.validate_examples()
         return cls(experiment, methods, callback)
 
+    @cached_property
+    def plans(self) -> Mapping[str, Sequence[RunSpec]]:
+        """The runs of each method, by its name."""
+        return {name: plan_runs(self.experiment.settings, name, method) for name, method in self.methods.items()}
+
     def run(self, command: Sequence[str]) -> Report:
         """Execute the runs that are not finished, write the report and return it."""
         started, settings = time.monotonic(), self.experiment.settings
@@ -111,15 +118,13 @@ class ComparisonRunner:
             for name in (RUNS_FOLDER, LOGS_FOLDER):  # identify the folder as a comparison before the first run
                 (settings.output / name).mkdir(parents=True, exist_ok=True)
         steps, errors = self._allocate_steps()
-        self.callback.on_comparison_begin(
-            sum(len(plan_runs(settings, name, method)) for name, method in self.methods.items())
-        )
+        self.callback.on_comparison_begin(sum(map(len, self.plans.values())))
         for name, method in self.methods.items():
             self.callback.on_method_begin(name, method.title)
             error = errors.get(name) or self._run_method(name, steps[name])
             if error is not None:
                 errors[name] = error
-            self.callback.on_method_end(name, len(plan_runs(settings, name, method)), error)
+            self.callback.on_method_end(name, len(self.plans[name]), error)
         minutes = None if resumed else (time.monotonic() - started) / 60
         report = add_recommendation(self._build_results(command, steps, errors, minutes))
         write_report(report, settings.output)
@@ -157,7 +162,7 @@ class ComparisonRunner:
         if settings.budget_minutes is None:
             return dict.fromkeys(self.methods, settings.max_steps), {}
         trained = [name for name, method in self.methods.items() if method.is_trained]
-        runs = sum(count_trainings(plan_runs(settings, name, self.methods[name])) for name in trained)
+        runs = sum(count_trainings(self.plans[name]) for name in trained)
         seconds_per_run = 60 * settings.budget_minutes / max(1, runs)
         steps, errors = dict.fromkeys(self.methods, 1), {}
         for name in trained:
@@ -170,8 +175,11 @@ class ComparisonRunner:
         return steps, errors
 
     def _create_method_runner(self, name: str, steps: int) -> MethodRunner:
-        store = RunStore(self.experiment.settings.output / "cells", self._build_cache_key(name, steps))
+        store = self._create_store(name, steps)
         return MethodRunner(self.experiment, name, self.methods[name], steps, store, NullRunCallback())
+
+    def _create_store(self, name: str, steps: int) -> RunStore:
+        return RunStore(self.experiment.settings.output / RUNS_FOLDER, self._build_cache_key(name, steps))
 
     def _build_cache_key(self, name: str, steps: int) -> dict[str, Any]:
         return build_cache_key(self.experiment, self.methods[name], steps)
@@ -179,10 +187,8 @@ class ComparisonRunner:
     def _build_results(
         self, command: Sequence[str], steps: Mapping[str, int], errors: Mapping[str, str], minutes: float | None
     ) -> ComparisonResults:
-        settings = self.experiment.settings
         base_loss = self._measure_base_loss()
-        plans = {name: plan_runs(settings, name, method) for name, method in self.methods.items()}
-        stores = {name: self._create_method_runner(name, steps[name]).store for name in self.methods}
+        plans, stores = self.plans, {name: self._create_store(name, steps[name]) for name in self.methods}
         finished = [name for name in self.methods if name not in errors or _has_all_seeds(plans[name], stores[name])]
         tests = build_pairwise_tests(
             {name: load_scores(plans[name], stores[name]) for name in self._select_comparable(finished)}
@@ -195,7 +201,7 @@ class ComparisonRunner:
             result = summarize_method(method, plans[name], stores[name], self.experiment, base_loss, errors.get(name))
             num_steps = steps[name] if method.is_trained else 0
             entries[name] = result.model_copy(update={"steps": num_steps, "pairwise_tests": tests.get(name, {})})
-        headline_metric = self._choose_headline_metric(finished, plans, stores)
+        headline_metric = self._choose_headline_metric(finished, stores)
         return build_results(self.experiment, entries, headline_metric, command, minutes)
 
     def _select_comparable(self, finished: Sequence[str]) -> list[str]:
@@ -203,10 +209,10 @@ class ComparisonRunner:
         is_classification = isinstance(self.experiment.task, ClassificationTask)
         return [name for name in finished if is_classification or self.methods[name].is_local]
 
-    def _choose_headline_metric(self, finished: Sequence[str], plans: Any, stores: Any) -> str:
+    def _choose_headline_metric(self, finished: Sequence[str], stores: Mapping[str, RunStore]) -> str:
         """Return the first metric of the first finished method; API methods come last, as they lack probabilities."""
         names = sorted(finished, key=lambda name: not self.methods[name].is_local)
-        return next(iter(load_first_metrics(plans[names[0]], stores[names[0]]))) if names else "accuracy"
+        return next(iter(load_first_metrics(self.plans[names[0]], stores[names[0]]))) if names else "accuracy"
 
     def _measure_base_loss(self) -> float | None:
         return compute_reference_loss(self.experiment.model, None, self.experiment.reference_texts)
@@ -214,7 +220,7 @@ class ComparisonRunner:
 
 def _has_all_seeds(plan: Sequence[RunSpec], store: RunStore) -> bool:
     """Return whether the runs of all seeds are finished, regardless of train sizes and sweeps."""
-    return all(store.get_result(run) for run in plan if run.purpose == "seed")
+    return all(store.load_measurement(run) for run in plan if run.purpose == "seed")
 
 
 def _check_sweep(settings: CompareSettings, methods: Mapping[str, AdaptationMethod]) -> None:

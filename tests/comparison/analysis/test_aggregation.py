@@ -17,7 +17,8 @@ from softprompt.comparison.analysis.aggregation import (
 from softprompt.comparison.methods import get_method
 from softprompt.comparison.report.method_result import ApiUsage, PairwiseTest
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
-from softprompt.comparison.runs.run_store import RunStore, plan_runs
+from softprompt.comparison.runs.run_plan import plan_runs
+from softprompt.comparison.runs.run_store import RunStore
 from tests.comparison.conftest import Settings
 
 

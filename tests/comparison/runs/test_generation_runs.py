@@ -9,7 +9,8 @@ import pytest
 from softprompt.comparison import Experiment
 from softprompt.comparison.methods import get_method
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
-from softprompt.comparison.runs.run_store import RunSpec, RunStore
+from softprompt.comparison.runs.run_plan import RunSpec
+from softprompt.comparison.runs.run_store import RunStore
 from tests.comparison.conftest import Settings, written
 
 FOODS = ("rice", "fish", "tea", "pie")
@@ -37,13 +38,13 @@ def test_instructions_are_learnt_and_written(bench: Experiment, name: str, tmp_p
     """The format is Alpaca's, found by its fields, so this is instruction tuning."""
     run = MethodRunner(bench, name, get_method(name), 2, RunStore(tmp_path / "cells"), NullRunCallback())
     run.run_missing()
-    found = run.store.get_result(RunSpec(name, "seed"))
-    assert list(found["metrics"]) == ["perplexity", "loss", "bleu"]
-    assert 0 <= found["metrics"]["bleu"] <= 100
-    assert len(found["scores"]) == 8
-    assert max(found["scores"]) < 0  # of a response minus its loss per token
-    assert found["confusion"] is None
-    assert found["serving"]["50"]["requests_per_second"] > 0
+    found = run.store.load_measurement(RunSpec(name, "seed"))
+    assert list(found.metrics) == ["perplexity", "loss", "bleu"]
+    assert 0 <= found.metrics["bleu"] <= 100
+    assert len(found.scores) == 8
+    assert max(found.scores) < 0  # of a response minus its loss per token
+    assert found.confusion_matrix is None
+    assert found.serving["50"].requests_per_second > 0
 
 
 def test_a_head_alone_cannot_write(bench: Experiment, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from softprompt.comparison import AdaptationMethod, EvalResult, Experiment, FitC
 from softprompt.comparison.analysis.aggregation import load_scores, summarize_method
 from softprompt.comparison.methods import get_method
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
-from softprompt.comparison.runs.run_store import RunSpec, RunStore, plan_runs
+from softprompt.comparison.runs.run_plan import RunSpec, plan_runs
+from softprompt.comparison.runs.run_result import FailedRun, TrialResult
+from softprompt.comparison.runs.run_store import RunStore
 from softprompt.data import Example
 from softprompt.errors import TrainingDiverged
 from softprompt.training import TrainerCallback
@@ -46,21 +48,20 @@ def test_a_way_from_its_rates_to_its_sweeps(settings: Settings, tmp_path: Path) 
     assert run.callback.cells == [cell.name for cell in plan]
     assert len(plan) == 2 + 2 + 2 + 4
     assert run.callback.trained == 2 + 1 + 2 + 4  # seed 0 went on with the best trial
-    found = {cell.name: run.store.get_result(cell) for cell in plan}
-    trials = [found[f"prefix/trial/{number}/0"] for number in range(2)]
-    best = max(trials, key=lambda each: (each["metrics"]["accuracy"], -each["metrics"]["loss"]))
-    assert {each["rate"] for name, each in found.items() if "trial" not in name} == {best["rate"]}
-    assert found["prefix/seed/0/0"]["course"]["metrics"] == best["metrics"]
-    parameters = found["prefix/seed/0/0"]["trained_parameters"]
-    assert found["prefix/sweep/virtual-tokens/3/0/0"]["trained_parameters"] == 3 * parameters / 32
+    trials = [run.store.load_trial(cell) for cell in plan if cell.purpose == "trial"]
+    found = {cell.name: run.store.load_measurement(cell) for cell in plan if cell.purpose != "trial"}
+    best = max(trials, key=lambda trial: (trial.metrics["accuracy"], -trial.metrics["loss"]))
+    assert {result.learning_rate for result in found.values()} == {best.learning_rate}
+    assert found["prefix/seed/0/0"].training.metrics == best.metrics
+    parameters = found["prefix/seed/0/0"].num_trained_parameters
+    assert found["prefix/sweep/virtual-tokens/3/0/0"].num_trained_parameters == 3 * parameters / 32
     first, second = found["prefix/seed/0/0"], found["prefix/seed/0/1"]
-    assert len(first["scores"]) == len(second["scores"]) == 16
-    assert first["scores"] == [float(score) for score in first["scores"]]
-    assert sum(first["scores"]) / 16 == first["metrics"]["accuracy"]
-    assert sum(map(sum, first["confusion"])) == 16
-    assert set(first["serving"]) == {"1", "50"}
-    assert "serving" not in second
-    assert first["peak_memory_bytes"] > 1e7
+    assert len(first.scores) == len(second.scores) == 16
+    assert sum(first.scores) / 16 == first.metrics["accuracy"]
+    assert sum(map(sum, first.confusion_matrix)) == 16
+    assert set(first.serving) == {"1", "50"}
+    assert "serving" not in second.model_fields_set
+    assert first.peak_memory_bytes > 1e7
 
 
 def test_what_is_finished_is_not_run_again(bench: Experiment, tmp_path: Path) -> None:
@@ -115,10 +116,10 @@ class Wild(AdaptationMethod):
 def test_a_rate_that_diverges_is_a_bad_rate(bench: Experiment, tmp_path: Path) -> None:
     run = run_of(bench, "wild", tmp_path, Wild())
     run.run_missing()
-    assert run.store.get_result(RunSpec("wild", "trial", number=1)) == {
-        "rate": 3e-3, "metrics": None, "error": "the loss was not a number",
-    }  # fmt: skip
-    assert run.store.get_result(RunSpec("wild", "seed"))["rate"] == 1e-3
+    assert run.store.load_trial(RunSpec("wild", "trial", number=1)) == TrialResult(
+        learning_rate=3e-3, metrics=None, error="the loss was not a number"
+    )
+    assert run.store.load_measurement(RunSpec("wild", "seed")).learning_rate == 1e-3
     with pytest.raises(TrainingDiverged, match="at any of 2 learning rates around 0.001"):
         run_of(bench, "wilder", tmp_path, Wild(safe=0.0)).run_missing()
 
@@ -155,9 +156,9 @@ def test_a_size_that_runs_out_of_memory_leaves_the_rest(error: Exception, settin
             run.run_missing()
         return
     run.run_missing()
-    found = run.store.get_result(RunSpec("large", "size", number=8))
-    assert found is not None
-    assert found["error"].startswith("ran out of memory")
+    found = run.store.load_measurement(RunSpec("large", "size", number=8))
+    assert isinstance(found, FailedRun)
+    assert found.error.startswith("ran out of memory")
 
 
 class FirstTwo(Wild):
@@ -172,7 +173,7 @@ class FirstTwo(Wild):
 def test_a_way_may_be_measured_on_some_examples(bench: Experiment, tmp_path: Path) -> None:
     run = run_of(bench, "some", tmp_path, FirstTwo())
     run.run_missing()
-    assert run.store.get_result(RunSpec("some", "seed"))["scores"] == [0.0, 1.0]
+    assert run.store.load_measurement(RunSpec("some", "seed")).scores == (0.0, 1.0)
 
 
 class Constant(AdaptationMethod):
@@ -206,10 +207,10 @@ def test_a_way_of_ones_own(bench: Experiment, tmp_path: Path) -> None:
     way = get_method(f"{__name__}:Constant")
     run = run_of(bench, "own", tmp_path, way)
     run.run_missing()
-    found = run.store.get_result(RunSpec("own", "seed"))
-    assert found["metrics"] == {"accuracy": 0.5}
-    assert found["serving"] == {"1": None, "50": None}
-    assert found["confusion"] is None
+    found = run.store.load_measurement(RunSpec("own", "seed"))
+    assert found.metrics == {"accuracy": 0.5}
+    assert found.serving == {"1": None, "50": None}
+    assert found.confusion_matrix is None
 
 
 def test_the_test_set_is_measured_once_a_seed(

@@ -1,61 +1,71 @@
-"""Cells: what is planned, and what of it is finished."""
+"""The stored results of runs."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from softprompt.comparison.experiment.compare_settings import LR_MULTIPLIERS
-from softprompt.comparison.methods import get_method
-from softprompt.comparison.runs.run_store import RunSpec, RunStore, count_trainings, plan_runs
-from tests.comparison.conftest import Settings
+import pytest
+
+from softprompt.comparison.runs.run_plan import RunSpec
+from softprompt.comparison.runs.run_result import FailedRun, MeasuredRun, PilotResult, TrialResult
+from softprompt.comparison.runs.run_store import RunStore
+
+OLD_RUNS = sorted((Path(__file__).parents[2] / "old_data" / "comparison" / "cells").glob("*.json"))
+TRIAL = RunSpec("lora", "trial", number=1)
 
 
-def purposes(settings: Settings, name: str, **changes: object) -> list[tuple[str, int, int]]:
-    cells = plan_runs(settings(**changes), name, get_method(name))
-    return [(cell.purpose, cell.number, cell.seed) for cell in cells]
+def make_trial(learning_rate: float = 0.1) -> TrialResult:
+    return TrialResult(learning_rate=learning_rate, metrics={"accuracy": 1.0})
 
 
-def test_the_plan_of_a_way(settings: Settings) -> None:
-    assert purposes(settings, "hard", train_sizes=(4, 8)) == [("seed", 0, 0)]
-    assert purposes(settings, "few-shot:2", seeds=3) == [("seed", 0, 0), ("seed", 0, 1), ("seed", 0, 2)]
-    learnt = [("trial", 0, 0), ("trial", 1, 0), ("seed", 0, 0), ("seed", 0, 1)]
-    assert purposes(settings, "full") == purposes(settings, "prefix") == learnt
-    assert purposes(settings, "lora", train_sizes=(4,))[4:] == [("size", 4, 0), ("size", 4, 1)]
-    swept = {"sweep": {"init": ("text", "random")}}
-    assert purposes(settings, "lora", **swept) == learnt
-    assert purposes(settings, "prefix", **swept)[4:] == [("sweep", 0, 0), ("sweep", 0, 1)] * 2
+def test_result_is_loaded_with_the_same_key_and_parameters_only(tmp_path: Path) -> None:
+    store = RunStore(tmp_path, {"steps": 3})
+    assert store.load_trial(TRIAL) is None
+    store.save_result(TRIAL, {"rate": 0.1}, make_trial())
+    assert store.load_trial(TRIAL, {"rate": 0.1}) == store.load_trial(TRIAL) == make_trial()
+    assert store.load_trial(TRIAL, {"rate": 0.2}) is None
+    assert RunStore(tmp_path, {"steps": 4}).load_trial(TRIAL) is None
+    assert store.load_trial(RunSpec("lora", "trial", number=2)) is None
 
 
-def test_every_way_has_as_many_rates_and_no_two_are_the_same(settings: Settings) -> None:
-    assert len(set(LR_MULTIPLIERS)) == len(LR_MULTIPLIERS) == 9
-    plan = plan_runs(settings(trials=9), "prefix", get_method("prefix"))
-    assert len({cell.name for cell in plan}) == len(plan)
-    assert count_trainings(plan) == 10
-
-
-def test_a_cell_is_found_as_it_was_run_and_not_otherwise(tmp_path: Path) -> None:
-    cells, cell = RunStore(tmp_path, {"steps": 3}), RunSpec("lora", "trial", number=1)
-    assert cells.get_result(cell) is None
-    cells.save_result(cell, {"rate": 0.1}, {"metrics": {"accuracy": 1.0}})
-    assert cells.get_result(cell, {"rate": 0.1}) == cells.get_result(cell) == {"metrics": {"accuracy": 1.0}}
-    assert cells.get_result(cell, {"rate": 0.2}) is None
-    assert RunStore(tmp_path, {"steps": 4}).get_result(cell) is None
-    assert cells.get_result(RunSpec("lora", "trial", number=2)) is None
-
-
-def test_names_that_look_alike_are_not_one_file(tmp_path: Path) -> None:
-    cells = RunStore(tmp_path)
-    for way in ("last:1", "last/1", "last-1"):
-        cells.save_result(RunSpec(way, "seed"), {}, {"way": way})
-    assert [cells.get_result(RunSpec(way, "seed")) for way in ("last:1", "last/1")] == [
-        {"way": "last:1"},
-        {"way": "last/1"},
+def test_names_that_look_alike_have_different_files(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    for rate, method in enumerate(("last:1", "last/1", "last-1")):
+        store.save_result(RunSpec(method, "trial"), {}, make_trial(rate))
+    assert [store.load_trial(RunSpec(method, "trial")) for method in ("last:1", "last/1")] == [
+        make_trial(0),
+        make_trial(1),
     ]
 
 
-def test_a_file_that_was_cut_short_is_not_finished(tmp_path: Path) -> None:
-    cells = RunStore(tmp_path)
-    cells.save_result(RunSpec("full", "seed"), {}, {"x": 1})
+def test_truncated_file_is_not_finished(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    store.save_result(TRIAL, {}, make_trial())
     (file,) = tmp_path.iterdir()
     file.write_text(file.read_text()[:-9])
-    assert cells.get_result(RunSpec("full", "seed")) is None
+    assert store.load_trial(TRIAL) is None
+
+
+def test_file_without_a_field_is_not_finished(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    store.save_result(TRIAL, {}, PilotResult(seconds_per_step=1.0))
+    assert store.load_pilot(TRIAL) == PilotResult(seconds_per_step=1.0)
+    assert store.load_trial(TRIAL) is None
+    assert store.load_measurement(TRIAL) is None
+
+
+def test_failed_run_is_finished(tmp_path: Path) -> None:
+    store, run = RunStore(tmp_path), RunSpec("lora", "size", number=8)
+    store.save_result(run, {"rate": 0.1}, FailedRun(learning_rate=0.1, error="ran out of memory"))
+    assert store.load_measurement(run) == FailedRun(learning_rate=0.1, error="ran out of memory")
+
+
+@pytest.mark.parametrize("path", OLD_RUNS, ids=lambda path: path.stem)
+def test_run_of_an_earlier_version_has_the_same_content(path: Path) -> None:
+    found = json.loads(path.read_text("utf-8"))["found"]
+    result = (TrialResult if "-trial-" in path.name else MeasuredRun).model_validate(found)
+    if isinstance(result, MeasuredRun) and result.serving:
+        assert result.serving["1"].requests_per_second == found["serving"]["1"]["rows_per_second"]
+    new = json.loads(json.dumps(result.to_json_object()).replace("requests_per_second", "rows_per_second"))
+    assert json.dumps(new) == json.dumps(found)

@@ -15,7 +15,8 @@ from softprompt.comparison import AdaptationMethod, Experiment, FitConfig, Fitte
 from softprompt.comparison.runs.failure_message import describe_failure
 from softprompt.comparison.runs.run_cache_key import get_split_digests
 from softprompt.comparison.runs.run_events import RunEndEvent, RunEvent, TrainBeginEvent
-from softprompt.comparison.runs.run_store import RunSpec, RunStore
+from softprompt.comparison.runs.run_plan import RunSpec
+from softprompt.comparison.runs.run_store import RunStore
 from softprompt.comparison.runs.subprocess_runner import run_in_subprocess
 from softprompt.errors import SettingError
 from softprompt.training import StepEvent, TrainerCallback
@@ -54,7 +55,7 @@ def test_a_way_in_a_process_of_its_own(settings: Settings, tmp_path: Path) -> No
     events: list[RunEvent] = []
     assert run_in_subprocess(job_of(settings, "lora", tmp_path), tmp_path / "log", events.append) is None
     cells = RunStore(tmp_path / "cells")
-    assert cells.get_result(RunSpec("lora", "seed", 1))["metrics"]["accuracy"] >= 0
+    assert cells.load_measurement(RunSpec("lora", "seed", 1)).metrics["accuracy"] >= 0
     assert [event.run for event in events if isinstance(event, RunEndEvent)] == [
         "lora/trial/0/0", "lora/trial/1/0", "lora/seed/0/0", "lora/seed/0/1",
     ]  # fmt: skip

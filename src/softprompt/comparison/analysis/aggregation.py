@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from softprompt.comparison.analysis.paired_bootstrap import ScoreDifference, Scores, compare_pairs
 from softprompt.comparison.experiment.experiment import Experiment
-from softprompt.comparison.methods.adaptation_method import AdaptationMethod
+from softprompt.comparison.methods.adaptation_method import AdaptationMethod, ServingResult
 from softprompt.comparison.report.method_result import (
     ApiUsage,
     CurvePoint,
@@ -25,10 +25,9 @@ from softprompt.comparison.report.method_result import (
     PairwiseTest,
     ServingStats,
 )
-from softprompt.comparison.runs.run_store import RunSpec, RunStore
-
-RunResult = Mapping[str, Any]
-"""The stored result of a run (`MethodRunner`)."""
+from softprompt.comparison.runs.run_plan import RunSpec
+from softprompt.comparison.runs.run_result import MeasuredRun, TrialResult
+from softprompt.comparison.runs.run_store import RunStore
 
 
 def summarize_method(
@@ -49,41 +48,39 @@ def summarize_method(
         base_loss: loss of the unchanged base model on the reference text.
         missing_reason: why some runs are not finished.
     """
-    planned = [(run, store.get_result(run) or {"error": missing_reason or "not run"}) for run in plan]
-    finished = [(run, result) for run, result in planned if "error" not in result or run.purpose == "trial"]
-    seeds = [result for run, result in finished if run.purpose == "seed"]
-    trials = [result for run, result in finished if run.purpose == "trial"]
-    first = seeds[0]
-    records = [result["course"] for result in seeds if result["course"]]
-    peaks = (result.get("peak_memory_bytes") for result in (*trials, *seeds))
+    trials = [trial for run in plan if run.purpose == "trial" and (trial := store.load_trial(run))]
+    planned = [(run, store.load_measurement(run)) for run in plan if run.purpose != "trial"]
+    finished = [(run, result) for run, result in planned if isinstance(result, MeasuredRun)]
+    seeds = [(run, result) for run, result in finished if run.purpose == "seed"]
+    results = [result for _, result in seeds]
+    first, trainings = results[0], [result.training for result in results if result.training]
+    peaks = (*(trial.peak_memory_bytes for trial in trials), *(result.peak_memory_bytes for result in results))
     return MethodResult(
         title=method.title,
         kind=method.kind,
-        metrics=aggregate_metrics([result["metrics"] for result in seeds]),
-        num_trained_parameters=first["trained_parameters"],
-        trained_fraction=first["trained_parameters"] / experiment.model.num_parameters,
-        stored_bytes_per_task=first["stored_bytes"],
-        train_seconds=_mean_or_none([record["seconds"] for record in records]),
-        search_seconds=_sum_training_seconds([result for _, result in finished]),
-        useful_tokens_per_second=_mean_or_none([record["useful_tokens_per_second"] for record in records]),
+        metrics=aggregate_metrics([result.metrics for result in results]),
+        num_trained_parameters=first.num_trained_parameters,
+        trained_fraction=first.num_trained_parameters / experiment.model.num_parameters,
+        stored_bytes_per_task=first.stored_bytes,
+        train_seconds=_mean_or_none([training.seconds for training in trainings]),
+        search_seconds=_sum_training_seconds(trials, [result for _, result in finished]),
+        useful_tokens_per_second=_mean_or_none([training.useful_tokens_per_second for training in trainings]),
         peak_memory_bytes=next(filter(None, peaks), None),
-        serving=_summarize_serving(first.get("serving") or {}),
-        shares_base_weights=first["removable"],
-        forgetting=_make_forgetting(base_loss, first.get("neutral_loss")),
-        out_of_domain_metrics=(
-            aggregate_metrics([result["elsewhere"] for result in seeds]) if "elsewhere" in first else None
-        ),
-        learning_rates=_summarize_learning_rates(trials, first["rate"]),
-        training_curve=tuple(
-            point for run, result in finished if run.purpose == "seed" for point in _list_curve_points(run.seed, result)
-        ),
+        serving=_summarize_serving(first.serving),
+        shares_base_weights=first.shares_base_weights,
+        forgetting=_make_forgetting(base_loss, first.reference_loss),
+        out_of_domain_metrics=_aggregate_out_of_domain(results),
+        learning_rates=_summarize_learning_rates(trials, first.learning_rate),
+        training_curve=tuple(point for run, result in seeds for point in _list_curve_points(run.seed, result)),
         metrics_by_train_size=_group_metrics(finished, "size", lambda run: str(run.number)),
         metrics_by_setting=_group_sweeps(finished),
-        confusion_matrix=_sum_matrices([result["confusion"] for result in seeds]),
+        confusion_matrix=_sum_matrices([result.confusion_matrix for result in results]),
         skipped_runs={
-            run.name: result["error"] for run, result in planned if "error" in result and run.purpose != "trial"
+            run.name: missing_reason or "not run" if result is None else result.error
+            for run, result in planned
+            if not isinstance(result, MeasuredRun)
         },
-        api_usage=add_api_cost(first["calls"], experiment.settings.api_prices),
+        api_usage=add_api_cost(first.api_usage, experiment.settings.api_prices),
     )
 
 
@@ -131,16 +128,15 @@ def _make_pairwise_test(test: ScoreDifference) -> PairwiseTest:
 
 def load_scores(plan: Sequence[RunSpec], store: RunStore) -> Float[ndarray, "S N"]:
     """Load the scores of a method's seeds on the test examples, with the JSON of one seed in memory at a time."""
-    results = (store.get_result(run) or {} for run in plan if run.purpose == "seed")
-    return np.array([np.asarray(result["scores"], dtype=float) for result in results if "scores" in result])
+    results = (store.load_measurement(run) for run in plan if run.purpose == "seed")
+    return np.array([np.asarray(result.scores, dtype=float) for result in results if isinstance(result, MeasuredRun)])
 
 
 def load_first_metrics(plan: Sequence[RunSpec], store: RunStore) -> Mapping[str, float]:
     """Load the metrics of a method's first seed on the test examples, the headline metric first."""
-    metrics: Mapping[str, float] = next(
-        (store.get_result(run) or {})["metrics"] for run in plan if run.purpose == "seed"
-    )
-    return metrics
+    first = store.load_measurement(next(run for run in plan if run.purpose == "seed"))
+    assert isinstance(first, MeasuredRun)
+    return first.metrics
 
 
 def aggregate_metrics(metrics: Sequence[Mapping[str, float]]) -> MetricSummaries:
@@ -164,61 +160,56 @@ def _mean_or_none(values: Sequence[float]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def _sum_training_seconds(results: Sequence[RunResult]) -> float | None:
-    """Return the seconds of all trainings together. Seed 0 continues a trial, so its record is not counted again."""
-    trials = [result["seconds"] for result in results if result.get("seconds")]
-    records = [result["course"]["seconds"] for result in results if result.get("course")]
-    return sum(trials) + sum(records[1:]) if records else None
+def _sum_training_seconds(trials: Sequence[TrialResult], results: Sequence[MeasuredRun]) -> float | None:
+    """Return the seconds of all trainings together. Seed 0 continues a trial, so its training is not counted again."""
+    seconds = [result.training.seconds for result in results if result.training]
+    return sum(trial.seconds for trial in trials if trial.seconds) + sum(seconds[1:]) if seconds else None
 
 
-def _summarize_serving(results: Mapping[str, Any]) -> dict[str, ServingStats | None] | None:
+def _aggregate_out_of_domain(results: Sequence[MeasuredRun]) -> MetricSummaries | None:
+    metrics = [result.out_of_domain_metrics for result in results if result.out_of_domain_metrics is not None]
+    return aggregate_metrics(metrics) if metrics else None
+
+
+def _summarize_serving(results: Mapping[str, ServingResult | None]) -> dict[str, ServingStats | None] | None:
     if not any(results.values()):
         return None
-    return {num_tasks: result and _make_serving_stats(result) for num_tasks, result in results.items()}
-
-
-def _make_serving_stats(result: Mapping[str, Any]) -> ServingStats:
-    return ServingStats(
-        latency_seconds=result["latency_seconds"],
-        # the key in runs of earlier versions is rows_per_second
-        requests_per_second=result.get("requests_per_second", result.get("rows_per_second")),
-        tokens_per_second=result["tokens_per_second"],
-    )
+    return {num_tasks: ServingStats(**vars(result)) if result else None for num_tasks, result in results.items()}
 
 
 def _make_forgetting(before: float | None, after: float | None) -> Forgetting | None:
     return None if before is None or after is None else Forgetting(loss_before=before, loss_after=after)
 
 
-def _summarize_learning_rates(trials: Sequence[RunResult], best: float | None) -> LearningRateSearch | None:
+def _summarize_learning_rates(trials: Sequence[TrialResult], best: float | None) -> LearningRateSearch | None:
     if not trials:
         return None
     return LearningRateSearch(
         best=best,
         trials=tuple(
-            LearningRateTrial(learning_rate=trial["rate"], metrics=dict(trial["metrics"] or {})) for trial in trials
+            LearningRateTrial(learning_rate=trial.learning_rate, metrics=dict(trial.metrics or {})) for trial in trials
         ),
     )
 
 
-def _list_curve_points(seed: int, result: RunResult) -> list[CurvePoint]:
+def _list_curve_points(seed: int, result: MeasuredRun) -> list[CurvePoint]:
     return [
-        CurvePoint(seed=seed, step=point["step"], metrics={n: value for n, value in point.items() if n != "step"})
-        for point in result["course"].get("curve", [])
+        CurvePoint(seed=seed, step=int(point["step"]), metrics={n: v for n, v in point.items() if n != "step"})
+        for point in (result.training.training_curve if result.training else ())
     ]
 
 
 def _group_metrics(
-    results: Sequence[tuple[RunSpec, RunResult]], purpose: str, get_key: Callable[[RunSpec], str]
+    results: Sequence[tuple[RunSpec, MeasuredRun]], purpose: str, get_key: Callable[[RunSpec], str]
 ) -> dict[str, MetricSummaries]:
     groups: dict[str, list[Mapping[str, float]]] = {}
     for run, result in results:
         if run.purpose == purpose:
-            groups.setdefault(get_key(run), []).append(result["metrics"])
+            groups.setdefault(get_key(run), []).append(result.metrics)
     return {key: aggregate_metrics(metrics) for key, metrics in groups.items()}
 
 
-def _group_sweeps(results: Sequence[tuple[RunSpec, RunResult]]) -> dict[str, dict[str, MetricSummaries]]:
+def _group_sweeps(results: Sequence[tuple[RunSpec, MeasuredRun]]) -> dict[str, dict[str, MetricSummaries]]:
     settings = dict.fromkeys(run.override[0] for run, _ in results if run.override)
     return {
         setting: _group_metrics(

@@ -1,46 +1,24 @@
-"""The runs of a comparison: each is one fit of one method. Results of finished runs are on disk and are reused."""
+"""Stores the results of finished runs on disk, so that they are reused."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from softprompt.atomic import atomic_write_file
-from softprompt.comparison.experiment.compare_settings import CompareSettings
-from softprompt.comparison.method_kind import MethodKind
-from softprompt.comparison.methods.adaptation_method import AdaptationMethod
+from softprompt.comparison.runs.run_plan import RunSpec
+from softprompt.comparison.runs.run_result import FailedRun, MeasuredRun, PilotResult, RunResult, TrialResult
 from softprompt.errors import translate_os_errors
 
-
-@dataclass(frozen=True)
-class RunSpec:
-    """A run: one fit of one method.
-
-    Attributes:
-        method: name of the method.
-        purpose: `pilot` (timing of a step), `trial` (a learning rate, measured on the validation set only), `seed`
-            (measured on the test set), `size` (like `seed`, with fewer examples) or `sweep` (with another setting).
-        seed: random seed.
-        number: index of a trial, or number of training examples of a `size` run.
-        override: name and value of the setting that a sweep varies.
-    """
-
-    method: str
-    purpose: str
-    seed: int = 0
-    number: int = 0
-    override: tuple[str, str] | None = None
-
-    @property
-    def name(self) -> str:
-        """The unique name of the run in its comparison."""
-        parts = [self.method, self.purpose, *map(str, self.override or ()), str(self.number), str(self.seed)]
-        return "/".join(parts)
+AnyResult = TypeVar("AnyResult", bound=RunResult)
 
 
 @dataclass(frozen=True)
@@ -55,33 +33,53 @@ class RunStore:
     folder: Path
     cache_key: Mapping[str, Any] = field(default_factory=dict)
 
-    def get_result(self, run: RunSpec, params: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        """Return the result of a finished run, or None.
+    def load_pilot(self, run: RunSpec) -> PilotResult | None:
+        """Return the result of a finished pilot run, or None."""
+        return _parse_result(PilotResult, self._load_content(run, None))
+
+    def load_trial(self, run: RunSpec, params: Mapping[str, Any] | None = None) -> TrialResult | None:
+        """Return the result of a finished trial, or None.
+
+        Args:
+            run: the trial.
+            params: parameters that the result must have been stored with, such as the learning rate; None for any.
+        """
+        return _parse_result(TrialResult, self._load_content(run, params))
+
+    def load_measurement(self, run: RunSpec, params: Mapping[str, Any] | None = None) -> MeasuredRun | FailedRun | None:
+        """Return the result of a finished `seed`, `size` or `sweep` run, or None.
 
         Args:
             run: the run.
             params: parameters that the result must have been stored with, such as the learning rate; None for any.
         """
+        content = self._load_content(run, params)
+        if content is not None and "error" in content:
+            return _parse_result(FailedRun, content)
+        return _parse_result(MeasuredRun, content)
+
+    def _load_content(self, run: RunSpec, params: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return the result in the file of a run; None if the run is not finished, or has another key."""
         try:
             content = json.loads(self._get_run_path(run).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        is_current = content.get("key") == self._hash_run(run) and (params is None or content.get("given") == params)
+        is_current = content.get("key") == self._hash_run(run) and params in (None, content.get("given"))
         result: dict[str, Any] | None = content.get("found") if is_current else None
         return result
 
-    def save_result(self, run: RunSpec, params: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    def save_result(self, run: RunSpec, params: Mapping[str, Any], result: RunResult) -> None:
         """Store the result of a run.
 
         Args:
             run: the run.
             params: parameters of the run, such as the learning rate.
-            result: JSON values.
+            result: result of the run.
 
         Raises:
             DiskFull: the disk is full.
         """
-        content = {"cell": run.name, "key": self._hash_run(run), "given": params, "found": result}
+        content = {"cell": run.name, "key": self._hash_run(run), "given": params, "found": result.to_json_object()}
         with translate_os_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             atomic_write_file(self._get_run_path(run), (json.dumps(content, ensure_ascii=False) + "\n").encode())
@@ -94,32 +92,11 @@ class RunStore:
         return _hash_text(json.dumps([run.name, self.cache_key], sort_keys=True, default=str))
 
 
-def plan_runs(settings: CompareSettings, name: str, method: AdaptationMethod) -> list[RunSpec]:
-    """Return the runs of a method, in the order of execution.
-
-    Trials use seed 0, and the run of seed 0 continues with the best trial: the two are one training.
-    """
-    seeds = range(settings.seeds if method.is_stochastic else 1)
-    trials = [RunSpec(name, "trial", number=number) for number in range(settings.trials)] if method.is_trained else []
-    seed_runs = [RunSpec(name, "seed", seed) for seed in seeds]
-    size_runs = [RunSpec(name, "size", seed, size) for size in settings.train_sizes for seed in seeds]
-    sweep_runs = [
-        RunSpec(name, "sweep", seed, override=(setting, value))
-        for setting, values in settings.sweep.items()
-        for value in values
-        for seed in seeds
-    ]
-    return [
-        *trials,
-        *seed_runs,
-        *(size_runs if method.is_stochastic else []),
-        *(sweep_runs if method.kind is MethodKind.SOFT_PROMPT else []),
-    ]
-
-
-def count_trainings(runs: Sequence[RunSpec]) -> int:
-    """Return the number of trainings: the run of seed 0 continues a trial and is not counted."""
-    return sum(run.purpose != "seed" or run.seed > 0 for run in runs)
+def _parse_result(result_class: type[AnyResult], content: dict[str, Any] | None) -> AnyResult | None:
+    """Return a result; None without one, or if a field is missing: the run is repeated."""
+    with suppress(ValidationError):
+        return None if content is None else result_class.model_validate(content)
+    return None
 
 
 def _hash_text(text: str) -> str:

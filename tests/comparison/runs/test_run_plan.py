@@ -1,0 +1,31 @@
+"""The planned runs of a method."""
+
+from __future__ import annotations
+
+from softprompt.comparison.experiment.compare_settings import LR_MULTIPLIERS
+from softprompt.comparison.methods import get_method
+from softprompt.comparison.runs.run_plan import count_trainings, plan_runs
+from tests.comparison.conftest import Settings
+
+
+def purposes(settings: Settings, name: str, **changes: object) -> list[tuple[str, int, int]]:
+    cells = plan_runs(settings(**changes), name, get_method(name))
+    return [(cell.purpose, cell.number, cell.seed) for cell in cells]
+
+
+def test_the_plan_of_a_way(settings: Settings) -> None:
+    assert purposes(settings, "hard", train_sizes=(4, 8)) == [("seed", 0, 0)]
+    assert purposes(settings, "few-shot:2", seeds=3) == [("seed", 0, 0), ("seed", 0, 1), ("seed", 0, 2)]
+    learnt = [("trial", 0, 0), ("trial", 1, 0), ("seed", 0, 0), ("seed", 0, 1)]
+    assert purposes(settings, "full") == purposes(settings, "prefix") == learnt
+    assert purposes(settings, "lora", train_sizes=(4,))[4:] == [("size", 4, 0), ("size", 4, 1)]
+    swept = {"sweep": {"init": ("text", "random")}}
+    assert purposes(settings, "lora", **swept) == learnt
+    assert purposes(settings, "prefix", **swept)[4:] == [("sweep", 0, 0), ("sweep", 0, 1)] * 2
+
+
+def test_every_way_has_as_many_rates_and_no_two_are_the_same(settings: Settings) -> None:
+    assert len(set(LR_MULTIPLIERS)) == len(LR_MULTIPLIERS) == 9
+    plan = plan_runs(settings(trials=9), "prefix", get_method("prefix"))
+    assert len({cell.name for cell in plan}) == len(plan)
+    assert count_trainings(plan) == 10
