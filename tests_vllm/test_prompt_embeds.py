@@ -16,8 +16,8 @@ from softprompt.model import FrozenModel, Placement, PromptEmbeddings
 from softprompt.saved import SavedPrompt
 from softprompt.saved.prompt_embeds import build_prompt_embeds
 from softprompt.tasks import GenerationTask
+from softprompt.tasks.collation import apply_payload
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
-from softprompt.tasks.objective import apply_payload
 from tests_vllm.factories import tiny
 from tests_vllm.in_process_engine import running
 

@@ -10,7 +10,7 @@ import torch
 
 from softprompt.saved import SavedPrompt
 from softprompt.tasks.classification_task import ClassificationObjective
-from softprompt.tasks.objective import Batch
+from softprompt.tasks.collation import Batch
 from tests.cli.conftest import Softprompt
 
 SMALL = ("--max-steps", 2, "--batch-size", 4, "--num-virtual-tokens", 3, "--eval-steps", 1)

@@ -13,8 +13,8 @@ from softprompt.model import FrozenModel, Payload, Placement, PromptEmbeddings
 from softprompt.saved import SavedPrompt
 from softprompt.saved.prompt_embeds import build_prompt_embeds
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, Task
+from softprompt.tasks.collation import apply_payload
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
-from softprompt.tasks.objective import apply_payload
 from tests.strategies import random_embeddings, random_prefix
 from tests.tiny import shared_model, tiny_model
 

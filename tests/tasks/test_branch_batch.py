@@ -14,9 +14,9 @@ from softprompt.model.sqlite_tensor_store import SQLiteTensorStore
 from softprompt.tasks import Batch, ClassificationTask, EncodedExample, LabelTarget
 from softprompt.tasks.branch_batch import collate_branches
 from softprompt.tasks.classification_task import ClassificationObjective
+from softprompt.tasks.collation import gather_output_states
 from softprompt.tasks.joint_batch import join_batches
 from softprompt.tasks.label_scorers.verbalizer import Verbalizer
-from softprompt.tasks.objective import gather_output_states
 from tests.strategies import random_prefix, rows, writing_families
 from tests.tiny import shared_model, tiny_model
 

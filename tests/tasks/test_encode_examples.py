@@ -11,9 +11,7 @@ from softprompt.data import Example
 from softprompt.errors import RecordError
 from softprompt.model import PromptTokenizer
 from softprompt.tasks import ClassificationTask, GenerationTask, Objective
-from softprompt.tasks.encoded_example import EncodedExample
 from softprompt.tasks.example_batches import MAX_BATCH_EXAMPLES, split_into_batches
-from softprompt.tasks.objective import find_common_prefix
 from softprompt.tasks.templates.template import Template
 from tests.tiny import shared_model
 
@@ -98,30 +96,3 @@ def test_batch_of_long_texts_ends_early() -> None:
     texts = ["x" * 2**19] * 5
     sizes = [len(batch) for batch in split_into_batches(Example({"text": text}) for text in texts)]
     assert sizes == [2, 2, 1]
-
-
-@pytest.mark.parametrize(
-    ("prompts", "shared"),
-    [
-        ([[1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 9, 9]], [1, 2]),
-        ([[1, 2, 3]], [1, 2]),  # at the last one something is read
-        ([[1, -1, 3, 4], [1, -1, 3, 4]], [1]),
-        ([[1, 2, 3], [4, 2, 3]], []),
-        ([[1, 2, 3], [1, 2]], [1]),
-    ],
-)
-def test_common_prefix_ends_at_virtual_tokens_or_outputs(prompts: list[list[int]], shared: list[int]) -> None:
-    assert find_common_prefix([EncodedExample(prompt) for prompt in prompts]) == shared
-
-
-def test_common_prefix_is_found_in_one_pass() -> None:
-    class Counted(list[EncodedExample]):
-        walks = 0
-
-        def __iter__(self) -> Any:
-            self.walks += 1
-            return super().__iter__()
-
-    rows = Counted(EncodedExample([7] * 30 + [i]) for i in range(3))
-    assert find_common_prefix(rows) == [7] * 30
-    assert rows.walks == 1

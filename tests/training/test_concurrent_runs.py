@@ -13,7 +13,7 @@ from softprompt.errors import DiskFull, OutputExists, SoftPromptError, TrainingD
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
 from softprompt.tasks.classification_task import ClassificationObjective
-from softprompt.tasks.objective import Batch
+from softprompt.tasks.collation import Batch
 from softprompt.training import TuneResult, TuneSettings, micro_batches
 from softprompt.training.callbacks import NullCallback, StepEvent
 from softprompt.training.concurrent_runs import RunFailure, tune_concurrently

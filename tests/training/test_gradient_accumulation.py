@@ -59,14 +59,6 @@ def test_shared_prefix_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run[-2:] == [len(BEGINNING), len(rows)]  # behind the start, which is computed once
 
 
-def test_common_prefix_ends_before_output_positions() -> None:
-    from softprompt.tasks.objective import find_common_prefix
-
-    assert find_common_prefix([EncodedExample([5, 9, 7]), EncodedExample([5, 9, 7])]) == [5, 9]
-    assert find_common_prefix([EncodedExample([5, 9, 7]), EncodedExample([5, 9])]) == [5]
-    assert find_common_prefix([EncodedExample([5, -1, 7]), EncodedExample([5, -1, 7])]) == [5]
-
-
 def test_prefix_is_not_extended_for_one_example() -> None:
     model = shared_model("llama")
     objective: Objective = ClassificationTask(labels=LABELS).build_objective(model, 100)

@@ -19,8 +19,8 @@ from softprompt.evaluation.non_finite import build_non_finite_error
 from softprompt.model import GenerativeModel, Payload
 from softprompt.sampling.finite_logits import has_finite_logits
 from softprompt.sampling.incremental_detokenizer import IncrementalDetokenizer
+from softprompt.tasks.collation import apply_payload, pad_right
 from softprompt.tasks.encoded_example import EncodedExample
-from softprompt.tasks.objective import apply_payload, pad_right
 
 MAX_GREEDY_TEMPERATURE = 1e-5
 """Largest temperature at which sampling is greedy: logits divided by such a small number may be infinite."""

@@ -8,9 +8,9 @@ import torch
 
 from softprompt.model import BatchPayloads, FrozenModel
 from softprompt.model.branches import SequenceBranches
+from softprompt.tasks.collation import Batch, apply_payload, get_payload, pad_right
 from softprompt.tasks.encoded_example import EncodedExample
 from softprompt.tasks.label_scorers.label_scorer import LabelScorer
-from softprompt.tasks.objective import Batch, apply_payload, get_payload, pad_right
 
 
 def collate_branches(

@@ -17,6 +17,7 @@ from softprompt.data import Example
 from softprompt.errors import RecordError, TaskError
 from softprompt.model import BatchPayloads, FrozenModel, KVPrefix, MaskedModel, Payload
 from softprompt.tasks.branch_batch import collate_branches
+from softprompt.tasks.collation import Batch, apply_payload, get_payload, pad_right
 from softprompt.tasks.demonstrations import BLANK_LINE, EncodedDemonstration, FewShotContext, fit_demonstrations
 from softprompt.tasks.encoded_example import EncodedExample, LabelTarget
 from softprompt.tasks.label_scorers.cloze_verbalizer import ClozeVerbalizer
@@ -35,7 +36,7 @@ from softprompt.tasks.metrics.label_metrics import (
     score_predictions,
 )
 from softprompt.tasks.metrics.text_metrics import accuracy_score, macro_f1_score
-from softprompt.tasks.objective import Batch, Objective, apply_payload, get_payload, pad_right
+from softprompt.tasks.objective import Objective
 from softprompt.tasks.templates.template import Template, join_answer, take_last_characters
 
 MAX_CANDIDATES = 500  # examples per label that are considered for the initializer

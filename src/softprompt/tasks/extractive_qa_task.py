@@ -15,10 +15,10 @@ from softprompt.data import Example
 from softprompt.data.formats.squad_fields import ANSWER_FIELDS, CONTEXT_FIELD, normalize_squad_fields
 from softprompt.errors import RecordError
 from softprompt.model import FrozenModel
+from softprompt.tasks.collation import Batch
 from softprompt.tasks.encoded_example import AlignedExample, EncodedExample, SpanTarget, get_alignment, get_supervision
 from softprompt.tasks.label_scorers.linear_head import LinearHead
 from softprompt.tasks.metrics.squad_metrics import exact_match_score, token_f1_score
-from softprompt.tasks.objective import Batch
 from softprompt.tasks.templates.template import Template
 from softprompt.tasks.templates.token_alignment import encode_with_alignment, require_field_once
 from softprompt.tasks.token_head_objective import TokenHeadObjective, pad_by_example

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from softprompt.model.branches import SequenceBranches
-from softprompt.tasks.objective import Batch
+from softprompt.tasks.collation import Batch
 
 
 def join_batches(batches: Sequence[Batch]) -> Batch:

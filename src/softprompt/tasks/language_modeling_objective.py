@@ -14,8 +14,9 @@ from torch.utils.checkpoint import checkpoint
 from softprompt.data import Example
 from softprompt.errors import SettingError, TaskError
 from softprompt.model import BatchPayloads, FrozenModel, GenerativeModel
+from softprompt.tasks.collation import Batch, apply_payload, get_payload, pad_right
 from softprompt.tasks.encoded_example import EncodedExample, ResponseTarget, get_supervision
-from softprompt.tasks.objective import Batch, Objective, apply_payload, get_payload, pad_right
+from softprompt.tasks.objective import Objective
 
 #: Largest number of logits in memory at once; the backward pass recomputes them. With a vocabulary of 250,000 tokens,
 #: the logits of all supervised tokens of a batch would need more memory than everything else.

@@ -16,11 +16,11 @@ from torch import Tensor
 from softprompt.data import Example
 from softprompt.errors import RecordError, TaskError
 from softprompt.model import FrozenModel
+from softprompt.tasks.collation import Batch
 from softprompt.tasks.encoded_example import AlignedExample, EncodedExample, TagTargets, get_alignment, get_supervision
 from softprompt.tasks.label_scorers.label_similarity import warn_of_similar_labels
 from softprompt.tasks.label_scorers.linear_head import LinearHead
 from softprompt.tasks.metrics.entity_metrics import OUTSIDE_TAG, entity_f1_score, has_bio_tags
-from softprompt.tasks.objective import Batch
 from softprompt.tasks.templates.template import Template
 from softprompt.tasks.templates.token_alignment import TokenAlignment, encode_with_alignment, require_field_once
 from softprompt.tasks.token_head_objective import TokenHeadObjective, get_example_indices, pad_by_example

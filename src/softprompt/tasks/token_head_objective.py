@@ -12,9 +12,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from softprompt.errors import TaskError
 from softprompt.model import BatchPayloads, EncoderDecoderModel, FrozenModel, Payload
+from softprompt.tasks.collation import Batch, get_payload, pad_right
 from softprompt.tasks.encoded_example import EncodedExample, get_alignment
 from softprompt.tasks.label_scorers.linear_head import LinearHead
-from softprompt.tasks.objective import Batch, Objective, get_payload, pad_right
+from softprompt.tasks.objective import Objective
 from softprompt.tasks.templates.template import Template
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from softprompt.errors import is_out_of_memory_error
 from softprompt.model import KVPrefix, Payload
 from softprompt.tasks import Batch, Objective
+from softprompt.tasks.collation import gather_output_states
 from softprompt.tasks.joint_batch import join_batches
-from softprompt.tasks.objective import gather_output_states
 
 logger = logging.getLogger(__name__)
 

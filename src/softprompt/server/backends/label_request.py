@@ -16,8 +16,8 @@ from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.tasks import EncodedExample
 from softprompt.tasks.branch_batch import collate_branches
 from softprompt.tasks.classification_task import ClassificationObjective
+from softprompt.tasks.collation import gather_output_states
 from softprompt.tasks.joint_batch import join_batches
-from softprompt.tasks.objective import gather_output_states
 
 
 @dataclass(eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from softprompt.model import KVPrefix, Payload
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.tasks import EncodedExample
-from softprompt.tasks.objective import apply_payload
+from softprompt.tasks.collation import apply_payload
 
 
 @dataclass(frozen=True)

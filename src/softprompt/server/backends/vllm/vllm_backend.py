@@ -39,8 +39,8 @@ from softprompt.server.server_config import ServerConfig
 from softprompt.server.server_metrics import ServerMetrics
 from softprompt.tasks import EncodedExample
 from softprompt.tasks.classification_task import ClassificationObjective
+from softprompt.tasks.collation import apply_payload
 from softprompt.tasks.label_scorers.verbalizer import Verbalizer
-from softprompt.tasks.objective import apply_payload
 from softprompt.vllm_protocol import starts_with_placeholders
 
 UNBOUNDED_QUEUE = 2**31  # unbounded: TenantAdmission has limited the requests before
