@@ -157,6 +157,8 @@ class ChatObjective(LanguageModelingObjective):
         TaskError: the model is not causal.
     """
 
+    task: ChatTask
+
     def __init__(self, model: FrozenModel, task: ChatTask, max_length: int):
         super().__init__(model, max_length)
         if not isinstance(model, CausalModel):

@@ -268,12 +268,14 @@ class ClassificationObjective(Objective):
         TaskError: the template has a mask, but the model is not a masked model.
     """
 
+    task: ClassificationTask
+
     def __init__(self, model: FrozenModel, task: ClassificationTask, max_length: int, label_scorer: LabelScorer):
-        super().__init__(model)
+        max_prompt_length = model.prompt_tokenizer.get_max_prompt_length(label_scorer.max_extra_tokens, max_length)
+        super().__init__(model, max_prompt_length)
         self.task, self.label_scorer = task, label_scorer
         self.template = Template(task.template)
         self.template.check_mask_supported(model)
-        self.max_length = model.prompt_tokenizer.get_max_prompt_length(label_scorer.max_extra_tokens, max_length)
         self._num_path_tokens = sum(map(len, label_scorer.appended_paths))
 
     def encode_example(self, example: Example) -> EncodedExample:

@@ -101,6 +101,8 @@ class ExtractiveQAObjective(TokenHeadObjective):
         TaskError: see `TokenHeadObjective`.
     """
 
+    task: ExtractiveQATask
+
     def __init__(self, model: FrozenModel, task: ExtractiveQATask, max_length: int, head: LinearHead | None):
         super().__init__(model, Template(task.template), max_length, head)
         self.task = task

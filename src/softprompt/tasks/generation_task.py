@@ -130,6 +130,8 @@ class GenerationObjective(LanguageModelingObjective):
         TaskError: the model cannot generate text, or the template has a mask.
     """
 
+    task: GenerationTask
+
     def __init__(self, model: FrozenModel, task: GenerationTask, max_length: int):
         super().__init__(model, max_length)
         self.task = task

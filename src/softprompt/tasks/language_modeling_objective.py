@@ -40,8 +40,7 @@ class LanguageModelingObjective(Objective):
                 "model, or pass `labels` to classify"
             )
         model.check_lm_head()
-        super().__init__(model)
-        self.max_length = max_length
+        super().__init__(model, max_length)
 
     @abstractmethod
     def encode_prompt(self, example: Example, max_new_tokens: int) -> EncodedExample:

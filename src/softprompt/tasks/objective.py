@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from jaxtyping import Float
+from pydantic import BaseModel
 from torch import Tensor
 
 from softprompt.data import Example
@@ -17,10 +18,18 @@ from softprompt.tasks.example_batches import split_into_batches
 
 
 class Objective(ABC):
-    """A task bound to a model, as training and evaluation use it."""
+    """A task bound to a model, as training and evaluation use it.
 
-    def __init__(self, model: FrozenModel):
-        self.model = model
+    Attributes:
+        model: the frozen base model.
+        task: the task, as the manifest stores it.
+        max_length: maximum length of an encoded example, in tokens.
+    """
+
+    task: BaseModel
+
+    def __init__(self, model: FrozenModel, max_length: int):
+        self.model, self.max_length = model, max_length
 
     @abstractmethod
     def encode_example(self, example: Example) -> EncodedExample:

@@ -127,6 +127,8 @@ class TokenClassificationObjective(TokenHeadObjective):
         TaskError: see `TokenHeadObjective`.
     """
 
+    task: TokenClassificationTask
+
     def __init__(self, model: FrozenModel, task: TokenClassificationTask, max_length: int, head: LinearHead | None):
         super().__init__(model, Template(task.template), max_length, head)
         self.task = task

@@ -27,7 +27,7 @@ class TokenHeadObjective(Objective):
     """
 
     def __init__(self, model: FrozenModel, template: Template, max_length: int, head: LinearHead | None):
-        super().__init__(model)
+        super().__init__(model, max_length)
         if isinstance(model, EncoderDecoderModel):
             raise TaskError(
                 f"{model.name} is an encoder-decoder, which token classification and extraction do not support: "
@@ -36,7 +36,7 @@ class TokenHeadObjective(Objective):
         if head is None:
             raise TaskError("token classification and extraction need a head trained with the prompt: pass `head`")
         template.check_mask_supported(model)
-        self.template, self.max_length, self.head = template, max_length, head
+        self.template, self.head = template, head
 
     @abstractmethod
     def get_batch_targets(self, example: EncodedExample) -> Sequence[int]:

@@ -10,6 +10,7 @@ from softprompt.data import ExampleDataset
 from softprompt.model import FrozenModel
 from softprompt.prompts import PromptOptions, num_virtual_tokens, uses_demonstrations
 from softprompt.tasks import FewShotContext, Objective, Task, filter_answered_splits
+from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.compact_examples import CompactExamples
 from softprompt.training.encoded_dataset import (
     EncodedDataset,
@@ -154,7 +155,7 @@ class DatasetCache:
         If no example was truncated, a larger maximum length changes nothing. So runs with other numbers of virtual
         tokens share datasets, too.
         """
-        key, max_length = _get_encoding_key(objective), _get_max_length(objective)
+        key, max_length = _get_encoding_key(objective), objective.max_length
         entries: list[tuple[int, Encoded]] = self._get_or_create((split_name, *key, id(examples), mixture), list)
         for known_length, known in entries:
             if known_length == max_length or (known_length < max_length and is_untruncated(known)):
@@ -174,14 +175,8 @@ def _dump_settings(settings: TuneSettings, names: Sequence[str]) -> str:
     return settings.model_dump_json(include=set(names))
 
 
-def _get_encoding_key(objective: Any) -> tuple[Hashable, ...]:
+def _get_encoding_key(objective: Objective) -> tuple[Hashable, ...]:
     """Return everything that the token ids of an example depend on, except the maximum length."""
-    scorer = getattr(objective, "label_scorer", None)
+    scorer = objective.label_scorer if isinstance(objective, ClassificationObjective) else None
     scorer_key = None if scorer is None else (str(type(scorer)), scorer.max_extra_tokens, scorer.first_output_offset)
-    task: str = objective.task.model_dump_json()
-    return str(type(objective)), task, id(objective.model.tokenizer), scorer_key
-
-
-def _get_max_length(objective: Any) -> int:
-    max_length: int = objective.max_length
-    return max_length
+    return str(type(objective)), objective.task.model_dump_json(), id(objective.model.tokenizer), scorer_key

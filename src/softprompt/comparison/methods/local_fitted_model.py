@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import torch
 
@@ -154,6 +153,6 @@ def compute_reference_loss(model: FrozenModel, payload: Payload | None, texts: S
     return compute_metrics(GenerationTask().build_objective(model, max_length), payload, each)["loss"] if each else None
 
 
-def make_greedy_sampling_params(max_tokens: int, objective: Any) -> SamplingParams:
+def make_greedy_sampling_params(max_tokens: int, objective: Objective) -> SamplingParams:
     """Return parameters for greedy responses of `max_tokens` tokens, or a quarter of a shorter context window."""
     return SamplingParams(max_new_tokens=max(1, min(max_tokens, objective.max_length // 4)))
