@@ -18,6 +18,7 @@ from softprompt.cli.progress_lines import (
     TaskProgress,
     format_duration,
     show_activity,
+    show_progress,
     track_items,
 )
 from tests.cli.conftest import Softprompt, Tune
@@ -159,6 +160,15 @@ def test_items_are_counted(clock: Clock) -> None:
         seen.append(item)
         clock.now += 1
     assert "".join(seen) == "abcd"
+    assert printed(where) == ["letters: 2 of 4, about 2 s left"]
+
+
+def test_progress_of_a_callback_is_printed(clock: Clock) -> None:
+    where = console()
+    with show_progress(where, "letters") as on_progress:
+        for done in range(5):
+            on_progress(done, 4)
+            clock.now += 1
     assert printed(where) == ["letters: 2 of 4, about 2 s left"]
 
 

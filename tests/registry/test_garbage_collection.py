@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 
 from softprompt.registry import PromptRegistry
-from softprompt.registry.artifact_store import ArtifactInfo
 from softprompt.saved import SavedPrompt
 from tests.registry.bulk_fill import Statements, fill_store
 from tests.registry.factories import AT_ONCE, check_nothing_left_over, check_whole, folder_of, stored
@@ -110,15 +108,10 @@ def test_a_slow_place_holds_no_lock_for_long(
     for each in saved[:3]:
         store.register_prompt(each, "reviews", activate=False)
     store.remove_versions("reviews")
-    told: list[ArtifactInfo] = []
-
-    def tracked(folders: Sequence[ArtifactInfo]) -> Iterator[ArtifactInfo]:
-        for each in folders:
-            told.append(each)
-            yield each
-
-    found = store.collect_garbage(AT_ONCE, track_progress=tracked)
-    assert [kept.digest for kept in told] == list(found.digests)
+    progress: list[tuple[int, int]] = []
+    found = store.collect_garbage(AT_ONCE, on_progress=lambda done, total: progress.append((done, total)))
+    assert progress == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert list(found.digests) == sorted(found.digests)
     events = [event.details["contents"] for event in reversed(store.list_events()) if event.action == "collect"]
     assert events == [[content] for content in found.digests]
     assert len(events) == 3
@@ -129,11 +122,11 @@ def test_what_is_named_again_after_it_was_found_unneeded_stays(store: PromptRegi
     store.register_prompt(saved[0], "old", activate=False)
     store.remove_versions("old")
 
-    def named_again(folders: Sequence[ArtifactInfo]) -> Iterator[ArtifactInfo]:
-        store.register_prompt(saved[0], "reviews")
-        return iter(folders)
+    def named_again(done: int, total: int) -> None:
+        if done == 0 < total:
+            store.register_prompt(saved[0], "reviews")
 
-    assert store.collect_garbage(AT_ONCE, track_progress=named_again).digests == ()
+    assert store.collect_garbage(AT_ONCE, on_progress=named_again).digests == ()
     check_whole(store)
 
 

@@ -83,10 +83,10 @@ def test_what_goes_while_it_is_looked_through_is_no_damage(store: PromptRegistry
     for each in saved[:2]:
         store.register_prompt(each, "reviews", activate=False)
 
-    def tracked(contents: object) -> list[str]:
-        assert isinstance(contents, list)
-        store.remove_versions("reviews")
-        store.collect_garbage(AT_ONCE)
-        return contents
+    def remove_all(done: int, total: int) -> None:
+        assert total == 2
+        if done == 0:
+            store.remove_versions("reviews")
+            store.collect_garbage(AT_ONCE)
 
-    assert store.verify_integrity(tracked).is_intact
+    assert store.verify_integrity(remove_all).is_intact

@@ -136,6 +136,23 @@ def show_activity(console: Console, description: str, total: int | None = None) 
         yield activity
 
 
+@contextmanager
+def show_progress(console: Console, description: str) -> Iterator[Callable[[int, int], None]]:
+    """Show progress, a bar on a terminal, lines elsewhere; yield a callback for the finished and all items."""
+    activity = TaskProgress(description)
+    with (
+        Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
+        ProgressLines(console, activity).print_periodically(),
+    ):
+        bar_task = bar.add_task(escape(description), total=None)
+
+        def on_progress(done: int, total: int) -> None:
+            bar.update(bar_task, completed=done, total=total)
+            activity.on_progress(description, done, total)
+
+        yield on_progress
+
+
 def track_items(console: Console, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
     """Yield the items and show the progress: a bar on a terminal, lines elsewhere."""
     activity = TaskProgress(description, total)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,13 +13,12 @@ from rich.markup import escape
 
 from softprompt.cli.list_printer import print_json_list, print_rows
 from softprompt.cli.output import JsonOption, print_json, stderr_console, stdout_console
-from softprompt.cli.progress_lines import show_activity, track_items
+from softprompt.cli.progress_lines import show_activity, show_progress
 from softprompt.cli.prompt_and_model import load_prompt_and_model
 from softprompt.cli.prompts_tables import EVENT_COLUMNS, PROMPT_COLUMNS, iter_event_rows, iter_prompt_rows
 
 if TYPE_CHECKING:
     from softprompt.registry import AuditEvent, CorruptArtifact, PromptVersion, RegisteredPrompt
-    from softprompt.registry.artifact_store import ArtifactInfo
     from softprompt.saved import SavedPrompt
 
 EXIT_CORRUPT_PROMPTS = 2
@@ -240,8 +238,11 @@ def verify_store_command(location: StoreOption = DEFAULT_STORE, as_json: JsonOpt
     """Read and hash every stored prompt, and list missing and corrupt ones. The exit code is 2 if there are any."""
     from softprompt.registry import PromptRegistry
 
-    with PromptRegistry.open(location) as registry:
-        report = registry.verify_integrity(_track_verification)
+    with (
+        PromptRegistry.open(location) as registry,
+        show_progress(stderr_console, "verifying stored prompts") as on_progress,
+    ):
+        report = registry.verify_integrity(on_progress)
     if as_json:
         print_json(
             {
@@ -283,8 +284,11 @@ def collect_garbage_command(
     """Delete stored prompts that no version refers to, and temporary files of killed processes."""
     from softprompt.registry import PromptRegistry
 
-    with PromptRegistry.open(location) as registry:
-        deleted = registry.collect_garbage(timedelta(minutes=grace_period), actor, _track_deletion)
+    with (
+        PromptRegistry.open(location) as registry,
+        show_progress(stderr_console, "deleting stored prompts") as on_progress,
+    ):
+        deleted = registry.collect_garbage(timedelta(minutes=grace_period), actor, on_progress)
     if as_json:
         print_json({"deleted": list(deleted.digests), "size_bytes": deleted.size_bytes})
     else:
@@ -307,14 +311,6 @@ def _print_version(version: PromptVersion, message: str, as_json: bool, **extra:
         print_json({**_version_json(version), **extra})
     else:
         stdout_console.print(f"[bold]{escape(str(version))}[/] {escape(message)}.")
-
-
-def _track_verification(digests: Sequence[str]) -> Iterable[str]:
-    return track_items(stderr_console, digests, "verifying stored prompts", len(digests))
-
-
-def _track_deletion(artifacts: Sequence[ArtifactInfo]) -> Iterable[ArtifactInfo]:
-    return track_items(stderr_console, artifacts, "deleting stored prompts", len(artifacts))
 
 
 def _version_json(version: PromptVersion) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Unreferenced artifacts are searched without a lock and deleted in batches. A wri
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -17,13 +17,11 @@ from sqlalchemy.orm import Session
 from softprompt.registry.artifact_store import ArtifactInfo, ArtifactStore
 from softprompt.registry.database import RegistryDatabase
 from softprompt.registry.database_tables import AuditEventRow, VersionRow, utc_now
+from softprompt.registry.progress_callback import ProgressCallback, ignore_progress
 
 GRACE_PERIOD = timedelta(hours=1)
 BATCH_SIZE = 100  # largest number of artifacts that one transaction moves to the trash
 MAX_TRANSACTION_S = 0.25  # a transaction moves no more artifacts after this time: remote storage is slow for each one
-
-ProgressTracker = Callable[[Sequence[ArtifactInfo]], Iterable[ArtifactInfo]]
-"""Wraps the sequence of artifacts to delete, for a progress display."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def collect_garbage(
     artifacts: ArtifactStore,
     grace_period: timedelta,
     actor: str,
-    track_progress: ProgressTracker = iter,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> GarbageReport:
     """Delete artifacts that no version has referenced for the grace period.
 
@@ -56,15 +54,17 @@ def collect_garbage(
         artifacts: artifact store of the registry.
         grace_period: minimum time since the last reference.
         actor: name for the audit log.
-        track_progress: wraps the sequence of artifacts to delete, for a progress display.
+        on_progress: called with the number of checked artifacts and of all that may be deleted.
     """
     unreferenced = sorted(_find_unreferenced(database, artifacts, grace_period), key=lambda artifact: artifact.digest)
-    remaining, deleted = iter(track_progress(unreferenced)), list[ArtifactInfo]()
-    while batch := list(islice(remaining, BATCH_SIZE)):
-        while batch:
-            trashed, batch = _trash_batch(database, artifacts, batch, grace_period, actor)
-            artifacts.delete_trash(list(trashed.values()))
-            deleted += trashed
+    num_done, deleted = 0, list[ArtifactInfo]()
+    on_progress(0, len(unreferenced))
+    while batch := unreferenced[num_done : num_done + BATCH_SIZE]:
+        trashed, num_checked = _trash_batch(database, artifacts, batch, grace_period, actor)
+        artifacts.delete_trash(list(trashed.values()))
+        deleted += trashed
+        num_done += num_checked
+        on_progress(num_done, len(unreferenced))
     artifacts.remove_leftovers()
     return GarbageReport(tuple(info.digest for info in deleted), sum(info.size_bytes for info in deleted))
 
@@ -86,14 +86,14 @@ def _trash_batch(
     batch: Sequence[ArtifactInfo],
     grace_period: timedelta,
     actor: str,
-) -> tuple[dict[ArtifactInfo, str], list[ArtifactInfo]]:
+) -> tuple[dict[ArtifactInfo, str], int]:
     """Move the unreferenced artifacts of a batch to the trash, in one transaction, and restore them if it fails.
 
     They are restored because a failed transaction may have lost its lock before, so that another process could
     reference one of them again.
 
     Returns:
-        The trash name of each moved artifact, and the artifacts that no time was left for.
+        The trash name of each moved artifact, and the number of checked artifacts: at least one, in their order.
     """
     trashed: dict[ArtifactInfo, str] = {}
     num_checked = 0
@@ -115,7 +115,7 @@ def _trash_batch(
         for artifact, trash_name in trashed.items():
             artifacts.restore_artifact(artifact.digest, trash_name)
         raise
-    return trashed, list(batch[num_checked:])
+    return trashed, num_checked
 
 
 def _find_referenced(session: Session, batch: Sequence[ArtifactInfo], grace_period: timedelta) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from softprompt.errors import CorruptPrompt, SavedPromptError, summarize_error
 from softprompt.registry.artifact_store import ArtifactStore
 from softprompt.registry.database import RegistryDatabase
 from softprompt.registry.database_tables import VersionRow
+from softprompt.registry.progress_callback import ProgressCallback, ignore_progress
 from softprompt.registry.prompt_queries import fetch_versions_by_digest
 from softprompt.registry.prompt_version import PromptVersion
 
@@ -60,21 +60,25 @@ class IntegrityReport:
 def verify_integrity(
     database: RegistryDatabase,
     artifacts: ArtifactStore,
-    track_progress: Callable[[Sequence[str]], Iterable[str]] = iter,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> IntegrityReport:
     """Read and hash all referenced artifacts.
 
     Args:
         database: database of the registry.
         artifacts: artifact store of the registry.
-        track_progress: wraps the sequence of digests to check, for a progress display.
+        on_progress: called with the number of checked artifacts and of all that versions reference.
     """
     with database.read_session() as session:
         digests = session.scalars(select(VersionRow.digest).where(VersionRow.removed_at.is_(None)).distinct()).all()
-    results = [_find_corruption(database, artifacts, digest) for digest in track_progress(sorted(digests))]
-    corrupt_artifacts = tuple(result for result in results if result is not None)
+    on_progress(0, len(digests))
+    corrupt_artifacts = list[CorruptArtifact]()
+    for num_checked, digest in enumerate(sorted(digests), 1):
+        if (corrupt_artifact := _find_corruption(database, artifacts, digest)) is not None:
+            corrupt_artifacts.append(corrupt_artifact)
+        on_progress(num_checked, len(digests))
     unreferenced = {artifact.digest for artifact in artifacts.list_artifacts()} - set(digests)
-    return IntegrityReport(len(digests), corrupt_artifacts, len(unreferenced), database.find_corruption())
+    return IntegrityReport(len(digests), tuple(corrupt_artifacts), len(unreferenced), database.find_corruption())
 
 
 def load_prompt_artifact(artifacts: ArtifactStore, digest: str) -> SavedPrompt:

@@ -9,7 +9,7 @@ Invariant: an artifact is written before a version refers to it, and is deleted 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from softprompt.registry.api_key_registry import ApiKeyRegistry
 from softprompt.registry.audit_event import AuditEvent, resolve_actor
-from softprompt.registry.garbage_collection import GRACE_PERIOD, GarbageReport, ProgressTracker, collect_garbage
+from softprompt.registry.garbage_collection import GRACE_PERIOD, GarbageReport, collect_garbage
 from softprompt.registry.integrity import IntegrityReport, load_prompt_artifact, verify_integrity
 from softprompt.registry.page_queries import (
     fetch_aliases_page,
@@ -28,6 +28,7 @@ from softprompt.registry.page_queries import (
     select_events,
 )
 from softprompt.registry.pagination import PAGE_SIZE, ResultPage, iterate_pages
+from softprompt.registry.progress_callback import ProgressCallback, ignore_progress
 from softprompt.registry.prompt_mutation import PromptMutation, check_storage_limit
 from softprompt.registry.prompt_queries import fetch_tenant_size, fetch_version
 from softprompt.registry.prompt_reference import (
@@ -246,8 +247,7 @@ class PromptRegistry:
             SettingError: the reference names no version, or the alias is invalid.
         """
         parsed = PromptReference.parse_reference(reference)
-        selector = parsed.require_selector()
-        validate_alias(alias)
+        selector, alias = parsed.require_selector(), validate_alias(alias)
         with PromptMutation.begin(self._database, tenant, parsed.name, actor) as mutation:
             version = mutation.get_version(selector)
             mutation.activate_version(version, alias)
@@ -323,25 +323,28 @@ class PromptRegistry:
         return iterate_pages(fetch_page)
 
     def collect_garbage(
-        self, grace_period: timedelta = GRACE_PERIOD, actor: str | None = None, track_progress: ProgressTracker = iter
+        self,
+        grace_period: timedelta = GRACE_PERIOD,
+        actor: str | None = None,
+        on_progress: ProgressCallback = ignore_progress,
     ) -> GarbageReport:
         """Delete artifacts that no version references.
 
         Args:
             grace_period: minimum time since the last reference. Running requests may still read the artifact.
             actor: name for the audit log; None uses the operating system's user.
-            track_progress: wraps the sequence of artifacts to delete, for a progress display.
+            on_progress: called with the number of checked artifacts and of all that may be deleted.
 
         Raises:
             StoreError: the artifact store belongs to another registry.
         """
         self._storage.check_ownership()
-        return collect_garbage(self._database, self._artifacts, grace_period, resolve_actor(actor), track_progress)
+        return collect_garbage(self._database, self._artifacts, grace_period, resolve_actor(actor), on_progress)
 
-    def verify_integrity(self, track_progress: Callable[[Sequence[str]], Iterable[str]] = iter) -> IntegrityReport:
+    def verify_integrity(self, on_progress: ProgressCallback = ignore_progress) -> IntegrityReport:
         """Read and hash every referenced artifact, and check the database.
 
         Args:
-            track_progress: wraps the sequence of digests to check, for a progress display.
+            on_progress: called with the number of checked artifacts and of all that versions reference.
         """
-        return verify_integrity(self._database, self._artifacts, track_progress)
+        return verify_integrity(self._database, self._artifacts, on_progress)
