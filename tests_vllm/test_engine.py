@@ -242,7 +242,7 @@ def test_a_prompt_that_is_lost_while_it_was_in_use_ends_who_needs_it(
     fails(llm, Row(text(2), prompt))
 
 
-def test_many_refused_ones_beside_many_others_hinder_nobody(
+def test_many_rejected_requests_do_not_affect_others(
     llm: Any, model: FrozenModel, prompt: Prompt, unseen: None
 ) -> None:
     good = [Row(text(number), prompt) for number in range(8)]

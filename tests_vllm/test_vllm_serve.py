@@ -219,7 +219,7 @@ def test_a_damaged_prompt_is_refused(replica: Replica, prompt: Prompt) -> None:
     assert is_plugin_error(answer.json()["error"]["message"])
 
 
-def test_one_that_was_lost_after_it_was_looked_at_ends_in_an_error(replica: Replica, prompt: Prompt) -> None:
+def test_a_prompt_lost_after_validation_ends_in_an_error(replica: Replica, prompt: Prompt) -> None:
     """The process that speaks HTTP has seen it; the worker has not read it yet, since this request is the first."""
     row = Row(text(1), prompt)
     with_wrong_tokens = replica.body(row, prompt=[5] * POSITIONS + text(1))

@@ -31,6 +31,6 @@ def test_mixtures_are_found() -> None:
     assert found((1.0, 2.0, said(1, -0.1))) == (1, 0)
 
 
-def test_versions_that_nobody_meant_are_found() -> None:
+def test_responses_of_inactive_versions_are_counted_as_late() -> None:
     assert found((1.0, 2.0, said(2))) == (0, 1)
     assert found((6.0, 7.0, said(1))) == (0, 1)

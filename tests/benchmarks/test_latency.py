@@ -51,7 +51,7 @@ def test_a_refusal_is_no_answer(tmp_path: Path) -> None:
         create_own_requests(client, BASE)["first_token"]("the film")
 
 
-def test_what_is_told_of_the_medians() -> None:
+def test_the_report_has_medians_and_their_ratio() -> None:
     ours = {kind: [0.003, 0.001, 0.002] for kind in REQUEST_KINDS}
     theirs = {kind: [0.004, 0.005, 0.100] for kind in REQUEST_KINDS}
     found = compare_sides({"softprompt": ours, "vllm": theirs})

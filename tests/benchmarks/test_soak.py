@@ -20,7 +20,7 @@ def test_memory_that_grows_in_the_end_is_found() -> None:
     assert noted(400, 400, 400, 400, 401, 402, 403, 404).mebibytes_per_hour == pytest.approx(60)
 
 
-def test_failures_and_rows_that_are_left_are_told() -> None:
+def test_failures_and_remaining_sequences_are_reported() -> None:
     counts = Counter({"chat: 200": 8, "chat: 500": 1, "list: 503": 2, "mistake: 400": 3, "vanishing: gone": 5})
     found = summarize_soak(counts, noted(100, 120, 110, rows=2))
     assert found["failed"] == {"chat: 500": 1, "list: 503": 2}

@@ -120,5 +120,7 @@ def test_a_folder_that_holds_something_else(softprompt: Softprompt, options: dic
     softprompt("compare", *line(options)).refused("contains something other than a comparison")
 
 
-def test_a_test_set_that_was_learnt_from(softprompt: Softprompt, options: dict[str, Any]) -> None:
+def test_a_test_set_that_occurs_in_the_training_data_is_rejected(
+    softprompt: Softprompt, options: dict[str, Any]
+) -> None:
     softprompt("compare", *line(options, test=options["data"])).refused("24 inputs in common", "--allow-overlap")

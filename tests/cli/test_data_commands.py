@@ -83,7 +83,7 @@ def test_inspect_shows_what_is_there(softprompt: Softprompt, base: Path, write_j
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_inspect_marks_what_is_learnt(
+def test_inspect_marks_supervised_tokens(
     softprompt: Softprompt, chat_base: Path, write_jsonl: WriteJsonl, rows: list[Any], name: str, learnt: list[str]
 ) -> None:
     found = softprompt("data", "inspect", write_jsonl("a.jsonl", rows), "--model", chat_base, "--json").json
@@ -136,7 +136,7 @@ def test_a_table_under_our_names(softprompt: Softprompt, base: Path, tmp_path: P
     [(ALPACA, "generation"), (QUESTIONS, "classification"), (CHATS, "chat"), (SHAREGPT, "chat")],
     ids=["alpaca", "question", "chat", "sharegpt"],
 )
-def test_every_format_is_learnt(
+def test_every_format_can_be_tuned_on(
     softprompt: Softprompt, chat_base: Path, tmp_path: Path, write_jsonl: WriteJsonl, rows: list[Any], kind: str
 ) -> None:
     data = write_jsonl("a.jsonl", rows)

@@ -96,7 +96,7 @@ def test_what_is_refused(
 
 
 @pytest.mark.parametrize("request_", ["GET /api/models/acme", "POST /api/repos/create", "POST /api/models/acme"])
-def test_the_token_is_told_to_nobody(
+def test_the_hub_token_is_never_printed_or_logged(
     softprompt: Softprompt, hub: FakeHub, classifier: Path, request_: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.faults[request_] = 403

@@ -64,7 +64,7 @@ def test_evaluate_says_it_too(softprompt: Softprompt, tune: Tune, train: Path, v
     assert "never predicts 'praise'" in out
 
 
-def test_of_even_labels_accuracy_is_what_is_said(tune: Tune, reviews: Path) -> None:
+def test_balanced_labels_have_accuracy_as_headline(tune: Tune, reviews: Path) -> None:
     ran = tune("--validation", reviews)
     assert "macro F1" not in ran.out
     assert "% accuracy at step" in ran.out

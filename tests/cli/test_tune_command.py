@@ -221,7 +221,7 @@ def test_an_overwriting_run_that_fails_leaves_the_prompt(tune: Tune, output: Pat
     assert files(output) == before
 
 
-def test_a_prompt_goes_on_from_another(tune: Tune, output: Path) -> None:
+def test_a_prompt_is_initialized_from_another(tune: Tune, output: Path) -> None:
     assert tune("--method", "prompt").code == 0
     first = output.rename(output.with_name("first"))
     assert tune("--method", "prefix", "--init", f"prompt:{first}", "--overwrite").code == 0
@@ -231,7 +231,7 @@ def test_a_prompt_goes_on_from_another(tune: Tune, output: Path) -> None:
     )
 
 
-def test_tasks_that_are_learnt_together_get_a_prompt_each(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:
+def test_multitask_tuning_saves_a_prompt_per_task(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:
     mixed = write_jsonl(
         "mixed.jsonl", [{**row, "domain": ("film", "song")[i // 4 % 2]} for i, row in enumerate(REVIEWS)]
     )

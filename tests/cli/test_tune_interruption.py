@@ -77,7 +77,7 @@ def test_ctrl_c_stops_after_a_step_with_a_checkpoint(tune: Tune, output: Path) -
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_run_goes_on_without_its_settings_repeated(softprompt: Softprompt, stopped: Path) -> None:
+def test_resume_takes_the_settings_of_the_run(softprompt: Softprompt, stopped: Path) -> None:
     ran = softprompt("tune", "--output", stopped, "--resume", "--json")
     assert ran.json["steps"] == 6
     assert "continuing after step 2" in ran.err

@@ -25,7 +25,7 @@ def begun(tmp_path: Path) -> Path:
     return tmp_path / "c"
 
 
-def test_a_comparison_goes_on_in_its_folder(begun: Path) -> None:
+def test_a_comparison_continues_in_its_folder(begun: Path) -> None:
     check_output_folder(begun)
     (begun / "report.json").write_text(OWN_REPORT)
     (begun / "report.html").write_text(OWN_PAGE)

@@ -70,7 +70,7 @@ def test_selectors_find_their_pods() -> None:
         assert any(selector.items() <= each.items() for each in labels), selector
 
 
-def test_every_secret_and_setting_that_is_read_is_told_of() -> None:
+def test_every_secret_and_setting_that_is_read_is_documented() -> None:
     page = (MANIFESTS[0].parents[2] / "docs" / "deploy.md").read_text("utf-8")
     assert not list(objects("Secret"))  # they are no files of this repository
     for kind in ("Deployment", "StatefulSet"):

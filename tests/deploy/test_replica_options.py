@@ -69,7 +69,7 @@ def check_starts(options: dict[str, str]) -> None:
     check_engine_facts(read_engine_facts(config_of(options), cache))
 
 
-def test_every_place_that_starts_one_is_looked_at() -> None:
+def test_all_commands_that_start_a_replica_are_found() -> None:
     assert len([name for name in COMMANDS if name.startswith("compose")]) == 2
     assert {name.split()[0] for name in COMMANDS} == {"compose", "kubernetes", "gateway.md", "vllm.md", "own"}
 
@@ -107,7 +107,7 @@ def test_an_option_that_the_plugin_refuses_is_seen(option: str, value: str) -> N
         check_starts({**vllm_options(COMMANDS["own"]), option: value})
 
 
-def test_whoever_loads_the_model_has_the_hubs_token() -> None:
+def test_every_container_that_loads_the_model_has_the_hub_token() -> None:
     services = compose()["services"]
     for name in ("gateway", "admin", "replica-0", "replica-1"):
         assert "HF_TOKEN" in services[name]["environment"], name

@@ -36,7 +36,9 @@ def test_row_10_gradient_checkpointing(family: str, method: str, encoder: str) -
 
 
 @pytest.mark.parametrize(("method", "encoder"), methods_starting_from("prompt"))
-def test_row_11_training_goes_on_from_a_saved_prompt(method: str, encoder: str, reviews: Path, tmp_path: Path) -> None:
+def test_row_11_training_continues_from_a_saved_prompt(
+    method: str, encoder: str, reviews: Path, tmp_path: Path
+) -> None:
     settings = {"data": reviews, "encoder": encoder, "batch_size": 4, **tuning(method, 3)}
     model = tiny_model("llama")
     softprompt.tune(model, output=tmp_path / "first", max_steps=2, **settings)

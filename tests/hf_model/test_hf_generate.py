@@ -151,7 +151,7 @@ def test_padding_and_the_batch_change_nothing(
 
 
 @torch.no_grad()
-def test_a_mask_that_is_not_given_is_told_by_the_pad_token() -> None:
+def test_a_missing_mask_is_inferred_from_the_pad_token() -> None:
     model = wrapped(llama())
     padded = torch.tensor([[*TEXT, 2, 2], [5, 9, 77, 31, 40, 41]])
     found = model.generate(padded, max_new_tokens=4, pad_token_id=2)
@@ -187,7 +187,7 @@ def test_the_ways_to_say_the_text() -> None:
 
 
 @torch.no_grad()
-def test_the_prompt_being_trained_stands_in_front_too() -> None:
+def test_the_prompt_in_training_precedes_generated_text() -> None:
     from softprompt.prompts import PromptOptions
 
     model = SoftPromptModel.from_model(llama(), PromptOptions("prompt", 4))
@@ -333,6 +333,6 @@ def test_what_goes_with_no_prompt_is_one_clear_error(name: str) -> None:
         ({"inputs": IDS, "prompts": ["prompt", "prompt"]}, "2 prompts for 1 sequences"),
     ],
 )
-def test_a_text_that_is_none(asked: dict[str, Any], message: str) -> None:
+def test_invalid_inputs_are_rejected(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(SoftPromptError, match=message):
         wrapped(llama()).generate(**asked, max_new_tokens=2)

@@ -106,7 +106,7 @@ def test_our_collator_keeps_labels_and_masks_that_a_row_has() -> None:
         ({"input_ids": [1, 2], "labels": [1]}, "feature 2 of the batch has 2 `input_ids` but 1 `labels`"),
     ],
 )
-def test_a_row_that_is_none(row: dict[str, Any], message: str) -> None:
+def test_invalid_features_are_rejected(row: dict[str, Any], message: str) -> None:
     with pytest.raises(softprompt.SoftPromptError, match=message):
         DataCollatorForCausalLM(tiny_tokenizer())([{"input_ids": [5]}, row])
 

@@ -132,7 +132,7 @@ def test_there_are_no_holes_in_it() -> None:
         (ExtractiveQATask(), "question-answering", 'softprompt extract prompt --question "a question"'),
     ],
 )
-def test_what_is_read_inside_a_text_is_asked_for_otherwise(task: Task, pipeline: str, command: str) -> None:
+def test_tagging_and_extraction_cards_have_their_own_code(task: Task, pipeline: str, command: str) -> None:
     saved = about(task, make(head=random_head(shared_model("llama"))))
     for origin in BaseModelSource:
         text = build_model_card(saved, NAME, origin)

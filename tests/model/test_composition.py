@@ -53,7 +53,7 @@ def test_embeddings_compose_to_those_written_in_a_row(family: str, P: int, Q: in
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f not in LEARNED])
 @torch.no_grad()
-def test_a_prefix_says_the_same_behind_another_that_nobody_attends_to(family: str) -> None:
+def test_a_masked_prefix_does_not_change_the_next_prefix(family: str) -> None:
     """Keys that point away from every query stand in front: the prefix behind them must answer as it does alone."""
     model = shared_model(family)
     alone = random_prefix(model, 5, seed=1)

@@ -72,7 +72,7 @@ def test_in_front_of_the_start_stand_the_encoders_states(family: str) -> None:
     torch.testing.assert_close(both[1, -len(TEXT) :], expected, atol=1e-5, rtol=0)
 
 
-def test_a_checkpoint_may_name_what_is_said_first() -> None:
+def test_a_forced_bos_token_begins_the_decoder() -> None:
     """As mBART's do that translate into one language."""
     network = AutoModelForSeq2SeqLM.from_config(ENCODER_DECODER_CONFIGS["mbart"])
     network.generation_config.forced_bos_token_id = 17
@@ -214,7 +214,7 @@ def test_windows(config: PreTrainedConfig, window: int) -> None:
     assert resolve_family(config).get_max_positions(config) == window
 
 
-def test_embeddings_cannot_stand_behind_the_text() -> None:
+def test_placement_after_text_is_rejected() -> None:
     model = shared_model("bart")
     with pytest.raises(
         SettingError, match="does not support `placement` after-text: choose before, after-bos, in-template"
@@ -222,7 +222,7 @@ def test_embeddings_cannot_stand_behind_the_text() -> None:
         build_prompt(PromptOptions("prompt", 3, placement=Placement.AFTER_TEXT), model, "a film")
 
 
-def test_a_prefix_cannot_stand_behind_the_bos() -> None:
+def test_a_prefix_after_bos_is_rejected() -> None:
     model = shared_model("bart")
     with pytest.raises(SettingError, match='placement="before"'):
         model.compile(KVPrefix(random_prefix(model, 3, 0).tensor, Placement.AFTER_BOS))

@@ -130,7 +130,7 @@ def damage(folder: Path, kind: str) -> None:
         *("list no JSON", "list of another kind"),
     ],
 )
-def test_a_damaged_folder_is_made_anew(tmp_path: Path, unpackings: list[str], kind: str) -> None:
+def test_a_damaged_folder_is_unpacked_again(tmp_path: Path, unpackings: list[str], kind: str) -> None:
     path = tiny(tmp_path)
     folder = unpack_gguf(path)
     damage(folder, kind)
@@ -327,7 +327,7 @@ def test_progress_is_said_in_lines(
     assert caplog.records == []
 
 
-def test_where_a_file_was_is_not_remembered_for_ever(tmp_path: Path) -> None:
+def test_the_number_of_remembered_sources_is_limited(tmp_path: Path) -> None:
     path = tiny(tmp_path)
     for number in range(40):
         moved = path.with_name(f"tiny-{number}.gguf")

@@ -59,7 +59,7 @@ def test_a_compiled_prompt_is_bound_to_it_as_a_shape(folder: Path) -> None:
     assert bound.apply_to_prompt([0, 5, 6]) == own.apply_to_prompt([0, 5, 6])
 
 
-def test_other_weights_are_told_by_their_files(folder: Path) -> None:
+def test_a_prompt_of_other_weights_is_rejected_without_loading_them(folder: Path) -> None:
     other = tiny_model("llama", seed=3)
     prompt = SavedPrompt.from_payload(
         other, random_embeddings(other, 3, seed=0), TASK, method={"name": "prompt"}, trained_parameters=72
@@ -68,7 +68,7 @@ def test_other_weights_are_told_by_their_files(folder: Path) -> None:
         prompt.check_base_model(load_meta_model(str(folder)))
 
 
-def test_without_their_files_they_are_unknown_and_sizes_are_still_told(folder: Path, tmp_path: Path) -> None:
+def test_without_weight_files_the_fingerprint_is_unknown_and_sizes_are_known(folder: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(folder, bare, ignore=shutil.ignore_patterns("*.safetensors"))
     weightless, model = load_meta_model(str(bare)), tiny_model("llama")

@@ -55,7 +55,9 @@ def damaged(path: Path, at: float, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("at", [0.0, 0.5, 0.9])
-def test_a_damaged_one_is_made_anew_and_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, at: float) -> None:
+def test_a_damaged_store_is_recreated_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, at: float
+) -> None:
     path = tmp_path / "states"
     filled(path, 30)._close_connection()  # which moves everything into the one file
     damaged(path, at, b"\x07" * 60_000)
@@ -68,7 +70,7 @@ def test_a_damaged_one_is_made_anew_and_it_is_said(tmp_path: Path, caplog: pytes
     assert len(caplog.records) == 1
 
 
-def test_a_truncated_one_is_made_anew(tmp_path: Path) -> None:
+def test_a_truncated_store_is_recreated(tmp_path: Path) -> None:
     path = tmp_path / "states"
     filled(path, 30)._close_connection()
     os.truncate(path, path.stat().st_size // 2)
@@ -91,7 +93,7 @@ def test_a_full_one_says_so_once_and_keeps_what_it_has(tmp_path: Path, caplog: p
     assert (tmp_path / "states").stat().st_size <= 400_000
 
 
-def test_the_shelf_that_was_used_longest_ago_makes_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_least_recently_used_namespace_is_evicted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for shelf in ("oldest", "older"):
         SQLiteTensorStore(tmp_path / "states", max_bytes=600_000).put(shelf, {KEYS[n]: tensor(n) for n in range(8)})
     file = SQLiteTensorStore(tmp_path / "states", max_bytes=600_000)
@@ -102,7 +104,7 @@ def test_the_shelf_that_was_used_longest_ago_makes_room(tmp_path: Path, caplog: 
     assert not caplog.records
 
 
-def test_shelves_make_room_until_there_is_enough(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_namespaces_are_evicted_until_the_entry_fits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "states"
     for number, shelf in enumerate(("a little", "more", "a lot")):
         SQLiteTensorStore(path, max_bytes=600_000).put(shelf, {KEYS[n]: tensor(n) for n in range(1 + 4 * number)})

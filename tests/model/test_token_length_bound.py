@@ -57,7 +57,7 @@ texts = st.one_of(st.text(alphabet=UNUSUAL + "ab", max_size=40), st.text(max_siz
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @given(text=texts.filter(lambda text: text.encode("utf-8", "replace").decode() == text))
-def test_a_text_has_at_least_so_many_tokens(name: str, text: str) -> None:
+def test_the_bound_never_exceeds_the_token_count(name: str, text: str) -> None:
     tokenizer = TOKENIZERS[name]
     lengths = TokenLengthBound.from_tokenizer(tokenizer)
     assert lengths is not None
@@ -71,7 +71,7 @@ def test_a_long_text_has_many(name: str) -> None:
     assert lengths.get_min_token_count("ab" * 10_000) >= 20_000 / lengths.max_token_characters
 
 
-def test_the_embedded_models_tokenizer_has_a_bound() -> None:
+def test_the_bundled_models_tokenizer_has_a_bound() -> None:
     tokenizer = load_meta_model("smollm2-135m").tokenizer
     lengths = TokenLengthBound.from_tokenizer(tokenizer)
     assert lengths is not None

@@ -106,7 +106,7 @@ def test_a_second_projection_finds_nothing_to_do() -> None:
             assert moved(prompt).max() <= prompt.radius
 
 
-def test_a_number_that_is_none_stays_one() -> None:
+def test_a_non_finite_number_stays_non_finite() -> None:
     prompt = built(shared_model("llama"))
     with torch.no_grad():
         prompt.shift[0, 0] = math.nan
@@ -154,7 +154,7 @@ def test_answers_of_several_tokens_count_as_one() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_rows_and_context_are_learnt(family: str) -> None:
+def test_examples_and_context_are_trained(family: str) -> None:
     model = shared_model(family)
     losses = trained(model, built(model), steps=20)
     assert losses[-1] < 0.9 * losses[0]

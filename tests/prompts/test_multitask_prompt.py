@@ -74,7 +74,7 @@ def test_a_step_is_the_sum_of_what_each_task_gives_alone(mixed: Path) -> None:
     assert not torch.equal(prompt.columns.grad[0], prompt.columns.grad[1])
 
 
-def test_tasks_that_contradict_one_another_are_learnt_together(mixed: Path, tmp_path: Path) -> None:
+def test_contradicting_tasks_are_trained_jointly(mixed: Path, tmp_path: Path) -> None:
     run = tuned(
         mixed, tmp_path / "p", validation=mixed, max_steps=120, batch_size=16, learning_rate=0.05, num_virtual_tokens=6
     )

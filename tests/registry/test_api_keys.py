@@ -64,7 +64,7 @@ def test_any_text_is_looked_up(text: str) -> None:
     assert keys.authenticate_secret(text) is None
 
 
-def test_a_revoked_key_is_none_and_stays_in_the_list(store: PromptRegistry) -> None:
+def test_a_revoked_key_is_invalid_and_stays_in_the_list(store: PromptRegistry) -> None:
     key, text = store.api_keys.create_key("acme")
     gone = store.api_keys.revoke_key(key.id, actor="ada")
     assert gone.revoked_at is not None
@@ -82,7 +82,7 @@ def test_another_process_sees_it_at_once(store: PromptRegistry, home: Home) -> N
         assert other.api_keys.authenticate_secret(text) is None
 
 
-def test_an_expired_key_is_none(store: PromptRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_key_is_invalid(store: PromptRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     key, text = store.api_keys.create_key(expires_in=timedelta(days=2))
     assert key.expires_at == key.created_at + timedelta(days=2)
     assert key.is_valid(key.expires_at - timedelta(seconds=1))

@@ -38,7 +38,7 @@ def test_what_is_put_is_there(folders: LocalArtifactStore) -> None:
     assert [kept.digest for kept in folders.list_artifacts()] == names(folders) == [HASH]
 
 
-def test_a_damaged_folder_is_mended(folders: LocalArtifactStore) -> None:
+def test_a_damaged_folder_is_repaired_by_adding_it_again(folders: LocalArtifactStore) -> None:
     folders.write_artifact(HASH, FILES)
     ((folders.root / HASH) / "a.json").write_bytes(b"[]")
     ((folders.root / HASH) / "more").mkdir()
@@ -110,7 +110,7 @@ def test_what_was_hidden_is_swept_and_what_is_being_written_is_not(folders: Loca
     assert names(folders) == [new, OTHER]
 
 
-def test_what_else_lies_there_is_left_alone(folders: LocalArtifactStore) -> None:
+def test_foreign_entries_are_kept(folders: LocalArtifactStore) -> None:
     folders.root.mkdir()
     (folders.root / "reviews").mkdir()
     os.utime(folders.root / "reviews", (0, 0))

@@ -122,7 +122,9 @@ def test_damage_deep_in_the_database_is_found(tmp_path: Path, saved: Prompts) ->
     assert not found.is_intact
 
 
-def test_who_must_wait_too_long_is_told(store: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_waits_too_long_gets_an_error(
+    store: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     version = store.register_prompt(saved[0], "reviews")
     monkeypatch.setattr("softprompt.registry.sqlite_backend.LOCK_TIMEOUT_S", 0)
     with closing(sqlite3.connect(Path(store.location) / "store.sqlite", isolation_level=None)) as other:

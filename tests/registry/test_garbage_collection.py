@@ -62,7 +62,7 @@ def leave(store: PromptRegistry, count: int) -> list[str]:
     return names
 
 
-def test_what_there_is_to_do_under_the_lock_does_not_grow(
+def test_work_under_the_lock_is_bounded(
     on_disk: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch at a time, in as many statements whatever else there is; of folders that are needed, none."""

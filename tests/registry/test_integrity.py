@@ -53,7 +53,7 @@ HARMS: dict[str, Callable[[Path, Prompts], object]] = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_harm_is_found_and_mended(store: PromptRegistry, saved: Prompts, harm: str) -> None:
+def test_damage_is_found_and_repaired(store: PromptRegistry, saved: Prompts, harm: str) -> None:
     mine = store.register_prompt(saved[0], "reviews", tenant="acme")
     same = store.register_prompt(saved[0], "reviews", tenant="bolt")
     store.register_prompt(saved[2], "reviews", tenant="bolt")
@@ -71,7 +71,7 @@ def test_harm_is_found_and_mended(store: PromptRegistry, saved: Prompts, harm: s
     assert store.verify_integrity().is_intact
 
 
-def test_what_nobody_needs_is_counted_and_no_damage(store: PromptRegistry, saved: Prompts) -> None:
+def test_unreferenced_artifacts_are_counted_and_not_damage(store: PromptRegistry, saved: Prompts) -> None:
     version = store.register_prompt(saved[0], "reviews", activate=False)
     flip(folder_of(store, version) / "softprompt.json")
     store.remove_versions("reviews")

@@ -64,7 +64,7 @@ def test_what_is_put_is_there(folders: ArtifactStore) -> None:
 
 
 @pytest.mark.parametrize("harm", [b"", b"half", b"PK\x05\x06" + b"\0" * 18])
-def test_a_damaged_object_is_found_and_mended(folders: ArtifactStore, harm: bytes) -> None:
+def test_a_damaged_object_is_found_and_repaired(folders: ArtifactStore, harm: bytes) -> None:
     folders.write_artifact(HASH, FILES)
     write(folders, f"{HASH}.zip", harm)
     assert folders.has_artifact(HASH)
@@ -87,7 +87,7 @@ def test_what_was_hidden_comes_back_or_is_swept(folders: ArtifactStore) -> None:
     assert paths(folders) == [f"{HASH}.zip"]
 
 
-def test_what_else_lies_there_is_left_alone(folders: ArtifactStore) -> None:
+def test_foreign_entries_are_kept(folders: ArtifactStore) -> None:
     for name in ("thesis.txt", f"{HASH}.txt", "A" * 64 + ".zip", f"below/{HASH}.zip"):
         write(folders, name, b"mine")
     before = paths(folders)
@@ -118,7 +118,7 @@ HARMS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_harm_is_found_and_mended(saved: list[SavedPrompt], tmp_path: Path, harm: str) -> None:
+def test_damage_is_found_and_repaired(saved: list[SavedPrompt], tmp_path: Path, harm: str) -> None:
     with PromptRegistry.open(tmp_path / "store", create=True, artifact_location=f"memory:/{tmp_path}") as store:
         version = store.register_prompt(saved[0], "reviews")
         other = store.register_prompt(saved[1], "reviews")

@@ -39,7 +39,9 @@ def tables(postgres: Postgres, url: str) -> list[Any]:
     return postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema", url)
 
 
-def test_it_remembers_where_its_prompts_lie(store: PromptRegistry, url: str, saved: Prompts, tmp_path: Path) -> None:
+def test_the_database_stores_the_artifact_location(
+    store: PromptRegistry, url: str, saved: Prompts, tmp_path: Path
+) -> None:
     version = store.register_prompt(saved[0], "reviews")
     assert store.location.startswith("postgresql://softprompt@")
     for create in (False, True):
@@ -152,7 +154,7 @@ def test_a_database_for_reading_only(store: PromptRegistry) -> None:
         write()
 
 
-def test_who_must_wait_too_long_is_told(
+def test_a_writer_that_waits_too_long_gets_an_error(
     store: PromptRegistry, url: str, saved: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = store.register_prompt(saved[0], "reviews")
@@ -182,7 +184,7 @@ def break_connections(postgres: Postgres) -> None:
     postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'softprompt'")
 
 
-def test_a_connection_that_broke_is_made_anew(postgres: Postgres, store: PromptRegistry, saved: Prompts) -> None:
+def test_a_broken_connection_is_replaced(postgres: Postgres, store: PromptRegistry, saved: Prompts) -> None:
     version = store.register_prompt(saved[0], "reviews")
     break_connections(postgres)
     assert store.resolve_version("reviews") == version

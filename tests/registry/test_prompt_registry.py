@@ -102,7 +102,7 @@ def test_tenants_have_names_of_their_own(store: PromptRegistry, saved: Prompts) 
     assert {event.tenant for event in store.list_events("bolt")} == {"bolt"}
 
 
-def test_another_tenants_prompt_is_as_unknown_as_none(store: PromptRegistry, saved: Prompts) -> None:
+def test_another_tenants_prompt_is_not_found(store: PromptRegistry, saved: Prompts) -> None:
     store.register_prompt(saved[0], "secret", tenant="acme")
     store.register_prompt(saved[0], "reviews", tenant="bolt")
 
@@ -122,7 +122,7 @@ def test_another_tenants_prompt_is_as_unknown_as_none(store: PromptRegistry, sav
     assert store.list_prompts("nobody") == []
 
 
-def test_an_unknown_version_or_alias_says_what_there_is(store: PromptRegistry, saved: Prompts) -> None:
+def test_the_error_of_an_unknown_version_or_alias_lists_existing_ones(store: PromptRegistry, saved: Prompts) -> None:
     store.register_prompt(saved[0], "reviews", activate=False)
     with pytest.raises(PromptNotFound, match="reviews@7 does not exist: the newest version is reviews@1"):
         store.resolve_version("reviews@7")
@@ -295,7 +295,7 @@ def test_the_history_tells_who_did_what(store: PromptRegistry, saved: Prompts) -
     assert store.list_events(name="nothing") == []
 
 
-def test_whoever_has_no_name_has_a_number(
+def test_a_user_without_a_name_is_recorded_by_id(
     store: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unnamed() -> str:

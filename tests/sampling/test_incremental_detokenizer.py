@@ -27,7 +27,7 @@ def test_pieces_join_to_the_whole_of_any_bytes(tokens: list[int]) -> None:
 
 
 @pytest.mark.parametrize("repeated", [[0x80], [0xE4], [0xF0, 0x9F], [0xEF, 0xBF, 0xBD]])
-def test_bytes_that_never_become_a_character_are_told_as_they_come(repeated: list[int]) -> None:
+def test_bytes_without_a_character_are_emitted_as_they_come(repeated: list[int]) -> None:
     """And are not decoded anew with each token."""
     decoded: list[int] = []
 

@@ -160,7 +160,7 @@ def test_a_message_names_a_few_and_hides_no_control_characters() -> None:
     assert join_names(["a\x1b[2J"]) == r"'a\x1b[2J'"
 
 
-def test_a_folder_behind_a_link_is_looked_at_too(tmp_path: Path) -> None:
+def test_a_linked_folder_is_checked_too(tmp_path: Path) -> None:
     make().save_to(tmp_path / "v1")
     put(tmp_path / "v1" / "notes.md")
     (tmp_path / "current").symlink_to("v1")

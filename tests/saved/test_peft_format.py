@@ -187,7 +187,7 @@ def test_an_adapter_without_its_numbers(tmp_path: Path) -> None:
         read_peft_adapter(tmp_path, SHAPE)
 
 
-def test_an_adapter_of_numbers_that_are_none(tmp_path: Path) -> None:
+def test_an_adapter_with_non_finite_numbers_is_rejected(tmp_path: Path) -> None:
     lay(tmp_path, {"peft_type": "P_TUNING"}, {"prompt_embeddings": numbered(4, 20) / 0})
     with pytest.raises(CorruptPrompt, match="contains NaN or infinite values"):
         read_peft_adapter(tmp_path, SHAPE)

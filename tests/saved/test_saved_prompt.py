@@ -161,7 +161,7 @@ def test_a_header_that_promises_more_than_there_is(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_numbers_that_are_none_with_the_right_hash(folder: Path, number: float) -> None:
+def test_non_finite_numbers_with_the_right_hash_are_rejected(folder: Path, number: float) -> None:
     rows = torch.ones(3, 24)
     rows[1, 7] = number
     forge(folder, {"prompt_embeddings": rows})

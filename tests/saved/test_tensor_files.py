@@ -45,7 +45,7 @@ def test_a_number_that_float32_cannot_hold_is_infinite() -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_numbers_that_are_none(number: float) -> None:
+def test_non_finite_numbers_are_rejected(number: float) -> None:
     with pytest.raises(CorruptPrompt, match=r"^a\.safetensors: b contains NaN or infinite values$"):
         deserialize_tensors(save({"a": torch.ones(2), "b": torch.tensor([0.0, number])}), WHERE)
 

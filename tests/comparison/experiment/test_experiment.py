@@ -67,7 +67,7 @@ def test_of_a_chat_the_answer_is_no_part_of_the_input(settings: Settings, tmp_pa
         Experiment.prepare(given)
 
 
-def test_every_test_example_is_looked_at_first(settings: Settings, tmp_path: Path) -> None:
+def test_an_invalid_test_example_is_rejected_before_the_comparison(settings: Settings, tmp_path: Path) -> None:
     test = written(tmp_path / "odd.jsonl", [*reviews_of("test"), {"text": "so so", "label": "middling"}])
     with pytest.raises(RecordError, match=r"odd.jsonl:17: label 'middling'"):
         Experiment.prepare(settings(test=test)).validate_examples()

@@ -124,7 +124,7 @@ def test_a_seed_gives_the_same_again(bench: Experiment) -> None:
     assert one.metrics["loss"] != other.metrics["loss"]
 
 
-def test_tags_are_learnt_with_a_head_beside(settings: Settings, tmp_path: object) -> None:
+def test_tagging_trains_a_head_with_the_weights(settings: Settings, tmp_path: object) -> None:
     from tests.comparison.conftest import written
     from tests.tasks.test_token_classification_task import ROWS
 

@@ -21,7 +21,7 @@ def said(advice: dict[str, Any]) -> str:
     return " ".join([advice["summary"], *advice["reasons"], *advice["caveats"]])
 
 
-def test_the_cheapest_to_live_with_is_taken_of_those_not_told_from_the_best():
+def test_the_cheapest_method_tied_with_the_best_is_recommended():
     advice = advise(plain())
     assert (
         advice["method"] == "prefix"

@@ -34,7 +34,7 @@ def bench(settings: Settings, tmp_path: Path) -> Experiment:
 
 
 @pytest.mark.parametrize("name", ["hard", "few-shot:1", "prefix", "lora", "full"])
-def test_instructions_are_learnt_and_written(bench: Experiment, name: str, tmp_path: Path) -> None:
+def test_instructions_are_trained_and_generated(bench: Experiment, name: str, tmp_path: Path) -> None:
     """The format is Alpaca's, found by its fields, so this is instruction tuning."""
     run = MethodRunner(bench, name, get_method(name), 2, RunStore(tmp_path / "cells"), NullRunCallback())
     run.run_missing()

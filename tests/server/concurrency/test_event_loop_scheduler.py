@@ -47,7 +47,7 @@ def test_one_request_at_a_time_has_the_turn() -> None:
     run(test())
 
 
-def test_another_tenants_request_goes_on_before_those_that_came_first() -> None:
+def test_another_tenants_request_overtakes_earlier_ones() -> None:
     async def test() -> None:
         order, _ = await order_of(EventLoopScheduler(), ["acme"] * 20 + ["other"])
         assert order.index("other") <= 2

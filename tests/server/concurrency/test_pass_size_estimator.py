@@ -7,7 +7,7 @@ import pytest
 from softprompt.server.concurrency.pass_size_estimator import MIN_PASS_TOKENS, PassSizeEstimator
 
 
-def test_a_pass_has_all_tokens_while_nobody_else_comes() -> None:
+def test_a_pass_has_all_tokens_without_other_tenants() -> None:
     size = PassSizeEstimator(256)
     assert size.get_max_tokens(None) == 256
     size.observe_pass(256, 1.0)

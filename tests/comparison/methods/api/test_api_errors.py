@@ -64,7 +64,7 @@ class TestTrouble:
         assert (calls["requests"], calls["retries"], len(api.requests)) == (4, 2, 6)
 
     @pytest.mark.parametrize("status", [429, 500, 503])
-    def test_for_ever_ends(self, api: FakeApi, asked: Asked, status: int) -> None:
+    def test_permanent_failures_end_after_the_last_attempt(self, api: FakeApi, asked: Asked, status: int) -> None:
         api.always = Fault(status, {"error": {"message": "Too much going on."}})
         asked.fails(
             rf"responded with {status} to every attempt \(Too much going on\)",
@@ -101,7 +101,7 @@ class TestTrouble:
         asked.fails("timed out in every attempt", ROWS[:1], limits=RequestLimits(max_attempts=2, timeout=0.1))
         assert len(api.requests) == 2
 
-    def test_nobody_there(self, asked: Asked) -> None:
+    def test_an_unreachable_endpoint_is_an_error(self, asked: Asked) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))  # and never listens
             url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"

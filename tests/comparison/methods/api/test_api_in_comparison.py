@@ -34,9 +34,7 @@ def test_one_that_fails_is_marked_and_the_others_finish(
     assert any("API" in change and "failed" in change for change in report.recommendation.caveats)
 
 
-def test_of_written_responses_it_is_asked_for_fifty_and_measured_by_bleu(
-    api: FakeApi, settings: Settings, tmp_path: Path
-) -> None:
+def test_generation_is_measured_by_bleu_on_fifty_responses(api: FakeApi, settings: Settings, tmp_path: Path) -> None:
     def rows(split: str, count: int) -> list[dict[str, Any]]:
         return [
             {"input": f"{split} {number}", "output": f"that is what number {number} says"} for number in range(count)

@@ -54,7 +54,7 @@ class TestChoosing:
         assert system["content"].endswith("\nbad\ngood\nmixed")
         assert user == {"role": "user", "content": "Review: great fun\nLabel:"}
 
-    def test_the_verbalizers_words_are_asked_for(self, api: FakeApi, asked: Asked) -> None:
+    def test_the_request_lists_the_verbalizers_words(self, api: FakeApi, asked: Asked) -> None:
         task = ClassificationTask(template="{text}\n", labels=("0", "1"), words={"0": "terrible", "1": "wonderful"})
         api.reply = says({"great": "Wonderful!", "bore": "terrible"})
         rows = [{"text": "great", "label": "1"}, {"text": "a bore", "label": "0"}]

@@ -49,12 +49,12 @@ def test_the_reply_does_not_say(reply: str) -> None:
     assert match_label(reply, WORDS, "\nLabel:") is None
 
 
-def test_words_that_are_alike_are_told_apart_only_as_they_are_written() -> None:
+def test_similar_words_match_only_their_exact_spelling() -> None:
     assert match_label("us", ["US", "us"]) == 1
     assert match_label("Us.", ["US", "us"]) is None
 
 
-def test_two_labels_of_one_word_are_never_told_apart() -> None:
+def test_a_word_of_two_labels_matches_neither() -> None:
     assert match_label("same", ["same", "same"]) is None
 
 

@@ -44,7 +44,7 @@ def test_a_line_that_a_kill_cut_short_is_asked_again(api: FakeApi, asked: Asked)
     assert len(api.requests) == len(ROWS) + 1
 
 
-def test_neither_the_key_nor_what_was_asked_is_written(api: FakeApi, asked: Asked) -> None:
+def test_the_cache_contains_neither_key_nor_request(api: FakeApi, asked: Asked) -> None:
     api.reply = lambda _: f"good, says {KEY}"
     asked.measured(ROWS)
     (file,) = written(asked)

@@ -146,7 +146,7 @@ def test_titles_are_drawn_as_they_are_written():
     assert "$x_$ <b> & 前缀" in " ".join(words(charts(report)["quality"].figure))
 
 
-def test_eleven_ways_are_told_apart_by_their_marks():
+def test_eleven_methods_have_distinct_markers():
     report = classifying(("hard", "prefix"), thorough=False)
     extra = {f"more-{n}": report["methods"]["prefix"] | {"title": f"way {n}"} for n in range(10)}
     report["methods"] |= extra

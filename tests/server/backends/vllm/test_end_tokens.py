@@ -87,7 +87,7 @@ def test_streamed_it_is_the_same(server: Running, ending: FrozenModel, past: lis
     assert events[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_who_ignores_the_end_goes_on(server: Running, ending: FrozenModel, past: list[int]) -> None:
+def test_ignore_eos_continues_past_end_tokens(server: Running, ending: FrozenModel, past: list[int]) -> None:
     [choice] = server.post(COMPLETE, body(ignore_eos=True)).json()["choices"]
     assert choice["finish_reason"] == "length"
     assert choice["text"] == ending.tokenizer.decode(past, skip_special_tokens=True)

@@ -70,7 +70,7 @@ def test_the_log_of_a_failed_start_is_shown(tmp_path: Path) -> None:
     assert "no room for" in replica.log_file.read_text()  # it is named in the message, so it stays
 
 
-def test_the_plugin_is_told_where_the_prompts_are() -> None:
+def test_the_plugin_gets_the_artifact_location() -> None:
     words = build_arguments(
         "base",
         "s3://bucket/prompts",

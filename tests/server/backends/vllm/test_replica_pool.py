@@ -270,7 +270,7 @@ def test_draining_finishes_running_requests(two: tuple[Speaking, Speaking], fron
         assert answer.result().status_code == 200
 
 
-def test_labels_are_asked_of_another_replica_when_one_dies(front: Running, two: tuple[Speaking, Speaking]) -> None:
+def test_label_requests_move_to_another_replica_when_one_dies(front: Running, two: tuple[Speaking, Speaking]) -> None:
     asked = {"model": "places", "input": ["great fun", "a bore"]}
     whole = front.post("/v1/classify", asked).json()["data"]
     first = two[0] if two[0].vllm.asked else two[1]

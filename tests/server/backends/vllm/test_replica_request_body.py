@@ -20,7 +20,7 @@ REQUEST = EngineRequest(
 )
 
 
-def test_placeholders_stand_in_front_and_the_prompt_is_named() -> None:
+def test_the_body_begins_with_placeholders_and_names_the_prompt() -> None:
     body = build_completion_body(REQUEST, 3, eos_token_ids=[1, 7])
     assert body["prompt"] == [[0, 0, 0, 5, 6]]
     assert body["kv_transfer_params"] == {"softprompt": {"prompt_digest": CONTENT, "num_positions": 3}}
@@ -58,7 +58,7 @@ def test_what_is_greedy_is_said_as_vllm_knows_it(sampling: SamplingParams) -> No
     assert (body["temperature"], body["top_p"]) == (0.0, 1.0)
 
 
-def test_what_was_not_asked_for_is_not_said() -> None:
+def test_unset_parameters_are_absent_from_the_body() -> None:
     assert not {"logit_bias", "logprobs", "structured_outputs", "n", "echo"} & set(
         build_completion_body(REQUEST, 3, eos_token_ids=[1, 7])
     )
@@ -74,7 +74,7 @@ def test_tenants_and_prompts_share_nothing() -> None:
     assert len({make_cache_salt(*pair) for pair in pairs}) == len(pairs)
 
 
-def test_one_token_of_several_rows_is_told() -> None:
+def test_a_body_of_several_rows_requests_one_token() -> None:
     body = build_next_token_body([[5], [6, 7]], 2, "acme", CONTENT)
     assert body["prompt"] == [[0, 0, 5], [0, 0, 6, 7]]
     assert (body["max_tokens"], body["logprobs"]) == (1, 20)

@@ -122,7 +122,7 @@ def test_what_a_client_says_to_vllm_is_refused(gateway: Running, field: str) -> 
         assert field in error["message"]
 
 
-def test_a_replica_is_told_the_prompt_and_whose_it_is(gateway: Running, replica: Speaking) -> None:
+def test_the_request_names_the_prompt_and_salts_by_tenant(gateway: Running, replica: Speaking) -> None:
     [version] = next(each for each in gateway.store.list_prompts() if each.name == "answers").versions
     gateway.post(COMPLETE, {"model": "answers", "prompt": "the film", "user": "eve", "metadata": {"cache_salt": "x"}})
     body = replica.vllm.asked[-1]
