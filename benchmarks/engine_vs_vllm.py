@@ -1,20 +1,19 @@
-"""When to move from the embedded engine to vLLM? Written tokens a second of both, by how many tenants ask at once.
+"""When to move from the engine to vLLM: generated tokens per second of both, by the number of concurrent tenants.
 
     python -m benchmarks.engine_vs_vllm --output benchmarks/results/engine_vs_vllm.json
 
-1, 16, 64 and 256 tenants ask one thing each: 12 to 29 random tokens, new ones in every round, behind a prefix of the
-tenant's own, and behind none. Every row writes the same number of tokens, greedy, past the end of the text too. Four
-ways:
+1, 16, 64 and 256 tenants send one request each: 12 to 29 random tokens, new ones in each round, with a prefix of the
+tenant's own or without. Every sequence generates the same number of tokens, greedily, also past the end-of-text token.
+Four systems:
 
-- embedded: our engine, as `softprompt serve` has it;
-- vllm: vLLM with softprompt's plugin, which reads the same prompts by their hashes; `make vllm` installs it;
-- embedded, bare and vllm, bare: the same behind no prefix.
+- embedded: our engine, as in `softprompt serve`;
+- vllm: vLLM with softprompt's plugin, which loads the same prompts by their digests; `make vllm` installs it;
+- "embedded, bare" and "vllm, bare": the same without prefixes.
 
-All of it in one run: the ways take turns, so that a machine that slows down slows down for all, and whoever has nothing
-to do is suspended. The median of the rounds counts, of which the first warms up: from then on vLLM has the prefixes in
-its own cache. `of_bare` is what a prefix leaves of the speed, `vllm_to_embedded` how many times as fast vLLM is, and
-`same_rows` the share of the rows to which both wrote the same tokens. Prints the table of docs/when_to_move.md, then
-one JSON line.
+The systems alternate within one run, so that a slower machine slows down all of them, and idle systems are suspended.
+Results are medians over the rounds after a warm-up, which also fills vLLM's prefix cache. `of_bare` is the speed with
+prefixes relative to without, `vllm_to_embedded` the speed of vLLM relative to the engine, and `same_rows` the share of
+the sequences for which both generated the same tokens. Prints the table of docs/when_to_move.md, then one JSON line.
 """
 
 from __future__ import annotations
@@ -44,11 +43,11 @@ def main() -> None:
     arguments = parse_arguments()
     model = softprompt.load_model(arguments.model, device="cpu")
     model.pack_weights()  # as a server does
-    asked = ServingWorkload(model, arguments.positions, arguments.new_tokens)
+    workload = ServingWorkload(model, arguments.positions, arguments.new_tokens)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure_systems(asked, arguments, Path(folder))
+        results = measure_systems(workload, arguments, Path(folder))
     command = f"python -m benchmarks.engine_vs_vllm {shlex.join(sys.argv[1:])}".strip()
-    report = {"benchmark": "moving", "command": command, "machine": describe_environment(), **found}
+    report = {"benchmark": "moving", "command": command, "machine": describe_environment(), **results}
     if arguments.output is not None:
         arguments.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(format_table(report))
@@ -60,11 +59,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--tenants", type=parse_counts, default=[1, 16, 64, 256], metavar="N,N,…")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--positions", type=int, default=32, help="of each prefix")
+    parser.add_argument("--positions", type=int, default=32, help="length of each prefix")
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--vllm-python", type=Path, default=Path(".venv-vllm/bin/python"))
-    parser.add_argument("--vllm-compiled", action="store_true", help="let vLLM compile the model first: minutes")
-    parser.add_argument("--space", type=int, default=4, help="GiB for vLLM's keys and values: all rows at once")
+    parser.add_argument(
+        "--vllm-compiled", action="store_true", help="let vLLM compile the model first, which takes minutes"
+    )
+    parser.add_argument(
+        "--space", type=int, default=4, help="size of vLLM's KV cache in GiB; it must hold all sequences"
+    )
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     if not arguments.vllm_python.is_file():
@@ -73,7 +76,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def measure_systems(workload: ServingWorkload, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The speeds of all ways with each number of tenants."""
+    """Measure the speeds of all systems with each number of tenants."""
     most = max(arguments.tenants)
     ours, plugin = EngineSystem(workload, most), PluginConnectorSetup(workload, most, folder)
     model, log = resolve_model_files(arguments.model).folder, folder / "vllm.log"
@@ -86,12 +89,12 @@ def measure_systems(workload: ServingWorkload, arguments: argparse.Namespace, fo
             "vllm": CpuUsageMonitor(peer.generate, get_cpu_seconds),
             "vllm, bare": CpuUsageMonitor(peer.generate_bare, get_cpu_seconds),
         }
-        ways = {
+        steps = {
             f"{count} {name}": workload.make_step(f"{count} {name}", count, answers[name])
             for count in arguments.tenants
             for name in SYSTEMS
         }
-        speeds = measure_speeds(ways, arguments.rounds, CPU)
+        speeds = measure_speeds(steps, arguments.rounds, CPU)
     others = {
         f"cores_taken_while_{name.replace(', ', '_')}_ran": round(answer.other_cores, 3)
         for name, answer in answers.items()
@@ -105,7 +108,7 @@ def measure_systems(workload: ServingWorkload, arguments: argparse.Namespace, fo
 
 
 def compare_systems(workload: ServingWorkload, speeds: dict[str, float], count: int) -> dict[str, Any]:
-    """What there is to say of so many tenants."""
+    """Compare the systems at one number of tenants."""
     own = {name: speeds[f"{count} {name}"] for name in SYSTEMS}
     return {
         "tokens_per_second": {name: round(speed, 1) for name, speed in own.items()},
@@ -116,14 +119,14 @@ def compare_systems(workload: ServingWorkload, speeds: dict[str, float], count: 
 
 
 def format_table(report: dict[str, Any]) -> str:
-    """The figures as the page has them."""
+    """Format the results as a Markdown table."""
     lines = [
         "| tenants | embedded | embedded, no prefix | vLLM | vLLM, no prefix | vLLM to embedded |",
         "|---|---|---|---|---|---|",
     ]
-    for count, found in report["tenants"].items():
-        speeds = [f"{speed:.0f}" for speed in found["tokens_per_second"].values()]
-        lines.append(f"| {count} | {' | '.join(speeds)} | {found['vllm_to_embedded']:.2f} |")
+    for count, result in report["tenants"].items():
+        speeds = [f"{speed:.0f}" for speed in result["tokens_per_second"].values()]
+        lines.append(f"| {count} | {' | '.join(speeds)} | {result['vllm_to_embedded']:.2f} |")
     return "\n".join(lines)
 
 

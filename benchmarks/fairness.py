@@ -1,13 +1,14 @@
-"""Does one tenant keep another waiting? The latency of small requests, quiet and beside twelve heavy loads of another.
+"""Does one tenant delay another? Latency of small requests during twelve heavy loads of another tenant.
 
     python -m benchmarks.fairness --model tiny
 
-A `softprompt serve` in a process of its own, with keys, is asked by two tenants. One asks for four tokens, again and
-again; the other, in a process of its own, for as much as it may (`loads.py`). Before each load the small requests are
-timed without it. The goal: the median is at most twice the quiet one, and the worst at most five times or two seconds.
+Two tenants use a `softprompt serve` with API keys, which runs in its own process. One requests four tokens repeatedly;
+the other, in another process, sends as much as it may (`lib/heavy_loads.py`). The idle latency is measured before each
+load. The goal: a median of at most twice the idle one, and a maximum of at most five times the idle median or two
+seconds.
 
-Prints a table, then one JSON line. With `--backend vllm` a gateway decides, and vLLM runs the rows: what happens inside
-of vLLM is its own. Ratios within a run count; on a machine that does something else besides, both sides are slower.
+Prints a table, then one JSON line. With `--backend vllm` the server is a gateway, and vLLM schedules its own sequences.
+Compare ratios within one run; other programs on the machine slow down both sides.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ NUM_LABELS, NUM_PROMPTS, MEBIBYTE = 1800, 16, 2**20
 
 @dataclass(frozen=True)
 class FairnessResult:
-    """What the small requests took, in seconds, and how the heavy ones were answered."""
+    """Latencies of the small requests in seconds, and statuses of the heavy ones."""
 
     load: str
     quiet_median: float
@@ -73,7 +74,7 @@ class FairnessResult:
 
     @property
     def is_fair(self) -> bool:
-        """Both goals are reached, and nobody was refused."""
+        """Both goals are met, and no request failed."""
         worst = max(MAX_WORST_RATIO * self.quiet_median, MAX_WORST_SECONDS)
         return not self.failed and self.median_ratio <= MAX_MEDIAN_RATIO and self.worst <= worst
 
@@ -85,16 +86,16 @@ def main() -> None:
         folder = Path(name)
         with run_server(arguments.model, folder, build_server_options(arguments)) as served:
             small = prepare_store(served, folder, arguments)
-            found = [measure_load(served, small, load, folder, arguments) for load in arguments.loads]
-    print_table(found)
+            results = [measure_load(served, small, load, folder, arguments) for load in arguments.loads]
+    print_table(results)
     facts = {
         "benchmark": "fairness",
         "model": arguments.model,
         "backend": arguments.backend,
         "machine": describe_environment(),
     }
-    rows = [asdict(each) | {"median_ratio": each.median_ratio, "worst_ratio": each.worst_ratio} for each in found]
-    line = json.dumps({**facts, "is_fair": all(each.is_fair for each in found), "loads": rows})
+    rows = [asdict(each) | {"median_ratio": each.median_ratio, "worst_ratio": each.worst_ratio} for each in results]
+    line = json.dumps({**facts, "is_fair": all(each.is_fair for each in results), "loads": rows})
     print(line)
     if arguments.output is not None:
         arguments.output.write_text(line + "\n")
@@ -102,16 +103,20 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny", help="tiny: random numbers; or what `--model` takes")
+    parser.add_argument(
+        "--model", default="tiny", help="tiny (random weights), or a value of `--model` of `softprompt serve`"
+    )
     parser.add_argument("--backend", default="engine", choices=("engine", "vllm"))
-    parser.add_argument("--replica", help="with --backend vllm: the address of a vLLM server that runs already")
-    parser.add_argument("--loads", default=",".join(LOADS), help="some of them, with commas between")
-    parser.add_argument("--requests", type=int, default=30, help="small ones that are timed beside each load")
-    parser.add_argument("--quiet-requests", type=int, default=15, help="before each load")
-    parser.add_argument("--seconds", type=float, default=40, help="after which a load is measured no longer")
-    parser.add_argument("--warm-up", type=float, default=2, help="seconds of a load before anything is timed")
-    parser.add_argument("--option", action="append", default=[], help="another option of `softprompt serve`")
-    parser.add_argument("--output", type=Path, help="a file for the JSON line")
+    parser.add_argument("--replica", help="with --backend vllm: address of a running vLLM server")
+    parser.add_argument("--loads", default=",".join(LOADS), help="comma-separated loads to measure")
+    parser.add_argument("--requests", type=int, default=30, help="number of small requests during each load")
+    parser.add_argument("--quiet-requests", type=int, default=15, help="number of small requests before each load")
+    parser.add_argument("--seconds", type=float, default=40, help="time limit of each load's measurement")
+    parser.add_argument(
+        "--warm-up", type=float, default=2, help="seconds from the start of a load to the first measurement"
+    )
+    parser.add_argument("--option", action="append", default=[], help="further option of `softprompt serve`")
+    parser.add_argument("--output", type=Path, help="file for the JSON line")
     arguments = parser.parse_args()
     arguments.loads = arguments.loads.split(",")
     if unknown := [load for load in arguments.loads if load not in LOADS]:
@@ -120,7 +125,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def build_server_options(arguments: argparse.Namespace) -> list[str]:
-    """What the server is started with: little memory for prompts, so that they come and go."""
+    """Return options of the server: little memory for prompts, so that they are evicted often."""
     memory = "2" if arguments.model == "tiny" else "64"
     chosen = ["--prompt-cache-mib", memory, "--prefix-cache-mib", "16", *arguments.option]
     if arguments.backend == "vllm":
@@ -129,7 +134,7 @@ def build_server_options(arguments: argparse.Namespace) -> list[str]:
 
 
 def prepare_store(server: ServerProcess, folder: Path, arguments: argparse.Namespace) -> str:
-    """Fill the store, and write what the loads need; gives the key of the tenant with small requests."""
+    """Create the registry and the files of the loads; return the API key of the tenant with small requests."""
     model, window = server.model, min(2048, server.model.shape.window)
     long = make_embeddings_prompt if arguments.backend == "engine" else make_random_prompt
     with softprompt.PromptRegistry.open(folder / "store") as store:
@@ -153,7 +158,7 @@ def prepare_store(server: ServerProcess, folder: Path, arguments: argparse.Names
 
 
 def make_embeddings_prompt(model: FrozenModel, task: Task, seed: int, num_virtual_tokens: int) -> SavedPrompt:
-    """Embeddings, which the model runs once before rows can stand behind them."""
+    """Make a prompt of random embeddings, which the model must compile first."""
     drawn = 0.1 * torch.randn(
         num_virtual_tokens, model.shape.embedding_size, generator=torch.Generator().manual_seed(seed)
     )
@@ -162,7 +167,7 @@ def make_embeddings_prompt(model: FrozenModel, task: Task, seed: int, num_virtua
 
 
 def make_long_text(model: FrozenModel, tokens: int, seed: int) -> str:
-    """A text of at most so many tokens, and hardly fewer."""
+    """Make a random text of at most `tokens` tokens, and little fewer."""
     drawn, words = random.Random(seed), list[str]()
     while len(model.prompt_tokenizer.encode_text(" ".join(words))) <= tokens:
         words += drawn.choices(VOCABULARY.split(), k=32)
@@ -172,7 +177,7 @@ def make_long_text(model: FrozenModel, tokens: int, seed: int) -> str:
 
 
 def find_letter_token(model: FrozenModel) -> dict[str, Any]:
-    """A token that is one letter."""
+    """Find a token that is one letter."""
     ids = model.tokenizer.encode("a", add_special_tokens=False)
     return {"id": str(ids[0]), "text": model.tokenizer.decode(ids[:1])}
 
@@ -180,7 +185,7 @@ def find_letter_token(model: FrozenModel) -> dict[str, Any]:
 def measure_load(
     server: ServerProcess, api_key: str, load: str, folder: Path, arguments: argparse.Namespace
 ) -> FairnessResult:
-    """The small requests without a load and with it."""
+    """Measure the small requests without and with a load."""
     with httpx2.Client(base_url=server.url, headers={"authorization": f"Bearer {api_key}"}, timeout=120) as http:
         quiet = [
             seconds
@@ -196,7 +201,7 @@ def measure_load(
 
 
 def time_requests(http: httpx2.Client, model: str, count: int, max_seconds: float) -> list[tuple[float, int]]:
-    """So many small requests, one after the other, each with its seconds and its status."""
+    """Send small requests one after the other, and return the seconds and status of each."""
     found: list[tuple[float, int]] = []
     end = time.monotonic() + max_seconds
     while len(found) < count and (time.monotonic() < end or len(found) < 3):
@@ -213,7 +218,7 @@ def send_small_request(http: httpx2.Client, model: str) -> int:
 
 
 def wait_until_quiet(http: httpx2.Client, model: str, usual_seconds: float) -> None:
-    """Wait until what the load left behind is done: three small requests in a row take as long as usual."""
+    """Wait until the effects of a load are over: three requests in a row take as long as usual."""
     end, calm = time.monotonic() + 60, 0
     while calm < 3 and time.monotonic() < end:
         [(seconds, _)] = time_requests(http, model, 1, 60)
@@ -222,20 +227,20 @@ def wait_until_quiet(http: httpx2.Client, model: str, usual_seconds: float) -> N
 
 @contextmanager
 def run_load(server: ServerProcess, load: str, folder: Path) -> Iterator[dict[str, int]]:
-    """The load runs; how it was answered is in what is given once it has ended."""
+    """Run a load in its own process. The yielded dictionary has its statuses once it has ended."""
     statuses: dict[str, int] = {}
     command = [sys.executable, "-m", "benchmarks.lib.heavy_loads", server.url, server.api_key, load, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield statuses
-            said, _ = process.communicate("", timeout=60)
-            statuses |= json.loads(said)
+            output, _ = process.communicate("", timeout=60)
+            statuses |= json.loads(output)
         finally:
             process.kill()
 
 
 def print_table(results: list[FairnessResult]) -> None:
-    table = Table("load", "quiet, s", "median, s", "ratio", "worst, s", "ratio", "asked", "failed", "heavy", "fair")
+    table = Table("load", "quiet, s", "median, s", "ratio", "worst, s", "ratio", "requests", "failed", "heavy", "fair")
     for each in results:
         heavy = " ".join(f"{status}: {count}" for status, count in each.heavy.items())
         times = (f"{each.quiet_median:.3f}", f"{each.median:.3f}", f"{each.median_ratio:.1f}", f"{each.worst:.2f}")

@@ -1,9 +1,9 @@
-"""Is what it writes any good? BLEU on table-to-text, beside the hard prompt's and a three-example prompt's.
+"""How good are generated responses? BLEU on table-to-text, compared with the hard prompt and a few-shot prompt.
 
     python -m benchmarks.generation --data FOLDER
 
-FOLDER holds e2e.train.jsonl (input, output), e2e.validation.jsonl and e2e.test.jsonl (input, references). Greedy;
-BLEU by sacrebleu against all references; a response loops when some words come three times in a row. Prints a
+FOLDER has e2e.train.jsonl (input, output), e2e.validation.jsonl and e2e.test.jsonl (input, references). Responses are
+greedy; BLEU is sacrebleu's, against all references. A response loops if some words occur three times in a row. Prints a
 table, then one JSON line.
 """
 
@@ -55,13 +55,13 @@ def main() -> None:
         TEMPLATE.format(input=example.get_text("input")) + f" {example.get_text('output')}\n\n"
         for example in read_examples(train)[:: arguments.examples // 3][:3]
     )
-    ways = {
+    templates = {
         "hard prompt": (TEMPLATE, None),
         "three examples": (shots.replace("{", "{{").replace("}", "}}") + TEMPLATE, None),
         "prefix": (TEMPLATE, saved.compile_for(model)),
     }
-    found = {name: measure_template(model, template, payload, test) for name, (template, payload) in ways.items()}
-    table = Table("way", "BLEU", "looping of 50", "looping of all", title=f"{len(test)} inputs, greedy")
+    found = {name: measure_template(model, template, payload, test) for name, (template, payload) in templates.items()}
+    table = Table("prompt", "BLEU", "looping of 50", "looping of all", title=f"{len(test)} inputs, greedy")
     for name, each in found.items():
         table.add_row(name, f"{each['bleu']:.1f}", str(each["looping_of_50"]), str(each["looping"]))
     Console().print(table)
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def write_first_lines(path: Path, count: int, folder: Path) -> Path:
-    """The first examples of a file, as a file."""
+    """Write the first examples of a file to another file."""
     part = folder / f"train-{count}.jsonl"
     part.write_text("\n".join(path.read_text("utf-8").splitlines()[:count]) + "\n", "utf-8")
     return part
@@ -91,7 +91,7 @@ def measure_template(
 ) -> dict[str, Any]:
     task = GenerationTask(template=template)
     objective = task.build_objective(model, model.shape.window - 64)
-    # An example prompt goes on with the next "Data:" where a tuned one ends: what counts is the first line.
+    # A few-shot prompt continues with the next "Data:" where a tuned one ends, so only the first line counts.
     texts = [text.partition("\n")[0].strip() for text in generate_responses(objective, payload, test, SAMPLING_PARAMS)]
     return {
         "bleu": corpus_bleu_score(texts, [task.get_references(example) for example in test]),

@@ -1,16 +1,16 @@
-"""How fast does it train on an accelerator, and in how much memory? All in one run, with random weights, beside peft.
+"""Speed and memory of training on an accelerator, in one run with random weights, compared with peft.
 
     python -m benchmarks.gpu
     python -m benchmarks.gpu --device cpu --shape tiny
 
-The first is meant for one GPU and is to end within eight minutes; the second tries the script out, with less of
-everything. The model has the shape of Llama 3.2 1B and random weights, in bfloat16, and torch runs eagerly, but in one
-part: what a step gains where torch.compile has what in a layer knows no cache. What is timed is what `benchmarks.train`
-times, the device waited for before and after each step; then N prefixes of four rows each as one step, for N up to 64,
-beside their N steps one after the other: 32 are to be 8 times as fast. Then the peaks that `benchmarks.memory`
-measures, in this one process. The texts are of 20 to 60 random words, or with `--data FILE` (text, label) real reviews,
-whose words are the tokens. A part that is not begun when `--budget` seconds are over is named as left out. Prints
-tables, then one JSON line; `--plot FILE` draws the gain over N.
+The first command is for one GPU and takes less than eight minutes; the second is a quick trial of the script. The model
+has the shape of Llama 3.2 1B and random weights in bfloat16. torch runs eagerly, except in the part that compiles the
+modules of the layers that do not use the KV cache. It measures the steps of `benchmarks.train`, with synchronization
+before and after each step, then joint steps of N prefixes with four examples each, for N up to 64, relative to N
+separate steps (goal: 8 times as fast for 32), then the memory peaks of `benchmarks.memory`, in this process. The texts
+have 20 to 60 random words, or are reviews of `--data FILE` (text, label), whose words become the tokens. When
+`--budget` seconds are used up, the remaining parts are skipped and listed. Prints tables, then one JSON line; `--plot
+FILE` plots the gain over N.
 """
 
 from __future__ import annotations
@@ -85,11 +85,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--examples", type=int)
     parser.add_argument("--rounds", type=parse_rounds, default=MIN_ROUNDS)
     parser.add_argument("--together", type=parse_counts, metavar="N,N,…")
-    parser.add_argument("--together-rows", type=int, default=4, help="rows of each of them in a step")
-    parser.add_argument("--rows", type=int, default=4, help="of the step whose memory is measured")
-    parser.add_argument("--length", type=int, default=512, help="tokens of each of these rows")
+    parser.add_argument("--together-rows", type=int, default=4, help="examples of each prompt per step")
+    parser.add_argument("--rows", type=int, default=4, help="sequences of the step whose memory is measured")
+    parser.add_argument("--length", type=int, default=512, help="tokens of each of these sequences")
     parser.add_argument("--parts", type=lambda text: text.split(","), default=PARTS, metavar="NAME,NAME,…")
-    parser.add_argument("--budget", type=float, default=360, help="seconds after which no further part is begun")
+    parser.add_argument("--budget", type=float, default=360, help="seconds after which no further part starts")
     parser.add_argument("--plot", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     arguments.examples = arguments.examples or NUM_EXAMPLES[arguments.shape]
@@ -98,7 +98,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def parse_rounds(text: str) -> int:
-    """A number of rounds that has a median worth the name."""
+    """Parse a number of rounds that is large enough for a median."""
     if int(text) < MIN_ROUNDS:
         raise argparse.ArgumentTypeError(f"{text} rounds: choose at least {MIN_ROUNDS}")
     return int(text)
@@ -109,13 +109,13 @@ def load_examples(data: Path | None, count: int) -> Sequence[Example]:
 
 
 def collect_texts(examples: Sequence[Example]) -> list[str]:
-    """The texts whose words the tokenizer is to know, answers among them: the data's, and those of `memory`."""
+    """Collect the texts whose words become the tokenizer's vocabulary, with the answers and those of `memory`."""
     texts = [TEMPLATE.format(text=example.get_text("text")) + f" {example.get_text('label')}" for example in examples]
     return [*texts, *LABELS * len(texts)]
 
 
 def measure_training(reviews: ReviewClassification, rounds: int) -> dict[str, Any]:
-    """Useful tokens a second of every way, and what part of the device's matrix rate they are."""
+    """Measure the useful tokens per second of all steps, and their share of the device's matrix rate."""
     model = reviews.model
     speeds = measure_speeds(make_all_steps(reviews), rounds, model.device)
     rate = measure_matrix_rate(
@@ -133,7 +133,7 @@ def measure_training(reviews: ReviewClassification, rounds: int) -> dict[str, An
 
 
 def measure_joint_training(reviews: ReviewClassification, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The gain of N prompts together."""
+    """Measure the gain of joint steps of N prompts."""
     curves = measure_gain_curves(
         reviews, arguments.together, arguments.together_rows, arguments.rounds, reviews.model.device
     )
@@ -144,17 +144,17 @@ def measure_joint_training(reviews: ReviewClassification, arguments: argparse.Na
 
 
 def measure_compiled_layers(reviews: ReviewClassification, rounds: int) -> dict[str, Any]:
-    """How many times as fast a step is with compiled layers."""
+    """Measure the speedup by compiled layers."""
     layers = reviews.model.family.get_layers(reviews.model.network)
     parts = [part for layer in layers for name, part in layer.named_children() if name != "self_attn"]
-    ways = {"eager": reviews.make_step("prefix"), "compiled": make_compiled_step(reviews.make_step("prefix"), parts)}
-    speeds = measure_speeds(ways, rounds, reviews.model.device)
+    steps = {"eager": reviews.make_step("prefix"), "compiled": make_compiled_step(reviews.make_step("prefix"), parts)}
+    speeds = measure_speeds(steps, rounds, reviews.model.device)
     print_speeds(speeds, rounds)
     return {"compiled_vs_eager": round(speeds["compiled"] / speeds["eager"], 2)}
 
 
 def make_compiled_step(step: Step, modules: Sequence[nn.Module]) -> Step:
-    """The step, in which torch.compile has these parts of the model."""
+    """Return a step that runs with these modules compiled by torch.compile."""
     forwards = [torch.compile(part.forward, dynamic=True) for part in modules]
 
     def run_step() -> int:
@@ -170,15 +170,15 @@ def make_compiled_step(step: Step, modules: Sequence[nn.Module]) -> Step:
 
 
 def measure_memory(model: FrozenModel, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The peaks above the model; the last part, since the model is not fit for timing afterwards."""
+    """Measure the memory peaks. This part is the last, because it leaves the model unfit for timing."""
     setting = StepSetting(arguments.shape, arguments.dtype, arguments.device, arguments.rows, arguments.length)
-    peaks = measure_peaks(lambda way, task: measure_peak(model, setting, way, task))
+    peaks = measure_peaks(lambda variant, task: measure_peak(model, setting, variant, task))
     print_peaks(peaks, setting)
     return {"memory": summarize_peaks(peaks)}
 
 
 def describe_run(model: FrozenModel, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What was run where."""
+    """Describe the model and the machine."""
     on = model.device
     return {
         "benchmark": "gpu",

@@ -1,17 +1,18 @@
-"""Does a swap under load ever show? Many requests for one prompt while its version is changed again and again.
+"""Is activating a version under load atomic? Many requests for one prompt while its versions are activated in turn.
 
     python -m benchmarks.hot_swap --model smollm2-135m --requests 2000 --swaps 200
 
-Real HTTP: OpenAI's client, and a `softprompt serve` in a process of its own. Before, each version is asked alone, by
-its number. Then clients ask for the bare name all the time, and after every so many answers another version is
-activated.
+Real HTTP: OpenAI's client, and a `softprompt serve` in its own process. First each version is requested alone, by its
+number. Then clients request the bare name continuously, and after every few responses another version is activated.
 
-- an error: a request that was not answered;
-- a mixture: an answer whose tokens and probabilities are not those of the version that it names, or are another's too;
-- late: an answer of a version that nobody could have meant any more when the request was sent, or not yet.
+- error: a failed request;
+- mixture: a response whose tokens and probabilities are not those of the version that it names, or also those of
+  another;
+- late: a response of a version that was not active at any time during the request.
 
-`swap_ms` goes from an activation's call to the first request that gets the new version, `first_token_ms` from the call
-to the first token of a request that is sent right behind it, beside all the others. Prints a table, then one JSON line.
+`swap_ms` is the time from an activation's call to the first request that gets the new version, `first_token_ms` from
+the call to the first token of a request that is sent right after it, during the load. Prints a table, then one JSON
+line.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ from rich.table import Table
 from benchmarks.lib.server_process import GENERATION_TASK, ServerProcess, make_random_prompt, run_server, upload_prompt
 
 PROMPT_NAME, INPUT_TEXT = "reviews", "the film was great fun"
-LOGPROB_TOLERANCE = 2e-3  # probabilities are those of a pass alone, but for the order in which numbers are added
+LOGPROB_TOLERANCE = 2e-3  # probabilities differ from those of a single sequence only by the order of summation
 
 
 @dataclass(frozen=True)
 class ServedAnswer:
-    """An answer; `numbers` are the probabilities of its tokens."""
+    """A response; `numbers` are the probabilities of its tokens."""
 
     model: str
     text: str
@@ -56,7 +57,7 @@ class ServedAnswer:
 
 @dataclass
 class SwapLog:
-    """What happened, in seconds: `swaps` as version, call, return; `answers` as sent, there, said."""
+    """Times in seconds: `swaps` as (version, call, return), `answers` as (sent, received, response)."""
 
     answers: list[tuple[float, float, ServedAnswer]] = field(default_factory=list)
     swaps: list[tuple[str, float, float]] = field(default_factory=list)
@@ -98,12 +99,12 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2-135m", help="tiny: random numbers, to try the script out")
+    parser.add_argument("--model", default="smollm2-135m", help="tiny (random weights) for a quick trial, or a model")
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--swaps", type=int, default=200)
     parser.add_argument("--versions", type=int, default=8)
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--tokens", type=int, default=4, help="of an answer")
+    parser.add_argument("--tokens", type=int, default=4, help="tokens of a response")
     return parser.parse_args()
 
 
@@ -125,33 +126,33 @@ async def request_alone(server: ServerProcess, version: str, tokens: int) -> Ser
 
 
 def check_answers_differ(expected_answers: dict[str, ServedAnswer]) -> None:
-    """Else no mixture would be seen."""
-    said = list(expected_answers.values())
-    if any(one.is_close_to(two) for i, one in enumerate(said) for two in said[:i]):
+    """Check that the versions give different responses, so that a mixture is visible."""
+    expected = list(expected_answers.values())
+    if any(one.is_close_to(two) for i, one in enumerate(expected) for two in expected[:i]):
         raise SystemExit("two versions answer alike: ask for more tokens")
 
 
 async def run_clients(
     server: ServerProcess, arguments: argparse.Namespace, swap_log: SwapLog, swap_thread: threading.Thread
 ) -> None:
-    """Clients that ask one request after the other: as many as are wanted, and on while there are swaps to come."""
+    """Run clients that send one request after the other: the requested number, and more until all swaps are done."""
 
     async def repeat_requests(client: openai.AsyncOpenAI) -> None:
         while len(swap_log.answers) + len(swap_log.errors) < arguments.requests or swap_thread.is_alive():
             sent = time.perf_counter()
             try:
-                said = await request_completion(client, PROMPT_NAME, arguments.tokens)
+                answer = await request_completion(client, PROMPT_NAME, arguments.tokens)
             except openai.APIError as error:
                 swap_log.errors.append(repr(error))
             else:
-                swap_log.answers.append((sent, time.perf_counter(), said))
+                swap_log.answers.append((sent, time.perf_counter(), answer))
 
     async with create_client(server) as client:
         await asyncio.gather(*(repeat_requests(client) for _ in range(arguments.clients)))
 
 
 def run_swaps(server: ServerProcess, versions: Sequence[str], arguments: argparse.Namespace, swap_log: SwapLog) -> None:
-    """Activate another version whenever so many more were answered."""
+    """Activate another version after every few responses."""
     draw, each = random.Random(0), arguments.requests / arguments.swaps
     with httpx2.Client(headers=server.headers, timeout=120) as client:
         for number in range(arguments.swaps):
@@ -171,9 +172,10 @@ def run_swaps(server: ServerProcess, versions: Sequence[str], arguments: argpars
 
 
 def summarize_swaps(swap_log: SwapLog, expected_answers: dict[str, ServedAnswer]) -> dict[str, Any]:
-    mixtures = sum(not _is_of_one_version(said, expected_answers) for _, _, said in swap_log.answers)
+    mixtures = sum(not _is_of_one_version(answer, expected_answers) for _, _, answer in swap_log.answers)
     late = sum(
-        said.model not in _get_active_versions(sent, there, swap_log.swaps) for sent, there, said in swap_log.answers
+        answer.model not in _get_active_versions(sent, there, swap_log.swaps)
+        for sent, there, answer in swap_log.answers
     )
     first = [
         1000 * _get_seconds_to_first_answer(version, called, back, swap_log)
@@ -182,7 +184,7 @@ def summarize_swaps(swap_log: SwapLog, expected_answers: dict[str, ServedAnswer]
     return {
         "requests": len(swap_log.answers) + len(swap_log.errors),
         "swaps": len(first),
-        "versions_that_answered": len({said.model for _, _, said in swap_log.answers}),
+        "versions_that_answered": len({answer.model for _, _, answer in swap_log.answers}),
         "errors": len(swap_log.errors),
         "kinds_of_errors": sorted(set(swap_log.errors))[:5],
         "mixtures": mixtures,
@@ -197,14 +199,16 @@ def _is_of_one_version(answer: ServedAnswer, expected_answers: dict[str, ServedA
 
 
 def _get_active_versions(sent_at: float, answered_at: float, swaps: Sequence[tuple[str, float, float]]) -> set[str]:
-    """The versions that the name meant at some moment while a request was on its way."""
+    """Return the versions that were active at some moment during a request."""
     before = [version for version, _, back in swaps if back <= sent_at]
     return {before[-1], *(version for version, called, back in swaps if called < answered_at and back > sent_at)}
 
 
 def _get_seconds_to_first_answer(version: str, called_at: float, returned_at: float, swap_log: SwapLog) -> float:
-    """Seconds from a swap's call to the first request that got its version; the one right behind its return did."""
-    came = [sent for sent, _, said in swap_log.answers if said.model == version and called_at <= sent <= returned_at]
+    """Return the seconds from a swap's call to the first request that got its version."""
+    came = [
+        sent for sent, _, answer in swap_log.answers if answer.model == version and called_at <= sent <= returned_at
+    ]
     return min([*came, returned_at]) - called_at
 
 

@@ -1,13 +1,13 @@
-"""Does it follow instructions in Chinese? Perplexity of held-out answers, and how many written texts loop.
+"""Does a prompt teach following Chinese instructions? Perplexity of held-out answers, and looping responses.
 
     python -m benchmarks.instructions --data FOLDER/alpaca_zh.json --model FILE --methods prompt,prefix
 
-Rows of Alpaca (instruction, input, output) whose answer has at most `--longest` characters; the last `--held-out` of
-them are neither learnt from nor used to choose the best step. The loss is on the answers alone. Everything else is
-softprompt's default. Beside each prompt stands the base behind the same template. A text loops where some words come
-three times in a row (`has_repeated_ngram`); the first five texts are printed as they are.
+The data are Alpaca records (instruction, input, output) whose answer has at most `--longest` characters. The last
+`--held-out` of them are used neither for training nor to select the best step. The loss covers only the answers. All
+other settings are softprompt's defaults. Each prompt is compared with the base model and the same template. A response
+loops if some words occur three times in a row (`has_repeated_ngram`); the first five responses are printed.
 
-Prints a table, then one JSON line; on two cores a quarter of an hour a method with Qwen2.5-Coder-0.5B.
+Prints a table, then one JSON line. On two cores this takes a quarter of an hour per method with Qwen2.5-Coder-0.5B.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
 def tune_and_generate(
     model: FrozenModel, method: str, train: Path, test: Path, is_first: bool, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """One prompt: tuned, and what it writes for the held-out instructions."""
+    """Tune one prompt, and generate its responses to the held-out instructions."""
     started, output = time.perf_counter(), arguments.output / method
     softprompt.tune(
         model,
@@ -79,7 +79,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("runs/instructions"))
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--methods", default="prompt,prefix")
-    parser.add_argument("--longest", type=int, default=200, help="characters of an answer")
+    parser.add_argument("--longest", type=int, default=200, help="maximum number of characters of an answer")
     parser.add_argument("--held-out", type=int, default=50)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=4)
@@ -88,7 +88,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def write_splits(arguments: argparse.Namespace) -> tuple[Path, Path]:
-    """The rows to learn from and those that are held out, as files."""
+    """Write the training records and the held-out records to files."""
     rows = [
         dict(each.fields) for each in read_examples(arguments.data) if len(each.get_text("output")) <= arguments.longest
     ]

@@ -1,21 +1,21 @@
-"""How long does one client wait for an answer, on a connection that it keeps? Beside vLLM's server for the same model.
+"""Latency of one client on a keep-alive connection, compared with vLLM's own server for the same model.
 
     python -m benchmarks.latency --output benchmarks/results/latency.json
 
-One client asks one thing after the other, each time about a text that was not asked before:
+One client sends one request after the other, each with a new text:
 
-- health: `GET /health`, which is HTTP and nothing else;
+- health: `GET /health`, which is only HTTP;
 - one_token: a completion of one token;
 - first_token: the first token of a stream;
 - four_tokens: a completion of four tokens;
-- classify: the label of a text. vLLM has no such thing: beside it stands what a gateway asks of vLLM for that, a
-  completion of one token with the twenty most probable ones.
+- classify: the label of a text. vLLM has no such endpoint: the comparison is the request that a gateway sends to vLLM,
+  a completion of one token with the twenty most probable tokens.
 
-`softprompt serve` asks for keys and serves the base model, and for `classify` a prefix of 16 virtual tokens; vLLM is
-its own OpenAI server, with Intel's OpenMP preloaded as its documentation says, and eager unless `--vllm-compiled` is
-said. Both have float32 weights and write greedily, past the end of the text too. They take turns within a round, and
-whoever has nothing to do is suspended. The median of the rounds counts, of which the first ones warm up. `ratio` is how
-many times as long ours takes. Where there is no vLLM, ours is timed alone. Prints a table, then one JSON line.
+`softprompt serve` requires API keys and serves the base model, and for `classify` a prefix of 16 virtual tokens. vLLM
+is its own OpenAI server, with Intel's OpenMP preloaded as its documentation recommends, in eager mode unless
+`--vllm-compiled` is passed. Both have float32 weights and generate greedily, also past the end-of-text token. They
+alternate within a round, and the idle server is suspended. Results are medians over the rounds after the warm-up.
+`ratio` is our time relative to vLLM's. Without vLLM only our server is measured. Prints a table, then one JSON line.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from benchmarks.lib.vllm_server import run_vllm_server
 from softprompt.model.model_files import resolve_model_files
 
 REQUEST_KINDS = ("health", "one_token", "first_token", "four_tokens", "classify")
-MAX_TOP_LOGPROBS = 20  # tokens that vLLM tells at most
+MAX_TOP_LOGPROBS = 20  # vLLM's limit
 CLASSIFIER_NAME = "labels"
 
 TimedRequest = Callable[[str], float]
@@ -63,15 +63,17 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--warming", type=int, default=5, help="rounds that do not count")
+    parser.add_argument("--warming", type=int, default=5, help="number of warm-up rounds")
     parser.add_argument("--vllm-python", type=Path, default=Path(".venv-vllm/bin/python"))
-    parser.add_argument("--vllm-compiled", action="store_true", help="let vLLM compile the model first: minutes")
+    parser.add_argument(
+        "--vllm-compiled", action="store_true", help="let vLLM compile the model first, which takes minutes"
+    )
     parser.add_argument("--output", type=Path)
     return parser.parse_args()
 
 
 def measure_servers(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[str, Any]:
-    """Start the servers and have them take turns; they end with the stack."""
+    """Start the servers and measure them in turn; the exit stack stops them."""
     served = stack.enter_context(run_server(arguments.model, folder))
     upload_prompt(served, CLASSIFIER_NAME, make_random_prompt(served.model, CLASSIFICATION_TASK, seed=0))
     client = stack.enter_context(closing(KeepAliveClient(served.url, served.api_key)))
@@ -89,7 +91,7 @@ def measure_servers(arguments: argparse.Namespace, folder: Path, stack: ExitStac
 
 
 def create_own_requests(client: KeepAliveClient, model: str) -> dict[str, TimedRequest]:
-    """What is asked of our server."""
+    """Create the requests to our server."""
     return {
         **_create_completion_requests(client, model),
         "classify": lambda text: client.post_json("/v1/classify", {"model": CLASSIFIER_NAME, "input": [text]}),
@@ -97,10 +99,10 @@ def create_own_requests(client: KeepAliveClient, model: str) -> dict[str, TimedR
 
 
 def create_vllm_requests(client: KeepAliveClient) -> dict[str, TimedRequest]:
-    """What is asked of vLLM's."""
-    ways = _create_completion_requests(client, "base")
+    """Create the requests to vLLM's server."""
+    requests = _create_completion_requests(client, "base")
     return {
-        **ways,
+        **requests,
         "classify": partial(_time_completion, client, {"model": "base", "max_tokens": 1, "logprobs": MAX_TOP_LOGPROBS}),
     }
 
@@ -121,21 +123,23 @@ def _time_completion(client: KeepAliveClient, body: Mapping[str, Any], text: str
 def measure_rounds(
     sides: Mapping[str, Mapping[str, TimedRequest]], rounds: int, warmup_rounds: int, suspender: ProcessSuspender
 ) -> dict[str, dict[str, list[float]]]:
-    """The seconds that each side took for each kind of question, in every round that counts."""
+    """Return the seconds of each side for each kind of request, in every round after the warm-up."""
     seconds: dict[str, dict[str, list[float]]] = {side: {kind: [] for kind in REQUEST_KINDS} for side in sides}
     for number in range(-warmup_rounds, rounds):
-        for side, ways in sides.items():
+        for side, requests in sides.items():
             with suspender.suspend_others(side):
-                ways["health"]("")  # whoever was suspended a moment ago is slow at first
+                requests["health"]("")  # a process is slow right after its suspension
                 for kind in REQUEST_KINDS:
-                    took = ways[kind](f"{number + warmup_rounds} {kind}: the film was great fun, and its ending a bore")
+                    took = requests[kind](
+                        f"{number + warmup_rounds} {kind}: the film was great fun, and its ending a bore"
+                    )
                     if number >= 0:
                         seconds[side][kind].append(took)
     return seconds
 
 
 def compare_sides(seconds: Mapping[str, Mapping[str, list[float]]]) -> dict[str, dict[str, float]]:
-    """Of each kind of question the medians in milliseconds, and how many times as long ours takes."""
+    """Return the medians of each kind of request in milliseconds, and our time relative to vLLM's."""
     found = {}
     for kind in REQUEST_KINDS:
         medians = {side: statistics.median(taken[kind]) for side, taken in seconds.items()}
@@ -146,8 +150,8 @@ def compare_sides(seconds: Mapping[str, Mapping[str, list[float]]]) -> dict[str,
 
 
 def format_table(latency: Mapping[str, Mapping[str, float]]) -> str:
-    """The figures as the page has them."""
-    lines = ["| asked | softprompt, ms | vLLM, ms | ratio |", "|---|---|---|---|"]
+    """Format the results as a Markdown table."""
+    lines = ["| request | softprompt, ms | vLLM, ms | ratio |", "|---|---|---|---|"]
     for kind, found in latency.items():
         figures = [f"{found[name]:.2f}" if name in found else "–" for name in ("softprompt_ms", "vllm_ms", "ratio")]
         lines.append(f"| {kind.replace('_', ' ')} | {' | '.join(figures)} |")

@@ -1,13 +1,13 @@
-"""How much memory does a step of training need? The peak above the loaded model, beside peft.
+"""How much memory does a training step need? The peak above the loaded model, compared with peft.
 
     python -m benchmarks.memory --shape 1b --rows 4 --length 512 --dtype bfloat16
 
-The model has the shape of Llama 3.2 1B and random weights: what a step holds does not depend on what they say. A step
-is forward, backward and the optimiser's update, on rows of `--length` tokens in one pass, behind 16 virtual tokens: of
-generation, where the second half of each row is the response, and of classification, where one word is the answer. On
-the CPU it is the most resident memory of the process, which Linux tells, and each way has a process of its own; on CUDA
-it is what torch has allocated. Prints a table, then one JSON line: MiB above the model, and ours as a share of peft's
-with the same method. A way that memory does not suffice for has no figure.
+The model has the shape of Llama 3.2 1B and random weights, whose values do not change the memory. A step is forward
+pass, backward pass and the optimizer's update, on sequences of `--length` tokens in one pass with 16 virtual tokens:
+for generation, where the second half of each sequence is the response, and for classification, where one word is the
+answer. On the CPU the peak is Linux's maximum resident memory, with a process for each variant; on CUDA it is torch's
+peak allocation. Prints a table, then one JSON line: MiB above the model, and ours relative to peft's with the same
+method. A variant that runs out of memory has no value.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ TASKS = ("generation", "classification")
 
 @dataclass(frozen=True)
 class TrainingVariant:
-    """A way to train.
+    """A variant of training.
 
     Attributes:
         method: `prefix` or `prompt`.
-        by: `peft` or `softprompt`.
-        top: the top half of the layers alone.
-        checkpointed: the layers are computed again in the backward pass.
+        library: `peft` or `softprompt`.
+        top_half: whether only the top half of the layers trains.
+        gradient_checkpointing: whether the backward pass computes the layers again.
     """
 
     method: str
@@ -66,13 +66,15 @@ VARIANTS = (
     TrainingVariant("prefix", "softprompt", top_half=True),
     TrainingVariant("prompt", "peft"),
     TrainingVariant("prompt", "softprompt"),
-    TrainingVariant("prefix", "softprompt", gradient_checkpointing=True),  # the last: the model stays so
+    TrainingVariant(
+        "prefix", "softprompt", gradient_checkpointing=True
+    ),  # the last one, because checkpointing stays enabled
 )
 
 
 @dataclass(frozen=True)
 class StepSetting:
-    """What a step is run on: `SHAPES`, `DTYPES`, torch's name of a device, and the rows' number and tokens."""
+    """Model and data of a step: keys of `SHAPES` and `DTYPES`, torch's device, number and length of sequences."""
 
     shape: str
     dtype: str
@@ -87,7 +89,7 @@ Peaks = dict[str, dict[str, float | None]]
 
 def main() -> None:
     setting = parse_arguments()
-    peaks = measure_peaks(lambda way, task: measure_in_subprocess(setting, way, task))
+    peaks = measure_peaks(lambda variant, task: measure_in_subprocess(setting, variant, task))
     print_peaks(peaks, setting)
     options = [f"--{name} {value}" for name, value in asdict(setting).items()]
     command = " ".join(["python -m benchmarks.memory", *options])
@@ -105,42 +107,39 @@ def parse_arguments() -> StepSetting:
 
 
 def measure_peaks(measure: Callable[[TrainingVariant, str], float | None]) -> Peaks:
-    """The peak of every way at every task."""
+    """Measure the peak of every variant for every task."""
     console = Console(stderr=True)
     peaks: Peaks = {task: {} for task in TASKS}
-    for way in VARIANTS:
+    for variant in VARIANTS:
         for task in TASKS:
-            found = peaks[task][str(way)] = measure(way, task)
-            console.print(f"{way}, {task}: {format_figure(found)} MiB")
+            peak = peaks[task][str(variant)] = measure(variant, task)
+            console.print(f"{variant}, {task}: {format_figure(peak)} MiB")
     return peaks
 
 
 def measure_in_subprocess(setting: StepSetting, variant: TrainingVariant, task: str) -> float | None:
-    """A way's peak, found in a new process: what another left behind would hide a part of it."""
+    """Measure a peak in a new process, because memory of earlier steps would hide a part of it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["benchmarks.lib.random_models", "benchmarks.lib.train_steps"]
-    )  # so that all load the libraries once
+    )  # each process loads the libraries once
     with ProcessPoolExecutor(1, mp_context=context) as process:
         try:
             return process.submit(load_and_measure, setting, variant, task).result()
-        except BrokenProcessPool:  # the system ends a process when memory runs out
+        except BrokenProcessPool:  # the system killed the process for lack of memory
             return None
 
 
 def load_and_measure(setting: StepSetting, variant: TrainingVariant, task: str) -> float | None:
     small = replace(setting, shape="tiny", rows=1, length=16)
-    for each in (small, setting):  # what a first step leaves in a process for good is none of the model's
+    for each in (small, setting):  # the small step first, whose permanent allocations are not the model's
         model = create_random_model(each.shape, each.dtype, each.device, [TEMPLATE, *LABELS])
         found = measure_peak(model, each, variant, task)
     return found
 
 
 def measure_peak(model: FrozenModel, setting: StepSetting, variant: TrainingVariant, task: str) -> float | None:
-    """MiB that a step needs above what is held without it, or None where they are not there.
-
-    One at least: a process may have room left over, and grow by nothing.
-    """
+    """Return the MiB that a step needs above the memory before it, at least 1, or None if memory runs out."""
     held = get_bytes_in_use(model.device)
     step = make_step(model, setting, variant, task)
     reset_peak_memory(model.device)
@@ -154,9 +153,9 @@ def measure_peak(model: FrozenModel, setting: StepSetting, variant: TrainingVari
 
 
 def get_bytes_in_use(device: torch.device) -> int:
-    """The bytes held now."""
+    """Return the memory in use, in bytes."""
     gc.collect()
-    reset_peak_memory(device)  # from here on the peak is what is held
+    reset_peak_memory(device)  # the peak counts from here
     return get_peak_memory_bytes(device) or 0
 
 
@@ -173,12 +172,12 @@ def make_step(model: FrozenModel, setting: StepSetting, variant: TrainingVariant
 def make_task(
     model: FrozenModel, task: str, setting: StepSetting, with_responses: bool
 ) -> tuple[Objective, list[EncodedExample]]:
-    """A task, and rows of random tokens with their answers: of classifications labels, or as peft's their words."""
-    room = model.shape.window - P
+    """Make a task with sequences of random tokens and their answers: labels, or for peft their words."""
+    max_length = model.shape.window - P
     ids = torch.randint(model.shape.vocab_size, (setting.rows, setting.length)).tolist()
     if task == "generation":
         half = setting.length // 2
-        return GenerationTask().build_objective(model, room), [
+        return GenerationTask().build_objective(model, max_length), [
             EncodedExample(each[:half], ResponseTarget.from_tokens(each[half:])) for each in ids
         ]
     words = [model.prompt_tokenizer.tokenize(f" {label}") for label in LABELS]
@@ -190,17 +189,17 @@ def make_task(
         )
         for each, label in zip(ids, labels, strict=True)
     ]
-    return ClassificationTask(template=TEMPLATE, labels=LABELS).build_objective(model, room), rows
+    return ClassificationTask(template=TEMPLATE, labels=LABELS).build_objective(model, max_length), rows
 
 
 def summarize_peaks(peaks: Peaks) -> dict[str, Any]:
-    """The peaks, and each of ours as a share of peft's with the same method."""
+    """Return the peaks, and ours relative to peft's with the same method."""
     return {
         task: {
-            "mebibytes": {way: None if found is None else round(found, 2) for way, found in ways.items()},
-            "of_peft": {str(way): compute_share(ways, way) for way in VARIANTS if way.library != "peft"},
+            "mebibytes": {name: None if peak is None else round(peak, 2) for name, peak in variants.items()},
+            "of_peft": {str(each): compute_share(variants, each) for each in VARIANTS if each.library != "peft"},
         }
-        for task, ways in peaks.items()
+        for task, variants in peaks.items()
     }
 
 
@@ -211,10 +210,10 @@ def compute_share(peaks: dict[str, float | None], variant: TrainingVariant) -> f
 
 def print_peaks(peaks: Peaks, setting: StepSetting) -> None:
     title = f"MiB above the model, a step of {setting.rows} rows of {setting.length} tokens, {setting.dtype}"
-    table = Table("way", *(column for task in peaks for column in (task, "of peft's")), title=title)
-    for way in VARIANTS:
-        cells = [cell for ways in peaks.values() for cell in (ways[str(way)], compute_share(ways, way))]
-        table.add_row(str(way), *(format_figure(cell) for cell in cells))
+    table = Table("variant", *(column for task in peaks for column in (task, "of peft's")), title=title)
+    for variant in VARIANTS:
+        cells = [cell for peak in peaks.values() for cell in (peak[str(variant)], compute_share(peak, variant))]
+        table.add_row(str(variant), *(format_figure(cell) for cell in cells))
     Console().print(table)
 
 

@@ -1,14 +1,15 @@
-"""What do threads that wait cost, alone and beside another run? The settings of OpenMP, each alone and two at once.
+"""What do waiting OpenMP threads cost? Each OpenMP setting with one run, and with two concurrent runs.
 
     python -m benchmarks.openmp_wait
 
-A child process trains a prefix on the embedded model (or writes with it: `--work write`) with a thread a core, and
-measures the wall-clock seconds of its steps after one that warms up. Each setting runs once alone and once as two
-processes that begin at the same time; the settings take turns for `--rounds` rounds, and the median counts. Run it on a
-machine that does nothing else: a third process changes what is measured.
+A child process trains a prefix on the bundled model (or generates: `--work write`) with a thread per core, and measures
+the wall-clock seconds of its steps after a warm-up. Each setting runs once alone and once as two processes that start
+together; the settings alternate for `--rounds` rounds, and results are medians. Use an idle machine: a third process
+changes the results.
 
-Two ratios of each setting: `alone`, its seconds alone to those of the default alone (goal: at most 1.03), and `two`,
-its seconds of two at once to twice those of the default alone (goal: at most 1.25). Prints a table, then one JSON line.
+Two ratios of each setting: `alone`, its time relative to the default's alone (goal: at most 1.03), and `two`, the time
+of two concurrent processes relative to twice the default's alone (goal: at most 1.25). Prints a table, then one JSON
+line.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 
 Environment = Mapping[str, str]
 
-#: The settings that are compared; "default" is the library's own.
+#: The compared settings; "default" is the library's own.
 SETTINGS: dict[str, Environment] = {
     "default": {},
-    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},  # what softprompt chooses where a run trains
+    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},  # softprompt's choice for training
     "spin 1,000": {"GOMP_SPINCOUNT": "1000"},
-    "spin 10,000": {"GOMP_SPINCOUNT": "10000"},  # what it chooses where it writes
+    "spin 10,000": {"GOMP_SPINCOUNT": "10000"},  # softprompt's choice for generation
     "spin 30,000": {"GOMP_SPINCOUNT": "30000"},
 }
 WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -63,7 +64,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", choices=("train", "write"), default="train")
-    parser.add_argument("--steps", type=int, default=5, help="of each child, after one that warms up")
+    parser.add_argument("--steps", type=int, default=5, help="measured steps of each process, after a warm-up")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--settings", nargs="+", choices=tuple(SETTINGS), default=tuple(SETTINGS))
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -71,12 +72,12 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run_children(count: int, setting: Environment, work: str, steps: int) -> float:
-    """The seconds of the slowest of so many processes that begin at the same time."""
+    """Start processes together, and return the seconds of the slowest."""
     environment = {name: value for name, value in os.environ.items() if name not in WAIT_VARIABLES} | dict(setting)
     command = [sys.executable, "-m", "benchmarks.openmp_wait", "--child", "--work", work, "--steps", str(steps)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     children = [subprocess.Popen(command, env=environment, text=True, **pipes) for _ in range(count)]  # type: ignore[call-overload]
-    for child in children:  # each says when it is ready
+    for child in children:  # each reports when it is ready
         child.stdout.readline()
     for child in children:
         child.stdin.write("begin\n")
@@ -85,7 +86,7 @@ def run_children(count: int, setting: Environment, work: str, steps: int) -> flo
 
 
 def summarize(seconds: Mapping[str, Mapping[int, float]]) -> dict[str, dict[str, float]]:
-    """Seconds and ratios of each setting, by the default's alone."""
+    """Return seconds and ratios of each setting, relative to the default's alone."""
     alone = seconds["default"][1] if "default" in seconds else min(each[1] for each in seconds.values())
     return {
         name: {
@@ -106,8 +107,8 @@ def tabulate(results: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def time_steps(work: str, steps: int) -> None:
-    """Be a child: get ready, wait for the word to begin, and print the seconds of the steps."""
-    import torch  # before softprompt, which would choose a setting
+    """Run as a child: prepare, wait for the start signal, and print the seconds of the steps."""
+    import torch  # before softprompt, which would select a setting
 
     import softprompt
 
@@ -131,7 +132,7 @@ def make_training_step(model: FrozenModel, folder: Path) -> Step:
 
 
 def make_generation_step(model: FrozenModel) -> Step:
-    """Thirty-two tokens behind one text, with weights packed as the server packs them."""
+    """Make a step that generates 32 tokens for one text, with weights packed as in the server."""
     from softprompt.evaluation.text_generation import SamplingParams, generate_texts
     from softprompt.model import GenerativeModel
     from softprompt.tasks import EncodedExample

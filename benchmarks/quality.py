@@ -1,15 +1,15 @@
-"""Does it learn? Accuracy and loss on held-out texts, for each data set, method and seed, beside the hard prompt.
+"""Does tuning work? Accuracy and loss on held-out texts, for each dataset, method and seed, and the hard prompt's.
 
     python -m benchmarks.quality --data FOLDER --methods prompt,prefix --seeds 0,1,2
     python -m benchmarks.quality --data FOLDER --model FILE --sets movie_reviews,shop_reviews_zh,support
 
-What is not said here is softprompt's default: this measures what a user gets, on whatever model `--model` names.
-`prefix@15` is a prefix in the top 15 layers alone; its speed includes the first epoch, in which what lies below is
-computed. FOLDER holds movie_reviews.train.jsonl, .validation.jsonl and .test.jsonl, and shop_reviews_zh.jsonl (text,
-label), of which the last 200 rows are the test set and the 100 in front of them choose the best step; `support` comes
-with the package. The test set is used once a run, after the best step was chosen on the validation set.
+All other settings are softprompt's defaults, so this measures what a user gets, on any model `--model`. `prefix@15` is
+a prefix in the top 15 layers; its speed includes the first epoch, which fills the hidden-state cache. FOLDER has
+movie_reviews.train.jsonl, .validation.jsonl and .test.jsonl, and shop_reviews_zh.jsonl (text, label), whose last 200
+records are the test set and the 100 before them the validation set; `support` is in the package. A test set is used
+once per run, after the best step was selected on the validation set.
 
-Prints a table, then one JSON line; on two cores about six minutes a run of the embedded model at 100 steps.
+Prints a table, then one JSON line. On two cores a run of the bundled model with 100 steps takes about six minutes.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ Split = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class TextDataset:
-    """Classified texts.
+    """A dataset of labeled texts.
 
     Attributes:
-        template: what the model sees of one.
-        split: from the folder of data, the lines of each part.
+        template: the template of the prompts.
+        load_splits: function from the data folder to the lines of each split.
     """
 
     template: str
@@ -81,7 +81,7 @@ def tune_and_evaluate(
     is_first: bool,
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
-    """One prompt, tuned and measured on the test set; the first of a data set beside the hard prompt."""
+    """Tune one prompt and evaluate it on the test set; the first of a dataset also the hard prompt."""
     started = time.perf_counter()
     kind, _, layers = method.partition("@")
     output = arguments.output / f"{name}-{method}-{seed}"
@@ -122,12 +122,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("runs/quality"))
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--sets", default="movie_reviews", help=f"of {', '.join(DATASETS)}")
+    parser.add_argument("--sets", default="movie_reviews", help=f"comma-separated datasets: {', '.join(DATASETS)}")
     parser.add_argument("--methods", default="prompt,prefix")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--examples", type=int, default=500, help="to learn from")
-    parser.add_argument("--validation-examples", type=int, default=400, help="at most")
-    parser.add_argument("--test-examples", type=int, default=1000, help="at most")
+    parser.add_argument("--examples", type=int, default=500, help="maximum number of training examples")
+    parser.add_argument("--validation-examples", type=int, default=400, help="maximum number of validation examples")
+    parser.add_argument("--test-examples", type=int, default=1000, help="maximum number of test examples")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--evaluate-every", type=int)
@@ -160,7 +160,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def write_splits(name: str, arguments: argparse.Namespace) -> dict[str, Path]:
-    """The first examples of each part of a data set, as a file."""
+    """Write the first examples of each split of a dataset to files."""
     counts = {
         "train": arguments.examples,
         "validation": arguments.validation_examples,
@@ -183,7 +183,7 @@ def format_metrics(metrics: dict[str, float] | None) -> str:
 
 
 def find_hard_prompt(runs: list[dict[str, Any]], name: str) -> dict[str, float] | None:
-    """The template alone on a data set's test rows; None where it asks nothing by itself."""
+    """Return the hard prompt's metrics on a dataset's test set; None if the template defines no task."""
     found: dict[str, float] | None = next((run["hard_prompt"] for run in runs if run["set"] == name), None)
     return found
 
@@ -220,7 +220,7 @@ REPORT_COLUMNS = ("seeds", "hard_prompt", "accuracy", "worst", "spread", "hard_p
 
 
 def summarize_runs(name: str, method: str, runs: list[dict[str, Any]], hard: dict[str, float] | None) -> dict[str, Any]:
-    """The runs of one data set and method together."""
+    """Summarize the runs of one dataset and method."""
     accuracies = [run["accuracy"] for run in runs]
     return {
         "set": name,

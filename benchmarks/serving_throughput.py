@@ -1,21 +1,20 @@
-"""How fast does it serve? Written tokens a second, beside peers in the same run.
+"""How fast is serving? Generated tokens per second, compared with other systems in the same run.
 
     python -m benchmarks.serving_throughput --vllm-python .venv-vllm/bin/python --output serving_throughput.json
 
-Rows of 12 to 29 random tokens, new ones in every round, each behind a prefix of its own. Every row writes the same
-number of tokens, greedy, past the end of the text too. The parts:
+Inputs are 12 to 29 random tokens, new ones in each round, each with its own prefix. Every sequence generates the same
+number of tokens, greedily, also past the end-of-text token. The parts:
 
-- tenants: 64 of them at once, beside peft's `generate`, tenant after tenant, with all adapters loaded before. A round
-  of peft's takes `--peft-tenants` of them, other ones each time.
-- prefixes: as many rows behind as many prefixes, beside the same behind none.
-- registered: the same load with 1 to 5,000 prompts in the store (`benchmarks.lib.registry_scaling`).
+- tenants: 64 concurrent tenants, compared with peft's `generate`, one tenant after the other, with all adapters loaded
+  before. A round of peft's takes `--peft-tenants` of them, different ones each time.
+- prefixes: sequences with distinct prefixes, compared with the same without prefixes.
+- registered: the same load with 1 to 5,000 prompts in the registry (`benchmarks.lib.registry_scaling`).
 - vllm: 1 to 64 sequences, compared with vLLM on the CPU with the same prefixes (`benchmarks.lib.minimal_connector`);
   `make vllm` installs vLLM.
 
-The ways take turns, so that a machine that slows down slows down for all; the median of the rounds counts, of which the
-first warms up. Only one way runs at a time: which part of a core vLLM's processes take while ours runs, and ours while
-vLLM's do, is told. `same_rows` is the share of the rows to which both wrote the same tokens. Prints a table for each
-part, then one JSON line.
+The systems alternate, so that a slower machine slows down all of them; results are medians over the rounds after a
+warm-up. Only one system runs at a time; the output has the CPU usage of the idle ones. `same_rows` is the share of the
+sequences for which both generated the same tokens. Prints a table for each part, then one JSON line.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ from softprompt.server.runtime.torch_process import configure_process
 
 CPU = torch.device("cpu")
 MEBIBYTE = 2**20
-# The first one has a thread for the model, which is slower once another thread's calls were divided too.
+# `registered` runs the model in its own thread, which is slower after another thread used OpenMP.
 PARTS = ("registered", "tenants", "prefixes", "vllm")
 
 
 def main() -> None:
     arguments = parse_arguments()
-    arguments.threads = configure_process()  # as a server does
+    arguments.threads = configure_process()  # like a server
     model = softprompt.load_model(arguments.model, device="cpu")
     if isinstance(model, CausalModel) and not arguments.unpacked:
         model.pack_weights()
@@ -65,10 +64,10 @@ def main() -> None:
     }
     found: dict[str, Any] = {}
     for name in (each for each in PARTS if each in arguments.parts):
-        asked = ServingWorkload(model, arguments.positions, arguments.new_tokens)
+        workload = ServingWorkload(model, arguments.positions, arguments.new_tokens)
         torch.set_num_threads(1 if name == "registered" else arguments.threads)
         with tempfile.TemporaryDirectory() as folder:
-            found[name] = parts[name](asked, arguments, Path(folder))
+            found[name] = parts[name](workload, arguments, Path(folder))
         print_table(name, found[name])
     command = f"python -m benchmarks.serving_throughput {shlex.join(sys.argv[1:])}".strip()
     report = {"benchmark": "serve", "command": command, "machine": describe_environment(), **found}
@@ -82,18 +81,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--parts", type=lambda text: text.split(","), default=PARTS, metavar="NAME,NAME,…")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--positions", type=int, default=32, help="of each prefix; for vLLM, whole blocks of 32")
+    parser.add_argument("--positions", type=int, default=32, help="length of each prefix; for vLLM a multiple of 32")
     parser.add_argument("--new-tokens", type=int, default=32)
-    parser.add_argument("--rows", type=int, default=64, help="tenants at once")
-    parser.add_argument("--peft-tenants", type=int, default=8, help="of a round of peft's")
+    parser.add_argument("--rows", type=int, default=64, help="concurrent tenants")
+    parser.add_argument("--peft-tenants", type=int, default=8, help="tenants of a round with peft")
     parser.add_argument("--vllm-rows", type=parse_counts, default=[1, 4, 16, 64], metavar="N,N,…")
     parser.add_argument("--vllm-python", type=Path, default=Path(".venv-vllm/bin/python"))
-    parser.add_argument("--vllm-compiled", action="store_true", help="let vLLM compile the model first: minutes")
+    parser.add_argument(
+        "--vllm-compiled", action="store_true", help="let vLLM compile the model first, which takes minutes"
+    )
     parser.add_argument("--registered", type=parse_counts, default=[1, 10, 100, 1000, 5000], metavar="N,N,…")
-    parser.add_argument("--requests", type=int, default=256, help="of a round, with so many registered")
-    parser.add_argument("--tier", type=float, default=256, help="MiB of RAM for registered prompts")
-    parser.add_argument("--stores", type=Path, help="for their stores; kept, and used again")
-    parser.add_argument("--unpacked", action="store_true", help="leave our weights as they were loaded")
+    parser.add_argument("--requests", type=int, default=256, help="requests of a round with registered prompts")
+    parser.add_argument("--tier", type=float, default=256, help="size of the prompt cache in MiB")
+    parser.add_argument("--stores", type=Path, help="folder for their registries, which later runs reuse")
+    parser.add_argument("--unpacked", action="store_true", help="do not pack our weights")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     if strange := set(arguments.parts) - set(PARTS):
@@ -106,8 +107,8 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def measure_tenants(workload: ServingWorkload, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """All of them at once, beside peft one after the other."""
-    own = softprompt.load_model(arguments.model, device="cpu")  # so that nothing of ours is in its way
+    """Compare all tenants in one batch with peft, one tenant after the other."""
+    own = softprompt.load_model(arguments.model, device="cpu")  # a copy of its own, without our changes
     ours, peft = (
         EngineSystem(workload, arguments.rows),
         PeftSystem(workload, own, arguments.rows, arguments.peft_tenants, folder),
@@ -118,16 +119,16 @@ def measure_tenants(workload: ServingWorkload, arguments: argparse.Namespace, fo
 
 
 def measure_prefixes(workload: ServingWorkload, arguments: argparse.Namespace, _folder: Path) -> dict[str, Any]:
-    """Behind a prefix of each row's own, beside behind none."""
+    """Compare sequences with distinct prefixes with the same without prefixes."""
     ours = EngineSystem(workload, arguments.rows)
     found = compare_systems(
         workload, arguments, {"prefixes": ours.generate_with_prefixes, "none": ours.generate_bare}, goal=0.95
     )
-    return {name: figure for name, figure in found.items() if name != "same_rows"}  # they are not to be the same
+    return {name: figure for name, figure in found.items() if name != "same_rows"}  # the texts differ
 
 
 def measure_registered(workload: ServingWorkload, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The same load with few prompts in the store and with many."""
+    """Measure the same load with few and with many prompts in the registry."""
     from benchmarks.lib.registry_scaling import measure_registry_scaling as measured
 
     return measured(
@@ -143,7 +144,7 @@ def measure_registered(workload: ServingWorkload, arguments: argparse.Namespace,
 
 
 def measure_vllm(workload: ServingWorkload, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """So many rows behind a prefix each, beside vLLM."""
+    """Compare sequences with distinct prefixes with vLLM."""
     most = max(arguments.vllm_rows)
     ours = EngineSystem(workload, most)
     model = resolve_model_files(arguments.model).folder
@@ -153,12 +154,12 @@ def measure_vllm(workload: ServingWorkload, arguments: argparse.Namespace, folde
             "softprompt": CpuUsageMonitor(ours.generate_with_prefixes, peer.get_cpu_seconds),
             "vllm": CpuUsageMonitor(peer.generate, get_cpu_seconds),
         }
-        ways = {
+        steps = {
             f"{name}, {count}": workload.make_step(f"{name}, {count}", count, answer)
             for count in arguments.vllm_rows
             for name, answer in answers.items()
         }
-        speeds = measure_speeds(ways, arguments.rounds, CPU)
+        speeds = measure_speeds(steps, arguments.rounds, CPU)
     found = {
         f"{count}_rows": compute_ratio(workload, speeds, [f"{name}, {count}" for name in answers])
         for count in arguments.vllm_rows
@@ -170,13 +171,13 @@ def measure_vllm(workload: ServingWorkload, arguments: argparse.Namespace, folde
 def compare_systems(
     workload: ServingWorkload, arguments: argparse.Namespace, answers: dict[str, GenerateBatch], goal: float
 ) -> dict[str, Any]:
-    """Two ways to answer all rows."""
-    ways = {name: workload.make_step(name, arguments.rows, answer) for name, answer in answers.items()}
-    return {**compute_ratio(workload, measure_speeds(ways, arguments.rounds, CPU), list(ways)), "goal": goal}
+    """Compare two systems on all sequences."""
+    steps = {name: workload.make_step(name, arguments.rows, answer) for name, answer in answers.items()}
+    return {**compute_ratio(workload, measure_speeds(steps, arguments.rounds, CPU), list(steps)), "goal": goal}
 
 
 def compute_ratio(workload: ServingWorkload, speeds: dict[str, float], names: Sequence[str]) -> dict[str, Any]:
-    """How many times as fast the first of two ways is, and in how many rows they agree."""
+    """Return the speed of the first system relative to the second, and the share of sequences that agree."""
     one, other = names
     return {
         "tokens_per_second": {name: round(speeds[name], 1) for name in names},
@@ -186,8 +187,8 @@ def compute_ratio(workload: ServingWorkload, speeds: dict[str, float], names: Se
 
 
 def print_table(part: str, result: dict[str, Any]) -> None:
-    """A part's figures as a table."""
-    table = Table("way", "tokens/s", "ratio", "same rows", title=f"{part}, goal {result['goal']}")
+    """Print the results of a part as a table."""
+    table = Table("system", "tokens/s", "ratio", "same rows", title=f"{part}, goal {result['goal']}")
     for each in [result, *(value for value in result.values() if isinstance(value, dict))]:
         for number, (name, speed) in enumerate(each.get("tokens_per_second", {}).items()):
             ratios = each.get("ratios", {name: each.get("ratio")} if number == 0 else {})

@@ -1,15 +1,15 @@
-"""Does a server that runs for long stay as it was? Mixed load for minutes, and what its process takes meanwhile.
+"""Is a long-running server stable? Minutes of mixed load, and the resources of its process.
 
     python -m benchmarks.soak --model tiny --minutes 30
 
-A `softprompt serve` in a process of its own is asked all that can be asked, by clients that each draw what to do next:
-chats and completions, streamed or not, with probabilities, in a grammar, several at a time; classifications; uploads,
-swaps, removals, of which the store is collected now and then; clients that go away in a stream, while they wait, or in
-their own request; requests that are wrong. Every few seconds the process's RAM, open files and rows are noted. In the
-end nobody asks any more, and no row may be left.
+Clients send random requests of all kinds to a `softprompt serve` in its own process: chats and completions, streamed or
+not, with log-probabilities, with a grammar, several at a time; classifications; uploads, activations and removals, with
+garbage collections; disconnects in a stream, while waiting, or in the middle of a request; invalid requests. The RAM,
+open files and sequences of the process are sampled every few seconds. At the end, without requests, no sequence may be
+left.
 
-Prints a table, then one JSON line. The slope is of a line through the RAM of the second half, when all that is filled
-once is full; statuses of 500 and above are errors.
+Prints a table, then one JSON line. The slope is that of a line fitted to the RAM of the second half, when all caches
+are full. Statuses of 500 and above are errors.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ SERVER_OPTIONS = (
     "--prefix-cache-mib",
     "16",
 )
-COLLECTION_GRACE = timedelta(minutes=1)  # after which what was removed is deleted: no request takes as long
+COLLECTION_GRACE = timedelta(minutes=1)  # longer than any request
 
 
 @dataclass
 class RandomClient:
-    """Somebody who asks one thing after the other; counts what was answered, by what and status."""
+    """A client that sends one request after the other, and counts the responses by kind and status."""
 
     server: ServerProcess
     http: httpx2.AsyncClient
@@ -69,7 +69,7 @@ class RandomClient:
     counts: Counter[str]
 
     async def run_action(self) -> None:
-        """Do one thing, some more often than others."""
+        """Run a random action, some more often than others."""
         what = self.rng.choices(list(ACTIONS), [weight for _, weight in ACTIONS.values()])[0]
         try:
             status = await ACTIONS[what][0](self)
@@ -136,7 +136,7 @@ async def read_listing(client: RandomClient) -> int:
 
 
 async def disconnect_stream(client: RandomClient) -> int | str:
-    """In a stream, or while it waits."""
+    """Disconnect in a stream, or while waiting for it."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(client.rng.uniform(0, 0.3)):
             body = client.draw_request(stream=client.rng.random() < 0.7, max_tokens=100, n=4)
@@ -148,18 +148,18 @@ async def disconnect_stream(client: RandomClient) -> int | str:
 
 
 async def abort_request(client: RandomClient) -> str:
-    """In its own request."""
+    """Disconnect in the middle of a request."""
     host, port = client.server.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
-    said = b'POST /v1/completions HTTP/1.1\r\nhost: here\r\ncontent-length: 100\r\n\r\n{"model": "writes-1"'
-    writer.write(said[: client.rng.randrange(1, len(said))])
+    request = b'POST /v1/completions HTTP/1.1\r\nhost: here\r\ncontent-length: 100\r\n\r\n{"model": "writes-1"'
+    writer.write(request[: client.rng.randrange(1, len(request))])
     await writer.drain()
     writer.close()
     return "gone"
 
 
 async def send_invalid_request(client: RandomClient) -> int:
-    """Something that is wrong."""
+    """Send an invalid request."""
     wrong: list[dict[str, Any]] = [
         {"model": "nothing"},
         {"max_tokens": 10_000},
@@ -191,7 +191,7 @@ ACTIONS: dict[str, tuple[Callable[[RandomClient], Awaitable[int | str]], int]] =
 
 @dataclass
 class ResourceLog:
-    """What was noted: seconds, MiB, open files, rows that run or wait."""
+    """Samples: seconds, MiB, open files, running or waiting sequences."""
 
     samples: list[dict[str, float]] = field(default_factory=list)
 
@@ -203,7 +203,7 @@ class ResourceLog:
 
     @property
     def mebibytes_per_hour(self) -> float:
-        """MiB an hour, in the second half."""
+        """Growth in MiB per hour, in the second half."""
         half = self.samples[len(self.samples) // 2 :]
         return 3600 * linear_regression([each["seconds"] for each in half], [each["rss"] for each in half]).slope
 
@@ -233,10 +233,12 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny", help="tiny: random numbers; or what `--model` takes")
+    parser.add_argument(
+        "--model", default="tiny", help="tiny (random weights), or a value of `--model` of `softprompt serve`"
+    )
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--clients", type=int, default=24)
-    parser.add_argument("--every", type=float, default=5, help="seconds between two notes")
+    parser.add_argument("--every", type=float, default=5, help="seconds between two samples")
     return parser.parse_args()
 
 
@@ -247,7 +249,7 @@ async def run_clients(
     counts: Counter[str],
     resource_log: ResourceLog,
 ) -> None:
-    """Let clients do what they draw until the time is over, and wait until nothing runs."""
+    """Run random clients until the time is over, and wait until the server is idle."""
     began = time.monotonic()
     end = began + 60 * arguments.minutes
 
@@ -264,13 +266,13 @@ async def run_clients(
             await asyncio.sleep(arguments.every)
 
     await asyncio.gather(sample_resources(), *(repeat_actions(number) for number in range(arguments.clients)))
-    await asyncio.sleep(3)  # those who went away last are noticed
+    await asyncio.sleep(3)  # until the last disconnects are noticed
     await request_last_completion(server)
     resource_log.add_sample(server, time.monotonic() - began)
 
 
 async def request_last_completion(server: ServerProcess) -> None:
-    """One more, after which the levels are those of a server that nobody asks."""
+    """Send one more request, so that the metrics are those of an idle server."""
     async with httpx2.AsyncClient(base_url=server.url, headers=server.headers, timeout=120) as http:
         body = {"model": server.base_model, "prompt": "the film", "max_tokens": 2}
         (await http.post("/v1/completions", json=body)).raise_for_status()

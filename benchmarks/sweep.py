@@ -1,11 +1,11 @@
-"""How long does a sweep take as its user waits for it, beside as many runs one after the other?
+"""Total time of a sweep, compared with the same number of separate runs.
 
     python -m benchmarks.sweep --data movie_reviews.train.jsonl --validation movie_reviews.validation.jsonl
 
-Eight runs of `softprompt tune` (four seeds, two learning rates) train prefixes in all layers, each a process of its own
-that loads the model, reads the texts, trains, evaluates and saves. One `softprompt tune --sweep` trains the same eight
-in the top half of the layers. Half of the runs come before the sweep and half after it, so that a machine that slows
-down slows down for both. Prints one JSON line; `whole_runs_8` is the sweep's time as a share of the eight runs' time.
+Eight runs of `softprompt tune` (four seeds, two learning rates) train prefixes in all layers, each in a process of its
+own that loads the model, reads the texts, trains, evaluates and saves. One `softprompt tune --sweep` trains the same
+eight in the top half of the layers. Half of the runs come before the sweep and half after it, so that a slower machine
+slows down both. Prints one JSON line; `whole_runs_8` is the sweep's time relative to the eight runs' time.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def time_tune(options: Sequence[str], output: Path) -> float:
-    """How many seconds a run takes, its start included."""
+    """Return the seconds of a run, with its start."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "softprompt", "tune", *options, "--output", str(output)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -1,24 +1,23 @@
-"""How fast does it train? Useful tokens a second, beside peft in the same run.
+"""How fast is training? Useful tokens per second, compared with peft in the same run.
 
     python -m benchmarks.train --data movie_reviews.train.jsonl
 
-A useful token is a token of the text: neither padding nor virtual. peft trains as the tutorials do (batches of 4,
-every row padded to 128 tokens, loss over all of the vocabulary) and as a careful user would (the same, padded to
-the longest row of the batch, batches of 16). Ours is `PromptTrainable.accumulate_gradients` plus the
-optimizer's update, on batches
-of 16 in training's own order; prefixes in the top layers alone are timed from the second epoch on, when what lies below
-is remembered. Eight prompts on the top half train together, beside eight steps of one on all layers. The ways take
-turns, so that a machine that slows down slows down for all; the median of the rounds counts. Prints a table, then one
-JSON line with the ratios.
+Useful tokens are tokens of the texts, neither padding nor virtual. peft trains as in its tutorials (batches of 4,
+padded to 128 tokens, loss over the whole vocabulary), and as a careful user would run it (the same, padded to the
+longest sequence, batches of 16). Ours is `PromptTrainable.accumulate_gradients` and the optimizer's update, on batches
+of 16 in training's own order; prefixes in the top layers are measured from the second epoch on, with a full
+hidden-state cache. Eight prompts in the top half train jointly, compared with eight steps of one in all layers. The
+steps alternate, so that a slower machine slows down all of them; results are medians. Prints a table, then one JSON
+line with the ratios.
 
-`matrix_rate_share` is the share of this machine's rate at large float32 products that our prefix reaches, at the 4N
-operations a useful token needs (forward, and the gradient of the states but not of the weights); N are the layers'
-weights, since of the vocabulary a classification computes two words.
+`matrix_rate_share` is our prefix's share of this machine's rate at large float32 products, with the 4N operations that
+a useful token needs (forward pass, and the gradient of the hidden states but not of the weights). N is the number of
+the layers' weights, because classification computes only two words of the vocabulary.
 
     python -m benchmarks.train --data movie_reviews.train.jsonl --together 1,2,4,8,16,32,64 --plot together.png
 
-times that alone: how many times as long the steps of N prefixes take one after the other, each of `--together-rows`
-rows, as one step of all of them; on all layers and on the top half. It prints one JSON line too.
+measures only joint steps: the time of N separate steps, each with `--together-rows` examples, relative to one joint
+step; for all layers and for the top half. It prints one JSON line too.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from benchmarks.lib.train_steps import (
 )
 from softprompt.data import read_examples
 
-CPU_MATRIX_SIZE = 1536  # rows and columns: large enough for a CPU's cores
+CPU_MATRIX_SIZE = 1536  # rows and columns, enough to use all cores
 CPU = torch.device("cpu")
 
 
@@ -66,16 +65,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--together", type=parse_counts, metavar="N,N,…", help="only the gain of so many prompts together"
-    )
-    parser.add_argument("--together-rows", type=int, default=4, help="rows of each of them in a step")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw that gain")
+    parser.add_argument("--together", type=parse_counts, metavar="N,N,…", help="measure only joint steps of N prompts")
+    parser.add_argument("--together-rows", type=int, default=4, help="examples of each prompt per step")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="plot of the gain")
     return parser.parse_args()
 
 
 def parse_counts(text: str) -> list[int]:
-    """Numbers with commas between them."""
+    """Parse comma-separated numbers."""
     return [int(number) for number in text.split(",")]
 
 
@@ -107,7 +104,7 @@ def report_joint_gain(reviews: ReviewClassification, arguments: argparse.Namespa
 def measure_gain_curves(
     reviews: ReviewClassification, prompt_counts: Sequence[int], rows: int, rounds: int, device: torch.device
 ) -> dict[str, dict[int, float]]:
-    """The gain of so many prefixes together, on all layers and on the top half."""
+    """Measure the gain of joint steps of N prefixes, in all layers and in the top half."""
     found = {}
     for name, layers in (("all layers", None), ("top half", reviews.model.shape.num_layers // 2)):
         steps = partial(reviews.make_step, "prefix", layers=layers, rows_per_step=rows)
@@ -117,7 +114,7 @@ def measure_gain_curves(
 
 
 def print_speeds(speeds: dict[str, float], rounds: int) -> None:
-    table = Table("way", "useful tokens/s", title=f"training, median of {rounds} steps")
+    table = Table("step", "useful tokens/s", title=f"training, median of {rounds} steps")
     for name, speed in speeds.items():
         table.add_row(name, f"{speed:.0f}")
     Console().print(table)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.growth --only "prompts" --output benchmarks/results/growth.json
 
-CPU seconds and peak memory, each size in a process of its own; the exponent k is of cost = c · size^k over all sizes.
-Prints a table, then one JSON line. `--only` runs the workloads whose name contains a text.
+It measures CPU seconds and peak memory, each size in its own process, and fits cost = c · size^k over all sizes. Prints
+a table, then one JSON line. `--only` selects the workloads whose name contains a text.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def summarize(workload: ScalingWorkload) -> dict[str, Any]:
-    """Measure a workload and fit how its time and its memory grow."""
+    """Measure a workload and fit the growth of its time and memory."""
     measurements = measure_workload(workload)
     sizes = [each.size for each in measurements]
     return {

@@ -1,4 +1,4 @@
-"""How the statistics and the report of a comparison grow with test rows and with ways."""
+"""Growth of a comparison's statistics and report with test examples and with methods."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ NUM_SEEDS, NUM_LABELS = 3, 50
 
 
 def prepare_bootstrap_by_rows(num_rows: int) -> Callable[[], object]:
-    """Prepare the paired bootstrap of four ways on so many rows."""
+    """Prepare the paired bootstrap of four methods on `size` test examples."""
     return prepare_bootstrap(4, num_rows)
 
 
 def prepare_bootstrap_by_methods(num_methods: int) -> Callable[[], object]:
-    """Prepare the paired bootstrap of so many ways on 2,000 rows."""
+    """Prepare the paired bootstrap of `size` methods on 2,000 test examples."""
     return prepare_bootstrap(num_methods, 2_000)
 
 
 def prepare_bootstrap(num_methods: int, num_rows: int) -> Callable[[], object]:
-    """Prepare the paired bootstrap of so many ways on so many rows."""
+    """Prepare the paired bootstrap of methods with random scores."""
     source = np.random.default_rng(0)
-    scores = {str(way): (source.random((NUM_SEEDS, num_rows)) < 0.9).astype(float) for way in range(num_methods)}
+    scores = {str(i): (source.random((NUM_SEEDS, num_rows)) < 0.9).astype(float) for i in range(num_methods)}
     return lambda: build_pairwise_tests(scores)
 
 
 def prepare_wide_report(num_methods: int) -> Callable[[], object]:
-    """Prepare the report of so many ways by many labels."""
+    """Prepare the report of `size` methods and many labels."""
     results, folder = make_results(num_methods), Path(tempfile.mkdtemp(prefix="growth-"))
     return lambda: write_report(add_recommendation(results), folder)
 
@@ -118,8 +118,8 @@ def _make_pairwise_test(difference: float, half_width: float) -> dict[str, Any]:
 
 WORKLOADS = (
     ScalingWorkload(
-        "comparison: bootstrap of 4 ways", (1_000, 10_000, 100_000), prepare_bootstrap_by_rows, "test rows"
+        "comparison: bootstrap of 4 methods", (1_000, 10_000, 100_000), prepare_bootstrap_by_rows, "test rows"
     ),
-    ScalingWorkload("comparison: bootstrap of 2,000 rows", (5, 10, 30), prepare_bootstrap_by_methods, "ways"),
-    ScalingWorkload("comparison: report of 50 labels", (5, 10, 30), prepare_wide_report, "ways"),
+    ScalingWorkload("comparison: bootstrap of 2,000 rows", (5, 10, 30), prepare_bootstrap_by_methods, "methods"),
+    ScalingWorkload("comparison: report of 50 labels", (5, 10, 30), prepare_wide_report, "methods"),
 )

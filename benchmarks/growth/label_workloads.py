@@ -1,4 +1,4 @@
-"""Labels: building a verbalizer of many, telling a text's label among many. On a small model with random weights."""
+"""Growth with the number of labels: building a verbalizer, and classifying. On a small model with random weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def create_small_model() -> CausalModel:
 
 
 def make_task(count: int) -> ClassificationTask:
-    """So many labels of two words, a token a letter: they part in many places."""
+    """Make a task with labels of two words, one token per letter, so that their paths branch often."""
     return ClassificationTask(labels=tuple(f"kind {i % 97} of {i}" for i in range(count)), template="{text}\nIt is")
 
 

@@ -1,4 +1,4 @@
-"""The CPU time and the memory of a workload at each size, and the exponents that fit them."""
+"""CPU time and memory of a workload at each size, and the fitted exponents."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class WorkloadMeasurement:
-    """What one size of a workload cost.
+    """Cost of a workload at one size.
 
     Attributes:
-        size: how many there were of the workload's unit.
-        cpu_seconds: of all threads of the process; a busy machine does not change it much.
-        mebibytes: the peak of resident memory above what the process held before.
+        size: number of the workload's units.
+        cpu_seconds: CPU time of all threads of the process; other programs on the machine change it little.
+        mebibytes: peak of the resident memory above the process's memory before the work.
     """
 
     size: int
@@ -35,7 +35,7 @@ class WorkloadMeasurement:
 
 
 def measure_workload(workload: ScalingWorkload) -> list[WorkloadMeasurement]:
-    """Measure each size in a process of its own, the smallest first."""
+    """Measure each size in its own process, the smallest first."""
     return [measure_in_subprocess(workload, size) for size in workload.sizes]
 
 
@@ -59,7 +59,7 @@ def get_peak_mebibytes() -> float:
 
 
 def fit_exponent(sizes: list[int], costs: list[float]) -> float | None:
-    """Fit k in cost = c · size^k by least squares on the logarithms; None where a cost is not above 0."""
+    """Fit k in cost = c · size^k by least squares on the logarithms; None if a cost is not positive."""
     if len(sizes) < 2 or min(costs) <= 0:
         return None
     slope, _ = statistics.linear_regression([math.log(size) for size in sizes], [math.log(cost) for cost in costs])

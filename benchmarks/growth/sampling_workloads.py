@@ -1,4 +1,4 @@
-"""What a response costs beside the model: its text, its stop texts, its penalties."""
+"""Cost of a response besides the model: its text, stop strings, penalties."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from benchmarks.growth.workload import ScalingWorkload
 
-TOKEN_CHARS = 81  # characters of a token, as of SmolLM2's longest
+TOKEN_CHARS = 81  # characters of SmolLM2's longest token
 
 
 def prepare_held_text(size: int) -> Callable[[], object]:
-    """A response all of which may be the beginning of a stop text, until the last character of each 20 tokens."""
+    """Prepare a response that may be the start of a stop string until the last character of each 20 tokens."""
     from softprompt.engine.stop_aware_detokenizer import StopAwareDetokenizer
 
     stops = ["a" * 240 + str(i) for i in range(16)]
@@ -21,7 +21,7 @@ def prepare_held_text(size: int) -> Callable[[], object]:
 
 
 def prepare_broken_bytes(size: int) -> Callable[[], object]:
-    """A response of bytes that are no characters."""
+    """Prepare a response of bytes that form no characters."""
     from softprompt.sampling.incremental_detokenizer import IncrementalDetokenizer
 
     detokenizer = IncrementalDetokenizer(lambda tokens: bytes(tokens).decode("utf-8", errors="replace"))
@@ -29,7 +29,7 @@ def prepare_broken_bytes(size: int) -> Callable[[], object]:
 
 
 def prepare_penalized_draws(size: int) -> Callable[[], object]:
-    """A response of tokens that all differ, drawn with penalties."""
+    """Prepare a response of distinct tokens, drawn with penalties."""
     import torch
 
     from softprompt.engine import EngineRequest, SamplingParams

@@ -1,6 +1,7 @@
-"""How listing, uploading to and collecting a store grow with what is in it.
+"""Growth of listing, uploading and garbage collection with the size of a prompt registry.
 
-The database is filled in one transaction and no folder is made, but for `collect`: what is timed does not read them.
+The database is filled in one transaction. Artifacts are created only for the garbage collection; the others do not read
+them.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _BASE = SimpleNamespace(name="smollm2-135m", fingerprint="0" * 16)
 _MANIFEST = SimpleNamespace(
     method={"name": "prefix"}, num_virtual_tokens=20, task=SimpleNamespace(kind="chat"), base=_BASE
 )
-#: What the database keeps of a saved prompt, without one.
+#: The database's columns of a saved prompt, without an artifact.
 SAVED_PROMPT = cast(SavedPrompt, SimpleNamespace(manifest=_MANIFEST, files={"prompt.safetensors": b"0" * 1000}))
 
 
 def make_store(prompts: int, versions: int = 1) -> PromptRegistry:
-    """A store in a new folder, with so many prompts of one tenant and so many versions of each."""
+    """Create a registry with prompts of one tenant, each with the given number of versions."""
     store = PromptRegistry.open(tempfile.mkdtemp(prefix="growth-"), create=True)
     with store._database.write_session() as session:
         for number in range(prompts):
@@ -46,12 +47,12 @@ def make_store(prompts: int, versions: int = 1) -> PromptRegistry:
 
 
 def prepare_listing(size: int) -> Callable[[], object]:
-    """Prepare `softprompt prompts list` of so many prompts."""
+    """Prepare `softprompt prompts list` of `size` prompts."""
     return _prepare_list_command(size)
 
 
 def prepare_json_listing(size: int) -> Callable[[], object]:
-    """Prepare `softprompt prompts list --json` of so many prompts."""
+    """Prepare `softprompt prompts list --json` of `size` prompts."""
     return _prepare_list_command(size, "--json")
 
 
@@ -66,7 +67,7 @@ def _prepare_list_command(size: int, *options: str) -> Callable[[], object]:
 
 
 def prepare_pages(size: int) -> Callable[[], object]:
-    """Prepare pages as `/v1/prompts` and `/v1/models` read them, in the middle of so many prompts."""
+    """Prepare the pages of `/v1/prompts` and `/v1/models`, in the middle of `size` prompts."""
     store, middle = make_store(size), f"customer-{size // 2:06d}"
 
     def read_all_pages() -> None:
@@ -78,7 +79,7 @@ def prepare_pages(size: int) -> Callable[[], object]:
 
 
 def prepare_uploads(size: int) -> Callable[[], object]:
-    """Prepare what an upload asks of the database, where the tenant has so many versions of one prompt."""
+    """Prepare the queries of an upload, for a tenant with `size` versions of one prompt."""
     store = make_store(1, versions=size)
 
     def add_versions() -> None:
@@ -91,7 +92,7 @@ def prepare_uploads(size: int) -> Callable[[], object]:
 
 
 def prepare_collection(size: int) -> Callable[[], object]:
-    """Prepare a collection of so many folders that nobody needs, beside as many that somebody does."""
+    """Prepare a garbage collection of `size` unreferenced folders, next to as many referenced ones."""
     store = make_store(size)
     root = Path(store.artifact_location)
     for number in range(size):

@@ -1,4 +1,4 @@
-"""The start of a training, by rows, by the length of a text and by runs; its evaluations; a look at data."""
+"""Growth of the start of training with records, text length and runs; of evaluations; of `data inspect`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECORD_COUNTS = (1_000, 10_000, 100_000)
 
 
 def write_records(count: int, num_words: int | None = None) -> Path:
-    """A file of labelled texts of 8 to 40 words, or of so many."""
+    """Write a file of labeled texts, of 8 to 40 words or of the given number."""
     drawn = random.Random(0)
     path = Path(tempfile.mkdtemp()) / "rows.jsonl"
     with path.open("w", encoding="utf-8") as file:
@@ -32,14 +32,14 @@ def make_settings(data: Path, **overrides: Any) -> Mapping[str, Any]:
 
 
 def prepare_tuning(data: Path, **overrides: Any) -> Callable[[], object]:
-    """A run made ready to train, on a model that is loaded already."""
+    """Prepare the start of a run on a loaded model."""
     from softprompt.model import load_model
     from softprompt.training.prepared_run import PreparedRun
     from softprompt.training.tune_settings import TuneSettings
 
     model = load_model("smollm2-135m", device="cpu")
     settings = TuneSettings.from_dict(make_settings(data, **overrides))
-    PreparedRun.from_settings(settings, model)  # what is done once a model, whatever the data
+    PreparedRun.from_settings(settings, model)  # warm-up: work that is done once per model
     return lambda: PreparedRun.from_settings(settings, model)
 
 
@@ -56,7 +56,7 @@ def prepare_tuning_by_validation(count: int) -> Callable[[], object]:
 
 
 def prepare_sweep(num_runs: int) -> Callable[[], object]:
-    """Runs of different rates and seeds on 10,000 rows, made ready together."""
+    """Prepare the start of runs with different learning rates and seeds on 10,000 records."""
     from softprompt.model import load_model
     from softprompt.training.concurrent_runs import prepare_runs
     from softprompt.training.tune_settings import TuneSettings

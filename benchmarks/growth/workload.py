@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ScalingWorkload:
-    """A piece of work that is timed at several sizes.
+    """A workload that is measured at several sizes.
 
     Attributes:
-        name: what it does, and of what there are `size`, such as "list prompts".
-        sizes: growing; the largest is what a user may really have.
-        prepare: from a size, the work itself; what `prepare` does is not timed. Both run in a process of their own,
-            which ends behind them.
-        unit: what there are `size` of, such as "prompts".
-        is_bounded: the work has a limit, so its cost may grow by any exponent up to there and stays the same beyond.
+        name: the work and its units, such as "list prompts".
+        sizes: increasing sizes; the largest is realistic for a user.
+        prepare: returns the work for a size, without being measured. Both run in a process of their own.
+        unit: unit of the size, such as "prompts".
+        is_bounded: whether the cost is constant beyond some size, so that its exponent is meaningless.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The gain of prompts that train together over their number, drawn."""
+"""Plot of the gain of joint training over the number of prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 
 def plot_gain(curves: Mapping[str, Mapping[int, float]], title: str, path: Path) -> None:
-    """A line for each curve, in a picture of whatever kind the path's name says."""
+    """Plot a line for each curve, in the format of the path's extension."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for name, curve in curves.items():

@@ -1,11 +1,10 @@
-"""Twelve heavy loads by one tenant, for `fairness.py`: each asks again and again until its process is ended.
+"""Twelve heavy loads of one tenant, for `fairness.py`: each repeats its requests until its process ends.
 
     python -m benchmarks.lib.heavy_loads URL KEY LOAD FOLDER
 
-It runs in a process of its own, so that what it reads and writes keeps nobody waiting in the process that measures,
-and at a low priority, since it would be on another machine. It imports no model. FOLDER holds `material.json` and the
-prompts that are brought in, which `fairness.py` wrote. When its input ends it prints how often each status was
-answered, as JSON.
+A load runs in its own process, so that its work does not delay the measuring process, and at a low priority, because in
+practice it would be on another machine. It imports no model. FOLDER has `material.json` and the prompts to upload,
+which `fairness.py` wrote. When its input ends, it prints the number of responses by status as JSON.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from typing import Any
 import httpx2
 
 STOP_TEXT_CHARS, NUM_PROPERTIES = 60_000, 2_500
-OVERSIZED_TEXT = "ab" * 500_000  # below the limit of a body, and more tokens than any window
+OVERSIZED_TEXT = "ab" * 500_000  # below the body's size limit, and more tokens than any model accepts
 
 
 @dataclass
 class HeavyTenant:
-    """A tenant that asks for much.
+    """A tenant with heavy requests.
 
     Attributes:
-        http: asks with its key.
-        material: what `fairness.py` knows of the model: `base`, `most_tokens`, `send_long_text`, `letter`, `prompts`.
-        folder: where the prompts are that are brought in.
-        number: of the next request.
+        http: client with the tenant's API key.
+        material: facts about the model from `fairness.py`: `base`, `most_tokens`, `long_texts`, `letter`, `prompts`.
+        folder: folder of the prompts to upload.
+        request_number: number of the next request.
     """
 
     http: httpx2.AsyncClient
@@ -120,7 +119,7 @@ async def send_long_text(tenant: HeavyTenant) -> httpx2.Response:
     return await tenant.request_completion(prompt=f"{tenant.request_number % 10} {text}", max_tokens=1)
 
 
-#: What is asked, how often at the same time, and what the row of the table says.
+#: By name: the function that sends the load, the number of concurrent ones, and the label in the table.
 LOADS: dict[str, tuple[Callable[[HeavyTenant], Awaitable[httpx2.Response]], int, str]] = {
     "rows": (send_wide_request, 1, "n=64 rows of one long request"),
     "requests": (send_many_requests, 8, "many requests of 16 rows"),
@@ -138,7 +137,7 @@ LOADS: dict[str, tuple[Callable[[HeavyTenant], Awaitable[httpx2.Response]], int,
 
 
 async def run_until_stdin_closes(url: str, api_key: str, load: str, folder: Path) -> None:
-    """Ask until the input ends."""
+    """Send requests until the input ends."""
     ask, at_once, _ = LOADS[load]
     headers = {"authorization": f"Bearer {api_key}"}
     limits = httpx2.Limits(max_connections=at_once)
@@ -154,7 +153,7 @@ async def run_until_stdin_closes(url: str, api_key: str, load: str, folder: Path
                     status = type(error).__name__
                 heavy.statuses[status] += 1
                 if status != "200":
-                    await asyncio.sleep(0.02)  # who is refused at once asks again at once, but not only that
+                    await asyncio.sleep(0.02)  # limits the rate of requests that are rejected at once
 
         asking = [asyncio.create_task(ask_again_and_again()) for _ in range(at_once)]
         await asyncio.to_thread(sys.stdin.read)

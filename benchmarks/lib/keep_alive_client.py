@@ -1,4 +1,4 @@
-"""One client with one connection that it keeps, and next to no work of its own: what it times is the server."""
+"""A client with one keep-alive connection and little work of its own, so that it measures the server."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 
 class KeepAliveClient:
-    """Asks one thing after the other.
+    """Sends one request after the other.
 
     Args:
-        url: of the server.
-        key: that it asks with; None for none.
+        url: URL of the server.
+        api_key: API key; None for none.
     """
 
     def __init__(self, url: str, api_key: str | None = None):
@@ -25,21 +25,21 @@ class KeepAliveClient:
             self._headers["authorization"] = f"Bearer {api_key}"
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def get_path(self, path: str) -> float:
-        """The seconds until an answer is there."""
+        """Return the seconds until the response."""
         return self._request_with_retry("GET", path, None, is_stream=False)
 
     def post_json(self, path: str, body: Mapping[str, Any]) -> float:
-        """The seconds until an answer is there; of a stream, until its first event with a token is."""
+        """Return the seconds until the response, or of a stream until its first event with a token."""
         return self._request_with_retry("POST", path, json.dumps(body), is_stream=bool(body.get("stream")))
 
     def _request_with_retry(self, method: str, path: str, body: str | None, *, is_stream: bool) -> float:
         try:
             return self._time_request(method, path, body, is_stream=is_stream)
-        except ConnectionError:  # it was idle for too long: a new one is made, and what counts is what is asked on it
+        except ConnectionError:  # closed by the server after idling: repeat on a new connection
             self._connection.close()
             self._connection.connect()
             return self._time_request(method, path, body, is_stream=is_stream)
@@ -57,7 +57,7 @@ class KeepAliveClient:
 
 
 def _read_first_token(answer: http.client.HTTPResponse) -> bytes:
-    """The first line of a stream that has a token, or all of an error."""
+    """Read the first line of a stream that has a token, or all of an error."""
     while line := answer.readline():
         if line.startswith(b"data:") and json.loads(line.removeprefix(b"data:"))["choices"]:
             return line

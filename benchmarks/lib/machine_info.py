@@ -1,4 +1,4 @@
-"""What a benchmark ran on, in words: figures of two machines cannot be compared."""
+"""Describes the machine of a benchmark: results of two machines cannot be compared."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ LIBRARIES = ("torch", "transformers", "peft")
 
 
 def describe_environment() -> str:
-    """Cores, their vector instructions, and the versions of what runs on them."""
+    """Return the cores, their vector instructions, and the versions of the libraries."""
     about = [f"{len(os.sched_getaffinity(0))} cores", torch.backends.cpu.get_cpu_capability(), "float32"]
     return ", ".join([*about, *(f"{name} {version(name)}" for name in LIBRARIES)])

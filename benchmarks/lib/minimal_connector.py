@@ -1,10 +1,10 @@
-"""Learned prefixes in an unmodified vLLM, through its KV-connector interface: a peer's harness, no product code.
+"""A minimal KV connector for trained prefixes in an unmodified vLLM, as a baseline for the plugin.
 
 Runs in vLLM's own environment. A request names its prefix, `kv_transfer_params={"prefix": NAME}`, and begins with as
-many placeholders as the prefix has positions; the prefix's keys and values are put where the placeholders' would be.
-They are read once from `FOLDER/NAME.safetensors` (`prefix`, `[L, 2, G, P, D]`), where `kv_connector_extra_config` names
-the folder. P is a multiple of vLLM's block size, so that vLLM's prefix cache holds them under the request's
-`cache_salt` from then on, and they are put there once. Preemption is not handled: there is memory for all rows.
+many placeholders as the prefix has positions; the prefix's keys and values are written to these positions. They are
+read once from `FOLDER/NAME.safetensors` (`prefix`, `[L, 2, G, P, D]`), with the folder in `kv_connector_extra_config`.
+P is a multiple of vLLM's block size, so vLLM's prefix cache keeps them under the request's `cache_salt`, and they are
+written once. Preemption is not supported: the cache must hold all sequences.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
 
 @dataclass
 class PrefixLoad:
-    """Positions of a prefix that a request has no keys and values of yet: the last `count`."""
+    """The positions of a prefix that a request needs: the last `count`."""
 
     name: str
     block_ids: list[int]
@@ -30,13 +30,13 @@ class PrefixLoad:
 
 @dataclass
 class PrefixLoadMetadata(KVConnectorMetadata):
-    """Those of a step."""
+    """The loads of a step."""
 
     prefix_loads: list[PrefixLoad] = field(default_factory=list)
 
 
 class PrefixConnector(KVConnectorBase_V1):
-    """What vLLM's scheduler and its worker each have one of."""
+    """The connector; vLLM's scheduler and its worker have one each."""
 
     def __init__(self, vllm_config: Any, role: Any, kv_cache_config: Any = None):
         super().__init__(vllm_config=vllm_config, role=role, kv_cache_config=kv_cache_config)
@@ -46,7 +46,7 @@ class PrefixConnector(KVConnectorBase_V1):
         self._prefixes: dict[str, Tensor] = {}
 
     def _load_prefix(self, name: str) -> Tensor:
-        """`[L, 2, G, P, D]`."""
+        """Load a prefix, `[L, 2, G, P, D]`."""
         if name not in self._prefixes:
             self._prefixes[name] = load_file(self._folder / f"{name}.safetensors")["prefix"]
         return self._prefixes[name]

@@ -1,4 +1,4 @@
-"""Processes that take turns: even as they wait they wake up often enough to cost the others some of their speed."""
+"""Suspends processes in turn: even idle ones wake up often enough to slow the others down."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import psutil
 
 
 class ProcessSuspender:
-    """Suspends processes with all that they started.
+    """Suspends processes with all their children.
 
     Args:
-        processes: their ids, by names.
+        processes: process ids by name.
     """
 
     def __init__(self, processes: Mapping[str, int]):
@@ -20,7 +20,7 @@ class ProcessSuspender:
 
     @contextmanager
     def suspend_others(self, name: str) -> Iterator[None]:
-        """Only this one runs, as long as this lasts."""
+        """Let only this process run within the context."""
         others = [each for other, pid in self._processes.items() if other != name for each in _list_process_tree(pid)]
         for each in others:
             each.suspend()

@@ -1,6 +1,6 @@
-"""Models of real shapes with random weights, and texts for them: what speed and memory need, without a download.
+"""Models of real shapes with random weights, and texts for them, for speed and memory without a download.
 
-What such a model says is noise. How long a step takes and what it holds does not depend on that.
+The output of such a model is noise. The duration and memory of a step do not depend on the weights.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ MAX_VOCABULARY = 30_000
 
 
 def create_random_model(shape: str, dtype: str, device: str, texts: Sequence[str]) -> FrozenModel:
-    """A frozen Llama of that shape, whose tokenizer knows the words of the texts."""
+    """Create a frozen Llama of a shape, whose tokenizer has the words of the texts."""
     config = LlamaConfig(**SHAPES[shape], tie_word_embeddings=True, bos_token_id=0, eos_token_id=1)
-    with no_init_weights():  # which takes longer than a step, and is overwritten
+    with no_init_weights():  # initialization takes longer than a step, and is overwritten
         network = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype]).to(device)
-    network.tie_weights()  # one of the things that were left out
+    network.tie_weights()  # skipped by no_init_weights
     with torch.no_grad():
         fill_parameters([parameter for parameter in network.parameters() if parameter.ndim > 1])
     return freeze_network(
@@ -58,7 +58,7 @@ def create_random_model(shape: str, dtype: str, device: str, texts: Sequence[str
 
 
 def fill_parameters(parameters: Iterable[torch.Tensor]) -> None:
-    """The same million random numbers again and again: a billion take a minute to draw."""
+    """Fill the parameters with the same million random numbers repeatedly: a billion take a minute to draw."""
     drawn = 0.02 * torch.randn(2**20 + 7, generator=torch.Generator().manual_seed(0))
     for parameter in parameters:
         numbers = drawn.to(parameter)
@@ -67,7 +67,7 @@ def fill_parameters(parameters: Iterable[torch.Tensor]) -> None:
 
 
 def train_word_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A word is a token, as far as it is one of the most common; a BOS stands in front of a text, as Llama's does."""
+    """Train a tokenizer with a token per common word and, like Llama's, a BOS token before the text."""
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     special = [BOS, EOS, UNKNOWN]
@@ -78,7 +78,7 @@ def train_word_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTok
 
 
 def make_random_examples(count: int, min_words: int = 20, max_words: int = 60) -> list[Example]:
-    """Texts of random words, labelled in turn: as long as sentences of reviews are."""
+    """Make texts of random words, as long as sentences of reviews, with alternating labels."""
     drawn = random.Random(0)
     texts = [
         " ".join(f"w{drawn.randrange(300)}" for _ in range(drawn.randint(min_words, max_words))) for _ in range(count)

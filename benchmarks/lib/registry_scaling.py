@@ -1,8 +1,8 @@
-"""Does a server get slower the more prompts are registered? The same load, on stores of one prompt to thousands.
+"""Does a server get slower with more registered prompts? The same load on registries of one to thousands of prompts.
 
-Each prompt has a tenant of its own. Which is asked for is drawn by Zipf's law: the k-th as often as 1/k of the first. A
-request goes the server's way below HTTP: its name is resolved in the store, its prompt is taken from the shelf, which
-reads it from the disk if it is not there, and the worker's thread writes its answer, many at once.
+Each prompt has its own tenant. The prompt of a request is drawn by Zipf's law: the k-th is requested 1/k times as often
+as the first. A request takes the server's path below HTTP: its name is resolved in the registry, its prompt comes from
+the prompt cache, which loads it from disk if necessary, and the engine worker generates the response in a batch.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ CPU = torch.device("cpu")
 
 
 class RegistrySystem:
-    """A store of so many prompts, and the shelf in front of it.
+    """A registry with a number of prompts, and its prompt cache.
 
     Args:
-        asked: what it will be asked.
-        store: with the prompts.
-        count: how many there are.
-        worker: which all share.
-        memory: bytes of RAM for prompts.
-        at_once: requests that run together.
+        workload: inputs of the requests.
+        store: the registry.
+        num_prompts: number of prompts.
+        worker: the engine worker, shared by all systems.
+        memory: size of the prompt cache in bytes.
+        max_concurrency: number of concurrent requests.
 
     Attributes:
-        most: bytes that the prompts in RAM have taken at most.
+        max_bytes: largest size of the prompt cache so far, in bytes.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class RegistrySystem:
         )
 
     async def generate(self, texts: TokenBatch, round_index: int) -> TokenBatch:
-        """What is written behind each text, and the prompt that is drawn for it."""
+        """Generate a response to each text with a randomly drawn prompt."""
         drawn = random.Random(round_index)
         tenants = drawn.choices(range(self.num_prompts), [1 / (k + 1) for k in range(self.num_prompts)], k=len(texts))
         turns = asyncio.Semaphore(self._max_concurrency)
@@ -76,16 +76,18 @@ class RegistrySystem:
 
     async def _generate_one(self, tenant: str, text: list[int], slots: asyncio.Semaphore) -> list[int]:
         async with slots:
-            shelved = await self._prompt_cache.get_prompt(await self._prompt_cache.resolve_version(PROMPT_NAME, tenant))
+            loaded_prompt = await self._prompt_cache.get_prompt(
+                await self._prompt_cache.resolve_version(PROMPT_NAME, tenant)
+            )
             self.max_bytes = max(self.max_bytes, self._prompt_cache.num_bytes)
             sampling = SamplingParams(max_new_tokens=self.workload.new_tokens, ignore_eos=True)
             request = EngineRequest(tuple(text), sampling, tenant)
-            handle = await self._worker.submit_request(request, shelved.payload)
+            handle = await self._worker.submit_request(request, loaded_prompt.payload)
             return [output.token_id async for output in handle if output.token_id is not None]
 
     @property
     def hit_rate(self) -> float:
-        """The share of the requests whose prompt was in RAM."""
+        """Share of the requests whose prompt was in the cache."""
         where: dict[str, float] = {
             sample.labels["result"]: sample.value
             for metric in self.metrics.registry.collect()
@@ -105,7 +107,7 @@ def measure_registry_scaling(
     folder: Path,
     threads: int,
 ) -> dict[str, Any]:
-    """Tokens a second with so many prompts registered, and what they take of the RAM.
+    """Measure the tokens per second with different numbers of registered prompts, and their memory.
 
     Args:
         workload: inputs of the requests.
@@ -128,14 +130,16 @@ def measure_registry_scaling(
             ServerMetrics(),
             num_threads=threads,
         )
-        ways = {
+        systems = {
             count: RegistrySystem(workload, store, count, worker, memory, max_concurrency)
             for count, store in stores.items()
         }
         runner.run(start_worker(worker))
         before = psutil.Process().memory_info().rss
         try:
-            speeds = measure_speeds({f"{c}": make_step(way, requests, runner) for c, way in ways.items()}, rounds, CPU)
+            speeds = measure_speeds(
+                {f"{c}": make_step(system, requests, runner) for c, system in systems.items()}, rounds, CPU
+            )
         finally:
             runner.run(worker.stop())
         grown = psutil.Process().memory_info().rss - before
@@ -143,7 +147,7 @@ def measure_registry_scaling(
     return {
         "tokens_per_second": {count: round(speed, 1) for count, speed in speeds.items()},
         "ratios": {count: round(speed / first, 3) for count, speed in speeds.items()},
-        "in_memory": {str(count): summarize_memory(workload, way) for count, way in ways.items()},
+        "in_memory": {str(count): summarize_memory(workload, system) for count, system in systems.items()},
         "tier_mebibytes": memory / MEBIBYTE,
         "rows_mebibytes": round(
             max_concurrency * workload.max_length * workload.get_prefix(0).tensor.nbytes / workload.P / MEBIBYTE
@@ -154,7 +158,7 @@ def measure_registry_scaling(
 
 
 def open_filled_store(workload: ServingWorkload, path: Path, num_prompts: int) -> PromptRegistry:
-    """A store of so many prompts, of a tenant each."""
+    """Open a registry with a number of prompts, each of its own tenant; create it if necessary."""
     store = PromptRegistry.open(path, create=True)
     there = {prompt.tenant for prompt in store.list_prompts()}
     for number in track(range(len(there), num_prompts), f"a store of {num_prompts:,}", console=Console(stderr=True)):
@@ -165,19 +169,19 @@ def open_filled_store(workload: ServingWorkload, path: Path, num_prompts: int) -
 
 
 async def start_worker(worker: EngineWorker) -> None:
-    """Begin to run; what is heard of it comes to this loop."""
+    """Start the engine worker; its callbacks run on this event loop."""
     worker.start()
 
 
 def make_step(system: RegistrySystem, requests: int, runner: asyncio.Runner) -> Step:
-    """So many requests, as a step."""
+    """Return a step of concurrent requests."""
     return system.workload.make_step(
         f"{system.num_prompts} registered", requests, lambda texts, n: runner.run(system.generate(texts, n))
     )
 
 
 def summarize_memory(workload: ServingWorkload, system: RegistrySystem) -> dict[str, float]:
-    """What a shelf held at most, what all of its store would take, and how often it had what was asked for."""
+    """Return the largest size of the prompt cache, the size of all prompts, and the hit rate."""
     everything = system.num_prompts * workload.get_prefix(0).tensor.nbytes
     found = {
         "most_mebibytes": system.max_bytes / MEBIBYTE,

@@ -1,4 +1,4 @@
-"""A server in a process of its own, as an operator starts it: what the benchmarks of serving ask."""
+"""Starts a server in its own process, as an operator would, for the serving benchmarks."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ VOCABULARY = (
 
 @dataclass(frozen=True)
 class ServerProcess:
-    """A server that runs.
+    """A running server.
 
     Attributes:
-        url: where.
-        key: one that may manage the tenant's prompts.
-        admin: one that may do everything.
-        process: it.
-        model: what it serves, as this process has it.
-        base: how requests name it.
+        url: URL of the server.
+        api_key: API key with the scope `manage`.
+        admin_key: API key with the scope `admin`.
+        process: the process.
+        model: the served model, loaded in this process.
+        base_model: name of the base model in requests.
     """
 
     url: str
@@ -56,7 +56,7 @@ class ServerProcess:
 
     @property
     def rss_mebibytes(self) -> float:
-        """MiB of RAM that the process has."""
+        """Resident memory of the process in MiB."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -65,20 +65,20 @@ class ServerProcess:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def read_metrics(self) -> dict[str, float]:
-        """What the server says of itself, by the names without labels."""
+        """Read the server's metrics, by their names without labels."""
         text = httpx2.get(f"{self.url}/metrics", headers={"authorization": f"Bearer {self.admin_key}"}, timeout=60).text
         return {name: float(value) for name, value in re.findall(r"^softprompt_(\w+) (\S+)$", text, re.MULTILINE)}
 
 
 def make_random_prompt(model: FrozenModel, task: Task, seed: int, num_virtual_tokens: int = 16) -> SavedPrompt:
-    """A prefix of random keys and values, which changes every answer."""
+    """Make a prefix of random keys and values, which changes every response."""
     drawn = torch.randn(model.shape.get_prefix_shape(num_virtual_tokens), generator=torch.Generator().manual_seed(seed))
     payload = KVPrefix(drawn)
     return SavedPrompt.from_payload(model, payload, task, method={"name": "prefix"}, trained_parameters=drawn.numel())
 
 
 def train_byte_tokenizer() -> PreTrainedTokenizerFast:
-    """A few words and all bytes: any text can be written, so grammars can be kept."""
+    """Train a tokenizer of a few words and all bytes, which can generate any text, also in a grammar."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -92,7 +92,7 @@ def train_byte_tokenizer() -> PreTrainedTokenizerFast:
 
 @contextmanager
 def run_server(name: str, folder: Path, options: Sequence[str] = ()) -> Iterator[ServerProcess]:
-    """A server of a model, `tiny` or what `--model` takes, and of an empty store below a folder."""
+    """Run a server with a model, `tiny` or a value of `--model`, and an empty registry in a folder."""
     if name == "tiny":
         model, name = create_random_model("tiny", "float32", "cpu", [VOCABULARY]), str(folder / "tiny")
         model.network.save_pretrained(name)
@@ -117,10 +117,10 @@ def run_server(name: str, folder: Path, options: Sequence[str] = ()) -> Iterator
 
 def _wait_for_url(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    said = process.stdout.readline()
-    found = re.search(r"http://\S+(?=/v1)", said)
+    line = process.stdout.readline()
+    found = re.search(r"http://\S+(?=/v1)", line)
     if found is None:
-        raise SystemExit(f"the server did not start: {said}")
+        raise SystemExit(f"the server did not start: {line}")
     while True:
         try:
             if httpx2.get(f"{found[0]}/ready").status_code == 200:
@@ -130,7 +130,7 @@ def _wait_for_url(process: subprocess.Popen[str]) -> str:
 
 
 def upload_prompt(server: ServerProcess, name: str, saved: SavedPrompt, *, activate: bool = True) -> str:
-    """Upload a prompt; gives the version, `reviews@3`."""
+    """Upload a prompt, and return its version, such as `reviews@3`."""
     files = [("file", (file, content)) for file, content in saved.files.items()]
     data = {"name": name, "activate": str(activate).lower()}
     answer = httpx2.post(f"{server.url}/v1/prompts", data=data, files=files, headers=server.headers, timeout=60)

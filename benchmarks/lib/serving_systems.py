@@ -1,4 +1,4 @@
-"""The ways to answer many requests that are timed: our engine, and peft one tenant after the other."""
+"""The compared systems that generate responses to many requests: our engine, and peft."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from softprompt.tasks import GenerationTask
 
 
 def make_saved_prompt(workload: ServingWorkload, prefix: KVPrefix, number: int) -> SavedPrompt:
-    """A tenant's prefix as a saved prompt."""
+    """Make a saved prompt of a tenant's prefix."""
     return SavedPrompt.from_payload(
         workload.model,
         prefix,
@@ -31,8 +31,8 @@ class EngineSystem:
     """Our engine.
 
     Args:
-        asked: what it will be asked.
-        slots: rows at once.
+        workload: inputs and prefixes.
+        slots: number of concurrent sequences.
     """
 
     def __init__(self, workload: ServingWorkload, slots: int):
@@ -42,11 +42,11 @@ class EngineSystem:
         )
 
     def generate_with_prefixes(self, texts: TokenBatch, _round: int = 0) -> TokenBatch:
-        """Each text behind the prefix of a tenant of its own."""
+        """Generate a response to each text with the prefix of its own tenant."""
         return self._generate(texts, with_prefixes=True)
 
     def generate_bare(self, texts: TokenBatch, _round: int = 0) -> TokenBatch:
-        """The bare model."""
+        """Generate with the base model alone."""
         return self._generate(texts, with_prefixes=False)
 
     def _generate(self, texts: TokenBatch, *, with_prefixes: bool) -> TokenBatch:
@@ -63,19 +63,19 @@ class EngineSystem:
 
 
 def collect_tokens_into(tokens: list[int]) -> Callable[[TokenOutput], None]:
-    """What hears of each token and keeps it."""
+    """Return a callback that appends each token to a list."""
     return lambda written: tokens.append(written.token_id) if written.token_id is not None else None
 
 
 class PeftSystem:
-    """peft, whose `generate` runs one prefix at a time, with all of them loaded beforehand.
+    """peft, whose `generate` runs one prefix at a time, with all adapters loaded before.
 
     Args:
-        asked: what it will be asked.
-        model: a copy for it alone.
-        tenants: that it has adapters of.
-        at_a_time: tenants that a round takes, in turn: one takes as long as another.
-        folder: for the adapters.
+        workload: inputs and prefixes.
+        model: a copy of the model for peft alone.
+        tenants: tenants with adapters.
+        tenants_per_round: tenants per round, in turn, because all take the same time.
+        folder: folder for the adapters.
     """
 
     def __init__(
@@ -85,19 +85,21 @@ class PeftSystem:
         for tenant in range(tenants):
             make_saved_prompt(workload, workload.get_prefix(tenant), tenant).save_to(folder / str(tenant))
         network = model.network
-        network.generation_config.eos_token_id = None  # goes on behind it, without a logits processor
+        network.generation_config.eos_token_id = (
+            None  # continues after the end-of-text token without a logits processor
+        )
         network.generation_config.pad_token_id = model.eos_token_id
         self._wrapped = PeftModel.from_pretrained(network, folder / "0", "0").eval()
         for tenant in range(1, tenants):
             self._wrapped.load_adapter(folder / str(tenant), str(tenant))
 
     def get_round_tenants(self, round_index: int) -> list[int]:
-        """Those of the so-manieth round."""
+        """Return the tenants of a round."""
         first = round_index * self._tenants_per_round
         return [tenant % self._tenants for tenant in range(first, first + self._tenants_per_round)]
 
     def generate(self, texts: TokenBatch, round_index: int) -> TokenBatch:
-        """What the round's tenants write; nothing for the others."""
+        """Generate the responses of the round's tenants, and empty ones for the others."""
         taken = self.get_round_tenants(round_index)
         return [self._generate_text(tenant, text) if tenant in taken else [] for tenant, text in enumerate(texts)]
 
@@ -115,11 +117,11 @@ class PeftSystem:
 
 
 class CpuUsageMonitor:
-    """An answer, while which it is seen what others take of the CPUs.
+    """A system, with the CPU usage of other processes while it runs.
 
     Args:
-        answer: it.
-        processor_seconds: what the others have had until now.
+        generate: the system.
+        get_other_cpu_seconds: returns the CPU seconds that the others have used so far.
     """
 
     def __init__(self, generate: GenerateBatch, get_other_cpu_seconds: Callable[[], float]):
@@ -135,10 +137,10 @@ class CpuUsageMonitor:
 
     @property
     def other_cores(self) -> float:
-        """The cores that they kept busy, on average."""
+        """Mean number of cores that the others used."""
         return self._other_seconds / self._wall_seconds
 
 
 def get_cpu_seconds() -> float:
-    """What this process has had of the CPUs."""
+    """Return the CPU seconds of this process."""
     return time.process_time()

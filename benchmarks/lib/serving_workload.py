@@ -1,4 +1,4 @@
-"""What a serving engine is asked in a benchmark: texts of random tokens, behind prefixes of as many tenants."""
+"""The workload of the serving benchmarks: texts of random tokens, with a prefix per tenant."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from softprompt.model import FrozenModel, KVPrefix, PromptEmbeddings
 MIN_TEXT_TOKENS, MAX_TEXT_TOKENS = (
     12,
     29,
-)  # tokens of a text, below a block of vLLM's: only prefixes are worth its prefix cache
-NUM_BASE_PREFIXES = 64  # texts that prefixes start from: beyond them only their noise differs
+)  # tokens of a text, less than a block of vLLM's, so that only prefixes are cached
+NUM_BASE_PREFIXES = 64  # distinct texts for prefixes; further prefixes differ only in their noise
 PREFIX_NOISE = 0.02
 
 TokenBatch = list[list[int]]
 """Rows of tokens."""
 
 GenerateBatch = Callable[[TokenBatch, int], TokenBatch]
-"""Gives what is written behind each text; it is told the round's number as well."""
+"""Generates a response to each text; called with the texts and the number of the round."""
 
 
 @dataclass(frozen=True, eq=False)
 class ServingWorkload:
-    """Texts and prefixes, the same for every way that is timed.
+    """Texts and prefixes, the same for all compared systems.
 
     Attributes:
-        model: what is asked.
-        P: positions of a prefix.
-        new_tokens: that each row writes, whatever they are.
-        written: what each way wrote to which texts; ways that were given the same texts are compared.
+        model: the model.
+        P: length of a prefix in positions.
+        new_tokens: number of tokens that each sequence generates.
+        outputs: generated tokens of each system by its texts, to compare systems with the same texts.
     """
 
     model: FrozenModel
@@ -45,17 +45,17 @@ class ServingWorkload:
 
     @property
     def max_length(self) -> int:
-        """Positions that a row needs."""
+        """Number of positions of a sequence."""
         return self.P + MAX_TEXT_TOKENS + self.new_tokens
 
     def get_prefix(self, number: int) -> KVPrefix:
-        """That of a tenant, made once."""
+        """Return the prefix of a tenant, made once."""
         if number not in self._prefixes:
             self._prefixes[number] = self.make_prefix(number)
         return self._prefixes[number]
 
     def make_prefix(self, number: int) -> KVPrefix:
-        """What random tokens leave, and noise, so that no text could have left it."""
+        """Make a prefix of random tokens' keys and values plus noise, so that no text has these values."""
         start = self._get_base_prefix(number % NUM_BASE_PREFIXES)
         generator = torch.Generator().manual_seed(number)
         return start.with_tensor(start.tensor + PREFIX_NOISE * torch.randn(start.tensor.shape, generator=generator))
@@ -72,7 +72,7 @@ class ServingWorkload:
         return self._base_prefixes[number]
 
     def draw_texts(self, round_index: int, count: int) -> TokenBatch:
-        """Those of the so-manieth round."""
+        """Draw the texts of a round."""
         drawn = random.Random(round_index)
         V = self.model.shape.vocab_size
         return [
@@ -96,11 +96,11 @@ class ServingWorkload:
         return run_step
 
     def compute_agreement(self, first: str, second: str) -> float:
-        """The share of the rows to which two ways wrote the same tokens."""
+        """Return the share of the sequences for which two systems generated the same tokens."""
         pairs = [
             mine == theirs
             for batches in zip(self.outputs[first], self.outputs[second], strict=True)
             for mine, theirs in zip(*batches, strict=True)
-            if mine and theirs  # peft does not answer all of them
+            if mine and theirs  # peft generates only some of them
         ]
         return sum(pairs) / len(pairs)

@@ -1,4 +1,4 @@
-"""How long steps take, the device waited for; and how fast the device is at large matrix products."""
+"""Measures steps with synchronization of the device, and the device's speed at large matrix products."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Step = Callable[[], int]
 
 
 def synchronize_device(device: torch.device) -> None:
-    """Wait for what a device was told to do; the CPU is done when the call is."""
+    """Wait for the device's queued work; the CPU has none."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 def time_step(step: Step, device: torch.device) -> tuple[int, float]:
-    """A step's useful tokens, and its seconds."""
+    """Return a step's useful tokens and its seconds."""
     synchronize_device(device)
     started = time.perf_counter()
     tokens = step()
@@ -28,7 +28,7 @@ def time_step(step: Step, device: torch.device) -> tuple[int, float]:
 
 
 def measure_speeds(steps: dict[str, Step], rounds: int, device: torch.device) -> dict[str, float]:
-    """Median useful tokens a second of each way, which take turns; the first round warms up and does not count."""
+    """Measure the median useful tokens per second of each step. The steps alternate after a warm-up round."""
     found: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds + 1):
         for name, step in steps.items():
@@ -61,7 +61,7 @@ def measure_joint_gain(
 
 
 def measure_matrix_rate(device: torch.device, dtype: torch.dtype, size: int, seconds: float = 2.0) -> float:
-    """Operations a second in products of large matrices: what this machine can do."""
+    """Measure the operations per second in products of large matrices, the machine's limit."""
     one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     one @ other
     synchronize_device(device)

@@ -1,7 +1,7 @@
-"""The ways to train that are timed and weighed: softprompt's and peft's, each as a step.
+"""The compared training steps: softprompt's and peft's.
 
-peft's is what the tutorials write: every row padded, the model's own loss over all of the vocabulary. Ours is
-`PromptTrainable.accumulate_gradients` plus the optimiser's update, in training's own order.
+peft's are those of its tutorials: all sequences padded, the model's own loss over the whole vocabulary. Ours is
+`PromptTrainable.accumulate_gradients` plus the optimizer's update, in training's own order.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from softprompt.training.optimizer import ScheduledOptimizer
 
 P = 16
 TEMPLATE = "Review: {text}\nSentiment:"
-PADDED_LENGTH = 128  # to so many tokens the tutorials pad and cut
+PADDED_LENGTH = 128  # the tutorials' length for padding and truncation
 NUM_JOINT_PROMPTS = 8
 
 
 class ReviewClassification:
-    """A classification of reviews, in rows, on one model and on its views that remember what lies below top layers.
+    """Classification of reviews, on one model and on views of it with a hidden-state cache.
 
     Attributes:
-        rows: cut to where a tutorial cuts them.
-        answered: the same with their labels' words behind them, as peft is given them.
+        rows: encoded examples, truncated as in the tutorials.
+        rows_with_responses: the same with their labels' words appended, for peft.
     """
 
     def __init__(self, model: FrozenModel, examples: Sequence[Example], folder: Path):
@@ -54,7 +54,7 @@ class ReviewClassification:
     def make_step(
         self, method: str, seeds: Sequence[int] = (0,), layers: int | None = None, rows_per_step: int = 16
     ) -> Step:
-        """Ours, of as many prompts as there are seeds; of prefixes in the top layers from the second epoch on."""
+        """Make our step of several prompts, one per seed; for top layers with a full hidden-state cache."""
         if layers is not None and layers not in self._top_layer_models:
             self._top_layer_models[layers] = cache_hidden_states(self.model, self.rows, layers, self.folder)
         objective = self.task.build_objective(
@@ -64,10 +64,10 @@ class ReviewClassification:
 
 
 def make_all_steps(reviews: ReviewClassification) -> dict[str, Step]:
-    """All that are timed beside one another."""
+    """Make all compared steps."""
     L = reviews.model.shape.num_layers
-    ways = {f"prefix, softprompt, top {k} layers": reviews.make_step("prefix", layers=k) for k in (L // 2, L // 4)}
-    ways[f"{NUM_JOINT_PROMPTS} prefixes together, top half"] = reviews.make_step(
+    steps = {f"prefix, softprompt, top {k} layers": reviews.make_step("prefix", layers=k) for k in (L // 2, L // 4)}
+    steps[f"{NUM_JOINT_PROMPTS} prefixes together, top half"] = reviews.make_step(
         "prefix", range(NUM_JOINT_PROMPTS), L // 2
     )
     for method in ("prefix", "prompt"):
@@ -75,19 +75,19 @@ def make_all_steps(reviews: ReviewClassification) -> dict[str, Step]:
             (4, PADDED_LENGTH, f"4 padded to {PADDED_LENGTH}"),
             (16, 0, "16 padded to the longest"),
         ):
-            ways[f"{method}, peft, {how}"] = make_peft_step(
+            steps[f"{method}, peft, {how}"] = make_peft_step(
                 reviews.model, reviews.rows_with_responses, method, size, width
             )
-        ways[f"{method}, softprompt"] = reviews.make_step(method)
-    return ways
+        steps[f"{method}, softprompt"] = reviews.make_step(method)
+    return steps
 
 
 def compute_speed_ratios(speeds: dict[str, float], num_layers: int) -> dict[str, float]:
-    """What the speeds of `make_all_steps` say about one another."""
+    """Compute the ratios between the speeds of `make_all_steps`."""
     found = {
-        f"{method}_vs_{key}": speeds[f"{method}, softprompt"] / speeds[f"{method}, peft, {way}"]
+        f"{method}_vs_{key}": speeds[f"{method}, softprompt"] / speeds[f"{method}, peft, {name}"]
         for method in ("prefix", "prompt")
-        for key, way in (
+        for key, name in (
             (f"padded{PADDED_LENGTH}", f"4 padded to {PADDED_LENGTH}"),
             ("longest", "16 padded to the longest"),
         )
@@ -104,7 +104,7 @@ def compute_speed_ratios(speeds: dict[str, float], num_layers: int) -> dict[str,
 
 
 def count_operations_per_token(model: FrozenModel) -> int:
-    """4N: forward, and the gradient of the states but not of the weights; N are the layers' weights."""
+    """Return 4N: forward pass, and gradient of the hidden states without weights; N counts the layers' weights."""
     return 4 * sum(p.numel() for layer in model.family.get_layers(model.network) for p in layer.parameters())
 
 
@@ -116,12 +116,12 @@ def make_own_step(
     layers: int | None = None,
     rows_per_step: int = 16,
 ) -> Step:
-    """A step of as many prompts as there are seeds, each on rows of its own."""
+    """Make a step of several prompts, one per seed, each with its own examples."""
     model = objective.model
     prompts = [
         build_prompt(PromptOptions(method, P, layers=layers, seed=seed), model, "Read.", ())[0] for seed in seeds
     ]
-    optimisers = [
+    optimizers = [
         ScheduledOptimizer(PromptTrainable(each), 1e-3, 10_000, warmup_ratio=0.1, weight_decay=0.0, max_grad_norm=1.0)
         for each in prompts
     ]
@@ -135,16 +135,16 @@ def make_own_step(
         parts = [
             PromptBatch(prompt, objective, each, rows_per_step) for prompt, each in zip(prompts, chosen, strict=True)
         ]
-        found = accumulate_gradients(parts, limit)
-        for optimiser, learnt in zip(optimisers, found, strict=True):
-            optimiser.apply_gradients(number, learnt.total_loss)
-        return sum(learnt.useful_tokens for learnt in found)
+        losses = accumulate_gradients(parts, limit)
+        for optimizer, loss in zip(optimizers, losses, strict=True):
+            optimizer.apply_gradients(number, loss.total_loss)
+        return sum(loss.useful_tokens for loss in losses)
 
     return run_step
 
 
 def cache_hidden_states(model: FrozenModel, rows: Sequence[EncodedExample], layers: int, folder: Path) -> FrozenModel:
-    """The model when an epoch has been seen: what lies below the top layers is in the file."""
+    """Return the model after one epoch: the hidden states below the top layers are cached."""
     assert isinstance(model, CausalModel)
     own = model.with_hidden_state_cache(SQLiteTensorStore(folder / f"{layers}.sqlite"))
     prompt, _ = build_prompt(PromptOptions("prefix", P, layers=layers), model, "Read.", ())
@@ -158,11 +158,11 @@ def cache_hidden_states(model: FrozenModel, rows: Sequence[EncodedExample], laye
 def make_peft_step(
     model: FrozenModel, rows: Sequence[EncodedExample], method: str, batch_size: int, pad_to: int = 0
 ) -> Step:
-    """peft's, on rows with a response, padded to so many tokens, or if 0 to the longest of the batch."""
+    """Make a step of peft on sequences with a response, padded to a length, or to the longest of the batch for 0."""
     config = PrefixTuningConfig if method == "prefix" else PromptTuningConfig
-    # The network is not copied: peft freezes it, which it is, and otherwise leaves it as it was.
+    # The network is not copied: peft only freezes it, and it is frozen already.
     wrapped = get_peft_model(model.network, config(task_type="CAUSAL_LM", num_virtual_tokens=P))
-    optimiser = torch.optim.AdamW([p for p in wrapped.parameters() if p.requires_grad], lr=1e-3)
+    optimizer = torch.optim.AdamW([p for p in wrapped.parameters() if p.requires_grad], lr=1e-3)
     batches = iterate_batches(rows, batch_size)
 
     def run_step() -> int:
@@ -175,15 +175,15 @@ def make_peft_step(
         labels = labels.masked_fill(~mask, -100)
         ids, mask, labels = (each.to(model.device) for each in (ids, mask.long(), labels))
         wrapped(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         return sum(len(row.prompt_ids) for row in batch)
 
     return run_step
 
 
 def iterate_batches(rows: Sequence[EncodedExample], batch_size: int) -> Iterator[list[EncodedExample]]:
-    """Batches of one epoch after the other, each in an order of its own."""
+    """Yield batches of endless epochs, each in its own order."""
     generator = torch.Generator().manual_seed(0)
     while True:
         order = torch.randperm(len(rows), generator=generator).tolist()

@@ -1,11 +1,11 @@
-"""vLLM in a process of its own, which answers batches, each asked for in a line of JSON; runs in vLLM's environment.
+"""Runs vLLM in its own process and environment, and answers batches that arrive as JSON lines.
 
     .venv-vllm/bin/python -m benchmarks.lib.vllm_batch_process MODEL CONNECTOR ROWS LENGTH eager|compiled
 
 CONNECTOR is vLLM's `kv_transfer_config` in JSON. A line of stdin is a batch: `{"new_tokens": N, "rows": [{"ids": […],
-"positions": P, "salt": TEXT, "named": {…}}, …]}`, where `named` is how the connector calls the row's prefix; a row
-behind none has 0 positions. A line of stdout is what they wrote: `[[…], …]`. Its first line says what runs here.
-Greedy, and past the end-of-text token too. Whatever else would be printed goes to stderr.
+"positions": P, "salt": TEXT, "named": {…}}, …]}`, where `named` is the connector's name of the prefix; a sequence
+without prefix has 0 positions. A line of stdout has the generated tokens: `[[…], …]`. The first line describes the
+environment. Generation is greedy, also past the end-of-text token. All other output goes to stderr.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 
 from softprompt.vllm_protocol import prepend_placeholders
 
-BLOCK_SIZE = 32  # positions; the least that vLLM's attention on CPUs likes
+BLOCK_SIZE = 32  # positions; the smallest that vLLM's attention on CPUs supports
 
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what vLLM and its processes print
+    os.dup2(2, 1)  # redirects the output of vLLM and its processes
     folder, connector, rows, length, how = sys.argv[1:]
     import vllm
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def generate_batch(engine: Any, batch: Mapping[str, Any]) -> list[list[int]]:
-    """What the rows of a batch wrote."""
+    """Return the generated tokens of a batch."""
     from vllm import SamplingParams
 
     rows, longest = batch["rows"], batch["new_tokens"]

@@ -1,4 +1,4 @@
-"""vLLM's own OpenAI server in a process of its own, in the environment that `make vllm` makes."""
+"""Starts vLLM's own OpenAI server in its own process, in the environment created by `make vllm`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from benchmarks.lib.vllm_system import ROOT, build_environment
 from softprompt.server.backends.vllm.local_vllm_server import find_free_port
 
 MAX_MODEL_LEN, MAX_NUM_SEQS, BLOCK_SIZE = 2048, 64, 32
-POLL_SECONDS = 0.5  # seconds between two looks whether it has begun
-LOG_TAIL_LINES = 12  # last lines of its log, when it does not begin
+POLL_SECONDS = 0.5  # seconds between two checks whether the server is ready
+LOG_TAIL_LINES = 12  # lines of the log in the error if it does not start
 
 
 @contextmanager
@@ -44,9 +44,9 @@ def run_vllm_server(
     ]
     words += [] if is_compiled else ["--enforce-eager"]
     command = [str(python_path.absolute()), "-m", "vllm.entrypoints.openai.api_server", *map(str, words)]
-    with log_path.open("wb") as said:
+    with log_path.open("wb") as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=build_environment(python_path), stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            command, cwd=ROOT, env=build_environment(python_path), stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
     try:
         _wait_until_healthy(process, f"http://127.0.0.1:{port}", log_path)
@@ -67,7 +67,7 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log_path: Pa
 
 
 def _stop_processes(process: subprocess.Popen[bytes]) -> None:
-    """End it, and whatever it started."""
+    """Stop the process and its children."""
     with suppress(psutil.NoSuchProcess):
         children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()

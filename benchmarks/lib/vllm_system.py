@@ -1,4 +1,4 @@
-"""vLLM as a way that takes turns with ours: its process, which lives in an environment of its own."""
+"""vLLM as a compared system, in its own process and environment."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from benchmarks.lib.serving_workload import ServingWorkload, TokenBatch
 from softprompt.vllm_protocol import PromptTransferParams, build_kv_transfer_config
 
 ROOT = Path(__file__).parents[2]
-KV_CACHE_GIB = 1  # GiB for its keys and values
+KV_CACHE_GIB = 1  # size of the KV cache
 OPENMP_LIBRARY = "libiomp5.so"  # vLLM's documentation says to preload it
 
 
 class ConnectorSetup(ABC):
-    """How vLLM comes to the prefixes of tenants.
+    """How vLLM gets the prefixes of tenants.
 
     Attributes:
         config: vLLM's `kv_transfer_config`.
@@ -34,16 +34,16 @@ class ConnectorSetup(ABC):
 
     @abstractmethod
     def get_request_params(self, tenant: int) -> dict[str, Any]:
-        """The words for a tenant's prefix in a request."""
+        """Return the request parameters of a tenant's prefix."""
 
 
 class MinimalConnectorSetup(ConnectorSetup):
-    """The least that can be: `benchmarks.lib.minimal_connector`, which checks nothing.
+    """`benchmarks.lib.minimal_connector`, which validates nothing.
 
     Args:
-        asked: whose prefixes.
-        tenants: that have one.
-        folder: for them.
+        workload: workload with the prefixes.
+        tenants: number of tenants.
+        folder: folder for the prefixes.
     """
 
     def __init__(self, workload: ServingWorkload, tenants: int, folder: Path):
@@ -57,12 +57,12 @@ class MinimalConnectorSetup(ConnectorSetup):
         }
 
     def get_request_params(self, tenant: int) -> dict[str, Any]:
-        """The file's name."""
+        """Return the name of the prefix's file."""
         return {"prefix": str(tenant)}
 
 
 class PluginConnectorSetup(ConnectorSetup):
-    """softprompt's own plugin, which reads saved prompts by their content hashes; see `MinimalConnectorSetup`."""
+    """softprompt's plugin, which loads saved prompts by their digests. Args like `MinimalConnectorSetup`."""
 
     def __init__(self, workload: ServingWorkload, tenants: int, folder: Path):
         self._digests, self._P = list[str](), workload.P
@@ -73,25 +73,25 @@ class PluginConnectorSetup(ConnectorSetup):
         self.config = build_kv_transfer_config(str(folder))
 
     def get_request_params(self, tenant: int) -> dict[str, Any]:
-        """The prompt's hash, and how many positions it takes."""
+        """Return the prompt's digest and its number of positions."""
         return PromptTransferParams(self._digests[tenant], self._P).to_kv_transfer_params()
 
 
 class VllmSystem:
-    """A vLLM that answers batches behind prefixes; between them it does nothing.
+    """A vLLM process that generates batches with prefixes; suspended between batches.
 
     Args:
-        asked: what it will be asked.
-        python: of the environment that has vLLM.
-        model: the folder of the model.
-        rows: at once, at most.
-        connector: how it comes to their prefixes.
-        log: the file for what it says.
-        is_compiled: let it compile the model first, which takes minutes, instead of running it eagerly.
-        space: GiB for its keys and values.
+        workload: inputs and prefixes.
+        python_path: Python of the environment with vLLM.
+        model: folder of the model.
+        max_rows: maximum number of concurrent sequences.
+        connector: how it gets the prefixes.
+        log_path: file for its output.
+        is_compiled: whether to compile the model first, which takes minutes, instead of eager mode.
+        kv_cache_gib: size of its KV cache in GiB.
 
     Attributes:
-        about: what it says that it is.
+        version_info: description of its environment.
     """
 
     def __init__(
@@ -106,26 +106,26 @@ class VllmSystem:
         kv_cache_gib: int = KV_CACHE_GIB,
     ):
         self._workload, self._connector = workload, connector
-        how, told = "compiled" if is_compiled else "eager", json.dumps(connector.config)
+        mode, config = "compiled" if is_compiled else "eager", json.dumps(connector.config)
         command = [
             python_path.absolute(),
             "-m",
             "benchmarks.lib.vllm_batch_process",
             model,
-            told,
+            config,
             max_rows,
             workload.max_length,
-            how,
+            mode,
         ]
         self._log_path = log_path
-        with log_path.open("w", encoding="utf-8") as said:
+        with log_path.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [str(word) for word in command],
                 cwd=ROOT,
                 env=build_environment(python_path, kv_cache_gib),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=log,
                 text=True,
             )
         self.version_info: dict[str, str] = self._read_message()
@@ -147,7 +147,7 @@ class VllmSystem:
                 each.kill()
 
     def generate(self, texts: TokenBatch, _round: int = 0) -> TokenBatch:
-        """What it writes behind each text, behind the prefix of a tenant of its own."""
+        """Generate a response to each text with the prefix of its own tenant."""
         return self._generate(
             [
                 {
@@ -161,7 +161,7 @@ class VllmSystem:
         )
 
     def generate_bare(self, texts: TokenBatch, _round: int = 0) -> TokenBatch:
-        """What it writes behind each text, behind none."""
+        """Generate a response to each text without prefixes."""
         return self._generate([{"ids": text, "positions": 0, "salt": "none"} for text in texts])
 
     def _generate(self, requests: list[dict[str, Any]]) -> TokenBatch:
@@ -177,11 +177,11 @@ class VllmSystem:
         return tokens
 
     def get_cpu_seconds(self) -> float:
-        """What its processes have had of the CPUs."""
+        """Return the CPU seconds of its processes."""
         return sum(sum(each.cpu_times()[:2]) for each in self._list_processes())
 
     def _suspend_processes(self) -> None:
-        """Let it wait without waking up: even that, many times a second, delays whoever computes on all cores."""
+        """Suspend its processes: even idle ones wake up often, and delay processes that use all cores."""
         for each in self._list_processes():
             each.suspend()
 
@@ -197,12 +197,12 @@ class VllmSystem:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"vLLM ended; the last that it said:\n{self._log_path.read_text('utf-8')[-2000:]}")
+            raise SystemExit(f"vLLM ended; the end of its log:\n{self._log_path.read_text('utf-8')[-2000:]}")
         return json.loads(line)
 
 
 def build_environment(python_path: Path, kv_cache_gib: int = KV_CACHE_GIB) -> Mapping[str, str]:
-    """That in which vLLM is at its best here. Each of its threads is bound to a core of its own, by itself."""
+    """Return the environment variables for best performance; vLLM binds each of its threads to a core."""
     openmp = python_path.absolute().parents[1] / "lib" / OPENMP_LIBRARY
     own = {
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
