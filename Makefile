@@ -16,7 +16,7 @@ help:
 	@echo "make test       install into .venv and run the tests"
 	@echo "make browser    install Chromium for the tests of the playground, if it is missing"
 	@echo "make postgres   install PostgreSQL for the tests, if it is missing"
-	@echo "make check      run the linter, the type checker and the import contracts"
+	@echo "make check      run the linter, the type checker, the import contracts and the check of names"
 	@echo "make format     format the code"
 	@echo "make vllm       install vLLM for the CPU and softprompt's plugin into .venv-vllm"
 	@echo "make test-vllm  run the tests of the plugin"
@@ -44,6 +44,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_names.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -41,7 +41,7 @@ class RequestError(Exception):
         param: field of the request that caused the error, if any.
 
     Attributes:
-        retry_after_s: seconds after which the request may be repeated; None if the client is told nothing about it.
+        retry_after_s: seconds after which the request may be repeated; None for no advice.
     """
 
     retry_after_s: int | None = None
@@ -158,7 +158,7 @@ class UploadTooLarge(InvalidRequest):
 
 
 class InvalidApiKey(RequestError):
-    """Missing or invalid API key; the client is not told which."""
+    """Missing or invalid API key; the message does not say which."""
 
     def __init__(self) -> None:
         super().__init__("missing or invalid API key: send one as 'Authorization: Bearer sp-…'")
