@@ -73,6 +73,7 @@ PAGE_OF = {
     "hub_probe": "hub",
     "log_formatter": "errors",
     "message_parameters": "errors",
+    "placement": "prompts",
     "recent_tenants": "server",
     "registry": "store",
     "sampling": "engine",
