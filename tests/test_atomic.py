@@ -69,7 +69,7 @@ def platform(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return str(request.param)
 
 
-def test_writing_a_folder(tmp_path: Path) -> None:
+def test_a_folder_is_written_completely(tmp_path: Path) -> None:
     atomic_write_folder(tmp_path / "p", NEW)
     assert content(tmp_path / "p") == NEW
 

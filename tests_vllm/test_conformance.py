@@ -95,7 +95,7 @@ def test_answers_do_not_depend_on_who_else_asks(llm: Any, made: tuple[Path, list
         agree(answers(llm, [rows[number] for number in some], NEW), [right[number] for number in some])
 
 
-def test_what_comes_back_says_what_it_was_behind(llm: Any, made: tuple[Path, list[Row], list[Answer]]) -> None:
+def test_the_response_names_its_prompt(llm: Any, made: tuple[Path, list[Row], list[Answer]]) -> None:
     from tests_vllm.in_process_engine import asked
 
     _, rows, _ = made

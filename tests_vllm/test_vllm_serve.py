@@ -239,7 +239,7 @@ def test_beam_search_is_refused(replica: Replica, prompt: Prompt, stream: bool) 
     assert answer.status_code >= 400 or '"error"' in answer.text
 
 
-def test_after_all_that_it_lives(replica: Replica, prompt: Prompt) -> None:
+def test_the_replica_survives_all_rejections(replica: Replica, prompt: Prompt) -> None:
     assert replica.process.poll() is None
     row = Row(text(9), prompt)
     answer = replica.ask(replica.body(row)).raise_for_status().json()

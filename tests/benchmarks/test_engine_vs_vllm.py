@@ -24,7 +24,7 @@ def asked() -> ServingWorkload:
     return asked
 
 
-def test_what_is_compared(asked: ServingWorkload) -> None:
+def test_systems_are_compared_by_speed_and_agreement(asked: ServingWorkload) -> None:
     asked.outputs["4 vllm"] = [[[1], [3]]]
     assert engine_vs_vllm.compare_systems(asked, SPEEDS, 4) == {
         "tokens_per_second": {"embedded": 90, "embedded, bare": 100, "vllm": 180, "vllm, bare": 200},

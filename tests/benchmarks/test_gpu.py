@@ -57,7 +57,7 @@ def test_it_says_all_it_promises(run: Callable[..., dict[str, Any]], tmp_path: P
     assert (tmp_path / "together.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_the_budget_leaves_out_is_said(run: Callable[..., dict[str, Any]], reviews: Path) -> None:
+def test_parts_beyond_the_budget_are_listed(run: Callable[..., dict[str, Any]], reviews: Path) -> None:
     found = run("--budget", "0", "--data", str(reviews))
     assert found["left_out"] == ["training", "together", "compiled", "memory"]
     assert set(found) == ABOUT

@@ -16,7 +16,9 @@ from benchmarks.memory import TASKS, VARIANTS, StepSetting, TrainingVariant
 TINY = StepSetting("tiny", "float32", "cpu", rows=3, length=32)
 
 
-def test_each_way_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_variant_runs_in_its_own_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     some = (TrainingVariant("prefix", "peft"), TrainingVariant("prefix", "softprompt", gradient_checkpointing=True))
     monkeypatch.setattr(memory, "VARIANTS", some)
     monkeypatch.setattr("sys.argv", ["memory", "--shape", "tiny", "--rows", "2", "--length", "64", "--device", "cpu"])

@@ -90,6 +90,8 @@ def test_agreement_counts_rows_that_both_answered() -> None:
 
 
 @pytest.mark.parametrize("options", [("--vllm-python", "nowhere"), ("--vllm-python", __file__, "--positions", "33")])
-def test_what_vllm_needs_is_said_before_anything_is_run(run: Callable[..., dict[str, Any]], options: list[str]) -> None:
+def test_a_missing_vllm_is_reported_before_any_measurement(
+    run: Callable[..., dict[str, Any]], options: list[str]
+) -> None:
     with pytest.raises(SystemExit):
         run(*options)

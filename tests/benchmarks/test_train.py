@@ -40,7 +40,9 @@ def test_it_says_what_was_kept_of_it(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert all(math.isfinite(speed) for speed in found["useful_tokens_per_second"].values())
 
 
-def test_the_gain_of_many_together(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_joint_gain_is_measured_and_plotted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = ran(monkeypatch, capsys, "--together", "1,3", "--plot", "gain.png")
     assert set(found) == {"together", "rows_per_prompt", "rounds"}
     assert set(found["together"]) == {"all layers", "top half"}

@@ -39,7 +39,7 @@ def made(folder: Path, base: Path, **task: object) -> Path:
     return folder
 
 
-def test_a_result_a_text(softprompt: Softprompt, classifier: Path) -> None:
+def test_json_has_a_result_per_text(softprompt: Softprompt, classifier: Path) -> None:
     found = softprompt("classify", classifier, *TEXTS, "--json").json
     assert set(found) == {"results"}
     assert [result["text"] for result in found["results"]] == list(TEXTS)
@@ -88,7 +88,7 @@ def test_an_argument_that_is_no_text(softprompt: Softprompt, classifier: Path) -
     softprompt("classify", classifier, "fine", "\udcff", "--json").refused("the byte 0xff", "not UTF-8")
 
 
-def test_for_people_a_line_a_text(softprompt: Softprompt, classifier: Path) -> None:
+def test_the_output_has_a_line_per_text(softprompt: Softprompt, classifier: Path) -> None:
     ran = softprompt("classify", classifier, *TEXTS)
     lines = ran.out.splitlines()
     assert ran.code == 0
@@ -126,7 +126,9 @@ def test_words_stand_for_labels(softprompt: Softprompt, base: Path, tmp_path: Pa
     assert list(worded["probabilities"].values()) == pytest.approx(list(direct["probabilities"].values()))
 
 
-def test_a_template_of_several_fields(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_a_text_for_a_template_of_several_fields_is_rejected(
+    softprompt: Softprompt, base: Path, tmp_path: Path
+) -> None:
     prompt = made(tmp_path / "p", base, template="{title}: {body}")
     softprompt("classify", prompt, "a film").refused("title, body", "one text cannot fill them")
 
@@ -135,12 +137,14 @@ def test_a_prompt_that_writes(softprompt: Softprompt, writer: Path) -> None:
     softprompt("classify", writer, "a film").refused("does not classify texts", "softprompt generate")
 
 
-def test_another_base_model(softprompt: Softprompt, classifier: Path, base: Path, other_base: Path) -> None:
+def test_another_base_model_is_rejected(softprompt: Softprompt, classifier: Path, base: Path, other_base: Path) -> None:
     ran = softprompt("classify", classifier, "a film", "--model", other_base)
     ran.refused(*(load_model(str(folder)).fingerprint for folder in (base, other_base)))
 
 
-def test_the_base_model_in_another_place(softprompt: Softprompt, classifier: Path, base: Path, tmp_path: Path) -> None:
+def test_a_moved_base_model_gives_the_same_result(
+    softprompt: Softprompt, classifier: Path, base: Path, tmp_path: Path
+) -> None:
     moved = tmp_path / "moved"
     moved.symlink_to(base)
     elsewhere = softprompt("classify", classifier, *TEXTS, "--model", moved, "--json").json
@@ -153,7 +157,7 @@ def test_another_precision_is_worth_a_word(softprompt: Softprompt, classifier: P
     assert "trained in float32 and is used in bfloat16" in ran.err
 
 
-def test_a_missing_prompt(softprompt: Softprompt, tmp_path: Path) -> None:
+def test_a_missing_prompt_is_rejected(softprompt: Softprompt, tmp_path: Path) -> None:
     softprompt("classify", tmp_path / "gone", "a film").refused(
         "gone is not a saved prompt", "the folder does not exist"
     )

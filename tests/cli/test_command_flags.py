@@ -72,7 +72,7 @@ def run(
     ],
 )
 @pytest.mark.parametrize("typed", [["run", "x", "--activate"], ["group", "run", "x"]], ids="-".join)
-def test_a_message_with_flags(typed: list[str], message: str, expected: str) -> None:
+def test_messages_name_flags_of_the_command(typed: list[str], message: str, expected: str) -> None:
     assert CommandFlags.from_arguments(get_command(app), typed).insert_into(message) == expected
 
 
@@ -81,7 +81,7 @@ def test_no_command_has_no_flags(typed: list[str]) -> None:
     assert CommandFlags.from_arguments(get_command(app), typed).insert_into("`learning_rate`") == "`learning_rate`"
 
 
-def test_a_log_line_with_flags() -> None:
+def test_log_lines_name_flags_of_the_command() -> None:
     record = logging.LogRecord("softprompt", logging.INFO, "", 0, "no `%s`: %d held out", ("labels", 3), None)
     assert (
         FlagFormatter(CommandFlags.from_arguments(get_command(app), ["run"])).format(record)
@@ -151,7 +151,7 @@ Tuning = Callable[..., Any]
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_a_setting_of_tune(
+def test_errors_of_tune_name_flags_or_parameters(
     softprompt: Softprompt,
     base: Path,
     reviews: Path,
@@ -190,7 +190,9 @@ def test_a_setting_that_is_missing(softprompt: Softprompt, reviews: Path) -> Non
     softprompt("tune", "--data", reviews).refused("error: --output is missing")
 
 
-def test_a_setting_of_a_file(softprompt: Softprompt, reviews: Path, output: Path, tmp_path: Path) -> None:
+def test_errors_of_a_settings_file_name_the_setting(
+    softprompt: Softprompt, reviews: Path, output: Path, tmp_path: Path
+) -> None:
     (tmp_path / "run.toml").write_text("learning-rate = -1\n")
     given = ("--data", reviews, "--output", output)
     softprompt("tune", *given, "--config", tmp_path / "run.toml").refused("--learning-rate -1: input")
@@ -207,7 +209,7 @@ def test_an_output_that_is_taken(softprompt: Softprompt, base: Path, reviews: Pa
     softprompt("compose", classifier, classifier, "--output", classifier).refused("replace it with --overwrite")
 
 
-def test_a_note(
+def test_notes_of_tune_name_flags_or_parameters(
     softprompt: Softprompt, base: Path, reviews: Path, output: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     package.tune(str(base), data=reviews, output=output.with_name("q"), num_virtual_tokens=3, max_steps=1)
@@ -248,7 +250,7 @@ def test_data_that_could_be_several(softprompt: Softprompt, write_jsonl: Callabl
     )
 
 
-def test_a_store(softprompt: Softprompt, tmp_path: Path) -> None:
+def test_errors_of_the_registry_name_flags_or_parameters(softprompt: Softprompt, tmp_path: Path) -> None:
     with pytest.raises(SoftPromptError, match="or set `location` to another one"):
         PromptRegistry.open(tmp_path / "none")
     softprompt("prompts", "list", "--store", tmp_path / "none").refused("or set --store to another one")
@@ -267,7 +269,9 @@ def test_prompts_that_are_not_alike(base: Path, classifier: Path, writer: Path, 
     softprompt("similarity", classifier, writer).refused("`softprompt export --format prefix`")
 
 
-def test_a_comparison(softprompt: Softprompt, base: Path, reviews: Path, tmp_path: Path) -> None:
+def test_errors_of_compare_name_flags_or_parameters(
+    softprompt: Softprompt, base: Path, reviews: Path, tmp_path: Path
+) -> None:
     settings = {"data": reviews, "test": reviews, "model": str(base)}
     line = ("compare", "--model", base, "--data", reviews, "--test", reviews, "--output", tmp_path / "report")
     with pytest.raises(SoftPromptError, match="`methods` contains hard more than once"):

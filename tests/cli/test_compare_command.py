@@ -31,7 +31,9 @@ def line(options: dict[str, Any], **changes: Any) -> list[object]:
     return [part for name, value in {**options, **changes}.items() for part in (f"--{name}", value)]
 
 
-def test_a_comparison(softprompt: Softprompt, options: dict[str, Any], tmp_path: Path) -> None:
+def test_compare_reports_finished_and_failed_methods(
+    softprompt: Softprompt, options: dict[str, Any], tmp_path: Path
+) -> None:
     ran = softprompt("compare", *line(options, methods=f"hard,prefix,{DIES}"), "--json")
     report = ran.json
     assert list(report["methods"]) == ["hard", "prefix", DIES]
@@ -55,7 +57,7 @@ def test_a_comparison(softprompt: Softprompt, options: dict[str, Any], tmp_path:
     assert again["methods"]["prefix"] == {**prefix, "pairwise_tests": {"hard": prefix["pairwise_tests"]["hard"]}}
 
 
-def test_interrupted_before_its_first_cell(
+def test_an_interruption_before_the_first_run_leaves_a_resumable_folder(
     softprompt: Softprompt, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any) -> None:
@@ -77,7 +79,7 @@ def test_all_ways_fail(softprompt: Softprompt, options: dict[str, Any]) -> None:
     assert json.loads((options["output"] / "report.json").read_text())["recommendation"]["method"] is None
 
 
-def test_the_same_time_for_each(softprompt: Softprompt, options: dict[str, Any]) -> None:
+def test_budget_minutes_are_shared_equally(softprompt: Softprompt, options: dict[str, Any]) -> None:
     ran = softprompt("compare", *line(options, methods="hard,head", seeds=1, **{"budget-minutes": 0.02}))
     assert ran.code == 0, ran.err
     report = json.loads((options["output"] / "report.json").read_text())
@@ -107,7 +109,7 @@ def test_the_same_time_for_each(softprompt: Softprompt, options: dict[str, Any])
         ({"api-prices": "1"}, ("--api-prices",)),
     ],
 )
-def test_what_cannot_be(
+def test_invalid_settings_are_rejected(
     softprompt: Softprompt, options: dict[str, Any], changes: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     softprompt("compare", *line(options, **changes)).refused(*words)

@@ -84,7 +84,7 @@ def test_errors_and_notes_that_quote_rows_are_in_escapes(
         assert not set(ran.out + ran.err) & OBEYED
 
 
-def test_what_is_typed_comes_back_in_escapes(softprompt: Softprompt) -> None:
+def test_control_characters_are_shown_as_escapes(softprompt: Softprompt) -> None:
     typed = EVIL.replace("\0", "")
     for command in ((typed,), ("show", typed), ("tune", f"--{typed}"), ("serve", "--port", typed)):
         ran = softprompt(*command)

@@ -148,7 +148,9 @@ def test_every_format_can_be_tuned_on(
     assert softprompt("show", tmp_path / "p", "--no-neighbors").code == 0
 
 
-def test_a_prompt_that_chats(softprompt: Softprompt, chat_base: Path, tmp_path: Path, write_jsonl: WriteJsonl) -> None:
+def test_a_chat_prompt_is_tuned_and_used(
+    softprompt: Softprompt, chat_base: Path, tmp_path: Path, write_jsonl: WriteJsonl
+) -> None:
     data = write_jsonl("a.jsonl", CHATS)
     output = tmp_path / "p"
     options = ("--data", data, "--validation", data, "--model", chat_base, "--output", output)

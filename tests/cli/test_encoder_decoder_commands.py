@@ -17,7 +17,7 @@ def encoder_decoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
 
 
 @pytest.mark.parametrize("method", ["prompt", "prefix", "p-tuning-v2"])
-def test_labels(
+def test_an_encoder_decoder_prompt_classifies(
     softprompt: Softprompt, tune: Tune, encoder_decoder: Path, reviews: Path, output: Path, method: str
 ) -> None:
     assert tune("--model", encoder_decoder, "--method", method).code == 0
@@ -32,7 +32,7 @@ def test_labels(
 
 
 @pytest.mark.parametrize("method", ["prompt", "prefix"])
-def test_responses(
+def test_an_encoder_decoder_prompt_generates(
     softprompt: Softprompt, tune: Tune, encoder_decoder: Path, pairs: Path, output: Path, method: str
 ) -> None:
     assert tune("--model", encoder_decoder, "--method", method, data=pairs).code == 0
@@ -43,7 +43,9 @@ def test_responses(
     assert streamed.out.strip() == escape_controls(written["response"]).strip()
 
 
-def test_refused(softprompt: Softprompt, tune: Tune, encoder_decoder: Path, output: Path) -> None:
+def test_unsupported_options_of_encoder_decoders_are_rejected(
+    softprompt: Softprompt, tune: Tune, encoder_decoder: Path, output: Path
+) -> None:
     model = ("--model", encoder_decoder)
     tune(*model, "--template", "{text} so [MASK] .").refused("is not a masked model and cannot fill [MASK]")
     tune(*model, "--placement", "after-text", "--method", "prompt").refused("does not support --placement after-text")

@@ -16,7 +16,7 @@ from tests.conftest import REVIEWS
 WriteJsonl = Callable[[str, Sequence[Any]], Path]
 
 
-def test_figures_of_a_classification(softprompt: Softprompt, classifier: Path, reviews: Path) -> None:
+def test_classification_has_its_metrics(softprompt: Softprompt, classifier: Path, reviews: Path) -> None:
     found = softprompt("evaluate", classifier, "--data", reviews, "--json").json
     figures = {"accuracy", "macro_f1", "loss", "majority", "never_answered", "cut"}
     assert set(found) == {*figures, "examples", "hard_prompt"}
@@ -43,7 +43,7 @@ def test_the_hard_prompt_is_the_template_without_the_soft_one(
     assert bare == {name: value for name, value in found.items() if name != "hard_prompt"}
 
 
-def test_figures_of_a_generation(softprompt: Softprompt, writer: Path, pairs: Path) -> None:
+def test_generation_has_its_metrics(softprompt: Softprompt, writer: Path, pairs: Path) -> None:
     found = softprompt("evaluate", writer, "--data", pairs, "--max-new-tokens", "6", "--json").json
     figures = {"perplexity", "loss", "cut", "bleu", "looping"}
     assert set(found) == {*figures, "examples", "hard_prompt"}
@@ -61,7 +61,7 @@ def test_references_are_right_responses(softprompt: Softprompt, writer: Path, wr
     assert found["bleu"] == pytest.approx(100)
 
 
-def test_for_people_a_table(softprompt: Softprompt, classifier: Path, reviews: Path) -> None:
+def test_the_output_is_a_table_with_the_hard_prompt(softprompt: Softprompt, classifier: Path, reviews: Path) -> None:
     ran = softprompt("evaluate", classifier, "--data", reviews)
     assert ran.code == 0
     for word in ("24 examples", "soft prompt", "hard prompt", "accuracy", "macro f1", "loss"):
@@ -122,14 +122,14 @@ def test_responses_of_a_length_that_cannot_be(
     ran.refused(complaint)
 
 
-def test_another_base_model(
+def test_another_base_model_is_rejected(
     softprompt: Softprompt, classifier: Path, reviews: Path, base: Path, other_base: Path
 ) -> None:
     ran = softprompt("evaluate", classifier, "--data", reviews, "--model", other_base)
     ran.refused(*(load_model(str(folder)).fingerprint for folder in (base, other_base)))
 
 
-def test_a_damaged_prompt(softprompt: Softprompt, classifier: Path, reviews: Path, tmp_path: Path) -> None:
+def test_a_damaged_prompt_is_rejected(softprompt: Softprompt, classifier: Path, reviews: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(classifier, tmp_path / "p")
     file = damaged / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-4])

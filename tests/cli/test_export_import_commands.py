@@ -112,7 +112,7 @@ def test_a_text_and_its_format_go_together(
     assert not (tmp_path / "row").exists()
 
 
-def test_for_people_a_sentence(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
+def test_export_prints_the_destination(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
     ran = softprompt("export", writer, tmp_path / "[/peft]", "--format", "peft")
     assert ran.code == 0
     assert f"to {tmp_path}/[/peft]." in ran.out.replace("\n", "")
@@ -129,7 +129,7 @@ def test_a_prompt_that_peft_cannot_express(softprompt: Softprompt, base: Path, r
 
 
 @pytest.mark.parametrize("format_", ["peft", "prefix"])
-def test_what_is_there_is_not_replaced(
+def test_existing_output_is_not_replaced(
     softprompt: Softprompt, writer: Path, classifier: Path, tmp_path: Path, format_: str
 ) -> None:
     taken = shutil.copytree(classifier, tmp_path / "p")
@@ -148,7 +148,7 @@ def test_a_folder_of_something_else_is_never_replaced(softprompt: Softprompt, wr
     assert files(tmp_path / "photos") == {"one.jpg"}
 
 
-def test_an_unknown_format(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
+def test_an_unknown_format_is_rejected(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
     softprompt("export", writer, tmp_path / "p", "--format", "onnx").refused("onnx", "peft, prefix or prompt-embeds")
     assert not (tmp_path / "p").exists()
 
@@ -220,7 +220,7 @@ def test_an_adapter_that_is_no_prompt(softprompt: Softprompt, base: Path, tmp_pa
     assert not (tmp_path / "p").exists()
 
 
-def test_an_adapter_of_another_shape(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_another_shape_is_rejected(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
     folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
     config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**config, "peft_type": "PROMPT_TUNING"}))

@@ -41,7 +41,9 @@ def test_people_read_a_line(softprompt: Softprompt, extractor: Path) -> None:
     assert out.endswith(f"%  {answer}\n")
 
 
-def test_tune_and_evaluate(softprompt: Softprompt, base: Path, write_jsonl: WriteJsonl, output: Path) -> None:
+def test_an_extraction_prompt_is_tuned_and_evaluated(
+    softprompt: Softprompt, base: Path, write_jsonl: WriteJsonl, output: Path
+) -> None:
     data = write_jsonl("a.jsonl", ROWS)
     settings = ("--model", base, "--max-steps", 2, "--num-virtual-tokens", 2)
     ran = softprompt("tune", *settings, "--data", data, "--validation", data, "--output", output)
@@ -63,7 +65,7 @@ def test_a_row_without_an_answer_is_named(
     softprompt("tune", "--model", base, "--data", data, "--output", output).refused("a.jsonl:2", "SQuAD 2.0")
 
 
-def test_data_inspect(softprompt: Softprompt, base: Path, write_jsonl: WriteJsonl) -> None:
+def test_data_inspect_marks_the_answer(softprompt: Softprompt, base: Path, write_jsonl: WriteJsonl) -> None:
     data = write_jsonl("a.jsonl", ROWS)
     found = softprompt("data", "inspect", data, "--model", base, "--json").json
     assert found["format"] == "extraction"

@@ -36,7 +36,7 @@ def test_json_is_the_prompt_and_the_response(softprompt: Softprompt, writer: Pat
 
 
 @pytest.mark.parametrize("sampling", [[], ["--temperature", "1"], ["--temperature", "5", "--seed", "3"]])
-def test_what_is_streamed_is_what_json_says(softprompt: Softprompt, writer: Path, sampling: list[str]) -> None:
+def test_streamed_text_equals_the_json_output(softprompt: Softprompt, writer: Path, sampling: list[str]) -> None:
     streamed = softprompt("generate", writer, *SHORT, *sampling)
     assert streamed.code == 0
     assert streamed.out == softprompt("generate", writer, *SHORT, *sampling, "--json").json["response"] + "\n"
@@ -109,10 +109,10 @@ def test_a_prompt_that_chooses(softprompt: Softprompt, classifier: Path) -> None
     softprompt("generate", classifier, "--prompt", "a film").refused("does not generate text", "softprompt classify")
 
 
-def test_another_base_model(softprompt: Softprompt, writer: Path, base: Path, other_base: Path) -> None:
+def test_another_base_model_is_rejected(softprompt: Softprompt, writer: Path, base: Path, other_base: Path) -> None:
     ran = softprompt("generate", writer, *SHORT, "--model", other_base)
     ran.refused(*(load_model(str(folder)).fingerprint for folder in (base, other_base)))
 
 
-def test_a_missing_prompt(softprompt: Softprompt, tmp_path: Path) -> None:
+def test_a_missing_prompt_is_rejected(softprompt: Softprompt, tmp_path: Path) -> None:
     softprompt("generate", tmp_path / "gone", *SHORT).refused("gone is not a saved prompt")

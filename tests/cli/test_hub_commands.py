@@ -21,7 +21,9 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
         yield fake
 
 
-def test_there_and_back(softprompt: Softprompt, hub: FakeHub, classifier: Path, tmp_path: Path) -> None:
+def test_a_pushed_prompt_is_pulled_again(
+    softprompt: Softprompt, hub: FakeHub, classifier: Path, tmp_path: Path
+) -> None:
     pushed = softprompt("push", classifier, NAME, "--message", "first", "--private", "--json").json
     there = hub.repositories[NAME]
     assert pushed == {
@@ -48,7 +50,7 @@ def test_there_and_back(softprompt: Softprompt, hub: FakeHub, classifier: Path, 
     )
 
 
-def test_what_came_back_is_used_like_the_first(
+def test_a_pulled_prompt_works_like_the_original(
     softprompt: Softprompt, hub: FakeHub, classifier: Path, base: Path, tmp_path: Path
 ) -> None:
     assert softprompt("push", classifier, NAME).code == 0
@@ -57,7 +59,7 @@ def test_what_came_back_is_used_like_the_first(
     assert softprompt("classify", tmp_path / "p", *question).json == softprompt("classify", classifier, *question).json
 
 
-def test_for_people_a_sentence(
+def test_push_and_pull_print_repository_and_folder(
     softprompt: Softprompt, hub: FakeHub, classifier: Path, base: Path, tmp_path: Path
 ) -> None:
     ran = softprompt("push", classifier, NAME)
@@ -68,7 +70,7 @@ def test_for_people_a_sentence(
     assert f"Pulled 3 virtual tokens for ./{base.name} into {tmp_path}/[/p]." in ran.out
 
 
-def test_a_revision_and_overwriting(
+def test_pull_takes_a_revision_and_overwrites_on_request(
     softprompt: Softprompt, hub: FakeHub, classifier: Path, writer: Path, tmp_path: Path
 ) -> None:
     first = softprompt("push", classifier, NAME, "--json").json["commit"]
@@ -80,7 +82,7 @@ def test_a_revision_and_overwriting(
     assert SavedPrompt.from_folder(tmp_path / "p").manifest.method["name"] == "prompt"
 
 
-def test_what_is_refused(
+def test_invalid_pushes_and_pulls_are_rejected(
     softprompt: Softprompt, hub: FakeHub, classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.repositories["acme/adapter"] = Repository(commits=[{"adapter_config.json": b"{}"}])

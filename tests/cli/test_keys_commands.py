@@ -80,12 +80,12 @@ def test_the_list_shows_whole_ids_however_narrow_the_terminal_is(keys: Keys, mon
         assert all(each["id"] in said for each in made)
 
 
-def test_none_yet(keys: Keys) -> None:
+def test_an_empty_registry_lists_no_keys(keys: Keys) -> None:
     PromptRegistry.open(keys.store, create=True).close()
     assert keys("list").out == "There are no keys.\n"
 
 
-def test_what_is_refused(keys: Keys) -> None:
+def test_invalid_key_commands_are_rejected(keys: Keys) -> None:
     keys("list").refused("no prompt registry in")
     keys("create", "--scope", "root").refused("unknown scope 'root': choose one of use, manage, admin")
     keys("create", "--tenant", "A b").refused("invalid tenant name")

@@ -23,7 +23,7 @@ def test_every_row_is_printed_once_in_order(capsys: pytest.CaptureFixture[str], 
     assert [word for word in words if word.startswith("row-")] == [f"row-{number}" for number in range(count)]
 
 
-def test_of_a_long_list_few_rows_are_read_before_the_first_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_lists_print_their_first_row_early(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr("softprompt.cli.output.stdout_console.out", lambda line, highlight: said.append(line))
     print_rows(("name", "note"), numbered(350, said))

@@ -16,7 +16,7 @@ from tests.cli.conftest import Softprompt
 COMMANDS = ("tune", "demo", "data", "evaluate", "classify", "generate", "show", "export", "import", "prompts")
 
 
-def test_the_version(softprompt: Softprompt) -> None:
+def test_version_prints_the_version(softprompt: Softprompt) -> None:
     ran = softprompt("--version")
     assert (ran.code, ran.out) == (0, f"softprompt {__version__}\n")
 

@@ -103,7 +103,7 @@ def test_a_line_is_printed_as_it_is(clock: Clock) -> None:
     assert printed(where) == ["reading [/bold] [red]a[/red].jsonl"]
 
 
-def test_what_an_activity_says(clock: Clock) -> None:
+def test_an_activity_prints_its_progress(clock: Clock) -> None:
     activity = TaskProgress("preparing")
     clock.now += 12
     assert str(activity) == "preparing, 12 s"

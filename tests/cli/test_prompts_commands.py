@@ -85,7 +85,9 @@ def test_add_and_list(prompts: Prompts, classifier: Path, writer: Path) -> None:
     assert prompts("list", "--tenant", "acme", "--json").json["prompts"] == found[:1]
 
 
-def test_for_people_sentences_and_tables(prompts: Prompts, classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_print_sentences_and_tables(
+    prompts: Prompts, classifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("softprompt.cli.output.stdout_console.width", 200)
 
     def said(command: str, *options: object) -> str:
@@ -157,7 +159,7 @@ def test_verify_names_what_is_damaged(prompts: Prompts, classifier: Path, writer
     assert prompts("verify").code == 0
 
 
-def test_what_is_refused(
+def test_invalid_registry_commands_are_rejected(
     prompts: Prompts, softprompt: Softprompt, classifier: Path, other_base: Path, tmp_path: Path
 ) -> None:
     prompts("list").refused("no prompt registry in", "or set --store to another one")
@@ -199,7 +201,7 @@ sys.exit(run_cli(["prompts", "list"]))
     assert "pip install 'softprompt[serve]'" in ran.stderr
 
 
-def test_what_reads_no_prompt_waits_for_no_model_library(prompts: Prompts, classifier: Path) -> None:
+def test_commands_without_a_prompt_do_not_import_torch(prompts: Prompts, classifier: Path) -> None:
     prompts.add(classifier)
     script = f"""
 import sys

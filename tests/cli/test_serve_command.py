@@ -39,7 +39,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     return folder
 
 
-def test_what_is_wrong_is_said(softprompt: Softprompt, tmp_path: Path, base: Path, filled: Path) -> None:
+def test_invalid_options_are_named_in_the_error(
+    softprompt: Softprompt, tmp_path: Path, base: Path, filled: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         softprompt("serve", "--model", base, "--store", filled, "--port", port).refused(str(port), "--port")

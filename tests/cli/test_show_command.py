@@ -30,7 +30,7 @@ def words(model: FrozenModel) -> PromptEmbeddings:
     return PromptEmbeddings(model.embed_tokens(torch.tensor([ids]))[0])
 
 
-def test_facts_of_a_prefix(softprompt: Softprompt, classifier: Path, base: Path) -> None:
+def test_show_lists_the_facts_of_a_prefix(softprompt: Softprompt, classifier: Path, base: Path) -> None:
     facts: dict[str, Any] = softprompt("show", classifier, "--json").json
     manifest = SavedPrompt.from_folder(classifier).manifest
     assert facts["method"] == "prefix"
@@ -73,7 +73,7 @@ def test_the_nearest_token_of_a_words_keys_and_values_is_the_word(
     assert [each["distances"][0] for each in found["nearest_tokens"]] == pytest.approx([0, 0, 0], abs=1e-3)
 
 
-def test_what_peft_cannot_read_is_said(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_show_says_why_peft_cannot_load_the_prompt(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
     model = load_model(str(base))
     embeddings = words(model)
     after = type(embeddings)(embeddings.tensor, placement=type(embeddings.placement)("after-text"))
@@ -82,7 +82,7 @@ def test_what_peft_cannot_read_is_said(softprompt: Softprompt, base: Path, tmp_p
     assert "peft compatible no: virtual tokens after-text" in " ".join(softprompt("show", prompt).out.split())
 
 
-def test_for_people_a_table(softprompt: Softprompt, classifier: Path) -> None:
+def test_show_prints_a_table(softprompt: Softprompt, classifier: Path) -> None:
     out = " ".join(softprompt("show", classifier).out.split())
     for words in ("method prefix (prefix, before)", "virtual tokens 3", "216 trained", "bad, good", "accuracy"):
         assert words in out
@@ -112,7 +112,7 @@ def test_a_template_is_printed_as_it_is(softprompt: Softprompt, base: Path, tmp_
     assert "[INST]{text}[/INST][bold]:smile:" in ran.out
 
 
-def test_another_base_model(softprompt: Softprompt, classifier: Path, other_base: Path) -> None:
+def test_another_base_model_is_rejected(softprompt: Softprompt, classifier: Path, other_base: Path) -> None:
     softprompt("show", classifier, "--model", other_base).refused("was made for", str(other_base))
 
 
@@ -124,7 +124,7 @@ def test_folders_that_are_no_prompts(softprompt: Softprompt, classifier: Path, t
     softprompt("show", adapter).refused("it is a peft adapter, which `softprompt import` converts")
 
 
-def test_a_prompt_of_a_later_version(softprompt: Softprompt, classifier: Path, tmp_path: Path) -> None:
+def test_a_prompt_of_a_later_format_is_rejected(softprompt: Softprompt, classifier: Path, tmp_path: Path) -> None:
     later = shutil.copytree(classifier, tmp_path / "p")
     manifest = later / "softprompt.json"
     manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 7'))

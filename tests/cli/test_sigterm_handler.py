@@ -88,7 +88,7 @@ def test_a_gateway_that_waits_for_its_vllm_ends_it_too(
     assert ended == ["vllm"]
 
 
-def test_what_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_does_not_stop_exits_after_a_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = list[int]()
     monkeypatch.setattr(os, "_exit", codes.append)
     monkeypatch.setattr(sigterm_handler, "FORCED_EXIT_DELAY_S", 0.01)

@@ -33,7 +33,7 @@ def tagger(tmp_path_factory: pytest.TempPathFactory, masked_base: Path) -> Path:
     return tuned(tmp_path_factory.mktemp("tagger"), masked_base, ROWS)
 
 
-def test_words_tags_and_probabilities(softprompt: Softprompt, tagger: Path, masked_base: Path) -> None:
+def test_json_has_words_tags_and_probabilities(softprompt: Softprompt, tagger: Path, masked_base: Path) -> None:
     found = softprompt("tag", tagger, TEXT, "--json").json
     assert set(found) == {"words", "tags", "probabilities"}
     assert found["words"] == TEXT.split()

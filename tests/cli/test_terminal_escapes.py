@@ -81,7 +81,7 @@ def test_labels_are_escaped_and_what_can_be_shown_stays(shown: Shown, prompt: Pa
     assert ANGRY in out
 
 
-def test_what_commands_draw_has_plain_signs(shown: Shown, data: Path, base: Path) -> None:
+def test_tables_and_bars_fall_back_to_ascii(shown: Shown, data: Path, base: Path) -> None:
     _, out, _ = shown("ascii", "data", "inspect", data, "--model", base)
     assert "####" in out
     assert "\\u2588" not in out

@@ -35,7 +35,7 @@ def test_a_comparison_continues_in_its_folder(begun: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [[], ["cells/"], ["cells/", "logs/hard.log"], ["cells/", "report.json", "plots/"]])
-def test_where_no_cell_is_finished_it_begins_again(tmp_path: Path, made: list[str]) -> None:
+def test_a_folder_without_finished_runs_starts_again(tmp_path: Path, made: list[str]) -> None:
     for name in made:
         path = tmp_path / "c" / name
         (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)

@@ -104,13 +104,13 @@ class DiesAt(EventWriter):
             raise KeyboardInterrupt
 
 
-def test_what_stands_there_twice_is_measured_once(settings: Settings) -> None:
+def test_a_method_listed_twice_runs_once(settings: Settings) -> None:
     given = settings(train_sizes=(4, 8, 4), sweep={"num-virtual-tokens": ("2", "2", "3")})
     assert given.train_sizes == (4, 8)
     assert given.sweep == {"num-virtual-tokens": ("2", "3")}
 
 
-def test_what_a_change_makes_to_be_run_again(settings: Settings, here: list[str], tmp_path: Path) -> None:
+def test_a_changed_setting_repeats_only_the_affected_runs(settings: Settings, here: list[str], tmp_path: Path) -> None:
     def run(**changes: Any) -> list[str]:
         here.clear()
         compare_as(
@@ -175,7 +175,7 @@ def test_a_full_disk_ends_all(settings: Settings, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", ["steps", "seed", "template", "learning-rate", "magic"])
-def test_what_is_not_swept(settings: Settings, name: str) -> None:
+def test_sweeps_over_other_settings_are_rejected(settings: Settings, name: str) -> None:
     with pytest.raises(SettingError, match=f"`sweep` cannot vary '{name}': choose one of num_virtual_tokens, init"):
         compare_as(settings(methods=("prefix",), sweep={name: ("1",)}))
 

@@ -56,7 +56,7 @@ def test_windows_line_ends(write: Write) -> None:
     assert texts(write("a.jsonl", '{"text": "one"}\r\n\r\n{"text": "two"}\r\n')) == ["one", "two"]
 
 
-def test_chinese_text(write: Write) -> None:
+def test_chinese_text_is_read_unchanged(write: Write) -> None:
     assert texts(write("a.jsonl", '{"text": "这件衣服很好看，值得买。"}\n')) == ["这件衣服很好看，值得买。"]
 
 

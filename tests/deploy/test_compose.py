@@ -30,7 +30,7 @@ def test_the_schema_sees_a_mistake(tmp_path: Path) -> None:
     assert checked(wrong).returncode == 1
 
 
-def test_what_is_named_is_there() -> None:
+def test_files_named_in_the_compose_file_exist() -> None:
     found = compose()
     services = found["services"]
     for name, service in services.items():

@@ -23,7 +23,7 @@ def test_hadolint_finds_nothing(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
-def test_what_is_copied_is_there_and_not_ignored(file: Path) -> None:
+def test_copied_files_exist_and_are_not_ignored(file: Path) -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
     copied = [
         name for line in re.findall(r"^COPY (.*) \S+$", file.read_text("utf-8"), re.MULTILINE) for name in line.split()

@@ -19,7 +19,7 @@ def test_it_has_every_module_of_the_package() -> None:
     assert set(re.findall(r"^[├└]── (\S+)", TREE, re.MULTILINE)) == modules
 
 
-def test_what_it_names_is_there() -> None:
+def test_pages_and_folders_in_the_tree_exist() -> None:
     pages = re.findall(r"\bdocs/\S+\.md", TREE)
     folders = re.findall(r"^(\w+/)", TREE, re.MULTILINE)
     assert len(pages) > 10

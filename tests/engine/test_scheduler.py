@@ -142,7 +142,7 @@ def test_the_last_sequence_takes_the_slot_of_a_removed_one() -> None:
     assert moved.slot == 0
 
 
-def test_deadlines_and_finish_reasons() -> None:
+def test_expired_and_finished_sequences_are_found() -> None:
     scheduler = Scheduler(max_num_seqs=1, max_model_len=40, max_num_batched_tokens=10, max_waiting_requests=10)
     sequence = scheduler.add_request(request(deadline=5.0))
     assert sequence is not None

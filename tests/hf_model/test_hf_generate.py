@@ -99,7 +99,7 @@ def test_it_is_what_transformers_gives_behind_the_prefix(name: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("more", [{}, {"num_beams": 2, "rows": 2}])
 @torch.no_grad()
-def test_in_every_family(family: str, more: dict[str, int]) -> None:
+def test_generate_equals_the_network_with_the_compiled_prefix(family: str, more: dict[str, int]) -> None:
     frozen = shared_model(family)
     assert isinstance(frozen, CausalModel)
     model = wrapped(frozen)
@@ -202,7 +202,7 @@ def test_the_prompt_in_training_precedes_generated_text() -> None:
 
 
 @torch.no_grad()
-def test_scores_and_sequences() -> None:
+def test_generate_returns_scores_and_cache_like_transformers() -> None:
     model = wrapped(llama())
     asked: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True, "output_logits": True}
     found, expected = model.generate(IDS, max_new_tokens=5, **asked), theirs(model, max_new_tokens=5, **asked)
@@ -312,7 +312,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_goes_with_no_prompt_is_one_clear_error(name: str) -> None:
+def test_unsupported_generation_options_raise_one_error(name: str) -> None:
     with pytest.raises(SettingError, match=rf"(?s)SoftPromptModel\.generate.*{name}"):
         wrapped(llama()).generate(IDS, **{"max_new_tokens": 3, **REFUSED[name]})
 

@@ -60,7 +60,7 @@ def test_the_trainers_checkpoint_holds_the_prompt_alone_and_resumes(tmp_path: Pa
         torch.testing.assert_close(one, other)
 
 
-def test_what_it_trained_is_a_saved_prompt(tmp_path: Path) -> None:
+def test_a_trained_model_saves_a_prompt(tmp_path: Path) -> None:
     model = SoftPromptModel.from_model(tiny_model("llama"), PromptOptions("prefix", 3))
     model.save_pretrained(tmp_path / "p")
     saved = SavedPrompt.from_folder(tmp_path / "p")
@@ -147,6 +147,6 @@ def test_a_prompt_of_nan_is_not_saved(tmp_path: Path) -> None:
     assert not (tmp_path / "p").exists()
 
 
-def test_a_prompt_for_each_row_or_none() -> None:
+def test_a_wrong_number_of_prompts_is_rejected() -> None:
     with pytest.raises(softprompt.SoftPromptError, match="1 prompts for 2 sequences"):
         loaded()(torch.tensor([[5], [6]]), prompts=["one"])

@@ -70,7 +70,7 @@ def test_a_base_that_is_not_on_the_hub_is_not_claimed_to_be(origin: BaseModelSou
     assert "base_model" not in ModelCard(build_model_card(make(), NAME, origin)).data.to_dict()
 
 
-def test_what_peft_cannot_read_is_no_peft_repository() -> None:
+def test_prompts_that_peft_cannot_read_have_no_peft_metadata() -> None:
     text = build_model_card(make(head=random_head(shared_model("llama"))), NAME, BaseModelSource.BUNDLED)
     assert ModelCard(text).data.library_name == "softprompt"
     assert "Not possible: peft cannot express the trained linear head" in text
@@ -271,7 +271,7 @@ def test_all_of_its_code_runs_for_every_kind(
 
 
 @pytest.mark.parametrize(("family", "most"), [("t5", 40), ("bart", 39)])  # transformers has BART end with the last
-def test_what_an_encoder_decoder_writes_with_peft_is_what_it_writes_here(
+def test_the_cards_peft_code_generates_the_same_with_an_encoder_decoder(
     family: str, most: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # transformers writes with as many layers in the decoder as in the encoder, or fails
@@ -301,7 +301,7 @@ def test_it_says_where_a_head_reads(family: str, template: str, words: str) -> N
     assert f"A trained linear head predicts the label {words}" in text
 
 
-def test_what_a_masked_model_cannot_write_is_not_shown() -> None:
+def test_the_card_of_a_masked_generation_prompt_shows_no_code() -> None:
     text = build_model_card(about(GenerationTask(), make(model=shared_model("bert"))), NAME, BaseModelSource.HUB)
     assert "is a masked language model and cannot generate text" in text
     assert "PeftModel" not in text

@@ -56,7 +56,7 @@ def refused(
     assert "softprompt-" not in str(caught.value)  # the temporary folder's name says nothing to anybody
 
 
-def test_what_was_pushed_comes_back(there: Repository, place: Path) -> None:
+def test_a_pushed_prompt_is_pulled_unchanged(there: Repository, place: Path) -> None:
     pulled = pull_from_hub(NAME, str(place))
     sent = {name: file for name, file in there.files.items() if name not in (".gitattributes", "README.md")}
     assert content(place) == sent == pulled.prompt.files
@@ -64,14 +64,14 @@ def test_what_was_pushed_comes_back(there: Repository, place: Path) -> None:
     assert SavedPrompt.from_folder(place).manifest == pulled.prompt.manifest
 
 
-def test_nothing_but_the_prompts_files_is_fetched(hub: FakeHub, there: Repository, place: Path) -> None:
+def test_only_the_prompts_files_are_downloaded(hub: FakeHub, there: Repository, place: Path) -> None:
     there.commits[-1] |= {"model.safetensors": b"large", "notes/softprompt.json": b"{}", "run.py": b"evil"}
     pull_from_hub(NAME, place)
     assert len(list(place.iterdir())) == 3
     assert hub.count("GET /acme/reviews/resolve") == 3
 
 
-def test_a_revision(there: Repository, place: Path) -> None:
+def test_a_revision_is_pulled(there: Repository, place: Path) -> None:
     first = there.sha()
     push_to_hub(make(method="p-tuning"), NAME)
     assert pull_from_hub(NAME, place, revision=first).prompt.manifest.method["name"] == "prompt"
@@ -81,7 +81,7 @@ def test_a_revision(there: Repository, place: Path) -> None:
     assert SavedPrompt.from_folder(place).manifest.method["name"] == "p-tuning"
 
 
-def test_what_is_there_is_not_replaced(hub: FakeHub, there: Repository, folder: Path) -> None:
+def test_existing_output_is_not_replaced(hub: FakeHub, there: Repository, folder: Path) -> None:
     before = content(folder)
     with pytest.raises(OutputExists, match="`overwrite=True`"):
         pull_from_hub(NAME, folder)
@@ -96,7 +96,7 @@ def test_a_folder_of_something_else_is_never_replaced(there: Repository, place: 
         pull_from_hub(NAME, place, overwrite=True)
 
 
-def test_no_such_repository(hub: FakeHub, place: Path) -> None:
+def test_an_unknown_repository_is_rejected(hub: FakeHub, place: Path) -> None:
     refused(place, RepositoryNotFound, "acme/nothing does not exist on the Hub", name="acme/nothing")
     refused(place, SettingError, "write OWNER/NAME", name="nothing")
 
@@ -111,7 +111,7 @@ def test_a_private_repository_is_for_its_owner(
     pull_from_hub(NAME, place)  # and a public one needs no login
 
 
-def test_a_gated_repository(there: Repository, place: Path) -> None:
+def test_a_gated_repository_is_rejected(there: Repository, place: Path) -> None:
     there.gated = True
     refused(place, HubRequestRejected, "is gated: ask for access")
 
@@ -121,7 +121,7 @@ def test_a_bare_peft_adapter_is_to_be_imported(there: Repository, place: Path) -
     refused(place, NotASavedPrompt, "acme/reviews is a peft adapter .* softprompt import")
 
 
-def test_a_repository_of_something_else(hub: FakeHub, place: Path) -> None:
+def test_a_repository_without_a_prompt_is_rejected(hub: FakeHub, place: Path) -> None:
     hub.repositories[NAME] = Repository()
     refused(place, NotASavedPrompt, "acme/reviews is not a saved prompt")
 
@@ -136,14 +136,14 @@ def test_a_repository_of_something_else(hub: FakeHub, place: Path) -> None:
         ("adapter_config.json", lambda text: text.replace(b"PROMPT_TUNING", b"P_TUNING")),
     ],
 )
-def test_what_was_tampered_with_on_the_hub_leaves_nothing(
+def test_a_manipulated_repository_leaves_nothing(
     there: Repository, place: Path, file: str, change: Callable[[bytes], bytes]
 ) -> None:
     there.commits.append({**there.files, file: change(there.files[file])})
     refused(place, CorruptPrompt, f"acme/reviews/{file}")
 
 
-def test_what_was_damaged_on_its_way_leaves_nothing(hub: FakeHub, there: Repository, place: Path) -> None:
+def test_a_damaged_download_leaves_nothing(hub: FakeHub, there: Repository, place: Path) -> None:
     hub.faults[f"GET /acme/reviews/resolve/{there.sha()}/adapter_model"] = lambda numbers: numbers[::-1]
     refused(place, CorruptPrompt, "its hash does not match the manifest")
 
@@ -153,7 +153,7 @@ def test_a_file_that_is_missing(there: Repository, place: Path) -> None:
     refused(place, CorruptPrompt, "acme/reviews/adapter_model.safetensors is missing")
 
 
-def test_a_prompt_of_a_later_softprompt(there: Repository, place: Path) -> None:
+def test_a_prompt_of_a_later_format_is_rejected(there: Repository, place: Path) -> None:
     there.files["softprompt.json"] = b'{"format": 2}'
     refused(place, UnsupportedPromptFormat, "upgrade softprompt")
 

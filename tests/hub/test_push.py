@@ -102,7 +102,7 @@ def test_a_new_repository_is_private_if_it_is_said(hub: FakeHub, saved: SavedPro
     push_to_hub(saved, NAME, private=private, commit_message="again")  # and a private one can be pushed to again
 
 
-def test_what_is_public_cannot_be_pushed_to_as_private(hub: FakeHub, saved: SavedPrompt) -> None:
+def test_a_private_push_to_a_public_repository_is_rejected(hub: FakeHub, saved: SavedPrompt) -> None:
     hub.repositories[NAME] = Repository()
     with pytest.raises(SettingError, match="exists and is public, so `private=True` has no effect"):
         push_to_hub(saved, NAME, private=True)
@@ -150,7 +150,7 @@ def test_a_name_that_cannot_be(hub: FakeHub, saved: SavedPrompt, name: str) -> N
     assert hub.requests == []
 
 
-def test_not_logged_in(hub: FakeHub, saved: SavedPrompt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_push_without_login_is_rejected(hub: FakeHub, saved: SavedPrompt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(HubRequestRejected, match="not logged in to the Hub: run  hf auth login  or set HF_TOKEN"):
         push_to_hub(saved, NAME)
@@ -164,7 +164,7 @@ def test_a_token_that_the_hub_does_not_know(hub: FakeHub, saved: SavedPrompt) ->
     assert TOKEN not in str(caught.value)
 
 
-def test_another_owners_repository(hub: FakeHub, saved: SavedPrompt) -> None:
+def test_a_push_without_write_access_is_rejected(hub: FakeHub, saved: SavedPrompt) -> None:
     for there in (False, True):
         with pytest.raises(HubRequestRejected, match=r"no write access to other/reviews \(You don't have the rights"):
             push_to_hub(saved, "other/reviews")

@@ -140,7 +140,7 @@ def test_versions_and_tenants_answer_differently(served: Served) -> None:
 # What checks types in the server's threads draws its samples from `random`, while the next example is drawn here.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @given(happenings=happenings)
-def test_each_answer_is_of_the_version_that_was_meant_when_it_was_asked(served: Served, happenings: Any) -> None:
+def test_each_response_has_the_version_that_was_active_at_its_request(served: Served, happenings: Any) -> None:
     async def happen() -> list[tuple[str, str, set[int], Said]]:
         begun = []
         for tenant, what, number, text, steps in happenings:

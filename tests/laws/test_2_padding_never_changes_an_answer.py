@@ -67,7 +67,7 @@ def test_a_row_in_the_engine_equals_the_row_alone(family: str, data: st.DataObje
 
 
 @pytest.mark.real
-def test_on_the_real_model(smollm2: FrozenModel) -> None:
+def test_the_law_holds_for_the_bundled_model(smollm2: FrozenModel) -> None:
     sequences = [
         smollm2.prompt_tokenizer.tokenize(t)
         for t in ("A gorgeous, moving film.", "Dull.", "The plot sagged, but the cast shone throughout.")

@@ -67,5 +67,5 @@ def test_wherever_it_stands(family: str, placement: Placement) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("method", ["prompt", "prefix", "p-tuning-v2"])
-def test_on_the_real_model(smollm2: FrozenModel, method: str) -> None:
+def test_the_law_holds_for_the_bundled_model(smollm2: FrozenModel, method: str) -> None:
     round_trip(smollm2, PromptOptions(method, 5))

@@ -55,7 +55,7 @@ def test_compiled_is_original(family: str, P: int, seed: int, sequences: list[li
 
 
 @pytest.mark.parametrize("family", ["llama"])
-def test_after_bos(family: str) -> None:
+def test_a_prefix_after_bos_equals_its_embeddings(family: str) -> None:
     model = shared_model(family)
     virtual = random_embeddings(model, 4, seed=3).tensor
     assert model.prompt_tokenizer.bos_token_id is not None
@@ -68,7 +68,7 @@ def test_after_bos(family: str) -> None:
 @given(data=st.data(), beginning=st.lists(st.integers(3, 383), min_size=1, max_size=6), sequences=rows)
 @few
 @torch.no_grad()
-def test_what_all_rows_begin_with_is_run_once(
+def test_a_common_prefix_of_all_examples_runs_once(
     family: str, data: st.DataObject, beginning: list[int], sequences: list[list[int]]
 ) -> None:
     model = shared_model(family)
@@ -93,7 +93,7 @@ def logits(model: FrozenModel, sequence: list[int], payload: Payload | None) -> 
 
 
 @pytest.mark.real
-def test_on_the_real_model(smollm2: FrozenModel) -> None:
+def test_the_law_holds_for_the_bundled_model(smollm2: FrozenModel) -> None:
     virtual = random_embeddings(smollm2, 12, seed=0).tensor
     sequence = smollm2.prompt_tokenizer.tokenize("Review: a gorgeous, moving film\nSentiment:")
     found = compiled(smollm2, virtual, sequence, Placement.BEFORE)

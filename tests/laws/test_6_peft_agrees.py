@@ -84,7 +84,7 @@ def test_peft_reads_our_export(family: str, method: str, encoder: str, P: int, s
 
 
 @pytest.mark.parametrize("family", MASKED_FAMILIES)
-def test_what_peft_would_ignore_is_refused(family: str) -> None:
+def test_exports_that_peft_would_ignore_are_rejected(family: str) -> None:
     """DistilBERT and ALBERT accept no cache, so peft's prefix is lost there without a word."""
     model = shared_model(family)
     prefix = random_prefix(model, 3, seed=0)
@@ -178,5 +178,5 @@ def test_every_method_is_covered() -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("method", ["prompt", "prefix"])
-def test_on_the_real_model(smollm2: FrozenModel, method: str) -> None:
+def test_the_law_holds_for_the_bundled_model(smollm2: FrozenModel, method: str) -> None:
     exported(smollm2, PromptOptions(method, 6))

@@ -82,7 +82,7 @@ def content(folder: Path) -> dict[str, bytes]:
         ("bart", "p-tuning", "lstm", 4),
     ],
 )
-def test_killed_and_resumed(
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     family: str, method: str, encoder: str, kill_at: int, reviews: Path, tmp_path: Path
 ) -> None:
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
@@ -98,7 +98,9 @@ def test_killed_and_resumed(
 
 
 @pytest.mark.parametrize("resumed", ["cache", "another"])
-def test_killed_above_a_trunk(resumed: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_with_hidden_state_cache_resumes_exactly(
+    resumed: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The one that resumes finds what the killed one remembered, or nothing."""
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     monkeypatch.setattr("softprompt.training.prompt_setup.get_cache_folder", lambda: tmp_path / "first")

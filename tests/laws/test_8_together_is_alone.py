@@ -61,7 +61,7 @@ def check(model: FrozenModel, runs: dict[str, dict[str, Any]], data: Path, folde
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
-def test_all_methods_of_a_family(family: str, reviews: Path, tmp_path: Path) -> None:
+def test_methods_of_a_family_train_jointly_as_alone(family: str, reviews: Path, tmp_path: Path) -> None:
     """Of all lengths, with all encoders, in one run."""
     of_family = [(name, encoder) for each, name, encoder in METHODS_ON_FAMILIES if each == family]
     shared = {"template": template_for(family), "learning_rate": 0.01}
@@ -72,7 +72,7 @@ def test_all_methods_of_a_family(family: str, reviews: Path, tmp_path: Path) -> 
     check(shared_model(family), runs, reviews, tmp_path)
 
 
-def test_each_has_its_own_end(reviews: Path, tmp_path: Path) -> None:
+def test_each_jointly_trained_prompt_stops_separately(reviews: Path, tmp_path: Path) -> None:
     runs = {
         "short": {"max_steps": 2, "num_virtual_tokens": 3},
         "long": {"max_steps": 6, "num_virtual_tokens": 4, "warmup_ratio": 0.5},

@@ -137,7 +137,7 @@ def test_any_of_several_end_tokens_ends_a_response_as_it_ends_transformers_own(f
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @torch.no_grad()
-def test_what_ends_a_response_is_no_part_of_its_text(family: str) -> None:
+def test_stop_strings_and_end_tokens_are_not_part_of_the_text(family: str) -> None:
     """Though the tokenizer would write it: to it, it is a word."""
     model, past = with_end_tokens(family)
     expected = model.tokenizer.decode(past[: past.index(past[4])], skip_special_tokens=True)

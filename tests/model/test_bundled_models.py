@@ -61,7 +61,7 @@ def test_two_processes_at_once_unpack_once(cache: Path) -> None:
 
 
 @pytest.mark.real
-def test_the_real_one(smollm2: FrozenModel) -> None:
+def test_the_bundled_model_has_its_fingerprint_and_sizes(smollm2: FrozenModel) -> None:
     assert smollm2.fingerprint == "sha256:73af8f6886836ea2"
     assert smollm2.num_parameters == 134_515_008
     assert (smollm2.shape.num_layers, smollm2.shape.num_kv_heads, smollm2.shape.head_dim) == (30, 3, 64)

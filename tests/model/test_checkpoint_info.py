@@ -30,7 +30,7 @@ def test_so_do_many_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_and_files_of_another_precision(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_files_of_another_precision_have_the_same_fingerprint(tmp_path: Path, dtype: torch.dtype) -> None:
     import copy
 
     from softprompt.model import load_model

@@ -44,7 +44,7 @@ def test_moved_keys_are_those_of_the_same_tokens_further_on(family: str) -> None
 
 @given(family=causal_families, P=lengths, Q=lengths, seed=seeds)
 @torch.no_grad()
-def test_embeddings_compose_to_those_written_in_a_row(family: str, P: int, Q: int, seed: int) -> None:
+def test_composed_embeddings_are_concatenated(family: str, P: int, Q: int, seed: int) -> None:
     model = shared_model(family)
     first, second = random_embeddings(model, P, seed), random_embeddings(model, Q, seed + 1)
     both = compose_payloads(model, [first, second])
@@ -119,7 +119,7 @@ def test_masked_models_compose_what_is_alike(family: str) -> None:
 @pytest.mark.parametrize(
     "placements", [(Placement.BEFORE, Placement.AFTER_BOS), (Placement.AFTER_TEXT, Placement.AFTER_TEXT), ()]
 )
-def test_what_does_not_compose(placements: tuple[Placement, ...]) -> None:
+def test_incompatible_payloads_are_rejected(placements: tuple[Placement, ...]) -> None:
     model = shared_model("llama")
     with pytest.raises(SettingError, match="compose"):
         compose_payloads(model, [PromptEmbeddings(torch.zeros(1, 24), placement) for placement in placements])

@@ -151,7 +151,7 @@ def test_files_that_do_not_tell_the_fingerprint_are_loaded_for_it(family: str, t
     assert (model.fingerprint, model.num_parameters) == (plain.fingerprint, plain.num_parameters)
 
 
-def test_without_bitsandbytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_bitsandbytes_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of("llama", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SettingError, match=r"int8 needs bitsandbytes: pip install"):

@@ -196,7 +196,7 @@ def test_it_loads_from_a_folder(family: str, tmp_path: Path) -> None:
 
 @each_family
 @torch.no_grad()
-def test_in_bfloat16(family: str) -> None:
+def test_logits_are_finite_in_bfloat16(family: str) -> None:
     model = freeze_network(
         copy.deepcopy(shared_model(family).network).bfloat16(), shared_model(family).tokenizer, "half"
     )
@@ -208,7 +208,7 @@ def test_in_bfloat16(family: str) -> None:
 @pytest.mark.parametrize(
     ("config", "window"), [(T5Config(), 512), (T5Config(n_positions=1024), 1024), (BartConfig(), 1024)]
 )
-def test_windows(config: PreTrainedConfig, window: int) -> None:
+def test_max_positions_are_read_from_the_configuration(config: PreTrainedConfig, window: int) -> None:
     from softprompt.model.family import resolve_family
 
     assert resolve_family(config).get_max_positions(config) == window

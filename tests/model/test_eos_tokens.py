@@ -34,7 +34,7 @@ def test_the_tokenizers_own_comes_first_and_each_once(eos_token_id: Any, expecte
 
 
 @pytest.mark.parametrize("wrong", [384, -1, "7", 7.5, False])
-def test_what_is_no_token_is_ignored_with_a_warning(wrong: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_end_tokens_are_ignored_with_a_warning(wrong: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert configured([wrong, 9]).eos_token_ids == (1, 9)
     [record] = caplog.records
     assert record.getMessage() == f"tiny: `eos_token_id` {wrong!r} is ignored: its tokens are numbered 0 to 383"
@@ -46,7 +46,7 @@ def test_right_ones_are_taken_without_a_word(caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize(("eos_token_id", "expected"), [(None, ()), (7, (7,)), ([9, 7], (9, 7))])
-def test_a_tokenizer_without_one(eos_token_id: Any, expected: tuple[int, ...]) -> None:
+def test_end_tokens_are_found_without_the_tokenizers(eos_token_id: Any, expected: tuple[int, ...]) -> None:
     model = configured(eos_token_id, without_eos())
     assert model.eos_token_ids == expected
     assert model.eos_token_id == (expected[0] if expected else None)
@@ -67,7 +67,7 @@ def test_a_folder_says_them(load: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("load", [load_model, load_meta_model])
-def test_a_folder_without_a_configuration_of_generating(load: Any, tmp_path: Path) -> None:
+def test_end_tokens_are_found_without_a_generation_config(load: Any, tmp_path: Path) -> None:
     model = configured(None)
     model.network.config.eos_token_id = [1, 8]
     model.network.save_pretrained(tmp_path)

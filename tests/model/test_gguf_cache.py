@@ -178,7 +178,7 @@ def unpack_and_die(source: Path) -> None:
     unpack_gguf(source)
 
 
-def test_what_a_killed_process_left_is_neither_used_nor_kept(tmp_path: Path, cache: Path) -> None:
+def test_partial_folders_of_killed_processes_are_removed(tmp_path: Path, cache: Path) -> None:
     path = tiny(tmp_path)
     process = forked(unpack_and_die, path)
     process.join()
@@ -246,7 +246,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest
         unpack_gguf(path)
 
 
-def test_what_was_not_used_for_longest_makes_room(
+def test_the_least_recently_used_folder_is_evicted(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, unpackings: list[str]
 ) -> None:
     paths = [tiny(tmp_path, f"tiny-{seed}", seed) for seed in range(4)]
@@ -264,7 +264,7 @@ def test_what_was_not_used_for_longest_makes_room(
     assert unpackings == [path.name for path in [*paths, paths[1]]]
 
 
-def test_what_the_cache_did_not_make_is_not_removed(tmp_path: Path) -> None:
+def test_foreign_entries_of_the_cache_are_kept(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "models" / "photos").mkdir(parents=True)
     (tmp_path / "models" / "work.tmp").mkdir()
@@ -275,7 +275,7 @@ def test_what_the_cache_did_not_make_is_not_removed(tmp_path: Path) -> None:
     assert sorted(gguf_cache._list_folders(tmp_path / "models")) == own
 
 
-def test_what_this_process_uses_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+def test_folders_in_use_are_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setenv(CACHE_LIMIT_VARIABLE, "0")
     made = [unpack_gguf(tiny(tmp_path, f"tiny-{seed}", seed)) for seed in range(2)]
     assert folders(cache) == sorted(made)

@@ -33,7 +33,7 @@ def in_large_pages() -> int:
     return int(size)
 
 
-def test_what_is_moved_is_the_same() -> None:
+def test_moved_tensors_keep_their_values() -> None:
     torch.manual_seed(0)
     linear, states = PackedLinear(torch.randn(2048, 2048)), torch.randn(3, 2048)
     before = linear(states)

@@ -81,7 +81,7 @@ def test_without_weight_files_the_fingerprint_is_unknown_and_sizes_are_known(fol
     assert prompt.to_prefix(model).compile_for(weightless).num_positions == 3
 
 
-def test_what_can_be_none_is_said(tmp_path: Path) -> None:
+def test_masked_and_missing_models_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelNotSupported, match="masked"):
         load_meta_model(str(written(tiny_model("bert"), tmp_path / "bert")))
     with pytest.raises(ModelNotFound):

@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_folder(folder: Path) -> None:
+def test_a_model_loads_from_a_folder(folder: Path) -> None:
     model = load_model(str(folder))
     assert model.name == str(folder)
     assert model.fingerprint == shared_model("llama").fingerprint
@@ -48,12 +48,12 @@ def test_the_fingerprint_is_the_same_in_every_precision(folder: Path, dtype: str
 
 
 @pytest.mark.parametrize("missing", ["./nowhere", "/nowhere/at/all"])
-def test_no_such_folder(missing: str) -> None:
+def test_a_missing_folder_raises_model_not_found(missing: str) -> None:
     with pytest.raises(ModelNotFound, match="no folder"):
         load_model(missing)
 
 
-def test_a_folder_without_a_model(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="cannot be loaded"):
         load_model(str(tmp_path))
 
@@ -69,7 +69,7 @@ def test_a_name_that_cannot_be() -> None:
 
 
 @pytest.mark.parametrize(("device", "dtype"), [("abacus", "auto"), ("cuda:99", "auto"), ("cpu", "float13")])
-def test_no_such_device_or_precision(folder: Path, device: str, dtype: str) -> None:
+def test_unknown_devices_and_dtypes_are_rejected(folder: Path, device: str, dtype: str) -> None:
     with pytest.raises(SettingError):
         load_model(str(folder), device=device, dtype=dtype)
 
@@ -81,7 +81,7 @@ def test_an_unknown_family_is_refused_before_its_weights_are_read(tmp_path: Path
 
 
 @pytest.mark.parametrize(("kind", "reason"), [("mamba", "recurrent"), ("deepseek_v3", "MLA"), ("gemma3", "images")])
-def test_what_cannot_be_right_is_refused_with_its_reason(kind: str, reason: str) -> None:
+def test_unsupported_families_are_rejected_with_the_reason(kind: str, reason: str) -> None:
     with pytest.raises(ModelNotSupported, match=reason):
         resolve_family(AutoConfig.for_model(kind))
 

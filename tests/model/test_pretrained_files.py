@@ -96,7 +96,7 @@ def test_no_code_of_a_model_runs(honest: Path, mark: Path, trap: str, reader: st
 
 
 @pytest.mark.parametrize("reader", ["quantised", "SoftPromptModel", "read_checkpoint"])
-def test_nor_by_another_way_in(honest: Path, mark: Path, reader: str) -> None:
+def test_no_reader_runs_code_of_a_folder(honest: Path, mark: Path, reader: str) -> None:
     folder = with_code(honest, mark, {"model_type": "evil", "auto_map": CONFIG_CODE}, {"auto_map": TOKENIZER_CODE})
     with pytest.raises((ModelError, SettingError)):
         READERS[reader](str(folder))

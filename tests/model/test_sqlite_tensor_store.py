@@ -131,7 +131,7 @@ def put_every_fourth(path: Path, first: int) -> None:
         file.put("a", {KEYS[number]: tensor(number)})
 
 
-def test_several_processes_at_once(tmp_path: Path) -> None:
+def test_concurrent_processes_share_a_store(tmp_path: Path) -> None:
     path = tmp_path / "states"
     each = [forked(put_every_fourth, path, number) for number in range(4)]
     for process in each:

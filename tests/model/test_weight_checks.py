@@ -193,7 +193,7 @@ def test_so_are_tags_and_extraction(
     ("family", "method"),
     [*((f, m) for f in ("bert", "electra", "llama") for m in ("prompt", "prefix")), ("llama", "context")],
 )
-def test_what_needs_words_is_refused_before_anything_is_trained(
+def test_tasks_that_need_a_missing_lm_head_are_rejected_early(
     family: str, method: str, reviews: Path, tmp_path: Path
 ) -> None:
     model = headless(tmp_path / "model", family)

@@ -227,7 +227,7 @@ def test_no_example_takes_the_place_of_another_label() -> None:
     assert text == "fun\nLabel: good\n\na bore\nLabel: bad\n\n"
 
 
-def test_a_generations_examples() -> None:
+def test_the_context_of_a_generation_has_its_responses() -> None:
     model = shared_model("llama")
     task = GenerationTask(template="{input}\nfood:", response_field="output")
     examples = [Example({"input": f"name {name}", "output": f"{name} serves tea"}) for name in ("fish", "rice", "fish")]
@@ -259,13 +259,13 @@ def test_starts_that_make_no_sense_for_it(init: str, reviews: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("family", ["bert", "t5"])
-def test_causal_models_alone(family: str, reviews: Path, tmp_path: Path) -> None:
+def test_models_that_are_not_causal_are_rejected(family: str, reviews: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="context supports causal models"):
         softprompt.tune(tiny_model(family), data=reviews, output=tmp_path / "p", **SMALL)
 
 
 @pytest.mark.parametrize("placement", ["after-text", "in-template"])
-def test_in_front_of_the_text_alone(placement: str, reviews: Path, tmp_path: Path) -> None:
+def test_unsupported_placements_are_rejected(placement: str, reviews: Path, tmp_path: Path) -> None:
     template = {"template": "[P1-60] {text} so"} if placement == "in-template" else {"placement": placement}
     with pytest.raises(SettingError, match=f"context does not support `placement` {placement}"):
         softprompt.tune(tiny_model("llama"), data=reviews, output=tmp_path / "p", **template, **SMALL)
@@ -287,7 +287,7 @@ def test_tasks_whose_examples_do_not_end_in_an_answer(
 
 @pytest.mark.parametrize("head", ["verbalizer", "linear"])
 @pytest.mark.parametrize("placement", ["before", "after-bos"])
-def test_from_data_to_a_saved_prompt(head: str, placement: str, reviews: Path, tmp_path: Path) -> None:
+def test_a_context_prompt_is_tuned_and_saved(head: str, placement: str, reviews: Path, tmp_path: Path) -> None:
     settings = {"head": head, "placement": placement, **SMALL}
     tuned = softprompt.tune(tiny_model("llama"), data=reviews, validation=reviews, output=tmp_path / "p", **settings)
     saved = SavedPrompt.from_folder(tmp_path / "p")
@@ -300,7 +300,7 @@ def test_from_data_to_a_saved_prompt(head: str, placement: str, reviews: Path, t
     assert tuned.steps == 2
 
 
-def test_a_generation(pairs: Path, tmp_path: Path) -> None:
+def test_a_generation_prompt_is_tuned(pairs: Path, tmp_path: Path) -> None:
     softprompt.tune(tiny_model("llama"), data=pairs, output=tmp_path / "p", **SMALL)
     assert SavedPrompt.from_folder(tmp_path / "p").payload.num_virtual_tokens <= ROOM
 

@@ -21,7 +21,7 @@ def request(model: FrozenModel, argument: str, P: int = 4, placement: Placement 
 
 
 @pytest.mark.parametrize("name", [name for name in EMBEDDING_INITIALIZERS if name != "prompt"])
-def test_shapes(name: str) -> None:
+def test_initializers_return_the_right_shapes(name: str) -> None:
     model = shared_model("llama")
     assert EMBEDDING_INITIALIZERS[name](request(model, "the film")).tensor.shape == (4, 24)
     assert PREFIX_INITIALIZERS[name](request(model, "the film")).tensor.shape == model.shape.get_prefix_shape(4)
@@ -45,7 +45,7 @@ def saved(model: FrozenModel, kind: str, folder: Path) -> Path:
     return folder
 
 
-def test_from_a_saved_prompt(tmp_path: Path) -> None:
+def test_a_saved_prompt_initializes_embeddings_and_prefixes(tmp_path: Path) -> None:
     model = shared_model("llama")
     folder = saved(model, "embeddings", tmp_path / "p")
     payload = SavedPrompt.from_folder(folder).payload

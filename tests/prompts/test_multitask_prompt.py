@@ -125,7 +125,9 @@ def test_a_task_without_validation_examples_is_saved_all_the_same(
     assert "accuracy" in run.task_prompts["straight"].manifest.metrics["validation"]
 
 
-def test_bad_input(mixed: Path, reviews: Path, write_jsonl: Write, tmp_path: Path) -> None:
+def test_invalid_multitask_settings_and_data_are_rejected(
+    mixed: Path, reviews: Path, write_jsonl: Write, tmp_path: Path
+) -> None:
     def refused(kind: type[Exception], words: str, data: Path = mixed, **settings: Any) -> None:
         with pytest.raises(kind, match=words):
             tuned(data, tmp_path / "p", max_steps=1, **settings)

@@ -41,7 +41,7 @@ def test_seed_determines_all_weights(method: str, encoder: str) -> None:
         if init != "prompt"
     ],
 )
-def test_every_initializer_of_a_method(method: str, init: str) -> None:
+def test_every_initializer_builds_a_finite_payload(method: str, init: str) -> None:
     payload = build_tiny_prompt(method, init=init)()
     assert payload.num_virtual_tokens == P
     assert payload.tensor.isfinite().all()

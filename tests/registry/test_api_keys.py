@@ -20,7 +20,7 @@ from softprompt.registry.sqlite_backend import SqliteBackend
 from tests.registry.conftest import Home
 
 
-def test_what_is_made_is_found(store: PromptRegistry, home: Home) -> None:
+def test_a_created_key_is_found(store: PromptRegistry, home: Home) -> None:
     before = datetime.now(UTC)
     key, text = store.api_keys.create_key("acme", ApiKeyScope.MANAGE, name="the shop", actor="ada")
     assert (key.tenant, key.scope, key.name, key.created_by) == ("acme", "manage", "the shop", "ada")
@@ -110,7 +110,7 @@ def test_the_history_tells_of_keys(store: PromptRegistry) -> None:
     assert text.split("-", 2)[2] not in str(store.list_events())
 
 
-def test_what_is_no_key_is_not_revoked(store: PromptRegistry) -> None:
+def test_revoking_an_unknown_key_raises_not_found(store: PromptRegistry) -> None:
     for text in ("", "0" * 12, "sp-000000000000-" + "A" * 43):
         with pytest.raises(ApiKeyNotFound, match="softprompt keys list"):
             store.api_keys.revoke_key(text)
@@ -128,7 +128,7 @@ def test_what_is_no_key_is_not_revoked(store: PromptRegistry) -> None:
         ({"actor": " "}, "invalid `actor`"),
     ],
 )
-def test_what_cannot_be(store: PromptRegistry, wrong: dict[str, object], said: str) -> None:
+def test_invalid_key_settings_are_rejected(store: PromptRegistry, wrong: dict[str, object], said: str) -> None:
     with pytest.raises(SettingError, match=said):
         store.api_keys.create_key(**wrong)  # type: ignore[arg-type]
     assert store.api_keys.list_keys() == []

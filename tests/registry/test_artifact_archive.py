@@ -16,12 +16,12 @@ names = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=("C
 
 
 @given(files=st.dictionaries(names, st.binary(max_size=100), max_size=4))
-def test_what_is_packed_comes_out(files: dict[str, bytes]) -> None:
+def test_unpacked_files_equal_the_packed_ones(files: dict[str, bytes]) -> None:
     assert unpack_files(pack_files(files)) == files
     assert pack_files(dict(reversed(files.items()))) == pack_files(files)
 
 
-def test_what_is_cut_or_changed_gives_no_files() -> None:
+def test_truncated_or_changed_archives_are_rejected() -> None:
     packed = pack_files(FILES)
     for end in range(0, len(packed), 7):
         assert unpack_files(packed[:end]) == {}
@@ -58,7 +58,7 @@ def written(method: int) -> bytes:
 
 
 @pytest.mark.parametrize("method", [ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA])
-def test_what_is_compressed_gives_no_files_however_it_is_damaged(method: int) -> None:
+def test_damaged_compressed_archives_are_rejected(method: int) -> None:
     packed = written(method)
     assert unpack_files(packed) == {}
     for i in range(0, len(packed), 3):

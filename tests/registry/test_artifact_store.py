@@ -28,7 +28,7 @@ def names(folders: LocalArtifactStore) -> list[str]:
     return sorted(path.name for path in folders.root.iterdir()) if folders.root.exists() else []
 
 
-def test_what_is_put_is_there(folders: LocalArtifactStore) -> None:
+def test_written_artifacts_can_be_read(folders: LocalArtifactStore) -> None:
     assert [kept.digest for kept in folders.list_artifacts()] == []
     assert not folders.has_artifact(HASH)
     folders.write_artifact(HASH, FILES)
@@ -96,7 +96,7 @@ def test_a_full_disk_anywhere_changes_nothing(
     assert folders.read_files(HASH) == FILES
 
 
-def test_what_was_hidden_is_swept_and_what_is_being_written_is_not(folders: LocalArtifactStore) -> None:
+def test_trashed_artifacts_are_deleted_and_unfinished_ones_kept(folders: LocalArtifactStore) -> None:
     folders.write_artifact(HASH, FILES)
     folders.write_artifact(OTHER, FILES)
     new, old, replaced = (f".softprompt-{i:032x}.{ending}" for i, ending in enumerate(("tmp", "tmp", "old")))

@@ -42,7 +42,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_no_store(tmp_path: Path) -> None:
+def test_a_folder_without_a_registry_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=f"no prompt registry in {tmp_path}: .*create one with"):
         PromptRegistry.open(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -76,7 +76,7 @@ def test_a_store_from_before_the_first_release_is_refused(tmp_path: Path, saved:
         PromptRegistry.open(tmp_path)
 
 
-def test_what_is_no_store_is_left_alone(tmp_path: Path) -> None:
+def test_a_foreign_database_is_left_unchanged(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(OutputExists, match="is not a registry and contains thesis.txt"):
         PromptRegistry.open(tmp_path, create=True)
@@ -86,13 +86,13 @@ def test_what_is_no_store_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("create", [False, True])
-def test_another_programs_database(tmp_path: Path, create: bool) -> None:
+def test_another_programs_database_is_rejected(tmp_path: Path, create: bool) -> None:
     execute(tmp_path / "store.sqlite", "CREATE TABLE songs (name TEXT)")
     with pytest.raises(StoreError, match="is the database of another program"):
         PromptRegistry.open(tmp_path, create=create)
 
 
-def test_a_database_that_lost_its_content(tmp_path: Path) -> None:
+def test_an_empty_database_is_rejected_unless_it_is_created(tmp_path: Path) -> None:
     (tmp_path / "store.sqlite").touch()
     with pytest.raises(StoreError, match="is empty: .*restore it from a backup"):
         PromptRegistry.open(tmp_path)
@@ -101,7 +101,7 @@ def test_a_database_that_lost_its_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [lambda b: b"no database" * 500, lambda b: b[:100] + b"\xff" * (len(b) - 100)])
-def test_a_damaged_database(tmp_path: Path, saved: Prompts, harm: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_database_is_rejected(tmp_path: Path, saved: Prompts, harm: Callable[[bytes], bytes]) -> None:
     file = closed(tmp_path, saved)
     file.write_bytes(harm(file.read_bytes()))
     with pytest.raises(StoreError, match="is damaged .*restore it from a backup"):

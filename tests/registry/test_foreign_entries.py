@@ -93,7 +93,9 @@ def test_collecting_deletes_nothing_of_anothers(make: Callable[[], PromptRegistr
         check_whole(store)
 
 
-def test_what_a_killed_process_left_goes_after_an_hour(tmp_path: Path, saved: list[SavedPrompt]) -> None:
+def test_temporary_files_of_killed_processes_are_deleted_after_an_hour(
+    tmp_path: Path, saved: list[SavedPrompt]
+) -> None:
     with PromptRegistry.open(tmp_path / "store", create=True, artifact_location=tmp_path / "prompts") as store:
         version = store.register_prompt(saved[0], "reviews")
         place = Path(store.artifact_location)
@@ -139,7 +141,7 @@ def test_a_store_folder_with_anothers_files_is_refused(tmp_path: Path) -> None:
     assert found(str(tmp_path / "mine")) == {".git/config"}
 
 
-def test_what_a_file_system_makes_itself_is_no_hindrance(tmp_path: Path) -> None:
+def test_entries_of_the_file_system_do_not_block_a_location(tmp_path: Path) -> None:
     (tmp_path / "volume" / "lost+found").mkdir(parents=True)
     PromptRegistry.open(tmp_path / "store", create=True, artifact_location=tmp_path / "volume").close()
     assert (tmp_path / "volume" / "lost+found").is_dir()

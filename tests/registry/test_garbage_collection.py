@@ -17,7 +17,7 @@ from tests.registry.factories import AT_ONCE, check_nothing_left_over, check_who
 Prompts = list[SavedPrompt]
 
 
-def test_what_a_version_needs_stays(store: PromptRegistry, saved: Prompts) -> None:
+def test_referenced_artifacts_are_kept(store: PromptRegistry, saved: Prompts) -> None:
     kept = store.register_prompt(saved[0], "reviews", tenant="acme")
     store.register_prompt(saved[0], "reviews", activate=False)
     gone = store.register_prompt(saved[1], "reviews", activate=False)
@@ -33,7 +33,7 @@ def test_what_a_version_needs_stays(store: PromptRegistry, saved: Prompts) -> No
     assert store.list_events(limit=1) == [event]  # nothing went, nothing is told
 
 
-def test_what_was_needed_a_moment_ago_stays(on_disk: PromptRegistry, saved: Prompts) -> None:
+def test_recently_referenced_artifacts_are_kept(on_disk: PromptRegistry, saved: Prompts) -> None:
     store = on_disk
     version = store.register_prompt(saved[0], "reviews", activate=False)
     os.utime(folder_of(store, version), (0, 0))
@@ -42,7 +42,7 @@ def test_what_was_needed_a_moment_ago_stays(on_disk: PromptRegistry, saved: Prom
     assert store.collect_garbage(AT_ONCE).digests == (version.digest,)
 
 
-def test_what_is_about_to_be_added_stays(on_disk: PromptRegistry, saved: Prompts) -> None:
+def test_artifacts_of_running_additions_are_kept(on_disk: PromptRegistry, saved: Prompts) -> None:
     store = on_disk
     version = store.register_prompt(saved[0], "reviews", activate=False)
     store.remove_versions("reviews")
@@ -118,7 +118,7 @@ def test_a_slow_place_holds_no_lock_for_long(
     assert stored(store) == []
 
 
-def test_what_is_named_again_after_it_was_found_unneeded_stays(store: PromptRegistry, saved: Prompts) -> None:
+def test_artifacts_referenced_after_the_scan_are_kept(store: PromptRegistry, saved: Prompts) -> None:
     store.register_prompt(saved[0], "old", activate=False)
     store.remove_versions("old")
 
@@ -130,7 +130,7 @@ def test_what_is_named_again_after_it_was_found_unneeded_stays(store: PromptRegi
     check_whole(store)
 
 
-def test_what_is_collected_while_it_is_added_is_put_again(
+def test_an_artifact_collected_during_its_addition_is_written_again(
     store: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was there already, for nobody, so nothing was written; then it is collected before the transaction begins."""

@@ -79,7 +79,7 @@ def test_unreferenced_artifacts_are_counted_and_not_damage(store: PromptRegistry
     assert (found.is_intact, found.num_referenced, found.num_unreferenced) == (True, 0, 1)
 
 
-def test_what_goes_while_it_is_looked_through_is_no_damage(store: PromptRegistry, saved: Prompts) -> None:
+def test_artifacts_deleted_during_verification_are_not_damage(store: PromptRegistry, saved: Prompts) -> None:
     for each in saved[:2]:
         store.register_prompt(each, "reviews", activate=False)
 

@@ -55,7 +55,9 @@ def test_a_database_is_named_without_its_password(url: str, shown: str) -> None:
     ],
 )
 @pytest.mark.parametrize("create", [False, True])
-def test_what_is_no_store(place: str, said: str, create: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_registry_urls_are_rejected(
+    place: str, said: str, create: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingError, match=said) as caught:
         PromptRegistry.open(place, create=create)
@@ -63,7 +65,7 @@ def test_what_is_no_store(place: str, said: str, create: bool, tmp_path: Path, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_for_objects() -> None:
+def test_urls_resolve_to_artifact_stores() -> None:
     folders = resolve_artifact_store("memory://prompts/of/acme/")
     assert isinstance(folders, ObjectArtifactStore)
     assert folders.display_name == "memory://prompts/of/acme"
@@ -86,7 +88,7 @@ def test_a_place_for_objects() -> None:
         ("simplecache::s3://bucket/prefix", "set credentials in the environment"),
     ],
 )
-def test_what_is_no_place_for_prompts(place: str, said: str) -> None:
+def test_invalid_artifact_locations_are_rejected(place: str, said: str) -> None:
     with pytest.raises(SettingError, match=said) as caught:
         resolve_artifact_store(place)
     assert "geheim" not in str(caught.value)
@@ -99,7 +101,7 @@ def test_what_is_no_place_for_prompts(place: str, said: str) -> None:
         ("s3fs", "s3://bucket/prefix", r"s3:// needs another package .*pip install 'softprompt\[s3\]'"),
     ],
 )
-def test_what_is_not_installed(missing: str, place: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_named(missing: str, place: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     with pytest.raises(SettingError, match=said):

@@ -47,7 +47,7 @@ def write(folders: ArtifactStore, name: str, content: bytes) -> None:
     files.pipe_file(f"{root}/{name}", content)
 
 
-def test_what_is_put_is_there(folders: ArtifactStore) -> None:
+def test_written_artifacts_can_be_read(folders: ArtifactStore) -> None:
     assert listed(folders) == {}
     assert not folders.has_artifact(HASH)
     with pytest.raises(FileNotFoundError):
@@ -73,7 +73,7 @@ def test_a_damaged_object_is_found_and_repaired(folders: ArtifactStore, harm: by
     assert folders.read_files(HASH) == FILES
 
 
-def test_what_was_hidden_comes_back_or_is_swept(folders: ArtifactStore) -> None:
+def test_trashed_artifacts_are_restored_or_deleted(folders: ArtifactStore) -> None:
     folders.write_artifact(HASH, FILES)
     folders.write_artifact(OTHER, FILES)
     hidden = folders.trash_artifact(HASH)
@@ -171,7 +171,7 @@ def forgotten() -> Iterator[None]:
     S3FileSystem.clear_instance_cache()
 
 
-def test_no_bucket(objects: Objects) -> None:
+def test_writing_to_a_missing_bucket_is_rejected(objects: Objects) -> None:
     folders = resolve_artifact_store("s3://nowhere/prefix")
     for write in (lambda: folders.write_artifact(HASH, FILES), lambda: folders.write_owner("one")):
         with pytest.raises(StoreError, match="s3://nowhere/prefix cannot be written .*: create its bucket first"):

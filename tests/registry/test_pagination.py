@@ -76,7 +76,9 @@ def check_pages(store: PromptRegistry, limit: int) -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 4])
-def test_what_is_gone_through_is_the_list(lists: PromptRegistry, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_together_are_the_whole_list(
+    lists: PromptRegistry, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = lists.list_prompts(), lists.list_events(), lists.api_keys.list_keys("bolt"), lists.api_keys.list_keys()
     for module in ("prompt_registry", "page_queries", "api_key_registry"):
         monkeypatch.setattr(f"softprompt.registry.{module}.PAGE_SIZE", at_once)
@@ -108,7 +110,7 @@ def test_prompts_are_found_by_a_part_of_their_names(lists: PromptRegistry) -> No
     assert found("%") == found("nothing") == []
 
 
-def test_what_is_not_there_is_in_no_page(filled: PromptRegistry) -> None:
+def test_pages_exclude_missing_and_removed_entries(filled: PromptRegistry) -> None:
     assert filled.get_prompts_page("nobody", limit=5) == ResultPage((), False)
     assert filled.get_aliases_page("nobody", limit=5) == ResultPage((), False)
     with pytest.raises(PromptNotFound, match="nobody has no prompt 'a0'"):
@@ -151,7 +153,7 @@ def test_lists_are_read_by_indexes_in_few_statements(lists: PromptRegistry) -> N
     check_plans(lists, Home(lists.location))
 
 
-def test_the_same_on_postgresql(shared: Home, saved: Prompts) -> None:
+def test_pages_are_equal_on_postgresql(shared: Home, saved: Prompts) -> None:
     with shared.open(create=True) as store:
         fill(store, saved[0])
         check_pages(store, 3)

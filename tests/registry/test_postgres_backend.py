@@ -52,7 +52,7 @@ def test_the_database_stores_the_artifact_location(
         PromptRegistry.open(url, artifact_location=tmp_path / "elsewhere")
 
 
-def test_no_store(postgres: Postgres, url: str) -> None:
+def test_a_database_without_a_registry_is_rejected(postgres: Postgres, url: str) -> None:
     with pytest.raises(
         StoreError, match="no prompt registry in postgresql://.*`softprompt prompts add --artifact-location URL`"
     ):
@@ -74,7 +74,7 @@ def test_a_place_that_is_no_good_makes_no_store(postgres: Postgres, url: str, tm
     assert tables(postgres, url) == []
 
 
-def test_what_others_have_in_a_database_is_left_alone(postgres: Postgres, url: str, tmp_path: Path) -> None:
+def test_foreign_tables_in_a_database_are_left_unchanged(postgres: Postgres, url: str, tmp_path: Path) -> None:
     postgres.execute("CREATE TABLE songs (name TEXT)", url)
     for create in (False, True):
         with pytest.raises(
@@ -97,7 +97,7 @@ def test_a_newer_store_is_refused_and_not_touched(
     assert store.list_prompts() == []
 
 
-def test_a_database_in_another_encoding(postgres: Postgres, tmp_path: Path) -> None:
+def test_a_database_in_another_encoding_is_rejected(postgres: Postgres, tmp_path: Path) -> None:
     postgres.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
     with pytest.raises(StoreError, match="has the encoding LATIN1: create a database with ENCODING 'UTF8'"):
         PromptRegistry.open(postgres.url("latin"), create=True, artifact_location=tmp_path)
@@ -144,7 +144,7 @@ def test_a_user_who_may_not(
             reader.register_prompt(saved[0], "reviews")
 
 
-def test_a_database_for_reading_only(store: PromptRegistry) -> None:
+def test_writing_to_a_read_only_database_is_rejected(store: PromptRegistry) -> None:
     def write() -> None:
         with store._database.write_session() as session:
             session.connection().exec_driver_sql("SET TRANSACTION READ ONLY")
@@ -215,7 +215,7 @@ def test_a_connection_that_breaks_in_a_change(postgres: Postgres, store: PromptR
     check_whole(store)
 
 
-def test_what_is_collected_while_the_connection_breaks_comes_back(
+def test_a_broken_connection_restores_collected_artifacts(
     postgres: Postgres, store: PromptRegistry, url: str, saved: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its turn to write is over before it is done, and another one adds what it was about to delete."""

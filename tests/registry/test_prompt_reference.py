@@ -36,7 +36,7 @@ def test_an_alias_is_no_number(name: str) -> None:
         ("3@3a", PromptReference("3", "3a")),
     ],
 )
-def test_a_reference(text: str, meant: PromptReference) -> None:
+def test_references_are_parsed_and_printed(text: str, meant: PromptReference) -> None:
     assert PromptReference.parse_reference(text) == meant
     assert str(meant) == text
 
@@ -44,6 +44,6 @@ def test_a_reference(text: str, meant: PromptReference) -> None:
 @pytest.mark.parametrize(
     "text", ["", "@", "@3", "reviews@", "reviews@0", "reviews@03", "reviews@-1", "reviews@1@2", "a@" + "9" * 30, "a@٣"]
 )
-def test_no_reference(text: str) -> None:
+def test_invalid_references_are_rejected(text: str) -> None:
     with pytest.raises(SettingError):
         PromptReference.parse_reference(text)

@@ -34,7 +34,7 @@ def done(store: PromptRegistry) -> list[tuple[str, int | None]]:
     return [(event.action, event.version) for event in reversed(store.list_events())]
 
 
-def test_what_is_added_is_what_is_read(store: PromptRegistry, saved: Prompts) -> None:
+def test_a_registered_prompt_is_read_unchanged(store: PromptRegistry, saved: Prompts) -> None:
     before = datetime.now(UTC)
     version = store.register_prompt(saved[0], "reviews", note="the first", actor="ada")
     manifest = saved[0].manifest
@@ -179,7 +179,7 @@ def test_rolling_back_brings_back_what_was_deactivated(store: PromptRegistry, sa
     assert store.resolve_version("reviews").number == 1
 
 
-def test_what_an_alias_points_to_is_not_removed(store: PromptRegistry, saved: Prompts) -> None:
+def test_a_version_with_an_alias_is_not_removed(store: PromptRegistry, saved: Prompts) -> None:
     for each in saved[:2]:
         store.register_prompt(each, "reviews")
     store.activate_version("reviews@1", alias="canary")
@@ -224,7 +224,7 @@ def test_versions_of_a_name_are_for_one_base(store: PromptRegistry, saved: Promp
     assert store.register_prompt(stranger, "reviews").number == 2
 
 
-def test_what_is_no_prompt_is_not_added(store: PromptRegistry, saved: Prompts, tmp_path: Path) -> None:
+def test_folders_without_a_prompt_are_not_registered(store: PromptRegistry, saved: Prompts, tmp_path: Path) -> None:
     with pytest.raises(NotASavedPrompt):
         store.register_prompt(tmp_path, "reviews")
     saved[0].save_to(tmp_path / "p")
@@ -305,7 +305,7 @@ def test_a_user_without_a_name_is_recorded_by_id(
     assert store.register_prompt(saved[0], "reviews").created_by.startswith("user ")
 
 
-def test_what_is_refused_leaves_no_trace(store: PromptRegistry, saved: Prompts) -> None:
+def test_rejected_prompts_leave_no_trace(store: PromptRegistry, saved: Prompts) -> None:
     store.register_prompt(saved[0], "reviews")
     before = store.list_prompts(), store.list_events()
     for change, reference in (

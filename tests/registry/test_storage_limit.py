@@ -14,7 +14,7 @@ from tests.registry.factories import check_whole, stored
 Prompts = list[SavedPrompt]
 
 
-def test_what_would_be_too_much_is_refused_and_leaves_nothing(store: PromptRegistry, saved: Prompts) -> None:
+def test_additions_over_the_limit_are_rejected_without_a_trace(store: PromptRegistry, saved: Prompts) -> None:
     size = sum(map(len, saved[0].files.values()))
     kept = store.register_prompt(saved[0], "reviews", size_limit=size)
     with pytest.raises(StorageLimitExceeded, match=f"the limit is {2 * size - 1:,}, so remove versions first"):

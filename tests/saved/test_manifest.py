@@ -122,13 +122,13 @@ def test_a_later_format_asks_for_an_upgrade(path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "softprompt", "[" * 100_000, "9" * 5000, '{"format": 1'])
-def test_what_is_not_json(path: Path, text: str) -> None:
+def test_manifests_that_are_not_json_are_rejected(path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(CorruptPrompt, match=r"softprompt\.json is damaged"):
         Manifest.from_folder(path.parent)
 
 
-def test_what_is_not_text(path: Path) -> None:
+def test_manifests_that_are_not_utf8_are_rejected(path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CorruptPrompt, match=r"softprompt\.json is damaged"):
         Manifest.from_folder(path.parent)
@@ -148,17 +148,17 @@ def test_half_a_character_is_no_text(path: Path, field: str) -> None:
         Manifest.from_folder(path.parent)
 
 
-def test_what_is_nested_too_deep(path: Path) -> None:
+def test_deeply_nested_manifests_are_rejected(path: Path) -> None:
     change(path, metrics={"a": json.loads("[" * 400 + "]" * 400)})
     with pytest.raises(CorruptPrompt, match=r"softprompt\.json is damaged"):
         Manifest.from_folder(path.parent)
 
 
-def test_a_missing_folder(tmp_path: Path) -> None:
+def test_a_missing_folder_is_not_a_saved_prompt(tmp_path: Path) -> None:
     with pytest.raises(NotASavedPrompt, match="gone is not a saved prompt: the folder does not exist"):
         Manifest.from_folder(tmp_path / "gone")
 
 
-def test_a_folder_of_something_else(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_not_a_saved_prompt(tmp_path: Path) -> None:
     with pytest.raises(NotASavedPrompt, match=r"is not a saved prompt: it has no softprompt\.json$"):
         Manifest.from_folder(tmp_path)

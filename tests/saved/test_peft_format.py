@@ -89,7 +89,7 @@ def test_a_prefix_is_read_as_peft_reads_it() -> None:
 
 
 @given(L=st.integers(1, 4), G=st.integers(1, 3), P=st.integers(1, 5), D=st.integers(1, 4))
-def test_there_and_back(L: int, G: int, P: int, D: int) -> None:
+def test_a_prefix_survives_pefts_layout(L: int, G: int, P: int, D: int) -> None:
     shape = ModelShape(ModelKind.CAUSAL, L, G, D, G * D, G * D, vocab_size=9, window=9)
     prefix = numbered(L, 2, G, P, D)
     assert torch.equal(from_peft_layout(to_peft_layout(prefix), shape), prefix)
@@ -100,7 +100,7 @@ def test_embeddings_are_a_row_a_virtual_token() -> None:
     assert parsed(files[ADAPTER_WEIGHTS_FILE]) == {"prompt_embeddings": ([4, 20], [float(i) for i in range(80)])}
 
 
-def test_the_configuration_of_embeddings() -> None:
+def test_embeddings_have_a_prompt_tuning_configuration() -> None:
     config = json.loads(
         serialize_peft_adapter(PromptEmbeddings(numbered(4, 20)), SHAPE, "some/base")[ADAPTER_CONFIG_FILE]
     )
@@ -111,7 +111,7 @@ def test_the_configuration_of_embeddings() -> None:
     assert config["num_transformer_submodules"] == 1
 
 
-def test_the_configuration_of_a_prefix() -> None:
+def test_a_prefix_has_a_prefix_tuning_configuration() -> None:
     config = json.loads(
         serialize_peft_adapter(KVPrefix(numbered(3, 2, 2, 4, 5)), SHAPE, "some/base")[ADAPTER_CONFIG_FILE]
     )
@@ -121,7 +121,7 @@ def test_the_configuration_of_a_prefix() -> None:
 
 
 @pytest.mark.parametrize("payload", [PromptEmbeddings(numbered(4, 20)), KVPrefix(numbered(3, 2, 2, 4, 5))])
-def test_what_is_written_is_read(tmp_path: Path, payload: PromptEmbeddings | KVPrefix) -> None:
+def test_written_files_are_read_unchanged(tmp_path: Path, payload: PromptEmbeddings | KVPrefix) -> None:
     for name, content in serialize_peft_adapter(payload, SHAPE, "base").items():
         (tmp_path / name).write_bytes(content)
     found = read_peft_adapter(tmp_path, SHAPE)
@@ -138,7 +138,9 @@ def test_what_is_written_is_read(tmp_path: Path, payload: PromptEmbeddings | KVP
         (PromptEmbeddings(numbered(4, 20)), True, "the trained linear head"),
     ],
 )
-def test_what_peft_cannot_express_is_refused(payload: PromptEmbeddings | KVPrefix, has_head: bool, reason: str) -> None:
+def test_exporting_prompts_that_peft_cannot_express_is_rejected(
+    payload: PromptEmbeddings | KVPrefix, has_head: bool, reason: str
+) -> None:
     with pytest.raises(PeftExportError, match=f"peft cannot express {reason}"):
         serialize_peft_adapter(payload, SHAPE, "base", has_head)
 
@@ -150,13 +152,13 @@ def test_an_adapter_of_another_kind_is_named(tmp_path: Path, kind: str | None) -
         read_peft_adapter(tmp_path, SHAPE)
 
 
-def test_a_folder_without_an_adapter(tmp_path: Path) -> None:
+def test_a_folder_without_an_adapter_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(NotASavedPrompt, match="is not a peft adapter"):
         read_peft_adapter(tmp_path, SHAPE)
 
 
 @pytest.mark.parametrize("text", ["{", "", "[]", "null", "[" * 100_000])
-def test_a_damaged_configuration(tmp_path: Path, text: str) -> None:
+def test_a_damaged_configuration_is_rejected(tmp_path: Path, text: str) -> None:
     with pytest.raises(CorruptPrompt, match=r"adapter_config\.json is damaged"):
         read_adapter_config(lay(tmp_path, text))
 
@@ -178,7 +180,7 @@ def test_shapes_that_the_model_does_not_have(tmp_path: Path, kind: str, shape: t
         read_peft_adapter(tmp_path, SHAPE)
 
 
-def test_an_adapter_without_its_numbers(tmp_path: Path) -> None:
+def test_an_adapter_without_its_tensors_is_rejected(tmp_path: Path) -> None:
     lay(tmp_path, {"peft_type": "PROMPT_TUNING"})
     with pytest.raises(CorruptPrompt, match=rf"{ADAPTER_WEIGHTS_FILE} cannot be read"):
         read_peft_adapter(tmp_path, SHAPE)
@@ -208,7 +210,7 @@ def adapted(network: torch.nn.Module, config: PeftConfig) -> torch.nn.Module:
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @torch.no_grad()
-def test_what_peft_trained_context_aware(family: str, tmp_path: Path) -> None:
+def test_a_cpt_adapter_of_peft_is_imported(family: str, tmp_path: Path) -> None:
     """Its file holds the context's embeddings with what they were moved by, already in the ball."""
     model = shared_model(family)
     config = CPTConfig(
@@ -231,7 +233,7 @@ def test_what_peft_trained_context_aware(family: str, tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_what_peft_trained_for_several_tasks(tmp_path: Path) -> None:
+def test_a_multitask_adapter_of_peft_is_imported(tmp_path: Path) -> None:
     model = shared_model("llama")
     config = MultitaskPromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4, num_tasks=3, num_ranks=2)
     torch.manual_seed(3)

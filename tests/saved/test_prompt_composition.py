@@ -55,7 +55,7 @@ def test_a_head_goes_with_the_first_only() -> None:
         compose_prompts(model, [without, with_head])
 
 
-def test_a_prompt_of_another_model() -> None:
+def test_prompts_of_different_models_are_rejected() -> None:
     model, other = shared_model("llama"), tiny_model("llama", seed=5)
     with pytest.raises(BaseModelMismatch):
         compose_prompts(model, [saved(model, random_prefix(model, 2, 0)), saved(other, random_prefix(other, 2, 0))])

@@ -93,7 +93,7 @@ def test_a_text_that_is_too_long_is_cut_and_it_is_said(caplog: pytest.LogCapture
         ("t5", "embeddings", WRITES, 8, PeftExportError, "causal"),
     ],
 )
-def test_what_no_embeddings_say(
+def test_prompts_that_embeddings_cannot_express_are_rejected(
     family: str, payload: str, task: Task, tokens: int, error: type[SoftPromptError], words: str
 ) -> None:
     model = shared_model(family)
@@ -102,13 +102,13 @@ def test_what_no_embeddings_say(
         build_prompt_embeds(made(model, kept, task), model, TEXT, tokens)
 
 
-def test_only_on_its_own_base() -> None:
+def test_another_base_model_is_rejected() -> None:
     model = shared_model("llama")
     with pytest.raises(BaseModelMismatch):
         build_prompt_embeds(made(model, random_embeddings(model, 3, 0)), tiny_model("llama", 7), TEXT, 8)
 
 
-def test_a_chat() -> None:
+def test_the_text_is_inserted_into_the_chat_template() -> None:
     model = tiny_model("llama")
     model.tokenizer.chat_template = (
         "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"

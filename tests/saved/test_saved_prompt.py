@@ -47,7 +47,7 @@ def probabilities(model: FrozenModel, saved: SavedPrompt) -> torch.Tensor:
         return objective.compute_outputs(objective.forward_batch(batch, payload), batch)
 
 
-def test_what_is_read_is_what_was_made(tmp_path: Path) -> None:
+def test_a_loaded_prompt_equals_the_saved_one(tmp_path: Path) -> None:
     made = make()
     made.save_to(tmp_path / "p")
     found = SavedPrompt.from_folder(tmp_path / "p")
@@ -69,7 +69,7 @@ def test_a_prefix_and_a_head_come_back(tmp_path: Path) -> None:
     assert all(torch.equal(found.head[name], made.head[name]) for name in ("weight", "bias"))
 
 
-def test_what_is_read_can_be_written_again(folder: Path, tmp_path: Path) -> None:
+def test_a_loaded_prompt_can_be_saved_again(folder: Path, tmp_path: Path) -> None:
     SavedPrompt.from_folder(folder).save_to(tmp_path / "copy")
     assert content(tmp_path / "copy") == content(folder)
 
@@ -84,7 +84,7 @@ def test_the_placement_comes_back(tmp_path: Path, placement: Placement) -> None:
     assert SavedPrompt.from_folder(tmp_path / "p").payload.placement is placement
 
 
-def test_what_peft_cannot_express_is_no_peft_adapter(tmp_path: Path) -> None:
+def test_prompts_that_peft_cannot_express_are_no_peft_adapters(tmp_path: Path) -> None:
     model = shared_model("llama")
     after_bos = make(random_embeddings(model, 3, 0, Placement.AFTER_BOS))
     headed = make(head=random_head(model))
@@ -95,7 +95,7 @@ def test_what_peft_cannot_express_is_no_peft_adapter(tmp_path: Path) -> None:
         assert reason in saved.peft_incompatibility
 
 
-def test_what_peft_can_express_is_a_peft_adapter(folder: Path) -> None:
+def test_prompts_that_peft_can_express_are_peft_adapters(folder: Path) -> None:
     assert set(content(folder)) == {"softprompt.json", "adapter_config.json", ADAPTER}
     assert SavedPrompt.from_folder(folder).peft_incompatibility is None
 
@@ -144,7 +144,7 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         SavedPrompt.from_folder(folder)
 
 
-def test_a_truncated_file_with_the_right_hash(folder: Path) -> None:
+def test_a_truncated_file_with_the_right_hash_is_rejected(folder: Path) -> None:
     whole = (folder / ADAPTER).read_bytes()
     for length in (0, 7, 8, 40, len(whole) - 1):
         forge(folder, whole[:length])
@@ -170,13 +170,13 @@ def test_non_finite_numbers_with_the_right_hash_are_rejected(folder: Path, numbe
 
 
 @pytest.mark.parametrize("shape", [(3, 25), (3, 23), (0, 24), (72,), (3, 24, 1), ()])
-def test_wrong_shapes_with_the_right_hash(folder: Path, shape: tuple[int, ...]) -> None:
+def test_wrong_shapes_with_the_right_hash_are_rejected(folder: Path, shape: tuple[int, ...]) -> None:
     forge(folder, {"prompt_embeddings": torch.ones(shape)})
     with pytest.raises(CorruptPrompt, match=r"prompt_embeddings has the shape .*, but this model needs \[P, 24\]"):
         SavedPrompt.from_folder(folder)
 
 
-def test_another_number_of_virtual_tokens_with_the_right_hash(folder: Path) -> None:
+def test_a_wrong_number_of_virtual_tokens_with_the_right_hash_is_rejected(folder: Path) -> None:
     forge(folder, {"prompt_embeddings": torch.ones(4, 24)})
     with pytest.raises(CorruptPrompt, match="holds 4 virtual tokens, the manifest says 3"):
         SavedPrompt.from_folder(folder)
@@ -188,7 +188,7 @@ def test_embeddings_that_call_themselves_a_prefix(folder: Path) -> None:
         SavedPrompt.from_folder(folder)
 
 
-def test_no_prompt_in_the_file_with_the_right_hash(folder: Path) -> None:
+def test_a_file_without_a_prompt_with_the_right_hash_is_rejected(folder: Path) -> None:
     forge(folder, {"prompt": torch.ones(3, 24)})
     with pytest.raises(CorruptPrompt, match="has no 'prompt_embeddings'"):
         SavedPrompt.from_folder(folder)
@@ -205,7 +205,7 @@ def test_sizes_that_the_base_model_does_not_have(folder: Path) -> None:
         SavedPrompt.from_folder(folder).compile_for(shared_model("llama"))
 
 
-def test_a_changed_configuration_for_peft(folder: Path) -> None:
+def test_a_changed_configuration_for_peft_is_rejected(folder: Path) -> None:
     """No hash covers it, and peft would read another prompt out of the same numbers."""
     config = folder / "adapter_config.json"
     config.write_text(config.read_text().replace('"num_virtual_tokens": 3', '"num_virtual_tokens": 2'))
@@ -240,14 +240,14 @@ def test_a_peft_adapter_is_to_be_imported(folder: Path) -> None:
 # Where it may be written
 
 
-def test_what_is_there_is_not_replaced(folder: Path) -> None:
+def test_existing_output_is_not_replaced(folder: Path) -> None:
     before = content(folder)
     with pytest.raises(OutputExists, match="`overwrite=True`"):
         make(method="another").save_to(folder)
     assert content(folder) == before
 
 
-def test_what_is_there_is_replaced_when_asked(folder: Path, tmp_path: Path) -> None:
+def test_existing_output_is_replaced_with_overwrite(folder: Path, tmp_path: Path) -> None:
     headed = make(head=random_head(shared_model("llama")))
     headed.save_to(folder, overwrite=True)
     assert content(folder) == headed.files
@@ -311,7 +311,7 @@ def test_compiled_embeddings_are_a_prefix_that_answers_alike(
 
 
 @pytest.mark.parametrize("placement", [Placement.AFTER_TEXT, Placement.IN_TEMPLATE])
-def test_what_reads_the_text_does_not_compile(placement: Placement) -> None:
+def test_prompts_after_the_text_cannot_be_compiled(placement: Placement) -> None:
     model = shared_model("llama")
     original = make(random_embeddings(model, 3, 4, placement))
     assert isinstance(original.compile_for(model), PromptEmbeddings)

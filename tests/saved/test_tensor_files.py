@@ -16,7 +16,7 @@ from softprompt.saved.tensor_files import compute_sha256, deserialize_tensors, r
 WHERE = Path("a.safetensors")
 
 
-def test_what_is_written_is_read() -> None:
+def test_written_files_are_read_unchanged() -> None:
     tensors = {"b": torch.randn(2, 3), "a": torch.tensor([1.5])}
     found = deserialize_tensors(serialize_tensors(tensors), WHERE)
     assert found.keys() == tensors.keys()
@@ -51,7 +51,7 @@ def test_non_finite_numbers_are_rejected(number: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, torch.uint8])
-def test_what_are_no_floating_point_numbers(dtype: torch.dtype) -> None:
+def test_integer_tensors_are_rejected(dtype: torch.dtype) -> None:
     with pytest.raises(CorruptPrompt, match=f"a has the dtype {dtype}, not a floating-point one"):
         deserialize_tensors(save({"a": torch.ones(2, dtype=dtype)}), WHERE)
 

@@ -87,7 +87,7 @@ def check(status: int, text: str, sent: Any) -> None:
 
 @given(data=st.data())
 @many
-def test_what_its_description_says_and_does_not(
+def test_responses_match_the_openapi_description(
     tried: Running, cases: st.SearchStrategy[schemathesis.Case], data: st.DataObject
 ) -> None:
     case = data.draw(cases)
@@ -134,7 +134,7 @@ def bodies(draw: st.DrawFn) -> tuple[str, bytes]:
 
 @given(sent=bodies())
 @some
-def test_bodies_with_anything_somewhere(tried: Running, sent: tuple[str, bytes]) -> None:
+def test_random_bodies_get_valid_responses(tried: Running, sent: tuple[str, bytes]) -> None:
     path, content = sent
     answer = httpx2.post(tried.url + path, content=content, headers={"content-type": "application/json"}, timeout=60)
     check(answer.status_code, answer.text, sent)

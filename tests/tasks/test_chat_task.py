@@ -48,7 +48,7 @@ def learnt(model: FrozenModel, row: EncodedExample) -> str:
     return str(model.tokenizer.decode([response.token_ids[i] for i in response.loss_positions]))
 
 
-def test_one_exchange() -> None:
+def test_the_loss_covers_the_response_of_an_exchange() -> None:
     model = chatty()
     row = bound(model).encode_example(chat("name: Aro", "good food"))
     assert model.tokenizer.decode(row.prompt_ids) == f"[user] name: Aro{EOS}\n[assistant] "

@@ -144,7 +144,7 @@ def test_get_references_returns_all_right_responses(fields: dict[str, object], e
     assert GenerationTask().get_references(example(**fields)) == expected
 
 
-def test_another_response_field() -> None:
+def test_references_come_from_the_response_field() -> None:
     assert GenerationTask(response_field="answer").get_references(example(answer="one", output="two")) == ["one"]
 
 

@@ -160,7 +160,7 @@ def test_special_token_among_words_is_text() -> None:
         ([], set()),
     ],
 )
-def test_entities(tags: list[str], expected: set[tuple[str, int, int]]) -> None:
+def test_entities_are_extracted_from_tags(tags: list[str], expected: set[tuple[str, int, int]]) -> None:
     assert extract_entities(tags) == expected
 
 

@@ -55,7 +55,7 @@ def test_too_few_examples_for_the_seeds(settings: Settings) -> None:
     assert Experiment.prepare(settings(train_sizes=(4, 24), seeds=1)).settings.train_sizes == (4, 24)
 
 
-def test_of_a_chat_the_answer_is_no_part_of_the_input(settings: Settings, tmp_path: Path) -> None:
+def test_the_input_of_a_chat_excludes_the_answer(settings: Settings, tmp_path: Path) -> None:
     def chat(name: str, answer: str) -> str:
         said = [{"role": "user", "content": f"what of {name}?"}, {"role": "assistant", "content": answer}]
         return written(tmp_path / f"{name}-{answer}.jsonl", [{"messages": said}])

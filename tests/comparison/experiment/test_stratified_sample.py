@@ -27,6 +27,6 @@ def test_the_seed_decides_and_more_holds_fewer(bench: Experiment) -> None:
     assert texts(bench, 12, 1)[:6] == texts(bench, 6, 1)
 
 
-def test_what_cannot_be_drawn(bench: Experiment) -> None:
+def test_impossible_samples_are_rejected(bench: Experiment) -> None:
     with pytest.raises(SettingError, match="there are only 24 training examples"):
         texts(bench, 25, 0)

@@ -87,7 +87,7 @@ def test_a_soft_prompt_is_trained_as_tune_trains_it(settings: Settings, name: st
     assert found.num_trained_parameters == tuned.prompt.manifest.trained_parameters
 
 
-def test_served_and_forgotten(bench: Experiment) -> None:
+def test_serving_and_forgetting_are_measured(bench: Experiment) -> None:
     prefix, full = fitted(bench, "prefix", steps=2), fitted(bench, "full", steps=2, learning_rate=0.1)
     bare = fitted(bench, "hard").compute_reference_loss(bench.reference_texts)
     for found in (prefix, full):

@@ -66,7 +66,7 @@ def test_the_base_stays_as_it_is_and_what_trains_is_counted(bench: Experiment, n
 @pytest.mark.parametrize("name", ["lora", "dora", "lokr", "ia3", "adapter", "bitfit"])
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_what_is_added_starts_as_nothing(family: str, name: str, bench: Experiment) -> None:
+def test_added_parameters_start_without_effect(family: str, name: str, bench: Experiment) -> None:
     """In every family: an adapter that was not put where the model runs would be found by the test below."""
     model = tiny_model(family)
     if (family, name) == ("gpt2", "lokr"):
@@ -154,7 +154,7 @@ def test_tagging_trains_a_head_with_the_weights(settings: Settings, tmp_path: ob
         ("tests.tiny:FAMILIES", r'`methods=\["tests.tiny:FAMILIES"\]`'),
     ],
 )
-def test_what_cannot_be(bench: Experiment, name: str, words: str) -> None:
+def test_unsupported_models_and_arguments_are_rejected(bench: Experiment, name: str, words: str) -> None:
     with pytest.raises(SettingError, match=words):
         fitted(bench, name)
 

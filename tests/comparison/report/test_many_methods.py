@@ -89,7 +89,7 @@ def test_ways_that_failed_alike_share_a_sentence(report: dict[str, Any]) -> None
     assert "and 10 more failed and were not scored: not enough memory." in found[1]
 
 
-def test_what_was_left_out_for_one_reason_stands_together(report: dict[str, Any]) -> None:
+def test_methods_skipped_for_one_reason_are_listed_together(report: dict[str, Any]) -> None:
     ways = {
         name: {**way, "skipped_runs": {f"{name}/size/{n}": "too large" for n in (1, 2)}}
         for name, way in report["methods"].items()

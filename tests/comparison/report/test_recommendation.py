@@ -40,7 +40,7 @@ def test_labels_that_a_way_never_answers_are_named():
     assert not any("never answers" in words for words in advise(plain())["reasons"])
 
 
-def test_of_macro_f1_a_difference_is_in_points_of_the_labels_mean_recall():
+def test_a_macro_f1_difference_is_in_points_of_mean_recall():
     report = plain(headline_metric="macro_f1")
     for way in report["methods"].values():
         way["metrics"]["macro_f1"] = way["metrics"]["accuracy"]
@@ -69,7 +69,7 @@ def test_nothing_is_trained_where_nothing_is_shown_to_beat_the_hard_prompt():
     assert any("do not train on these data" in words for words in advice["caveats"])
 
 
-def test_what_is_not_shown_to_beat_the_hard_prompt_is_not_worth_its_training():
+def test_a_method_that_does_not_beat_the_hard_prompt_is_not_recommended():
     report = plain()
     decide(report, "prefix", "hard", 0.01, "no difference shown")
     assert advise(report)["method"] == "lora"  # prefix tuning is as good as the best, but as the hard prompt too
@@ -138,7 +138,7 @@ def test_failed_methods_are_named_and_not_scored():
     assert sum("failed and was not scored" in words for words in advice["caveats"]) == 2
 
 
-def test_where_all_failed_nothing_is_recommended():
+def test_without_a_finished_method_nothing_is_recommended():
     advice = failing(every=True)["recommendation"]
     assert advice["method"] is None
     assert "all of them failed" in advice["summary"]
@@ -162,7 +162,7 @@ def test_a_mean_that_is_no_number_is_not_judged():
     assert any("Full fine-tuning failed" in words for words in advice["caveats"])
 
 
-def test_each_thing_that_would_change_it_is_said():
+def test_the_recommendation_lists_its_caveats():
     report = classifying()
     report["methods"]["prefix"]["metrics"]["accuracy"]["worst"] = 0.85
     report["methods"]["prefix"]["learning_rates"]["best"] = 0.003
@@ -201,7 +201,7 @@ def test_better_is_never_claimed_where_it_is_not_shown(differences: float):
         )
 
 
-def test_what_was_not_measured_is_not_spoken_of():
+def test_missing_measurements_are_not_mentioned():
     report = plain()
     for way in report["methods"].values():
         way |= {

@@ -38,7 +38,7 @@ def run_of(bench: Experiment, name: str, folder: Path, way: AdaptationMethod | N
     return MethodRunner(bench, name, way or get_method(name), 3, RunStore(folder, {"steps": 3}), Heard())
 
 
-def test_a_way_from_its_rates_to_its_sweeps(settings: Settings, tmp_path: Path) -> None:
+def test_a_method_runs_its_whole_plan(settings: Settings, tmp_path: Path) -> None:
     bench = Experiment.prepare(settings(train_sizes=(4,), sweep={"virtual-tokens": ("1", "3")}))
     run = run_of(bench, "prefix", tmp_path)
     assert not run.is_finished()
@@ -64,7 +64,7 @@ def test_a_way_from_its_rates_to_its_sweeps(settings: Settings, tmp_path: Path) 
     assert first.peak_memory_bytes > 1e7
 
 
-def test_what_is_finished_is_not_run_again(bench: Experiment, tmp_path: Path) -> None:
+def test_finished_runs_are_not_repeated(bench: Experiment, tmp_path: Path) -> None:
     run_of(bench, "lora", tmp_path).run_missing()
     files = {file: file.read_bytes() for file in tmp_path.iterdir()}
     again = run_of(bench, "lora", tmp_path)
@@ -87,7 +87,7 @@ def _figures(content: bytes) -> Any:
     return found["scores"], found["metrics"]
 
 
-def test_interrupted_between_the_rates_and_the_seeds(bench: Experiment, tmp_path: Path) -> None:
+def test_a_method_resumes_between_trials_and_seeds(bench: Experiment, tmp_path: Path) -> None:
     run_of(bench, "prefix", tmp_path / "whole").run_missing()
     part = run_of(bench, "prefix", tmp_path / "part")
     part._search_learning_rate(
@@ -203,7 +203,7 @@ class Some(First):
         return super().evaluate(examples[: self.max_examples])
 
 
-def test_a_way_of_ones_own(bench: Experiment, tmp_path: Path) -> None:
+def test_a_custom_method_runs(bench: Experiment, tmp_path: Path) -> None:
     way = get_method(f"{__name__}:Constant")
     run = run_of(bench, "own", tmp_path, way)
     run.run_missing()

@@ -51,7 +51,7 @@ def job_of(settings: Settings, name: str, tmp_path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_way_in_a_process_of_its_own(settings: Settings, tmp_path: Path) -> None:
+def test_a_method_runs_in_its_own_process(settings: Settings, tmp_path: Path) -> None:
     events: list[RunEvent] = []
     assert run_in_subprocess(job_of(settings, "lora", tmp_path), tmp_path / "log", events.append) is None
     cells = RunStore(tmp_path / "cells")
@@ -109,7 +109,7 @@ def _workers() -> list[str]:
     return [line for line in found if "runs.method_worker" in line]
 
 
-def test_reasons() -> None:
+def test_failures_are_described_in_words() -> None:
     assert describe_failure(SettingError("say more")) == "say more"
     for full in (
         MemoryError(),

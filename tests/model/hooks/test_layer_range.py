@@ -76,7 +76,7 @@ def test_no_gradient_is_computed_below() -> None:
     assert bool(leaf.grad.abs().sum() > 0)
 
 
-def test_rows_on_several_grounds() -> None:
+def test_sequences_may_have_different_frozen_prefixes() -> None:
     """Each has its own, or none; remembered or not."""
     model = shared_model("llama")
     assert isinstance(model, CausalModel)

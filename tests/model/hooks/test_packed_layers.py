@@ -69,7 +69,7 @@ def test_layers_like_llamas_are_made_of_fewer_calls() -> None:
         assert [each for each in layer.modules() if isinstance(each, PackedLinear)]
 
 
-def test_a_product_of_any_number_of_rows() -> None:
+def test_packed_linear_equals_linear_for_any_row_count() -> None:
     linear = torch.nn.Linear(24, 40).requires_grad_(False)
     one = PackedLinear(linear.weight, linear.bias)
     for count in (0, 1, 16, 17, 31, 50, 520):

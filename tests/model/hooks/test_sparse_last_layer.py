@@ -28,7 +28,7 @@ def read_of(side: str) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_states_and_gradients(family: str, side: str) -> None:
+def test_states_and_gradients_equal_the_full_layer(family: str, side: str) -> None:
     model = shared_model(family)
     ids, mask, reads = read_of(side)
     weights = torch.randn(int(reads.sum()), model.shape.hidden_size, generator=torch.Generator().manual_seed(0))
@@ -47,7 +47,7 @@ def test_states_and_gradients(family: str, side: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_behind_one_prompt_or_none(family: str) -> None:
+def test_states_are_equal_with_and_without_a_prompt(family: str) -> None:
     model = shared_model(family)
     ids, mask, reads = read_of("right")
     for payload in (None, random_prefix(model, 3, seed=0), random_embeddings(model, 3, seed=0)):
@@ -57,7 +57,7 @@ def test_behind_one_prompt_or_none(family: str) -> None:
 
 
 @torch.no_grad()
-def test_rows_of_one_length_without_a_mask() -> None:
+def test_states_are_equal_without_a_mask() -> None:
     """Nothing is padded and nothing stands in front: transformers gives layers no mask then."""
     model = shared_model("llama")
     ids = torch.tensor([TEXTS[0], TEXTS[0][::-1]])
@@ -67,7 +67,7 @@ def test_rows_of_one_length_without_a_mask() -> None:
     torch.testing.assert_close(few, whole, atol=MARGIN, rtol=MARGIN)
 
 
-def test_places() -> None:
+def test_output_positions_are_padded_with_other_positions() -> None:
     reads = torch.tensor([[0, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]).bool()
     places = select_output_positions(reads)
     assert places is not None

@@ -138,7 +138,7 @@ def test_a_stop_string_ends_a_response(client: openai.OpenAI) -> None:
         assert answer.choices[0].finish_reason == "stop"
 
 
-def test_logprobs(client: openai.OpenAI) -> None:
+def test_chat_returns_logprobs(client: openai.OpenAI) -> None:
     asked: Any = {"model": "answers", "messages": FILM, "max_tokens": 5, "temperature": 0, "logprobs": True}
     choice = client.chat.completions.create(**asked, top_logprobs=2).choices[0]
     assert choice.logprobs is not None

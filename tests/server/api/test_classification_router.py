@@ -66,7 +66,7 @@ def test_classifications_run_beside_generations(served: Running, client: openai.
         ({"model": "reviews", "input": "a", "temperature": 1}, "temperature"),
     ],
 )
-def test_refused(served: Running, body: dict[str, Any], word: str) -> None:
+def test_invalid_classification_requests_are_rejected(served: Running, body: dict[str, Any], word: str) -> None:
     status, error = served.refused("/v1/classify", body)
     assert status == 400
     assert word in error["message"]

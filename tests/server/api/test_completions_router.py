@@ -68,7 +68,7 @@ def test_a_stream_equals_the_whole_response(client: openai.OpenAI) -> None:
     assert offsets == [choice.logprobs.text_offset for choice in whole if choice.logprobs]
 
 
-def test_logprobs(client: openai.OpenAI) -> None:
+def test_completions_return_logprobs(client: openai.OpenAI) -> None:
     choice = client.completions.create(model=BASE, prompt="the", max_tokens=4, temperature=0, logprobs=2).choices[0]
     told = choice.logprobs
     assert told is not None
@@ -100,7 +100,7 @@ def test_a_completion_has_sixteen_tokens_by_default(client: openai.OpenAI) -> No
         ({"model": BASE, "prompt": "a \ud83d"}, "lone surrogate"),
     ],
 )
-def test_refused(served: Running, body: dict[str, Any], word: str) -> None:
+def test_invalid_completion_requests_are_rejected(served: Running, body: dict[str, Any], word: str) -> None:
     status, error = served.refused("/v1/completions", body)
     assert status == 400
     assert word in error["message"]

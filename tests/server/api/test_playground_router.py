@@ -177,7 +177,7 @@ def test_two_versions_answer_side_by_side_as_the_api_does(page: Page, served: Ru
     assert len({box["y"] for box in boxes if box}) == 1
 
 
-def test_labels_and_fields(page: Page, served: Running) -> None:
+def test_the_playground_shows_labels_and_fields(page: Page, served: Running) -> None:
     choose(page, "reviews", "pairs", BASE)
     page.get_by_label("Field name").fill("Aro")
     page.get_by_label("Field food").fill("fish")
@@ -272,7 +272,9 @@ def test_at_most_six_prompts_can_be_selected(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "other"), [("light", "dark"), ("dark", "light")])
-def test_light_and_dark_and_narrow(browser: Browser, served: Running, scheme: Any, other: str) -> None:
+def test_the_playground_works_in_light_dark_and_narrow(
+    browser: Browser, served: Running, scheme: Any, other: str
+) -> None:
     papers = {"light": "rgb(251, 250, 247)", "dark": "rgb(23, 25, 28)"}
     with opened(browser, served, color_scheme=scheme, reduced_motion="reduce") as page:
         expect(page.locator("body")).to_have_css("background-color", papers[scheme])
@@ -324,7 +326,7 @@ def test_a_key_stays_in_its_tab(browser: Browser, keyed: Running) -> None:
             expect(another.get_by_label("API key")).to_be_visible()
 
 
-def test_of_many_prompts_one_is_found_by_its_name(browser: Browser, keyed: Running) -> None:
+def test_a_prompt_is_found_among_many_by_name(browser: Browser, keyed: Running) -> None:
     _, text = keyed.store.api_keys.create_key("many", "use")
     with opened(browser, keyed) as page:
         page.get_by_label("API key").fill(text)

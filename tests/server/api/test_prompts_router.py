@@ -64,7 +64,7 @@ def test_an_uploaded_prompt_is_listed(client: TestClient, store: PromptRegistry)
     check_whole(store)
 
 
-def test_aliases_and_versions(client: TestClient, store: PromptRegistry) -> None:
+def test_versions_are_activated_and_rolled_back(client: TestClient, store: PromptRegistry) -> None:
     headers = key(store)
     for i, active in enumerate(("true", "false")):
         assert upload(client, headers, SAVED[i].files, activate=active).json()["version"] == i + 1

@@ -198,14 +198,14 @@ def test_building_work_is_linear_in_labels(words_of: Any) -> None:
     assert lines(256) < 4.6 * lines(64)
 
 
-def test_two_labels_with_one_word() -> None:
+def test_two_labels_with_one_word_are_rejected() -> None:
     task = ClassificationTask(labels=("1", "2"), words={"1": "good", "2": "good"})
     with pytest.raises(TaskError, match="label '1' .*'good'.* label '2' .*'good'.* have the same tokens"):
         task.build_objective(shared_model("llama"), 128)
 
 
 @pytest.mark.parametrize("labels", [("good", "good fun"), ("great", "great fun", "a bore"), ("好", "好评", "差评")])
-def test_labels_in_words(labels: tuple[str, ...]) -> None:
+def test_label_probabilities_follow_the_paths(labels: tuple[str, ...]) -> None:
     model = shared_model("llama")
     objective = ClassificationTask(labels=labels).build_objective(model, 128)
     row = EncodedExample(model.prompt_tokenizer.encode_text("the film was great\nLabel:"))

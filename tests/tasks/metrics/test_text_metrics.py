@@ -15,7 +15,7 @@ from softprompt.tasks.metrics.text_metrics import (
 )
 
 
-def test_accuracy() -> None:
+def test_accuracy_is_the_share_of_equal_labels() -> None:
     assert accuracy_score(torch.tensor([0, 1, 2, 0]), torch.tensor([0, 1, 1, 1])) == 0.5
     assert accuracy_score(torch.tensor([1]), torch.tensor([1])) == 1.0
 

@@ -65,7 +65,7 @@ def test_special_tokens_in_a_field_are_text() -> None:
     assert "<s>a bore" in model.tokenizer.decode(found)
 
 
-def test_what_is_read_inside_the_text_is_found_where_it_stands() -> None:
+def test_positions_inside_the_text_are_correct_with_special_tokens() -> None:
     model = shared_model("llama")
     rows = []
     for template in ("<s>so {tokens}", "so {tokens}"):

@@ -48,7 +48,7 @@ def test_template_without_field_is_rejected(text: str) -> None:
         Template(text)
 
 
-def test_fields_in_order_and_each_once() -> None:
+def test_field_names_are_in_order_without_duplicates() -> None:
     assert Template("{b}{a} and {b}").field_names == ("b", "a")
 
 

@@ -83,7 +83,7 @@ class TestTrouble:
         asked.fails("400", MANY, limits=RequestLimits(max_concurrency=4))
         assert len(api.requests) <= 8
 
-    def test_what_was_answered_before_a_failure_is_not_asked_again(self, api: FakeApi, asked: Asked) -> None:
+    def test_replies_before_a_failure_are_not_requested_again(self, api: FakeApi, asked: Asked) -> None:
         fitted, bench = asked.fitted(limits=RequestLimits(max_concurrency=1))
         api.faults = [Fault(500), Fault(400)]
         with pytest.raises(ModelApiError):
@@ -146,7 +146,7 @@ class TestManners:
             monkeypatch.setenv(name, "http://127.0.0.1:9")
         assert asked.measured(ROWS[:1]).scores == [1.0]
 
-    def test_where_an_event_loop_runs_already(self, asked: Asked) -> None:
+    def test_the_method_works_inside_a_running_event_loop(self, asked: Asked) -> None:
         async def in_a_notebook() -> EvalResult:
             return asked.measured(ROWS[:1])
 

@@ -43,7 +43,7 @@ class TestChoosing:
         assert fitted.api_usage is not None
         assert fitted.api_usage["unreadable"] == 1
 
-    def test_what_is_sent(self, api: FakeApi, asked: Asked) -> None:
+    def test_the_request_has_the_expected_fields(self, api: FakeApi, asked: Asked) -> None:
         asked.measured(ROWS[:1], argument="big-model")
         (request,) = api.requests
         assert request["model"] == "big-model"
@@ -61,7 +61,7 @@ class TestChoosing:
         assert asked.measured(rows, task).scores == [1.0, 1.0]
         assert api.requests[0]["messages"][0]["content"].endswith("\nterrible\nwonderful")
 
-    def test_chinese_labels(self, api: FakeApi, asked: Asked) -> None:
+    def test_chinese_labels_are_recognized(self, api: FakeApi, asked: Asked) -> None:
         task = ClassificationTask(template="评论：{text}\n情感：", labels=("正面", "负面"))
         api.reply = says({"好看": "情感：正面。", "无聊": "负面的"})
         rows = [{"text": "很好看", "label": "正面"}, {"text": "真无聊", "label": "负面"}]
@@ -75,7 +75,7 @@ class TestChoosing:
 
 
 class TestWriting:
-    def test_bleu(self, api: FakeApi, asked: Asked) -> None:
+    def test_generation_has_bleu_as_metric(self, api: FakeApi, asked: Asked) -> None:
         right = "Aro serves rice and fish every day."
         api.reply = says({"Aro": right, "Ber": "no idea at all, sorry about that"})
         rows = [{"input": "name: Aro", "output": right}, {"input": "name: Ber", "output": "Ber is a small tea house."}]
@@ -87,12 +87,12 @@ class TestWriting:
         assert found.confusion is None
         assert [len(request["messages"]) for request in api.requests] == [1, 1]
 
-    def test_of_several_references_the_best_counts(self, api: FakeApi, asked: Asked) -> None:
+    def test_the_closest_of_several_references_counts(self, api: FakeApi, asked: Asked) -> None:
         api.reply = lambda messages: "The second of the two references."
         rows = [{"input": "x", "references": ["Something else entirely here.", "The second of the two references."]}]
         assert asked.measured(rows, GenerationTask()).metrics["bleu"] == pytest.approx(100)
 
-    def test_nothing_said_is_unreadable(self, api: FakeApi, asked: Asked) -> None:
+    def test_an_empty_reply_is_unreadable(self, api: FakeApi, asked: Asked) -> None:
         api.reply = lambda messages: None
         fitted, bench = asked.fitted([{"input": "x", "output": "y z"}], GenerationTask())
         assert fitted.evaluate(bench.test).scores == [0.0]
@@ -113,7 +113,7 @@ class TestWriting:
 
 
 class TestCosts:
-    def test_tokens(self, asked: Asked) -> None:
+    def test_the_usage_counts_requests_and_tokens(self, asked: Asked) -> None:
         fitted, bench = asked.fitted()
         fitted.evaluate(bench.test)
         assert fitted.api_usage == {
@@ -124,7 +124,7 @@ class TestCosts:
             "completion_tokens": 8,
         }
 
-    def test_what_the_api_does_not_tell_is_not_known(self, api: FakeApi, asked: Asked) -> None:
+    def test_token_counts_are_unknown_without_usage(self, api: FakeApi, asked: Asked) -> None:
         api.usage = None
         fitted, bench = asked.fitted()
         fitted.evaluate(bench.test)
@@ -143,7 +143,7 @@ class TestCosts:
         assert len(first.scores) == 5
         assert len(api.requests) == 4
 
-    def test_what_it_is(self, asked: Asked) -> None:
+    def test_the_method_describes_itself(self, asked: Asked) -> None:
         fitted, bench = asked.fitted()
         assert (ApiMethod.kind, ApiMethod.is_trained, ApiMethod.is_stochastic) == (MethodKind.API, False, False)
         assert fitted.stored_bytes == len(TASK.template.encode())

@@ -193,7 +193,7 @@ def test_many_labels_give_a_list_of_mistakes(tmp_path: Path):
     assert "intent 12" not in page.text("th", "td")
 
 
-def test_what_users_name_is_text_and_never_the_page_s_own(tmp_path: Path):
+def test_user_text_is_never_parsed_as_html(tmp_path: Path):
     attack = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;"
     report = classifying(("hard", "prefix", "api"))
     report["task"] |= {"template": attack + "{text}", "labels": [attack, "positive"]}
@@ -229,7 +229,7 @@ def test_every_plot_is_a_picture_of_both_kinds(full: Path):
         assert content.startswith(b"\x89PNG") if path.suffix == ".png" else b"<svg" in content
 
 
-def test_what_is_no_number_becomes_null(tmp_path: Path):
+def test_non_finite_numbers_become_null(tmp_path: Path):
     report = classifying(("hard", "prefix"), thorough=False)
     report["methods"]["prefix"]["metrics"]["loss"]["mean"] = math.nan
     report["methods"]["prefix"]["useful_tokens_per_second"] = math.inf
@@ -240,7 +240,7 @@ def test_what_is_no_number_becomes_null(tmp_path: Path):
     assert found["methods"]["prefix"]["useful_tokens_per_second"] is None
 
 
-def test_what_was_not_measured_leaves_a_dash_and_no_trace(tmp_path: Path):
+def test_missing_measurements_are_shown_as_dashes(tmp_path: Path):
     report = classifying(("hard", "prefix"), thorough=False)
     optional = {name for name, field in MethodResult.model_fields.items() if not field.is_required()} - {"status"}
     for name, way in report["methods"].items():
@@ -279,7 +279,7 @@ def test_a_full_disk_leaves_the_page_that_was_there(tmp_path: Path, monkeypatch:
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["command"] == report["command"]
 
 
-def test_what_was_measured_outlives_a_plot_that_cannot_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failing_plot_keeps_the_measurements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(findings: ReportView) -> None:
         raise ArithmeticError
 

@@ -83,7 +83,7 @@ def test_neutral_values_count_as_missing(server: Running, path: str, more: dict[
 
 
 @pytest.mark.parametrize("path", ROUTES)
-def test_as_many_tokens_as_without_a_word_about_it(server: Running, path: str) -> None:
+def test_max_tokens_null_equals_its_absence(server: Running, path: str) -> None:
     bare = answered(server, path, max_tokens=None)
     assert bare == server.post(path, {**ROUTES[path], "temperature": 0}).json()["choices"]
 

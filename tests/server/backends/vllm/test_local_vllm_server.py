@@ -97,7 +97,7 @@ def test_a_missing_vllm_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatc
     assert find_interpreter(str(tmp_path / "bin" / "vllm")) == python
 
 
-def test_precisions_in_vllms_words() -> None:
+def test_dtypes_are_translated_for_vllm() -> None:
     assert to_vllm_dtype("bfloat16") == "bfloat16"
     with pytest.raises(SettingError, match="nf4"):
         to_vllm_dtype("nf4")

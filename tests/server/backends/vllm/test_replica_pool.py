@@ -69,7 +69,7 @@ def test_a_prompt_stays_where_it_is_warm(front: Running, two: tuple[Speaking, Sp
     assert count(front, "replica_requests_total", replica=own.url, outcome="success") == 4
 
 
-def test_what_is_beyond_its_share_is_spilled(front: Running, two: tuple[Speaking, Speaking]) -> None:
+def test_load_beyond_a_replicas_share_is_spilled(front: Running, two: tuple[Speaking, Speaking]) -> None:
     own, other = of(front, two)
     own.vllm.hold = other.vllm.hold = 1
     with ThreadPoolExecutor(20) as pool:
@@ -185,7 +185,7 @@ def test_a_prompt_that_one_replica_cannot_read_another_may(front: Running, two: 
     assert used(front) == {own.url, other.url}
 
 
-def test_what_is_wrong_with_a_request_is_said_by_the_first(front: Running, two: tuple[Speaking, Speaking]) -> None:
+def test_an_invalid_request_is_not_retried_on_another_replica(front: Running, two: tuple[Speaking, Speaking]) -> None:
     own, other = of(front, two)
     own.vllm.error = "the grammar is too deep"
     status, error = front.refused(COMPLETE, ASKED)

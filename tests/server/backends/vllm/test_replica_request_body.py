@@ -53,7 +53,7 @@ def test_a_seed_is_one_to_vllm_too() -> None:
 @pytest.mark.parametrize(
     "sampling", [SamplingParams(top_p=0.0, temperature=1.0), SamplingParams(temperature=1e-310, top_p=0.5)]
 )
-def test_what_is_greedy_is_said_as_vllm_knows_it(sampling: SamplingParams) -> None:
+def test_greedy_decoding_is_sent_as_temperature_zero(sampling: SamplingParams) -> None:
     body = build_completion_body(EngineRequest((5,), sampling), 0, eos_token_ids=[1])
     assert (body["temperature"], body["top_p"]) == (0.0, 1.0)
 

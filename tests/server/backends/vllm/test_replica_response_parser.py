@@ -79,7 +79,7 @@ def test_an_error_event_is_raised() -> None:
     assert not caught.value.is_client_error
 
 
-def test_tokens_and_their_probabilities() -> None:
+def test_deltas_have_tokens_and_logprobs() -> None:
     assert parse_delta(EVENT, 2) == CompletionDelta((OutputToken(5, -1.5, ((9, -0.5), (3, -1.0))),), None)
     assert parse_delta(EVENT, 0) == CompletionDelta((OutputToken(5, -1.5),), None)
     assert parse_delta(said(logprobs=None, token_ids=[5, 6], finish_reason="length"), None) == CompletionDelta(

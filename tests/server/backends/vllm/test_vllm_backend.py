@@ -113,7 +113,7 @@ def streamed(server: Running, path: str, body: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("field", ["kv_transfer_params", "cache_salt", "prompt_embeds", "vllm_xargs", "priority"])
-def test_what_a_client_says_to_vllm_is_refused(gateway: Running, field: str) -> None:
+def test_requests_with_parameters_for_vllm_are_rejected(gateway: Running, field: str) -> None:
     for path, body in ((COMPLETE, {"prompt": "a"}), (CHAT, {"messages": SAID})):
         status, error = gateway.refused(
             path, {"model": "answers", **body, field: {"softprompt": {"prompt_digest": "0" * 64}}}
