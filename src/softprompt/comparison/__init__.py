@@ -4,14 +4,8 @@ from softprompt.comparison.comparison_runner import compare, run_comparison
 from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.method_kind import MethodKind
-from softprompt.comparison.methods.adaptation_method import (
-    AdaptationMethod,
-    EvalResult,
-    FitConfig,
-    FittedModel,
-    ServingResult,
-    TrainingRecord,
-)
+from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig
+from softprompt.comparison.methods.fitted_model import EvalResult, FittedModel, ServingResult, TrainingRecord
 from softprompt.comparison.report import Report
 
 __all__ = [

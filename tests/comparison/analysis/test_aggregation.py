@@ -14,7 +14,7 @@ from softprompt.comparison.analysis.aggregation import (
     load_scores,
     summarize_method,
 )
-from softprompt.comparison.methods import get_method
+from softprompt.comparison.methods.method_registry import get_method
 from softprompt.comparison.report.method_result import ApiUsage, PairwiseTest
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
 from softprompt.comparison.runs.run_plan import plan_runs

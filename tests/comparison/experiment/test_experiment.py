@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoModel
 
 from softprompt.comparison import Experiment, FitConfig
-from softprompt.comparison.methods import get_method
+from softprompt.comparison.methods.method_registry import get_method
 from softprompt.errors import DataError, IncompleteModel, RecordError, SettingError
 from softprompt.training.callbacks import NullCallback
 from tests.comparison.conftest import Settings, reviews_of, written

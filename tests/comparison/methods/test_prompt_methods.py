@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from softprompt.comparison import Experiment, FitConfig
-from softprompt.comparison.methods import ADAPTATION_METHODS, get_method
 from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
+from softprompt.comparison.methods.method_registry import ADAPTATION_METHODS, get_method
 from softprompt.data import ExampleDataset
 from softprompt.prompts import TUNING_METHODS
 from softprompt.tasks import EncodedExample, LabelTarget

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from softprompt.comparison import Experiment, FitConfig
-from softprompt.comparison.methods import get_method
 from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
+from softprompt.comparison.methods.method_registry import get_method
 from softprompt.comparison.methods.weight_method import WeightMethod, copy_model
 from softprompt.errors import SettingError, TaskError
 from softprompt.model import FrozenModel

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from softprompt.comparison import Experiment
-from softprompt.comparison.methods import get_method
+from softprompt.comparison.methods.method_registry import get_method
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
 from softprompt.comparison.runs.run_plan import RunSpec
 from softprompt.comparison.runs.run_store import RunStore

@@ -11,7 +11,7 @@ import pytest
 
 from softprompt.comparison import AdaptationMethod, EvalResult, Experiment, FitConfig, FittedModel, MethodKind
 from softprompt.comparison.analysis.aggregation import load_scores, summarize_method
-from softprompt.comparison.methods import get_method
+from softprompt.comparison.methods.method_registry import get_method
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
 from softprompt.comparison.runs.run_plan import RunSpec, plan_runs
 from softprompt.comparison.runs.run_result import FailedRun, TrialResult

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from softprompt.comparison.experiment.compare_settings import LR_MULTIPLIERS
-from softprompt.comparison.methods import get_method
+from softprompt.comparison.methods.method_registry import get_method
 from softprompt.comparison.runs.run_plan import count_trainings, plan_runs
 from tests.comparison.conftest import Settings
 

@@ -12,7 +12,8 @@ from numpy import ndarray
 
 from softprompt.comparison.analysis.paired_bootstrap import ScoreDifference, Scores, compare_pairs
 from softprompt.comparison.experiment.experiment import Experiment
-from softprompt.comparison.methods.adaptation_method import AdaptationMethod, ServingResult
+from softprompt.comparison.methods.adaptation_method import AdaptationMethod
+from softprompt.comparison.methods.fitted_model import ServingResult
 from softprompt.comparison.report.method_result import (
     ApiUsage,
     CurvePoint,

@@ -16,7 +16,8 @@ from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.experiment.stratified_sample import draw_stratified_subset
 from softprompt.comparison.method_kind import MethodKind
-from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig, FittedModel
+from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig
+from softprompt.comparison.methods.fitted_model import FittedModel
 from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
 from softprompt.comparison.methods.method_argument import parse_count
 from softprompt.data import Example, ExampleDataset

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.method_kind import MethodKind
-from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig, FittedModel
+from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig
+from softprompt.comparison.methods.fitted_model import FittedModel
 from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
 from softprompt.comparison.methods.method_argument import reject_argument
 from softprompt.training import TrainerCallback

@@ -9,7 +9,7 @@ from statistics import fmean
 
 import torch
 
-from softprompt.comparison.methods.adaptation_method import (
+from softprompt.comparison.methods.fitted_model import (
     GENERATION_MAX_TOKENS,
     GENERATION_SAMPLES,
     EvalResult,

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from softprompt.comparison.methods.adaptation_method import TrainingRecord
+from softprompt.comparison.methods.fitted_model import TrainingRecord
 from softprompt.errors import TrainingDiverged
 from softprompt.training import EvalEvent, StepEvent, TrainerCallback
 from softprompt.training.trainer import TrainOutcome

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.method_kind import MethodKind
-from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig, FittedModel
+from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig
+from softprompt.comparison.methods.fitted_model import FittedModel
 from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
 from softprompt.comparison.methods.training_recorder import train_and_record
 from softprompt.evaluation.batch_inference import collect_outputs

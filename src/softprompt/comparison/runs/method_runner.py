@@ -10,7 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 from softprompt.comparison.experiment.compare_settings import LR_MULTIPLIERS
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.experiment.stratified_sample import draw_stratified_subset
-from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig, FittedModel, TrainingRecord
+from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig
+from softprompt.comparison.methods.fitted_model import FittedModel, TrainingRecord
 from softprompt.comparison.runs.failure_message import describe_failure
 from softprompt.comparison.runs.peak_memory import get_peak_memory_bytes, reset_peak_memory
 from softprompt.comparison.runs.run_plan import RunSpec, plan_runs

@@ -18,7 +18,7 @@ from typing import Any
 
 from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
-from softprompt.comparison.methods import get_method
+from softprompt.comparison.methods.method_registry import get_method
 from softprompt.comparison.runs.failure_message import describe_failure
 from softprompt.comparison.runs.method_runner import MethodRunner, RunCallback
 from softprompt.comparison.runs.run_cache_key import get_split_digests

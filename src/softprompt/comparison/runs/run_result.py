@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from softprompt.comparison.methods.adaptation_method import ServingResult
+from softprompt.comparison.methods.fitted_model import ServingResult
 
 
 class RunResult(BaseModel):

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from softprompt.comparison.experiment.experiment import Experiment
-from softprompt.comparison.methods.adaptation_method import EvalResult, FitConfig, FittedModel
+from softprompt.comparison.methods.adaptation_method import FitConfig
 from softprompt.comparison.methods.api.api_method import ApiMethod
 from softprompt.comparison.methods.api.request_limits import RequestLimits
+from softprompt.comparison.methods.fitted_model import EvalResult, FittedModel
 from softprompt.errors import ModelApiError
 from softprompt.tasks import ClassificationTask, Task
 from softprompt.training.callbacks import NullCallback

@@ -56,7 +56,7 @@ class TestSettings:
 
     def test_without_openai(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "openai", None)
-        for name in ("chat_client", "api_reply", "api_fitted_model"):
+        for name in ("chat_client", "api_errors", "api_reply", "api_fitted_model"):
             monkeypatch.delitem(sys.modules, f"softprompt.comparison.methods.api.{name}", raising=False)
         self.refused(asked, SettingError, r"pip install 'softprompt\[compare\]'")
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from softprompt.comparison.methods.adaptation_method import EvalResult
 from softprompt.comparison.methods.api.request_limits import RequestLimits
+from softprompt.comparison.methods.fitted_model import EvalResult
 from softprompt.errors import ModelApiError
 from tests.comparison.methods.api.api_harness import MANY, ROWS, SAID, Asked
 from tests.comparison.methods.api.fake_openai import KEY, FakeApi, Fault, Messages

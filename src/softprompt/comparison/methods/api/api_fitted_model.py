@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from softprompt.comparison.methods.adaptation_method import EvalResult, FittedModel
 from softprompt.comparison.methods.api.chat_client import ChatClient
 from softprompt.comparison.methods.api.task_prompter import Conversation, TaskPrompter
+from softprompt.comparison.methods.fitted_model import EvalResult, FittedModel
 from softprompt.data import Example
 
 

@@ -9,10 +9,11 @@ from softprompt.comparison.comparison_folder import REPLIES_FOLDER
 from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.method_kind import MethodKind
-from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig, FittedModel
+from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig
 from softprompt.comparison.methods.api.api_endpoint import ApiEndpoint
 from softprompt.comparison.methods.api.request_limits import RequestLimits
 from softprompt.comparison.methods.api.task_prompter import create_prompter
+from softprompt.comparison.methods.fitted_model import FittedModel
 from softprompt.errors import SettingError
 from softprompt.training import TrainerCallback
 

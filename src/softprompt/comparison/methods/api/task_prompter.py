@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from softprompt.comparison.methods.adaptation_method import GENERATION_MAX_TOKENS, GENERATION_SAMPLES, EvalResult
 from softprompt.comparison.methods.api.label_matcher import match_label
+from softprompt.comparison.methods.fitted_model import GENERATION_MAX_TOKENS, GENERATION_SAMPLES, EvalResult
 from softprompt.data import Example
 from softprompt.data.formats.chat_messages import CONTENT, ROLE, SYSTEM, USER
 from softprompt.errors import RecordError, TaskError

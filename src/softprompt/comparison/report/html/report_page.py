@@ -1,4 +1,4 @@
-"""Renders a report as an HTML page. The text is in page.html, the style in page.css.
+"""Renders a report as an HTML page. The text is in page.html and sections/, the style in page.css.
 
 The page is one file that loads nothing else: its plots are inline, in the reader's light or dark colors.
 """
