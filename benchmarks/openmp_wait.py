@@ -133,7 +133,7 @@ def make_training_step(model: FrozenModel, folder: Path) -> Step:
 
 def make_generation_step(model: FrozenModel) -> Step:
     """Make a step that generates 32 tokens for one text, with weights packed as in the server."""
-    from softprompt.evaluation.text_generation import SamplingParams, generate_texts
+    from softprompt.evaluation import SamplingParams, generate_texts
     from softprompt.model import GenerativeModel
     from softprompt.tasks import EncodedExample
 

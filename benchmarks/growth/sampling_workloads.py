@@ -11,7 +11,7 @@ TOKEN_CHARS = 81  # characters of SmolLM2's longest token
 
 def prepare_held_text(size: int) -> Callable[[], object]:
     """Prepare a response that may be the start of a stop string until the last character of each 20 tokens."""
-    from softprompt.engine.stop_aware_detokenizer import StopAwareDetokenizer
+    from softprompt.sampling.stop_aware_detokenizer import StopAwareDetokenizer
 
     stops = ["a" * 240 + str(i) for i in range(16)]
     writer = StopAwareDetokenizer(
@@ -32,21 +32,19 @@ def prepare_penalized_draws(size: int) -> Callable[[], object]:
     """Prepare a response of distinct tokens, drawn with penalties."""
     import torch
 
-    from softprompt.engine import EngineRequest, SamplingParams
-    from softprompt.engine.mask_pool import MaskPool
-    from softprompt.engine.output_state import OutputState
-    from softprompt.engine.sampler import sample_tokens
-    from softprompt.engine.sequence import EngineSequence
+    from softprompt.sampling import SampledToken, SamplingParams
+    from softprompt.sampling.deferred_detokenizer import DeferredDetokenizer
+    from softprompt.sampling.output_state import OutputState
+    from softprompt.sampling.token_sampler import sample_tokens
 
-    request = EngineRequest((3,), SamplingParams(temperature=1.0, frequency_penalty=0.5))
-    row, state = EngineSequence(request), OutputState(request, lambda _: "", 8_192, MaskPool(1))
+    params = SamplingParams(max_new_tokens=size + 1, temperature=1.0, frequency_penalty=0.5)
+    state = OutputState(params, (3,), (), DeferredDetokenizer(lambda _: ""))
     logits = torch.randn(1, 8_192, generator=torch.Generator().manual_seed(0)) * 8
 
     def draw_tokens() -> None:
         for token in range(size):
-            sample_tokens(logits, [row], [state])
-            row.token_ids.append(token)
-            state.accept_token(token)
+            sample_tokens(logits, [state])
+            state.accept_token(SampledToken(token))
 
     return draw_tokens
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from softprompt.comparison import CompareSettings as CompareSettings
     from softprompt.comparison import compare as compare
     from softprompt.errors import SoftPromptError as SoftPromptError
-    from softprompt.evaluation import SamplingParams as SamplingParams
     from softprompt.evaluation import classify as classify
     from softprompt.evaluation import evaluate as evaluate
     from softprompt.evaluation import extract as extract
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from softprompt.hub import push_to_hub as push_to_hub
     from softprompt.model import load_model as load_model
     from softprompt.registry import PromptRegistry as PromptRegistry
+    from softprompt.sampling import SamplingParams as SamplingParams
     from softprompt.saved import SavedPrompt as SavedPrompt
     from softprompt.training import TuneSettings as TuneSettings
     from softprompt.training import tune as tune
@@ -45,7 +45,7 @@ set_thread_wait_policy()  # before torch is imported
 _LAZY_IMPORTS = {
     "CompareSettings": "softprompt.comparison",
     "DataCollatorForCausalLM": "softprompt.hf_model",
-    "SamplingParams": "softprompt.evaluation",
+    "SamplingParams": "softprompt.sampling",
     "SavedPrompt": "softprompt.saved",
     "SoftPromptError": "softprompt.errors",
     "SoftPromptModel": "softprompt.hf_model",

@@ -233,7 +233,7 @@ def test_notes_of_tune_name_flags_or_parameters(
 
 def test_how_a_response_is_written(softprompt: Softprompt, base: Path, writer: Path) -> None:
     model, prompt = package.load_model(str(base)), package.SavedPrompt.from_folder(writer)
-    with pytest.raises(SoftPromptError, match="^`top_p=2.0`: choose above 0, up to 1$"):
+    with pytest.raises(SoftPromptError, match="^`top_p=2.0`: choose 0 to 1$"):
         package.SamplingParams(top_p=2.0)
     with pytest.raises(SoftPromptError, match="`max_new_tokens=999`: choose 1 to"):
         list(package.respond(model, prompt, "food: tea", package.SamplingParams(max_new_tokens=999)))

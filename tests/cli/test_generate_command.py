@@ -11,6 +11,7 @@ import softprompt as package
 from softprompt.cli.generate_command import strip_stream
 from softprompt.model import load_model
 from softprompt.saved import SavedPrompt
+from softprompt.unicode_text import escape_controls
 from tests.cli.conftest import Softprompt
 
 SHORT = ("--prompt", "food: tea", "--max-new-tokens", "12")
@@ -39,7 +40,8 @@ def test_json_is_the_prompt_and_the_response(softprompt: Softprompt, writer: Pat
 def test_streamed_text_equals_the_json_output(softprompt: Softprompt, writer: Path, sampling: list[str]) -> None:
     streamed = softprompt("generate", writer, *SHORT, *sampling)
     assert streamed.code == 0
-    assert streamed.out == softprompt("generate", writer, *SHORT, *sampling, "--json").json["response"] + "\n"
+    response = softprompt("generate", writer, *SHORT, *sampling, "--json").json["response"]
+    assert streamed.out == escape_controls(response) + "\n"
 
 
 def test_the_response_comes_in_pieces(softprompt: Softprompt, writer: Path, monkeypatch: pytest.MonkeyPatch) -> None:

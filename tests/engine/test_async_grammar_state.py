@@ -9,9 +9,9 @@ import pytest
 
 from softprompt.engine import Engine, EngineRequest, FinishReason, SamplingParams, TokenOutput
 from softprompt.engine.async_grammar_state import AsyncGrammarState
-from softprompt.engine.grammar import GrammarState, GuidanceCompiler
 from softprompt.engine.mask_pool import MaskPool
 from softprompt.model import FrozenModel
+from softprompt.sampling.grammar import GrammarState, GuidanceCompiler
 from tests.tiny import shared_model
 
 
@@ -58,9 +58,9 @@ def test_a_slow_mask_delays_only_its_own_sequence(
             engine.step()
         return outputs
 
-    compute_mask = GrammarState.compute_mask
+    get_mask = GrammarState.get_mask
     with monkeypatch.context() as patch:
-        patch.setattr(GrammarState, "compute_mask", lambda state, size: release.wait() and compute_mask(state, size))
+        patch.setattr(GrammarState, "get_mask", lambda state: release.wait() and get_mask(state))
         delayed = answer(is_slow=True)
     assert delayed == answer(is_slow=False)
 
@@ -85,13 +85,13 @@ def test_exceeding_the_mask_budget_ends_only_that_sequence(
 
 
 def test_a_rebuilt_grammar_state_continues(model: FrozenModel, compiler: GuidanceCompiler) -> None:
-    grammar, size, pool = compiler.compile_regex("ab[cd]{3}"), model.shape.vocab_size, MaskPool(1)
+    grammar, pool = compiler.compile_regex("ab[cd]{3}"), MaskPool(1)
     [a], [b] = model.prompt_tokenizer.tokenize("a"), model.prompt_tokenizer.tokenize("b")
-    state = AsyncGrammarState(grammar, size, pool, "acme")
+    state = AsyncGrammarState(grammar, pool, "acme")
     for token in (a, b):
         state.get_mask()
         state.accept_token(token)
-    rebuilt = AsyncGrammarState(grammar, size, pool, "acme", output_token_ids=[a, b])
+    rebuilt = AsyncGrammarState(grammar, pool, "acme", output_token_ids=[a, b])
     ours, theirs = state.get_mask(), rebuilt.get_mask()
     assert ours is not None
     assert theirs is not None

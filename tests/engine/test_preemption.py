@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from softprompt.engine import Engine, EngineRequest, SamplingParams, TokenOutput
-from softprompt.engine.grammar import GuidanceCompiler
 from softprompt.engine.sequence import EngineSequence
 from softprompt.model import FrozenModel, Payload, PromptEmbeddings
+from softprompt.sampling.grammar import GuidanceCompiler
 from tests.strategies import random_embeddings
 from tests.tiny import shared_model
 

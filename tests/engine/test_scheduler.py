@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.engine.request import EngineRequest, FinishReason, SamplingParams
+from softprompt.engine.request import EngineRequest
 from softprompt.engine.scheduler import Scheduler
 from softprompt.engine.sequence import EngineSequence
 from softprompt.engine.step_plan import ScheduledChunk
 from softprompt.errors import SettingError
 from softprompt.fair_queue import FairQueue
+from softprompt.sampling import SamplingParams
 
 
 def request(tenant: str = "", text: int = 3, response: int = 2, **options: float) -> EngineRequest:
@@ -42,7 +43,7 @@ def run_to_end(scheduler: Scheduler) -> list[EngineSequence]:
         for chunk in chunks:
             if (
                 chunk.sequence.output_token_ids
-                and scheduler.get_finish_reason(chunk.sequence, eos_token_ids=[2]) is not None
+                and len(chunk.sequence.output_token_ids) == chunk.sequence.request.sampling.max_new_tokens
             ):
                 ended.append(chunk.sequence)
                 scheduler.remove_sequence(chunk.sequence)
@@ -142,17 +143,12 @@ def test_the_last_sequence_takes_the_slot_of_a_removed_one() -> None:
     assert moved.slot == 0
 
 
-def test_expired_and_finished_sequences_are_found() -> None:
+def test_expired_sequences_are_found() -> None:
     scheduler = Scheduler(max_num_seqs=1, max_model_len=40, max_num_batched_tokens=10, max_waiting_requests=10)
     sequence = scheduler.add_request(request(deadline=5.0))
     assert sequence is not None
     assert list(scheduler.find_expired(4.9)) == []
     assert list(scheduler.find_expired(5.0)) == [sequence]
-    sequence.token_ids.append(2)
-    assert scheduler.get_finish_reason(sequence, eos_token_ids=[2]) is FinishReason.STOP
-    assert scheduler.get_finish_reason(sequence, eos_token_ids=[3]) is None
-    sequence.token_ids.append(9)
-    assert scheduler.get_finish_reason(sequence, eos_token_ids=[3]) is FinishReason.LENGTH
 
 
 def test_the_scheduler_does_not_import_torch() -> None:

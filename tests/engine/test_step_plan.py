@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from softprompt.engine.request import EngineRequest, SamplingParams
+from softprompt.engine.request import EngineRequest
 from softprompt.engine.scheduler import Scheduler
+from softprompt.sampling import SamplingParams
 
 
 def build_scheduler(num_sequences: dict[str, int], text: int = 1) -> Scheduler:

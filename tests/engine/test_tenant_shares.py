@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.engine.request import EngineRequest, SamplingParams
+from softprompt.engine.request import EngineRequest
 from softprompt.engine.scheduler import Scheduler
 from softprompt.engine.sequence import EngineSequence
 from softprompt.engine.tenant_shares import MIN_QUANTUM_TOKENS
+from softprompt.sampling import SamplingParams
 
 LONG = 1900
 

@@ -75,7 +75,7 @@ def test_inference_without_prompts_is_rejected(base: FrozenModel, call: Callable
 def test_generation_without_examples_is_empty_and_metrics_are_rejected(base: FrozenModel) -> None:
     objective = GENERATION.build_objective(base, 100)
     assert generate_texts(objective.model, [], [], SamplingParams()) == []
-    assert list(decode_steps(objective.model, [], [], SamplingParams())) == []
+    assert list(decode_steps(objective.model, [], [], [])) == []
     with pytest.raises(DataError, match="no examples to compute metrics on"):
         compute_metrics(objective, None, [])
 

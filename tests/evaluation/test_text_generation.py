@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from softprompt.errors import SettingError
 from softprompt.evaluation import SamplingParams, generate_texts, stream_text
+from softprompt.evaluation.text_generation import decode_steps
 from softprompt.model import EncoderDecoderModel, FrozenModel, Payload, Placement
 from softprompt.model.prompt_tokenizer import DECODER_START
+from softprompt.sampling.grammar import GuidanceCompiler
 from softprompt.tasks import EncodedExample
 from tests.strategies import payloads, random_embeddings, random_prefix, rows, writing_families
 from tests.tiny import ENCODER_DECODER_FAMILIES, FAMILIES, shared_model
@@ -139,3 +145,71 @@ def test_an_ended_response_is_not_continued() -> None:
 def random_embeddings_prefix(model: FrozenModel) -> Payload:
     with torch.no_grad():
         return model.compile(random_embeddings(model, 3, 0))
+
+
+def generate(model: FrozenModel, sampling: SamplingParams, batch_size: int = 16) -> list[str]:
+    examples = [EncodedExample([5 + i, 9, *range(20, 77 - 9 * i)]) for i in range(5)]
+    return generate_texts(model, examples, [None] * 5, sampling, batch_size=batch_size)  # type: ignore[arg-type]
+
+
+def test_a_sampled_response_does_not_depend_on_its_batch() -> None:
+    model, sampling = shared_model("llama"), SamplingParams(max_new_tokens=12, temperature=1.5, seed=3)
+    texts = generate(model, sampling)
+    assert texts == generate(model, sampling, batch_size=1) == generate(model, sampling, batch_size=2)
+    assert len(set(texts)) == 5
+
+
+def test_equal_examples_have_different_responses() -> None:
+    sampling = SamplingParams(max_new_tokens=12, temperature=1.5)
+    texts = generate_texts(shared_model("llama"), [EncodedExample([5, 9])] * 3, [None] * 3, sampling)  # type: ignore[arg-type]
+    assert len(set(texts)) == 3
+
+
+@pytest.mark.parametrize("family", ["llama", *ENCODER_DECODER_FAMILIES])
+def test_penalties_are_applied(family: str) -> None:
+    model = shared_model(family)
+    example, fields = build_example(model, [5, 9, 77]), {"max_new_tokens": 9, "ignore_eos": True}
+    banned: dict[int, float] = {}
+    for presence_penalty in (0.0, 1e9):
+        sampling = SamplingParams(**fields, presence_penalty=presence_penalty, repetition_penalty=1.1)  # type: ignore[arg-type]
+        steps = decode_steps(model, [example], [None], [sampling])  # type: ignore[arg-type]
+        token_ids = [outputs[0].token_id for outputs in steps]
+        assert (len(set(token_ids)) == 9) or not presence_penalty
+        banned[token_ids[0]] = -1e9  # type: ignore[index]
+        others = decode_steps(model, [example], [None], [replace(sampling, logit_bias=banned)])  # type: ignore[arg-type]
+        assert next(iter(others))[0].token_id not in banned
+
+
+def test_a_response_ends_before_a_stop_string() -> None:
+    model = shared_model("llama")
+    whole = generate(model, SamplingParams(max_new_tokens=20, ignore_eos=True))
+    stop = whole[0][3:5]
+    stopped = generate(model, SamplingParams(max_new_tokens=20, ignore_eos=True, stop=[stop]))
+    assert stopped == [text.split(stop)[0].strip() for text in whole]
+    example = EncodedExample([5, 9, *range(20, 77)])
+    chunks = stream_text(model, example, None, SamplingParams(max_new_tokens=20, ignore_eos=True, stop=[stop]))  # type: ignore[arg-type]
+    assert "".join(chunks).strip() == stopped[0]
+
+
+def test_responses_match_a_grammar() -> None:
+    model = shared_model("llama")
+    compiler = GuidanceCompiler(model.tokenizer, model.shape.vocab_size, model.eos_token_ids)  # type: ignore[arg-type]
+    sampling = SamplingParams(
+        max_new_tokens=40, temperature=1.5, grammar=compiler.compile_regex("(good|bad) [0-9]{1,3}")
+    )
+    texts = generate(model, sampling)
+    assert all(re.fullmatch("(good|bad) [0-9]{1,3}", text) for text in texts), texts
+    assert len(set(texts)) > 1
+
+
+def test_log_probabilities_are_refused() -> None:
+    model = shared_model("llama")
+    with pytest.raises(SettingError, match="`logprobs=3`: only text is returned here"):
+        generate(model, SamplingParams(logprobs=3))
+    with pytest.raises(SettingError, match="`logprobs=0`: only text is returned here"):
+        stream_text(model, EncodedExample([5]), None, SamplingParams(logprobs=0))  # type: ignore[arg-type]
+
+
+def test_biases_of_other_vocabularies_are_refused() -> None:
+    with pytest.raises(SettingError, match="`logit_bias`: 384 is not a token id"):
+        generate(shared_model("llama"), SamplingParams(logit_bias={384: 1.0}))

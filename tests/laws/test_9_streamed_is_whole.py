@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softprompt.engine import Engine, EngineRequest, FinishReason, SamplingParams, TokenOutput
-from softprompt.evaluation.text_generation import SamplingParams as Plainly
-from softprompt.evaluation.text_generation import decode_response, decode_steps, generate_texts, stream_text
+from softprompt.evaluation.text_generation import decode_steps, generate_texts, stream_text
 from softprompt.model import FrozenModel, Payload
 from softprompt.tasks import EncodedExample
 from tests.laws.few import few
@@ -37,10 +36,8 @@ class Heard:
 
 
 def alone(model: FrozenModel, payload: Payload | None, text: list[int], count: int) -> list[int]:
-    return [
-        int(tokens[0])
-        for tokens in decode_steps(model, [EncodedExample(text)], [payload], Plainly(max_new_tokens=count))
-    ]
+    sampling = [SamplingParams(max_new_tokens=count)]
+    return tokens_of([outputs[0] for outputs in decode_steps(model, [EncodedExample(text)], [payload], sampling)])
 
 
 def asked(payload: Payload | None, text: list[int], count: int, tenant: str) -> EngineRequest:
@@ -71,7 +68,8 @@ def test_greedy_is_what_each_row_would_write_alone(family: str, data: st.DataObj
         engine.step()
     for text, payload, count, each in zip(texts, compiled, counts, heard, strict=True):
         assert each.tokens == alone(model, payload, model.prompt_tokenizer.add_special_tokens(text), count)
-        assert each.text == decode_response(model, each.tokens)
+        expected = [token for token in each.tokens if token not in model.eos_token_ids]
+        assert each.text == model.tokenizer.decode(expected, skip_special_tokens=True)
 
 
 @pytest.mark.parametrize("family", SERVED)
@@ -143,16 +141,9 @@ def test_stop_strings_and_end_tokens_are_not_part_of_the_text(family: str) -> No
     expected = model.tokenizer.decode(past[: past.index(past[4])], skip_special_tokens=True)
     (told,) = run(model, SamplingParams(9))
     assert "".join(written.text for written in told) == expected
-    assert (
-        "".join(stream_text(model, EncodedExample(model.prompt_tokenizer.add_special_tokens(TEXT)), None, Plainly(9)))
-        == expected
-    )
-    assert (
-        generate_texts(
-            model, [EncodedExample(model.prompt_tokenizer.add_special_tokens(TEXT))] * 2, [None] * 2, Plainly(9)
-        )
-        == [expected.strip()] * 2
-    )
+    example = EncodedExample(model.prompt_tokenizer.add_special_tokens(TEXT))
+    assert "".join(stream_text(model, example, None, SamplingParams(9))) == expected
+    assert generate_texts(model, [example] * 2, [None] * 2, SamplingParams(9)) == [expected.strip()] * 2
 
 
 def test_a_model_without_an_end_token_writes_as_much_as_it_may() -> None:

@@ -55,7 +55,8 @@ def evaluate_command(
     """
     from softprompt.cli.prompt_and_model import load_prompts_and_model
     from softprompt.data import read_examples
-    from softprompt.evaluation import SamplingParams, evaluate
+    from softprompt.evaluation import evaluate
+    from softprompt.sampling import SamplingParams
 
     with show_activity(stderr_console, f"reading {data}"):
         examples = read_examples(data, parse_field_map(map_), format_)

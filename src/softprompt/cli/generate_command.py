@@ -49,10 +49,11 @@ def generate_command(
     """Generate the response to a text, and stream it."""
     set_thread_wait_policy(SHORT_SPIN_ENV)
     from softprompt.cli.prompt_and_model import load_prompt_and_model
-    from softprompt.evaluation import SamplingParams, respond
+    from softprompt.evaluation import respond
+    from softprompt.sampling import SamplingParams
 
     saved, base = load_prompt_and_model(prompt, model, device, dtype)
-    sampling = SamplingParams(max_new_tokens, temperature, top_p, top_k, seed)
+    sampling = SamplingParams(max_new_tokens, temperature, top_p, top_k, seed=seed)
     chunks = strip_stream(respond(base, saved, text, sampling))
     if as_json:
         print_json({"prompt": text, "response": "".join(chunks)})

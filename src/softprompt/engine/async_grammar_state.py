@@ -14,8 +14,8 @@ from concurrent.futures import Future, wait
 import numpy as np
 from numpy.typing import NDArray
 
-from softprompt.engine.grammar import CompiledGrammar, GrammarState
 from softprompt.engine.mask_pool import MaskPool
+from softprompt.sampling.grammar import CompiledGrammar, GrammarState
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,6 @@ class AsyncGrammarState:
 
     Args:
         grammar: grammar that the response must match.
-        vocab_size: number of tokens in the vocabulary, V.
         mask_pool: thread pool that computes the masks.
         tenant: tenant of the sequence; tenants take turns in the pool.
         output_token_ids: tokens that the sequence has generated already.
@@ -42,12 +41,11 @@ class AsyncGrammarState:
     def __init__(
         self,
         grammar: CompiledGrammar,
-        vocab_size: int,
         mask_pool: MaskPool,
         tenant: str,
         output_token_ids: Sequence[int] = (),
     ):
-        self._grammar, self._vocab_size, self._mask_pool, self._tenant = grammar, vocab_size, mask_pool, tenant
+        self._grammar, self._mask_pool, self._tenant = grammar, mask_pool, tenant
         self._state: GrammarState | None = None
         self._spent_seconds, self._num_accepted_tokens = 0.0, 0
         self._last_mask_seconds = math.inf  # unknown before the first mask
@@ -88,7 +86,7 @@ class AsyncGrammarState:
             self._state = self._grammar.create_state()
         for token_id in token_ids:
             self._state.accept_token(token_id)
-        mask = self._state.compute_mask(self._vocab_size)
+        mask = self._state.get_mask()
         self._num_accepted_tokens += len(token_ids)
         self._last_mask_seconds = time.thread_time() - start_time
         self._spent_seconds += self._last_mask_seconds

@@ -6,7 +6,6 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain
 
 import torch
@@ -14,14 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from softprompt.engine.active_request import ActiveRequest, OutputCallback
 from softprompt.engine.async_grammar_state import wait_for_masks
 from softprompt.engine.attention import DecodeBackend, StepAttention, select_decode_backend, use_engine_attention
 from softprompt.engine.kv_cache import KVCache, TokenSegment
 from softprompt.engine.mask_pool import MaskPool
-from softprompt.engine.output_state import OutputState
 from softprompt.engine.prefix_cache import BLOCK_SIZE, PrefixCache
-from softprompt.engine.request import EngineRequest, FinishReason
-from softprompt.engine.sampler import SampledToken, sample_tokens
+from softprompt.engine.request import EngineRequest
 from softprompt.engine.scheduler import Scheduler
 from softprompt.engine.sequence import EngineSequence
 from softprompt.engine.step_plan import ScheduledChunk, count_tokens
@@ -29,41 +27,10 @@ from softprompt.errors import ModelNotSupported
 from softprompt.model import CausalModel, FrozenModel, KVPrefix, Payload, PromptEmbeddings
 from softprompt.model.hooks.packed_layers import round_up_rows
 from softprompt.recent_tenants import RecentTenants
+from softprompt.sampling import FinishReason, SampledToken, TokenOutput
+from softprompt.sampling.token_sampler import sample_tokens
 
 MIB = 2**20
-
-
-@dataclass(frozen=True)
-class TokenOutput:
-    """One token of a response.
-
-    Attributes:
-        token_id: id of the token; None if the response ends without one.
-        text: text that has become certain with this token.
-        finish_reason: reason why this token is the last; None if the response continues.
-        logprob: log-probability of the token, if requested.
-        top_logprobs: most probable tokens with their log-probabilities.
-    """
-
-    token_id: int | None
-    text: str
-    finish_reason: FinishReason | None
-    logprob: float | None = None
-    top_logprobs: tuple[tuple[int, float], ...] = ()
-
-
-OutputCallback = Callable[[TokenOutput], None]
-"""Called with each token of a response as soon as it is generated."""
-
-
-@dataclass(eq=False)
-class _ActiveRequest:
-    """Unfinished request with its payload, callback and output state."""
-
-    sequence: EngineSequence
-    payload: Payload | None
-    on_output: OutputCallback
-    output_state: OutputState | None = None  # None until the sequence has a slot
 
 
 class Engine:
@@ -124,7 +91,7 @@ class Engine:
             select_decode_backend(model.device, model.dtype) if decode_backend is None else decode_backend
         )
         self.prefix_cache: PrefixCache[Tensor] = PrefixCache(prefix_cache_bytes // (bytes_per_position * BLOCK_SIZE))
-        self._active_requests: dict[EngineSequence, _ActiveRequest] = {}
+        self._active_requests: dict[EngineSequence, ActiveRequest] = {}
         self.last_step_seconds: Mapping[str, float] = {}
         self._mask_pool = MaskPool()
         self.recent_tenants = RecentTenants()
@@ -145,8 +112,10 @@ class Engine:
             on_output: called with each token of the response.
 
         Raises:
-            SettingError: the sequence may need more positions than a slot has.
+            SettingError: the sequence may need more positions than a slot has, or the biases or the grammar are for
+                another vocabulary.
         """
+        request.sampling.check_vocabulary(self.model.shape.vocab_size)
         prefix_length = 0
         if isinstance(payload, KVPrefix):
             # The cached hidden states of a frozen prefix are for training only.
@@ -154,16 +123,14 @@ class Engine:
         self.recent_tenants.add_request(request.tenant)
         sequence = self.scheduler.add_request(request, prefix_length)
         if sequence is not None:
-            self._active_requests[sequence] = _ActiveRequest(sequence, payload, on_output)
+            self._active_requests[sequence] = ActiveRequest(sequence, payload, on_output)
         return sequence
 
     def cancel_request(self, sequence: EngineSequence, finish_reason: FinishReason = FinishReason.CANCELLED) -> None:
         """Stop a request if it is unfinished; its slot is free at once."""
         if sequence in self._active_requests:
-            state = self._active_requests[sequence].output_state
-            self._finish_sequence(
-                sequence, TokenOutput(None, "" if state is None else state.detokenizer.flush_text(), finish_reason)
-            )
+            text = self._active_requests[sequence].flush_text()
+            self._finish_sequence(sequence, TokenOutput(None, text, finish_reason))
 
     def abort_request(self, sequence: EngineSequence) -> None:
         """Stop a request after a failed step, whatever the state of its sequence; held back text is not emitted."""
@@ -176,6 +143,7 @@ class Engine:
         for sequence in list(self.scheduler.find_expired(self._clock())):
             self.cancel_request(sequence, FinishReason.TIMEOUT)
         for sequence in self.scheduler.admit_waiting(self._preempt_sequence):
+            self._active_requests[sequence].start_response(self.model, self._mask_pool)
             self._load_prefix(sequence)
         others_active = self.recent_tenants.has_others({sequence.request.tenant for sequence in self.scheduler.running})
         chunks = self.scheduler.schedule_step(self._find_blocked_sequences(), others_active=others_active)
@@ -212,7 +180,7 @@ class Engine:
         grammar_states = {
             sequence: grammar_state
             for sequence in self.scheduler.running
-            if (grammar_state := self._get_output_state(sequence).grammar_state) is not None
+            if (grammar_state := self._active_requests[sequence].grammar_state) is not None
         }
         if grammar_states:
             is_idle = not any(
@@ -221,16 +189,6 @@ class Engine:
             )
             wait_for_masks(grammar_states.values(), is_idle=is_idle)
         return {sequence for sequence, grammar_state in grammar_states.items() if not grammar_state.is_ready}
-
-    def _get_output_state(self, sequence: EngineSequence) -> OutputState:
-        """Return the output state of a running sequence; build it if necessary."""
-        active = self._active_requests[sequence]
-        if active.output_state is None:
-            vocab_size = self.model.shape.vocab_size
-            active.output_state = OutputState(
-                sequence.request, self._decode_text, vocab_size, self._mask_pool, sequence.output_token_ids
-            )
-        return active.output_state
 
     def _load_prefix(self, sequence: EngineSequence) -> None:
         """Write a sequence's KV prefix and cached blocks to its slot."""
@@ -329,38 +287,20 @@ class Engine:
             return {}
         ends = dict(zip(chunks, accumulate(chunk.num_tokens for chunk in chunks), strict=True))
         last_indices = torch.tensor([ends[chunk] - 1 for chunk in last_chunks], device=hidden.device)
-        sequences = [chunk.sequence for chunk in last_chunks]
-        tokens = sample_tokens(
-            self.model.compute_logits(hidden[last_indices]),
-            sequences,
-            [self._get_output_state(sequence) for sequence in sequences],
-        )
+        states = [self._active_requests[chunk.sequence].output_state for chunk in last_chunks]
+        tokens = sample_tokens(self.model.compute_logits(hidden[last_indices]), states)
         return dict(zip(last_chunks, tokens, strict=True))
 
     def _emit_token(self, sequence: EngineSequence, sampled: SampledToken) -> None:
         """Emit the newest token of a sequence, and finish the sequence if it is the last."""
-        if sampled.token_id is None:
-            self.cancel_request(sequence, sampled.finish_reason or FinishReason.GRAMMAR_DEAD_END)
+        active = self._active_requests[sequence]
+        output = active.output_state.accept_token(sampled)
+        if output.finish_reason is None:
+            active.on_output(output)
             return
-
-        finish_reason = self.scheduler.get_finish_reason(sequence, self.model.eos_token_ids)
-        state = self._get_output_state(sequence)
-        is_eos = finish_reason is FinishReason.STOP  # such a token has no text
-        text = "" if is_eos else state.detokenizer.push_token(sampled.token_id)
-        if state.detokenizer.is_stopped:
-            finish_reason = FinishReason.STOP
-        if finish_reason is not None:
-            text += state.detokenizer.flush_text()
-        output = TokenOutput(sampled.token_id, text, finish_reason, sampled.logprob, sampled.top_logprobs)
-        if finish_reason is None:
-            state.accept_token(sampled.token_id)
-            self._active_requests[sequence].on_output(output)
-        else:
+        if output.token_id is not None:
             self._cache_blocks(sequence)
-            self._finish_sequence(sequence, output)
-
-    def _decode_text(self, token_ids: list[int]) -> str:
-        return str(self.model.tokenizer.decode(token_ids, skip_special_tokens=True))
+        self._finish_sequence(sequence, output)
 
     def _finish_sequence(self, sequence: EngineSequence, output: TokenOutput, *, has_failed: bool = False) -> None:
         slot = sequence.slot
@@ -368,8 +308,7 @@ class Engine:
             self.kv_cache.zero_slot(slot)
         self._release_slot(slot, self.scheduler.remove_sequence(sequence))
         active = self._active_requests.pop(sequence)
-        if active.output_state is not None:
-            active.output_state.close()
+        active.close()
         active.on_output(output)
 
     def _release_slot(self, slot: int, moved_sequence: EngineSequence | None) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from softprompt.engine.request import EngineRequest, FinishReason
+from softprompt.engine.request import EngineRequest
 from softprompt.engine.sequence import EngineSequence
 from softprompt.engine.step_cost_model import StepCostModel
 from softprompt.engine.step_plan import DECODE_TOKEN_COST, ScheduledChunk, plan_step
@@ -185,11 +185,3 @@ class Scheduler:
         for sequence in [*self.running, *self._waiting]:
             if sequence.request.deadline is not None and sequence.request.deadline <= now:
                 yield sequence
-
-    def get_finish_reason(self, sequence: EngineSequence, eos_token_ids: Collection[int]) -> FinishReason | None:
-        """Return why the newest token ends a sequence; None if the sequence continues."""
-        if sequence.output_token_ids[-1] in eos_token_ids and not sequence.request.sampling.ignore_eos:
-            return FinishReason.STOP
-        return (
-            FinishReason.LENGTH if len(sequence.output_token_ids) >= sequence.request.sampling.max_new_tokens else None
-        )

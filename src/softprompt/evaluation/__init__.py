@@ -6,7 +6,8 @@ from softprompt.evaluation.evaluate import evaluate
 from softprompt.evaluation.extract import ExtractedAnswer, extract
 from softprompt.evaluation.respond import respond
 from softprompt.evaluation.tag import TaggedWords, tag
-from softprompt.evaluation.text_generation import SamplingParams, generate_texts, stream_text
+from softprompt.evaluation.text_generation import generate_texts, stream_text
+from softprompt.sampling import SamplingParams
 
 __all__ = [
     "ExtractedAnswer",

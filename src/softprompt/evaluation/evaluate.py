@@ -13,8 +13,9 @@ from softprompt.data import Example
 from softprompt.errors import DataError, IncompleteModel, TaskError
 from softprompt.evaluation.batch_inference import collect_outputs, compute_metrics
 from softprompt.evaluation.ensemble import PromptEnsemble
-from softprompt.evaluation.text_generation import SamplingParams, generate_texts
+from softprompt.evaluation.text_generation import check_sampling, generate_texts
 from softprompt.model import FrozenModel, Payload
+from softprompt.sampling import SamplingParams
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import EncodedExample, Objective, Task, filter_answered
 from softprompt.tasks.classification_task import ClassificationObjective
@@ -58,7 +59,7 @@ def evaluate(
         prompt: saved prompt, or several of one classification task.
         examples: examples with known answers.
         hard_prompt: evaluate the template without virtual tokens as well.
-        sampling: sampling parameters of generated responses; greedy by default.
+        sampling: sampling parameters of generated responses; greedy by default. Example i draws with `seed` + i.
         combine: how several prompts are combined: `mean` or `vote`.
         on_progress: called with the stage, the number of finished examples and their total number.
 
@@ -69,12 +70,13 @@ def evaluate(
         BaseModelMismatch: a prompt belongs to another model.
         RecordError: an example does not fit the prompt's task.
         TaskError: several prompts do not classify, or have different tasks.
-        SettingError: there is no prompt, or `sampling` leaves no space for a text.
+        SettingError: there is no prompt, or `sampling` leaves no space for a text, or it requests more than text.
         DataError: there are no examples.
     """
     if not len(examples):
         raise DataError("there are no examples to evaluate on: pass at least one")
     sampling = sampling or SamplingParams()
+    check_sampling(model, sampling)
     first = prompt if isinstance(prompt, SavedPrompt) else next(iter(prompt), None)
     if first is not None:
         examples = filter_answered(first.manifest.task, examples)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from softprompt.evaluation.text_generation import SamplingParams, stream_text
+from softprompt.evaluation.text_generation import check_sampling, stream_text
 from softprompt.model import FrozenModel
+from softprompt.sampling import SamplingParams
 from softprompt.saved import SavedPrompt
 from softprompt.saved.objective_check import require_objective
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
@@ -30,10 +31,11 @@ def respond(
 
     Raises:
         TaskError: the prompt does not generate text.
-        SettingError: the sampling parameters leave no space for the text.
+        SettingError: the sampling parameters leave no space for the text, or request more than text.
         BaseModelMismatch: the prompt belongs to another model.
     """
     sampling = sampling or SamplingParams()
+    check_sampling(model, sampling)
     payload = prompt.compile_for(model)
     objective = require_objective(prompt, model, payload, LanguageModelingObjective, "generate text")
     example = objective.encode_prompt(objective.build_example(text), sampling.max_new_tokens)

@@ -8,13 +8,12 @@ from typing import Any
 from transformers import GenerationConfig
 
 from softprompt.errors import SettingError
+from softprompt.sampling.sampling_params import MAX_GREEDY_TEMPERATURE
 
 DEFAULT_MAX_NEW_TOKENS = 128
 """Default of `max_new_tokens`."""
 HF_DEFAULT_MAX_LENGTH = 20
 """transformers' default of `max_length`, in tokens; `Seq2SeqTrainer` writes it into configurations."""
-MAX_GREEDY_TEMPERATURE = 1e-5
-"""Largest temperature that means greedy decoding: dividing logits by less may overflow."""
 
 _OWN_CACHE_REASON = "the prompt is kept in a cache of its own type"
 _OTHER_FORWARD_REASON = "it runs forward passes without the prompt"

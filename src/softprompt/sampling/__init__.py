@@ -1,1 +1,7 @@
-"""Sampling and detokenization of generated tokens. Knows no model."""
+"""Sampling of tokens from logits, and their text. Knows no model. Imports no torch."""
+
+from softprompt.sampling.finish_reason import FinishReason
+from softprompt.sampling.sampling_params import SamplingParams
+from softprompt.sampling.token_output import SampledToken, TokenOutput
+
+__all__ = ["FinishReason", "SampledToken", "SamplingParams", "TokenOutput"]

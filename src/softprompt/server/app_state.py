@@ -10,10 +10,10 @@ from typing import cast
 
 from transformers import PreTrainedTokenizerFast
 
-from softprompt.engine.grammar import GuidanceCompiler
-from softprompt.engine.grammar_checker import GrammarChecker
 from softprompt.model import FrozenModel
 from softprompt.registry import PromptRegistry, PromptVersion
+from softprompt.sampling.grammar import GuidanceCompiler
+from softprompt.sampling.grammar_checker import GrammarChecker
 from softprompt.server.auth.authenticator import Authenticator
 from softprompt.server.backends.engine_backend import EngineBackend
 from softprompt.server.backends.inference_backend import BackendFactory, InferenceBackend

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from softprompt.evaluation.text_generation import SamplingParams, generate_texts
+from softprompt.evaluation import SamplingParams, generate_texts
 from softprompt.model import FrozenModel, GenerativeModel
 from softprompt.tasks import EncodedExample
 from tests.server.live_server import BASE, Running, chatting_model

@@ -20,8 +20,9 @@ from softprompt.comparison.methods.fitted_model import (
 from softprompt.data import Example
 from softprompt.evaluation.batch_inference import collect_outputs, compute_metrics
 from softprompt.evaluation.evaluate import generate_responses
-from softprompt.evaluation.text_generation import SamplingParams, generate_texts
+from softprompt.evaluation.text_generation import generate_texts
 from softprompt.model import BatchPayloads, CausalModel, FrozenModel, Payload
+from softprompt.sampling import SamplingParams
 from softprompt.tasks import EncodedExample, GenerationTask, Objective, ResponseTarget
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective

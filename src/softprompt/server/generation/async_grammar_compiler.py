@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from softprompt.engine.grammar import CompiledGrammar, GuidanceCompiler
+from softprompt.sampling.grammar import CompiledGrammar, GuidanceCompiler
 from softprompt.server.concurrency.fair_executor import FairExecutor
 from softprompt.server.generation.generation_params import compile_grammar
 from softprompt.server.schemas.generation_request import ResponseFormat, StructuredOutputs

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from softprompt.engine import SamplingParams
-from softprompt.engine.grammar import CompiledGrammar, GuidanceCompiler
+from softprompt.sampling.grammar import CompiledGrammar, GuidanceCompiler
 from softprompt.server.generation.context_length import SequenceLength, check_context_lengths
 from softprompt.server.generation.tokenized_prompt import TokenizedPrompt
 from softprompt.server.request_errors import InvalidRequest
@@ -83,7 +83,7 @@ def to_sampling_params(request: GenerationRequest, vocab_size: int, grammar: Com
 
 def derive_sampling_params(params: SamplingParams, index: int, max_new_tokens: int) -> SamplingParams:
     """Return the sampling parameters of the response with this index."""
-    return replace(params, seed=params.seed + index, max_new_tokens=max_new_tokens)
+    return replace(params.offset_seed(index), max_new_tokens=max_new_tokens)
 
 
 def compile_grammar(

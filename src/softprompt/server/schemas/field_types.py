@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from softprompt.engine.request import MAX_STOP_LENGTH, MAX_STOP_STRINGS
+from softprompt.sampling.sampling_params import MAX_STOP_LENGTH, MAX_STOP_STRINGS
 
 INT64_LIMIT = 2**63
 

@@ -24,8 +24,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from softprompt.engine import Engine, EngineRequest, FinishReason, SamplingParams, TokenOutput
-from softprompt.engine.grammar import CompiledGrammar, GuidanceCompiler
 from softprompt.model import FrozenModel, Payload
+from softprompt.sampling.grammar import CompiledGrammar, GuidanceCompiler
 from softprompt.saved import SavedPrompt
 from softprompt.server.backends.engine_worker import EngineWorker
 from softprompt.server.server_metrics import ServerMetrics

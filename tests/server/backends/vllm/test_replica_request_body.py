@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from softprompt.engine import EngineRequest, SamplingParams
-from softprompt.engine.grammar import CompiledGrammar
+from softprompt.sampling.grammar import CompiledGrammar
 from softprompt.server.backends.vllm.replica_request_body import (
     build_completion_body,
     build_guard_probe_body,
@@ -62,7 +62,7 @@ def test_unset_parameters_are_absent_from_the_body() -> None:
     assert not {"logit_bias", "logprobs", "structured_outputs", "n", "echo"} & set(
         build_completion_body(REQUEST, 3, eos_token_ids=[1, 7])
     )
-    grammar = CompiledGrammar(None, {"regex": "a+"})  # type: ignore[arg-type]
+    grammar = CompiledGrammar(None, {"regex": "a+"}, 384)  # type: ignore[arg-type]
     asked = EngineRequest((5,), SamplingParams(8, logit_bias={7: 1.5}, logprobs=2, grammar=grammar))
     body = build_completion_body(asked, 0, eos_token_ids=[1, 7])
     assert (body["logit_bias"], body["logprobs"]) == ({"7": 1.5}, 2)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from softprompt.engine import EngineRequest, FinishReason, TokenOutput
-from softprompt.engine.stop_aware_detokenizer import StopAwareDetokenizer
+from softprompt.sampling.stop_aware_detokenizer import StopAwareDetokenizer
 from softprompt.server.backends.generation_handle import GenerationHandle
 from softprompt.server.backends.vllm import replica_request_body
 from softprompt.server.backends.vllm.replica_client import ReplicaClient

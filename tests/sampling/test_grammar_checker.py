@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from softprompt.engine.grammar import GuidanceCompiler
-from softprompt.engine.grammar_checker import GrammarChecker
 from softprompt.errors import SettingError
+from softprompt.sampling.grammar import GuidanceCompiler
+from softprompt.sampling.grammar_checker import GrammarChecker
 from tests.tiny import shared_model
 
 ENDLESS: list[dict[str, Any]] = [

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softprompt.engine.grammar_checker import GrammarChecker
-from softprompt.engine.grammar_limits import check_regex_repetitions, check_schema_repetitions
 from softprompt.errors import SettingError
+from softprompt.sampling.grammar_checker import GrammarChecker
+from softprompt.sampling.grammar_limits import check_regex_repetitions, check_schema_repetitions
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -34,32 +34,34 @@ class CompiledGrammar:
     Attributes:
         matcher: llguidance's matcher in its initial state.
         spec: JSON schema or expression in vLLM's format: `{"json": …}` or `{"regex": …}`.
+        vocab_size: number of tokens in the vocabulary, V.
     """
 
     matcher: LLMatcher
     spec: Mapping[str, Any]
+    vocab_size: int
 
     def create_state(self) -> GrammarState:
         """Return a new grammar state for one response."""
-        return GrammarState(self.matcher.deep_copy())
+        return GrammarState(self.matcher.deep_copy(), self.vocab_size)
 
 
 class GrammarState:
-    """Grammar state of one response."""
+    """Grammar state of one response. Masks are computed when they are asked for, which may take long."""
 
-    def __init__(self, matcher: LLMatcher):
-        self._matcher = matcher
+    def __init__(self, matcher: LLMatcher, vocab_size: int):
+        self._matcher, self._vocab_size = matcher, vocab_size
 
-    def compute_mask(self, vocab_size: int) -> NDArray[np.bool_] | None:
-        """Return whether each of `vocab_size` tokens may be next; None if no token may.
+    def get_mask(self) -> NDArray[np.bool_] | None:
+        """Return whether each of the V tokens may be next; None if no token may.
 
         End-of-sequence tokens are allowed where the grammar is complete.
         """
-        bits = np.zeros(-(-vocab_size // 32), dtype=np.int32)
+        bits = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
         self._matcher.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)
         if self._matcher.is_error():
             return None
-        allowed = np.unpackbits(bits.view(np.uint8), bitorder="little")[:vocab_size].astype(bool)
+        allowed = np.unpackbits(bits.view(np.uint8), bitorder="little")[: self._vocab_size].astype(bool)
         return allowed if allowed.any() else None
 
     def accept_token(self, token_id: int) -> None:
@@ -131,7 +133,7 @@ class GuidanceCompiler:
         matcher = _import_llguidance().LLMatcher(tokenizer, text, log_level=0, limits=limits)
         if matcher.is_error():
             raise _grammar_error(description, matcher.get_error())
-        return CompiledGrammar(matcher, spec)
+        return CompiledGrammar(matcher, spec, self._vocab_size)
 
     @cached_property
     def _llguidance_tokenizer(self) -> LLTokenizer:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from softprompt.engine.grammar_limits import check_regex_repetitions, check_schema_repetitions
 from softprompt.errors import SettingError
+from softprompt.sampling.grammar_limits import check_regex_repetitions, check_schema_repetitions
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.engine.stop_matcher import StopAutomaton, StopMatcher
+from softprompt.sampling.stop_matcher import StopAutomaton, StopMatcher
 
 
 class NaiveMatcher:

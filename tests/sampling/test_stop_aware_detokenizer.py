@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.engine.stop_aware_detokenizer import StopAwareDetokenizer
+from softprompt.sampling.stop_aware_detokenizer import StopAwareDetokenizer
 
 
 def decode_bytes(tokens: list[int]) -> str:

@@ -13,26 +13,26 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from softprompt.engine.request import SamplingParams
+from softprompt.sampling.sampling_params import SamplingParams
 
 TOP_COUNTS = (512, 8192)  # numbers of top tokens; the second is tried if the first cannot decide
 ROUNDING_TOLERANCE = 1e-9  # bound of the rounding error of a vocabulary's float64 sums
 
 
-def draw_token(probabilities: Float[Tensor, "V"], sampling: SamplingParams, uniform: float) -> int:
+def draw_token(probabilities: Float[Tensor, "V"], params: SamplingParams, uniform: float) -> int:
     """Return the token at a point of the cumulative distribution that top-k, min-p and top-p leave.
 
     Args:
         probabilities: probabilities of all tokens, float64.
-        sampling: sampling parameters.
+        params: sampling parameters.
         uniform: number from 0 to below 1.
     """
     for count in TOP_COUNTS:
         if 4 * count < len(probabilities):
-            token_id = _draw_from_top(_rank_top_tokens(probabilities, count), sampling, uniform)
+            token_id = _draw_from_top(_rank_top_tokens(probabilities, count), params, uniform)
             if token_id is not None:
                 return token_id
-    return _draw_from_all(probabilities, sampling, uniform)
+    return _draw_from_all(probabilities, params, uniform)
 
 
 @dataclass(frozen=True)
@@ -46,45 +46,43 @@ class _RankedTokens:
 def _rank_top_tokens(probabilities: Float[Tensor, "V"], count: int) -> _RankedTokens:
     """Rank the `count` most probable tokens, and those as probable as the last of them."""
     threshold = probabilities.topk(count, sorted=False).values.min()
-    candidates = (probabilities >= threshold).nonzero()[
-        :, 0
-    ]  # ties included, so the order is that of the whole ranking
+    # Ties are included, so the order is that of the whole ranking.
+    candidates = (probabilities >= threshold).nonzero()[:, 0]
     sorted_probabilities, order = probabilities[candidates].sort(descending=True, stable=True)
     return _RankedTokens(sorted_probabilities, candidates[order])
 
 
-def _draw_from_all(probabilities: Float[Tensor, "V"], sampling: SamplingParams, uniform: float) -> int:
+def _draw_from_all(probabilities: Float[Tensor, "V"], params: SamplingParams, uniform: float) -> int:
     sorted_probabilities, token_ids = probabilities.sort(descending=True, stable=True)
-    keep = _top_k_min_p_mask(sorted_probabilities, sampling)
+    keep = _top_k_min_p_mask(sorted_probabilities, params)
     kept_probabilities = sorted_probabilities * keep
-    keep &= (
-        kept_probabilities.cumsum(dim=0) - kept_probabilities
-    ) < sampling.top_p * kept_probabilities.sum()  # the token that reaches top_p is kept
+    preceding = kept_probabilities.cumsum(dim=0) - kept_probabilities
+    keep &= preceding < params.top_p * kept_probabilities.sum()  # the token that reaches top_p is kept
     keep[0] = True  # the product may underflow to 0
     cumulative = (sorted_probabilities * keep).cumsum(dim=0)
     index = int(torch.searchsorted(cumulative, uniform * float(cumulative[-1]), right=True))
     return int(token_ids[min(index, int(keep.sum()) - 1)])
 
 
-def _top_k_min_p_mask(sorted_probabilities: Float[Tensor, "n"], sampling: SamplingParams) -> Bool[Tensor, "n"]:
+def _top_k_min_p_mask(sorted_probabilities: Float[Tensor, "n"], params: SamplingParams) -> Bool[Tensor, "n"]:
     """Return which of the ranked tokens top-k and min-p keep."""
-    allowed = sorted_probabilities >= sampling.min_p * sorted_probabilities[0]
-    if sampling.top_k:
-        allowed[min(sampling.top_k, len(sorted_probabilities)) :] = False
+    allowed = sorted_probabilities >= params.min_p * sorted_probabilities[0]
+    if params.top_k:
+        allowed[min(params.top_k, len(sorted_probabilities)) :] = False
     return allowed
 
 
-def _draw_from_top(ranked: _RankedTokens, sampling: SamplingParams, uniform: float) -> int | None:
+def _draw_from_top(ranked: _RankedTokens, params: SamplingParams, uniform: float) -> int | None:
     """Return the token if the top tokens decide it for certain; else None."""
-    count = int(_top_k_min_p_mask(ranked.probabilities, sampling).sum())
-    is_all = count < len(ranked.probabilities) or count == sampling.top_k  # top-k and min-p leave no other
-    if not is_all and (sampling.top_k or sampling.min_p):
+    count = int(_top_k_min_p_mask(ranked.probabilities, params).sum())
+    is_all = count < len(ranked.probabilities) or count == params.top_k  # top-k and min-p leave no other
+    if not is_all and (params.top_k or params.min_p):
         return None
     cumulative = ranked.probabilities[:count].cumsum(dim=0)
     total = float(cumulative[-1]) if is_all else 1.0
-    if sampling.top_p < 1:
+    if params.top_p < 1:
         preceding = cumulative - ranked.probabilities[:count]
-        num_kept = _count_before(preceding, sampling.top_p * total, right=False)
+        num_kept = _count_before(preceding, params.top_p * total, right=False)
         if num_kept is None or (not is_all and num_kept == count):
             return None
         count = max(num_kept, 1)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from softprompt.engine.stop_matcher import StopMatcher
 from softprompt.sampling.incremental_detokenizer import IncrementalDetokenizer
+from softprompt.sampling.stop_matcher import StopMatcher
 
 
 class StopAwareDetokenizer:

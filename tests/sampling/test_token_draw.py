@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from softprompt.engine import token_draw
-from softprompt.engine.request import SamplingParams
-from softprompt.engine.token_draw import draw_token
+from softprompt.sampling import SamplingParams, token_draw
+from softprompt.sampling.token_draw import draw_token
 
 
 def draw_naively(probabilities: Tensor, sampling: SamplingParams, number: float) -> int:

@@ -13,16 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from softprompt.engine import EngineRequest, FinishReason, SamplingParams
-from softprompt.engine.mask_pool import MaskPool
-from softprompt.engine.output_state import OutputState
-from softprompt.engine.penalties import build_penalties
-from softprompt.engine.sampler import sample_tokens
-from softprompt.engine.sequence import EngineSequence
-from tests.engine.test_token_draw import draw_naively
+from softprompt.sampling import FinishReason, SampledToken, SamplingParams
+from softprompt.sampling.deferred_detokenizer import DeferredDetokenizer
+from softprompt.sampling.output_state import OutputState
+from softprompt.sampling.token_sampler import sample_tokens
+from tests.sampling.test_token_draw import draw_naively
 
 V = 40
-POOL = MaskPool(1)
 
 
 def adjust_naively(logits: Tensor, sampling: SamplingParams, prompt_ids: list[int], output_ids: list[int]) -> Tensor:
@@ -64,16 +61,12 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
-def run(sampling: SamplingParams, output_ids: list[int], states: list[OutputState], logits: Tensor) -> list[int | None]:
-    sequences = []
-    for _ in states:
-        sequences.append(EngineSequence(EngineRequest((3, -1, 5), sampling)))
-        sequences[-1].token_ids += output_ids
-    return [choice.token_id for choice in sample_tokens(logits, sequences, states)]
+def run(states: list[OutputState], logits: Tensor) -> list[int | None]:
+    return [choice.token_id for choice in sample_tokens(logits, states)]
 
 
 def build_state(sampling: SamplingParams, output_ids: list[int]) -> OutputState:
-    return OutputState(EngineRequest((3, -1, 5), sampling), lambda _: "", V, POOL, output_ids)
+    return OutputState(sampling, (3, -1, 5), (), DeferredDetokenizer(lambda _: ""), None, output_ids)
 
 
 @given(fields=FIELDS, seed=st.integers(0, 2**32))
@@ -86,14 +79,14 @@ def test_samples_equal_those_of_a_naive_sampler(fields: dict[str, Any], seed: in
         logits = torch.randn(2, V, generator=generator)
         expected = sample_naively(logits[1], sampling, [3, -1, 5], output_ids)
         other = build_state(sampling, [])
-        assert run(sampling, output_ids, [other, state], logits)[1] == expected
-        assert run(sampling, output_ids, [build_state(sampling, output_ids)], logits[1:]) == [expected]
-        state.accept_token(expected)
+        assert run([other, state], logits)[1] == expected
+        assert run([build_state(sampling, output_ids)], logits[1:]) == [expected]
+        state.accept_token(SampledToken(expected))
         output_ids.append(expected)
 
 
 def test_no_counts_are_kept_without_penalties() -> None:
-    assert build_penalties(EngineRequest((3, 5), SamplingParams(temperature=1.0)), [1, 2, 3]) is None
+    assert build_state(SamplingParams(temperature=1.0), [1, 2, 3]).penalties is None
 
 
 class SinglePassList(list[int]):
@@ -108,7 +101,7 @@ class SinglePassList(list[int]):
 
 
 def test_generated_tokens_are_counted_once() -> None:
-    state = OutputState(EngineRequest((3,), SamplingParams(frequency_penalty=1.0)), lambda _: "", V, POOL)
+    state = build_state(SamplingParams(frequency_penalty=1.0), [])
     assert state.penalties is not None
     state.penalties.add_tokens(SinglePassList([1, 1, 2]))
     for _ in range(3):
@@ -124,11 +117,8 @@ def test_non_finite_logits_end_only_their_sequence(value: float, options: dict[s
     logits = torch.randn(3, V, generator=torch.Generator().manual_seed(0))
     finite_logits, sampling = logits.clone(), SamplingParams(**options)
     logits[1, 5] = value
-    sequences, states = (
-        [EngineSequence(EngineRequest((3,), sampling)) for _ in range(3)],
-        [build_state(sampling, []) for _ in range(3)],
-    )
-    tokens, expected_tokens = sample_tokens(logits, sequences, states), sample_tokens(finite_logits, sequences, states)
+    states = [build_state(sampling, []) for _ in range(3)]
+    tokens, expected_tokens = sample_tokens(logits, states), sample_tokens(finite_logits, states)
     assert (tokens[1].token_id, tokens[1].finish_reason) == (None, FinishReason.NON_FINITE)
     assert [tokens[0], tokens[2]] == [expected_tokens[0], expected_tokens[2]]
 
@@ -138,4 +128,4 @@ def test_large_finite_logits_are_accepted() -> None:
     logits = torch.full((1, V), 3e38)
     logits[0, 7] = 3.3e38
     state = build_state(SamplingParams(), [])
-    assert sample_tokens(logits, [EngineSequence(EngineRequest((3,), SamplingParams()))], [state])[0].token_id == 7
+    assert sample_tokens(logits, [state])[0].token_id == 7

@@ -1,6 +1,6 @@
-"""Penalties on tokens that occur in a sequence, and biases of tokens that the request names.
+"""Penalties on tokens that occur in a response, and biases of tokens that the parameters name.
 
-The cost of a token does not grow with the sequence, and a sequence without penalties and biases costs nothing.
+The cost of a token does not grow with the response, and a response without penalties and biases costs nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from softprompt.engine.request import EngineRequest, SamplingParams
+from softprompt.sampling.sampling_params import SamplingParams
 
 
 class TokenCounts:
@@ -46,52 +46,40 @@ class TokenCounts:
 
 
 class LogitPenalties:
-    """Penalties and biases of one sequence.
+    """Penalties and biases of one response.
 
     Args:
-        request: request of the sequence.
-        output_token_ids: tokens that the sequence has generated already.
+        params: sampling parameters.
+        prompt_token_ids: token ids of the prompt; negative ids are placeholders of virtual tokens.
+        output_token_ids: tokens generated already.
     """
 
-    def __init__(self, request: EngineRequest, output_token_ids: Iterable[int] = ()):
-        self._sampling = request.sampling
+    def __init__(self, params: SamplingParams, prompt_token_ids: Iterable[int], output_token_ids: Iterable[int] = ()):
+        self._params = params
         self._context_counts, self._output_counts = TokenCounts(), TokenCounts()
-        if self._sampling.repetition_penalty != 1:
-            self._context_counts.add_tokens(
-                token_id for token_id in request.prompt_token_ids if token_id >= 0
-            )  # placeholders of virtual tokens are negative
-        self._biased_token_ids = torch.tensor(list(self._sampling.logit_bias), dtype=torch.long)
-        self._biases = torch.tensor(list(self._sampling.logit_bias.values()), dtype=torch.float64)
+        if self._params.repetition_penalty != 1:
+            self._context_counts.add_tokens(token_id for token_id in prompt_token_ids if token_id >= 0)
+        self._biased_token_ids = torch.tensor(list(self._params.logit_bias), dtype=torch.long)
+        self._biases = torch.tensor(list(self._params.logit_bias.values()), dtype=torch.float64)
         self.add_tokens(output_token_ids)
 
     def add_tokens(self, token_ids: Iterable[int]) -> None:
         """Count generated tokens."""
         token_ids = list(token_ids)
-        if self._sampling.repetition_penalty != 1:
+        if self._params.repetition_penalty != 1:
             self._context_counts.add_tokens(token_ids)
-        if self._sampling.presence_penalty or self._sampling.frequency_penalty:
+        if self._params.presence_penalty or self._params.frequency_penalty:
             self._output_counts.add_tokens(token_ids)
 
     def apply_penalties(self, logits: Float[Tensor, "V"]) -> Float[Tensor, "V"]:
         """Return a copy of the logits with penalties and biases, in float32."""
-        sampling, logits = self._sampling, logits.to(torch.float32, copy=True)
+        params, logits = self._params, logits.to(torch.float32, copy=True)
         if len(token_ids := self._context_counts.token_ids.to(logits.device)):
-            selected, factor = logits[token_ids], sampling.repetition_penalty
+            selected, factor = logits[token_ids], params.repetition_penalty
             logits[token_ids] = torch.where(selected > 0, selected / factor, selected * factor)
         if len(token_ids := self._output_counts.token_ids.to(logits.device)):
-            penalty = sampling.presence_penalty + sampling.frequency_penalty * self._output_counts.counts
+            penalty = params.presence_penalty + params.frequency_penalty * self._output_counts.counts
             logits[token_ids] -= penalty.to(logits)
         if len(self._biased_token_ids):
             logits[self._biased_token_ids.to(logits.device)] += self._biases.to(logits)
         return logits
-
-
-def build_penalties(request: EngineRequest, output_token_ids: Iterable[int] = ()) -> LogitPenalties | None:
-    """Return the penalties of a sequence; None if its logits are not changed."""
-    return LogitPenalties(request, output_token_ids) if has_penalties(request.sampling) else None
-
-
-def has_penalties(sampling: SamplingParams) -> bool:
-    """Whether the sampling parameters change any logits."""
-    penalties = (sampling.presence_penalty, sampling.frequency_penalty, sampling.repetition_penalty - 1)
-    return any(penalties) or bool(sampling.logit_bias)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from softprompt.engine import Engine, EngineRequest, FinishReason, SamplingParams, TokenOutput
-from softprompt.engine.grammar import CompiledGrammar, GuidanceCompiler
 from softprompt.errors import SettingError
 from softprompt.model import FrozenModel
+from softprompt.sampling.grammar import CompiledGrammar, GuidanceCompiler
 from tests.tiny import ending_at, shared_model
 
 SCHEMA = {
@@ -56,11 +56,11 @@ def test_every_end_token_is_allowed_where_the_grammar_is_complete() -> None:
         GuidanceCompiler(model.tokenizer, model.shape.vocab_size, model.eos_token_ids).compile_regex("a").create_state()
     )  # type: ignore[arg-type]
     [a] = model.prompt_tokenizer.tokenize("a")
-    allowed = state.compute_mask(model.shape.vocab_size)
+    allowed = state.get_mask()
     assert allowed is not None
     assert not allowed[[1, 7, 11]].any()
     state.accept_token(a)
-    allowed = state.compute_mask(model.shape.vocab_size)
+    allowed = state.get_mask()
     assert allowed is not None
     assert allowed.nonzero()[0].tolist() == [1, 7, 11]
 
