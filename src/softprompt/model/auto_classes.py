@@ -1,4 +1,4 @@
-"""Which of transformers' classes reads a model of each kind, word head included."""
+"""The classes of transformers that load a model of each kind with its language-modeling head."""
 
 from __future__ import annotations
 

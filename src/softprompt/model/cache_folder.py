@@ -1,4 +1,4 @@
-"""Where softprompt keeps what it can make again."""
+"""The folder for files that softprompt can create again."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import platformdirs
 
 
 def get_cache_folder() -> Path:
-    """The user's cache folder; the environment variable `SOFTPROMPT_CACHE` moves it."""
+    """Return the user's cache folder; the environment variable `SOFTPROMPT_CACHE` moves it."""
     return Path(os.environ.get("SOFTPROMPT_CACHE") or platformdirs.user_cache_dir("softprompt"))

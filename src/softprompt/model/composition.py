@@ -50,5 +50,5 @@ def _compile_to_prefix(model: FrozenModel, payload: Payload) -> KVPrefix:
 def _concatenate_prefixes(model: FrozenModel, first: KVPrefix, second: KVPrefix) -> KVPrefix:
     """Append `second` to `first`; a BOS that both contain is kept once, in front."""
     without_bos = second.tensor[:, :, :, second.has_bos :]
-    moved = shift_positions(model, without_bos, first.num_positions - second.has_bos)
-    return replace(first, tensor=torch.cat([first.tensor, moved.to(first.tensor.dtype)], dim=3))
+    shifted = shift_positions(model, without_bos, first.num_positions - second.has_bos)
+    return replace(first, tensor=torch.cat([first.tensor, shifted.to(first.tensor.dtype)], dim=3))

@@ -1,4 +1,4 @@
-"""Where the weights go and how precisely they are kept."""
+"""Device, precision and quantization of a model's weights, by the names that users pass."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ QUANTIZATION_CONFIGS: dict[str, Callable[[torch.dtype], BitsAndBytesConfig]] = {
 
 
 def resolve_device(device: str) -> torch.device:
-    """A device by its name; `auto` is the accelerator if there is one.
+    """Return the device of this name; `auto` is the accelerator if there is one, else the CPU.
 
     Raises:
-        SettingError: it is not here.
+        SettingError: the device is not available.
     """
     if device == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -39,10 +39,10 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | None:
-    """What the weights are cast to, or what quantised ones compute in; None for the checkpoint's own.
+    """Return the dtype that weights are cast to, or that quantized weights compute in; None for the checkpoint's own.
 
     Raises:
-        SettingError: there is no such precision.
+        SettingError: the precision is unknown.
     """
     if dtype in DTYPES:
         return DTYPES[dtype]
@@ -52,7 +52,7 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | None:
 
 
 def make_quantization_config(dtype: str, compute_dtype: torch.dtype | None) -> BitsAndBytesConfig | None:
-    """How the layers' weights are quantised, if the precision asks for it.
+    """Make the configuration for a quantized precision; None for any other precision.
 
     Raises:
         SettingError: bitsandbytes is not installed.
@@ -61,14 +61,14 @@ def make_quantization_config(dtype: str, compute_dtype: torch.dtype | None) -> B
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
         raise SettingError(f"{dtype} needs bitsandbytes: pip install 'softprompt[quantized]'")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it notes every cast of every layer of every step
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it logs every cast of every layer in every step
     return QUANTIZATION_CONFIGS[dtype](compute_dtype or torch.bfloat16)
 
 
 def disable_inference_repacking(network: nn.Module) -> None:
-    """Keep 4-bit layers from repacking their weights for a CPU kernel that is faster and has no gradient.
+    """Prevent 4-bit layers from repacking their weights for a faster CPU kernel that has no gradient.
 
-    They would do so in the first pass that needs none, such as an evaluation, for good.
+    They would do so in the first forward pass without gradient, such as an evaluation, and never undo it.
     """
     for module in network.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

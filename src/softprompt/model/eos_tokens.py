@@ -1,4 +1,4 @@
-"""Which tokens end a response: the tokenizer's, and those that the model's own configuration of generating names."""
+"""End tokens: those of the tokenizer and of the model's generation configuration."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ logger = logging.getLogger(__name__)
 
 
 def find_eos_token_ids(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[int, ...]:
-    """The ids at which a response ends, the tokenizer's own first; none where neither names one.
+    """Return the ids that end a response, the tokenizer's first; empty if there is none.
 
-    An id that is no token of the model's is left out, with a warning.
+    An id outside the vocabulary is ignored with a warning.
 
     Args:
-        network: with its `generation_config`, whose `eos_token_id` may be one id or a list.
-        tokenizer: its EOS counts, or else its SEP.
-        name: what the model is called in the warning.
+        network: network whose `generation_config.eos_token_id` is one id, a list, or None.
+        tokenizer: tokenizer whose EOS is used, or its SEP if it has no EOS.
+        name: name of the model, for the warning.
     """
-    own = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    tokenizer_id = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
     configured = as_list(getattr(getattr(network, "generation_config", None), "eos_token_id", None))
-    found = list(dict.fromkeys([*as_list(own), *configured]))
-    right = [each for each in found if _is_token_id(each, network.config.vocab_size)]
-    if wrong := [each for each in found if not _is_token_id(each, network.config.vocab_size)]:
+    token_ids = list(dict.fromkeys([*as_list(tokenizer_id), *configured]))
+    valid = [token_id for token_id in token_ids if _is_token_id(token_id, network.config.vocab_size)]
+    if invalid := [token_id for token_id in token_ids if not _is_token_id(token_id, network.config.vocab_size)]:
         logger.warning(
             "%s: `eos_token_id` %s is ignored: its tokens are numbered 0 to %d",
             name,
-            ", ".join(map(repr, wrong)),
+            ", ".join(map(repr, invalid)),
             network.config.vocab_size - 1,
         )
-    return tuple(right)
+    return tuple(valid)
 
 
 def load_generation_config(network: PreTrainedModel, folder: Path) -> None:
-    """Give a network that was made without weights the folder's `generation_config.json`, where there is one."""
+    """Set the generation configuration of a network without weights from the folder's file, if there is one."""
     if (folder / "generation_config.json").is_file():
         network.generation_config = GenerationConfig.from_pretrained(folder)
 
 
 def as_list(token_ids: object) -> list[object]:
-    """One id or several as a list; None as an empty one."""
+    """Return one id or several as a list; None gives an empty list."""
     if token_ids is None:
         return []
     return list(token_ids) if isinstance(token_ids, list | tuple) else [token_ids]

@@ -1,7 +1,7 @@
-"""A short name for a model's weights, the same on every device and in every floating-point precision.
+"""Fingerprint of a model's weights, the same on every device and in every floating-point precision.
 
-It is a fingerprint, not a proof: it reads 256 numbers spread over each parameter, so that a model of many gigabytes is
-known in a moment. Any fine-tuning changes it. An adversary who edits single weights could avoid it.
+It is a fingerprint, not a proof: it samples 256 numbers of each parameter, so it takes a moment even for a model of
+many gigabytes. Any fine-tuning changes it, but an adversary can edit weights that are not sampled.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ SAMPLES_PER_PARAMETER = 256
 
 
 def compute_fingerprint(network: PreTrainedModel) -> str:
-    """`sha256:` and 16 hexadecimal digits over the model's type and its parameters' names, shapes, some values."""
+    """Compute `sha256:` and 16 hexadecimal digits from a model's type and its parameters' names, shapes and samples."""
     samples = ((name, p.shape, sample_parameter(p.detach())) for name, p in network.named_parameters())
     return hash_samples(network.config.model_type, samples)
 
 
 def hash_samples(model_type: str, samples: Iterable[tuple[str, torch.Size, Tensor]]) -> str:
-    """The fingerprint of a model by what is sampled of it.
+    """Hash the samples of a model's parameters to its fingerprint.
 
     Args:
-        model_type: transformers' name of its family.
-        samples: name, shape and `sampled` numbers of each parameter, in any order.
+        model_type: transformers' name of the family.
+        samples: name, shape and sampled numbers (`sample_parameter`) of each parameter, in any order.
     """
     digest = hashlib.sha256(model_type.encode())
     for name, shape, values in sorted(samples, key=itemgetter(0)):
@@ -38,11 +38,15 @@ def hash_samples(model_type: str, samples: Iterable[tuple[str, torch.Size, Tenso
 
 
 def sample_parameter(parameter: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """The numbers of a parameter that go into the fingerprint, `[k]`.
+    """Return evenly spaced numbers of a parameter, `[k]`, in bfloat16.
 
-    They are rounded to bfloat16, the coarsest precision that a base model is loaded in. Before that they are rounded to
-    `dtype`, which a configuration may name whatever its files are in.
+    That is the coarsest precision in which a base model is loaded, so the fingerprint does not depend on the precision.
+
+    Args:
+        parameter: parameter to sample.
+        dtype: precision that the configuration names, if the files may have another one; the numbers are rounded to it
+            first, as loading does.
     """
     flat = parameter.flatten()
-    at = torch.linspace(0, flat.numel() - 1, min(SAMPLES_PER_PARAMETER, flat.numel()), dtype=torch.float64).long()
-    return flat[at.to(flat.device)].to("cpu", dtype).to(torch.bfloat16)
+    index = torch.linspace(0, flat.numel() - 1, min(SAMPLES_PER_PARAMETER, flat.numel()), dtype=torch.float64).long()
+    return flat[index.to(flat.device)].to("cpu", dtype).to(torch.bfloat16)

@@ -1,7 +1,6 @@
-"""A GGUF file as a folder that transformers reads: the weights de-quantised to float32, tensor by tensor.
+"""Convert a GGUF file to a folder that transformers reads, with the weights dequantized to float32, tensor by tensor.
 
-It is parsed once, and no more of the weights is in memory than one shard of the folder. Does not know where folders are
-kept.
+The file is parsed once, and at most one shard of the folder's weights is in memory.
 """
 
 from __future__ import annotations
@@ -27,20 +26,18 @@ from softprompt.errors import ModelNotFound, ModelNotSupported, summarize_error
 from softprompt.model.pretrained_files import make_network, read_config, read_tokenizer
 from softprompt.model.silence_transformers import silence_transformers
 
-SHARD_BYTES = 2**30  # bytes of weights that are collected before they are written
-_END_OF_TURN_KEYS = (
-    "tokenizer.ggml.eot_token_id",
-    "tokenizer.ggml.eom_token_id",
-)  # beside EOS, they end a response as well
+SHARD_BYTES = 2**30  # size at which collected weights are written
+#: Keys of tokens that end a response besides EOS: the ends of a turn and of a message.
+_END_OF_TURN_KEYS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 
 _patch_lock = threading.Lock()
 
 ProgressCallback = Callable[[int, int], None]
-"""Called after each tensor with the bytes that are written, and those that will be."""
+"""Called after each tensor with the number of bytes written so far, and in total."""
 
 
 class _FastGGUFReader(gguf.GGUFReader):
-    """gguf's reader, several times as fast: a memory map looks after itself at each of a million slices."""
+    """A several times faster reader of gguf: slicing a plain array avoids the bookkeeping of a memory map."""
 
     def _get(self, *args: Any, **kwargs: Any) -> Any:
         self.data: Any = np.asarray(self.data)
@@ -51,11 +48,11 @@ class GGUFFile:
     """A parsed GGUF file.
 
     Attributes:
-        path: where it is.
-        num_bytes: what its weights take in float32.
+        path: path of the file.
+        num_bytes: size of the weights in float32.
 
     Raises:
-        ModelNotFound: it is no GGUF file, it is cut short, or it is one part of several.
+        ModelNotFound: the file is not a GGUF file, is truncated, or is one part of several.
     """
 
     def __init__(self, path: Path):
@@ -76,7 +73,7 @@ class GGUFFile:
 
         Raises:
             ModelNotFound: transformers cannot read this kind of file.
-            ModelNotSupported: a family whose answers would be wrong.
+            ModelNotSupported: the family would give wrong results.
             OSError: the folder cannot be written.
         """
         with silence_transformers(), _translate_gguf_errors(self.path):
@@ -95,23 +92,23 @@ class GGUFFile:
         _write_shards(folder, self._iterate_tensors(names, on_progress))
 
     def _get_metadata(self, name: str, default: Any) -> Any:
-        """A single value of the file's metadata."""
+        """Return a value of the file's metadata."""
         field = self._reader.fields.get(name)
         return default if field is None else field.contents()
 
     def _copy_parsed_checkpoint(self, *_: Any, **__: Any) -> dict[str, dict[str, Any]]:
-        """What transformers' reader would parse once more; it changes the parts of what it is given."""
+        """Return a copy of the parsed file, instead of parsing it again; transformers changes the parts in place."""
         return {part: dict(values) for part, values in self._parsed_checkpoint.items()}
 
     def _make_tensor_processor(self) -> Any:
-        """Transformers' conversion of this architecture's tensors to its own layout."""
+        """Make transformers' converter of this architecture's tensors to its own layout."""
         processors = modeling_gguf_pytorch_utils.TENSOR_PROCESSORS
         architecture = self._get_metadata("general.architecture", "")
         processor: Any = processors.get(architecture, modeling_gguf_pytorch_utils.TensorProcessor)
         return processor(config=self._parsed_checkpoint["config"])
 
     def _build_generation_config(self, network: PreTrainedModel) -> Any:
-        """The generation configuration, with every token that ends a response."""
+        """Return the network's generation configuration with all tokens that end a response."""
         config = network.generation_config
         first = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
         others = [self._get_metadata(name, None) for name in _END_OF_TURN_KEYS]
@@ -120,16 +117,16 @@ class GGUFFile:
         return config
 
     def _iterate_tensors(self, name_map: dict[str, str], on_progress: ProgressCallback) -> Iterator[tuple[str, Tensor]]:
-        """The weights under transformers' names."""
+        """Yield the weights under transformers' names."""
         processor, done = self._make_tensor_processor(), 0
         for tensor in self._reader.tensors:
-            aside: dict[str, dict[str, Tensor]] = {"tensors": {}}  # where a processor puts what it names itself
+            renamed: dict[str, dict[str, Tensor]] = {"tensors": {}}  # filled by processors that choose their own names
             with _translate_gguf_errors(self.path):
                 weights = gguf.dequantize(tensor.data, tensor.tensor_type)
                 result = processor.process(
-                    weights=weights, name=tensor.name, tensor_key_mapping=name_map, parsed_parameters=aside
+                    weights=weights, name=tensor.name, tensor_key_mapping=name_map, parsed_parameters=renamed
                 )
-            yield from aside["tensors"].items()
+            yield from renamed["tensors"].items()
             if result.name in name_map:
                 yield name_map[result.name], torch.from_numpy(np.require(result.weights, requirements=["C", "W"]))
             done += 4 * int(tensor.n_elements)
@@ -137,8 +134,8 @@ class GGUFFile:
 
 
 def _write_shards(folder: Path, tensors: Iterator[tuple[str, Tensor]]) -> None:
-    """Write weights as safetensors of a limited size, and the index of which file has which."""
-    places: dict[str, str] = {}
+    """Write weights as safetensors files of limited size, and the index of the file of each weight."""
+    weight_map: dict[str, str] = {}
     shard: dict[str, Tensor] = {}
     total, number = 0, 1
 
@@ -146,22 +143,22 @@ def _write_shards(folder: Path, tensors: Iterator[tuple[str, Tensor]]) -> None:
         nonlocal shard, number
         file = f"model-{number:05}.safetensors"
         _save_shard(shard, folder / file)
-        places.update(dict.fromkeys(shard, file))
+        weight_map.update(dict.fromkeys(shard, file))
         shard, number = {}, number + 1
 
     for name, tensor in tensors:
         shard[name] = tensor
         total += tensor.nbytes
-        if sum(each.nbytes for each in shard.values()) >= SHARD_BYTES:
+        if sum(weight.nbytes for weight in shard.values()) >= SHARD_BYTES:
             flush_shard()
     if shard:
         flush_shard()
-    index = {"metadata": {"total_size": total}, "weight_map": places}
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
 
 
 def _save_shard(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write one file; safetensors does not say as Python does that a disk is full."""
+    """Write one file; a full disk raises `OSError` as in Python, and not safetensors' own error."""
     try:
         save_file(tensors, path, metadata={"format": "pt"})
     except SafetensorError as error:
@@ -172,19 +169,22 @@ def _save_shard(tensors: dict[str, Tensor], path: Path) -> None:
 
 @contextmanager
 def _patch_attribute(module: ModuleType, name: str, value: Any) -> Iterator[None]:
-    """Inside, a module's function is another one: transformers would parse the whole file at each of its calls."""
+    """Replace a module's attribute inside the `with` block.
+
+    transformers parses the whole file in each call of such a function, and takes no parsed file as argument.
+    """
     with _patch_lock:
-        before = getattr(module, name)
+        original = getattr(module, name)
         setattr(module, name, value)
         try:
             yield
         finally:
-            setattr(module, name, before)
+            setattr(module, name, original)
 
 
 @contextmanager
 def _translate_gguf_errors(path: Path) -> Iterator[None]:
-    """Turn what readers raise over a file that they cannot read into one error."""
+    """Translate errors of gguf and transformers for unreadable files into `ModelNotFound`."""
     try:
         yield
     except ModelNotSupported:

@@ -1,4 +1,4 @@
-"""torch and what every model needs of transformers: imported before the rest of this package, without collections."""
+"""Imports torch and the large modules of transformers before the rest of the package, without garbage collection."""
 
 from __future__ import annotations
 

@@ -53,26 +53,26 @@ class HiddenStateCache:
         compute: ComputeHiddenStates,
     ) -> Float[Tensor, "B T H"]:
         """Return the hidden states above the frozen layers, of which all prefixes have equally many; 0 at padding."""
-        texts = [row[keep] for row, keep in zip(input_ids, attention_mask, strict=True)]
-        keys = [_compute_key(text, ground) for text, ground in zip(texts, frozen_prefixes, strict=True)]
+        texts = [ids[mask] for ids, mask in zip(input_ids, attention_mask, strict=True)]
+        keys = [_compute_key(text, prefix) for text, prefix in zip(texts, frozen_prefixes, strict=True)]
         namespace = self._make_namespace(input_ids.device, len(frozen_prefixes[0].tensor))
-        found = {key: states.to(input_ids.device) for key, states in self.store.get(namespace, keys).items()}
+        known = {key: states.to(input_ids.device) for key, states in self.store.get(namespace, keys).items()}
         new: dict[bytes, Tensor] = {}
-        for key, text, ground in zip(keys, texts, frozen_prefixes, strict=True):
-            if key not in found:
-                found[key] = new[key] = compute(text.unsqueeze(0), ground)[0]
+        for key, text, prefix in zip(keys, texts, frozen_prefixes, strict=True):
+            if key not in known:
+                known[key] = new[key] = compute(text.unsqueeze(0), prefix)[0]
         if new:
             self.store.put(namespace, new)
-        rows = torch.cat([found[key] for key in keys])
-        states = rows.new_zeros(*input_ids.shape, rows.shape[-1])
-        states[attention_mask] = rows
-        return states
+        tokens = torch.cat([known[key] for key in keys])
+        hidden_states = tokens.new_zeros(*input_ids.shape, tokens.shape[-1])
+        hidden_states[attention_mask] = tokens
+        return hidden_states
 
     def _make_namespace(self, device: torch.device, num_layers: int) -> str:
         """Name everything but text and frozen prefix that the hidden states depend on, to the last bit."""
-        where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         libraries = f"torch {version('torch')}, transformers {version('transformers')}"
-        return f"{self.model_key}, layer {num_layers}, {where}, {torch.get_num_threads()} threads, {libraries}"
+        return f"{self.model_key}, layer {num_layers}, {device_name}, {torch.get_num_threads()} threads, {libraries}"
 
 
 def compute_config_digest(network: PreTrainedModel) -> str:

@@ -63,8 +63,8 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "auto", sharded:
     if quantized is not None:
         if sharded:
             raise SettingError(f'`dtype="{dtype}"`: quantised weights are not spread over processes, leave out FSDP')
-        how = {"dtype": precision or "auto", "quantization_config": quantized, "device_map": {"": target}}
-        return _load_quantized(files, name, dtype, **how)
+        arguments = {"dtype": precision or "auto", "quantization_config": quantized, "device_map": {"": target}}
+        return _load_quantized(files, name, dtype, **arguments)
     model = _load_frozen_model(files, name, dtype="auto")
     _ = model.fingerprint  # computed before the cast: rounding to float16 would change it
     if sharded:
@@ -97,10 +97,10 @@ def _load_frozen_model(model_files: ModelFiles, name: str, **arguments: Any) -> 
     with silence_transformers(), _translate_loading_errors(name):
         config = read_config(model_files.folder)
         tokenizer = read_tokenizer(model_files.folder)
-        network, found = read_network(
+        network, loading_info = read_network(
             config, model_files.folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
         )
-    missing_head = check_weights(network, found, name)
+    missing_head = check_weights(network, loading_info, name)
     disable_inference_repacking(network)
     model = freeze_network(network, tokenizer, model_files.name)
     model.missing_head_weights = missing_head

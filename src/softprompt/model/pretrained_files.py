@@ -18,12 +18,10 @@ from softprompt.errors import ModelNotSupported
 from softprompt.model.auto_classes import AUTO_CLASSES
 from softprompt.model.family import check_model_type, resolve_family
 
-#: The arguments that keep transformers' classes from running code in a model's folder.
+#: Arguments that keep transformers' classes from running code in a model's folder.
 NO_CUSTOM_CODE: dict[str, Any] = {"trust_remote_code": False}
-_HUB_CODE_KEY_SUFFIXES = (
-    "_implementation",
-    "_implementation_internal",
-)  # suffixes of keys that may name a repository with code
+#: Suffixes of the configuration's keys that may name a repository with code.
+_HUB_CODE_KEY_SUFFIXES = ("_implementation", "_implementation_internal")
 
 
 def read_config(folder: Path, **arguments: Any) -> PreTrainedConfig:
@@ -61,28 +59,28 @@ def read_tokenizer(folder: Path, **arguments: Any) -> PreTrainedTokenizerBase:
 
 
 def read_network(config: PreTrainedConfig, folder: Path, **arguments: Any) -> Any:
-    """What transformers gives for the weights in a folder: a network, or several things, as the arguments say.
+    """Read the network in a folder with its weights; with `output_loading_info=True`, return also the loading info.
 
     Raises:
-        OSError, ValueError: they cannot be read.
+        OSError, ValueError: the weights cannot be read.
     """
     return AUTO_CLASSES[resolve_family(config).kind].from_pretrained(folder, **NO_CUSTOM_CODE, **arguments)
 
 
 def make_network(config: PreTrainedConfig, **arguments: Any) -> Any:
-    """A network of a configuration's sizes, without the weights."""
+    """Make a network with the sizes of a configuration and random weights."""
     return AUTO_CLASSES[resolve_family(config).kind].from_config(config, **NO_CUSTOM_CODE, **arguments)
 
 
 def _check_config_file(folder: Path) -> None:
-    """Look the family up before anything is imported.
+    """Check the family in `config.json` before transformers sees the file.
 
     Raises:
-        ModelNotSupported: as `read_config`.
+        ModelNotSupported: see `read_config`.
     """
     file = folder / "config.json"
     if not file.is_file():
-        return  # transformers says so
+        return  # transformers raises the error
     fields = json.loads(file.read_text("utf-8"))
     if not isinstance(fields, dict):
         raise ValueError(f"{file} holds no object")
@@ -95,7 +93,7 @@ def _check_config_file(folder: Path) -> None:
 
 
 def _find_hub_code(fields: dict[str, Any]) -> Iterator[str]:
-    """Settings that name a repository with code, such as a kernel to attend with, in configurations inside too."""
+    """Yield settings that name a repository with code, such as an attention kernel, also of nested configurations."""
     for name, value in fields.items():
         values = value.values() if isinstance(value, dict) else [value]
         if name.endswith(_HUB_CODE_KEY_SUFFIXES) and any("/" in str(each) for each in values):

@@ -1,4 +1,4 @@
-"""Silence for transformers while it loads: we say what the user needs to know."""
+"""Silence transformers' progress bars and advice while it loads a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers.utils import logging as transformers_logging
 
 @contextmanager
 def silence_transformers() -> Iterator[None]:
-    """Inside, transformers shows no bars and gives no advice; afterwards all is as it was."""
+    """Turn progress bars and warnings of transformers off inside the `with` block, and restore them afterwards."""
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

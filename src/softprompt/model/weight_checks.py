@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 
 MAX_NAMES_SHOWN = 3  # names in an error message
 
-#: What files may hold beside the weights: tables that older releases saved, and a T5 attention's unused bias.
+#: Names of allowed extras in the files: tables that older releases saved, and an unused bias of T5's attention.
 IGNORED_BUFFER_PATTERN = re.compile(
     r"(attn|attention)\.(masked_)?bias$|inv_freq$|position_ids$|\.version$|EncDecAttention\.relative_attention_bias"
 )
-#: Heads of the pretraining that have nothing to say about words.
+#: Heads of the pretraining that are not language-modeling heads.
 NON_LM_HEAD_PATTERN = re.compile(r"(^|\.)(pooler|seq_relationship|sop_classifier|discriminator_predictions)\.")
 
 

@@ -1,9 +1,9 @@
-"""Keys and values of a prefix, lent to the layers of a network that keeps no cache for them.
+"""An attention function that inserts the keys and values of a prefix, for networks without a cache for them.
 
-A bidirectional encoder has no `past_key_values`: every layer attends to the row alone; nor has a decoder any in front
-of what the encoder gives it. All of them call one attention function, which transformers lets us register: ours lays
-the prefix's keys and values in front of the layer's own, layer after layer in the order in which the layers run (ALBERT
-runs one layer many times, a decoder attends twice in each).
+An encoder has no `past_key_values`, and neither has the cross-attention of a decoder. All their layers call one
+attention function, which transformers lets a library register. This one puts the prefix's keys and values before the
+layer's own, in the order in which the attentions run: ALBERT runs one layer many times, and each layer of a decoder
+attends twice.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class KVRecorder:
         return keys, values, mask
 
 
-_active_hook: ContextVar[AttentionHook | None] = ContextVar("layers", default=None)
+_active_hook: ContextVar[AttentionHook | None] = ContextVar("attention_hook", default=None)
 
 
 @contextmanager
 def install_attention_hook(hook: AttentionHook) -> Iterator[None]:
-    """Let `layers` meet every layer that runs meanwhile."""
+    """Call the hook in each attention that runs inside the `with` block, in this thread or task."""
     token = _active_hook.set(hook)
     try:
         yield
@@ -90,21 +90,21 @@ def _attend_with_hook(
     position_bias: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    layers = _active_hook.get()
-    if layers is not None:
+    hook = _active_hook.get()
+    if hook is not None:
         mask = _make_implied_mask(module, query, key) if attention_mask is None else attention_mask
-        key, value, attention_mask = layers.on_attention(key, value, mask)
+        key, value, attention_mask = hook.on_attention(key, value, mask)
     if position_bias is not None:
-        # T5 prefers some distances to others. Lent keys stand at no distance from a token: nothing is added to them.
+        # T5 adds a bias by the distance of two tokens. Keys of a prefix have no distance, so nothing is added.
         position_bias = nn.functional.pad(position_bias, (key.shape[2] - position_bias.shape[3], 0))
     return sdpa_attention_forward(module, query, key, value, attention_mask, position_bias=position_bias, **kwargs)
 
 
 def _make_implied_mask(module: nn.Module, query: Tensor, key: Tensor) -> Bool[Tensor, "1 1 T S"]:
-    """The mask that a layer means by none: each token sees all, or in a decoder those up to itself."""
+    """Make the mask that None stands for: every token attends to all, or in a decoder to those up to itself."""
     T, S = query.shape[2], key.shape[2]
-    everything = torch.ones(1, 1, T, S, dtype=torch.bool, device=key.device)
-    return everything.tril(S - T) if getattr(module, "is_causal", True) else everything
+    full = torch.ones(1, 1, T, S, dtype=torch.bool, device=key.device)
+    return full.tril(S - T) if getattr(module, "is_causal", True) else full
 
 
 AttentionInterface.register(ATTN_IMPLEMENTATION, _attend_with_hook)

@@ -26,11 +26,9 @@ def select_output_positions(output_mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B 
     if output_mask.shape[1] == 1:  # decoding one token: no synchronization with the device
         return None
     R = int(output_mask.sum(dim=1).max())
-    return (
-        output_mask.int().argsort(dim=1, descending=True, stable=True)[:, :R]
-        if 0 < 2 * R <= output_mask.shape[1]
-        else None
-    )
+    if not 0 < 2 * R <= output_mask.shape[1]:
+        return None
+    return output_mask.int().argsort(dim=1, descending=True, stable=True)[:, :R]
 
 
 class SparseLastLayer(nn.Module):
@@ -48,45 +46,42 @@ class SparseLastLayer(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the layer's output."""
-        given = self._bind_arguments(*args, **kwargs)
-        states = given["hidden_states"]
-        past = next(name for name in CACHE_ARGUMENT_NAMES if name in given)
-        filled = given[past] = _ReplayCache(given[past])
+        arguments = self._bind_arguments(*args, **kwargs)
+        states = arguments["hidden_states"]
+        cache_name = next(name for name in CACHE_ARGUMENT_NAMES if name in arguments)
+        cache = arguments[cache_name] = _ReplayCache(arguments[cache_name])
         with suppress(StopForward):
-            self.layer(**given)
-        mask = self._slice_mask(given["attention_mask"], states.shape[1], filled.num_keys)
-        output = self.layer(**{**given, **self._slice_arguments(given), "attention_mask": mask})
-        few = output[0] if self.returns_tuple else output
-        whole = torch.zeros_like(states).scatter(1, self.positions.unsqueeze(2).expand_as(few), few)
-        return (whole, *output[1:]) if self.returns_tuple else whole
+            self.layer(**arguments)
+        mask = self._slice_mask(arguments["attention_mask"], states.shape[1], cache.num_keys)
+        output = self.layer(**{**arguments, **self._slice_arguments(arguments), "attention_mask": mask})
+        selected = output[0] if self.returns_tuple else output
+        full = torch.zeros_like(states).scatter(1, self.positions.unsqueeze(2).expand_as(selected), selected)
+        return (full, *output[1:]) if self.returns_tuple else full
 
     def _bind_arguments(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the arguments by the layer's parameter names; networks pass some of them by position."""
         signature = inspect.signature(self.layer.forward)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        found: dict[str, Any] = bound.arguments
-        for each in signature.parameters.values():
-            if each.kind is each.VAR_KEYWORD:
-                found |= found.pop(each.name)
-        return found
+        arguments: dict[str, Any] = bound.arguments
+        for parameter in signature.parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                arguments |= arguments.pop(parameter.name)
+        return arguments
 
     def _slice_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Select the positions in the arguments that have a value per token."""
-        single = ("hidden_states", "position_ids")
-        found: dict[str, Any] = {
-            name: self._gather_positions(arguments[name]) for name in single if arguments.get(name) is not None
-        }
-        if (turns := arguments.get("position_embeddings")) is not None:
-            found["position_embeddings"] = tuple(self._gather_positions(each) for each in turns)
-        return found
+        names = [name for name in ("hidden_states", "position_ids") if arguments.get(name) is not None]
+        sliced: dict[str, Any] = {name: self._gather_positions(arguments[name]) for name in names}
+        if (rotation := arguments.get("position_embeddings")) is not None:
+            sliced["position_embeddings"] = tuple(self._gather_positions(tensor) for tensor in rotation)
+        return sliced
 
     def _slice_mask(self, attention_mask: Tensor | None, T: int, S: int) -> Tensor:
         """Return the mask of the positions over S keys. Without a mask of transformers, attention is causal."""
         if attention_mask is not None:
-            return self._gather_positions(
-                attention_mask.expand(len(self.positions), -1, -1, -1).transpose(1, 2)
-            ).transpose(1, 2)
+            by_query = attention_mask.expand(len(self.positions), -1, -1, -1).transpose(1, 2)
+            return self._gather_positions(by_query).transpose(1, 2)
         keys = torch.arange(S, device=self.positions.device) - (S - T)
         return (keys <= self.positions.unsqueeze(2)).unsqueeze(1)
 
@@ -105,14 +100,14 @@ class _ReplayCache:
 
     def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if self.keys_values is None:
-            self.keys_values = (
-                (keys, values) if self.cache is None else self.cache.update(keys, values, *args, **kwargs)
-            )
+            if self.cache is not None:
+                keys, values = self.cache.update(keys, values, *args, **kwargs)
+            self.keys_values = (keys, values)
             raise StopForward
         return self.keys_values
 
     @property
     def num_keys(self) -> int:
-        """How many there are in a row."""
+        """Number of keys per sequence."""
         assert self.keys_values is not None
         return self.keys_values[0].shape[2]
