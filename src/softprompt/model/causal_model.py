@@ -23,7 +23,7 @@ from softprompt.model.hooks.cache_layers import (
     StopForward,
     StoppingCacheLayer,
 )
-from softprompt.model.hooks.packed_layers import PackedLinear, can_pack_weights, move_to_huge_pages, pack_layers
+from softprompt.model.hooks.packed_layers import can_pack_weights, move_to_huge_pages, pack_layers
 from softprompt.model.layer_runner import LayerRunner
 from softprompt.model.past_state import PastState, build_growing_past_state, build_past_state
 from softprompt.model.payload import FrozenPrefix, KVPrefix, Payload, Placement, PromptEmbeddings
@@ -39,7 +39,6 @@ class CausalModel(GenerativeModel):
     def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str):
         self._layer_runner = LayerRunner(network, name)  # before `super().__init__`, which runs the network
         self._hidden_state_cache: HiddenStateCache | None = None
-        self._packed_lm_head: PackedLinear | None = None
         super().__init__(network, CausalPromptTokenizer(tokenizer), name)
 
     def compute_hidden_states(
@@ -267,16 +266,8 @@ class CausalModel(GenerativeModel):
 
         The original weights are deleted, so the model cannot be trained afterwards.
         """
-        if self._packed_lm_head is not None or self.missing_head_weights or not can_pack_weights(self.network):
+        if self._lm_head.is_packed or self.missing_head_weights or not can_pack_weights(self.network):
             return
         _ = self.fingerprint, self.num_parameters  # cached from the original weights
         pack_layers(self._layer_runner.layers, self.family.is_llama_like(self.network.config))
-        weight, bias = self.network.get_output_embeddings().weight, self.family.get_head_bias(self.network)
-        self._packed_lm_head = PackedLinear(weight, bias)
-        move_to_huge_pages(self.network, self._packed_lm_head)
-
-    def _apply_lm_head(self, hidden_states: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows V"]:
-        if self._packed_lm_head is None:
-            return super()._apply_lm_head(hidden_states)
-        logits: Tensor = self._packed_lm_head(hidden_states)
-        return logits
+        move_to_huge_pages(self.network, self._lm_head.pack_weights())
