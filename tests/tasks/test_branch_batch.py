@@ -16,6 +16,7 @@ from softprompt.tasks.branch_batch import collate_branches
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.collation import gather_output_states
 from softprompt.tasks.joint_batch import join_batches
+from softprompt.tasks.label_batch import collate_sequences
 from softprompt.tasks.label_scorers.verbalizer import Verbalizer
 from tests.strategies import random_prefix, rows, writing_families
 from tests.tiny import shared_model, tiny_model
@@ -39,7 +40,7 @@ def rows_of(model: FrozenModel, texts: list[list[int]]) -> list[EncodedExample]:
 
 def both(objective: ClassificationObjective, rows: list[EncodedExample], payloads: Any) -> tuple[Batch, Batch]:
     return (
-        objective._collate_sequences(rows, payloads),
+        collate_sequences(objective.model, rows, payloads, objective.label_scorer),
         collate_branches(objective.model, rows, payloads, objective.label_scorer),
     )
 
@@ -88,7 +89,7 @@ def test_joined_batches_equal_single_batches(family: str) -> None:
         collate_branches(model, r, p, o.label_scorer) for r, p, o in zip(texts[:2], payloads, objectives, strict=False)
     ]
     batches.append(objectives[2].collate(texts[2], payloads[2]))
-    batches.append(objectives[3]._collate_sequences(texts[3], payloads[3]))
+    batches.append(collate_sequences(model, texts[3], payloads[3], objectives[3].label_scorer))
     behind = [payload for batch, payload in zip(batches, payloads, strict=True) for _ in range(len(batch.input_ids))]
     with torch.no_grad():
         together = gather_output_states(model, join_batches(batches), behind).split(

@@ -84,7 +84,7 @@ def test_cached_truncation_avoids_tokenizing_long_text(asked: list[Sequence[str]
 def test_template_is_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
     template, model = Template("Review: {text} </s>"), shared_model("llama")
     template.encode_example(model, EXAMPLES_OF_ALL[0], 60)
-    monkeypatch.setattr("softprompt.tasks.templates.template._resolve_special_tokens", _fails)
+    monkeypatch.setattr("softprompt.tasks.templates.template.resolve_special_tokens", _fails)
     template.encode_example(model, EXAMPLES_OF_ALL[1], 60)
 
 

@@ -12,7 +12,6 @@ from softprompt.evaluation.ensemble import PromptEnsemble
 from softprompt.evaluation.non_finite import build_non_finite_error
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
-from softprompt.tasks.templates.template import get_single_field
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ def classify(
     if not texts:
         return []
     objective = ensemble.objective
-    field = get_single_field(objective.template)
+    field = objective.template.get_single_field()
     examples = [
         objective.encode_unlabeled(Example({field: text}, f"text {i}")) for i, text in enumerate(texts, start=1)
     ]

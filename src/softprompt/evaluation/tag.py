@@ -12,7 +12,6 @@ from softprompt.evaluation.batch_inference import collect_outputs
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
 from softprompt.saved.objective_check import require_objective
-from softprompt.tasks.templates.template import get_single_field
 from softprompt.tasks.token_classification_task import TokenClassificationObjective
 
 logger = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ def tag(model: FrozenModel, prompt: SavedPrompt, words: Sequence[str] | str) -> 
     objective = require_objective(prompt, model, payload, TokenClassificationObjective, "tag words")
     if not words:
         raise SettingError("there are no words to tag: pass at least one")
-    example = objective.encode_words(Example({get_single_field(objective.template): words}, "the text"))
+    example = objective.encode_words(Example({objective.template.get_single_field(): words}, "the text"))
     if example.is_truncated:
         logger.warning("the text was truncated to the model's maximum length")
     log_probs = objective.split_by_word(collect_outputs(objective, payload, [example])[0], example)

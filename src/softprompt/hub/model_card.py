@@ -17,7 +17,8 @@ from softprompt.model import ModelKind
 from softprompt.saved import Manifest, SavedPrompt
 from softprompt.tasks.classification_task import ClassificationTask
 from softprompt.tasks.task import COMMAND_BY_TASK_KIND
-from softprompt.tasks.templates.template import Template, join_answer
+from softprompt.tasks.templates.answer_text import join_answer
+from softprompt.tasks.templates.template import Template
 from softprompt.tasks.templates.template_parser import MASK_MARKER
 from softprompt.unicode_text import escape_controls, escape_json
 

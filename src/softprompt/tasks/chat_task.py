@@ -25,7 +25,7 @@ from softprompt.model import CausalModel, FrozenModel
 from softprompt.tasks.encoded_example import EncodedExample, ResponseTarget
 from softprompt.tasks.label_scorers.linear_head import LinearHead
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
-from softprompt.tasks.templates.template import drop_last_tokens
+from softprompt.tasks.templates.text_truncation import drop_last_tokens
 
 #: Private-use characters that replace special tokens in message texts, unlike those that the chat template writes.
 SHIELD_BASE = 0x100000

@@ -14,7 +14,8 @@ from softprompt.tasks.demonstrations import BLANK_LINE, EncodedDemonstration, Fe
 from softprompt.tasks.encoded_example import EncodedExample, ResponseTarget
 from softprompt.tasks.label_scorers.linear_head import LinearHead
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
-from softprompt.tasks.templates.template import Template, get_single_field, join_answer
+from softprompt.tasks.templates.answer_text import join_answer
+from softprompt.tasks.templates.template import Template
 
 MAX_CANDIDATES = 500  # examples that are considered for the initializer
 
@@ -201,7 +202,7 @@ class GenerationObjective(LanguageModelingObjective):
         Raises:
             TaskError: the template has several fields.
         """
-        return Example({get_single_field(self.template): text}, "the text")
+        return Example({self.template.get_single_field(): text}, "the text")
 
     def _encode_response(self, text: str) -> list[int]:
         return self.model.prompt_tokenizer.encode_answer(

@@ -13,7 +13,7 @@ from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.encoded_example import get_alignment, get_supervision
 from softprompt.tasks.extractive_qa_task import ExtractiveQAObjective
 from softprompt.tasks.metrics.label_metrics import find_majority_label, is_imbalanced
-from softprompt.tasks.templates.template import join_answer
+from softprompt.tasks.templates.answer_text import join_answer
 from softprompt.tasks.token_classification_task import TokenClassificationObjective
 
 NUM_RENDERED_EXAMPLES = 3

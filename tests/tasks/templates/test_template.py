@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from softprompt.data import Example
 from softprompt.errors import RecordError, TaskError
 from softprompt.model import FrozenModel
-from softprompt.tasks.templates.template import Template, join_answer
+from softprompt.tasks.templates.template import Template
 from tests.tiny import shared_model
 
 MODEL = shared_model("llama")
@@ -143,24 +143,6 @@ def test_too_long_template_is_rejected() -> None:
         encoded("a rather long template: {text}", {"text": "scene"}, room=5)
     with pytest.raises(RecordError, match="only 0 fit"):
         encoded("{text}", {"text": "scene"}, room=-7)
-
-
-@pytest.mark.parametrize(
-    ("template", "answer", "expected"),
-    [
-        ("{text}\nLabel:", "good", " good"),
-        ("{text}\nLabel: ", "good", "good"),
-        ("{text}\n", "good", "good"),
-        ("{text}", "good", " good"),
-        ("{text}\n标签：", "好评", "好评"),
-        ("{text}\nラベル：", "よい", "よい"),
-        ("{text}\n标签：", "good", " good"),
-    ],
-)
-def test_an_answer_follows_behind_a_space_where_the_script_has_spaces(
-    template: str, answer: str, expected: str
-) -> None:
-    assert join_answer(Template(template), answer) == expected
 
 
 def test_markers_become_placeholders_and_no_lone_spaces() -> None:

@@ -1,4 +1,4 @@
-"""Normalize labels: strip white space, and report labels that look alike."""
+"""Find labels that look alike, such as those that differ only in case."""
 
 from __future__ import annotations
 
@@ -7,22 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from softprompt.data import Example
-from softprompt.errors import RecordError
-
 logger = logging.getLogger(__name__)
-
-
-def get_label(example: Example, field: str) -> str:
-    """Return the label in an example's field, without white space around it.
-
-    Raises:
-        RecordError: the field is missing, not text, or blank.
-    """
-    label = example.get_text(field).strip()
-    if not label:
-        raise RecordError(example.location, f"no label: the field {field!r} is blank")
-    return label
 
 
 def warn_of_similar_labels(counts: Mapping[str, int]) -> None:

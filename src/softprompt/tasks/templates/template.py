@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from softprompt.data import Example
 from softprompt.errors import RecordError, TaskError
 from softprompt.model import FrozenModel, MaskedModel, get_placeholder_id
+from softprompt.tasks.templates.special_tokens import find_duplicate_special_tokens, resolve_special_tokens
 from softprompt.tasks.templates.template_parser import (
     MASK_MARKER,
     FieldSlot,
@@ -20,6 +21,7 @@ from softprompt.tasks.templates.template_parser import (
     VirtualTokenSlot,
     parse_template,
 )
+from softprompt.tasks.templates.text_truncation import drop_last_tokens, tokenize_with_offsets
 from softprompt.tasks.templates.truncation_cache import TruncationCache
 
 
@@ -69,6 +71,18 @@ class Template:
         mask_index = next((i for i, part in enumerate(self._parts) if isinstance(part, MaskSlot)), len(self._parts))
         previous_part = self._parts[mask_index - 1] if mask_index else None
         return previous_part.text if isinstance(previous_part, LiteralText) else ""
+
+    def get_single_field(self) -> str:
+        """Return the name of the only field.
+
+        Raises:
+            TaskError: the template has several fields.
+        """
+        if len(self.field_names) != 1:
+            raise TaskError(
+                f"the template has several fields ({', '.join(self.field_names)}): one text cannot fill them"
+            )
+        return self.field_names[0]
 
     def render_text(self, values: Mapping[str, str]) -> str:
         """Fill the fields and return the text, without markers."""
@@ -145,14 +159,14 @@ class Template:
         ids: list[int] = []
         positions_and_spans: list[tuple[int, tuple[int, int]]] = []
         text, field_start, field_end = "", 0, 0
-        for part in [*_resolve_special_tokens(self._parts, model), None]:
+        for part in [*resolve_special_tokens(self._parts, model), None]:
             if isinstance(part, LiteralText | FieldSlot):
                 if part == FieldSlot(field_name):
                     field_start, field_end = len(text), len(text) + len(values[field_name])
                 text += _render_part(part, values)
                 continue
             text = text.rstrip(" ") if isinstance(part, VirtualTokenSlot | MaskSlot) else text
-            tokens, spans = _tokenize_with_offsets(model, text)
+            tokens, spans = tokenize_with_offsets(model, text)
             field_spans = [(max(start, field_start), min(end, field_end)) for start, end in spans]
             positions_and_spans += [
                 (len(ids) + i, (a - field_start, b - field_start)) for i, (a, b) in enumerate(field_spans) if a < b
@@ -166,9 +180,7 @@ class Template:
 
     def find_duplicate_special_tokens(self, model: FrozenModel) -> list[str]:
         """Return special tokens at the template's ends that the model adds itself, so that they are redundant."""
-        parts = [part for template_part in self._parts for part in _split_special_tokens(template_part, model)]
-        duplicate_ids = [parts[i] for i in sorted(_find_duplicate_indices(parts, model))]
-        return [str(model.tokenizer.decode([token_id])) for token_id in duplicate_ids if isinstance(token_id, int)]
+        return [str(model.tokenizer.decode([i])) for i in find_duplicate_special_tokens(self._parts, model)]
 
     def check_mask_supported(self, model: FrozenModel) -> None:
         """Check that the template has no mask, or that the model is a masked model.
@@ -202,7 +214,7 @@ class Template:
     def _encode_value_batch(self, model: FrozenModel, batch: Sequence[Mapping[str, str]]) -> list[list[int]]:
         """Return the ids of several examples without added special tokens. All texts are tokenized in one call."""
         if model not in self._parts_by_model:
-            self._parts_by_model[model] = _resolve_special_tokens(self._parts, model)
+            self._parts_by_model[model] = resolve_special_tokens(self._parts, model)
         parts_by_example = [_render_texts_and_ids(self._parts_by_model[model], model, values) for values in batch]
         texts = [part for example_parts in parts_by_example for part in example_parts if isinstance(part, str)]
         encoded = iter(model.prompt_tokenizer.tokenize_batch(texts, split_special_tokens=True))
@@ -210,51 +222,6 @@ class Template:
             list(chain.from_iterable(next(encoded) if isinstance(part, str) else (part,) for part in example_parts))
             for example_parts in parts_by_example
         ]
-
-
-def _resolve_special_tokens(template_parts: list[TemplatePart], model: FrozenModel) -> list[TemplatePart | int]:
-    """Replace special tokens in literals by their ids; special tokens in a field remain text.
-
-    Special tokens that the model adds to every example (BOS, CLS and SEP, an encoder's EOS) are dropped at the
-    template's ends, where they would be duplicates.
-    """
-    parts = [part for template_part in template_parts for part in _split_special_tokens(template_part, model)]
-    duplicate_indices = _find_duplicate_indices(parts, model)
-    return [part for i, part in enumerate(parts) if i not in duplicate_indices]
-
-
-def _find_duplicate_indices(template_parts: Sequence[TemplatePart | int], model: FrozenModel) -> set[int]:
-    """Return the indices of special tokens at both ends of a template that the model adds itself."""
-    token_ids = model.prompt_tokenizer.add_special_tokens([get_placeholder_id(0)])
-    text_index = token_ids.index(get_placeholder_id(0))
-    duplicates_at_start = _find_at_edge(range(len(template_parts)), template_parts, token_ids[:text_index])
-    return duplicates_at_start | _find_at_edge(
-        range(len(template_parts) - 1, -1, -1), template_parts, token_ids[text_index + 1 :]
-    )
-
-
-def _find_at_edge(indices: range, template_parts: Sequence[TemplatePart | int], special_ids: Sequence[int]) -> set[int]:
-    duplicates = set()
-    for index in indices:
-        part = template_parts[index]
-        if isinstance(part, int) and part in special_ids:
-            duplicates.add(index)
-        elif not isinstance(part, VirtualTokenSlot) and not (isinstance(part, LiteralText) and not part.text.strip()):
-            break
-    return duplicates
-
-
-def _split_special_tokens(template_part: TemplatePart, model: FrozenModel) -> list[TemplatePart | int]:
-    """Split a template part at its special tokens."""
-    return (
-        [_to_part(part) for part in model.prompt_tokenizer.split_on_special_tokens(template_part.text)]
-        if isinstance(template_part, LiteralText)
-        else [template_part]
-    )
-
-
-def _to_part(part: str | int) -> LiteralText | int:
-    return part if isinstance(part, int) else LiteralText(part)
 
 
 def _render_texts_and_ids(
@@ -275,12 +242,6 @@ def _render_texts_and_ids(
     return [*parts, text]
 
 
-def _tokenize_with_offsets(model: FrozenModel, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-    """Return the ids of a text without special tokens, and the character span of each."""
-    encoded = model.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-    return encoded.input_ids, encoded.offset_mapping
-
-
 def _render_part(template_part: TemplatePart, values: Mapping[str, str]) -> str:
     match template_part:
         case LiteralText(text=text):
@@ -298,55 +259,3 @@ def _get_token_id(template_part: TemplatePart | int, model: FrozenModel) -> int:
             return get_placeholder_id(index)
     assert isinstance(model, MaskedModel)  # ensured by `check_mask_supported`
     return model.prompt_tokenizer.mask_token_id
-
-
-def get_single_field(template: Template) -> str:
-    """Return the name of a template's only field.
-
-    Raises:
-        TaskError: the template has several fields.
-    """
-    if len(template.field_names) != 1:
-        raise TaskError(
-            f"the template has several fields ({', '.join(template.field_names)}): one text cannot fill them"
-        )
-    return template.field_names[0]
-
-
-def drop_last_tokens(model: FrozenModel, text: str, num_tokens: int) -> str:
-    """Return a text without its last `num_tokens` tokens, cut at a token boundary in the original characters."""
-    _, ends = _tokenize_with_offsets(model, text)
-    keep = len(ends) - num_tokens
-    return text[: min(ends[keep - 1][1], len(text) - 1)] if keep > 0 else ""
-
-
-def take_last_characters(text: str, min_characters: int) -> str:
-    """Return the last `min_characters` to twice as many characters of a text, cut before white space if possible.
-
-    A tokenizer looks no further back: the text before a word does not change the word's tokens.
-    """
-    if len(text) <= 2 * min_characters:
-        return text
-    candidates = text[-2 * min_characters : -min_characters]
-    return text[
-        -min_characters
-        - max((len(candidates) - i for i, character in enumerate(candidates) if character.isspace()), default=0) :
-    ]
-
-
-def join_answer(template: Template, answer: str) -> str:
-    """Return an answer as it follows the template: after a space, unless white space or a wide script is there.
-
-    Before a mask, the template itself determines whether there is a space.
-    """
-    if template.has_mask:
-        return " " + answer if template.text_before_answer.endswith(" ") else answer
-    spaced = not template.text[-1:].isspace() and not _is_wide_character(answer[:1])
-    return " " + answer if spaced else answer
-
-
-def _is_wide_character(character: str) -> bool:
-    """Return whether a character belongs to a script without spaces between words (Chinese, Japanese)."""
-    return any(
-        start <= character <= end for start, end in (("\u3000", "\u9fff"), ("\uf900", "\ufaff"), ("\uff00", "\uffef"))
-    )
