@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
-from jinja2 import TemplateError
 from pydantic import BaseModel, ConfigDict
 
 from softprompt.data import Example
@@ -17,19 +15,17 @@ from softprompt.data.formats.chat_messages import (
     ROLE,
     USER,
     MessageDict,
+    drop_weight,
     find_supervised_messages,
     normalize_messages,
 )
 from softprompt.errors import RecordError, TaskError
 from softprompt.model import CausalModel, FrozenModel
+from softprompt.tasks.chat_tokenizer import ChatTokenizer
 from softprompt.tasks.encoded_example import EncodedExample, ResponseTarget
 from softprompt.tasks.label_scorers.linear_head import LinearHead
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
 from softprompt.tasks.templates.text_truncation import drop_last_tokens
-
-#: Private-use characters that replace special tokens in message texts, unlike those that the chat template writes.
-SHIELD_BASE = 0x100000
-CONTENT_PLACEHOLDER = "\U0010fffd"  # a private-use character that marks where a message's text begins
 
 NO_ANSWER_MESSAGE = "the assistant has no message to train on"
 
@@ -102,7 +98,7 @@ class ChatTask(BaseModel):
         """
         messages = self.get_messages(example)
         last = _find_last_answer(messages, example.location)
-        return [_drop_weight(message) for message in messages[:last]], messages[last][CONTENT]
+        return [drop_weight(message) for message in messages[:last]], messages[last][CONTENT]
 
     def build_objective(self, model: FrozenModel, max_length: int, head: LinearHead | None = None) -> ChatObjective:
         """Bind the task to a model.
@@ -137,19 +133,6 @@ def _find_last_answer(messages: list[MessageDict], location: str) -> int:
     return indices[-1]
 
 
-def _drop_weight(message: MessageDict) -> MessageDict:
-    """Return a message with only the fields that chat templates read."""
-    return {ROLE: message[ROLE], CONTENT: message[CONTENT]}
-
-
-@dataclass(frozen=True)
-class _RenderedChat:
-    """A conversation as text, with the character spans of the supervised messages."""
-
-    text: str
-    answer_spans: list[tuple[int, int]]
-
-
 class ChatObjective(LanguageModelingObjective):
     """The next-token loss on the assistant's messages and the token that ends each of them.
 
@@ -164,12 +147,7 @@ class ChatObjective(LanguageModelingObjective):
         if not isinstance(model, CausalModel):
             raise TaskError(f"{model.name} is not a causal model, which a chat requires")
         self.task = task
-        self._shields = {
-            token: chr(SHIELD_BASE + i) for i, token in enumerate(model.prompt_tokenizer.special_token_ids.values())
-        }
-        self._text_by_shield = {
-            chr(SHIELD_BASE + i): text for i, text in enumerate(model.prompt_tokenizer.special_token_ids)
-        }
+        self._tokenizer = ChatTokenizer(model)
 
     def encode_example(self, example: Example) -> EncodedExample:
         """Encode a conversation up to the assistant's last supervised message.
@@ -214,12 +192,12 @@ class ChatObjective(LanguageModelingObjective):
     ) -> EncodedExample:
         """Encode a conversation up to the assistant's next answer, with space for `max_new_tokens` tokens."""
         max_prompt_length = self.compute_max_prompt_length(max_new_tokens)
-        prompt_ids, is_truncated = self._encode_generation_prompt(messages, location), False
+        prompt_ids, is_truncated = self._tokenizer.tokenize_generation_prompt(messages, location), False
         while len(prompt_ids) > max_prompt_length:
             messages = self._truncate_longest_message(
                 messages, range(len(messages)), len(prompt_ids) - max_prompt_length, location
             )
-            prompt_ids, is_truncated = self._encode_generation_prompt(messages, location), True
+            prompt_ids, is_truncated = self._tokenizer.tokenize_generation_prompt(messages, location), True
         return EncodedExample(prompt_ids, is_truncated=is_truncated)
 
     def get_references(self, example: Example) -> list[str]:
@@ -234,108 +212,17 @@ class ChatObjective(LanguageModelingObjective):
         """Build an example with the text as the user's message."""
         return Example({self.task.messages_field: [{ROLE: USER, CONTENT: text}]}, "the text")
 
-    def _encode_generation_prompt(self, messages: list[MessageDict], location: str) -> list[int]:
-        """Return the ids of a conversation up to the assistant's next answer."""
-        text = self._render_generation_prompt(messages, location)
-        self.model.prompt_tokenizer.check_text(text)  # checked as a whole, because parts of it are tokenized one by one
-        return self._prepend_bos(self._tokenize_shielded("", text))
-
     def _encode_conversation(self, messages: list[MessageDict], location: str) -> EncodedExample:
-        """Return the ids of a conversation of any length whose last message is the assistant's.
-
-        Supervised and other text is tokenized separately. So no token belongs to both, and an answer begins at the same
-        token as in generation.
-        """
-        rendered = self._render_conversation(messages, location)
-        text, ids, supervised, previous_end = rendered.text, list[int](), list[int](), 0
-        for start, end in rendered.answer_spans:
-            ids += self._tokenize_shielded(text[:previous_end], text[previous_end:start])
-            answer_ids = self._tokenize_shielded(text[:start], text[start:end])
-            supervised += range(len(ids), len(ids) + len(answer_ids))
-            ids, previous_end = ids + answer_ids, end
+        """Encode a conversation of any length whose last message is the assistant's."""
+        chat = self._tokenizer.tokenize_conversation(messages, location)
+        ids, supervised = chat.token_ids, chat.supervised_positions
         if ids[-1] not in self.model.eos_token_ids:  # the template's end of turn is not the end-of-text token
-            supervised.append(len(ids))
-            ids.append(self.eos_token_id)
+            ids, supervised = [*ids, self.eos_token_id], [*supervised, len(ids)]
         first_supervised = supervised[0]
         return EncodedExample(
-            self._prepend_bos(ids[:first_supervised]),
+            self._tokenizer.prepend_bos(ids[:first_supervised]),
             ResponseTarget(tuple(ids[first_supervised:]), tuple(i - first_supervised for i in supervised)),
         )
-
-    def _shield_special_tokens(self, text: str) -> str:
-        """Replace special tokens in a message by shields, so that they are text there and cannot end a turn."""
-        return "".join(
-            part if isinstance(part, str) else self._shields[part]
-            for part in self.model.prompt_tokenizer.split_on_special_tokens(text)
-        )
-
-    def _tokenize_shielded(self, context: str, text: str) -> list[int]:
-        """Return the ids of text that follows `context`. A shield is tokenized as the text that it replaces."""
-        ids: list[int] = []
-        for part in (
-            re.split(f"([{re.escape(''.join(self._text_by_shield))}])", text) if self._text_by_shield else [text]
-        ):
-            if part in self._text_by_shield:
-                ids += self.model.prompt_tokenizer.tokenize(self._text_by_shield[part], split_special_tokens=True)
-            elif part:
-                ids += self.model.prompt_tokenizer.encode_continuation(context, part)
-            context = part
-        return ids
-
-    def _prepend_bos(self, token_ids: list[int]) -> list[int]:
-        """Prepend BOS unless the model has none or the chat template wrote it already."""
-        bos = self.model.prompt_tokenizer.bos_token_id
-        return token_ids if bos is None or token_ids[:1] == [bos] else [bos, *token_ids]
-
-    def _render_conversation(self, messages: list[MessageDict], location: str) -> _RenderedChat:
-        """Render a conversation. Spans of supervised messages are found by how the text grows with each message."""
-        text = self._apply_chat_template(messages, location)
-        answer_spans = []
-        for i in find_supervised_messages(messages):
-            text_before, text_through = (
-                self._render_generation_prompt(messages[:i], location),
-                self._apply_chat_template(messages[: i + 1], location).rstrip(),
-            )
-            if not (
-                text.startswith(text_before) and text.startswith(text_through) and len(text_before) < len(text_through)
-            ):
-                raise RecordError(
-                    location,
-                    f"the model's chat template renders message {i + 1} differently in a longer chat: "
-                    "use chats with one answer each",
-                )
-            answer_spans.append((len(text_before), len(text_through)))
-        return _RenderedChat(text, answer_spans)
-
-    def _render_generation_prompt(self, messages: list[MessageDict], location: str) -> str:
-        """Render a conversation up to where the assistant's next message begins, which may be the first message.
-
-        Templates cannot render an empty conversation. Then the text before the assistant's first message is returned.
-        """
-        if messages:
-            return self._apply_chat_template(messages, location, add_generation_prompt=True)
-        text, marker, _ = self._apply_chat_template(
-            [{ROLE: ASSISTANT, CONTENT: CONTENT_PLACEHOLDER}], location
-        ).partition(CONTENT_PLACEHOLDER)
-        if not marker:
-            raise RecordError(
-                location, "the chat template drops an assistant message at the start: begin with a user message"
-            )
-        return text
-
-    def _apply_chat_template(
-        self, messages: list[MessageDict], location: str, add_generation_prompt: bool = False
-    ) -> str:
-        shielded = [
-            _drop_weight(message) | {CONTENT: self._shield_special_tokens(message[CONTENT])} for message in messages
-        ]
-        try:
-            text = self.model.tokenizer.apply_chat_template(
-                shielded, tokenize=False, add_generation_prompt=add_generation_prompt
-            )
-        except TemplateError as error:
-            raise RecordError(location, f"the model's chat template rejects the conversation: {error}") from error
-        return str(text)
 
     def _drop_last_exchange(self, messages: list[MessageDict], num_tokens: int, location: str) -> list[MessageDict]:
         """Shorten a conversation: drop its last exchange, or remove `num_tokens` tokens before its only answer."""

@@ -66,6 +66,11 @@ def find_supervised_messages(messages: list[MessageDict]) -> list[int]:
     ]
 
 
+def drop_weight(message: MessageDict) -> MessageDict:
+    """Return a message with only the fields that chat templates read."""
+    return {ROLE: message[ROLE], CONTENT: message[CONTENT]}
+
+
 def _normalize_message(message: Any, number: int, location: str, field_names: tuple[str, str]) -> MessageDict:
     message_location = f"{location}, message {number}"
     if not isinstance(message, dict):
