@@ -21,8 +21,8 @@ from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.method_kind import MethodKind
 from softprompt.comparison.methods.adaptation_method import AdaptationMethod
-from softprompt.comparison.methods.local_fitted_model import compute_reference_loss
 from softprompt.comparison.methods.method_registry import get_method
+from softprompt.comparison.methods.reference_loss import compute_reference_loss
 from softprompt.comparison.report import ComparisonResults, Report, add_recommendation, write_report
 from softprompt.comparison.report.method_result import MethodEntry, MethodFailure
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback

@@ -80,9 +80,9 @@ class ClassificationPrompter:
         right = torch.tensor([self.task.get_label_index(example) for example in examples])
         predicted = torch.tensor([size if label is None else label for label in read])
         readable = predicted < size
-        figures = {"accuracy": accuracy_score(predicted, right), "macro_f1": _compute_macro_f1(predicted, right, size)}
+        metrics = {"accuracy": accuracy_score(predicted, right), "macro_f1": _compute_macro_f1(predicted, right, size)}
         return EvalResult(
-            put_headline_first(figures, right, size),
+            put_headline_first(metrics, right, size),
             score_predictions(predicted, right, size).tolist(),
             confusion_matrix(predicted[readable], right[readable], size).tolist(),
         )
