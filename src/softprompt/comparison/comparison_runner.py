@@ -19,7 +19,6 @@ from softprompt.comparison.comparison_callback import ComparisonCallback, NullCo
 from softprompt.comparison.comparison_folder import LOGS_FOLDER, RUNS_FOLDER, check_output_folder
 from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
-from softprompt.comparison.method_kind import MethodKind
 from softprompt.comparison.methods.adaptation_method import AdaptationMethod
 from softprompt.comparison.methods.method_registry import get_method
 from softprompt.comparison.methods.reference_loss import compute_reference_loss
@@ -30,16 +29,10 @@ from softprompt.comparison.runs.run_cache_key import build_cache_key, get_split_
 from softprompt.comparison.runs.run_plan import RunSpec, count_trainings, plan_runs
 from softprompt.comparison.runs.run_store import RunStore
 from softprompt.comparison.runs.subprocess_runner import run_in_subprocess
+from softprompt.comparison.sweep_check import check_sweep
 from softprompt.errors import SettingError, translate_os_errors
-from softprompt.message_parameters import replace_parameters
 from softprompt.tasks import ClassificationTask
 from softprompt.training.process_group import require_single_process
-
-#: Settings of a soft prompt or its training that a sweep may vary. All methods share the other settings.
-SWEEPABLE_SETTINGS = (
-    "num_virtual_tokens", "init", "encoder", "encoder_hidden_size", "placement", "freeze_sink", "layers", "head",
-    "batch_size", "gradient_accumulation_steps", "warmup_ratio", "weight_decay", "max_grad_norm",
-)  # fmt: skip
 
 
 def compare(*, callback: ComparisonCallback | None = None, **settings: Any) -> Report:
@@ -99,7 +92,7 @@ class ComparisonRunner:
         if repeated := [name for name in settings.methods if settings.methods.count(name) > 1]:
             raise SettingError(f"`methods` contains {repeated[0]} more than once: remove the repetition")
         methods = {name: get_method(name) for name in settings.methods}
-        _check_sweep(settings, methods)
+        check_sweep(settings, methods)
         check_output_folder(settings.output)
         experiment = Experiment.prepare(settings)
         experiment.validate_examples()
@@ -221,21 +214,3 @@ class ComparisonRunner:
 def _has_all_seeds(plan: Sequence[RunSpec], store: RunStore) -> bool:
     """Return whether the runs of all seeds are finished, regardless of train sizes and sweeps."""
     return all(store.load_measurement(run) for run in plan if run.purpose == "seed")
-
-
-def _check_sweep(settings: CompareSettings, methods: Mapping[str, AdaptationMethod]) -> None:
-    if settings.sweep and not any(method.kind is MethodKind.SOFT_PROMPT for method in methods.values()):
-        raise SettingError("`sweep` varies settings of soft prompts, but `methods` contains no soft prompt: add one")
-    for name, values in settings.sweep.items():
-        if name.replace("-", "_") not in SWEEPABLE_SETTINGS:
-            raise SettingError(f"`sweep` cannot vary {name!r}: choose one of {', '.join(SWEEPABLE_SETTINGS)}")
-        for value in values:
-            _check_sweep_value(settings, name.replace("-", "_"), value)
-
-
-def _check_sweep_value(settings: CompareSettings, name: str, value: str) -> None:
-    try:
-        settings.to_tune_settings(**{name: value})
-    except SettingError as error:
-        problem = replace_parameters(str(error), lambda name, value: f"`sweep={{{name!r}: [{value}]}}`")
-        raise SettingError(problem) from error

@@ -101,5 +101,5 @@ class FewShotPrompt(AdaptationMethod):
 
 def _compute_selection_key(fitted_model: LocalFittedModel, validation: ExampleDataset) -> tuple[float, ...]:
     objective: Objective = fitted_model.objective
-    rows = [objective.encode_example(example) for example in validation]
-    return objective.selection_key(compute_metrics(objective, fitted_model.payload, rows))
+    encoded = [objective.encode_example(example) for example in validation]
+    return objective.selection_key(compute_metrics(objective, fitted_model.payload, encoded))

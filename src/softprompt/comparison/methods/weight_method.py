@@ -75,13 +75,15 @@ class WeightMethod(AdaptationMethod):
         settings = experiment.settings.to_tune_settings(max_steps=config.steps, seed=config.seed)
         adapted = _add_head(experiment.task, self.make_trainable(experiment, copy_model(experiment.model), config.seed))
         objective = experiment.task.build_objective(adapted.model, adapted.model.shape.window, adapted.head)
-        rows = drop_truncated_targets(encode_dataset(objective, config.examples, "training"), config.examples)
+        training = drop_truncated_targets(encode_dataset(objective, config.examples, "training"), config.examples)
         validation = encode_compact_examples(objective, experiment.validation, "validation")
         learner = WeightTrainable(adapted.parameters)
         optimizer = ScheduledOptimizer.from_settings(settings, learner, peak)
 
         def train(callback: TrainerCallback) -> TrainOutcome:
-            return Trainer(objective, learner, rows, validation, settings, optimizer, NullRecorder(), callback).train()
+            return Trainer(
+                objective, learner, training, validation, settings, optimizer, NullRecorder(), callback
+            ).train()
 
         record, best = train_and_record(train, callback, peak)
         learner.load_state_dict(best)

@@ -95,10 +95,12 @@ def _upgrade_method(entry: Mapping[str, Any]) -> dict[str, Any]:
     if "out_of_domain" in entry:
         upgraded["out_of_domain_metrics"] = entry["out_of_domain"] and _upgrade_metrics(entry["out_of_domain"])
     if entry.get("sizes"):
-        upgraded["metrics_by_train_size"] = {size: _upgrade_metrics(each) for size, each in entry["sizes"].items()}
+        upgraded["metrics_by_train_size"] = {
+            size: _upgrade_metrics(metrics) for size, metrics in entry["sizes"].items()
+        }
     if entry.get("sweeps"):
         upgraded["metrics_by_setting"] = {
-            setting: {value: _upgrade_metrics(each) for value, each in values.items()}
+            setting: {value: _upgrade_metrics(metrics) for value, metrics in values.items()}
             for setting, values in entry["sweeps"].items()
         }
     if entry.get("serving"):

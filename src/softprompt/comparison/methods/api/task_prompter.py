@@ -113,8 +113,8 @@ class GenerationPrompter:
     def evaluate_replies(self, examples: Sequence[Example], replies: Sequence[str]) -> EvalResult:
         """Return the corpus BLEU, and the sentence BLEU of each reply as its score."""
         references = [self._get_references(example) for example in examples]
-        each = [sentence_bleu_score(reply, right) for reply, right in zip(replies, references, strict=True)]
-        return EvalResult({"bleu": corpus_bleu_score(replies, references)}, each)
+        scores = [sentence_bleu_score(reply, right) for reply, right in zip(replies, references, strict=True)]
+        return EvalResult({"bleu": corpus_bleu_score(replies, references)}, scores)
 
     def _get_references(self, example: Example) -> list[str]:
         if isinstance(self.task, ChatTask):
