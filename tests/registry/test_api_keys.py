@@ -28,8 +28,8 @@ def test_a_created_key_is_found(store: PromptRegistry, home: Home) -> None:
     assert key.revoked_at is None
     assert before <= key.created_at <= datetime.now(UTC)
     assert store.api_keys.authenticate_secret(text) == key
-    assert store.api_keys.list_keys() == store.api_keys.list_keys("acme") == [key]
-    assert store.api_keys.list_keys("bolt") == []
+    assert list(store.api_keys.iterate_keys()) == list(store.api_keys.iterate_keys("acme")) == [key]
+    assert list(store.api_keys.iterate_keys("bolt")) == []
     with home.open() as again:
         assert again.api_keys.authenticate_secret(text) == key
 
@@ -70,7 +70,7 @@ def test_a_revoked_key_is_invalid_and_stays_in_the_list(store: PromptRegistry) -
     assert gone.revoked_at is not None
     assert not gone.is_valid()
     assert store.api_keys.authenticate_secret(text) is None
-    assert store.api_keys.list_keys() == [gone]
+    assert list(store.api_keys.iterate_keys()) == [gone]
     assert store.api_keys.revoke_key(text) == gone  # again, by its text: as it was
 
 
@@ -131,7 +131,7 @@ def test_revoking_an_unknown_key_raises_not_found(store: PromptRegistry) -> None
 def test_invalid_key_settings_are_rejected(store: PromptRegistry, wrong: dict[str, object], said: str) -> None:
     with pytest.raises(SettingError, match=said):
         store.api_keys.create_key(**wrong)  # type: ignore[arg-type]
-    assert store.api_keys.list_keys() == []
+    assert list(store.api_keys.iterate_keys()) == []
     assert store.list_events() == []
 
 

@@ -79,14 +79,19 @@ def check_pages(store: PromptRegistry, limit: int) -> None:
 def test_pages_together_are_the_whole_list(
     lists: PromptRegistry, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = lists.list_prompts(), lists.list_events(), lists.api_keys.list_keys("bolt"), lists.api_keys.list_keys()
+    whole = (
+        lists.list_prompts(),
+        lists.list_events(),
+        list(lists.api_keys.iterate_keys("bolt")),
+        list(lists.api_keys.iterate_keys()),
+    )
     for module in ("prompt_registry", "page_queries", "api_key_registry"):
         monkeypatch.setattr(f"softprompt.registry.{module}.PAGE_SIZE", at_once)
     assert (lists.list_prompts(), list(lists.iterate_prompts())) == (whole[0], whole[0])
     assert list(lists.iterate_prompts("cod")) == [prompt for prompt in whole[0] if prompt.tenant == "cod"]
     assert list(lists.iterate_events()) == whole[1]
     assert list(lists.iterate_events("bolt", "a1")) == lists.list_events("bolt", "a1")
-    assert (lists.api_keys.list_keys("bolt"), list(lists.api_keys.iterate_keys())) == whole[2:]
+    assert (list(lists.api_keys.iterate_keys("bolt")), list(lists.api_keys.iterate_keys())) == whole[2:]
     assert [key.tenant for key in whole[2]] == ["bolt"] * 2
 
 
@@ -144,8 +149,8 @@ LISTS: dict[str, Callable[[PromptRegistry], object]] = {
     "a tenant's history": lambda store: store.list_events("bolt", limit=3),
     "a prompt's history": lambda store: store.list_events("bolt", "a1", limit=3),
     "a name's history": lambda store: store.list_events(name="a1", limit=3),
-    "keys": lambda store: store.api_keys.list_keys("bolt"),
-    "all keys": lambda store: store.api_keys.list_keys(),
+    "keys": lambda store: list(store.api_keys.iterate_keys("bolt")),
+    "all keys": lambda store: list(store.api_keys.iterate_keys()),
 }
 
 

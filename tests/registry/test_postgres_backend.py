@@ -238,7 +238,7 @@ def test_a_broken_connection_restores_collected_artifacts(
 
 
 def test_words_that_it_cannot_keep(store: PromptRegistry, saved: Prompts) -> None:
-    for ask in (store.list_prompts, store.list_events, store.api_keys.list_keys):
+    for ask in (store.list_prompts, store.list_events, lambda tenant: list(store.api_keys.iterate_keys(tenant))):
         with pytest.raises(SettingError, match="cannot store this text"):
             ask("a\0")
     strange = saved[0].manifest.model_copy(update={"method": {"name": "a\0"}}).with_content_hash()

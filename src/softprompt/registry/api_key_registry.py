@@ -78,12 +78,8 @@ class ApiKeyRegistry:
             session.flush()
             return row.to_api_key(), secret
 
-    def list_keys(self, tenant: str | None = None) -> list[ApiKey]:
-        """Return the keys of a tenant, or of all tenants, oldest first, including expired and revoked ones."""
-        return [*self.iterate_keys(tenant)]
-
     def iterate_keys(self, tenant: str | None = None) -> Iterator[ApiKey]:
-        """Iterate over the keys of a tenant, or of all tenants, oldest first, a page at a time."""
+        """Iterate over the keys of a tenant, or of all tenants, oldest first, including expired and revoked ones."""
 
         def fetch_page(last: ApiKey | None) -> ResultPage[ApiKey]:
             with self._database.read_session() as session:
