@@ -47,7 +47,7 @@ class CompiledGrammar:
 
 
 class GrammarState:
-    """Grammar state of one response. Masks are computed when they are asked for, which may take long."""
+    """Grammar state of one response. Masks are computed on demand, which may take long."""
 
     def __init__(self, matcher: LLMatcher, vocab_size: int):
         self._matcher, self._vocab_size = matcher, vocab_size

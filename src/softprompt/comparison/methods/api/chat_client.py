@@ -10,8 +10,8 @@ from anyio.from_thread import start_blocking_portal
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from softprompt.comparison.methods.api.api_endpoint import PLACEHOLDER_KEY, ApiEndpoint
-from softprompt.comparison.methods.api.api_errors import translate_api_errors
 from softprompt.comparison.methods.api.api_reply import ApiReply
+from softprompt.comparison.methods.api.openai_errors import translate_api_errors
 from softprompt.comparison.methods.api.reply_cache import ReplyCache
 from softprompt.comparison.methods.api.request_limits import RequestLimits
 from softprompt.comparison.methods.api.task_prompter import Conversation
