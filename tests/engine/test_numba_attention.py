@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -19,8 +20,10 @@ if sys.platform != "linux":
 from softprompt.engine import numba_kernel
 from softprompt.engine.attention import DecodeAttention, DecodeBackend, select_decode_backend
 from softprompt.engine.kv_cache import KVCache, TokenSegment
+from softprompt.engine.layer_inputs import LayerInputs
 from softprompt.engine.matmul_attention import MatmulDecodeAttention
 from softprompt.engine.numba_attention import NumbaDecodeAttention
+from softprompt.engine.numba_kernel import KernelUnavailable, load_kernel
 from softprompt.model.model_shape import ModelKind, ModelShape
 
 CPU = torch.device("cpu")
@@ -58,8 +61,17 @@ def run_attention(
         )  # the same for each slot, whatever the others
         combined = random_states[[segment.slot for segment in segments]].transpose(0, 1)  # in the layout of a layer
         queries, keys, values = combined.split([group * G, G, G])
-        attention.attend_layer(layer, queries * spread, keys, values, output[layer], D**-0.5, 5.0 if layer else None)
+        inputs = LayerInputs(queries * spread, keys, values, D**-0.5, 5.0 if layer else None)
+        attention.attend_layer(layer, inputs, output[layer])
     return [output, slots.keys, slots.values]
+
+
+@pytest.fixture
+def fresh_kernel() -> Iterator[None]:
+    """Forget the compiled kernel before and after a test."""
+    load_kernel.cache_clear()
+    yield
+    load_kernel.cache_clear()
 
 
 @pytest.fixture(params=[1, 2])
@@ -105,7 +117,9 @@ def test_nan_affects_only_its_own_sequence() -> None:
     slots.keys[:, 1] = torch.nan
     output = torch.zeros(3, 6, 24)
     ones = torch.ones(2, 3, 24)
-    NumbaDecodeAttention(slots, segments).attend_layer(0, torch.ones(6, 3, 24), ones, ones, output, 0.2, None)
+    NumbaDecodeAttention(slots, segments).attend_layer(
+        0, LayerInputs(torch.ones(6, 3, 24), ones, ones, 0.2, None), output
+    )
     assert output[1].isnan().any()
     assert output[[0, 2]].isfinite().all()
 
@@ -121,16 +135,40 @@ def test_the_kernel_is_selected_where_it_is_supported(monkeypatch: pytest.Monkey
     assert select_decode_backend(CPU, torch.float32) is MatmulDecodeAttention
 
 
+@pytest.mark.parametrize("broken", ["_compile_kernel", "_load_gomp_parallel"])
+def test_torch_computes_where_the_kernel_is_unavailable(
+    broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fresh_kernel: None
+) -> None:
+    def fail() -> None:
+        raise KernelUnavailable("it cannot be compiled")
+
+    monkeypatch.setattr(numba_kernel, broken, fail)
+    assert select_decode_backend(CPU, torch.float32) is MatmulDecodeAttention
+    assert "decoding falls back to torch kernels: it cannot be compiled" in caplog.text
+
+
+def test_the_kernel_is_compiled_when_it_is_first_needed() -> None:
+    code = (
+        "from softprompt.engine.numba_attention import NumbaDecodeAttention\n"
+        "from softprompt.engine.numba_kernel import load_kernel\n"
+        "assert load_kernel.cache_info().currsize == 0\n"
+        "import torch\n"
+        "from softprompt.engine.attention import select_decode_backend\n"
+        "for _ in range(2):\n"
+        "    assert select_decode_backend(torch.device('cpu'), torch.float32) is NumbaDecodeAttention\n"
+        "assert load_kernel.cache_info().misses == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_kernel_supports_half_precision_inputs() -> None:
     segments = [TokenSegment(slot, slot, 1, 20) for slot in range(3)]
     slots = KVCache(build_shape(2, 24), 6, LENGTH, CPU, torch.float32)
     queries, ones = torch.randn(24, 3, 6).permute(2, 1, 0), torch.ones(2, 3, 24)
     float_output, half_output = torch.empty(3, 6, 24), torch.empty(3, 6, 24, dtype=torch.bfloat16)
-    NumbaDecodeAttention(slots, segments).attend_layer(0, queries, ones, ones, float_output, 0.2, None)
-    half_inputs = [each.bfloat16() for each in (queries, ones, ones)]
-    NumbaDecodeAttention(slots, segments).attend_layer(
-        0, half_inputs[0], half_inputs[1], half_inputs[2], half_output, 0.2, None
-    )
+    NumbaDecodeAttention(slots, segments).attend_layer(0, LayerInputs(queries, ones, ones, 0.2, None), float_output)
+    half_inputs = LayerInputs(queries.bfloat16(), ones.bfloat16(), ones.bfloat16(), 0.2, None)
+    NumbaDecodeAttention(slots, segments).attend_layer(0, half_inputs, half_output)
     torch.testing.assert_close(half_output.float(), float_output, atol=0.02, rtol=0.02)
 
 
@@ -142,10 +180,10 @@ def raise_eof_error(*_: Any, **__: Any) -> None:
     "broken", [(CompileResultCacheImpl, "_locator_classes", []), (IndexDataCacheFile, "load", raise_eof_error)]
 )
 def test_the_kernel_is_compiled_without_a_cache(
-    broken: tuple[Any, str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    broken: tuple[Any, str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fresh_kernel: None
 ) -> None:
     monkeypatch.setattr(*broken)
-    monkeypatch.setattr(numba_kernel, "_KERNEL_ADDRESS", numba_kernel._compile_kernel())
+    load_kernel()
     assert "NUMBA_CACHE_DIR" in caplog.text
     case = (build_shape(2, 24), [TokenSegment(0, 0, 1, 20)], 3, 1.0)
     for kernel_results, matmul_results in zip(

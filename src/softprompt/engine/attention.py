@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from softprompt.engine.kv_cache import KVCache, TokenSegment
+from softprompt.engine.layer_inputs import LayerInputs
 from softprompt.engine.matmul_attention import MatmulDecodeAttention, matmul_attention
 
 logger = logging.getLogger(__name__)
@@ -30,16 +31,7 @@ ATTN_IMPLEMENTATION = "softprompt_slots"
 class DecodeAttention(Protocol):
     """Attention of the decoding sequences of a step: one token each, in the order of their slots."""
 
-    def attend_layer(
-        self,
-        layer: int,
-        queries: Float[Tensor, "A n D"],
-        keys: Float[Tensor, "G n D"],
-        values: Float[Tensor, "G n D"],
-        output: Float[Tensor, "n A D"],
-        scale: float,
-        softcap: float | None,
-    ) -> None:
+    def attend_layer(self, layer: int, inputs: LayerInputs, output: Float[Tensor, "n A D"]) -> None:
         """Write a layer's new keys and values to the slots, and the result of attention to `output`."""
         ...
 
@@ -50,13 +42,24 @@ DecodeBackend = Callable[[KVCache, Sequence[TokenSegment]], DecodeAttention]
 def select_decode_backend(device: torch.device, dtype: torch.dtype) -> DecodeBackend:
     """Return the fastest decode attention for a device. The numba kernel needs GNU OpenMP, which torch has on Linux."""
     if device.type == "cpu" and dtype == torch.float32 and sys.platform == "linux":
-        try:
-            from softprompt.engine.numba_attention import NumbaDecodeAttention
-        except ImportError as error:
-            logger.warning("decoding falls back to torch kernels: %s", error)
-        else:
-            return NumbaDecodeAttention
+        return _load_numba_attention() or MatmulDecodeAttention
     return MatmulDecodeAttention
+
+
+def _load_numba_attention() -> DecodeBackend | None:
+    """Compile the numba kernel; None, with a warning, where it is not available."""
+    try:
+        from softprompt.engine.numba_attention import NumbaDecodeAttention
+        from softprompt.engine.numba_kernel import KernelUnavailable, load_kernel
+    except ImportError as error:
+        logger.warning("decoding falls back to torch kernels: %s", error)
+        return None
+    try:
+        load_kernel()
+    except KernelUnavailable as error:
+        logger.warning("decoding falls back to torch kernels: %s", error)
+        return None
+    return NumbaDecodeAttention
 
 
 class StepAttention:
@@ -84,26 +87,28 @@ class StepAttention:
         self._flat_indices = kv_cache.compute_flat_indices(prefill_segments) if prefill_segments else None
         self._prefill_masks: Sequence[Tensor] | None = None  # built on first use: the layer gives the number of heads
 
-    def attend_layer(
+    def attend_layer(self, layer: int, inputs: LayerInputs) -> Float[Tensor, "1 T A D"]:
+        """Return the attention output of all tokens; padding behind the last segment gives zeros."""
+        A, T, D = inputs.queries.shape
+        output = inputs.queries.new_empty(T, A, D)
+        output[self._num_tokens :] = 0
+        if self._decode_attention is not None:
+            decode = inputs.select_tokens(0, self._num_decode_tokens)
+            self._decode_attention.attend_layer(layer, decode, output[: self._num_decode_tokens])
+        if self._flat_indices is not None:
+            self._attend_prefill_segments(layer, inputs, self._flat_indices, output)
+        return output.unsqueeze(0)
+
+    def _attend_prefill_segments(
         self,
         layer: int,
-        queries: Float[Tensor, "1 A T D"],
-        keys: Float[Tensor, "1 G T D"],
-        values: Float[Tensor, "1 G T D"],
-        scale: float | None,
-        softcap: float | None,
-    ) -> Float[Tensor, "1 T A D"]:
-        """Return the attention output of all tokens; padding behind the last segment gives zeros."""
-        _, A, T, D = queries.shape
-        scale = D**-0.5 if scale is None else scale
-        output = queries.new_empty(1, T, A, D)
-        output[:, self._num_tokens :] = 0
-        decode, prefill = slice(self._num_decode_tokens), slice(self._num_decode_tokens, self._num_tokens)
-        if self._decode_attention is not None:
-            single = (queries[0, :, decode], keys[0, :, decode], values[0, :, decode])
-            self._decode_attention.attend_layer(layer, *single, output[0, decode], scale, softcap)
-        if self._flat_indices is not None:
-            self._kv_cache.write_tokens(layer, self._flat_indices, keys[0, :, prefill], values[0, :, prefill])
+        inputs: LayerInputs,
+        flat_indices: Int[Tensor, "T_G"],
+        output: Float[Tensor, "T A D"],
+    ) -> None:
+        A, _, D = inputs.queries.shape
+        prefill = inputs.select_tokens(self._num_decode_tokens, self._num_tokens)
+        self._kv_cache.write_tokens(layer, flat_indices, prefill.keys, prefill.values)
         layer_keys, layer_values = self._kv_cache.keys[layer], self._kv_cache.values[layer]
         for segment, mask in zip(self._prefill_segments, self._get_prefill_masks(A), strict=True):
             span = slice(segment.start, segment.start + segment.num_tokens)
@@ -112,12 +117,15 @@ class StepAttention:
                 slice(None),
                 slice(segment.num_past_positions + segment.num_tokens),
             )
-            grouped_queries = queries[:, :, span].reshape(1, layer_keys.shape[1], -1, D)
             attended = _attend_prefill(
-                grouped_queries, layer_keys[visible], layer_values[visible], mask, scale, softcap
+                inputs.queries[:, span].reshape(1, layer_keys.shape[1], -1, D),
+                layer_keys[visible],
+                layer_values[visible],
+                mask,
+                inputs.scale,
+                inputs.softcap,
             )
-            output[0, span] = attended.view(A, segment.num_tokens, -1).transpose(0, 1)
-        return output
+            output[span] = attended.view(A, segment.num_tokens, -1).transpose(0, 1)
 
     def _get_prefill_masks(self, num_heads: int) -> Sequence[Float[Tensor, "1 N S"]]:
         """Return the masks of the prefill segments, repeated for the query heads of a group."""
@@ -152,7 +160,10 @@ def _engine_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: None, step: StepAttention, **rest: Any
 ) -> tuple[Tensor, None]:
     """Attention function that transformers' layers call."""
-    return step.attend_layer(module.layer_idx, query, key, value, rest.get("scaling"), rest.get("softcap")), None
+    scale = rest.get("scaling")
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    inputs = LayerInputs(query[0], key[0], value[0], scale, rest.get("softcap"))
+    return step.attend_layer(module.layer_idx, inputs), None
 
 
 AttentionInterface.register(ATTN_IMPLEMENTATION, _engine_attention)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softprompt.engine.kv_cache import KVCache, TokenSegment
+from softprompt.engine.layer_inputs import LayerInputs
 
 
 def matmul_attention(
@@ -55,20 +56,11 @@ class MatmulDecodeAttention:
         mask = kv_cache.build_additive_mask(torch.arange(self._max_length, device=device) < visible_lengths)
         self._mask = mask.repeat_interleave(kv_cache.keys.shape[2], dim=0).unsqueeze(1)
 
-    def attend_layer(
-        self,
-        layer: int,
-        queries: Float[Tensor, "A n D"],
-        keys: Float[Tensor, "G n D"],
-        values: Float[Tensor, "G n D"],
-        output: Float[Tensor, "n A D"],
-        scale: float,
-        softcap: float | None,
-    ) -> None:
+    def attend_layer(self, layer: int, inputs: LayerInputs, output: Float[Tensor, "n A D"]) -> None:
         """See `DecodeAttention`."""
-        self._kv_cache.write_tokens(layer, self._flat_indices, keys, values)
-        A, n, D = queries.shape
-        grouped_queries = queries.transpose(0, 1).reshape(n, len(keys), -1, D)
+        self._kv_cache.write_tokens(layer, self._flat_indices, inputs.keys, inputs.values)
+        A, n, D = inputs.queries.shape
+        grouped_queries = inputs.queries.transpose(0, 1).reshape(n, len(inputs.keys), -1, D)
         if not self._is_contiguous:
             grouped_queries = grouped_queries.new_zeros(self._num_slots, *grouped_queries.shape[1:]).index_copy(
                 0, self._slot_indices, grouped_queries
@@ -76,6 +68,6 @@ class MatmulDecodeAttention:
         visible = (slice(self._num_slots), slice(None), slice(self._max_length))
         layer_keys, layer_values = self._kv_cache.keys[layer], self._kv_cache.values[layer]
         attended = matmul_attention(
-            grouped_queries, layer_keys[visible], layer_values[visible], self._mask, scale, softcap
+            grouped_queries, layer_keys[visible], layer_values[visible], self._mask, inputs.scale, inputs.softcap
         )
         output[:] = (attended if self._is_contiguous else attended[self._slot_indices]).reshape(n, A, D)

@@ -13,6 +13,9 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 
 import numba
 import numpy as np
@@ -216,43 +219,64 @@ def _attend_thread(address):
             preceding_positions += lengths[sequence]
 
 
-def _compile_kernel():
-    """Return the kernel's address. Compiling takes seconds; numba caches the result where it can.
+class KernelUnavailable(Exception):
+    """The kernel cannot be compiled, or cannot run on torch's threads."""
+
+
+@dataclass(frozen=True)
+class DecodeKernel:
+    """Compiled kernel.
+
+    Attributes:
+        address: address of the kernel.
+        gomp_parallel: runs a function on each of torch's threads.
+    """
+
+    address: int
+    gomp_parallel: Callable[..., None]
+
+    def launch(self, args: KernelArgs, num_threads: int) -> None:
+        """Run the kernel on at most `num_threads` threads, each with its own scratch memory."""
+        self.gomp_parallel(self.address, args, num_threads, 0)
+
+
+@cache
+def load_kernel() -> DecodeKernel:
+    """Compile the kernel, once in a process and not before it is needed.
 
     Raises:
-        ImportError: numba cannot compile the kernel.
+        KernelUnavailable: torch uses other threads, or numba cannot compile the kernel.
     """
-    signature = types.void(types.CPointer(from_dtype(np.dtype(KernelArgs))))
+    return DecodeKernel(gomp_parallel=_load_gomp_parallel(), address=_compile_kernel())
+
+
+def _compile_kernel() -> int:
+    """Return the kernel's address. Compiling takes seconds; numba caches the result where it can."""
     try:
-        return numba.cfunc(signature, fastmath=FASTMATH, cache=True)(_attend_thread).address
+        return _compile_function(cache=True)
     except Exception as error:  # no writable folder, full disk or damaged cache
         logger.warning(
             "numba cannot cache the kernel, which is compiled at every start (%s): set NUMBA_CACHE_DIR", error
         )
     try:
-        return numba.cfunc(signature, fastmath=FASTMATH)(_attend_thread).address
+        return _compile_function(cache=False)
     except Exception as error:
-        raise ImportError(f"numba cannot compile the kernel: {error}") from error
+        raise KernelUnavailable(f"numba cannot compile the kernel: {error}") from error
 
 
-def _load_gomp_parallel():
-    """Load the function that runs another function on each of torch's threads.
+def _compile_function(*, cache: bool) -> int:
+    signature = types.void(types.CPointer(from_dtype(np.dtype(KernelArgs))))
+    address = numba.cfunc(signature, fastmath=FASTMATH, cache=cache)(_attend_thread).address
+    assert address is not None
+    return address
 
-    Raises:
-        ImportError: torch uses other threads.
-    """
+
+def _load_gomp_parallel() -> Callable[..., None]:
+    """Return the function that runs another function on each of torch's threads."""
     try:
         gomp_parallel = ctypes.CDLL(None).GOMP_parallel
     except AttributeError as error:
-        raise ImportError("torch does not use GNU OpenMP here") from error
+        raise KernelUnavailable("torch does not use GNU OpenMP here") from error
     gomp_parallel.argtypes = [ctypes.c_void_p, ctypes.POINTER(KernelArgs), ctypes.c_uint, ctypes.c_uint]
     gomp_parallel.restype = None
     return gomp_parallel
-
-
-_GOMP_PARALLEL, _KERNEL_ADDRESS = _load_gomp_parallel(), _compile_kernel()
-
-
-def launch_kernel(args: KernelArgs, num_threads: int) -> None:
-    """Run the kernel on at most `num_threads` threads, each with its own scratch memory."""
-    _GOMP_PARALLEL(_KERNEL_ADDRESS, args, num_threads, 0)
