@@ -56,7 +56,9 @@ def test_a_word_that_does_not_fit_is_marked(softprompt: Softprompt, tagger: Path
     assert "truncated" in ran.err
 
 
-def test_tune_and_evaluate(softprompt: Softprompt, masked_base: Path, write_jsonl: WriteJsonl, output: Path) -> None:
+def test_a_tagging_prompt_is_tuned_and_evaluated(
+    softprompt: Softprompt, masked_base: Path, write_jsonl: WriteJsonl, output: Path
+) -> None:
     data = write_jsonl("a.jsonl", [{"tokens": row["tokens"], "ner_tags": row["tags"]} for row in ROWS])
     settings = ("--model", masked_base, "--max-steps", 2, "--num-virtual-tokens", 2, "--method", "p-tuning-v2")
     ran = softprompt("tune", *settings, "--data", data, "--validation", data, "--output", output)
@@ -71,7 +73,7 @@ def test_tune_and_evaluate(softprompt: Softprompt, masked_base: Path, write_json
     softprompt("classify", output, "tea").refused("softprompt tag")
 
 
-def test_data_inspect(softprompt: Softprompt, masked_base: Path, write_jsonl: WriteJsonl) -> None:
+def test_data_inspect_marks_tags(softprompt: Softprompt, masked_base: Path, write_jsonl: WriteJsonl) -> None:
     data = write_jsonl("a.jsonl", ROWS)
     found = softprompt("data", "inspect", data, "--model", masked_base, "--json").json
     assert found["format"] == "token-classification"

@@ -106,7 +106,7 @@ def test_a_training_with_its_progress_and_notes(shown: Shown, data: Path, base: 
 
 
 @pytest.mark.usefixtures("warm_workers")
-def test_a_comparison(shown: Shown, data: Path, base: Path, tmp_path: Path) -> None:
+def test_compare_escapes_control_characters(shown: Shown, data: Path, base: Path, tmp_path: Path) -> None:
     validation, test = tmp_path / "validation.jsonl", tmp_path / "test.jsonl"
     for file in (validation, test):
         rows = [{**row, "text": f"{row['text']} {file.stem} {i}"} for i, row in enumerate(ROWS)]

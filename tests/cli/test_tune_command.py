@@ -184,7 +184,7 @@ def test_a_file_that_cannot_be(
     assert not output.parent.exists()
 
 
-def test_a_missing_file_of_settings(tune: Tune, tmp_path: Path) -> None:
+def test_a_missing_settings_file_is_rejected(tune: Tune, tmp_path: Path) -> None:
     tune("--config", tmp_path / "gone.toml").refused("file not found", "gone.toml")
 
 

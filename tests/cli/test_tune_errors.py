@@ -132,12 +132,12 @@ def test_validation_examples_must_fit_too(tune: Tune, output: Path, write_jsonl:
     assert not output.parent.exists()
 
 
-def test_a_missing_option(softprompt: Softprompt, reviews: Path, output: Path) -> None:
+def test_missing_options_are_named(softprompt: Softprompt, reviews: Path, output: Path) -> None:
     softprompt("tune", "--data", reviews).refused("--output is missing")
     softprompt("tune", "--output", output).refused("--data is missing")
 
 
-def test_a_refusal_with_its_traceback(tune: Tune, output: Path) -> None:
+def test_debug_shows_the_traceback_of_an_error(tune: Tune, output: Path) -> None:
     ran = tune("--method", "lora", "--debug")
     assert ran.code == 2
     assert "Traceback" in ran.err

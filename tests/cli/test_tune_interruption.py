@@ -154,7 +154,7 @@ def test_a_damaged_run(softprompt: Softprompt, stopped: Path, text: str) -> None
     softprompt("tune", "--output", stopped, "--resume").refused("run.json is damaged", "--overwrite")
 
 
-def test_a_damaged_checkpoint(softprompt: Softprompt, stopped: Path) -> None:
+def test_a_damaged_checkpoint_is_rejected(softprompt: Softprompt, stopped: Path) -> None:
     checkpoint = stopped.with_name("p.run") / "checkpoint.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     softprompt("tune", "--output", stopped, "--resume").refused("checkpoint.safetensors is damaged", "--overwrite")

@@ -22,7 +22,7 @@ def given(base: Path, reviews: Path, tmp_path: Path) -> tuple[object, ...]:
     return ("tune", "--model", base, "--data", reviews, "--validation", reviews, "--output", tmp_path / "out", *SMALL)
 
 
-def test_a_sweep(softprompt: Softprompt, given: tuple[object, ...], tmp_path: Path) -> None:
+def test_a_sweep_tunes_every_combination(softprompt: Softprompt, given: tuple[object, ...], tmp_path: Path) -> None:
     found = softprompt(*given, "--sweep", "lr=0.01,0.001,seed=0,1", "--json").json["runs"]
     assert sorted(found) == sorted(f"lr={rate},seed={seed}" for rate in ("0.01", "0.001") for seed in (0, 1))
     best = [run["best"]["accuracy"] for run in found.values()]
@@ -31,19 +31,23 @@ def test_a_sweep(softprompt: Softprompt, given: tuple[object, ...], tmp_path: Pa
     assert found["lr=0.01,seed=0"]["prompt"] == str(tmp_path / "out" / "lr=0.01,seed=0")
 
 
-def test_without_ray(softprompt: Softprompt, given: tuple[object, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ray_is_reported(
+    softprompt: Softprompt, given: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     softprompt(*given, "--sweep", "seed=0,1", "--ray").refused("ray is not installed: pip install 'softprompt[ray]'")
 
 
-def test_for_people_a_table(softprompt: Softprompt, given: tuple[object, ...]) -> None:
+def test_the_output_is_a_table_of_runs(softprompt: Softprompt, given: tuple[object, ...]) -> None:
     ran = softprompt(*given, "--sweep", "seed=0,1")
     assert ran.code == 0
     assert "best on validation" in ran.out
     assert "seed=0: step 1" in ran.err
 
 
-def test_tasks(softprompt: Softprompt, given: tuple[object, ...], reviews: Path, tmp_path: Path) -> None:
+def test_tasks_of_a_file_are_tuned(
+    softprompt: Softprompt, given: tuple[object, ...], reviews: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "tasks.toml"
     file.write_text(f"[tasks.films]\nseed = 1\n[tasks.songs]\ndata = '{reviews}'\nmethod = 'prompt'\n", "utf-8")
     found = softprompt(*given, "--tasks", file, "--json").json["runs"]
@@ -93,7 +97,7 @@ def test_some_that_fail_are_an_error_and_the_others_are_saved(
     assert (tmp_path / "out" / "template=-text--is").is_dir()
 
 
-def test_twice(softprompt: Softprompt, given: tuple[object, ...]) -> None:
+def test_existing_runs_are_replaced_only_with_overwrite(softprompt: Softprompt, given: tuple[object, ...]) -> None:
     assert softprompt(*given, "--sweep", "seed=0,1").code == 0
     softprompt(*given, "--sweep", "seed=0,1").refused("seed=0:", "exists", "--overwrite")
     assert softprompt(*given, "--sweep", "seed=0,1", "--overwrite").code == 0
@@ -109,5 +113,7 @@ def test_twice(softprompt: Softprompt, given: tuple[object, ...]) -> None:
         (["--ray"], ["--ray distributes several runs", "--sweep or --tasks"]),
     ],
 )
-def test_refused(softprompt: Softprompt, given: tuple[object, ...], arguments: list[str], words: list[str]) -> None:
+def test_invalid_sweeps_and_tasks_are_rejected(
+    softprompt: Softprompt, given: tuple[object, ...], arguments: list[str], words: list[str]
+) -> None:
     softprompt(*given, *arguments).refused(*words)

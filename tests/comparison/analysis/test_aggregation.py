@@ -22,7 +22,7 @@ from softprompt.comparison.runs.run_store import RunStore
 from tests.comparison.conftest import Settings
 
 
-def test_spreads() -> None:
+def test_metrics_have_mean_deviation_and_worst() -> None:
     found = aggregate_metrics([{"accuracy": 0.8, "loss": 0.5}, {"accuracy": 0.9, "loss": 0.3}])
     assert found["accuracy"].model_dump(mode="json") == {
         "mean": pytest.approx(0.85),
@@ -34,7 +34,7 @@ def test_spreads() -> None:
     assert aggregate_metrics([{"accuracy": 0.8}])["accuracy"].std is None
 
 
-def test_prices() -> None:
+def test_the_cost_follows_from_tokens_and_prices() -> None:
     usage = {"requests": 4, "retries": 1, "unreadable": 0, "prompt_tokens": 40, "completion_tokens": 8}
     counts = {
         "num_requests": 4, "num_retries": 1, "num_unreadable": 0, "prompt_tokens": 40, "completion_tokens": 8,
@@ -45,7 +45,7 @@ def test_prices() -> None:
     assert add_api_cost(None, (1.0, 1.0)) is None
 
 
-def test_a_way_in_figures(settings: Settings, tmp_path: Path) -> None:
+def test_a_method_is_summarized(settings: Settings, tmp_path: Path) -> None:
     bench = Experiment.prepare(
         settings(train_sizes=(4,), sweep={"init": ("text", "random")}, out_of_domain=settings().test)
     )
@@ -73,7 +73,7 @@ def test_a_way_in_figures(settings: Settings, tmp_path: Path) -> None:
     assert len(load_scores(plan, cells)) == 2
 
 
-def test_every_way_beside_every_other() -> None:
+def test_every_pair_of_methods_is_tested() -> None:
     found = build_pairwise_tests({"a": [[1.0] * 50], "b": [[0.0] * 50], "c": [[1.0] * 50]})
     assert set(found["a"]) == {"b", "c"}
     assert found["a"]["b"] == PairwiseTest(difference=1.0, ci_low=1.0, ci_high=1.0, verdict="better")

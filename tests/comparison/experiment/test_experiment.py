@@ -49,7 +49,7 @@ def test_a_size_that_there_is_not(settings: Settings) -> None:
         Experiment.prepare(settings(train_sizes=(4, 25)))
 
 
-def test_too_few_examples_for_the_seeds(settings: Settings) -> None:
+def test_a_train_size_of_all_examples_is_rejected_with_several_seeds(settings: Settings) -> None:
     with pytest.raises(SettingError, match=r"`train_sizes=\[24\]` is the whole training set, .* 2 seeds"):
         Experiment.prepare(settings(train_sizes=(4, 24)))
     assert Experiment.prepare(settings(train_sizes=(4, 24), seeds=1)).settings.train_sizes == (4, 24)

@@ -15,7 +15,7 @@ def texts(bench: Experiment, count: int, seed: int) -> list[str]:
     return [example.get_text("text") for example in draw_stratified_subset(bench.training, count, seed, bench.task)]
 
 
-def test_as_many_of_each_label(bench: Experiment) -> None:
+def test_samples_are_balanced_over_labels(bench: Experiment) -> None:
     for count in (2, 7, 24):
         labels = Counter(e.get_text("label") for e in draw_stratified_subset(bench.training, count, 0, bench.task))
         assert abs(labels["good"] - labels["bad"]) <= 1

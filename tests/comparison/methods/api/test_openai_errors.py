@@ -18,7 +18,9 @@ from tests.comparison.methods.api.fake_openai import KEY, FakeApi, Fault, Messag
 
 
 class TestTrouble:
-    def test_a_refused_key(self, api: FakeApi, asked: Asked, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_rejected_key_is_reported_without_the_key(
+        self, api: FakeApi, asked: Asked, caplog: pytest.LogCaptureFixture
+    ) -> None:
         api.keys = ()
         with caplog.at_level(logging.DEBUG):
             asked.fails(
@@ -41,22 +43,24 @@ class TestTrouble:
         asked.fails("rejected the API key", limits=RequestLimits(max_concurrency=1))
         assert len(api.requests) == 1
 
-    def test_a_server_that_wants_a_key(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_server_that_requires_a_key_is_reported(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("OPENAI_API_KEY")
         asked.fails(r"requires an API key \(401\): set OPENAI_API_KEY")
 
-    def test_a_server_that_wants_none(self, api: FakeApi, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_server_without_keys_is_used_without_a_key(
+        self, api: FakeApi, asked: Asked, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.delenv("OPENAI_API_KEY")
         api.keys = None
         assert asked.measured(ROWS[:1]).scores == [1.0]
 
-    def test_another_address(self, api: FakeApi, asked: Asked) -> None:
+    def test_a_url_without_the_api_is_reported(self, api: FakeApi, asked: Asked) -> None:
         asked.fails(
             r"has no model tiny, or is not such an API \(Unknown path /chat/completions\): check `api_model`",
             base_url=api.url.removesuffix("/v1"),
         )
 
-    def test_429_twice_and_then_fine(self, api: FakeApi, asked: Asked) -> None:
+    def test_status_429_is_retried(self, api: FakeApi, asked: Asked) -> None:
         api.faults = [Fault(429), Fault(429)]
         fitted, bench = asked.fitted()
         assert fitted.evaluate(bench.test).scores == [1.0, 0.0, 1.0, 0.0]
@@ -114,7 +118,7 @@ class TestTrouble:
     @pytest.mark.parametrize(
         "body", ["<html>Hello</html>", "", "{", "[]", "{}", {"choices": []}, {"choices": [{"text": "good"}]}]
     )
-    def test_rubbish(self, api: FakeApi, asked: Asked, body: Any) -> None:
+    def test_replies_that_are_no_completion_are_reported(self, api: FakeApi, asked: Asked, body: Any) -> None:
         api.always = Fault(200, body)
         asked.fails("returned something that is not a chat completion")
 
