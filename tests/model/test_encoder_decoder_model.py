@@ -222,17 +222,6 @@ def test_placement_after_text_is_rejected() -> None:
         build_prompt(PromptOptions("prompt", 3, placement=Placement.AFTER_TEXT), model, "a film")
 
 
-def test_a_prefix_after_bos_is_rejected() -> None:
-    model = shared_model("bart")
-    with pytest.raises(SettingError, match='placement="before"'):
-        model.compile(KVPrefix(random_prefix(model, 3, 0).tensor, Placement.AFTER_BOS))
-
-
-def test_gradient_checkpointing_is_refused() -> None:
-    with pytest.raises(SettingError, match="gradient checkpointing is for causal models"):
-        shared_model("t5").enable_gradient_checkpointing()
-
-
 def test_the_wrapper_is_for_causal_models() -> None:
     with pytest.raises(SettingError, match="is not a causal model"):
         SoftPromptModel.from_model(shared_model("t5"), PromptOptions("prompt", 3))

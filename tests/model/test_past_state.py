@@ -10,7 +10,7 @@ from tests.tiny import shared_model
 
 
 @torch.no_grad()
-def test_a_growing_past_knows_its_lengths() -> None:
+def test_a_growing_past_counts_the_positions_of_each_sequence() -> None:
     model = shared_model("llama")
     past = model.make_past_state([random_prefix(model, 3, 0), None], 2, growable=True)
     assert isinstance(past, PastState)
@@ -18,7 +18,7 @@ def test_a_growing_past_knows_its_lengths() -> None:
 
 
 @torch.no_grad()
-def test_a_growing_cache_knows_which_of_its_positions_are_real() -> None:
+def test_a_growing_cache_has_the_mask_of_its_positions() -> None:
     model = shared_model("llama")
     past = model.make_past_state([random_prefix(model, 3, 0), None], 2, growable=True)
     extended = past.extend_mask(torch.tensor([[True, True], [True, False]]))
@@ -28,7 +28,7 @@ def test_a_growing_cache_knows_which_of_its_positions_are_real() -> None:
 
 
 @torch.no_grad()
-def test_a_frozen_prefix_stands_in_all_layers_without_a_hidden_state_cache() -> None:
+def test_without_a_hidden_state_cache_all_layers_run() -> None:
     model = shared_model("llama")
     past = model.make_past_state(random_prefix(model, 4, seed=0, ground=1), 2)
     assert (past.first_layer, past.frozen_prefixes) == (0, ())

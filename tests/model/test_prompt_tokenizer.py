@@ -32,14 +32,14 @@ def test_a_batch_is_tokenized_like_its_texts(batch: list[str], split: bool) -> N
 
 
 @pytest.mark.parametrize("family", SPECIAL)
-def test_special_tokens_stand_around_a_text(family: str) -> None:
+def test_special_tokens_are_added_around_a_text(family: str) -> None:
     tokenizer, (before, after) = shared_model(family).prompt_tokenizer, SPECIAL[family]
     ids = tokenizer.tokenize("the film")
     assert tokenizer.encode_text("the film") == tokenizer.add_special_tokens(ids) == [*before, *ids, *after]
 
 
 @pytest.mark.parametrize(("family", "start"), [("t5", [2]), ("mt5", [2]), ("bart", [1, 0]), ("mbart", [1])])
-def test_the_decoder_begins_as_the_family_was_trained(family: str, start: list[int]) -> None:
+def test_the_decoder_begins_with_the_ids_of_the_family(family: str, start: list[int]) -> None:
     model = shared_model(family)
     tokenizer = model.prompt_tokenizer
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
@@ -47,7 +47,7 @@ def test_the_decoder_begins_as_the_family_was_trained(family: str, start: list[i
     assert tokenizer.decoder_prompt_ids == start  # type: ignore[attr-defined]
 
 
-def test_an_answer_has_the_decoder_to_itself() -> None:
+def test_an_answer_fills_the_decoder_only() -> None:
     model = shared_model("bart")
     assert model.shape.window == 64
     assert model.prompt_tokenizer.get_max_prompt_length(62, 50) == 50 + 2
@@ -74,7 +74,7 @@ def test_a_text_is_split_at_special_tokens() -> None:
     assert LLAMA.tokenize("</s>", split_special_tokens=True) != LLAMA.tokenize("</s>")
 
 
-def test_a_clone_shares_no_tokenizer() -> None:
+def test_a_clone_has_its_own_tokenizer() -> None:
     clone = LLAMA.clone()
     clone.tokenizer.chat_template = "{{ messages }}"
     clone.text_validator = lambda _: pytest.fail("the clone's own")

@@ -30,6 +30,8 @@ from softprompt.model.payload import FrozenPrefix, KVPrefix, Payload, Placement,
 from softprompt.model.payload_batch import BatchPayloads, broadcast_prefix, slice_layers
 from softprompt.model.prompt_tokenizer import CausalPromptTokenizer
 
+TEXT_DEPENDENT_PLACEMENTS = (Placement.AFTER_TEXT, Placement.IN_TEMPLATE)  # cannot be compiled
+
 
 class CausalModel(GenerativeModel):
     """A causal model such as Llama, GPT-2 or BLOOM."""
@@ -180,7 +182,7 @@ class CausalModel(GenerativeModel):
     def compile(self, payload: Payload) -> Payload:
         """Compile a payload that precedes the text into a KV prefix: one forward pass, with gradient."""
         match payload:
-            case PromptEmbeddings(placement=Placement.AFTER_TEXT | Placement.IN_TEMPLATE):
+            case PromptEmbeddings() if payload.placement in TEXT_DEPENDENT_PLACEMENTS:
                 return payload
             case PromptEmbeddings(placement=Placement.AFTER_BOS):
                 embeddings = torch.cat([self._embed_bos().to(payload.tensor.dtype), payload.tensor])
@@ -194,10 +196,7 @@ class CausalModel(GenerativeModel):
 
     def compile_incrementally(self, payload: Payload, compiled: Payload | None, num_tokens: int) -> Payload:
         """Compile further virtual tokens and append them to `compiled`: see `FrozenModel`."""
-        if not isinstance(payload, PromptEmbeddings) or payload.placement not in (
-            Placement.BEFORE,
-            Placement.AFTER_BOS,
-        ):
+        if not isinstance(payload, PromptEmbeddings) or payload.placement in TEXT_DEPENDENT_PLACEMENTS:
             return self.compile(payload)
         if compiled is None:
             return self.compile(payload.with_tensor(payload.tensor[:num_tokens]))

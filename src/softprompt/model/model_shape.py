@@ -11,9 +11,7 @@ class ModelKind(StrEnum):
 
     CAUSAL = "causal"  # each token attends to the ones before it
     MASKED = "masked"  # each token attends to all
-    ENCODER_DECODER = (
-        "encoder-decoder"  # text tokens attend to the text, answer tokens to the text and to earlier answer tokens
-    )
+    ENCODER_DECODER = "encoder-decoder"  # text attends to the text, the answer to the text and to itself so far
 
 
 @dataclass(frozen=True)

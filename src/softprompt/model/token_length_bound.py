@@ -44,19 +44,17 @@ class TokenLengthBound:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             return None
-        normalizers, splitters = (
-            list(_iterate_components(backend.normalizer)),
-            list(_iterate_components(backend.pre_tokenizer)),
-        )
+        normalizers = list(_iterate_components(backend.normalizer))
+        pre_tokenizers = list(_iterate_components(backend.pre_tokenizer))
         vocabulary = backend.get_vocab(with_added_tokens=True)
-        has_bytes = "ByteLevel" in [each["type"] for each in (*normalizers, *splitters)]
+        has_bytes = "ByteLevel" in [component["type"] for component in (*normalizers, *pre_tokenizers)]
         if not (
             all(map(_is_lossless_normalizer, normalizers))
-            and all(map(_is_lossless_pre_tokenizer, splitters))
+            and all(map(_is_lossless_pre_tokenizer, pre_tokenizers))
             and _covers_all_characters(backend.model, vocabulary, has_bytes)
         ):
             return None
-        forms = [each["type"] for each in normalizers if each["type"] in ("NFC", "NFKC")]
+        forms = {normalizer["type"] for normalizer in normalizers} & {"NFC", "NFKC"}
         strips = any(token.lstrip or token.rstrip for token in backend.get_added_tokens_decoder().values())
         form: NormalizationForm | None = "NFKC" if "NFKC" in forms else "NFC" if forms else None
         return cls(max(map(len, vocabulary)), form, strips, _find_dropped_ascii(vocabulary) if has_bytes else "")

@@ -1,0 +1,13 @@
+"""What a forward pass costs."""
+
+from __future__ import annotations
+
+from softprompt.model.forward_budget import CPU_BUDGET, SHARDED_BUDGET
+from tests.tiny import tiny_model
+
+
+def test_a_sharded_model_has_one_pass_per_batch() -> None:
+    model = tiny_model("llama")
+    assert model.forward_budget is CPU_BUDGET
+    model.is_sharded = True
+    assert model.forward_budget is SHARDED_BUDGET
