@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from softprompt.model import ForwardBudget, FrozenModel
-from softprompt.tasks.length_buckets import bucket_by_length
+from softprompt.tasks.length_buckets import bucket_by_length, fits_one_pass
 from tests.tiny import shared_model
 
 DEAR = 10**9
@@ -44,3 +44,13 @@ def test_buckets_cover_all_examples_with_little_padding(
 def test_expensive_passes_are_minimized(model: FrozenModel) -> None:
     assert len(bucket_by_length([1, 50, 2, 49, 3, 48, 4], model, 3)) == 3
     assert len(bucket_by_length([1, 50, 2, 49, 3, 48, 4], model)) == 1
+
+
+@pytest.mark.parametrize(
+    ("num_sequences", "length", "padding", "expected"),
+    [(4, 25, 10, True), (4, 26, 0, False), (1, 25, 11, False), (1, 100, 0, True)],
+)
+def test_pass_is_limited_in_tokens_and_in_padding(
+    num_sequences: int, length: int, padding: int, expected: bool
+) -> None:
+    assert fits_one_pass(ForwardBudget(10, 100), num_sequences, length, padding) == expected

@@ -1,10 +1,10 @@
-"""Bucket examples by length for forward passes."""
+"""Which sequences share a forward pass."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from softprompt.model import FrozenModel
+from softprompt.model import ForwardBudget, FrozenModel
 
 
 def bucket_by_length(lengths: Sequence[int], model: FrozenModel, max_batch_size: int | None = None) -> list[list[int]]:
@@ -15,18 +15,28 @@ def bucket_by_length(lengths: Sequence[int], model: FrozenModel, max_batch_size:
         model: model whose `forward_budget` applies; a longer example gets its own pass.
         max_batch_size: largest number of examples in a pass; None for no limit.
     """
+    budget = model.forward_budget
     buckets: list[list[int]] = []
     padding = 0
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        last_bucket = buckets[-1] if buckets else []
-        padding += len(last_bucket) * (lengths[index] - lengths[last_bucket[-1]]) if last_bucket else 0
-        fits = (
-            len(last_bucket) != max_batch_size
-            and (len(last_bucket) + 1) * lengths[index] <= model.forward_budget.max_tokens
-        )
-        if last_bucket and fits and padding <= model.forward_budget.overhead:
-            last_bucket.append(index)
+        bucket = buckets[-1] if buckets else []
+        padding += len(bucket) * (lengths[index] - lengths[bucket[-1]]) if bucket else 0
+        may_grow = bucket and len(bucket) != max_batch_size
+        if may_grow and fits_one_pass(budget, len(bucket) + 1, lengths[index], padding):
+            bucket.append(index)
         else:
             buckets.append([index])
             padding = 0
     return buckets
+
+
+def fits_one_pass(budget: ForwardBudget, num_sequences: int, length: int, padding: int) -> bool:
+    """Return whether sequences may share a pass: it holds them, and padding them costs less than another pass.
+
+    Args:
+        budget: cost and limit of a pass.
+        num_sequences: number of sequences, B.
+        length: length to which they are padded, T, in tokens.
+        padding: number of padding tokens that sharing the pass costs.
+    """
+    return num_sequences * length <= budget.max_tokens and padding <= budget.overhead

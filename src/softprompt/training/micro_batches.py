@@ -14,6 +14,7 @@ from softprompt.model import KVPrefix, Payload
 from softprompt.tasks import Batch, Objective
 from softprompt.tasks.collation import gather_output_states
 from softprompt.tasks.joint_batch import join_batches
+from softprompt.tasks.length_buckets import fits_one_pass
 
 logger = logging.getLogger(__name__)
 
@@ -85,31 +86,60 @@ def run_micro_batches(
 
 
 def _take_fitting(pending: Sequence[MicroBatch], max_sequences: int) -> list[MicroBatch]:
-    """Take the first micro-batches that may share a pass, at least one.
+    """Take the first micro-batches that may share a pass, at least one. `pending` is in the order of the texts' length.
 
     All are padded to the longest text, if that costs less than a separate pass, and to the longest prompt. Prompt and
     text together must still fit the context window.
     """
-    model = pending[0].objective.model
-    count, num_sequences, num_positions, T, branch_length = 0, 0, 0, 0, 0
+    model, first_layer = pending[0].objective.model, pending[0].first_layer
+    shape, group = _PassShape(), list[MicroBatch]()
     for micro in pending:
-        padding = num_sequences * (micro.batch.input_ids.shape[1] - T)
-        num_sequences += len(micro.batch.input_ids)
-        T = micro.batch.input_ids.shape[1]  # pending micro-batches are in the order of their T
-        num_positions = max(num_positions, *(payload.num_positions for payload in micro.payloads))
-        branches = micro.batch.branches
-        branch_length = max(branch_length, 0 if branches is None else branches.input_ids.shape[1])
-        fits = (
-            num_sequences <= max_sequences
-            and num_sequences * T <= model.forward_budget.max_tokens
-            and num_positions + T + branch_length <= model.shape.window
+        joined = shape.join(micro)
+        padding = shape.num_sequences * (joined.text_length - shape.text_length)
+        may_join = (
+            micro.first_layer == first_layer
+            and joined.num_sequences <= max_sequences
+            and joined.num_positions <= model.shape.window
+            and fits_one_pass(model.forward_budget, joined.num_sequences, joined.text_length, padding)
         )
-        if count and not (
-            fits and padding <= model.forward_budget.overhead and micro.first_layer == pending[0].first_layer
-        ):
+        if group and not may_join:
             break
-        count += 1
-    return list(pending[:count])
+        shape = joined
+        group.append(micro)
+    return group
+
+
+@dataclass(frozen=True)
+class _PassShape:
+    """Size of a pass over several micro-batches.
+
+    Attributes:
+        num_sequences: Number of sequences, B.
+        prompt_length: Number of positions of the longest prompt.
+        text_length: Number of tokens of the longest text, T.
+        branch_length: Number of tokens of the longest label paths behind a text.
+    """
+
+    num_sequences: int = 0
+    prompt_length: int = 0
+    text_length: int = 0
+    branch_length: int = 0
+
+    @property
+    def num_positions(self) -> int:
+        """Number of positions of the longest sequence."""
+        return self.prompt_length + self.text_length + self.branch_length
+
+    def join(self, micro: MicroBatch) -> _PassShape:
+        """Return the size of the pass with another micro-batch."""
+        batch_size, length = micro.batch.input_ids.shape
+        branches = micro.batch.branches
+        return _PassShape(
+            self.num_sequences + batch_size,
+            max(self.prompt_length, *(payload.num_positions for payload in micro.payloads)),
+            max(self.text_length, length),
+            max(self.branch_length, 0 if branches is None else branches.input_ids.shape[1]),
+        )
 
 
 def _forward_backward(micro_batches: Sequence[MicroBatch]) -> list[float]:
