@@ -25,7 +25,7 @@ def test_every_row_is_printed_once_in_order(capsys: pytest.CaptureFixture[str], 
 
 def test_long_lists_print_their_first_row_early(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr("softprompt.cli.output.stdout_console.out", lambda line, highlight: said.append(line))
+    monkeypatch.setattr("softprompt.cli.console.stdout_console.out", lambda line, highlight: said.append(line))
     print_rows(("name", "note"), numbered(350, said))
     printed = [place for place, line in enumerate(said) if line.startswith("row-")]
     assert len(printed) == 350

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from softprompt import __version__
-from softprompt.cli.output import stdout_console
+from softprompt.cli.console import stdout_console
 from tests.cli.conftest import Softprompt
 
 COMMANDS = ("tune", "demo", "data", "evaluate", "classify", "generate", "show", "export", "import", "prompts")

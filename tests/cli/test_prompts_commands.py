@@ -88,7 +88,7 @@ def test_add_and_list(prompts: Prompts, classifier: Path, writer: Path) -> None:
 def test_commands_print_sentences_and_tables(
     prompts: Prompts, classifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("softprompt.cli.output.stdout_console.width", 200)
+    monkeypatch.setattr("softprompt.cli.console.stdout_console.width", 200)
 
     def said(command: str, *options: object) -> str:
         ran = prompts(command, *options)

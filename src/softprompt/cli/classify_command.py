@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from softprompt.cli.output import (
-    BaseModelOption,
-    CombineOption,
-    DeviceOption,
-    DtypeOption,
-    EnsembleOption,
-    JsonOption,
-    format_percent,
-    print_json,
-    stderr_console,
-    stdout_console,
-)
+from softprompt.cli.console import format_percent, print_json, stderr_console, stdout_console
+from softprompt.cli.options import BaseModelOption, CombineOption, DeviceOption, DtypeOption, EnsembleOption, JsonOption
 from softprompt.cli.progress_lines import show_activity
 from softprompt.errors import DataError
 

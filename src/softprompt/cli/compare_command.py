@@ -10,18 +10,14 @@ import typer
 from rich.markup import escape
 
 from softprompt.cli.command_flags import insert_flags
+from softprompt.cli.console import print_json, stderr_console, stdout_console
 from softprompt.cli.option_parser import parse_field_map, unescape_template
-from softprompt.cli.output import (
+from softprompt.cli.options import (
     DeviceOption,
     DtypeOption,
     FieldMapOption,
     FormatOption,
     JsonOption,
-    print_json,
-    stderr_console,
-    stdout_console,
-)
-from softprompt.cli.task_options import (
     LabelFieldOption,
     LabelsOption,
     ResponseFieldOption,

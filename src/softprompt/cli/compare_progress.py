@@ -9,7 +9,7 @@ from rich.markup import escape, render
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from softprompt.cli.command_flags import insert_flags
-from softprompt.cli.output import stderr_console
+from softprompt.cli.console import stderr_console
 from softprompt.cli.progress_lines import ProgressLines, TaskProgress, get_monotonic_time
 from softprompt.comparison.runs.run_events import RunBeginEvent, RunEndEvent, RunEvent, TrainBeginEvent
 from softprompt.training import StepEvent

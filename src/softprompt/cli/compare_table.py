@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
-from softprompt.cli.output import format_percent
+from softprompt.cli.console import format_percent
 from softprompt.comparison import Report
 from softprompt.comparison.report.formatters import MISSING, format_bytes
 from softprompt.comparison.report.method_result import MethodEntry

@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from softprompt.cli.output import BaseModelOption, DeviceOption, DtypeOption, JsonOption, print_json, stdout_console
+from softprompt.cli.console import print_json, stdout_console
+from softprompt.cli.options import BaseModelOption, DeviceOption, DtypeOption, JsonOption
 
 
 def compose_command(

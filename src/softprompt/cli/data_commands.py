@@ -11,16 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from softprompt.cli.console import format_percent, print_json, stderr_console, stdout_console
 from softprompt.cli.option_parser import parse_field_map, unescape_template
-from softprompt.cli.output import (
-    FieldMapOption,
-    FormatOption,
-    JsonOption,
-    format_percent,
-    print_json,
-    stderr_console,
-    stdout_console,
-)
+from softprompt.cli.options import FieldMapOption, FormatOption, JsonOption
 from softprompt.cli.progress_lines import show_activity, track_items
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from softprompt.cli.output import JsonOption, format_percent, print_json, stderr_console, stdout_console
+from softprompt.cli.console import format_percent, print_json, stderr_console, stdout_console
+from softprompt.cli.options import JsonOption
 from softprompt.cli.progress_lines import show_activity
 
 TEMPLATE = "Customer: {text}\nThe customer writes about:"

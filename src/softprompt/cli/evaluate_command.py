@@ -10,8 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from softprompt.cli.console import describe_never_predicted, print_json, stderr_console, stdout_console
 from softprompt.cli.option_parser import parse_field_map
-from softprompt.cli.output import (
+from softprompt.cli.options import (
     BaseModelOption,
     CombineOption,
     DeviceOption,
@@ -20,10 +21,6 @@ from softprompt.cli.output import (
     FieldMapOption,
     FormatOption,
     JsonOption,
-    describe_never_predicted,
-    print_json,
-    stderr_console,
-    stdout_console,
 )
 from softprompt.cli.progress_lines import show_activity
 

@@ -8,15 +8,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from softprompt.cli.output import (
-    BaseModelOption,
-    DeviceOption,
-    DtypeOption,
-    JsonOption,
-    print_json,
-    stderr_console,
-    stdout_console,
-)
+from softprompt.cli.console import print_json, stderr_console, stdout_console
+from softprompt.cli.options import BaseModelOption, DeviceOption, DtypeOption, JsonOption
 from softprompt.cli.progress_lines import show_activity
 from softprompt.errors import SettingError
 

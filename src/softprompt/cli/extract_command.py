@@ -7,16 +7,8 @@ from typing import Annotated
 
 import typer
 
-from softprompt.cli.output import (
-    BaseModelOption,
-    DeviceOption,
-    DtypeOption,
-    JsonOption,
-    format_percent,
-    print_json,
-    stderr_console,
-    stdout_console,
-)
+from softprompt.cli.console import format_percent, print_json, stderr_console, stdout_console
+from softprompt.cli.options import BaseModelOption, DeviceOption, DtypeOption, JsonOption
 from softprompt.cli.progress_lines import show_activity
 
 

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from softprompt.cli.output import BaseModelOption, DeviceOption, DtypeOption, JsonOption, print_json
+from softprompt.cli.console import print_json
+from softprompt.cli.options import BaseModelOption, DeviceOption, DtypeOption, JsonOption
 from softprompt.thread_wait_policy import SHORT_SPIN_ENV, set_thread_wait_policy
 from softprompt.unicode_text import escape_controls
 

@@ -11,7 +11,8 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from softprompt.cli.output import JsonOption, print_json, stderr_console, stdout_console
+from softprompt.cli.console import print_json, stderr_console, stdout_console
+from softprompt.cli.options import JsonOption
 from softprompt.cli.progress_lines import ProgressLines, TaskProgress
 
 RepositoryArgument = Annotated[str, typer.Argument(help="Repository on the Hub: OWNER/NAME.")]

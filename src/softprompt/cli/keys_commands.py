@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from softprompt.cli.keys_table import get_key_columns, iter_key_rows
+from softprompt.cli.console import print_json, stdout_console
 from softprompt.cli.list_printer import print_json_list, print_rows
-from softprompt.cli.output import JsonOption, print_json, stdout_console
-from softprompt.cli.prompts_commands import (
+from softprompt.cli.options import JsonOption
+from softprompt.cli.registry_options import (
     DEFAULT_STORE,
     DEFAULT_TENANT,
     ActorOption,
@@ -20,6 +20,7 @@ from softprompt.cli.prompts_commands import (
     StoreOption,
     TenantFilterOption,
 )
+from softprompt.cli.registry_tables import get_key_columns, iter_key_rows
 
 if TYPE_CHECKING:
     from softprompt.registry import ApiKey

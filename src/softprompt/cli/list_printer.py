@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Column, Table
 
-from softprompt.cli import output
+from softprompt.cli import console
 from softprompt.cli.terminal_escapes import dump_json_line
 from softprompt.unicode_text import escape_controls
 
@@ -51,7 +51,7 @@ def print_json_list(name: str, items: Iterable[Any]) -> None:
         name: key of the list in the object.
         items: items of the list.
     """
-    if output.is_main_process:
+    if console.is_main_process:
         print(dump_json_line({name: []})[:-2], end="")  # noqa: T201
         for number, item in enumerate(items):
             print(", " if number else "", dump_json_line(item), sep="", end="")  # noqa: T201
@@ -63,15 +63,15 @@ def _print_table(titles: ColumnTitles, rows: Sequence[RowCells]) -> None:
         table = Table(*titles)
         for row in rows:
             table.add_row(*(escape(escape_controls(cell, keep="")) for cell in row))
-        output.stdout_console.print(table)
+        console.stdout_console.print(table)
 
 
 def _print_columns(titles: Sequence[str], first_rows: Sequence[RowCells], remaining_rows: Iterator[RowCells]) -> int:
     widths = [min(MAX_COLUMN_WIDTH, max(map(cell_len, column))) for column in zip(titles, *first_rows, strict=True)]
-    output.stdout_console.out(_format_line(titles, widths), highlight=False)
+    console.stdout_console.out(_format_line(titles, widths), highlight=False)
     count = 0
     for row in itertools.chain(first_rows, remaining_rows):
-        output.stdout_console.out(_format_line(row, widths), highlight=False)
+        console.stdout_console.out(_format_line(row, widths), highlight=False)
         count += 1
     return count
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from softprompt.cli.output import stderr_console
+from softprompt.cli.console import stderr_console
 from softprompt.cli.progress_lines import show_activity
 from softprompt.gc_pause import pause_gc
 

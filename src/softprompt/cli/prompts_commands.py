@@ -11,11 +11,21 @@ import typer
 from rich.filesize import decimal
 from rich.markup import escape
 
+from softprompt.cli.console import print_json, stderr_console, stdout_console
 from softprompt.cli.list_printer import print_json_list, print_rows
-from softprompt.cli.output import JsonOption, print_json, stderr_console, stdout_console
+from softprompt.cli.options import JsonOption
 from softprompt.cli.progress_lines import show_activity, show_progress
 from softprompt.cli.prompt_and_model import load_prompt_and_model
-from softprompt.cli.prompts_tables import EVENT_COLUMNS, PROMPT_COLUMNS, iter_event_rows, iter_prompt_rows
+from softprompt.cli.registry_options import (
+    DEFAULT_STORE,
+    DEFAULT_TENANT,
+    ActorOption,
+    ArtifactLocationOption,
+    StoreOption,
+    TenantFilterOption,
+    TenantOption,
+)
+from softprompt.cli.registry_tables import EVENT_COLUMNS, PROMPT_COLUMNS, iter_event_rows, iter_prompt_rows
 
 if TYPE_CHECKING:
     from softprompt.registry import AuditEvent, CorruptArtifact, PromptVersion, RegisteredPrompt
@@ -23,41 +33,13 @@ if TYPE_CHECKING:
 
 EXIT_CORRUPT_PROMPTS = 2
 
-StoreOption = Annotated[
-    str,
-    typer.Option(
-        "--store",
-        envvar="SOFTPROMPT_STORE",
-        help="Location of the prompt registry: a folder, or postgresql://USER@HOST/DATABASE.",
-        rich_help_panel="Where",
-    ),
-]
-ArtifactLocationOption = Annotated[
-    str | None,
-    typer.Option(
-        "--artifact-location",
-        help="Artifact location of a new registry: a folder or s3://BUCKET/PREFIX.  \\[default: in the registry's folder]",
-        show_default=False,
-        rich_help_panel="Where",
-    ),
-]
-TenantOption = Annotated[str, typer.Option(help="Tenant of the prompt.", rich_help_panel="Where")]
-TenantFilterOption = Annotated[
-    str | None, typer.Option(help="List only this tenant.  \\[default: all tenants]", rich_help_panel="Where")
-]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Maximum number of prompts.  \\[default: all]")]
-ActorOption = Annotated[
-    str | None, typer.Option(help="Actor for the audit log.  \\[default: the operating system's user]")
-]
 VersionArgument = Annotated[
     str, typer.Argument(metavar="NAME@VERSION", help="Version or alias, such as reviews@3 or reviews@canary.")
 ]
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME[@ALIAS]", help="Prompt or alias, such as reviews or reviews@canary.")
 ]
-
-DEFAULT_STORE = "store"
-DEFAULT_TENANT = "default"
 
 app = typer.Typer(name="prompts", no_args_is_help=True, help="Manage a prompt registry: versions, aliases, tenants.")
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from softprompt.cli.output import DeviceOption, DtypeOption, stderr_console, stdout_console
+from softprompt.cli.console import stderr_console, stdout_console
+from softprompt.cli.options import DeviceOption, DtypeOption
 from softprompt.cli.progress_lines import show_activity
 from softprompt.cli.sigterm_handler import exit_on_sigterm
 from softprompt.errors import SettingError

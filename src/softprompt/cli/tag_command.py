@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from softprompt.cli.output import (
-    BaseModelOption,
-    DeviceOption,
-    DtypeOption,
-    JsonOption,
-    format_percent,
-    print_json,
-    stderr_console,
-    stdout_console,
-)
+from softprompt.cli.console import format_percent, print_json, stderr_console, stdout_console
+from softprompt.cli.options import BaseModelOption, DeviceOption, DtypeOption, JsonOption
 from softprompt.cli.progress_lines import show_activity
 
 if TYPE_CHECKING:

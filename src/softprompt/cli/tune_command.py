@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from softprompt.cli.console import is_main_process, print_json, stderr_console
 from softprompt.cli.option_parser import parse_options
-from softprompt.cli.output import JsonOption, is_main_process, print_json, stderr_console
+from softprompt.cli.options import JsonOption
 from softprompt.cli.tune_report import print_result, summarize_result
 from softprompt.errors import CheckpointError, DataError, SettingError
 

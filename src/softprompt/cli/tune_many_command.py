@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from softprompt.cli.command_flags import insert_flags
+from softprompt.cli.console import print_json, stderr_console, stdout_console
 from softprompt.cli.option_parser import unescape_template
-from softprompt.cli.output import print_json, stderr_console, stdout_console
 from softprompt.cli.progress_table import ProgressTable
 from softprompt.cli.tune_report import summarize_result
 from softprompt.errors import SettingError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from softprompt.cli.output import describe_never_predicted, format_percent, stdout_console
+from softprompt.cli.console import describe_never_predicted, format_percent, stdout_console
 
 if TYPE_CHECKING:
     from softprompt.training import TuneResult
