@@ -67,6 +67,14 @@ def test_pickling_preserves_an_error(name: str) -> None:
     assert vars(match) == vars(error)
 
 
+def test_an_error_with_another_message_keeps_class_and_attributes() -> None:
+    error = RecordError("train.jsonl:12", "no label").with_message("first: train.jsonl:12: no label")
+    assert type(error) is RecordError
+    assert error.location == "train.jsonl:12"
+    assert str(error) == "first: train.jsonl:12: no label"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
 @pytest.mark.parametrize(
     ("number", "expected"),
     [

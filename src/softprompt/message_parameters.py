@@ -49,5 +49,4 @@ def rename_parameters_in_errors(names: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except SoftPromptError as error:
-        error.args = (rename_parameters(str(error), names),)
-        raise
+        raise error.with_message(rename_parameters(str(error), names)) from error

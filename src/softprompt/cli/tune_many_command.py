@@ -80,8 +80,7 @@ def tune_many(
         _print_results(results)
     if failed := {name: result.error for name, result in results.items() if isinstance(result, RunFailure)}:
         name, error = next(iter(failed.items()))
-        error.args = (f"{len(failed)} of {len(results)} runs failed; {name}: {error}",)
-        raise error
+        raise error.with_message(f"{len(failed)} of {len(results)} runs failed; {name}: {error}") from error
 
 
 @contextmanager

@@ -150,5 +150,4 @@ def prefix_errors_with(run_name: str) -> Iterator[None]:
     try:
         yield
     except SoftPromptError as error:
-        error.args = (f"{run_name}: {error}",)
-        raise
+        raise error.with_message(f"{run_name}: {error}") from error
