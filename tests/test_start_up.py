@@ -26,6 +26,13 @@ def test_help_imports_no_model_library() -> None:
     assert not list_imports("import softprompt, softprompt.cli.main") & (HEAVY | MODELS | {"pydantic"})
 
 
+def test_commands_without_settings_do_not_import_the_settings() -> None:
+    for arguments in (["--help"], ["show", "--help"]):
+        modules = list_imports(f"from softprompt.cli.main import run_cli; run_cli({arguments})")
+        assert "softprompt.cli.settings_command" in modules
+        assert "softprompt.training.tune_settings" not in modules
+
+
 def test_help_of_tune_reads_the_settings_without_model_libraries() -> None:
     modules = list_imports("import softprompt.training.tune_settings")
     assert "pydantic" in modules

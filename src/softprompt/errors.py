@@ -44,13 +44,15 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
+
+Raised = TypeVar("Raised", bound="SoftPromptError")
 
 
 class SoftPromptError(Exception):
     """Base class of the errors that a user can fix. The message says how."""
 
-    def with_message(self, message: str) -> Self:
+    def with_message(self: Raised, message: str) -> Raised:
         """Return an error of the same class, with the same attributes and another message."""
         error = type(self).__new__(type(self), message)  # `__init__` of a subclass may take other arguments
         vars(error).update(vars(self))

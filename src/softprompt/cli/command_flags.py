@@ -23,8 +23,7 @@ class CommandFlags:
     """Maps the Python parameters of one command to its flags."""
 
     def __init__(self, command: Any):  # typer has no public name for the class of its commands
-        parameters = [*getattr(command, "setting_options", ()), *command.params]
-        self._parameters = {(parameter.name or "").rstrip("_"): parameter for parameter in parameters}
+        self._parameters = {(parameter.name or "").rstrip("_"): parameter for parameter in command.params}
 
     @classmethod
     def from_arguments(cls, command: Any, arguments: Sequence[str]) -> CommandFlags:

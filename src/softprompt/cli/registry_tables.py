@@ -43,7 +43,7 @@ def iter_event_rows(events: Iterable[AuditEvent]) -> Iterator[tuple[str, ...]]:
 
 
 def get_key_columns() -> tuple[Column | str, ...]:
-    """Return the columns of a table of keys. They are made anew, because a `Column` collects the cells of its table."""
+    """Return the columns of a table of keys. They are made for each table, because a `Column` collects the cells of its table."""
     return Column("id", no_wrap=True, min_width=12), "tenant", "scope", "name", "created (UTC)", "created by", "status"
 
 

@@ -24,11 +24,20 @@ OPTION_TYPES = (bool, int, float, Path)  # settings of other types are given as 
 class SettingsCommand(TyperCommand):
     """A command with an option for each setting of a run, in front of the options of its function.
 
-    The function finds the settings that were given, by name, in `obj` of its `typer.Context`. The options are made when the
-    command runs, because other commands must not wait for pydantic.
+    The function finds the settings that were given, by name, in `obj` of its `typer.Context`. The options are made on first
+    use, because other commands must not wait for the settings' module.
     """
 
     context_class = typer.Context
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self._function_options = vars(self).pop("params")
+
+    @cached_property
+    def params(self) -> list[Any]:  # type: ignore[override]
+        """All options of the command."""
+        return [*self.setting_options, *self._function_options]
 
     @cached_property
     def setting_options(self) -> list[Any]:
@@ -37,10 +46,6 @@ class SettingsCommand(TyperCommand):
             from softprompt.training.tune_settings import TuneSettings
 
         return build_options(TuneSettings.model_fields)
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return all options: typer parses and documents these."""
-        return [*self.setting_options, *super().get_params(ctx)]
 
     def invoke(self, ctx: Any) -> Any:
         """Run the function, with the given settings in the context's `obj`."""
