@@ -168,7 +168,7 @@ def run_swaps(server: ServerProcess, versions: Sequence[str], arguments: argpars
                 chunk = json.loads(next(iter(stream.iter_lines())).removeprefix("data: "))
                 swap_log.first_token_seconds.append(time.perf_counter() - called)
             if chunk["model"] != version:
-                swap_log.errors.append(f"{chunk['model']} answered behind the swap to {version}")
+                swap_log.errors.append(f"{chunk['model']} answered after the swap to {version}")
 
 
 def summarize_swaps(swap_log: SwapLog, expected_answers: dict[str, ServedAnswer]) -> dict[str, Any]:

@@ -248,7 +248,7 @@ def streamed(place: Place, body: dict[str, Any]) -> list[Any]:
     return [json.loads(line) for line in lines if line != "[DONE]"]
 
 
-def test_a_prompt_that_no_replica_can_read_is_said(gateway: Place) -> None:
+def test_a_prompt_that_no_replica_can_read_is_reported(gateway: Place) -> None:
     [version] = next(each for each in gateway.parts.registry.list_prompts() if each.name == "lost").versions
     assert gateway.post(COMPLETE, asked(0, model="lost", **CASES["too long"])).status_code == 400  # it was read here
     for file in (gateway.store / "prompts" / version.digest).iterdir():

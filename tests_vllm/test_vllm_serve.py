@@ -202,7 +202,7 @@ def _named(content: str, positions: int = POSITIONS) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_it_is_said_why_a_request_is_refused(replica: Replica, prompt: Prompt, case: str) -> None:
+def test_a_rejected_request_gets_the_reason(replica: Replica, prompt: Prompt, case: str) -> None:
     make, says = REFUSED[case]
     answer = replica.ask(make(replica, prompt))
     assert answer.status_code == 400

@@ -99,7 +99,7 @@ class FairQueue(Generic[T]):
         return self._service_counters[tenant]
 
     def put(self, tenant: str, item: T, cost: float = 1.0) -> bool:
-        """Add an item behind its tenant's others.
+        """Add an item after its tenant's others.
 
         Args:
             tenant: tenant that the item belongs to.

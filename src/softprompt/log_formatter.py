@@ -10,7 +10,7 @@ from softprompt.unicode_text import escape_controls
 class EscapingLogFormatter(logging.Formatter):
     """Formatter that escapes control and bidirectional characters of a record, and line ends in its message.
 
-    A traceback behind the message keeps its lines.
+    A traceback after the message keeps its lines.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name

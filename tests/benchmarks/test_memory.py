@@ -33,7 +33,7 @@ def test_each_variant_runs_in_its_own_process(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_rows_are_as_long_as_is_said(task: str) -> None:
+def test_sequences_have_the_requested_length(task: str) -> None:
     objective, rows = memory.make_task(
         create_random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS]), task, TINY, with_responses=True
     )

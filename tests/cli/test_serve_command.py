@@ -56,7 +56,7 @@ def test_invalid_options_are_named_in_the_error(
 
 
 @pytest.mark.parametrize(("typed", "given"), [((), 2), (("--num-threads", 1), 1)])
-def test_the_models_thread_has_the_cores_unless_it_is_said_how_many(
+def test_the_models_thread_has_all_cores_by_default(
     typed: tuple[Any, ...],
     given: int,
     softprompt: Softprompt,

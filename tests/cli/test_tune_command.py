@@ -114,7 +114,7 @@ def test_special_tokens_that_a_template_need_not_write_are_noted(tune: Tune, tem
     assert note not in tune("--template", "{text} so", "--overwrite").err
 
 
-def test_several_words_for_a_label_are_not_supported_and_that_is_said(tune: Tune) -> None:
+def test_several_words_for_a_label_are_rejected(tune: Tune) -> None:
     assert "exactly 'great|lovely'" in tune("--verbalizer", "good=great|lovely").err
 
 

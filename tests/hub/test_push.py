@@ -96,7 +96,7 @@ def test_pulled_and_pushed_again_nothing_changes(hub: FakeHub, saved: SavedPromp
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_a_new_repository_is_private_if_it_is_said(hub: FakeHub, saved: SavedPrompt, private: bool) -> None:
+def test_a_new_repository_is_private_on_request(hub: FakeHub, saved: SavedPrompt, private: bool) -> None:
     push_to_hub(saved, NAME, private=private)
     assert hub.repositories[NAME].private is private
     push_to_hub(saved, NAME, private=private, commit_message="again")  # and a private one can be pushed to again

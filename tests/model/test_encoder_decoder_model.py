@@ -228,7 +228,7 @@ def test_the_wrapper_is_for_causal_models() -> None:
 
 
 def test_a_start_that_does_not_fit_behind_the_decoders_own() -> None:
-    with pytest.raises(SettingError, match="63 virtual tokens do not fit behind the decoder's start"):
+    with pytest.raises(SettingError, match="63 virtual tokens do not fit after the decoder's start"):
         build_prompt(PromptOptions("prefix", 63), shared_model("bart"), "a film")
 
 

@@ -308,7 +308,7 @@ def test_a_limit_that_is_no_number_says_so(tmp_path: Path, monkeypatch: pytest.M
         unpack_gguf(tiny(tmp_path))
 
 
-def test_progress_is_said_in_lines(
+def test_progress_is_logged_in_lines(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unpack_progress, "PROGRESS_INTERVAL_S", 0.0)

@@ -115,7 +115,7 @@ def test_namespaces_are_evicted_until_the_entry_fits(tmp_path: Path, caplog: pyt
     assert not caplog.records
 
 
-def test_a_place_that_cannot_be_written_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unwritable_store_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
     file = SQLiteTensorStore(tmp_path / "file" / "states")
     for _ in range(2):

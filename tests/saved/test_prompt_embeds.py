@@ -76,7 +76,7 @@ def test_virtual_tokens_stand_where_the_prompt_has_them() -> None:
         assert len(found) == 3 + 1 + len(model.prompt_tokenizer.tokenize(f"Review: {TEXT}\nAnswer:"))
 
 
-def test_a_text_that_is_too_long_is_cut_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_text_is_truncated_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     model = shared_model("llama")
     with caplog.at_level(logging.WARNING):
         found = build_prompt_embeds(made(model, random_embeddings(model, 3, 0)), model, "fun " * 200, 20)

@@ -88,7 +88,7 @@ class StepAttention:
         self._prefill_masks: Sequence[Tensor] | None = None  # built on first use: the layer gives the number of heads
 
     def attend_layer(self, layer: int, inputs: LayerInputs) -> Float[Tensor, "1 T A D"]:
-        """Return the attention output of all tokens; padding behind the last segment gives zeros."""
+        """Return the attention output of all tokens; padding after the last segment gives zeros."""
         A, T, D = inputs.queries.shape
         output = inputs.queries.new_empty(T, A, D)
         output[self._num_tokens :] = 0

@@ -72,7 +72,7 @@ class KVCache:
         self._mark_resident(target, num_positions)
 
     def release_tail(self, slot: int, num_positions: int) -> None:
-        """Return the memory of a slot behind `num_positions` to the system, but keep `RETAINED_POSITIONS`."""
+        """Return the memory of a slot after `num_positions` to the system, but keep `RETAINED_POSITIONS`."""
         end = max(num_positions, RETAINED_POSITIONS)
         if self._resident_positions[slot] <= end:
             return

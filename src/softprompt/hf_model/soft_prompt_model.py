@@ -33,7 +33,7 @@ DEFAULT_INIT_TEXT = "Read the text carefully and go on with it as is right, comp
 
 
 class SoftPromptModel(PreTrainedInterface):
-    """A frozen causal model that runs every sequence behind a soft prompt.
+    """A frozen causal model that runs every sequence after a soft prompt.
 
     Attributes:
         prompt: the prompt being trained; None if the model only uses saved prompts.
@@ -177,7 +177,7 @@ class SoftPromptModel(PreTrainedInterface):
         seed: int | None = None,
         **options: Any,
     ) -> Any:
-        """Generate with transformers' own `generate`, each sequence behind its prompt.
+        """Generate with transformers' own `generate`, each sequence after its prompt.
 
         Virtual tokens do not count in `max_length`. Penalties, processors, stopping criteria and streamers do not see
         them.

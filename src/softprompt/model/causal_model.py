@@ -132,7 +132,7 @@ class CausalModel(GenerativeModel):
     def start_decoding(
         self, input_ids: Int[Tensor, "B T"], attention_mask: Bool[Tensor, "B T"], payloads: BatchPayloads
     ) -> DecodingState:
-        """Read the sequences behind their compiled payloads into a growing cache."""
+        """Prefill a growing cache with the sequences after their compiled payloads."""
         past = self.make_past_state(payloads, input_ids.shape[0], growable=True)
         return self._make_decoding_state(input_ids, attention_mask, past)
 

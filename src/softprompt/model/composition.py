@@ -18,7 +18,7 @@ def compose_payloads(model: FrozenModel, payloads: Sequence[Payload]) -> Payload
     """Concatenate payloads in their order.
 
     Prompt embeddings are concatenated, so that later ones attend to earlier ones. Otherwise all payloads are compiled
-    to KV prefixes, and each prefix is shifted behind the previous one: its keys are rotated by that many positions
+    to KV prefixes, and each prefix is shifted to follow the previous one: its keys are rotated by that many positions
     (rotary embeddings); learned positions and ALiBi need no change. The distance of a prefix to the text stays the
     same. A prefix was trained alone and does not attend to the prefixes before it.
 

@@ -176,7 +176,7 @@ class EncoderDecoderModel(BidirectionalModel, GenerativeModel):
         P = len(embeddings)
         decoder_prompt_ids = self.prompt_tokenizer.decoder_prompt_ids
         if P + len(decoder_prompt_ids) > self._max_decoder_length:
-            raise SettingError(f"{P} virtual tokens do not fit behind the decoder's start: choose fewer")
+            raise SettingError(f"{P} virtual tokens do not fit after the decoder's start: choose fewer")
         inputs = embeddings.to(self.dtype).unsqueeze(0)
         states, encoder = self._record_encoder_kv(inputs)
         mask = torch.ones(1, P, dtype=torch.bool, device=self.device)

@@ -1,4 +1,4 @@
-"""`LayerRunner`: runs the layers of a causal network, all of them or a range, behind a past."""
+"""`LayerRunner`: runs the layers of a causal network, all of them or a range, after a past state."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class LayerRunner:
         )
 
     def run_into_cache(self, inputs_embeds: Float[Tensor, "B T E"], cache: Cache) -> None:
-        """Run sequences without padding behind nothing, for what the layers of the cache record."""
+        """Run sequences without padding and without a past, for what the layers of the cache record."""
         self._backbone(
             inputs_embeds=inputs_embeds,
             attention_mask=torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device),

@@ -9,7 +9,7 @@ RequestError
 │   ├── NoChatTemplate              chat with a base model that has no chat template
 │   ├── PromptNotCompiled           prompt embeddings, which vLLM replicas do not run
 │   ├── HeadNotSupported            prompt with a trained head, which vLLM replicas do not run
-│   ├── NonFiniteResponse           prompt behind which the model's logits are not finite
+│   ├── NonFiniteResponse           prompt after which the model's logits are not finite
 │   ├── GrammarFailed               response format that is too expensive, or allows no further token
 │   ├── InvalidUpload               files that are not a prompt for this server
 │   └── UploadTooLarge              files beyond a limit
@@ -127,7 +127,7 @@ class HeadNotSupported(InvalidRequest):
 
 
 class NonFiniteResponse(InvalidRequest):
-    """Prompt behind which the model's logits are not finite on the request's text."""
+    """Prompt after which the model's logits are not finite on the request's text."""
 
     def __init__(self, model_name: str):
         message = (

@@ -98,7 +98,7 @@ def accumulate_gradients(prompt_batches: Sequence[PromptBatch], limit: MicroBatc
 def _accumulate_group(
     group: Sequence[tuple[PromptBatch, dict[int, Payload]]], limit: MicroBatchLimit
 ) -> list[BatchLoss]:
-    """Run the examples of several batches behind their compiled payloads."""
+    """Run the examples of several batches after their compiled payloads."""
     batch_losses: list[BatchLoss] = []
     leaves = [{task: _detach_leaf(payload) for task, payload in payloads.items()} for _, payloads in group]
     micro_batches = [

@@ -1,4 +1,4 @@
-"""How a prompt and a task fit together: options and initial text of the prompt, and the objective behind it."""
+"""How a prompt and a task fit together: options and initial text of the prompt, and the task's objective."""
 
 from __future__ import annotations
 

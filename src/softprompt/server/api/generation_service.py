@@ -36,7 +36,7 @@ class RequestInputs:
     Attributes:
         texts: texts, token ids, or the messages of a chat.
         names: names of the texts in the request, for error messages.
-        render: tokenizes the text with a given index behind a prompt; called in the renderer's thread.
+        render: tokenizes the text with a given index for a prompt; called in the renderer's thread.
     """
 
     texts: Sequence[object]

@@ -100,7 +100,7 @@ class EngineBackend:
         """Accept every prompt: the engine supports all kinds."""
 
     async def verify_prompt(self, prompt: SavedPrompt, name: str, tenant: str) -> None:
-        """Run the model on one token behind the prompt, in the tenant's turn."""
+        """Run the model on one token after the prompt, in the tenant's turn."""
         assert isinstance(self._model, CausalModel)  # required by the engine
         await self.worker.run_job(tenant, partial(check_finite_logits, prompt, name, self._model))
 

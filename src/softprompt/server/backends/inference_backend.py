@@ -56,10 +56,10 @@ class InferenceBackend(Protocol):
         """
 
     async def verify_prompt(self, prompt: SavedPrompt, name: str, tenant: str) -> None:
-        """Run the model once behind a tenant's prompt. No-op if the model runs in another process.
+        """Run the model once with a tenant's prompt. No-op if the model runs in another process.
 
         Raises:
-            NonFiniteOutput: the model's logits behind the prompt are not finite.
+            NonFiniteOutput: the model's logits after the prompt are not finite.
             QueueFull: too many requests are waiting.
         """
 

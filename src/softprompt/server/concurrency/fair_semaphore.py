@@ -108,7 +108,7 @@ class FairSemaphore:
             elif waiter in self._waiters:
                 self._waiters.remove(waiter)
                 self._queue.remove(tenant, waiter)
-                self.admit_waiters()  # the waiters behind may fit now
+                self.admit_waiters()  # later waiters may fit now
             raise
 
     def _release_slots(self, tenant: str, num_slots: int) -> None:

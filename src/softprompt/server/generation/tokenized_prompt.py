@@ -1,4 +1,4 @@
-"""A tokenized text behind a prompt."""
+"""A tokenized text with its prompt."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ class UploadValidator:
                 raise UploadTooLarge(problem)
 
     def _check_servable(self, saved_prompt: SavedPrompt) -> None:
-        """Check that the base model can run behind the prompt."""
+        """Check that the base model can run with the prompt."""
         if saved_prompt.payload.placement not in self.model.placements:
             raise CorruptPrompt(f"placement {saved_prompt.payload.placement} is not supported by this server's model")
         if saved_prompt.payload.placement is Placement.AFTER_BOS and self.model.prompt_tokenizer.bos_token_id is None:

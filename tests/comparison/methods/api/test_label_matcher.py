@@ -58,6 +58,6 @@ def test_a_word_of_two_labels_matches_neither() -> None:
     assert match_label("same", ["same", "same"]) is None
 
 
-def test_a_word_of_punctuation_is_said_only_exactly() -> None:
+def test_a_word_of_punctuation_matches_only_exactly() -> None:
     assert match_label(":)", [":)", ":("]) == 0
     assert match_label("good", ["***", "good"]) == 1

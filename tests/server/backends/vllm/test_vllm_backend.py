@@ -134,7 +134,7 @@ def test_the_request_names_the_prompt_and_salts_by_tenant(gateway: Running, repl
     assert replica.vllm.asked[-1]["cache_salt"] != body["cache_salt"]
 
 
-def test_responses_that_were_let_go_of_are_counted_no_more(gateway: Running, replica: Speaking) -> None:
+def test_cancelled_responses_are_not_counted(gateway: Running, replica: Speaking) -> None:
     def gauge(name: str, **labels: str) -> float | None:
         return gateway.parts.metrics.registry.get_sample_value(f"softprompt_{name}", labels)
 

@@ -23,7 +23,7 @@ NextTokenQuery = Callable[[RequestBody, int], Awaitable[list[dict[int, float]]]]
 
 
 class RemoteLabelScorer:
-    """A scorer of labels behind one prompt.
+    """A scorer of labels with one prompt.
 
     The engine needs one forward pass; here every branch point of the labels is a request for the next token's
     log-probabilities. vLLM returns the twenty most probable tokens, which nearly always include the labels of a trained

@@ -88,7 +88,7 @@ def make_routing_key(tenant: str, prompt_digest: str) -> str:
 def _build_prompt_fields(
     sequences: Sequence[Sequence[int]], num_prefix_positions: int, tenant: str, prompt_digest: str
 ) -> RequestBody:
-    """Build the fields of sequences behind a prompt; 0 prefix positions for the base model."""
+    """Build the fields of sequences with a prompt; 0 prefix positions for the base model."""
     body: RequestBody = {
         "prompt": [prepend_placeholders(sequence, num_prefix_positions) for sequence in sequences],
         "cache_salt": make_cache_salt(tenant, prompt_digest),
