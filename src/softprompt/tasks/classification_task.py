@@ -27,11 +27,12 @@ from softprompt.tasks.label_scorers.verbalizer_builder import build_verbalizer, 
 from softprompt.tasks.label_scorers.verbalizer_checks import check_valid_unicode, warn_of_alternatives
 from softprompt.tasks.metrics.label_metrics import (
     MAJORITY_METRIC,
+    accuracy_score,
     list_unpredicted_labels,
+    macro_f1_score,
     put_headline_first,
     score_predictions,
 )
-from softprompt.tasks.metrics.text_metrics import accuracy_score, macro_f1_score
 from softprompt.tasks.objective import Objective
 from softprompt.tasks.templates.answer_text import join_answer
 from softprompt.tasks.templates.template import Template

@@ -25,7 +25,8 @@ from softprompt.model import Payload
 from softprompt.tasks import Objective
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
-from softprompt.tasks.metrics.text_metrics import confusion_matrix, corpus_bleu_score
+from softprompt.tasks.metrics.label_metrics import confusion_matrix
+from softprompt.tasks.metrics.text_metrics import corpus_bleu_score
 
 
 @dataclass(frozen=True)

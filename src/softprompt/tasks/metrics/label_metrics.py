@@ -1,4 +1,4 @@
-"""Label imbalance and its effect on metrics: with imbalanced labels, accuracy says little."""
+"""Metrics of predicted labels, and what imbalanced labels change: accuracy says little then."""
 
 from __future__ import annotations
 
@@ -9,6 +9,24 @@ from torch import Tensor
 
 #: Name of the metric with the share of the most frequent label; present only with imbalanced labels.
 MAJORITY_METRIC = "majority"
+
+
+def accuracy_score(predicted: Int[Tensor, "N"], labels: Int[Tensor, "N"]) -> float:
+    """Return the share of right predictions."""
+    return float((predicted == labels).double().mean())
+
+
+def confusion_matrix(predicted: Int[Tensor, "N"], labels: Int[Tensor, "N"], num_labels: int) -> Int[Tensor, "K K"]:
+    """Return how often each label (row) was predicted as each label (column)."""
+    return (labels * num_labels + predicted).bincount(minlength=num_labels**2).view(num_labels, num_labels)
+
+
+def macro_f1_score(predicted: Int[Tensor, "N"], labels: Int[Tensor, "N"], num_labels: int) -> float:
+    """Return the mean F1 over the labels; labels that neither occur nor are predicted do not count."""
+    confusion = confusion_matrix(predicted, labels, num_labels).double()
+    num_correct, num_actual, num_predicted = confusion.diagonal(), confusion.sum(dim=1), confusion.sum(dim=0)
+    f1 = 2 * num_correct / (num_actual + num_predicted).clamp(min=1)
+    return float(f1[(num_actual + num_predicted) > 0].mean())
 
 
 def compute_majority_share(labels: Int[Tensor, "N"]) -> float:

@@ -1,31 +1,10 @@
-"""Metrics of predicted labels and generated texts."""
+"""Metrics of generated texts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxtyping import Int
-from torch import Tensor
-
 from softprompt.tasks.metrics.word_segmentation import space_characters, split_words
-
-
-def accuracy_score(predicted: Int[Tensor, "N"], labels: Int[Tensor, "N"]) -> float:
-    """Return the share of right predictions."""
-    return float((predicted == labels).double().mean())
-
-
-def confusion_matrix(predicted: Int[Tensor, "N"], labels: Int[Tensor, "N"], num_labels: int) -> Int[Tensor, "K K"]:
-    """Return how often each label (row) was predicted as each label (column)."""
-    return (labels * num_labels + predicted).bincount(minlength=num_labels**2).view(num_labels, num_labels)
-
-
-def macro_f1_score(predicted: Int[Tensor, "N"], labels: Int[Tensor, "N"], num_labels: int) -> float:
-    """Return the mean F1 over the labels; labels that neither occur nor are predicted do not count."""
-    confusion = confusion_matrix(predicted, labels, num_labels).double()
-    num_correct, num_actual, num_predicted = confusion.diagonal(), confusion.sum(dim=1), confusion.sum(dim=0)
-    f1 = 2 * num_correct / (num_actual + num_predicted).clamp(min=1)
-    return float(f1[(num_actual + num_predicted) > 0].mean())
 
 
 def has_repeated_ngram(text: str, min_repeats: int = 3) -> bool:

@@ -13,14 +13,14 @@ from softprompt.data import Example
 from softprompt.data.formats.chat_messages import CONTENT, ROLE, SYSTEM, USER
 from softprompt.errors import RecordError, TaskError
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, Task
-from softprompt.tasks.metrics.label_metrics import put_headline_first, score_predictions
-from softprompt.tasks.metrics.text_metrics import (
+from softprompt.tasks.metrics.label_metrics import (
     accuracy_score,
     confusion_matrix,
-    corpus_bleu_score,
     macro_f1_score,
-    sentence_bleu_score,
+    put_headline_first,
+    score_predictions,
 )
+from softprompt.tasks.metrics.text_metrics import corpus_bleu_score, sentence_bleu_score
 from softprompt.tasks.templates.template import Template
 from softprompt.tasks.templates.template_parser import MASK_MARKER
 
