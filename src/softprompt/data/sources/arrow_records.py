@@ -51,13 +51,10 @@ class ArrowRecords(RecordSource):
                 yield dict(zip(columns, values, strict=True))
 
 
-def _to_class_names(class_names: list[str], class_index: int | list[int] | None) -> str | list[str | None] | None:
+def _to_class_names(class_names: list[str], class_index: int | list[int] | None) -> Any:
+    """Return the name of a class, or the names of a list of classes; None where there is none."""
     if isinstance(class_index, list):
-        return [_to_class_name(class_names, index) for index in class_index]
-    return _to_class_name(class_names, class_index)
-
-
-def _to_class_name(class_names: list[str], class_index: int | None) -> str | None:
+        return [_to_class_names(class_names, index) for index in class_index]
     # A test set without labels has the class index -1.
     return class_names[class_index] if class_index is not None and 0 <= class_index < len(class_names) else None
 
