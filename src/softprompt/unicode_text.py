@@ -39,13 +39,18 @@ def _escape_char(character: str) -> str:
 
 def find_unicode_error(text: str) -> str | None:
     """Describe the first invalid character of a text, as `has the byte 0xe9 at character 4, …`; None if valid."""
-    index = next((i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff"), None)
-    if index is None:
-        return None
-    code = ord(text[index])
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return _describe_surrogate(text[error.start], error.start)
+    return None
+
+
+def _describe_surrogate(surrogate: str, index: int) -> str:
+    code = ord(surrogate)
     if code in _SURROGATE_ESCAPES:
         return f"has the byte {code - 0xDC00:#04x} at character {index + 1}, which is not UTF-8"
-    return f"has the lone surrogate {_escape_surrogate(text[index])} at character {index + 1}"
+    return f"has the lone surrogate {_escape_surrogate(surrogate)} at character {index + 1}"
 
 
 def escape_surrogates(text: str) -> str:

@@ -177,7 +177,7 @@ def test_lone_surrogate_is_rejected(write: Write) -> None:
         write("a.jsonl", r'{"text": "\ud83d", "references": ["fine", "\ude00"], "whole": "\ud83d\ude00"}')
     )
     assert example.get_text("whole") == "😀"
-    with pytest.raises(RecordError, match=r"a\.jsonl:1: field 'text' is not valid Unicode text"):
+    with pytest.raises(RecordError, match=r"a\.jsonl:1: field 'text' is not valid Unicode text: it has the lone"):
         example.get_text("text")
     with pytest.raises(RecordError, match=r"a\.jsonl:1: field 'references' is not valid Unicode text"):
         example.get_texts("references")

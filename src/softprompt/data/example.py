@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from softprompt.errors import RecordError
+from softprompt.unicode_text import find_unicode_error
+
+
+def missing_field_message(names: Iterable[str], fields: Iterable[str], requirement: str = "") -> str:
+    """Return the error message for a record without a field.
+
+    Args:
+        names: name of the field, or its alternative names.
+        fields: names of the record's fields.
+        requirement: clause after the name that says what requires the field.
+    """
+    return f"no field {' or '.join(map(repr, names))}{requirement}; its fields are {', '.join(fields) or 'none'}"
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Example:
 
     def _get_value(self, field: str) -> Any:
         if field not in self.fields:
-            raise RecordError(self.location, f"no field {field!r}; its fields are {', '.join(self.fields) or 'none'}")
+            raise RecordError(self.location, missing_field_message([field], self.fields))
         return self.fields[field]
 
     def _require_unicode(self, field: str, text: str) -> str:
@@ -59,8 +71,6 @@ class Example:
 
         JSON can contain a lone surrogate such as `\ud83d`, half of a character, which tokenizers reject.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise RecordError(self.location, f"field {field!r} is not valid Unicode text: {error.reason}") from error
+        if fault := find_unicode_error(text):
+            raise RecordError(self.location, f"field {field!r} is not valid Unicode text: it {fault}")
         return text

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from softprompt.data import Example
+from softprompt.data.example import missing_field_message
 from softprompt.data.formats.chat_messages import (
     ASSISTANT,
     CONTENT,
@@ -82,8 +83,7 @@ class ChatTask(BaseModel):
             RecordError: there are no messages, or they are invalid.
         """
         if self.messages_field not in example.fields:
-            fields = ", ".join(example.fields) or "none"
-            raise RecordError(example.location, f"no field {self.messages_field!r}; its fields are {fields}")
+            raise RecordError(example.location, missing_field_message([self.messages_field], example.fields))
         return normalize_messages(example.fields[self.messages_field], example.location)
 
     def get_prompt_fields(self, example: Example) -> dict[str, list[MessageDict]]:

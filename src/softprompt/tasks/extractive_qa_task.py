@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from softprompt.data import Example
+from softprompt.data.example import missing_field_message
 from softprompt.data.formats.squad_fields import ANSWER_FIELDS, CONTEXT_FIELD, normalize_squad_fields
 from softprompt.errors import RecordError
 from softprompt.model import FrozenModel
@@ -71,10 +72,7 @@ class ExtractiveQATask(BaseModel):
         """
         for names in ((CONTEXT_FIELD,), ANSWER_FIELDS):
             if not any(name in example.fields for name in names):
-                fields = ", ".join(example.fields)
-                raise RecordError(
-                    example.location, f"no field {' or '.join(map(repr, names))}; its fields are {fields}"
-                )
+                raise RecordError(example.location, missing_field_message(names, example.fields))
         answers: dict[str, list[str] | list[int]] = normalize_squad_fields(example.fields, example.location)["answers"]
         return answers
 

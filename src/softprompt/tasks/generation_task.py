@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from softprompt.data import Example
+from softprompt.data.example import missing_field_message
 from softprompt.errors import RecordError, TaskError
 from softprompt.model import FrozenModel
 from softprompt.tasks.demonstrations import BLANK_LINE, EncodedDemonstration, FewShotContext, fit_demonstrations
@@ -100,11 +101,8 @@ class GenerationTask(BaseModel):
             if field in example.fields:
                 texts = [] if example.fields[field] in (None, []) else read(field)
                 return [text for text in ([texts] if isinstance(texts, str) else texts) if text.strip()]
-        raise RecordError(
-            example.location,
-            f"no field {self.response_field!r} or {self.references_field!r}; its fields are "
-            f"{', '.join(example.fields)}",
-        )
+        names = (self.response_field, self.references_field)
+        raise RecordError(example.location, missing_field_message(names, example.fields))
 
     def build_objective(
         self, model: FrozenModel, max_length: int, head: LinearHead | None = None

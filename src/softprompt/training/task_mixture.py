@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from softprompt.data import Example
+from softprompt.data.example import missing_field_message
 from softprompt.errors import RecordError, SettingError, TaskError
 
 TASK_NAME_PATTERN = re.compile(r"\w[\w. -]*")
@@ -60,7 +61,5 @@ class TaskMixture:
 
 def _read_task_name(example: Example, task_field: str) -> str:
     if task_field not in example.fields:
-        raise RecordError(
-            example.location, f"no field {task_field!r} with the task: its fields are {', '.join(example.fields)}"
-        )
+        raise RecordError(example.location, missing_field_message([task_field], example.fields, " with the task"))
     return example.get_text(task_field)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from softprompt.errors import RecordError
+from softprompt.unicode_text import find_unicode_error
 
 ROLE, CONTENT, WEIGHT = "role", "content", "weight"
 ASSISTANT, USER, SYSTEM = "assistant", "user", "system"
@@ -118,8 +119,8 @@ def _parse_content(value: Any, field_name: str, location: str) -> str:
     text = _join_text_parts(value, field_name, location) if isinstance(value, list) else value
     if not isinstance(text, str):
         raise RecordError(location, f"{field_name!r} must be text, found {type(text).__name__}")
-    if not _is_valid_unicode(text):
-        raise RecordError(location, f"{field_name!r} is not valid Unicode text")
+    if fault := find_unicode_error(text):
+        raise RecordError(location, f"{field_name!r} is not valid Unicode text: it {fault}")
     return text
 
 
@@ -135,11 +136,3 @@ def _join_text_parts(parts: list[Any], field_name: str, location: str) -> str:
 
 def _is_text_part(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") in TEXT_PART_TYPES
-
-
-def _is_valid_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

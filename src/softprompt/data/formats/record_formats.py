@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from softprompt.data.example import missing_field_message
 from softprompt.data.formats.answer_offsets import OFFSET_UNIT_BY_FORMAT, detect_offset_format
 from softprompt.data.formats.chat_messages import normalize_messages, normalize_sharegpt_messages
 from softprompt.data.formats.multiple_choice_fields import (
@@ -77,11 +78,8 @@ class RecordFormat:
         """
         if names := self.find_missing_field(record):
             hint = "".join(f", it fits {other.name}" for other in FORMATS.values() if other.matches_fields(record))
-            raise RecordError(
-                location,
-                f"no field {' or '.join(map(repr, names))}, which the format {self.name} requires{hint}; "
-                f"its fields are {', '.join(record) or 'none'}",
-            )
+            requirement = f", which the format {self.name} requires{hint}"
+            raise RecordError(location, missing_field_message(names, record, requirement))
         return self.normalizer(record, location)
 
 
