@@ -51,9 +51,9 @@ def test_compare_reports_finished_and_failed_methods(
     assert json.loads((folder / "report.json").read_text()) == report
     assert "prefix tuning" in (folder / "report.html").read_text()
     assert any((folder / "plots").glob("*.png"))
-    cells = {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()}
+    run_files = {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()}
     again = softprompt("compare", *line(options), "--json").json  # without the one that fails
-    assert {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()} == cells
+    assert {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()} == run_files
     assert again["methods"]["prefix"] == {**prefix, "pairwise_tests": {"hard": prefix["pairwise_tests"]["hard"]}}
 
 
@@ -71,7 +71,7 @@ def test_an_interruption_before_the_first_run_leaves_a_resumable_folder(
     assert softprompt("compare", *line(options, methods="hard")).code == 0
 
 
-def test_all_ways_fail(softprompt: Softprompt, options: dict[str, Any]) -> None:
+def test_all_methods_fail(softprompt: Softprompt, options: dict[str, Any]) -> None:
     ran = softprompt("compare", *line(options, methods="last:9"))
     assert ran.code == 2
     assert "has 3 layers" in ran.err

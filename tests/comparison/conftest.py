@@ -1,4 +1,4 @@
-"""A bench on a tiny model: reviews to learn from, others to choose by, others again to be measured on."""
+"""An experiment on a tiny model, with reviews for training, validation and test."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def settings(base: Path, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def bench(settings: Settings) -> Experiment:
-    """What all ways share."""
+def experiment(settings: Settings) -> Experiment:
+    """The experiment that all methods share."""
     return Experiment.prepare(settings())
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Ways are worked on in this process, which is quicker; gives the names of those that were."""
+    """Run methods in this process, which is faster; return the names of those that ran."""
     worked: list[str] = []
 
     def run_here(job: Mapping[str, Any], log: Path, heard: Any) -> str | None:

@@ -19,7 +19,7 @@ OWN_PAGE = f"<!doctype html>\n{GENERATOR_TAG}0.1.0>"
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
-    """A comparison with one cell."""
+    """A comparison with one run."""
     RunStore(tmp_path / "c" / "cells").save_result(RunSpec("hard", "seed"), {}, PilotResult(seconds_per_step=1.0))
     (tmp_path / "c" / "logs").mkdir()
     return tmp_path / "c"
@@ -53,7 +53,7 @@ def test_a_foreign_report_is_named_and_not_overwritten(begun: Path, name: str) -
 
 
 @pytest.mark.parametrize("foreign", ["cells/one.csv", "cells/one.json", "cells.txt", "report.json", "logs/a.log"])
-def test_a_folder_of_cells_of_another_kind_is_no_comparison(tmp_path: Path, foreign: str) -> None:
+def test_a_folder_of_runs_of_another_kind_is_no_comparison(tmp_path: Path, foreign: str) -> None:
     path = tmp_path / "c" / foreign
     path.parent.mkdir(parents=True)
     path.write_text("{}")

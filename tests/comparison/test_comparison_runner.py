@@ -1,4 +1,4 @@
-"""Whole comparisons. Each way's work is done in this process, which is quicker; tests/cli has them in their own."""
+"""Whole comparisons. Each method's work is done in this process, which is quicker; tests/cli has them in their own."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def test_tasks_that_are_read_by_a_head(
     rows: list[dict[str, Any]], metric: str, labels: bool, settings: Settings, tmp_path: Path
 ) -> None:
     files = {name: written(tmp_path / f"{name}-rows.jsonl", rows) for name in ("data", "validation", "test")}
-    ways = ("hard", "prefix", "lora:2", "head")
+    methods = ("hard", "prefix", "lora:2", "head")
     report = compare_as(
-        settings(**files, template=None, allow_overlap=True, methods=ways, seeds=1, trials=1, max_steps=2)
+        settings(**files, template=None, allow_overlap=True, methods=methods, seeds=1, trials=1, max_steps=2)
     )
     assert report.headline_metric == metric
     assert "trained with the prompt" in failure_of(report, "hard")
@@ -93,7 +93,7 @@ def test_a_process_that_dies_in_a_sweep_leaves_the_seeds(settings: Settings, mon
 
 
 class DiesAt(EventWriter):
-    """A worker's process that ends where a kind of cell begins."""
+    """A worker's process that ends where a kind of run begins."""
 
     def __init__(self, purpose: str):
         super().__init__(io.StringIO())
@@ -130,7 +130,7 @@ def test_a_changed_setting_repeats_only_the_affected_runs(settings: Settings, he
     assert run(map={"text": "text"}, methods=("hard",)) == ["hard"]
 
 
-def test_own_code_that_changed_is_another_way(
+def test_own_code_that_changed_is_another_method(
     settings: Settings, here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import importlib
@@ -160,7 +160,7 @@ def test_markers_of_virtual_tokens_are_no_words(settings: Settings) -> None:
     assert set(report.results) == set(report.methods)
 
 
-def test_a_way_whose_first_updates_fail_is_not_trained_for_one(settings: Settings) -> None:
+def test_a_method_whose_first_updates_fail_is_not_trained_for_one(settings: Settings) -> None:
     report = compare_as(settings(methods=("hard", "last:9"), budget_minutes=0.01))
     assert "has 3 layers" in failure_of(report, "last:9")
 

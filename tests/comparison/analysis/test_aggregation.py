@@ -1,4 +1,4 @@
-"""From cells to figures."""
+"""Aggregation of the results of runs."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ def test_the_cost_follows_from_tokens_and_prices() -> None:
 
 
 def test_a_method_is_summarized(settings: Settings, tmp_path: Path) -> None:
-    bench = Experiment.prepare(
+    experiment = Experiment.prepare(
         settings(train_sizes=(4,), sweep={"init": ("text", "random")}, out_of_domain=settings().test)
     )
-    way, cells = get_method("prompt"), RunStore(tmp_path)
-    MethodRunner(bench, "prompt", way, 3, cells, NullRunCallback()).run_missing()
-    plan = plan_runs(bench.settings, "prompt", way)
-    found = summarize_method(way, plan, cells, bench, base_loss=5.0)
+    method, store = get_method("prompt"), RunStore(tmp_path)
+    MethodRunner(experiment, "prompt", method, 3, store, NullRunCallback()).run_missing()
+    plan = plan_runs(experiment.settings, "prompt", method)
+    found = summarize_method(method, plan, store, experiment, base_loss=5.0)
     assert (found.title, found.kind) == ("prompt tuning", "soft prompt")
     assert len(found.metrics["accuracy"].values) == 2
-    assert found.trained_fraction == found.num_trained_parameters / bench.model.num_parameters
+    assert found.trained_fraction == found.num_trained_parameters / experiment.model.num_parameters
     assert found.forgetting.loss_before == 5.0
     assert found.forgetting.loss_after > 0
     assert found.out_of_domain_metrics == {name: found.metrics[name] for name in ("accuracy", "macro_f1", "loss")}
     assert [trial.learning_rate for trial in found.learning_rates.trials] == pytest.approx(
-        [way.get_default_learning_rate(bench), 3 * way.get_default_learning_rate(bench)]
+        [method.get_default_learning_rate(experiment), 3 * method.get_default_learning_rate(experiment)]
     )
     assert {point.seed for point in found.training_curve} == {0, 1}
     assert list(found.metrics_by_train_size) == ["4"]
@@ -70,7 +70,7 @@ def test_a_method_is_summarized(settings: Settings, tmp_path: Path) -> None:
     assert found.peak_memory_bytes > 0
     assert found.serving["50"].requests_per_second > 0
     assert found.api_usage is None
-    assert len(load_scores(plan, cells)) == 2
+    assert len(load_scores(plan, store)) == 2
 
 
 def test_every_pair_of_methods_is_tested() -> None:

@@ -17,7 +17,7 @@ def answered(share: float, seeds: int = 3) -> list[list[float]]:
     return (source.random((seeds, N)) < share).astype(float).tolist()
 
 
-def test_a_large_difference_is_shown_both_ways() -> None:
+def test_a_large_difference_is_shown_in_both_directions() -> None:
     good, bad = answered(0.95), answered(0.80)
     found, other = compare_scores(good, bad), compare_scores(bad, good)
     assert (found.verdict, other.verdict) == ("better", "worse")
@@ -50,7 +50,7 @@ def test_pairing_shows_what_apart_would_not() -> None:
 
 
 def test_how_often_it_is_wrong() -> None:
-    """Of ways that are equal, about one pair in twenty is said to differ."""
+    """Of methods that are equal, about one pair in twenty is said to differ."""
     wrong = sum(compare_scores(answered(0.9), answered(0.9)).verdict != "no difference shown" for _ in range(60))
     assert wrong <= 8
 
@@ -72,13 +72,15 @@ def drawn_alone(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 def test_all_pairs_at_once_are_each_pair_alone(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     """Whatever else is compared, and however many draws are made at a time."""
     monkeypatch.setattr("softprompt.comparison.analysis.paired_bootstrap.EXAMPLES_PER_CHUNK", at_once)
-    ways = {str(seeds): source.normal(size=(seeds, 40)) for seeds in (1, 2, 3)}
-    ways["again"] = ways["3"][:, ::-1]
-    found = compare_pairs(ways)
-    assert list(found) == list(itertools.combinations(ways, 2))
+    methods = {str(seeds): source.normal(size=(seeds, 40)) for seeds in (1, 2, 3)}
+    methods["again"] = methods["3"][:, ::-1]
+    found = compare_pairs(methods)
+    assert list(found) == list(itertools.combinations(methods, 2))
     for one, other in found:
-        assert (found[one, other].low, found[one, other].high) == pytest.approx(drawn_alone(ways[one], ways[other]))
-        assert found[one, other] == compare_scores(ways[one], ways[other])
+        assert (found[one, other].low, found[one, other].high) == pytest.approx(
+            drawn_alone(methods[one], methods[other])
+        )
+        assert found[one, other] == compare_scores(methods[one], methods[other])
 
 
 def test_equal_scores_show_nothing_whatever_is_compared_beside_them() -> None:

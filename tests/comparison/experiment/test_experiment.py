@@ -1,4 +1,4 @@
-"""What ways share: splits that are apart, and complaints before anything is run."""
+"""What methods share: splits that are apart, and complaints before anything is run."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tests.tiny import MASKED_CONFIGS, tiny_tokenizer_for
 
 
 def test_the_task_has_its_labels_and_the_splits_are_apart(settings: Settings) -> None:
-    bench = Experiment.prepare(settings())
-    assert bench.task.labels == ("bad", "good")
-    assert [len(bench.training), len(bench.validation), len(bench.test)] == [24, 12, 16]
-    assert set(bench.overlap.values()) == {0}
+    experiment = Experiment.prepare(settings())
+    assert experiment.task.labels == ("bad", "good")
+    assert [len(experiment.training), len(experiment.validation), len(experiment.test)] == [24, 12, 16]
+    assert set(experiment.overlap.values()) == {0}
 
 
 def test_a_tenth_is_held_out_without_validation(settings: Settings, tmp_path: Path) -> None:
     rows = [{"text": f"{row['text']} {i}", "label": row["label"]} for i in range(2) for row in reviews_of("train")]
-    bench = Experiment.prepare(settings(data=written(tmp_path / "more.jsonl", rows), validation=None))
-    assert (len(bench.training), len(bench.validation)) == (43, 5)
+    experiment = Experiment.prepare(settings(data=written(tmp_path / "more.jsonl", rows), validation=None))
+    assert (len(experiment.training), len(experiment.validation)) == (43, 5)
 
 
 def test_too_few_to_hold_some_out(settings: Settings) -> None:
@@ -94,9 +94,9 @@ def test_rows_with_blank_answers_are_in_no_split(
 
     files = {"data": pairs("films", "good", "", "bad"), "validation": pairs("songs", "good", " ")}
     files |= {"test": pairs("plays", None, "bad", "bad"), "out_of_domain": pairs("towns", "", "good")}
-    bench = Experiment.prepare(settings(**files, template=None))
-    assert bench.out_of_domain is not None
-    splits = (bench.training, bench.validation, bench.test, bench.out_of_domain)
+    experiment = Experiment.prepare(settings(**files, template=None))
+    assert experiment.out_of_domain is not None
+    splits = (experiment.training, experiment.validation, experiment.test, experiment.out_of_domain)
     assert [len(split) for split in splits] == [2, 1, 2, 1]
     assert caplog.text.count("records without a response") == 4
 
@@ -111,20 +111,23 @@ def test_every_split_counts_answers_as_the_training_examples(settings: Settings,
 
     files = {"data": questions("films", 1, 2), "validation": questions("songs", 1, 1)}
     files |= {"test": questions("plays", 1), "out_of_domain": questions("towns", 2)}
-    bench = Experiment.prepare(settings(**files, template=None))
-    assert bench.out_of_domain is not None
-    splits = (bench.training, bench.validation, bench.test, bench.out_of_domain)
+    experiment = Experiment.prepare(settings(**files, template=None))
+    assert experiment.out_of_domain is not None
+    splits = (experiment.training, experiment.validation, experiment.test, experiment.out_of_domain)
     assert ["".join(example.get_text("label") for example in split) for split in splits] == ["AB", "AA", "A", "B"]
 
 
-def test_a_model_without_a_word_head_is_measured_by_ways_that_train_one(settings: Settings, tmp_path: Path) -> None:
+def test_a_model_without_a_word_head_is_measured_by_methods_that_train_one(settings: Settings, tmp_path: Path) -> None:
     network = AutoModel.from_config(MASKED_CONFIGS["bert"], add_pooling_layer=False)
     network.save_pretrained(tmp_path / "bare")
     tiny_tokenizer_for("bert").save_pretrained(tmp_path / "bare")
-    bench = Experiment.prepare(settings(model=str(tmp_path / "bare"), template="{text}", methods=("head",)))
-    bench.validate_examples()
-    assert bench.model.missing_head_weights
-    way, trial = get_method("head"), FitConfig(bench.training, steps=2)
-    assert way.fit(bench, trial, NullCallback()).evaluate(bench.test).metrics.keys() >= {"accuracy", "loss"}
+    experiment = Experiment.prepare(settings(model=str(tmp_path / "bare"), template="{text}", methods=("head",)))
+    experiment.validate_examples()
+    assert experiment.model.missing_head_weights
+    method, trial = get_method("head"), FitConfig(experiment.training, steps=2)
+    assert method.fit(experiment, trial, NullCallback()).evaluate(experiment.test).metrics.keys() >= {
+        "accuracy",
+        "loss",
+    }
     with pytest.raises(IncompleteModel, match="has no masked-language-modeling head"):
-        get_method("hard").fit(bench, trial, NullCallback())
+        get_method("hard").fit(experiment, trial, NullCallback())

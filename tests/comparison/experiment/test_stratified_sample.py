@@ -1,4 +1,4 @@
-"""Draws: alike for every way, balanced, and the small inside the large."""
+"""Draws: alike for every method, balanced, and the small inside the large."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from softprompt.comparison.experiment.stratified_sample import draw_stratified_s
 from softprompt.errors import SettingError
 
 
-def texts(bench: Experiment, count: int, seed: int) -> list[str]:
-    return [example.get_text("text") for example in draw_stratified_subset(bench.training, count, seed, bench.task)]
+def texts(experiment: Experiment, count: int, seed: int) -> list[str]:
+    subset = draw_stratified_subset(experiment.training, count, seed, experiment.task)
+    return [example.get_text("text") for example in subset]
 
 
-def test_samples_are_balanced_over_labels(bench: Experiment) -> None:
+def test_samples_are_balanced_over_labels(experiment: Experiment) -> None:
     for count in (2, 7, 24):
-        labels = Counter(e.get_text("label") for e in draw_stratified_subset(bench.training, count, 0, bench.task))
+        subset = draw_stratified_subset(experiment.training, count, 0, experiment.task)
+        labels = Counter(example.get_text("label") for example in subset)
         assert abs(labels["good"] - labels["bad"]) <= 1
         assert sum(labels.values()) == count
 
 
-def test_the_seed_decides_and_more_holds_fewer(bench: Experiment) -> None:
-    assert texts(bench, 6, 1) == texts(bench, 6, 1) != texts(bench, 6, 2)
-    assert texts(bench, 12, 1)[:6] == texts(bench, 6, 1)
+def test_the_seed_decides_and_more_holds_fewer(experiment: Experiment) -> None:
+    assert texts(experiment, 6, 1) == texts(experiment, 6, 1) != texts(experiment, 6, 2)
+    assert texts(experiment, 12, 1)[:6] == texts(experiment, 6, 1)
 
 
-def test_impossible_samples_are_rejected(bench: Experiment) -> None:
+def test_impossible_samples_are_rejected(experiment: Experiment) -> None:
     with pytest.raises(SettingError, match="there are only 24 training examples"):
-        texts(bench, 25, 0)
+        texts(experiment, 25, 0)

@@ -1,4 +1,4 @@
-"""Ways that train nothing, and soft prompts as ways."""
+"""Methods that train nothing, and soft prompts as methods."""
 
 from __future__ import annotations
 
@@ -15,46 +15,52 @@ from softprompt.training.callbacks import NullCallback
 from tests.comparison.conftest import Settings
 
 
-def fitted(bench: Experiment, name: str, **more: object) -> LocalFittedModel:
-    found = get_method(name).fit(bench, FitConfig(bench.training, **more), NullCallback())
+def fitted(experiment: Experiment, name: str, **more: object) -> LocalFittedModel:
+    found = get_method(name).fit(experiment, FitConfig(experiment.training, **more), NullCallback())
     assert isinstance(found, LocalFittedModel)
     return found
 
 
-def test_a_hard_prompt_is_the_template_and_what_evaluate_measures(bench: Experiment, tmp_path: object) -> None:
+def test_a_hard_prompt_is_the_template_and_what_evaluate_measures(experiment: Experiment, tmp_path: object) -> None:
     import softprompt
 
-    found = fitted(bench, "hard")
+    found = fitted(experiment, "hard")
     assert (found.payload, found.num_trained_parameters, found.training_record) == (None, 0, None)
-    tuned = softprompt.tune(bench.model, data=bench.settings.data, output=tmp_path / "p", steps=1, virtual_tokens=2,
-                            template=bench.task.template)  # fmt: skip
-    beside = softprompt.evaluate(bench.model, tuned.prompt, list(bench.test))["hard_prompt"]
-    assert found.evaluate(bench.test).metrics == {name: beside[name] for name in ("accuracy", "macro_f1", "loss")}
+    tuned = softprompt.tune(
+        experiment.model,
+        data=experiment.settings.data,
+        output=tmp_path / "p",
+        steps=1,
+        virtual_tokens=2,
+        template=experiment.task.template,
+    )
+    beside = softprompt.evaluate(experiment.model, tuned.prompt, list(experiment.test))["hard_prompt"]
+    assert found.evaluate(experiment.test).metrics == {name: beside[name] for name in ("accuracy", "macro_f1", "loss")}
 
 
 @torch.no_grad()
 def test_examples_in_the_prompt_are_read_as_if_they_stood_in_the_row(settings: Settings) -> None:
-    bench = Experiment.prepare(settings(trials=1))
-    found = fitted(bench, "few-shot:2")
+    experiment = Experiment.prepare(settings(trials=1))
+    found = fitted(experiment, "few-shot:2")
     payload = found.payload
     assert payload is not None
-    row = found.objective.encode_example(bench.test[0])
-    ids = [i for e in _chosen(bench) for part in [bench.task.encode_demonstration(bench.model, e)] for i in
-           (*part.prompt_ids, *part.answer_ids, *part.separator_ids)]  # fmt: skip
+    row = found.objective.encode_example(experiment.test[0])
+    parts = [experiment.task.encode_demonstration(experiment.model, example) for example in _chosen(experiment)]
+    ids = [i for part in parts for i in (*part.prompt_ids, *part.answer_ids, *part.separator_ids)]
     assert payload.num_positions == len(ids) + 1  # and BOS in front of them
-    assert found.stored_bytes == len((bench.model.tokenizer.decode(ids) + bench.task.template).encode())
+    assert found.stored_bytes == len((experiment.model.tokenizer.decode(ids) + experiment.task.template).encode())
     whole = EncodedExample(
-        [bench.model.prompt_tokenizer.bos_token_id, *ids, *row.prompt_ids[1:]], LabelTarget(row.label_index)
+        [experiment.model.prompt_tokenizer.bos_token_id, *ids, *row.prompt_ids[1:]], LabelTarget(row.label_index)
     )
     apart = found.objective.collate([row], payload), found.objective.collate([whole], None)
     behind = found.objective.forward_batch(apart[0], payload), found.objective.forward_batch(apart[1], None)
     torch.testing.assert_close(*behind, atol=1e-4, rtol=0)
 
 
-def _chosen(bench: Experiment) -> ExampleDataset:
+def _chosen(experiment: Experiment) -> ExampleDataset:
     from softprompt.comparison.experiment.stratified_sample import draw_stratified_subset
 
-    return draw_stratified_subset(bench.training, 2, 0, bench.task)
+    return draw_stratified_subset(experiment.training, 2, 0, experiment.task)
 
 
 def test_the_best_of_several_draws_is_kept(settings: Settings) -> None:
@@ -64,7 +70,7 @@ def test_the_best_of_several_draws_is_kept(settings: Settings) -> None:
     assert quality[1] >= quality[0]
 
 
-def test_every_soft_prompt_that_learns_one_task_is_a_way() -> None:
+def test_every_soft_prompt_that_learns_one_task_is_a_method() -> None:
     assert {name for name in TUNING_METHODS if not TUNING_METHODS[name].is_multitask} <= set(ADAPTATION_METHODS)
 
 
@@ -72,31 +78,32 @@ def test_every_soft_prompt_that_learns_one_task_is_a_way() -> None:
 def test_a_soft_prompt_is_trained_as_tune_trains_it(settings: Settings, name: str, tmp_path: object) -> None:
     import softprompt
 
-    bench = Experiment.prepare(settings())
-    found = fitted(bench, name, steps=3, learning_rate=0.01, seed=1, overrides={"num-virtual-tokens": "3"})
+    experiment = Experiment.prepare(settings())
+    found = fitted(experiment, name, steps=3, learning_rate=0.01, seed=1, overrides={"num-virtual-tokens": "3"})
     method, _, encoder = name.partition(":")
     tuned = softprompt.tune(
-        bench.model, data=bench.settings.data, validation=bench.settings.validation, output=tmp_path / "p", steps=3,
+        experiment.model, data=experiment.settings.data, validation=experiment.settings.validation,
+        output=tmp_path / "p", steps=3,
         method=method, encoder=encoder or None, batch_size=4, virtual_tokens=3, learning_rate=0.01, seed=1,
-        template=bench.task.template,
+        template=experiment.task.template,
     )  # fmt: skip
     assert tuned.prompt is not None
     torch.testing.assert_close(
-        found.payload.tensor, bench.model.compile(tuned.prompt.payload).tensor, atol=1e-6, rtol=0
+        found.payload.tensor, experiment.model.compile(tuned.prompt.payload).tensor, atol=1e-6, rtol=0
     )
     assert found.num_trained_parameters == tuned.prompt.manifest.trained_parameters
 
 
-def test_serving_and_forgetting_are_measured(bench: Experiment) -> None:
-    prefix, full = fitted(bench, "prefix", steps=2), fitted(bench, "full", steps=2, learning_rate=0.1)
-    bare = fitted(bench, "hard").compute_reference_loss(bench.reference_texts)
+def test_serving_and_forgetting_are_measured(experiment: Experiment) -> None:
+    prefix, full = fitted(experiment, "prefix", steps=2), fitted(experiment, "full", steps=2, learning_rate=0.1)
+    bare = fitted(experiment, "hard").compute_reference_loss(experiment.reference_texts)
     for found in (prefix, full):
         for tasks in (1, 50):
-            served = found.benchmark_serving(bench.test, tasks)
+            served = found.benchmark_serving(experiment.test, tasks)
             assert served is not None
             assert served.latency_seconds > 0
             assert served.requests_per_second > 0
-        assert found.compute_reference_loss(bench.reference_texts) != bare
+        assert found.compute_reference_loss(experiment.reference_texts) != bare
     assert (
         prefix.supports_mixed_batches,
         prefix.shares_base_weights,

@@ -1,4 +1,4 @@
-"""Ways that change weights: the base stays as it is, what trains is what they say, and it learns."""
+"""Methods that change weights: the base stays as it is, what trains is what they say, and it learns."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ TRAINED = {
 }
 
 
-def fitted(bench: Experiment, name: str, steps: int = 3, seed: int = 0, **more: object) -> LocalFittedModel:
-    trial = FitConfig(bench.training, seed=seed, steps=steps, **more)
-    found = get_method(name).fit(bench, trial, NullCallback())
+def fitted(experiment: Experiment, name: str, steps: int = 3, seed: int = 0, **more: object) -> LocalFittedModel:
+    trial = FitConfig(experiment.training, seed=seed, steps=steps, **more)
+    found = get_method(name).fit(experiment, trial, NullCallback())
     assert isinstance(found, LocalFittedModel)
     return found
 
 
-def adapted(model: FrozenModel, bench: Experiment, name: str) -> FrozenModel:
-    way = get_method(name)
-    assert isinstance(way, WeightMethod)
-    return way.make_trainable(bench, copy_model(model), seed=0).model
+def adapted(model: FrozenModel, experiment: Experiment, name: str) -> FrozenModel:
+    method = get_method(name)
+    assert isinstance(method, WeightMethod)
+    return method.make_trainable(experiment, copy_model(model), seed=0).model
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_the_base_stays_as_it_is_and_what_trains_is_counted(bench: Experiment, name: str) -> None:
-    before = weights_hash(bench.model)
-    found = fitted(bench, name)
-    assert weights_hash(bench.model) == before
-    assert not any(p.requires_grad for p in bench.model.network.parameters())
+def test_the_base_stays_as_it_is_and_what_trains_is_counted(experiment: Experiment, name: str) -> None:
+    before = weights_hash(experiment.model)
+    found = fitted(experiment, name)
+    assert weights_hash(experiment.model) == before
+    assert not any(p.requires_grad for p in experiment.model.network.parameters())
     expected = TRAINED[name] or found.num_trained_parameters
     assert found.num_trained_parameters == expected > 0
     assert found.stored_bytes == 4 * expected
@@ -60,22 +60,22 @@ def test_the_base_stays_as_it_is_and_what_trains_is_counted(bench: Experiment, n
     if name not in ("head", "adapter:5"):  # whose numbers are no part of the network itself
         assert trainable == expected
     if name == "full":
-        assert expected == bench.model.num_parameters
+        assert expected == experiment.model.num_parameters
 
 
 @pytest.mark.parametrize("name", ["lora", "dora", "lokr", "ia3", "adapter", "bitfit"])
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_added_parameters_start_without_effect(family: str, name: str, bench: Experiment) -> None:
+def test_added_parameters_start_without_effect(family: str, name: str, experiment: Experiment) -> None:
     """In every family: an adapter that was not put where the model runs would be found by the test below."""
     model = tiny_model(family)
     if (family, name) == ("gpt2", "lokr"):
         with pytest.raises(SettingError, match="peft cannot adapt"):
-            adapted(model, bench, name)
+            adapted(model, experiment, name)
         return
     ids = torch.tensor([[5, 9, 77, 300]])
     mask = torch.ones_like(ids, dtype=torch.bool)
-    changed = adapted(model, bench, name)
+    changed = adapted(model, experiment, name)
     torch.testing.assert_close(
         changed.compute_hidden_states(ids, mask), model.compute_hidden_states(ids, mask), atol=1e-5, rtol=0
     )
@@ -83,11 +83,11 @@ def test_added_parameters_start_without_effect(family: str, name: str, bench: Ex
 
 @pytest.mark.parametrize("name", ["lora", "ia3", "adapter", "bitfit", "last:1", "full"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_is_put_where_the_model_runs(family: str, name: str, bench: Experiment) -> None:
+def test_it_is_put_where_the_model_runs(family: str, name: str, experiment: Experiment) -> None:
     model = tiny_model(family)
-    way = get_method(name)
-    assert isinstance(way, WeightMethod)
-    found = way.make_trainable(bench, copy_model(model), seed=0)
+    method = get_method(name)
+    assert isinstance(method, WeightMethod)
+    found = method.make_trainable(experiment, copy_model(model), seed=0)
     ids = torch.tensor([[5, 9, 77, 300]])
     mask = torch.ones_like(ids, dtype=torch.bool)
     with torch.no_grad():
@@ -99,27 +99,29 @@ def test_it_is_put_where_the_model_runs(family: str, name: str, bench: Experimen
 
 
 @pytest.mark.parametrize("name", ["full", "last:2", "bitfit", "lora", "dora", "lokr", "ia3", "adapter", "head"])
-def test_each_learns(bench: Experiment, name: str) -> None:
+def test_each_learns(experiment: Experiment, name: str) -> None:
     rate = 0.05 if name == "head" else 0.02
-    found = fitted(bench, name, steps=40, learning_rate=rate)
+    found = fitted(experiment, name, steps=40, learning_rate=rate)
     assert found.training_record is not None
     first, last = found.training_record.evaluations[0], found.training_record.evaluations[-1]
-    bare = get_method("hard").fit(bench, FitConfig(bench.training), NullCallback()).evaluate(bench.training)
-    assert found.evaluate(bench.training).metrics["loss"] < 0.8 * bare.metrics["loss"]
+    bare = (
+        get_method("hard").fit(experiment, FitConfig(experiment.training), NullCallback()).evaluate(experiment.training)
+    )
+    assert found.evaluate(experiment.training).metrics["loss"] < 0.8 * bare.metrics["loss"]
     assert first["step"] < last["step"] == 40
 
 
-def test_the_best_step_is_kept(bench: Experiment) -> None:
-    found = fitted(bench, "lora", steps=12, learning_rate=0.5)
+def test_the_best_step_is_kept(experiment: Experiment) -> None:
+    found = fitted(experiment, "lora", steps=12, learning_rate=0.5)
     assert found.training_record is not None
     assert found.training_record.best is not None
-    kept = found.evaluate(bench.validation).metrics
+    kept = found.evaluate(experiment.validation).metrics
     assert kept["loss"] == pytest.approx(found.training_record.best["loss"], abs=1e-5)
     assert kept["accuracy"] == max(each["accuracy"] for each in found.training_record.evaluations)
 
 
-def test_a_seed_gives_the_same_again(bench: Experiment) -> None:
-    one, same, other = (fitted(bench, "lora", seed=seed).evaluate(bench.test) for seed in (1, 1, 2))
+def test_a_seed_gives_the_same_again(experiment: Experiment) -> None:
+    one, same, other = (fitted(experiment, "lora", seed=seed).evaluate(experiment.test) for seed in (1, 1, 2))
     assert one == same
     assert one.metrics["loss"] != other.metrics["loss"]
 
@@ -129,12 +131,12 @@ def test_tagging_trains_a_head_with_the_weights(settings: Settings, tmp_path: ob
     from tests.tasks.test_token_classification_task import ROWS
 
     files = {name: written(tmp_path / f"{name}-tags.jsonl", ROWS) for name in ("data", "validation", "test")}
-    bench = Experiment.prepare(settings(**files, template=None, allow_overlap=True))
-    found = fitted(bench, "lora:2", steps=2)
-    assert found.num_trained_parameters == TRAINED["lora:2"] + len(bench.task.labels) * (H + 1)
-    assert 0 <= found.evaluate(bench.test).metrics["f1"] <= 1
+    experiment = Experiment.prepare(settings(**files, template=None, allow_overlap=True))
+    found = fitted(experiment, "lora:2", steps=2)
+    assert found.num_trained_parameters == TRAINED["lora:2"] + len(experiment.task.labels) * (H + 1)
+    assert 0 <= found.evaluate(experiment.test).metrics["f1"] <= 1
     with pytest.raises(TaskError, match="trained with the prompt"):
-        fitted(bench, "hard")
+        fitted(experiment, "hard")
 
 
 @pytest.mark.parametrize(
@@ -154,13 +156,13 @@ def test_tagging_trains_a_head_with_the_weights(settings: Settings, tmp_path: ob
         ("tests.tiny:FAMILIES", r'`methods=\["tests.tiny:FAMILIES"\]`'),
     ],
 )
-def test_unsupported_models_and_arguments_are_rejected(bench: Experiment, name: str, words: str) -> None:
+def test_unsupported_models_and_arguments_are_rejected(experiment: Experiment, name: str, words: str) -> None:
     with pytest.raises(SettingError, match=words):
-        fitted(bench, name)
+        fitted(experiment, name)
 
 
 def test_a_head_needs_labels(settings: Settings, pairs: object) -> None:
-    bench = Experiment.prepare(settings())
-    object.__setattr__(bench, "task", GenerationTask())
+    experiment = Experiment.prepare(settings())
+    object.__setattr__(experiment, "task", GenerationTask())
     with pytest.raises(TaskError, match="no labels"):
-        fitted(bench, "head")
+        fitted(experiment, "head")

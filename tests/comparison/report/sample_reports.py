@@ -1,4 +1,4 @@
-"""Reports as `softprompt compare` would write them, drawn from formulas: none of the figures was measured."""
+"""Reports as `softprompt compare` would write them, drawn from formulas: none of the metrics was measured."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ WRITING: dict[str, tuple[Any, ...]] = {
 def classifying(names: tuple[str, ...] = tuple(CLASSIFYING), seeds: int = 3, thorough: bool = True) -> Report:
     """A comparison of classifiers; thorough with sizes, sweeps and data of another domain."""
     report = _report("accuracy", seeds, ["negative", "positive"])
-    report["methods"] = {name: _way(CLASSIFYING[name], "accuracy", seeds) for name in names}
-    for name, way in report["methods"].items():
-        mean = way["metrics"]["accuracy"]["mean"]
+    report["methods"] = {name: _make_method(CLASSIFYING[name], "accuracy", seeds) for name in names}
+    for name, method in report["methods"].items():
+        mean = method["metrics"]["accuracy"]["mean"]
         right = round(750 * mean)
-        way["confusion_matrix"] = [[right // 2, 375 - right // 2], [375 - (right - right // 2), right - right // 2]]
+        method["confusion_matrix"] = [[right // 2, 375 - right // 2], [375 - (right - right // 2), right - right // 2]]
         if thorough:
-            way["out_of_domain_metrics"] = {"accuracy": _figures(mean - 0.06, 0.01, seeds)}
-            way["metrics_by_train_size"] = _sizes(name, mean, seeds) if way["num_trained_parameters"] else {}
+            method["out_of_domain_metrics"] = {"accuracy": _make_summary(mean - 0.06, 0.01, seeds)}
+            method["metrics_by_train_size"] = _sizes(name, mean, seeds) if method["num_trained_parameters"] else {}
     if thorough:
         _sweep(report, seeds)
         out_of_domain = {"source": "https://example.org/reviews?of=books&year=2024", "num_examples": 200}
@@ -50,14 +50,14 @@ def classifying(names: tuple[str, ...] = tuple(CLASSIFYING), seeds: int = 3, tho
     return finished(report)
 
 
-def wide(ways: int = 30, labels: int = 50) -> Report:
-    """A comparison of many ways, most of which are near one another, by many labels."""
+def wide(methods: int = 30, labels: int = 50) -> Report:
+    """A comparison of many methods, most of which are near one another, by many labels."""
     report = _report("accuracy", 3, [f"label {number:02d}" for number in range(labels)])
     samples = list(CLASSIFYING.values())
     report["methods"] = {}
-    for place in range(ways):
+    for place in range(methods):
         title, kind, _, spread, trained, *rest = samples[place % len(samples)]
-        mean = 0.80 + 0.11 * (place * 37 % ways) / ways
+        mean = 0.80 + 0.11 * (place * 37 % methods) / methods
         facts = (
             title if place < len(samples) else f"{title}, variant {place}",
             kind,
@@ -66,10 +66,10 @@ def wide(ways: int = 30, labels: int = 50) -> Report:
             trained * (1 + place),
         )
         name = list(CLASSIFYING)[place] if place < len(samples) else f"way-{place}"
-        way = report["methods"][name] = _way((*facts, *rest), "accuracy", 3)
-        way["confusion_matrix"] = _confusion(labels, place)
-        way["metrics_by_train_size"] = _sizes(name, mean, 3) if trained else {}
-        way["learning_rates"] = _trials(mean, "accuracy") if trained else None
+        method = report["methods"][name] = _make_method((*facts, *rest), "accuracy", 3)
+        method["confusion_matrix"] = _confusion(labels, place)
+        method["metrics_by_train_size"] = _sizes(name, mean, 3) if trained else {}
+        method["learning_rates"] = _trials(mean, "accuracy") if trained else None
     _test_pairs(report, 0.02)
     return finished(report)
 
@@ -85,16 +85,18 @@ def _confusion(labels: int, place: int) -> list[list[int]]:
 
 
 def writing() -> Report:
-    """A comparison of ways to write responses, by perplexity."""
+    """A comparison of methods to write responses, by perplexity."""
     report = _report("perplexity", 3, [])
-    report["methods"] = {name: _way(facts, "perplexity", 3) for name, facts in WRITING.items()}
-    for way in report["methods"].values():
-        way["metrics"]["bleu"] = _figures(40 - way["metrics"]["perplexity"]["mean"] / 2, 0.4, 3)
+    report["methods"] = {name: _make_method(facts, "perplexity", 3) for name, facts in WRITING.items()}
+    for method in report["methods"].values():
+        method["metrics"]["bleu"] = _make_summary(40 - method["metrics"]["perplexity"]["mean"] / 2, 0.4, 3)
     _test_pairs(report, 0.03)
-    asked = _way(("hard prompt through an API", "api", 50.0, None, 0, 30, 0.0, None, None, True), "perplexity", 1)
+    asked = _make_method(
+        ("hard prompt through an API", "api", 50.0, None, 0, 30, 0.0, None, None, True), "perplexity", 1
+    )
     for name in ("perplexity", "loss"):  # an API tells no probabilities
         del asked["metrics"][name]
-    report["methods"]["api"] = {**asked, "metrics": {"bleu": _figures(35.0, None, 1)}}
+    report["methods"]["api"] = {**asked, "metrics": {"bleu": _make_summary(35.0, None, 1)}}
     report["methods"]["prefix"]["skipped_runs"] = {
         "prefix/sweep/num-virtual-tokens/900/0/0": "900 virtual tokens: choose fewer"
     }
@@ -102,12 +104,12 @@ def writing() -> Report:
 
 
 def failing(every: bool = False) -> Report:
-    """A comparison in which ways failed: some of them, or every one."""
+    """A comparison in which methods failed: some of them, or every one."""
     report = classifying(("hard", "prefix", "lora", "full"), thorough=False)
     for name in report["methods"] if every else ("full", "lora"):
-        way = report["methods"][name]
+        method = report["methods"][name]
         error = "ran out of memory: 3.2 GB were free, and <4.1 GB> were needed"
-        report["methods"][name] = {"title": way["title"], "kind": way["kind"], "status": "failed", "error": error}
+        report["methods"][name] = {"title": method["title"], "kind": method["kind"], "status": "failed", "error": error}
     _test_pairs(report, 0.012)
     return finished(report)
 
@@ -125,7 +127,7 @@ def advise(report: Report) -> Report:
 
 
 def decide(report: Report, one: str, other: str, difference: float, verdict: str) -> None:
-    """Set the test of two ways, and its mirror image."""
+    """Set the test of two methods, and its mirror image."""
     mirrored = {"better": "worse", "worse": "better"}.get(verdict, verdict)
     low, high = difference - 0.012, difference + 0.012
     found = {"difference": difference, "ci_low": low, "ci_high": high, "verdict": verdict}
@@ -167,16 +169,16 @@ def _report(metric: str, seeds: int, labels: list[str]) -> Report:
     }
 
 
-def _way(facts: tuple[Any, ...], metric: str, seeds: int) -> Report:
+def _make_method(facts: tuple[Any, ...], metric: str, seeds: int) -> Report:
     title, kind, mean, spread, trained, stored, seconds, one, fifty, removable = facts
     adapted = trained > 0
-    way = {
+    method = {
         "title": title,
         "kind": kind,
         "status": "completed",
         "metrics": {
-            metric: _figures(mean, spread, seeds, larger=metric != "perplexity"),
-            "loss": _figures(
+            metric: _make_summary(mean, spread, seeds, larger=metric != "perplexity"),
+            "loss": _make_summary(
                 math.log(mean) if metric == "perplexity" else 1.2 - mean, 0.01 if spread else None, seeds, False
             ),
         },
@@ -209,9 +211,9 @@ def _way(facts: tuple[Any, ...], metric: str, seeds: int) -> Report:
         "pairwise_tests": {},
     }
     if metric == "accuracy":
-        way["metrics"]["macro_f1"] = _figures(mean - 0.004, spread, seeds)
+        method["metrics"]["macro_f1"] = _make_summary(mean - 0.004, spread, seeds)
     if kind == "api":
-        way["api_usage"] = {
+        method["api_usage"] = {
             "num_requests": 250,
             "num_retries": 3,
             "num_unreadable": 2,
@@ -219,10 +221,10 @@ def _way(facts: tuple[Any, ...], metric: str, seeds: int) -> Report:
             "completion_tokens": 800,
             "cost_usd": 0.0217,
         }
-    return way
+    return method
 
 
-def _figures(mean: float, spread: float | None, seeds: int, larger: bool = True) -> Report:
+def _make_summary(mean: float, spread: float | None, seeds: int, larger: bool = True) -> Report:
     if spread is None or seeds == 1:
         return {"mean": mean, "std": None, "worst": mean, "values": [mean]}
     values = [mean + spread * step for step in (1.0, -1.3, 0.3)][:seeds]
@@ -257,7 +259,7 @@ def _curve(mean: float, metric: str, seeds: int) -> list[Report]:
 def _sizes(name: str, mean: float, seeds: int) -> Report:
     need = {"head": 12, "lora": 90, "full": 160}.get(name, 40)
     return {
-        str(n): {"accuracy": _figures(mean - (mean - 0.55) * math.exp(-n / need), 0.05 / math.log2(n), seeds)}
+        str(n): {"accuracy": _make_summary(mean - (mean - 0.55) * math.exp(-n / need), 0.05 / math.log2(n), seeds)}
         for n in (16, 64, 256)
     }
 
@@ -268,23 +270,23 @@ def _sweep(report: Report, seeds: int) -> None:
         if name in report["methods"]:
             sweeps = report["methods"][name]["metrics_by_setting"]
             sweeps["num-virtual-tokens"] = {
-                n: {"accuracy": _figures(v + lift, 0.006, seeds)} for n, v in tokens.items()
+                n: {"accuracy": _make_summary(v + lift, 0.006, seeds)} for n, v in tokens.items()
             }
             starts = {"random": 0.88, "text": 0.9, "labels": 0.895}
-            sweeps["init"] = {n: {"accuracy": _figures(v + lift, 0.008, seeds)} for n, v in starts.items()}
+            sweeps["init"] = {n: {"accuracy": _make_summary(v + lift, 0.008, seeds)} for n, v in starts.items()}
 
 
 def _test_pairs(report: Report, half: float) -> None:
-    """Every way against every other, as a test with intervals of one width would judge them."""
-    metric, ways = report["headline_metric"], report["methods"]
-    for one, way in ways.items():
-        if "error" in way:
+    """Every method against every other, as a test with intervals of one width would judge them."""
+    metric, methods = report["headline_metric"], report["methods"]
+    for one, method in methods.items():
+        if "error" in method:
             continue
-        way["pairwise_tests"] = {}
-        for other, its in ways.items():
+        method["pairwise_tests"] = {}
+        for other, its in methods.items():
             if other != one and "error" not in its:
-                mine, theirs = way["metrics"][metric]["mean"], its["metrics"][metric]["mean"]
+                mine, theirs = method["metrics"][metric]["mean"], its["metrics"][metric]["mean"]
                 apart = mine - theirs if metric == "accuracy" else math.log(theirs / mine)
                 verdict = "better" if apart > half else "worse" if apart < -half else "no difference shown"
                 interval = {"ci_low": apart - half, "ci_high": apart + half}
-                way["pairwise_tests"][other] = {"difference": apart, **interval, "verdict": verdict}
+                method["pairwise_tests"][other] = {"difference": apart, **interval, "verdict": verdict}

@@ -39,10 +39,12 @@ def hostile(labels: list[str]) -> dict[str, Any]:
     report["data"]["test"]["source"] = f"{LABELS[1]}{LABELS[4]}.jsonl"
     report["data"]["test"]["majority"] = {"label": labels[5], "share": 0.9, "is_uneven": True}
     report["command"] = f"softprompt compare --labels '{LABELS[3]}'"
-    for way in report["methods"].values():
-        way["title"] += f" {LABELS[0]} {LABELS[4]}"
-        way["confusion_matrix"] = [[9 if i == j and i else 0 for j in range(len(labels))] for i in range(len(labels))]
-        way["confusion_matrix"][0][1] = 3
+    for method in report["methods"].values():
+        method["title"] += f" {LABELS[0]} {LABELS[4]}"
+        method["confusion_matrix"] = [
+            [9 if i == j and i else 0 for j in range(len(labels))] for i in range(len(labels))
+        ]
+        method["confusion_matrix"][0][1] = 3
     return finished(report)
 
 

@@ -1,4 +1,4 @@
-"""Many ways and many labels: the report names the foremost, counts the others, and stays readable."""
+"""Many methods and many labels: the report names the foremost, counts the others, and stays readable."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sentences(report: dict[str, Any]) -> list[str]:
     return [advice["summary"], *advice["reasons"], *advice["caveats"]]
 
 
-def test_colour_and_mark_together_tell_every_way_from_every_other() -> None:
+def test_colour_and_mark_together_tell_every_method_from_every_other() -> None:
     looks = [(get_color_role(place), get_marker(place)) for place in range(len(METHOD_ROLES) * len(MARKERS))]
     assert len(set(looks)) == len(looks)
     assert [get_color_role(place) for place in range(len(METHOD_ROLES))] == METHOD_ROLES
@@ -58,43 +58,50 @@ def test_a_sentence_names_a_few_and_counts_the_others() -> None:
     assert join_few(names, 3) == "way 0, way 1, way 2 and 17 more"
 
 
-def test_no_sentence_is_a_list_of_all_ways(report: dict[str, Any]) -> None:
+def test_no_sentence_is_a_list_of_all_methods(report: dict[str, Any]) -> None:
     for words in sentences(report):
         assert len(words) < 500
     assert "and 17 more" in " ".join(sentences(report))
 
 
-def test_ways_that_are_ahead_with_fewer_examples_share_a_sentence(report: dict[str, Any]) -> None:
-    ways = {name: {**way, "metrics_by_train_size": {}} for name, way in report["methods"].items()}
+def test_methods_that_are_ahead_with_fewer_examples_share_a_sentence(report: dict[str, Any]) -> None:
+    methods = {name: {**method, "metrics_by_train_size": {}} for name, method in report["methods"].items()}
     chosen = report["recommendation"]["method"]
-    for name, way in ways.items():
+    for name, method in methods.items():
         mean = 0.5 if name == chosen else 0.6
-        way["metrics_by_train_size"] = {
+        method["metrics_by_train_size"] = {
             "16": {"accuracy": {"mean": mean, "std": None, "worst": mean, "values": [mean]}}
         }
-    changes = finished({**report, "methods": ways})["recommendation"]["caveats"]
+    changes = finished({**report, "methods": methods})["recommendation"]["caveats"]
     found = [words for words in changes if "training examples" in words]
     assert len(found) == 1
     assert re.search(r"^With 16 training examples, .* and \d+ more are ahead in the mean", found[0])
 
 
-def test_ways_that_failed_alike_share_a_sentence(report: dict[str, Any]) -> None:
+def test_methods_that_failed_alike_share_a_sentence(report: dict[str, Any]) -> None:
     names = list(report["methods"])
-    ways = dict(report["methods"])
+    methods = dict(report["methods"])
     for place, name in enumerate(names[-16:]):
         problem = "not enough memory" if place else "another problem"
-        ways[name] = {"title": ways[name]["title"], "kind": ways[name]["kind"], "status": "failed", "error": problem}
-    found = [words for words in finished({**report, "methods": ways})["recommendation"]["caveats"] if "failed" in words]
+        methods[name] = {
+            "title": methods[name]["title"],
+            "kind": methods[name]["kind"],
+            "status": "failed",
+            "error": problem,
+        }
+    found = [
+        words for words in finished({**report, "methods": methods})["recommendation"]["caveats"] if "failed" in words
+    ]
     assert len(found) == 2
     assert "and 10 more failed and were not scored: not enough memory." in found[1]
 
 
 def test_methods_skipped_for_one_reason_are_listed_together(report: dict[str, Any]) -> None:
-    ways = {
-        name: {**way, "skipped_runs": {f"{name}/size/{n}": "too large" for n in (1, 2)}}
-        for name, way in report["methods"].items()
+    methods = {
+        name: {**method, "skipped_runs": {f"{name}/size/{n}": "too large" for n in (1, 2)}}
+        for name, method in report["methods"].items()
     }
-    found = ReportView(parse_report(finished({**report, "methods": ways}))).skipped_runs
+    found = ReportView(parse_report(finished({**report, "methods": methods}))).skipped_runs
     assert list(found) == ["too large"]
     assert len(found["too large"]) == 2 * WIDE
 
@@ -111,7 +118,7 @@ def test_the_foremost_hold_the_recommended_the_best_and_the_one_to_beat(report: 
 
 def test_plots_name_the_foremost_and_no_name_covers_another(report: dict[str, Any]) -> None:
     for chart in build_plots(ReportView(parse_report(report))):
-        if chart.name == "quality":  # where each way has a line of its own
+        if chart.name == "quality":  # where each method has a line of its own
             continue
         chart.figure.draw_without_rendering()
         renderer = FigureCanvasAgg(chart.figure).get_renderer()

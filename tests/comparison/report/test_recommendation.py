@@ -33,7 +33,7 @@ def test_the_cheapest_method_tied_with_the_best_is_recommended():
     )
 
 
-def test_labels_that_a_way_never_answers_are_named():
+def test_labels_that_a_method_never_answers_are_named():
     report = plain()
     report["methods"]["prefix"]["confusion_matrix"] = [[700, 0], [50, 0]]
     assert "It never answers positive, which the test set has." in advise(report)["reasons"]
@@ -42,14 +42,14 @@ def test_labels_that_a_way_never_answers_are_named():
 
 def test_a_macro_f1_difference_is_in_points_of_mean_recall():
     report = plain(headline_metric="macro_f1")
-    for way in report["methods"].values():
-        way["metrics"]["macro_f1"] = way["metrics"]["accuracy"]
+    for method in report["methods"].values():
+        method["metrics"]["macro_f1"] = method["metrics"]["accuracy"]
     words = advise(report)["summary"]
     assert "has a macro F1 of 91.2% on the test set" in words
     assert "better by 10.0 points of the labels' mean recall" in words
 
 
-def test_a_way_shown_to_be_better_is_taken_whatever_it_costs():
+def test_a_method_shown_to_be_better_is_taken_whatever_it_costs():
     report = plain()
     for other in ("prefix", "lora"):
         decide(report, "full", other, 0.03, "better")
@@ -75,7 +75,7 @@ def test_a_method_that_does_not_beat_the_hard_prompt_is_not_recommended():
     assert advise(report)["method"] == "lora"  # prefix tuning is as good as the best, but as the hard prompt too
 
 
-def test_a_way_shown_to_be_worse_than_any_other_is_not_taken():
+def test_a_method_shown_to_be_worse_than_any_other_is_not_taken():
     report = plain()
     decide(report, "lora", "prefix", 0.002, "better")
     assert advise(report)["method"] == "lora"
@@ -114,11 +114,11 @@ def served(requests_per_second: float) -> dict[str, Any]:
 )
 def test_storage_speed_and_removal_decide_between_equals(quantity: str, prefix: Any, lora: Any, taken: str):
     report = classifying(("prefix", "lora"), thorough=False)
-    ways = report["methods"]
-    for way in ways.values():
-        way["stored_bytes_per_task"], way["metrics"]["accuracy"]["mean"] = 1_000_000, 0.9
-    ways["prefix"]["metrics"]["accuracy"]["mean"] = 0.901  # the last to decide
-    ways["prefix"][quantity], ways["lora"][quantity] = prefix, lora
+    methods = report["methods"]
+    for method in methods.values():
+        method["stored_bytes_per_task"], method["metrics"]["accuracy"]["mean"] = 1_000_000, 0.9
+    methods["prefix"]["metrics"]["accuracy"]["mean"] = 0.901  # the last to decide
+    methods["prefix"][quantity], methods["lora"][quantity] = prefix, lora
     assert advise(report)["method"] == taken
 
 
@@ -146,7 +146,7 @@ def test_without_a_finished_method_nothing_is_recommended():
     assert len(advice["caveats"]) == 4
 
 
-def test_a_single_way_is_recommended_with_reserve():
+def test_a_single_method_is_recommended_with_reserve():
     advice = classifying(("prefix",), seeds=1, thorough=False)["recommendation"]
     assert advice["method"] == "prefix"
     assert "only method that was scored" in advice["summary"]
@@ -203,8 +203,8 @@ def test_better_is_never_claimed_where_it_is_not_shown(differences: float):
 
 def test_missing_measurements_are_not_mentioned():
     report = plain()
-    for way in report["methods"].values():
-        way |= {
+    for method in report["methods"].values():
+        method |= {
             "serving": None,
             "forgetting": None,
             "train_seconds": None,

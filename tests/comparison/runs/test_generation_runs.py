@@ -1,4 +1,4 @@
-"""Instruction tuning and its like: the ways on rows whose answer is written."""
+"""Methods on generation tasks, such as instruction tuning."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOODS = ("rice", "fish", "tea", "pie")
 
 
 @pytest.fixture
-def bench(settings: Settings, tmp_path: Path) -> Experiment:
+def experiment(settings: Settings, tmp_path: Path) -> Experiment:
     def rows(*names: str) -> list[dict[str, str]]:
         return [
             {"instruction": f"name: {n}, food: {f}", "input": "", "output": f"{n} serves {f}."}
@@ -34,9 +34,9 @@ def bench(settings: Settings, tmp_path: Path) -> Experiment:
 
 
 @pytest.mark.parametrize("name", ["hard", "few-shot:1", "prefix", "lora", "full"])
-def test_instructions_are_trained_and_generated(bench: Experiment, name: str, tmp_path: Path) -> None:
+def test_instructions_are_trained_and_generated(experiment: Experiment, name: str, tmp_path: Path) -> None:
     """The format is Alpaca's, found by its fields, so this is instruction tuning."""
-    run = MethodRunner(bench, name, get_method(name), 2, RunStore(tmp_path / "cells"), NullRunCallback())
+    run = MethodRunner(experiment, name, get_method(name), 2, RunStore(tmp_path / "cells"), NullRunCallback())
     run.run_missing()
     found = run.store.load_measurement(RunSpec(name, "seed"))
     assert list(found.metrics) == ["perplexity", "loss", "bleu"]
@@ -47,8 +47,8 @@ def test_instructions_are_trained_and_generated(bench: Experiment, name: str, tm
     assert found.serving["50"].requests_per_second > 0
 
 
-def test_a_head_alone_cannot_write(bench: Experiment, tmp_path: Path) -> None:
+def test_a_head_alone_cannot_write(experiment: Experiment, tmp_path: Path) -> None:
     from softprompt.errors import TaskError
 
     with pytest.raises(TaskError, match="head is not supported for generation"):
-        MethodRunner(bench, "head", get_method("head"), 2, RunStore(tmp_path), NullRunCallback()).run_missing()
+        MethodRunner(experiment, "head", get_method("head"), 2, RunStore(tmp_path), NullRunCallback()).run_missing()

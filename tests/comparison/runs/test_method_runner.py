@@ -1,4 +1,4 @@
-"""A way run cell by cell: rates by validation, the test set once a seed, nothing twice."""
+"""The runs of a method: learning rates by validation, the test set once per seed, nothing twice."""
 
 from __future__ import annotations
 
@@ -22,34 +22,36 @@ from softprompt.training import TrainerCallback
 from tests.comparison.conftest import Settings
 
 
-class Heard(NullRunCallback):
+class RecordingCallback(NullRunCallback):
     def __init__(self) -> None:
-        self.cells: list[str] = []
+        self.finished_runs: list[str] = []
         self.trained = 0
 
     def on_begin(self, steps: int, done: int) -> None:
         self.trained += 1
 
     def on_run_end(self, run_name: str) -> None:
-        self.cells.append(run_name)
+        self.finished_runs.append(run_name)
 
 
-def run_of(bench: Experiment, name: str, folder: Path, way: AdaptationMethod | None = None) -> MethodRunner:
-    return MethodRunner(bench, name, way or get_method(name), 3, RunStore(folder, {"steps": 3}), Heard())
+def run_of(experiment: Experiment, name: str, folder: Path, method: AdaptationMethod | None = None) -> MethodRunner:
+    return MethodRunner(
+        experiment, name, method or get_method(name), 3, RunStore(folder, {"steps": 3}), RecordingCallback()
+    )
 
 
 def test_a_method_runs_its_whole_plan(settings: Settings, tmp_path: Path) -> None:
-    bench = Experiment.prepare(settings(train_sizes=(4,), sweep={"virtual-tokens": ("1", "3")}))
-    run = run_of(bench, "prefix", tmp_path)
+    experiment = Experiment.prepare(settings(train_sizes=(4,), sweep={"virtual-tokens": ("1", "3")}))
+    run = run_of(experiment, "prefix", tmp_path)
     assert not run.is_finished()
     run.run_missing()
     assert run.is_finished()
-    plan = plan_runs(bench.settings, "prefix", run.method)
-    assert run.callback.cells == [cell.name for cell in plan]
+    plan = plan_runs(experiment.settings, "prefix", run.method)
+    assert run.callback.finished_runs == [spec.name for spec in plan]
     assert len(plan) == 2 + 2 + 2 + 4
     assert run.callback.trained == 2 + 1 + 2 + 4  # seed 0 went on with the best trial
-    trials = [run.store.load_trial(cell) for cell in plan if cell.purpose == "trial"]
-    found = {cell.name: run.store.load_measurement(cell) for cell in plan if cell.purpose != "trial"}
+    trials = [run.store.load_trial(spec) for spec in plan if spec.purpose == "trial"]
+    found = {spec.name: run.store.load_measurement(spec) for spec in plan if spec.purpose != "trial"}
     best = max(trials, key=lambda trial: (trial.metrics["accuracy"], -trial.metrics["loss"]))
     assert {result.learning_rate for result in found.values()} == {best.learning_rate}
     assert found["prefix/seed/0/0"].training.metrics == best.metrics
@@ -64,39 +66,41 @@ def test_a_method_runs_its_whole_plan(settings: Settings, tmp_path: Path) -> Non
     assert first.peak_memory_bytes > 1e7
 
 
-def test_finished_runs_are_not_repeated(bench: Experiment, tmp_path: Path) -> None:
-    run_of(bench, "lora", tmp_path).run_missing()
+def test_finished_runs_are_not_repeated(experiment: Experiment, tmp_path: Path) -> None:
+    run_of(experiment, "lora", tmp_path).run_missing()
     files = {file: file.read_bytes() for file in tmp_path.iterdir()}
-    again = run_of(bench, "lora", tmp_path)
+    again = run_of(experiment, "lora", tmp_path)
     again.run_missing()
     assert again.callback.trained == 0
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == files
     lost = next(file for file in files if "seed-0-1" in file.name)
     lost.unlink()
-    third = run_of(bench, "lora", tmp_path)
+    third = run_of(experiment, "lora", tmp_path)
     assert not third.is_finished()
     third.run_missing()
     assert third.callback.trained == 1
-    assert _figures(lost.read_bytes()) == _figures(files[lost])  # the same again
+    assert _load_scores_and_metrics(lost.read_bytes()) == _load_scores_and_metrics(files[lost])  # the same again
 
 
-def _figures(content: bytes) -> Any:
+def _load_scores_and_metrics(content: bytes) -> Any:
     import json
 
     found = json.loads(content)["found"]
     return found["scores"], found["metrics"]
 
 
-def test_a_method_resumes_between_trials_and_seeds(bench: Experiment, tmp_path: Path) -> None:
-    run_of(bench, "prefix", tmp_path / "whole").run_missing()
-    part = run_of(bench, "prefix", tmp_path / "part")
+def test_a_method_resumes_between_trials_and_seeds(experiment: Experiment, tmp_path: Path) -> None:
+    run_of(experiment, "prefix", tmp_path / "whole").run_missing()
+    part = run_of(experiment, "prefix", tmp_path / "part")
     part._search_learning_rate(
-        [cell for cell in plan_runs(bench.settings, "prefix", part.method) if cell.purpose == "trial"]
+        [spec for spec in plan_runs(experiment.settings, "prefix", part.method) if spec.purpose == "trial"]
     )
-    run_of(bench, "prefix", tmp_path / "part").run_missing()  # the model of the best rate is gone, and made again
+    run_of(experiment, "prefix", tmp_path / "part").run_missing()  # the model of the best rate is gone, and made again
     for file in (tmp_path / "whole").iterdir():
         if "seed" in file.name:
-            assert _figures(file.read_bytes()) == _figures((tmp_path / "part" / file.name).read_bytes())
+            assert _load_scores_and_metrics(file.read_bytes()) == _load_scores_and_metrics(
+                (tmp_path / "part" / file.name).read_bytes()
+            )
 
 
 class Wild(AdaptationMethod):
@@ -113,31 +117,31 @@ class Wild(AdaptationMethod):
         return get_method("lora").fit(experiment, replace(config, learning_rate=1e-3), callback)
 
 
-def test_a_rate_that_diverges_is_a_bad_rate(bench: Experiment, tmp_path: Path) -> None:
-    run = run_of(bench, "wild", tmp_path, Wild())
+def test_a_rate_that_diverges_is_a_bad_rate(experiment: Experiment, tmp_path: Path) -> None:
+    run = run_of(experiment, "wild", tmp_path, Wild())
     run.run_missing()
     assert run.store.load_trial(RunSpec("wild", "trial", number=1)) == TrialResult(
         learning_rate=3e-3, metrics=None, error="the loss was not a number"
     )
     assert run.store.load_measurement(RunSpec("wild", "seed")).learning_rate == 1e-3
     with pytest.raises(TrainingDiverged, match="at any of 2 learning rates around 0.001"):
-        run_of(bench, "wilder", tmp_path, Wild(safe=0.0)).run_missing()
+        run_of(experiment, "wilder", tmp_path, Wild(safe=0.0)).run_missing()
 
 
 def test_a_later_seed_that_diverges_leaves_the_others(settings: Settings, tmp_path: Path) -> None:
     class WildLater(Wild):
-        def fit(self, bench: Experiment, trial: FitConfig, watcher: TrainerCallback) -> FittedModel:
-            if trial.seed == 1:
+        def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:
+            if config.seed == 1:
                 raise TrainingDiverged("the loss was not a number")
-            return get_method("lora").fit(bench, trial, watcher)
+            return get_method("lora").fit(experiment, config, callback)
 
-    bench = Experiment.prepare(settings(trials=1, seeds=3))
-    run = run_of(bench, "wild", tmp_path, WildLater())
+    experiment = Experiment.prepare(settings(trials=1, seeds=3))
+    run = run_of(experiment, "wild", tmp_path, WildLater())
     run.run_missing()
     assert run.is_finished()
-    plan = plan_runs(bench.settings, "wild", run.method)
+    plan = plan_runs(experiment.settings, "wild", run.method)
     assert len(load_scores(plan, run.store)) == 2
-    summary = summarize_method(run.method, plan, run.store, bench, None)
+    summary = summarize_method(run.method, plan, run.store, experiment, None)
     assert len(summary.metrics["accuracy"].values) == 2
     assert summary.skipped_runs == {"wild/seed/0/1": "the loss was not a number"}
 
@@ -145,10 +149,10 @@ def test_a_later_seed_that_diverges_leaves_the_others(settings: Settings, tmp_pa
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), RuntimeError("a fault of ours")])
 def test_a_size_that_runs_out_of_memory_leaves_the_rest(error: Exception, settings: Settings, tmp_path: Path) -> None:
     class Large(Wild):
-        def fit(self, bench: Experiment, trial: FitConfig, watcher: TrainerCallback) -> FittedModel:
-            if len(trial.examples) == 8:
+        def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:
+            if len(config.examples) == 8:
                 raise error
-            return get_method("lora").fit(bench, trial, watcher)
+            return get_method("lora").fit(experiment, config, callback)
 
     run = run_of(Experiment.prepare(settings(trials=1, seeds=1, train_sizes=(8,))), "large", tmp_path, Large())
     if "fault" in str(error):
@@ -170,14 +174,14 @@ class FirstTwo(Wild):
         return Some(experiment)
 
 
-def test_a_way_may_be_measured_on_some_examples(bench: Experiment, tmp_path: Path) -> None:
-    run = run_of(bench, "some", tmp_path, FirstTwo())
+def test_a_method_may_be_measured_on_some_examples(experiment: Experiment, tmp_path: Path) -> None:
+    run = run_of(experiment, "some", tmp_path, FirstTwo())
     run.run_missing()
     assert run.store.load_measurement(RunSpec("some", "seed")).scores == (0.0, 1.0)
 
 
 class Constant(AdaptationMethod):
-    """The twenty lines of somebody's own way: always the first label."""
+    """A custom method of twenty lines: always the first label."""
 
     title, kind, is_trained, is_stochastic = "always the first", MethodKind.PROMPTING, False, False
 
@@ -186,13 +190,13 @@ class Constant(AdaptationMethod):
 
 
 class First(FittedModel):
-    def __init__(self, bench: Experiment):
-        self.bench = bench
+    def __init__(self, experiment: Experiment):
+        self.experiment = experiment
         self.measured_on: list[int] = []
 
     def evaluate(self, examples: Sequence[Example]) -> EvalResult:
         self.measured_on.append(len(examples))
-        right = [float(self.bench.task.get_label_index(example) == 0) for example in examples]
+        right = [float(self.experiment.task.get_label_index(example) == 0) for example in examples]
         return EvalResult({"accuracy": sum(right) / len(right)}, right)
 
 
@@ -203,9 +207,9 @@ class Some(First):
         return super().evaluate(examples[: self.max_examples])
 
 
-def test_a_custom_method_runs(bench: Experiment, tmp_path: Path) -> None:
-    way = get_method(f"{__name__}:Constant")
-    run = run_of(bench, "own", tmp_path, way)
+def test_a_custom_method_runs(experiment: Experiment, tmp_path: Path) -> None:
+    method = get_method(f"{__name__}:Constant")
+    run = run_of(experiment, "own", tmp_path, method)
     run.run_missing()
     found = run.store.load_measurement(RunSpec("own", "seed"))
     assert found.metrics == {"accuracy": 0.5}
@@ -214,7 +218,7 @@ def test_a_custom_method_runs(bench: Experiment, tmp_path: Path) -> None:
 
 
 def test_the_test_set_is_measured_once_a_seed(
-    bench: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
 
@@ -226,12 +230,12 @@ def test_the_test_set_is_measured_once_a_seed(
         return measured(self, examples)
 
     monkeypatch.setattr(LocalFittedModel, "evaluate", counted)
-    run_of(bench, "bitfit", tmp_path).run_missing()
-    assert seen == [id(bench.test)] * 2
+    run_of(experiment, "bitfit", tmp_path).run_missing()
+    assert seen == [id(experiment.test)] * 2
 
 
-def test_how_long_an_update_takes(bench: Experiment, tmp_path: Path) -> None:
-    run = run_of(bench, "full", tmp_path)
+def test_how_long_an_update_takes(experiment: Experiment, tmp_path: Path) -> None:
+    run = run_of(experiment, "full", tmp_path)
     seconds = run.measure_step_seconds()
     assert 0 < seconds < 5
-    assert run_of(bench, "full", tmp_path).measure_step_seconds() == seconds
+    assert run_of(experiment, "full", tmp_path).measure_step_seconds() == seconds

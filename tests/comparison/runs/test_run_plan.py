@@ -9,11 +9,11 @@ from tests.comparison.conftest import Settings
 
 
 def purposes(settings: Settings, name: str, **changes: object) -> list[tuple[str, int, int]]:
-    cells = plan_runs(settings(**changes), name, get_method(name))
-    return [(cell.purpose, cell.number, cell.seed) for cell in cells]
+    plan = plan_runs(settings(**changes), name, get_method(name))
+    return [(spec.purpose, spec.number, spec.seed) for spec in plan]
 
 
-def test_the_plan_of_a_way(settings: Settings) -> None:
+def test_the_plan_of_a_method(settings: Settings) -> None:
     assert purposes(settings, "hard", train_sizes=(4, 8)) == [("seed", 0, 0)]
     assert purposes(settings, "few-shot:2", seeds=3) == [("seed", 0, 0), ("seed", 0, 1), ("seed", 0, 2)]
     learnt = [("trial", 0, 0), ("trial", 1, 0), ("seed", 0, 0), ("seed", 0, 1)]
@@ -24,8 +24,8 @@ def test_the_plan_of_a_way(settings: Settings) -> None:
     assert purposes(settings, "prefix", **swept)[4:] == [("sweep", 0, 0), ("sweep", 0, 1)] * 2
 
 
-def test_every_way_has_as_many_rates_and_no_two_are_the_same(settings: Settings) -> None:
+def test_every_method_tries_equally_many_different_learning_rates(settings: Settings) -> None:
     assert len(set(LR_MULTIPLIERS)) == len(LR_MULTIPLIERS) == 9
     plan = plan_runs(settings(trials=9), "prefix", get_method("prefix"))
-    assert len({cell.name for cell in plan}) == len(plan)
+    assert len({spec.name for spec in plan}) == len(plan)
     assert count_trainings(plan) == 10

@@ -54,8 +54,8 @@ def job_of(settings: Settings, name: str, tmp_path: Path) -> dict[str, Any]:
 def test_a_method_runs_in_its_own_process(settings: Settings, tmp_path: Path) -> None:
     events: list[RunEvent] = []
     assert run_in_subprocess(job_of(settings, "lora", tmp_path), tmp_path / "log", events.append) is None
-    cells = RunStore(tmp_path / "cells")
-    assert cells.load_measurement(RunSpec("lora", "seed", 1)).metrics["accuracy"] >= 0
+    store = RunStore(tmp_path / "cells")
+    assert store.load_measurement(RunSpec("lora", "seed", 1)).metrics["accuracy"] >= 0
     assert [event.run for event in events if isinstance(event, RunEndEvent)] == [
         "lora/trial/0/0", "lora/trial/1/0", "lora/seed/0/0", "lora/seed/0/1",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The API way, fitted to some rows and ready to be measured."""
+"""The API method, fitted to some rows and ready to be measured."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def says(replies: dict[str, str]) -> Callable[[Messages], str]:
 
 
 class Asked:
-    """The API way, fitted to some rows and ready to be measured."""
+    """The API method, fitted to some rows and ready to be measured."""
 
     def __init__(self, api: FakeApi, bench_of: BenchOf):
         self.api, self.bench_of = api, bench_of
@@ -48,12 +48,12 @@ class Asked:
         argument: str | None = "tiny",
         **settings: Any,
     ) -> tuple[FittedModel, Experiment]:
-        bench = self.bench_of(task, rows, **{"base_url": self.api.url, **settings})
-        return ApiMethod(argument, limits).fit(bench, FitConfig(bench.training), NullCallback()), bench
+        experiment = self.bench_of(task, rows, **{"base_url": self.api.url, **settings})
+        return ApiMethod(argument, limits).fit(experiment, FitConfig(experiment.training), NullCallback()), experiment
 
     def measured(self, *args: Any, **kwargs: Any) -> EvalResult:
-        fitted, bench = self.fitted(*args, **kwargs)
-        return fitted.evaluate(bench.test)
+        fitted, experiment = self.fitted(*args, **kwargs)
+        return fitted.evaluate(experiment.test)
 
     def fails(self, words: str, *args: Any, **kwargs: Any) -> ModelApiError:
         """Measuring fails like this, and the key is nowhere in what is raised."""

@@ -1,4 +1,4 @@
-"""An API on loopback, and a bench without a model."""
+"""An API on loopback, and an experiment without a model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
 
 @pytest.fixture
 def bench_of(write_jsonl: Callable[[str, Sequence[Any]], Path], tmp_path: Path) -> Callable[..., Experiment]:
-    """A bench whose every split is the same rows; asking it for its model would fail."""
+    """An experiment whose every split is the same rows; asking it for its model would fail."""
 
     def make(task: Task, rows: Sequence[Any], **settings: Any) -> Experiment:
         path = write_jsonl("test.jsonl", rows)
@@ -40,5 +40,5 @@ def bench_of(write_jsonl: Callable[[str, Sequence[Any]], Path], tmp_path: Path) 
 
 @pytest.fixture
 def asked(api: FakeApi, bench_of: Callable[..., Experiment]) -> Asked:
-    """The API way on rows of the test's."""
+    """The API method on rows of the test's."""
     return Asked(api, bench_of)

@@ -43,7 +43,7 @@ class FakeApi:
         delay: seconds before an answer.
         requests: the bodies of all requests so far.
         headers: theirs.
-        most_at_once: how many requests were under way together.
+        most_at_once: how many requests were in progress together.
     """
 
     url: str = ""

@@ -1,4 +1,4 @@
-"""Whom the API way asks, and what is said before anything is asked."""
+"""Whom the API method asks, and what is said before anything is asked."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ class TestChoosing:
 
     def test_unreadable_replies_are_counted(self, api: FakeApi, asked: Asked) -> None:
         api.reply = says(SAID)
-        fitted, bench = asked.fitted()
-        fitted.evaluate(bench.test)
+        fitted, experiment = asked.fitted()
+        fitted.evaluate(experiment.test)
         assert fitted.api_usage is not None
         assert fitted.api_usage["unreadable"] == 1
 
@@ -94,8 +94,8 @@ class TestWriting:
 
     def test_an_empty_reply_is_unreadable(self, api: FakeApi, asked: Asked) -> None:
         api.reply = lambda messages: None
-        fitted, bench = asked.fitted([{"input": "x", "output": "y z"}], GenerationTask())
-        assert fitted.evaluate(bench.test).scores == [0.0]
+        fitted, experiment = asked.fitted([{"input": "x", "output": "y z"}], GenerationTask())
+        assert fitted.evaluate(experiment.test).scores == [0.0]
         assert (fitted.api_usage or {})["unreadable"] == 1
 
     def test_a_chat_is_sent_up_to_the_last_answer(self, api: FakeApi, asked: Asked) -> None:
@@ -114,8 +114,8 @@ class TestWriting:
 
 class TestCosts:
     def test_the_usage_counts_requests_and_tokens(self, asked: Asked) -> None:
-        fitted, bench = asked.fitted()
-        fitted.evaluate(bench.test)
+        fitted, experiment = asked.fitted()
+        fitted.evaluate(experiment.test)
         assert fitted.api_usage == {
             "requests": 4,
             "retries": 0,
@@ -126,8 +126,8 @@ class TestCosts:
 
     def test_token_counts_are_unknown_without_usage(self, api: FakeApi, asked: Asked) -> None:
         api.usage = None
-        fitted, bench = asked.fitted()
-        fitted.evaluate(bench.test)
+        fitted, experiment = asked.fitted()
+        fitted.evaluate(experiment.test)
         calls = fitted.api_usage or {}
         assert (calls["prompt_tokens"], calls["completion_tokens"]) == (None, None)
 
@@ -137,15 +137,15 @@ class TestCosts:
         assert (fitted.api_usage or {})["requests"] == 0
 
     def test_the_same_is_not_asked_twice(self, api: FakeApi, asked: Asked) -> None:
-        fitted, bench = asked.fitted([*ROWS, ROWS[0]])
-        first = fitted.evaluate(bench.test)
-        assert fitted.evaluate(bench.test) == first
+        fitted, experiment = asked.fitted([*ROWS, ROWS[0]])
+        first = fitted.evaluate(experiment.test)
+        assert fitted.evaluate(experiment.test) == first
         assert len(first.scores) == 5
         assert len(api.requests) == 4
 
     def test_the_method_describes_itself(self, asked: Asked) -> None:
-        fitted, bench = asked.fitted()
+        fitted, experiment = asked.fitted()
         assert (ApiMethod.kind, ApiMethod.is_trained, ApiMethod.is_stochastic) == (MethodKind.API, False, False)
         assert fitted.stored_bytes == len(TASK.template.encode())
         assert (fitted.num_trained_parameters, fitted.shares_base_weights, fitted.training_record) == (0, True, None)
-        assert (fitted.compute_reference_loss(["x"]), fitted.benchmark_serving(bench.test, 8)) == (None, None)
+        assert (fitted.compute_reference_loss(["x"]), fitted.benchmark_serving(experiment.test, 8)) == (None, None)

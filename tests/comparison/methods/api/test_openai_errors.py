@@ -29,9 +29,9 @@ class TestTrouble:
         assert KEY not in caplog.text
 
     def test_the_key_is_nowhere_when_all_goes_well(self, asked: Asked, caplog: pytest.LogCaptureFixture) -> None:
-        fitted, bench = asked.fitted()
+        fitted, experiment = asked.fitted()
         with caplog.at_level(logging.DEBUG):
-            found = fitted.evaluate(bench.test)
+            found = fitted.evaluate(experiment.test)
         assert KEY not in f"{caplog.text}{found}{fitted!r}{fitted.api_usage}{fitted.client!r}{fitted.client.endpoint!r}"  # type: ignore[attr-defined]
 
     def test_a_server_that_repeats_the_key(self, api: FakeApi, asked: Asked) -> None:
@@ -62,8 +62,8 @@ class TestTrouble:
 
     def test_status_429_is_retried(self, api: FakeApi, asked: Asked) -> None:
         api.faults = [Fault(429), Fault(429)]
-        fitted, bench = asked.fitted()
-        assert fitted.evaluate(bench.test).scores == [1.0, 0.0, 1.0, 0.0]
+        fitted, experiment = asked.fitted()
+        assert fitted.evaluate(experiment.test).scores == [1.0, 0.0, 1.0, 0.0]
         calls = fitted.api_usage or {}
         assert (calls["requests"], calls["retries"], len(api.requests)) == (4, 2, 6)
 
@@ -88,11 +88,11 @@ class TestTrouble:
         assert len(api.requests) <= 8
 
     def test_replies_before_a_failure_are_not_requested_again(self, api: FakeApi, asked: Asked) -> None:
-        fitted, bench = asked.fitted(limits=RequestLimits(max_concurrency=1))
+        fitted, experiment = asked.fitted(limits=RequestLimits(max_concurrency=1))
         api.faults = [Fault(500), Fault(400)]
         with pytest.raises(ModelApiError):
-            fitted.evaluate(bench.test)
-        fitted.evaluate(bench.test)
+            fitted.evaluate(experiment.test)
+        fitted.evaluate(experiment.test)
         assert len(set(api.users_words)) == 4
         assert len(api.requests) == 6
 

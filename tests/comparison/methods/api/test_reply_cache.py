@@ -19,8 +19,8 @@ def test_after_a_late_failure_another_process_asks_for_the_rest_alone(api: FakeA
     asked.fails("rejected a request", MANY, limits=RequestLimits(max_concurrency=1))
     assert len(api.requests) == 21
     api.always = None
-    fitted, bench = asked.fitted(MANY)
-    assert fitted.evaluate(bench.test).scores == [1.0] * len(MANY)
+    fitted, experiment = asked.fitted(MANY)
+    assert fitted.evaluate(experiment.test).scores == [1.0] * len(MANY)
     assert len(api.requests) == 21 + len(MANY) - 20
     assert (fitted.api_usage or {})["requests"] == len(MANY)
     assert (fitted.api_usage or {})["prompt_tokens"] == 10 * len(MANY)
@@ -55,5 +55,5 @@ def test_the_cache_contains_neither_key_nor_request(api: FakeApi, asked: Asked) 
 
 
 def written(asked: Asked) -> list[Path]:
-    _, bench = asked.fitted()
-    return sorted((bench.settings.output / "answers").glob("*.jsonl"))
+    _, experiment = asked.fitted()
+    return sorted((experiment.settings.output / "answers").glob("*.jsonl"))

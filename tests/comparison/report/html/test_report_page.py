@@ -98,12 +98,12 @@ def test_the_page_is_whole_and_fetches_nothing(written: tuple[dict[str, Any], Pa
     assert "default-src 'none'" in text
 
 
-def test_the_page_names_every_way_and_holds_the_command(written: tuple[dict[str, Any], Path]):
+def test_the_page_names_every_method_and_holds_the_command(written: tuple[dict[str, Any], Path]):
     report, folder = written
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
-    for way in report["methods"].values():
-        assert way["title"] in page.text("th", "dt")
-        assert way.get("error", "") in page.text("dd")
+    for method in report["methods"].values():
+        assert method["title"] in page.text("th", "dt")
+        assert method.get("error", "") in page.text("dd")
     assert page.text("code") == report["command"]
     assert report["task"]["template"] in page.text("pre")
     said = page.text().replace("\N{NO-BREAK SPACE}", " ")
@@ -164,16 +164,16 @@ def test_a_full_page_has_every_section(full: Path):
 
 def test_the_table_holds_what_was_measured(full: Path):
     page = Page((full / "report.html").read_text(encoding="utf-8"))
-    cells, small = page.text("td"), page.text("small")
+    values, small = page.text("td"), page.text("small")
     for words in ("91.2%", "90.7%", "460,800", "1.8 MB", "2 min 22 s", "121", "1.4 GB", "32.5"):
-        assert words in cells
+        assert words in values
     for words in ("± 0.4", "0.343%", "10 min 53 s in total", "34 ms", "3.21 → 3.21", "8.8 to 11.2"):
         assert words in small
 
 
 def test_differences_carry_the_verdict_in_words_and_not_by_colour_alone(full: Path):
     page, report = Page((full / "report.html").read_text(encoding="utf-8")), classifying()
-    verdicts = [test["verdict"] for way in report["methods"].values() for test in way["pairwise_tests"].values()]
+    verdicts = [test["verdict"] for method in report["methods"].values() for test in method["pairwise_tests"].values()]
     hidden = page.text("span")
     for verdict in ("better", "worse", "no difference shown"):
         assert hidden.count(f" {verdict} ") >= verdicts.count(verdict) > 0
@@ -183,12 +183,12 @@ def test_many_labels_give_a_list_of_mistakes(tmp_path: Path):
     report = classifying(("hard", "prefix"), thorough=False)
     labels = [f"intent {n}" for n in range(20)]
     report["task"]["labels"] = labels
-    for way in report["methods"].values():
-        way["confusion_matrix"] = [
+    for method in report["methods"].values():
+        method["confusion_matrix"] = [
             [9 if i == j else 7 if (i, j) == (3, 4) else 0 for j in range(20)] for i in range(20)
         ]
     page = Page(page_of(report, tmp_path))
-    assert page.text("th").count("intent 3") == 3  # in each way's list, and among the labels that are found least
+    assert page.text("th").count("intent 3") == 3  # in each method's list, and among the labels that are found least
     assert page.text("td").count("intent 4") == 2
     assert "intent 12" not in page.text("th", "td")
 
@@ -203,9 +203,9 @@ def test_user_text_is_never_parsed_as_html(tmp_path: Path):
         report["data"][split]["source"] = attack
     report["data"]["overlap"] = {attack: 1}
     report["machine"] = report["created_at"] = report["softprompt_version"] = attack
-    for way in report["methods"].values():
-        way["title"] = attack
-        way["metrics_by_setting"] = {attack: {attack: {"accuracy": way["metrics"]["accuracy"]}}}
+    for method in report["methods"].values():
+        method["title"] = attack
+        method["metrics_by_setting"] = {attack: {attack: {"accuracy": method["metrics"]["accuracy"]}}}
     report["methods"][attack] = {"title": attack, "kind": "weights", "status": "failed", "error": attack}
     page = Page(page_of(finished(report), tmp_path))
     assert not any(tag in ("script", "img") for tag, _ in page.elements)
@@ -243,10 +243,10 @@ def test_non_finite_numbers_become_null(tmp_path: Path):
 def test_missing_measurements_are_shown_as_dashes(tmp_path: Path):
     report = classifying(("hard", "prefix"), thorough=False)
     optional = {name for name, field in MethodResult.model_fields.items() if not field.is_required()} - {"status"}
-    for name, way in report["methods"].items():
-        report["methods"][name] = {fact: value for fact, value in way.items() if fact not in optional}
-        report["methods"][name] |= {"metrics": {"accuracy": way["metrics"]["accuracy"]}}
-        report["methods"][name] |= {"pairwise_tests": way["pairwise_tests"]}
+    for name, method in report["methods"].items():
+        report["methods"][name] = {fact: value for fact, value in method.items() if fact not in optional}
+        report["methods"][name] |= {"metrics": {"accuracy": method["metrics"]["accuracy"]}}
+        report["methods"][name] |= {"pairwise_tests": method["pairwise_tests"]}
     page = Page(page_of(finished(report), tmp_path))
     assert "None" not in page.text()
     assert "nan" not in page.text("td", "small")

@@ -50,20 +50,20 @@ def test_a_full_report_has_every_plot(full: dict[str, ReportPlot]):
     ]
 
 
-def test_plots_without_figures_are_left_out():
+def test_plots_without_metrics_are_left_out():
     assert list(charts(writing())) == ["quality", "quality-parameters", "quality-time", "learning"]
     assert list(charts(classifying(("hard",), thorough=False))) == ["quality", "quality-parameters", "quality-time"]
     assert charts(failing(every=True)) == {}
 
 
 @pytest.mark.parametrize("name", ["quality", "quality-parameters", "quality-time", "low-data"])
-def test_every_way_is_named_in_the_plots_of_all(full: dict[str, ReportPlot], name: str):
+def test_every_method_is_named_in_the_plots_of_all(full: dict[str, ReportPlot], name: str):
     found = " ".join(words(full[name].figure))
     for title, *_ in CLASSIFYING.values():
         assert title in found
 
 
-def test_ways_that_train_nothing_have_a_place_left_of_all_others():
+def test_methods_that_train_nothing_have_a_place_left_of_all_others():
     findings = ReportView(parse_report(classifying()))
     axes = plot_quality_by_parameters(findings).figure.axes[0]
     marks = {line.get_color(): float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() != "None"}
@@ -77,7 +77,7 @@ def test_ways_that_train_nothing_have_a_place_left_of_all_others():
     assert axes.get_xticklabels()[0].get_text() == "none"
 
 
-def test_a_way_has_one_colour_in_every_plot(full: dict[str, ReportPlot]):
+def test_a_method_has_one_colour_in_every_plot(full: dict[str, ReportPlot]):
     colour = LIGHT_PALETTE[get_color_role(list(CLASSIFYING).index("prefix"))]
     assert all(colour in render_figure(chart.figure, "svg").decode() for chart in full.values())
     assert len({get_color_role(place) for place in range(len(METHOD_ROLES))}) == len(METHOD_ROLES)
