@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from softprompt.comparison.analysis.aggregation import (
     load_scores,
     summarize_method,
 )
+from softprompt.comparison.methods.fitted_model import ApiCounts
 from softprompt.comparison.methods.method_registry import get_method
 from softprompt.comparison.report.method_result import ApiUsage, PairwiseTest
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
@@ -35,13 +37,13 @@ def test_metrics_have_mean_deviation_and_worst() -> None:
 
 
 def test_the_cost_follows_from_tokens_and_prices() -> None:
-    usage = {"requests": 4, "retries": 1, "unreadable": 0, "prompt_tokens": 40, "completion_tokens": 8}
+    usage = ApiCounts(requests=4, retries=1, unreadable=0, prompt_tokens=40, completion_tokens=8)
     counts = {
         "num_requests": 4, "num_retries": 1, "num_unreadable": 0, "prompt_tokens": 40, "completion_tokens": 8,
     }  # fmt: skip
     assert add_api_cost(usage, (2.5, 10.0)) == ApiUsage(**counts, cost_usd=(40 * 2.5 + 8 * 10.0) / 1e6)
     assert add_api_cost(usage, None) == ApiUsage(**counts, cost_usd=None)
-    assert add_api_cost({**usage, "prompt_tokens": None}, (1.0, 1.0)).cost_usd is None
+    assert add_api_cost(replace(usage, prompt_tokens=None), (1.0, 1.0)).cost_usd is None
     assert add_api_cost(None, (1.0, 1.0)) is None
 
 

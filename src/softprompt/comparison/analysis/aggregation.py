@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +12,7 @@ from numpy import ndarray
 from softprompt.comparison.analysis.paired_bootstrap import ScoreDifference, Scores, compare_pairs
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.methods.adaptation_method import AdaptationMethod
-from softprompt.comparison.methods.fitted_model import ServingResult
+from softprompt.comparison.methods.fitted_model import ApiCounts, ServingResult
 from softprompt.comparison.report.method_result import (
     ApiUsage,
     CurvePoint,
@@ -85,7 +84,7 @@ def summarize_method(
     )
 
 
-def add_api_cost(usage: Mapping[str, Any] | None, prices: tuple[float, float] | None) -> ApiUsage | None:
+def add_api_cost(usage: ApiCounts | None, prices: tuple[float, float] | None) -> ApiUsage | None:
     """Return the API usage of a run with its cost in US dollars; None for a method without an API.
 
     Args:
@@ -94,17 +93,16 @@ def add_api_cost(usage: Mapping[str, Any] | None, prices: tuple[float, float] | 
     """
     if usage is None:
         return None
-    num_tokens = usage["prompt_tokens"], usage["completion_tokens"]
-    if prices is None or None in num_tokens:
+    if prices is None or usage.prompt_tokens is None or usage.completion_tokens is None:
         cost = None
     else:
-        cost = sum(count * price for count, price in zip(num_tokens, prices, strict=True)) / 1e6
+        cost = (usage.prompt_tokens * prices[0] + usage.completion_tokens * prices[1]) / 1e6
     return ApiUsage(
-        num_requests=usage["requests"],
-        num_retries=usage["retries"],
-        num_unreadable=usage["unreadable"],
-        prompt_tokens=usage["prompt_tokens"],
-        completion_tokens=usage["completion_tokens"],
+        num_requests=usage.requests,
+        num_retries=usage.retries,
+        num_unreadable=usage.unreadable,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
         cost_usd=cost,
     )
 

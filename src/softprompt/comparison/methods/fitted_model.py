@@ -61,6 +61,25 @@ class ServingResult:
     tokens_per_second: float
 
 
+@dataclass(frozen=True)
+class ApiCounts:
+    """Requests and tokens of an API so far.
+
+    Attributes:
+        requests: different texts that were answered.
+        retries: repeated requests.
+        unreadable: replies that name no label, or are empty.
+        prompt_tokens: prompt tokens; None if the API does not report them.
+        completion_tokens: completion tokens; None if the API does not report them.
+    """
+
+    requests: int
+    retries: int
+    unreadable: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
 class FittedModel(ABC):
     """A fitted model.
 
@@ -77,7 +96,7 @@ class FittedModel(ABC):
     stored_bytes: int = 0
     shares_base_weights: bool = True
     training_record: TrainingRecord | None = None
-    api_usage: Mapping[str, Any] | None = None
+    api_usage: ApiCounts | None = None
     max_examples: int | None = None
 
     @abstractmethod

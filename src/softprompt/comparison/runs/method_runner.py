@@ -195,7 +195,7 @@ class MethodRunner:
             shares_base_weights=fitted_model.shares_base_weights,
             training=None if record is None else _summarize_training(record),
             **extras,
-            api_usage=fitted_model.api_usage and dict(fitted_model.api_usage),  # last, so that it has all requests
+            api_usage=fitted_model.api_usage,  # last, so that it has all requests
         )
 
     def _measure_seed_extras(self, run: RunSpec, fitted_model: FittedModel) -> dict[str, Any]:

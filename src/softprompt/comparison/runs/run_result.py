@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from softprompt.comparison.methods.fitted_model import ServingResult
+from softprompt.comparison.methods.fitted_model import ApiCounts, ServingResult
 
 
 class RunResult(BaseModel):
@@ -120,7 +120,7 @@ class MeasuredRun(RunResult):
     out_of_domain_metrics: dict[str, float] | None = Field(default=None, alias="elsewhere")
     serving: Annotated[dict[str, ServingResult | None], BeforeValidator(_upgrade_serving)] = Field(default_factory=dict)
     reference_loss: float | None = Field(default=None, alias="neutral_loss")
-    api_usage: dict[str, int | None] | None = Field(default=None, alias="calls")
+    api_usage: ApiCounts | None = Field(default=None, alias="calls")
 
 
 class FailedRun(RunResult):

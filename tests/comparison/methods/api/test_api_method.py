@@ -6,6 +6,7 @@ import pytest
 
 from softprompt.comparison.methods.adaptation_method import MethodKind
 from softprompt.comparison.methods.api.api_method import ApiMethod
+from softprompt.comparison.methods.fitted_model import ApiCounts
 from softprompt.errors import RecordError
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask
 from tests.comparison.methods.api.api_harness import ROWS, SAID, TASK, Asked, says
@@ -41,7 +42,7 @@ class TestChoosing:
         fitted, experiment = asked.fitted()
         fitted.evaluate(experiment.test)
         assert fitted.api_usage is not None
-        assert fitted.api_usage["unreadable"] == 1
+        assert fitted.api_usage.unreadable == 1
 
     def test_the_request_has_the_expected_fields(self, api: FakeApi, asked: Asked) -> None:
         asked.measured(ROWS[:1], argument="big-model")
@@ -96,7 +97,7 @@ class TestWriting:
         api.reply = lambda messages: None
         fitted, experiment = asked.fitted([{"input": "x", "output": "y z"}], GenerationTask())
         assert fitted.evaluate(experiment.test).scores == [0.0]
-        assert (fitted.api_usage or {})["unreadable"] == 1
+        assert fitted.api_usage.unreadable == 1
 
     def test_a_chat_is_sent_up_to_the_last_answer(self, api: FakeApi, asked: Asked) -> None:
         said = [("system", "Be kind."), ("user", "Hello"), ("assistant", "Hi there"), ("user", "Are you well?")]
@@ -116,25 +117,19 @@ class TestCosts:
     def test_the_usage_counts_requests_and_tokens(self, asked: Asked) -> None:
         fitted, experiment = asked.fitted()
         fitted.evaluate(experiment.test)
-        assert fitted.api_usage == {
-            "requests": 4,
-            "retries": 0,
-            "unreadable": 0,
-            "prompt_tokens": 40,
-            "completion_tokens": 8,
-        }
+        assert fitted.api_usage == ApiCounts(4, 0, 0, prompt_tokens=40, completion_tokens=8)
 
     def test_token_counts_are_unknown_without_usage(self, api: FakeApi, asked: Asked) -> None:
         api.usage = None
         fitted, experiment = asked.fitted()
         fitted.evaluate(experiment.test)
-        calls = fitted.api_usage or {}
-        assert (calls["prompt_tokens"], calls["completion_tokens"]) == (None, None)
+        calls = fitted.api_usage
+        assert (calls.prompt_tokens, calls.completion_tokens) == (None, None)
 
     def test_nothing_is_asked_before_it_is_measured(self, api: FakeApi, asked: Asked) -> None:
         fitted, _ = asked.fitted()
         assert api.requests == []
-        assert (fitted.api_usage or {})["requests"] == 0
+        assert fitted.api_usage.requests == 0
 
     def test_the_same_is_not_asked_twice(self, api: FakeApi, asked: Asked) -> None:
         fitted, experiment = asked.fitted([*ROWS, ROWS[0]])

@@ -64,8 +64,8 @@ class TestTrouble:
         api.faults = [Fault(429), Fault(429)]
         fitted, experiment = asked.fitted()
         assert fitted.evaluate(experiment.test).scores == [1.0, 0.0, 1.0, 0.0]
-        calls = fitted.api_usage or {}
-        assert (calls["requests"], calls["retries"], len(api.requests)) == (4, 2, 6)
+        calls = fitted.api_usage
+        assert (calls.requests, calls.retries, len(api.requests)) == (4, 2, 6)
 
     @pytest.mark.parametrize("status", [429, 500, 503])
     def test_permanent_failures_end_after_the_last_attempt(self, api: FakeApi, asked: Asked, status: int) -> None:

@@ -22,8 +22,8 @@ def test_after_a_late_failure_another_process_asks_for_the_rest_alone(api: FakeA
     fitted, experiment = asked.fitted(MANY)
     assert fitted.evaluate(experiment.test).scores == [1.0] * len(MANY)
     assert len(api.requests) == 21 + len(MANY) - 20
-    assert (fitted.api_usage or {})["requests"] == len(MANY)
-    assert (fitted.api_usage or {})["prompt_tokens"] == 10 * len(MANY)
+    assert fitted.api_usage.requests == len(MANY)
+    assert fitted.api_usage.prompt_tokens == 10 * len(MANY)
 
 
 def test_another_model_and_another_text_are_asked(api: FakeApi, asked: Asked) -> None:

@@ -15,6 +15,7 @@ from softprompt.comparison.methods.api.openai_errors import translate_api_errors
 from softprompt.comparison.methods.api.reply_cache import ReplyCache
 from softprompt.comparison.methods.api.request_limits import RequestLimits
 from softprompt.comparison.methods.api.task_prompter import Conversation
+from softprompt.comparison.methods.fitted_model import ApiCounts
 
 
 class ChatClient:
@@ -44,16 +45,16 @@ class ChatClient:
             self._request_missing(missing, max_tokens)
         return [self._replies[item].text for item in conversations]
 
-    def get_usage(self, num_unreadable: int) -> dict[str, Any]:
+    def get_usage(self, num_unreadable: int) -> ApiCounts:
         """Return the usage so far, with None for token counts that the API does not report."""
         replies = self._replies.values()
-        return {
-            "requests": len(replies),
-            "retries": sum(reply.retries for reply in replies),
-            "unreadable": num_unreadable,
-            "prompt_tokens": _sum_or_none(reply.prompt_tokens for reply in replies),
-            "completion_tokens": _sum_or_none(reply.completion_tokens for reply in replies),
-        }
+        return ApiCounts(
+            requests=len(replies),
+            retries=sum(reply.retries for reply in replies),
+            unreadable=num_unreadable,
+            prompt_tokens=_sum_or_none(reply.prompt_tokens for reply in replies),
+            completion_tokens=_sum_or_none(reply.completion_tokens for reply in replies),
+        )
 
     def _request_missing(self, conversations: Sequence[Conversation], max_tokens: int) -> None:
         """Send requests from another thread: this one may already run an event loop, as in a notebook."""
