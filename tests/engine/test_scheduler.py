@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softprompt.engine.request import EngineRequest
-from softprompt.engine.scheduler import Scheduler
+from softprompt.engine.scheduler import Scheduler, SlotMove
 from softprompt.engine.sequence import EngineSequence
 from softprompt.engine.step_plan import ScheduledChunk
 from softprompt.errors import SettingError
@@ -25,7 +25,7 @@ def request(tenant: str = "", text: int = 3, response: int = 2, **options: float
 def admit_and_schedule(scheduler: Scheduler) -> list[ScheduledChunk]:
     """Admit waiting sequences and schedule the next step."""
     scheduler.admit_waiting()
-    return scheduler.schedule_step()
+    return scheduler.schedule_step().chunks
 
 
 def run_to_end(scheduler: Scheduler) -> list[EngineSequence]:
@@ -137,10 +137,10 @@ def test_the_last_sequence_takes_the_slot_of_a_removed_one() -> None:
     sequences = [scheduler.add_request(request()) for _ in range(3)]
     admit_and_schedule(scheduler)
     assert sequences[0] is not None
-    moved = scheduler.remove_sequence(sequences[0])
-    assert moved is sequences[2]
-    assert moved is not None
-    assert moved.slot == 0
+    move = scheduler.remove_sequence(sequences[0])
+    assert sequences[2] is not None
+    assert move == SlotMove(sequences[2], source=2, target=0)
+    assert sequences[2].slot == 0
 
 
 def test_expired_sequences_are_found() -> None:

@@ -30,7 +30,7 @@ def build_scheduler(num_sequences: dict[str, int], text: int = 1) -> Scheduler:
 
 def run_step(scheduler: Scheduler) -> Counter[str]:
     """Run a step; return the number of tokens of each tenant."""
-    chunks = scheduler.schedule_step()
+    chunks = scheduler.schedule_step().chunks
     for chunk in chunks:
         scheduler.record_chunk(chunk, 7 if chunk.is_last else None)
     return Counter(chunk.sequence.request.tenant for chunk in chunks for _ in range(chunk.num_tokens))
@@ -61,15 +61,31 @@ def test_another_tenants_long_prompt_is_prefilled_in_small_chunks_during_decodin
     run_step(scheduler)
     scheduler.add_request(EngineRequest((5,) * 2000, SamplingParams(max_new_tokens=1), tenant="much"))
     scheduler.admit_waiting()
-    chunks = scheduler.schedule_step()
+    chunks = scheduler.schedule_step().chunks
     assert [chunk.sequence.request.tenant for chunk in chunks] == ["little", "much"]
     assert sum(chunk.num_tokens for chunk in chunks) < 20
     scheduler.remove_sequence(chunks[0].sequence)
-    assert scheduler.schedule_step()[0].num_tokens == 512
+    assert scheduler.schedule_step().chunks[0].num_tokens == 512
 
 
 def test_blocked_sequences_are_not_scheduled() -> None:
     scheduler = build_scheduler({"one": 2})
-    assert {chunk.sequence for chunk in scheduler.schedule_step(blocked=[scheduler.running[0]])} == {
+    assert {chunk.sequence for chunk in scheduler.schedule_step(blocked=[scheduler.running[0]]).chunks} == {
         scheduler.running[1]
     }
+
+
+def test_decode_chunks_precede_prefill_chunks() -> None:
+    scheduler = build_scheduler({"one": 3, "other": 1})
+    run_step(scheduler)
+    scheduler.add_request(EngineRequest((5,) * 40, SamplingParams(max_new_tokens=1), tenant="one"))
+    scheduler.admit_waiting()
+    plan = scheduler.schedule_step()
+    assert all(chunk.sequence.is_decoding and chunk.num_tokens == 1 for chunk in plan.decode)
+    assert [chunk.sequence.slot for chunk in plan.decode] == sorted(chunk.sequence.slot for chunk in plan.decode)
+    assert not any(chunk.sequence.is_decoding for chunk in plan.prefill)
+    assert plan.chunks == [*plan.decode, *plan.prefill]
+    assert plan.count_tokens() == (sum(chunk.num_tokens for chunk in plan.prefill), len(plan.decode))
+    seconds = plan.estimate_tenant_seconds(scheduler.cost_model)
+    assert set(seconds) == {chunk.sequence.tenant for chunk in plan.chunks}
+    assert sum(seconds.values()) == sum(plan.count_tokens())  # a second for each token

@@ -28,7 +28,7 @@ def add_sequence(scheduler: Scheduler, tenant: str, response: int = 4, text: int
 def run_step(scheduler: Scheduler) -> list[EngineSequence]:
     """Run a step; return the sequences that finished."""
     scheduler.admit_waiting()
-    for chunk in scheduler.schedule_step():
+    for chunk in scheduler.schedule_step().chunks:
         scheduler.record_chunk(chunk, 7 if chunk.is_last else None)
     ended = [
         sequence
@@ -189,7 +189,7 @@ def test_a_sequence_is_admitted_once_per_call(data: st.DataObject) -> None:
         scheduler.add_request(EngineRequest(tuple(range(5, 5 + text)), sampling, tenant))
         joined = scheduler.admit_waiting()
         assert len(joined) == len(set(joined)), number
-        for chunk in scheduler.schedule_step():
+        for chunk in scheduler.schedule_step().chunks:
             scheduler.record_chunk(chunk, 7 if chunk.is_last else None)
         for sequence in [
             sequence

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, chain
 
@@ -20,9 +19,9 @@ from softprompt.engine.kv_cache import KVCache, TokenSegment
 from softprompt.engine.mask_pool import MaskPool
 from softprompt.engine.prefix_cache import BLOCK_SIZE, PrefixCache
 from softprompt.engine.request import EngineRequest
-from softprompt.engine.scheduler import Scheduler
+from softprompt.engine.scheduler import Scheduler, SlotMove
 from softprompt.engine.sequence import EngineSequence
-from softprompt.engine.step_plan import ScheduledChunk, count_tokens
+from softprompt.engine.step_plan import ScheduledChunk, StepPlan
 from softprompt.errors import ModelNotSupported
 from softprompt.model import CausalModel, FrozenModel, KVPrefix, Payload, PromptEmbeddings
 from softprompt.model.hooks.packed_layers import round_up_rows
@@ -145,35 +144,30 @@ class Engine:
         for sequence in self.scheduler.admit_waiting(self._preempt_sequence):
             self._active_requests[sequence].start_response(self.model, self._mask_pool)
             self._load_prefix(sequence)
-        others_active = self.recent_tenants.has_others({sequence.request.tenant for sequence in self.scheduler.running})
-        chunks = self.scheduler.schedule_step(self._find_blocked_sequences(), others_active=others_active)
+        others_active = self.recent_tenants.has_others({sequence.tenant for sequence in self.scheduler.running})
+        plan = self.scheduler.schedule_step(self._find_blocked_sequences(), others_active=others_active)
         start_time = time.perf_counter()  # waiting for masks is not a cost of the step
         self.last_step_seconds = {}
-        if not chunks:
+        if not (chunks := plan.chunks):
             return
-        self.last_step_seconds, counts = self._estimate_tenant_costs(chunks), count_tokens(chunks)
-        hidden = self._run_forward(chunks)
+        self.last_step_seconds = self._estimate_tenant_costs(plan)
+        hidden = self._run_forward(plan)
         sampled = self._sample_chunks(hidden, chunks, [chunk for chunk in chunks if chunk.is_last])
         for chunk in chunks:
             token = sampled.get(chunk)
-            has_first_token = token is not None and token.token_id is not None and not chunk.sequence.is_decoding
             self.scheduler.record_chunk(chunk, None if token is None else token.token_id)
-            if has_first_token:
+        for chunk in plan.prefill:
+            if (token := sampled.get(chunk)) is not None and token.token_id is not None:
                 self._cache_blocks(chunk.sequence)
         for chunk, token in sampled.items():
             self._emit_token(chunk.sequence, token)
-        self.scheduler.cost_model.observe_step(*counts, time.perf_counter() - start_time)
+        self.scheduler.cost_model.observe_step(*plan.count_tokens(), time.perf_counter() - start_time)
 
-    def _estimate_tenant_costs(self, chunks: Sequence[ScheduledChunk]) -> dict[str, float]:
+    def _estimate_tenant_costs(self, plan: StepPlan) -> dict[str, float]:
         """Return the time of a step for each tenant: an equal part of the fixed cost, plus its own tokens."""
-        cost_model, by_tenant = self.scheduler.cost_model, defaultdict[str, list[ScheduledChunk]](list)
-        for chunk in chunks:
-            by_tenant[chunk.sequence.request.tenant].append(chunk)
-        base = cost_model.base_seconds / len(by_tenant)
-        return {
-            tenant: base + cost_model.estimate_seconds(*count_tokens(tenant_chunks))
-            for tenant, tenant_chunks in by_tenant.items()
-        }
+        seconds_by_tenant = plan.estimate_tenant_seconds(self.scheduler.cost_model)
+        base = self.scheduler.cost_model.base_seconds / len(seconds_by_tenant)
+        return {tenant: base + seconds for tenant, seconds in seconds_by_tenant.items()}
 
     def _find_blocked_sequences(self) -> set[EngineSequence]:
         """Return the sequences whose grammar mask is not computed yet."""
@@ -221,27 +215,25 @@ class Engine:
                 ),
             )
 
-    def _run_forward(self, chunks: Sequence[ScheduledChunk]) -> Float[Tensor, "T H"]:
-        """Run the chunks through the backbone; return the last hidden states.
+    def _run_forward(self, plan: StepPlan) -> Float[Tensor, "T H"]:
+        """Run the chunks of a step through the backbone; return the last hidden states.
 
         The flat sequence is padded to a number of rows that needs no padding inside the layers.
         """
-        model = self.model
-        segments, start = [], 0
+        model, chunks = self.model, plan.chunks
+        segments, num_tokens = [], 0
         for chunk in chunks:
-            segments.append(self._make_segment(chunk, start))
-            start += chunk.num_tokens
-        decode_segments = [
-            segment for segment, chunk in zip(segments, chunks, strict=True) if chunk.sequence.is_decoding
-        ]
-        step = StepAttention(self.kv_cache, self._decode_backend, decode_segments, segments[len(decode_segments) :])
+            segments.append(self._make_segment(chunk, num_tokens))
+            num_tokens += chunk.num_tokens
+        num_decode = len(plan.decode)
+        step = StepAttention(self.kv_cache, self._decode_backend, segments[:num_decode], segments[num_decode:])
         positions = torch.cat(
             [
                 torch.arange(segment.num_past_positions, segment.num_past_positions + segment.num_tokens)
                 for segment in segments
             ]
         ).to(model.device)
-        num_padding = round_up_rows(start) - start
+        num_padding = round_up_rows(num_tokens) - num_tokens
         with use_engine_attention(model.network):
             output: Tensor = model.family.get_backbone(model.network)(
                 inputs_embeds=pad(self._embed_tokens(chunks), (0, 0, 0, num_padding)),
@@ -249,7 +241,7 @@ class Engine:
                 use_cache=False,
                 step=step,
             ).last_hidden_state
-        return output[0, :start]
+        return output[0, :num_tokens]
 
     def _make_segment(self, chunk: ScheduledChunk, start: int) -> TokenSegment:
         return TokenSegment(
@@ -311,14 +303,13 @@ class Engine:
         active.close()
         active.on_output(output)
 
-    def _release_slot(self, slot: int, moved_sequence: EngineSequence | None) -> None:
-        """Free a slot, or move the keys and values of the sequence that took it."""
-        if moved_sequence is not None:
-            source = len(self.scheduler.running)
-            num_positions = moved_sequence.prefix_length + moved_sequence.num_computed_tokens
-            self.kv_cache.move_slot(source, slot, num_positions)
-            self.kv_cache.release_tail(slot, num_positions)
-            self.kv_cache.release_tail(source, 0)
+    def _release_slot(self, slot: int, move: SlotMove | None) -> None:
+        """Release the memory of a slot that a sequence left, or move the keys and values of the one that took it."""
+        if move is not None:
+            num_positions = move.sequence.prefix_length + move.sequence.num_computed_tokens
+            self.kv_cache.move_slot(move.source, move.target, num_positions)
+            self.kv_cache.release_tail(move.target, num_positions)
+            self.kv_cache.release_tail(move.source, 0)
         elif slot >= 0:
             self.kv_cache.release_tail(slot, 0)
 

@@ -11,21 +11,37 @@ wait again, and continue later from their tokens (`tenant_shares.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 
 from softprompt.engine.request import EngineRequest
 from softprompt.engine.sequence import EngineSequence
 from softprompt.engine.step_cost_model import StepCostModel
-from softprompt.engine.step_plan import DECODE_TOKEN_COST, ScheduledChunk, plan_step
+from softprompt.engine.step_plan import DECODE_TOKEN_COST, ScheduledChunk, StepPlan, plan_step
 from softprompt.engine.tenant_shares import TenantShares
 from softprompt.errors import SettingError
 from softprompt.fair_queue import FairQueue
+
+
+@dataclass(frozen=True)
+class SlotMove:
+    """Move of a sequence to the slot of one that left; its keys and values have to follow.
+
+    Attributes:
+        sequence: sequence that moved.
+        source: its slot before, which is free now.
+        target: its slot from now on.
+    """
+
+    sequence: EngineSequence
+    source: int
+    target: int
 
 
 class Scheduler:
     """Scheduler of a fixed number of slots.
 
     Invariant: the slot of a running sequence is its index in `running`. When a sequence leaves, the last one moves into
-    its slot, and the caller must move that sequence's keys and values too.
+    its slot. The returned `SlotMove` tells the caller to move that sequence's keys and values too.
 
     Args:
         max_num_seqs: number of slots: maximum number of running sequences.
@@ -120,11 +136,11 @@ class Scheduler:
         sequence.slot, sequence.num_tokens_since_admission = len(self.running), 0
         self.running.append(sequence)
 
-    def preempt_sequence(self, sequence: EngineSequence) -> EngineSequence | None:
+    def preempt_sequence(self, sequence: EngineSequence) -> SlotMove | None:
         """Take back the slot of a sequence, which waits in front of its tenant's others and is computed again later.
 
         Returns:
-            The sequence that moved into the slot, as from `remove_sequence`.
+            The move of another sequence into the slot, as from `remove_sequence`.
         """
         moved = self._free_slot(sequence)
         sequence.slot, sequence.num_computed_tokens, sequence.num_preemptions = -1, 0, sequence.num_preemptions + 1
@@ -132,10 +148,8 @@ class Scheduler:
         self._update_tenant_usage(sequence.request.tenant)
         return moved
 
-    def schedule_step(
-        self, blocked: Collection[EngineSequence] = (), *, others_active: bool = False
-    ) -> list[ScheduledChunk]:
-        """Return the chunks of the next step: decoding sequences in the order of their slots, then prefill chunks.
+    def schedule_step(self, blocked: Collection[EngineSequence] = (), *, others_active: bool = False) -> StepPlan:
+        """Return the plan of the next step.
 
         Args:
             blocked: sequences that keep their slots but are not part of this step.
@@ -143,10 +157,10 @@ class Scheduler:
         """
         self._step_index += 1
         sequences = [sequence for sequence in self.running if sequence not in blocked] if blocked else self.running
-        chunks = plan_step(sequences, self.max_num_batched_tokens, self.cost_model, others_active=others_active)
-        for chunk in chunks:
+        plan = plan_step(sequences, self.max_num_batched_tokens, self.cost_model, others_active=others_active)
+        for chunk in plan.chunks:
             chunk.sequence.last_step = self._step_index
-        return chunks
+        return plan
 
     def record_chunk(self, chunk: ScheduledChunk, token_id: int | None) -> None:
         """Record that a chunk was computed, and append the sampled token if the chunk was the last of its sequence."""
@@ -157,11 +171,11 @@ class Scheduler:
             sequence.num_tokens_since_admission += 1
             self._waiting.charge_tenant(sequence.request.tenant, DECODE_TOKEN_COST)
 
-    def remove_sequence(self, sequence: EngineSequence) -> EngineSequence | None:
+    def remove_sequence(self, sequence: EngineSequence) -> SlotMove | None:
         """Remove a finished sequence.
 
         Returns:
-            The sequence that moved into its slot; None if no sequence moved.
+            The move of another sequence into its slot; None if no sequence moved.
         """
         if sequence.slot < 0:
             self._waiting.remove(sequence.request.tenant, sequence)
@@ -170,12 +184,13 @@ class Scheduler:
         self._update_tenant_usage(sequence.request.tenant)
         return moved
 
-    def _free_slot(self, sequence: EngineSequence) -> EngineSequence | None:
+    def _free_slot(self, sequence: EngineSequence) -> SlotMove | None:
         self._tenant_shares.release_slot(sequence.request.tenant, sequence.max_positions)
         if (last := self.running.pop()) is sequence:
             return None
+        move = SlotMove(last, source=last.slot, target=sequence.slot)
         last.slot, self.running[sequence.slot] = sequence.slot, last
-        return last
+        return move
 
     def _update_tenant_usage(self, tenant: str) -> None:
         self._waiting.set_tenant_usage(tenant, self._tenant_shares.get_tenant_share(tenant))

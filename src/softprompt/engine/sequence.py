@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar, runtime_checkable
 
 from softprompt.engine.request import EngineRequest
 
@@ -37,6 +39,11 @@ class EngineSequence:
         self.token_ids = list(self.request.prompt_token_ids)
 
     @property
+    def tenant(self) -> str:
+        """Tenant that the sequence belongs to."""
+        return self.request.tenant
+
+    @property
     def max_positions(self) -> int:
         """Maximum number of positions that the sequence may need. The last generated token is never computed."""
         return self.prefix_length + len(self.request.prompt_token_ids) + self.request.sampling.max_new_tokens - 1
@@ -55,3 +62,24 @@ class EngineSequence:
     def is_decoding(self) -> bool:
         """Whether all tokens but the newest are computed: the prompt, and after a preemption also the response."""
         return self.num_computed_tokens >= max(len(self.request.prompt_token_ids), len(self.token_ids) - 1)
+
+
+@runtime_checkable
+class TenantOwned(Protocol):
+    """Something that belongs to a tenant."""
+
+    @property
+    def tenant(self) -> str:
+        """The tenant."""
+        ...
+
+
+T = TypeVar("T", bound=TenantOwned)
+
+
+def group_by_tenant(items: Iterable[T]) -> dict[str, list[T]]:
+    """Return the items of each tenant, in their order."""
+    by_tenant: dict[str, list[T]] = {}
+    for item in items:
+        by_tenant.setdefault(item.tenant, []).append(item)
+    return by_tenant

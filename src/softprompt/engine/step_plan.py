@@ -7,11 +7,12 @@ turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
-from softprompt.engine.sequence import EngineSequence
+from softprompt.engine.sequence import EngineSequence, group_by_tenant
 from softprompt.engine.step_cost_model import StepCostModel, divide_max_min
 
 DECODE_TOKEN_COST = 2.0  # cost of a decoded token relative to a prefilled one: each needs a step
@@ -28,26 +29,52 @@ class ScheduledChunk:
     num_tokens: int
 
     @property
+    def tenant(self) -> str:
+        """Tenant of the sequence."""
+        return self.sequence.tenant
+
+    @property
     def is_last(self) -> bool:
         """Whether the chunk contains the newest token, so that the next token can be sampled."""
         return self.sequence.num_computed_tokens + self.num_tokens == len(self.sequence.token_ids)
 
 
-def count_tokens(chunks: Iterable[ScheduledChunk]) -> tuple[int, int]:
-    """Return the numbers of prefilled and decoded tokens of chunks."""
-    num_prefill = num_decode = 0
-    for chunk in chunks:
-        if chunk.sequence.is_decoding:
-            num_decode += 1
-        else:
-            num_prefill += chunk.num_tokens
-    return num_prefill, num_decode
+@dataclass(frozen=True)
+class StepPlan:
+    """Chunks of a step, which are computed in this order.
+
+    Attributes:
+        decode: chunks of one token of the decoding sequences, in the order of their slots.
+        prefill: chunks of the other sequences.
+    """
+
+    decode: Sequence[ScheduledChunk]
+    prefill: Sequence[ScheduledChunk]
+
+    @cached_property
+    def chunks(self) -> list[ScheduledChunk]:
+        """All chunks, in the order of the step."""
+        return [*self.decode, *self.prefill]
+
+    def count_tokens(self) -> tuple[int, int]:
+        """Return the numbers of prefilled and decoded tokens."""
+        return sum(chunk.num_tokens for chunk in self.prefill), len(self.decode)
+
+    def estimate_tenant_seconds(self, cost_model: StepCostModel) -> dict[str, float]:
+        """Return the time of each tenant's tokens in seconds, without the fixed cost of a step."""
+        decode, prefill = group_by_tenant(self.decode), group_by_tenant(self.prefill)
+        return {
+            tenant: cost_model.estimate_seconds(
+                sum(chunk.num_tokens for chunk in prefill.get(tenant, ())), len(decode.get(tenant, ()))
+            )
+            for tenant in {**decode, **prefill}
+        }
 
 
 def plan_step(
     sequences: Sequence[EngineSequence], max_tokens: int, cost_model: StepCostModel, *, others_active: bool = False
-) -> list[ScheduledChunk]:
-    """Return the chunks of a step: decoding sequences in the order of their slots, then prefill chunks.
+) -> StepPlan:
+    """Return the plan of a step.
 
     While no sequence decodes, no client waits for its next token, so that a step prefills more, which is faster.
 
@@ -57,23 +84,31 @@ def plan_step(
         cost_model: estimates the time of steps.
         others_active: tenants without a running sequence may send requests during the step.
     """
-    decode_chunks = [ScheduledChunk(sequence, 1) for sequence in sequences if sequence.is_decoding]
-    prefill_chunks = _plan_prefill(
+    decode = [ScheduledChunk(sequence, 1) for sequence in sequences if sequence.is_decoding]
+    prefill = _plan_prefill(
         [sequence for sequence in sequences if not sequence.is_decoding],
-        max_tokens - len(decode_chunks) if decode_chunks else IDLE_PREFILL_FACTOR * max_tokens,
+        max_tokens - len(decode) if decode else IDLE_PREFILL_FACTOR * max_tokens,
     )
-    by_tenant = _group_by_tenant([*decode_chunks, *prefill_chunks])
-    seconds_by_tenant = {
-        tenant: cost_model.estimate_seconds(*count_tokens(chunks)) for tenant, chunks in by_tenant.items()
-    }
+    plan = StepPlan(decode, prefill)
+    seconds_by_tenant = plan.estimate_tenant_seconds(cost_model)
     limit = cost_model.compute_step_limit(seconds_by_tenant, others_active=others_active)
     if limit is None or limit >= sum(seconds_by_tenant.values()):
-        return decode_chunks + prefill_chunks
-    shares = divide_max_min(seconds_by_tenant, limit)
+        return plan
+    return _shorten_plan(plan, divide_max_min(seconds_by_tenant, limit), cost_model)
+
+
+def _shorten_plan(plan: StepPlan, seconds_by_tenant: Mapping[str, float], cost_model: StepCostModel) -> StepPlan:
+    """Return the part of a plan that fits into the time of each tenant, in the order of slots."""
     fitting = [
-        chunk for tenant, chunks in by_tenant.items() for chunk in _fit_chunks(chunks, shares[tenant], cost_model)
+        chunk
+        for tenant, chunks in group_by_tenant(plan.chunks).items()
+        for chunk in _fit_chunks(chunks, seconds_by_tenant[tenant], cost_model)
     ]
-    return sorted(fitting, key=lambda chunk: (not chunk.sequence.is_decoding, chunk.sequence.slot))
+    fitting.sort(key=lambda chunk: chunk.sequence.slot)
+    return StepPlan(
+        [chunk for chunk in fitting if chunk.sequence.is_decoding],
+        [chunk for chunk in fitting if not chunk.sequence.is_decoding],
+    )
 
 
 def _fit_chunks(chunks: Sequence[ScheduledChunk], seconds: float, cost_model: StepCostModel) -> list[ScheduledChunk]:
@@ -103,12 +138,9 @@ def _count_affordable_tokens(seconds: float, seconds_per_token: float) -> int:
 
 def _plan_prefill(sequences: Sequence[EngineSequence], max_tokens: int) -> list[ScheduledChunk]:
     """Divide the prefill tokens of a step among the tenants: equally, but unused tokens go to the others."""
-    by_tenant: dict[str, list[EngineSequence]] = {}
-    for sequence in sequences:
-        by_tenant.setdefault(sequence.request.tenant, []).append(sequence)
     chunks: list[ScheduledChunk] = []
     groups = sorted(
-        by_tenant.values(),
+        group_by_tenant(sequences).values(),
         key=lambda tenant_sequences: sum(sequence.num_uncomputed_tokens for sequence in tenant_sequences),
     )
     for index, tenant_sequences in enumerate(groups):
@@ -131,10 +163,3 @@ def _plan_tenant_prefill(sequences: Sequence[EngineSequence], max_tokens: int) -
             chunks.append(ScheduledChunk(sequence, min(share, sequence.num_uncomputed_tokens)))
             max_tokens -= chunks[-1].num_tokens
     return chunks
-
-
-def _group_by_tenant(chunks: Sequence[ScheduledChunk]) -> dict[str, list[ScheduledChunk]]:
-    by_tenant: dict[str, list[ScheduledChunk]] = {}
-    for chunk in chunks:
-        by_tenant.setdefault(chunk.sequence.request.tenant, []).append(chunk)
-    return by_tenant

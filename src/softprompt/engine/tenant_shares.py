@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from softprompt.engine.sequence import EngineSequence
+from softprompt.engine.sequence import EngineSequence, group_by_tenant
 
 MIN_QUANTUM_TOKENS = 64  # minimum number of tokens generated in a quantum
 # A quantum has at least one token for each 16 that must be computed again: a turn costs less than it brings.
@@ -64,7 +64,7 @@ class TenantShares:
         Returns:
             The sequences to preempt; none if the tenant has to wait.
         """
-        others = [sequence for sequence in running if sequence.request.tenant != tenant]
+        others = [sequence for sequence in running if sequence.tenant != tenant]
         return self._find_share_victims(others, tenant, num_positions) or self._find_quantum_victims(
             others, tenant, num_positions, get_service
         )
@@ -75,7 +75,7 @@ class TenantShares:
         """Return sequences of the tenants with the largest shares, those with the least to compute again first."""
         usage, remaining = self._usage_by_tenant.get(tenant, (0, 0)), dict(self._usage_by_tenant)
         wanted = self._dominant_share(usage[0] + 1, usage[1] + num_positions)
-        sequences = _group_by_tenant(
+        sequences = group_by_tenant(
             sorted(others, key=lambda sequence: (sequence.num_computed_tokens, -sequence.slot), reverse=True)
         )
         victims: list[EngineSequence] = []
@@ -102,8 +102,8 @@ class TenantShares:
         if tenant in self._usage_by_tenant:
             return []
         service, victims = get_service(tenant), list[EngineSequence]()
-        for sequence in sorted(others, key=lambda sequence: get_service(sequence.request.tenant), reverse=True):
-            if _has_used_quantum(sequence) and get_service(sequence.request.tenant) >= service:
+        for sequence in sorted(others, key=lambda sequence: get_service(sequence.tenant), reverse=True):
+            if _has_used_quantum(sequence) and get_service(sequence.tenant) >= service:
                 victims.append(sequence)
                 if self.has_capacity(num_positions, released=victims):
                     return victims
@@ -118,13 +118,6 @@ class TenantShares:
         has_slots, has_positions = self._usage_by_tenant.pop(tenant, (0, 0))
         if has_slots + slot_change:
             self._usage_by_tenant[tenant] = (has_slots + slot_change, has_positions + position_change)
-
-
-def _group_by_tenant(sequences: Sequence[EngineSequence]) -> dict[str, list[EngineSequence]]:
-    by_tenant: dict[str, list[EngineSequence]] = {}
-    for sequence in sequences:
-        by_tenant.setdefault(sequence.request.tenant, []).append(sequence)
-    return by_tenant
 
 
 def _has_used_quantum(sequence: EngineSequence) -> bool:
