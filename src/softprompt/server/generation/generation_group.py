@@ -146,12 +146,14 @@ class GenerationGroup:
             RequestError: a generation failed or took too long.
         """
         async for index, output in merge_outputs(self._handles):
-            self._check_finish_reason(output.finish_reason)
+            finish_reason = None
+            if output.finish_reason is not None:
+                self._check_finish_reason(output.finish_reason)
+                finish_reason = FINISH_REASONS.get(output.finish_reason, "stop")
             if output.token_id is not None:
                 self._recorder.record_token(index)
             trimmer = self._trimmers[index]
             text = output.text if trimmer is None else trimmer.push_text(output.text)
-            finish_reason = None if output.finish_reason is None else FINISH_REASONS.get(output.finish_reason, "stop")
             yield OutputChunk(index, text, output, finish_reason)
 
     async def collect_chunks(self) -> list[list[OutputChunk]]:
@@ -179,7 +181,7 @@ class GenerationGroup:
     ) -> None:
         self.close()
 
-    def _check_finish_reason(self, finish_reason: FinishReason | None) -> None:
+    def _check_finish_reason(self, finish_reason: FinishReason) -> None:
         """Raise the error of a generation that ended without a complete response."""
         match finish_reason:
             case FinishReason.TIMEOUT:
