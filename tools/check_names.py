@@ -2,8 +2,8 @@
 
     python tools/check_names.py [FOLDER]
 
-It reports words that another word replaces, classes and functions that are named by a bare participle, private classes
-of one word, classes that are defined twice, and files of the same name. It parses the code and does not import it.
+It reports words that another word replaces, classes, functions and files that are named by a bare participle, private
+classes of one word, classes that are defined twice, and files of the same name. It parses code without importing it.
 """
 
 from __future__ import annotations
@@ -144,10 +144,12 @@ def check_test_names(path: str, definitions: Iterable[Definition], rules: Naming
 
 
 def check_uniqueness(package: dict[str, list[Definition]]) -> Iterator[NamingIssue]:
-    """Check that the package defines each class once, and that no two of its files have the same name."""
+    """Check that the package defines each class once, and names its files by nouns, each by another."""
     classes: dict[str, str] = {}
     files: dict[str, str] = {}
     for path, definitions in package.items():
+        if _is_participle(Path(path).stem):
+            yield NamingIssue(path, 1, "participle", Path(path).name, "a file is named by what it contains")
         if (name := Path(path).name) not in ("__init__.py", "__main__.py") and files.setdefault(name, path) != path:
             yield NamingIssue(path, 1, "file name", name, f"also {files[name]}")
         for definition in definitions:
@@ -217,7 +219,7 @@ def _is_unchecked(path: str) -> bool:
 
 
 def _is_participle(words: str) -> bool:
-    return " " not in words and words.endswith(("ed", "ing")) and words not in NOUNS
+    return not re.search("[ _]", words) and words.endswith(("ed", "ing")) and words not in NOUNS
 
 
 def _drop_exceptions(issues: Iterable[NamingIssue], exceptions: Iterable[NamingException]) -> list[NamingIssue]:

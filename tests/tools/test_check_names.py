@@ -92,6 +92,11 @@ def test_a_bare_participle_is_no_name_of_a_class_or_function(tmp_path: Path, cod
     assert ("participle", name) in check(tmp_path, {"src/a.py": code})
 
 
+def test_a_bare_participle_is_no_name_of_a_file(tmp_path: Path) -> None:
+    files = dict.fromkeys(("src/a/loading.py", "src/a/model_loading.py", "src/a/string.py"), "")
+    assert check(tmp_path, files) == [("participle", "loading.py")]
+
+
 def test_nouns_and_imperatives_in_ed_and_ing_are_names(tmp_path: Path) -> None:
     code = "class String: ...\ndef embed(): ...\ndef seed(): ...\nloaded = 1\nclass LoadedPrompt: ..."
     assert check(tmp_path, {"src/a.py": code}) == []

@@ -129,7 +129,7 @@ def held(server: Running, steps: int, rows: int = 1) -> Iterator[None]:
         goes.release()  # whoever waits in it goes on
 
 
-def test_the_reference_needs_no_key(browser: Browser, served: Running) -> None:
+def test_the_reference_is_accessible(browser: Browser, served: Running) -> None:
     with opened(browser, served) as page:
         page.goto("/docs")
         expect(page.get_by_role("heading", name="POST /v1/chat/completions")).to_be_visible()
