@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from softprompt.comparison import CompareSettings, Experiment
 from softprompt.comparison.runs.failure_message import describe_failure
+from softprompt.comparison.runs.method_job import MethodJob
 from softprompt.comparison.runs.method_worker import EventWriter, run_job
 from tests.cli.conftest import saved_model
 
@@ -69,10 +70,10 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Run methods in this process, which is faster; return the names of those that ran."""
     worked: list[str] = []
 
-    def run_here(job: Mapping[str, Any], log: Path, heard: Any) -> str | None:
-        worked.append(job["method"])
+    def run_here(job: MethodJob, log: Path, heard: Any) -> str | None:
+        worked.append(job.method)
         try:
-            run_job(dict(job), EventWriter(io.StringIO()))
+            run_job(job, EventWriter(io.StringIO()))
         except Exception as error:
             return describe_failure(error)
         return None

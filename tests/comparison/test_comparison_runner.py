@@ -11,6 +11,7 @@ import pytest
 from softprompt.comparison import CompareSettings, Report
 from softprompt.comparison import run_comparison as compare_as
 from softprompt.comparison.report.method_result import MethodEntry, MethodFailure
+from softprompt.comparison.runs.method_job import MethodJob
 from softprompt.comparison.runs.method_worker import EventWriter, run_job
 from softprompt.errors import DiskFull, SettingError
 from tests.comparison.conftest import Settings, written
@@ -79,7 +80,7 @@ def test_a_size_or_a_value_that_cannot_be_had_leaves_the_rest(settings: Settings
 
 
 def test_a_process_that_dies_in_a_sweep_leaves_the_seeds(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(job: dict[str, Any], log: Path, heard: Any) -> str:
+    def killed(job: MethodJob, log: Path, heard: Any) -> str:
         with pytest.raises(KeyboardInterrupt):
             run_job(job, DiesAt("sweep"))
         return "ran out of memory: the system ended it (SIGKILL)"

@@ -43,6 +43,7 @@ import softprompt
 from softprompt import errors
 from softprompt.cli.main import run_cli
 from softprompt.comparison import CompareSettings
+from softprompt.comparison.runs.method_job import MethodJob
 from softprompt.comparison.runs.method_worker import EventWriter, run_job
 from softprompt.prompts import TUNING_METHODS
 from softprompt.prompts.initializers import EMBEDDING_INITIALIZERS, PREFIX_INITIALIZERS
@@ -155,7 +156,7 @@ def substituted(tiny: Path) -> Iterator[pytest.MonkeyPatch]:
     logger.handlers[:], logger.level, logger.propagate = before
 
 
-def run_here(job: dict[str, Any], log: Path, heard: Any) -> None:
+def run_here(job: MethodJob, log: Path, heard: Any) -> None:
     """What a worker does, in this process: in one of its own there would be the real model."""
     run_job(job, EventWriter(io.StringIO()))
 

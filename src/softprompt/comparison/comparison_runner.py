@@ -24,6 +24,7 @@ from softprompt.comparison.methods.method_registry import get_method
 from softprompt.comparison.methods.reference_loss import compute_reference_loss
 from softprompt.comparison.report import ComparisonResults, Report, add_recommendation, write_report
 from softprompt.comparison.report.method_result import MethodEntry, MethodFailure
+from softprompt.comparison.runs.method_job import MethodJob
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
 from softprompt.comparison.runs.run_cache_key import build_cache_key, get_split_digests
 from softprompt.comparison.runs.run_plan import RunSpec, count_trainings, plan_runs
@@ -133,15 +134,15 @@ class ComparisonRunner:
 
     def _run_in_subprocess(self, name: str, steps: int, *, is_pilot: bool) -> str | None:
         settings = self.experiment.settings
-        job = {
-            "settings": settings.model_dump(mode="json"),
-            "method": name,
-            "steps": steps,
-            "is_pilot": is_pilot,
-            "split_digests": get_split_digests(self.experiment),
-            "run_folder": str(settings.output / RUNS_FOLDER),
-            "cache_key": self._build_cache_key(name, steps),
-        }
+        job = MethodJob(
+            settings=settings,
+            method=name,
+            steps=steps,
+            is_pilot=is_pilot,
+            split_digests=get_split_digests(self.experiment),
+            run_folder=settings.output / RUNS_FOLDER,
+            cache_key=self._build_cache_key(name, steps),
+        )
         return run_in_subprocess(
             job, settings.output / LOGS_FOLDER / f"{name.replace('/', '-')}.log", self.callback.on_event
         )

@@ -7,12 +7,12 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from softprompt.comparison import AdaptationMethod, Experiment, FitConfig, FittedModel, MethodKind
 from softprompt.comparison.runs.failure_message import describe_failure
+from softprompt.comparison.runs.method_job import MethodJob
 from softprompt.comparison.runs.run_cache_key import get_split_digests
 from softprompt.comparison.runs.run_events import RunEndEvent, RunEvent, TrainBeginEvent
 from softprompt.comparison.runs.run_plan import RunSpec
@@ -43,12 +43,16 @@ class Waits(Dies):
         raise AssertionError
 
 
-def job_of(settings: Settings, name: str, tmp_path: Path) -> dict[str, Any]:
-    return {
-        "settings": settings().model_dump(mode="json"), "method": name, "steps": 2, "is_pilot": False,
-        "run_folder": str(tmp_path / "cells"), "cache_key": {},
-        "split_digests": get_split_digests(Experiment.prepare(settings())),
-    }  # fmt: skip
+def job_of(settings: Settings, name: str, tmp_path: Path) -> MethodJob:
+    return MethodJob(
+        settings=settings(),
+        method=name,
+        steps=2,
+        is_pilot=False,
+        split_digests=get_split_digests(Experiment.prepare(settings())),
+        run_folder=tmp_path / "cells",
+        cache_key={},
+    )
 
 
 def test_a_method_runs_in_its_own_process(settings: Settings, tmp_path: Path) -> None:

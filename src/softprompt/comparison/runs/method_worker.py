@@ -7,19 +7,17 @@ The worker reads its job as JSON from standard input, and writes events as JSON 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 from contextlib import suppress
 from io import TextIOBase
 from pathlib import Path
-from typing import Any
 
-from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.methods.method_registry import get_method
 from softprompt.comparison.runs.failure_message import describe_failure
+from softprompt.comparison.runs.method_job import MethodJob
 from softprompt.comparison.runs.method_runner import MethodRunner, RunCallback
 from softprompt.comparison.runs.run_cache_key import get_split_digests
 from softprompt.comparison.runs.run_events import (
@@ -86,25 +84,24 @@ def main() -> None:
     for noisy in ("httpx2", "httpx", "openai"):  # these log every request
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        run_job(json.load(sys.stdin), writer)
+        run_job(MethodJob.model_validate_json(sys.stdin.read()), writer)
     except Exception as error:
         logging.getLogger("softprompt.comparison").exception("the method failed")
         writer.write_event(FailureEvent(describe_failure(error), isinstance(error, DiskFull)))
 
 
-def run_job(job: dict[str, Any], callback: RunCallback) -> None:
+def run_job(job: MethodJob, callback: RunCallback) -> None:
     """Run the missing runs of a method, or its pilot run.
 
     Raises:
         SoftPromptError: the method failed.
     """
-    settings = CompareSettings.from_dict(job["settings"])
-    experiment = Experiment.prepare(settings)
-    if get_split_digests(experiment) != job["split_digests"]:
+    experiment = Experiment.prepare(job.settings)
+    if get_split_digests(experiment) != job.split_digests:
         raise DataError("the data has changed since the comparison began: run the comparison again")
-    store = RunStore(Path(job["run_folder"]), job["cache_key"])
-    runner = MethodRunner(experiment, job["method"], get_method(job["method"]), job["steps"], store, callback)
-    if job["is_pilot"]:
+    store = RunStore(job.run_folder, job.cache_key)
+    runner = MethodRunner(experiment, job.method, get_method(job.method), job.steps, store, callback)
+    if job.is_pilot:
         runner.measure_step_seconds()
     else:
         runner.run_missing()

@@ -41,11 +41,11 @@ def build_cache_key(experiment: Experiment, method: AdaptationMethod, steps: int
     return {**key, "steps": steps} if method.is_trained else key
 
 
-def get_split_digests(experiment: Experiment) -> dict[str, Any]:
+def get_split_digests(experiment: Experiment) -> dict[str, tuple[str, int]]:
     """Return the digest and the number of examples of each split."""
     splits = {"training": experiment.training, "validation": experiment.validation, "test": experiment.test}
     splits |= {} if experiment.out_of_domain is None else {"out of domain": experiment.out_of_domain}
-    return {name: [examples.digest, len(examples)] for name, examples in splits.items()}
+    return {name: (examples.digest, len(examples)) for name, examples in splits.items()}
 
 
 @lru_cache(maxsize=1)  # sorting a vocabulary of 100,000 tokens takes time

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from softprompt.comparison.runs.method_job import MethodJob
 from softprompt.comparison.runs.run_events import FailureEvent, RunEvent, parse_event
 from softprompt.errors import DiskFull, translate_os_errors
 from softprompt.thread_wait_policy import get_wait_policy_env
@@ -19,13 +20,13 @@ EventHandler = Callable[[RunEvent], None]
 """A function that receives each event of a worker."""
 
 
-def run_in_subprocess(job: Mapping[str, Any], log_path: Path, on_event: EventHandler) -> str | None:
+def run_in_subprocess(job: MethodJob, log_path: Path, on_event: EventHandler) -> str | None:
     """Run a job in a worker process and return why it failed, or None.
 
     The process has always ended when this function returns or raises.
 
     Args:
-        job: job of the worker, see `run_job`.
+        job: job of the worker.
         log_path: file for the output of the process.
         on_event: receives the events of the worker.
 
@@ -41,7 +42,7 @@ def run_in_subprocess(job: Mapping[str, Any], log_path: Path, on_event: EventHan
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(json.dumps(job))
+            process.stdin.write(job.model_dump_json())
             process.stdin.close()
             for line in process.stdout:
                 event = parse_event(line)
