@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from softprompt.data.example_dataset import ExampleDataset, RecordMapping
-from softprompt.data.formats.record_formats import FORMATS, RecordFormat, detect_format, get_format
+from softprompt.data.formats.record_formats import FORMATS, RAW_FORMAT, RecordFormat, detect_format, get_format
 from softprompt.data.sources.arrow_records import read_parquet, read_saved_dataset
 from softprompt.data.sources.csv_files import read_csv, read_tsv
 from softprompt.data.sources.file_signatures import check_file_type
@@ -95,7 +95,7 @@ def _resolve_mapping(
         logger.info(
             "%s: ignoring the field %s, which is a table index", source_name, ", ".join(map(repr, ignored_columns))
         )
-    raw_mapping = RecordMapping(FORMATS["fields"], column_map, tuple(ignored_columns))
+    raw_mapping = RecordMapping(RAW_FORMAT, column_map, tuple(ignored_columns))
     fields = raw_mapping.map_fields(first_record, records.format_location(0))
     record_format = detect_format(fields, source_name) if format_name is None else get_format(format_name)
     return replace(raw_mapping, format=_resolve_format(record_format, records, raw_mapping))
@@ -115,29 +115,25 @@ def _resolve_format(record_format: RecordFormat, records: RecordSource, mapping:
 
 def _validate_and_hash(records: RecordSource, mapping: RecordMapping) -> str:
     """Read and validate every record once. Return the SHA-256 of their content."""
-    digest, conflicting_fields = hashlib.sha256(), None
+    digest, first_conflicting = hashlib.sha256(), None
     for index, record in enumerate(records.read_records(range(len(records)))):
-        fields = mapping.map_fields(record, records.format_location(index))
-        conflicting_fields = (
-            mapping.format.find_conflicting_fields(fields) if conflicting_fields is None else conflicting_fields
-        )
-        # The content of such a field would be lost silently.
-        if mapping.format.find_conflicting_fields(fields) != conflicting_fields:
-            raise RecordError(
-                records.format_location(index), _inconsistent_record_message(mapping, fields, conflicting_fields)
-            )
-        mapping.to_example(record, records.format_location(index))
+        location = records.format_location(index)
+        conflicting = mapping.format.find_conflicting_fields(mapping.map_fields(record, location))
+        first_conflicting = conflicting if first_conflicting is None else first_conflicting
+        if conflicting != first_conflicting:  # the content of such a field would be lost silently
+            raise RecordError(location, _inconsistent_record_message(mapping.format, first_conflicting, conflicting))
+        mapping.to_example(record, location)
         digest.update(_to_canonical_json(record))
     return digest.hexdigest()
 
 
 def _inconsistent_record_message(
-    mapping: RecordMapping, fields: Mapping[str, Any], conflicting_fields: tuple[str, ...]
+    record_format: RecordFormat, first_conflicting: tuple[str, ...], conflicting: tuple[str, ...]
 ) -> str:
-    differing = sorted({*conflicting_fields} ^ {*mapping.format.find_conflicting_fields(fields)})
-    problem = "missing" if differing[0] in conflicting_fields else "unexpected"
+    differing = sorted({*first_conflicting} ^ {*conflicting})
+    problem = "missing" if differing[0] in first_conflicting else "unexpected"
     return (
-        f"{problem} field {differing[0]!r}: the first record was read as {mapping.format.name}. "
+        f"{problem} field {differing[0]!r}: the first record was read as {record_format.name}. "
         "Give all records the same fields, or split the file"
     )
 

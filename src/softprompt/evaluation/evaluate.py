@@ -137,7 +137,7 @@ def _compute_ensemble_metrics(
         encoded, on_progress=_count_progress(on_progress, EXAMPLES_STAGE, encoded)
     )
     metrics = _compute_task_metrics(ensemble.objective, outputs, encoded)
-    return {**metrics, "cut": sum(example.is_truncated for example in encoded)}
+    return {**metrics, "cut": encoded.num_truncated}
 
 
 def _compute_task_metrics(objective: Objective, outputs: Tensor, examples: Sequence[EncodedExample]) -> dict[str, Any]:
@@ -163,22 +163,19 @@ def _compute_prompt_metrics(
     encoded = CompactExamples(objective.encode_examples(examples))
     outputs = collect_outputs(objective, payload, encoded, _count_progress(on_progress, EXAMPLES_STAGE, encoded))
     metrics = _compute_task_metrics(objective, outputs, encoded)
-    is_truncated = [example.is_truncated for example in encoded]
-    if isinstance(objective, LanguageModelingObjective):
-        prompts = CompactExamples(
-            objective.encode_without_answer(example, sampling.max_new_tokens) for example in examples
-        )
-        is_truncated = [
-            is_cut or example.is_truncated for is_cut, example in zip(is_truncated, prompts, strict=True)
-        ]  # space for a generated response may be larger
-        on_responses = _count_progress(on_progress, RESPONSES_STAGE, prompts)
-        texts = generate_texts(objective.model, prompts, [payload] * len(prompts), sampling, on_progress=on_responses)
-        references = [objective.get_references(example) for example in examples]
-        metrics |= {
-            "bleu": corpus_bleu_score(texts, references),
-            "looping": sum(map(has_repeated_ngram, texts)) / len(texts),
-        }
-    return {**metrics, "cut": sum(is_truncated)}
+    if not isinstance(objective, LanguageModelingObjective):
+        return {**metrics, "cut": encoded.num_truncated}
+    prompts = CompactExamples(objective.encode_without_answer(example, sampling.max_new_tokens) for example in examples)
+    on_responses = _count_progress(on_progress, RESPONSES_STAGE, prompts)
+    texts = generate_texts(objective.model, prompts, [payload] * len(prompts), sampling, on_progress=on_responses)
+    response_metrics = {
+        "bleu": corpus_bleu_score(texts, [objective.get_references(example) for example in examples]),
+        "looping": sum(map(has_repeated_ngram, texts)) / len(texts),
+    }
+    # The space for a generated response may be larger than the reference, so that only the prompt is truncated.
+    pairs = zip(encoded, prompts, strict=True)
+    num_truncated = sum(example.is_truncated or prompt.is_truncated for example, prompt in pairs)
+    return {**metrics, **response_metrics, "cut": num_truncated}
 
 
 def _label_progress(on_progress: EvalProgressCallback | None, label: str) -> EvalProgressCallback:
