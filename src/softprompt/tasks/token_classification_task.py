@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,8 @@ from softprompt.tasks.metrics.entity_metrics import OUTSIDE_TAG, entity_f1_score
 from softprompt.tasks.templates.template import Template
 from softprompt.tasks.templates.token_alignment import TokenAlignment, encode_with_alignment, require_field_once
 from softprompt.tasks.token_head_objective import TokenHeadObjective, get_example_indices, pad_by_example
+
+WordValue = TypeVar("WordValue")
 
 
 class TokenClassificationTask(BaseModel):
@@ -202,31 +204,21 @@ class TokenClassificationObjective(TokenHeadObjective):
 
         A word that was not read counts as wrong and as outside any entity. The loss covers only words that were read.
         """
+        log_probs = [self.split_by_word(output, example) for output, example in zip(outputs, examples, strict=True)]
+        targets = [_get_tag_indices(example) for example in examples]
+        predicted = [[-1 if word is None else int(word.argmax()) for word in words] for words in log_probs]
+        hits = [predicted_tag == tag for predicted_tag, tag in _pair_words(predicted, targets)]
+        losses = [-float(word[tag]) for word, tag in _pair_words(log_probs, targets) if word is not None]
+        metrics = {"accuracy": sum(hits) / len(hits), "loss": sum(losses) / len(losses)}
+        is_bio = has_bio_tags(self.task.labels)
+        return {"f1": self._compute_entity_f1(predicted, targets), **metrics} if is_bio else metrics
+
+    def _compute_entity_f1(self, predicted: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> float:
         labels = self.task.labels
-        words = [self.split_by_word(output, example) for output, example in zip(outputs, examples, strict=True)]
-        predicted = [[-1 if word is None else int(word.argmax()) for word in example_words] for example_words in words]
-        hits = [
-            predicted_index == target_index
-            for predicted_indices, example in zip(predicted, examples, strict=True)
-            for predicted_index, target_index in zip(predicted_indices, _get_tag_indices(example), strict=True)
-        ]
-        losses = [
-            -float(word[target_index])
-            for example_words, example in zip(words, examples, strict=True)
-            for word, target_index in zip(example_words, _get_tag_indices(example), strict=True)
-            if word is not None
-        ]
-        entity_metrics = {
-            "f1": entity_f1_score(
-                [[OUTSIDE_TAG if i < 0 else labels[i] for i in indices] for indices in predicted],
-                [[labels[i] for i in _get_tag_indices(example)] for example in examples],
-            )
-        }
-        return {
-            **(entity_metrics if has_bio_tags(labels) else {}),
-            "accuracy": sum(hits) / len(hits),
-            "loss": sum(losses) / len(losses),
-        }
+        return entity_f1_score(
+            [[OUTSIDE_TAG if i < 0 else labels[i] for i in indices] for indices in predicted],
+            [[labels[i] for i in indices] for indices in targets],
+        )
 
     def selection_key(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Return entity F1 if present, else accuracy; a lower loss breaks ties."""
@@ -235,6 +227,14 @@ class TokenClassificationObjective(TokenHeadObjective):
 
 def _get_tag_indices(example: EncodedExample) -> tuple[int, ...]:
     return get_supervision(example, TagTargets).tag_indices
+
+
+def _pair_words(
+    values: Sequence[Sequence[WordValue]], targets: Sequence[Sequence[int]]
+) -> Iterator[tuple[WordValue, int]]:
+    """Yield a value and the right tag of every word of every example."""
+    for example_values, tag_indices in zip(values, targets, strict=True):
+        yield from zip(example_values, tag_indices, strict=True)
 
 
 def _align_to_words(alignment: TokenAlignment, words: Sequence[str]) -> TokenAlignment:
