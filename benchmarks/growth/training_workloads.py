@@ -72,7 +72,7 @@ def prepare_inspection(count: int) -> Callable[[], object]:
     from softprompt.data import read_examples
     from softprompt.model import load_model
     from softprompt.tasks import ClassificationTask
-    from softprompt.training.dataset_report import inspect_split
+    from softprompt.tasks.dataset_report import inspect_split
     from softprompt.training.task_builder import bind_without_prompt
 
     path, model = write_records(count), load_model("smollm2-135m", device="cpu")

@@ -20,10 +20,11 @@ from softprompt.model.sqlite_tensor_store import SQLiteTensorStore
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.tasks import ClassificationTask, EncodedExample, Objective, ResponseTarget
 from softprompt.training.batch_sampler import BatchSampler
-from softprompt.training.gradient_accumulation import PromptBatch, PromptTrainable, accumulate_gradients
+from softprompt.training.gradient_accumulation import PromptBatch, accumulate_gradients
 from softprompt.training.joint_trainer import MAX_SEQUENCES_ACCELERATOR, MAX_SEQUENCES_CPU
 from softprompt.training.micro_batches import MicroBatchLimit
 from softprompt.training.optimizer import ScheduledOptimizer
+from softprompt.training.prompt_trainable import PromptTrainable
 
 P = 16
 TEMPLATE = "Review: {text}\nSentiment:"

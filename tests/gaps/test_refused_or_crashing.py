@@ -12,7 +12,7 @@ import softprompt
 from softprompt.hf_model import SoftPromptModel
 from softprompt.prompts import PromptOptions
 from softprompt.saved import SavedPrompt
-from softprompt.training.gradient_accumulation import PromptTrainable
+from softprompt.training.prompt_trainable import PromptTrainable
 from tests.strategies import METHODS_OF_ONE_TASK, methods_starting_from, tuning
 from tests.tiny import FAMILIES, shared_model, tiny_model
 

@@ -18,7 +18,7 @@ from softprompt.prompts import TUNING_METHODS, PromptOptions, build_prompt
 from softprompt.prompts.initializers import EMBEDDING_INITIALIZERS, InitContext, from_text
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget
-from softprompt.training.gradient_accumulation import PromptTrainable
+from softprompt.training.prompt_trainable import PromptTrainable
 from tests.strategies import options, random_embeddings, random_prefix
 from tests.tiny import shared_model, tiny_model
 

@@ -21,8 +21,8 @@ from softprompt.prompts.context_aware_prompt import ANSWER_WEIGHT_DECAY, RELATIV
 from softprompt.prompts.soft_prompt import SoftPrompt
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, FewShotContext, GenerationTask
-from softprompt.training.gradient_accumulation import PromptTrainable
 from softprompt.training.optimizer import ScheduledOptimizer
+from softprompt.training.prompt_trainable import PromptTrainable
 from tests.conftest import REVIEWS
 from tests.tiny import FAMILIES, shared_model, tiny_model
 

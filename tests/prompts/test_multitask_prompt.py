@@ -15,8 +15,8 @@ from softprompt.errors import RecordError, SettingError, TaskError
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.saved import SavedPrompt
 from softprompt.training.encoded_dataset import EncodedDataset
-from softprompt.training.gradient_accumulation import PromptTrainable
 from softprompt.training.prompt_setup import bind_task
+from softprompt.training.prompt_trainable import PromptTrainable
 from softprompt.training.task_mixture import TaskMixture
 from softprompt.training.tune_settings import TuneSettings
 from tests.conftest import REVIEWS

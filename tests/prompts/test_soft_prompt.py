@@ -7,7 +7,7 @@ import torch
 
 from softprompt.prompts import build_prompt
 from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget
-from softprompt.training.gradient_accumulation import PromptTrainable
+from softprompt.training.prompt_trainable import PromptTrainable
 from tests import strategies
 from tests.prompts.factories import LABELS, P, build_tiny_prompt
 from tests.tiny import FAMILIES, shared_model

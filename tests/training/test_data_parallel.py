@@ -27,7 +27,7 @@ from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget
 from softprompt.training.concurrent_runs import tune_concurrently
 from softprompt.training.data_parallel import DistributedGroup, DistributedTrainable
-from softprompt.training.gradient_accumulation import PromptTrainable
+from softprompt.training.prompt_trainable import PromptTrainable
 from softprompt.training.tune_result import TuneResult
 from softprompt.training.tune_settings import TuneSettings
 from tests.tiny import tiny_model

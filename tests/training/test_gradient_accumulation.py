@@ -9,7 +9,7 @@ from torch import Tensor
 from softprompt.model import ForwardBudget, FrozenModel
 from softprompt.prompts import build_prompt
 from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget, Objective
-from softprompt.training.gradient_accumulation import PromptTrainable
+from softprompt.training.prompt_trainable import PromptTrainable
 from tests import strategies
 from tests.tiny import FAMILIES, shared_model
 

@@ -11,8 +11,8 @@ import torch
 from softprompt.model import Placement
 from softprompt.prompts.initializers import InitialValue
 from softprompt.prompts.prompt_tuning import PromptTuning
-from softprompt.training.gradient_accumulation import PromptTrainable
 from softprompt.training.optimizer import ScheduledOptimizer
+from softprompt.training.prompt_trainable import PromptTrainable
 
 
 def prompt() -> PromptTuning:

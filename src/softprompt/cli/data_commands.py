@@ -19,7 +19,7 @@ from softprompt.cli.progress_lines import show_activity, track_items
 if TYPE_CHECKING:
     from softprompt.data import Example, ExampleDataset
     from softprompt.tasks import Objective, Task
-    from softprompt.training.dataset_report import HistogramBin, RenderedExample, SplitReport
+    from softprompt.tasks.dataset_report import HistogramBin, RenderedExample, SplitReport
     from softprompt.training.tune_settings import TuneSettings
 
 MAX_BAR_WIDTH = 50
@@ -59,8 +59,7 @@ def inspect_command(
     settings = _build_settings(data, validation, map_, format_, template, model)
     with show_activity(stderr_console, "reading"):
         examples = _read_splits(settings, test)
-    from softprompt.tasks import filter_answered_splits
-    from softprompt.training import dataset_report
+    from softprompt.tasks import dataset_report, filter_answered_splits
     from softprompt.training.task_builder import build_task
 
     with show_activity(stderr_console, "reading"):
@@ -119,7 +118,7 @@ def _track_examples(examples: Iterable[Example], name: str, count: int) -> Itera
 def _report_json(
     splits: Mapping[str, SplitReport], overlaps: Mapping[tuple[str, str], int], samples: list[RenderedExample]
 ) -> dict[str, Any]:
-    from softprompt.training.dataset_report import compute_histogram, compute_quantiles
+    from softprompt.tasks.dataset_report import compute_histogram, compute_quantiles
 
     return {
         "format": splits["data"].format,
@@ -148,7 +147,7 @@ def _report_json(
 def _print_report(
     splits: Mapping[str, SplitReport], overlaps: Mapping[tuple[str, str], int], samples: list[RenderedExample]
 ) -> None:
-    from softprompt.training.dataset_report import compute_histogram
+    from softprompt.tasks.dataset_report import compute_histogram
 
     stdout_console.print(_build_table(splits))
     for name, split in splits.items():
@@ -168,7 +167,7 @@ def _print_report(
 
 
 def _build_table(splits: Mapping[str, SplitReport]) -> Table:
-    from softprompt.training.dataset_report import compute_quantiles
+    from softprompt.tasks.dataset_report import compute_quantiles
 
     reports = list(splits.values())
     table = Table("", *splits)

@@ -177,7 +177,8 @@ def run_with_progress(
     """Train a prompt with a progress bar, and with a tracker if `report_to` names one."""
     from softprompt.cli.progress_bar import ProgressBar
     from softprompt.training import tune_from_settings
-    from softprompt.training.tracker_callback import CallbackList, TrackerCallback
+    from softprompt.training.callbacks import CallbackList
+    from softprompt.training.tracker_callback import TrackerCallback
 
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBar(stderr_console).show_live())

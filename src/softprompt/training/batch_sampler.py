@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
+from softprompt.training.random_streams import draw_permutation, draw_permutation_tensor
 
 #: Number of steps whose examples are sorted by length together.
 BUCKET_STEPS = 8
@@ -28,7 +26,7 @@ class BatchSampler:
 
     def __init__(self, lengths: Sequence[int], examples_per_step: int, seed: int):
         self.lengths, self.examples_per_step, self.seed = lengths, examples_per_step, seed
-        self._cached_permutation = lru_cache(maxsize=4)(_draw_permutation_tensor)  # an epoch may have millions
+        self._cached_permutation = lru_cache(maxsize=4)(draw_permutation_tensor)  # an epoch may have millions
 
     def get_batch(self, step: int) -> list[int]:
         """Return the indices of the examples of a step, counted from 0."""
@@ -47,17 +45,3 @@ class BatchSampler:
             begin = max(start - epoch * total, 0)
             indices += self._cached_permutation(total, self.seed, epoch)[begin : start + count - epoch * total].tolist()
         return indices
-
-
-def draw_permutation(count: int, seed: int, stream: int) -> list[int]:
-    """Return a random permutation of 0 to `count` - 1, which depends on the seed and the stream.
-
-    Streams 0, 1, … are epochs; streams -1, -2, … are buckets.
-    """
-    order: list[int] = _draw_permutation_tensor(count, seed, stream).tolist()
-    return order
-
-
-def _draw_permutation_tensor(count: int, seed: int, stream: int) -> Int[Tensor, "N"]:
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + stream) % 2**63)
-    return torch.randperm(count, generator=generator)

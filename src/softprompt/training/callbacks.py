@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -74,3 +74,29 @@ class NullCallback:
     def should_stop(self) -> bool:
         """Return False."""
         return False
+
+
+class CallbackList:
+    """Callback that calls several callbacks."""
+
+    def __init__(self, callbacks: Sequence[TrainerCallback]):
+        self.callbacks = callbacks
+
+    def on_begin(self, steps: int, done: int) -> None:
+        """Call each callback."""
+        for callback in self.callbacks:
+            callback.on_begin(steps, done)
+
+    def on_step(self, event: StepEvent) -> None:
+        """Call each callback."""
+        for callback in self.callbacks:
+            callback.on_step(event)
+
+    def on_evaluate(self, event: EvalEvent) -> None:
+        """Call each callback."""
+        for callback in self.callbacks:
+            callback.on_evaluate(event)
+
+    def should_stop(self) -> bool:
+        """Return whether a callback wants the run to stop."""
+        return any(callback.should_stop() for callback in self.callbacks)

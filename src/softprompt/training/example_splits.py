@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from softprompt.data import Example, ExampleDataset, read_examples
 from softprompt.tasks import Task
-from softprompt.training.batch_sampler import draw_permutation
+from softprompt.training.random_streams import RandomStream, draw_permutation
 from softprompt.training.task_builder import check_template_fields
 from softprompt.training.tune_settings import TuneSettings
 from softprompt.training.validation_sample import sample_validation_examples
@@ -16,7 +16,6 @@ logger = logging.getLogger(__name__)
 
 VALIDATION_FRACTION = 0.1
 MIN_VALIDATION_EXAMPLES, MAX_VALIDATION_EXAMPLES = 4, 1000
-VALIDATION_SPLIT_STREAM, INIT_SAMPLE_STREAM = 2**40, 2**41  # far from the streams of epochs and buckets
 MAX_INIT_EXAMPLES = 20_000  # examples that initialization selects from; they are held in memory for it
 
 
@@ -56,7 +55,7 @@ def split_train_validation(
         )
         return examples, examples[:0]
     logger.info("no `validation`: %d of %d examples are held out to select the best step", count, len(examples))
-    order = draw_permutation(len(examples), settings.seed, stream=VALIDATION_SPLIT_STREAM)
+    order = draw_permutation(len(examples), settings.seed, RandomStream.VALIDATION_SPLIT)
     held_out = examples.select(sorted(order[:count]))
     return examples.select(sorted(order[count:])), _limit_validation(settings, task, held_out)
 
@@ -70,5 +69,5 @@ def sample_init_examples(settings: TuneSettings, examples: ExampleDataset) -> li
     """Return the examples that initialization selects from: all, or a sample of `MAX_INIT_EXAMPLES`."""
     if len(examples) <= MAX_INIT_EXAMPLES:
         return list(examples)
-    order = draw_permutation(len(examples), settings.seed, stream=INIT_SAMPLE_STREAM)
+    order = draw_permutation(len(examples), settings.seed, RandomStream.INIT_SAMPLE)
     return list(examples.select(sorted(order[:MAX_INIT_EXAMPLES])))

@@ -25,10 +25,12 @@ class OptimizerStep(NamedTuple):
 
     Attributes:
         gradient_norm: Norm of the gradient before clipping.
+        scheduled_learning_rate: Learning rate of the step by the schedule.
         learning_rate: Learning rate of the step: the scheduled one, or less if the step was shortened.
     """
 
     gradient_norm: float
+    scheduled_learning_rate: float
     learning_rate: float
 
 
@@ -92,8 +94,9 @@ class ScheduledOptimizer:
             step: Index of the step, counted from 0.
             loss: Loss that the gradients belong to.
         """
+        learning_rate = self.get_learning_rate(step)
         for group, lr_multiplier in zip(self._adamw.param_groups, self._lr_multipliers, strict=True):
-            group["lr"] = self.get_learning_rate(step) * lr_multiplier
+            group["lr"] = learning_rate * lr_multiplier
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm))
         self._adamw.step()
         decrease = self._predict_loss_decrease() * max(1.0, norm / self.max_grad_norm)
@@ -102,7 +105,7 @@ class ScheduledOptimizer:
             scale = MAX_LOSS_DECREASE * loss / decrease
             self._revert_step(1 - scale)
         self._adamw.zero_grad(set_to_none=True)
-        return OptimizerStep(norm, scale * self.get_learning_rate(step))
+        return OptimizerStep(norm, learning_rate, scale * learning_rate)
 
     def _predict_loss_decrease(self) -> float:
         """Predict to first order by how much the last step lowers the loss: its product with the clipped gradients."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from softprompt.errors import SettingError
-from softprompt.training.callbacks import EvalEvent, StepEvent, TrainerCallback
+from softprompt.training.callbacks import EvalEvent, StepEvent
 from softprompt.training.tune_settings import TuneSettings
 
 TRACKER_NAMES = ("tensorboard", "wandb", "trackio")
@@ -68,32 +68,6 @@ class TrackerCallback:
     def should_stop(self) -> bool:
         """Return False."""
         return False
-
-
-class CallbackList:
-    """Callback that calls several callbacks."""
-
-    def __init__(self, callbacks: Sequence[TrainerCallback]):
-        self.callbacks = callbacks
-
-    def on_begin(self, steps: int, done: int) -> None:
-        """Call each callback."""
-        for callback in self.callbacks:
-            callback.on_begin(steps, done)
-
-    def on_step(self, event: StepEvent) -> None:
-        """Call each callback."""
-        for callback in self.callbacks:
-            callback.on_step(event)
-
-    def on_evaluate(self, event: EvalEvent) -> None:
-        """Call each callback."""
-        for callback in self.callbacks:
-            callback.on_evaluate(event)
-
-    def should_stop(self) -> bool:
-        """Return whether a callback wants the run to stop."""
-        return any(callback.should_stop() for callback in self.callbacks)
 
 
 def _flatten_settings(settings: TuneSettings) -> dict[str, Any]:

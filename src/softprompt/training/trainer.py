@@ -148,7 +148,7 @@ class Trainer:
         self._recorder.log_step(event)
         self._callback.on_step(event)
         self._learning_rate_detector.check_step(
-            event, self._optimizer.get_learning_rate(state.step - 1), lambda: self._get_batch(state.step - 1)
+            event, optimizer_step.scheduled_learning_rate, lambda: self._get_batch(state.step - 1)
         )
         if self._validation_dataset and _is_due(state.step, self.settings.evaluation_interval, self.settings.max_steps):
             self._run_evaluation()

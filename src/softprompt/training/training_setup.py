@@ -14,10 +14,10 @@ from softprompt.tasks import EncodedExample, Objective, Task
 from softprompt.training.callbacks import TrainerCallback
 from softprompt.training.dataset_cache import DatasetCache, TrainingData
 from softprompt.training.encoded_dataset import EncodedDataset
-from softprompt.training.gradient_accumulation import PromptTrainable
 from softprompt.training.optimizer import ScheduledOptimizer
 from softprompt.training.process_group import ProcessGroup
 from softprompt.training.prompt_setup import bind_task, resolve_prompt_options, with_hidden_state_cache
+from softprompt.training.prompt_trainable import PromptTrainable
 from softprompt.training.recorder import RunRecorder
 from softprompt.training.trainer import Trainer
 from softprompt.training.tune_settings import TuneSettings

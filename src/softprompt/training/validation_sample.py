@@ -8,11 +8,10 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from softprompt.data import ExampleDataset
 from softprompt.tasks import ClassificationTask, Task
-from softprompt.training.batch_sampler import draw_permutation
+from softprompt.training.random_streams import RandomStream, draw_permutation
 
 logger = logging.getLogger(__name__)
 
-SAMPLE_STREAM = 3 * 2**40  # far from the streams of epochs, buckets and held-out examples
 SAMPLE_SEED = 0  # not the run's seed: runs with other validation examples could not be compared
 
 
@@ -38,7 +37,7 @@ def sample_validation_examples(
     strata = _assign_strata(task, examples, task_field)
     remaining = dict(allocate_proportionally(Counter(strata), max_examples))
     sampled = []
-    for index in draw_permutation(len(examples), SAMPLE_SEED, SAMPLE_STREAM):
+    for index in draw_permutation(len(examples), SAMPLE_SEED, RandomStream.VALIDATION_SAMPLE):
         if remaining.get(strata[index], 0) > 0:
             remaining[strata[index]] -= 1
             sampled.append(index)

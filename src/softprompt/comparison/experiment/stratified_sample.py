@@ -8,9 +8,7 @@ from itertools import chain, islice, zip_longest
 from softprompt.data import ExampleDataset
 from softprompt.errors import SettingError
 from softprompt.tasks import ClassificationTask, Task
-from softprompt.training.batch_sampler import draw_permutation
-
-SUBSET_RNG_STREAM = 2**42  # far from the streams that training draws from
+from softprompt.training.random_streams import RandomStream, draw_permutation
 
 
 def draw_stratified_subset(examples: ExampleDataset, count: int, seed: int, task: Task) -> ExampleDataset:
@@ -21,7 +19,7 @@ def draw_stratified_subset(examples: ExampleDataset, count: int, seed: int, task
     """
     if count > len(examples):
         raise SettingError(f"cannot draw {count} examples: there are only {len(examples)} training examples")
-    order = draw_permutation(len(examples), seed, stream=SUBSET_RNG_STREAM)
+    order = draw_permutation(len(examples), seed, RandomStream.TRAIN_SUBSET)
     if not isinstance(task, ClassificationTask):
         return examples.select(order[:count])
     groups: dict[int, list[int]] = defaultdict(list)

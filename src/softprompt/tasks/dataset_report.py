@@ -8,11 +8,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from softprompt.data import Example, ExampleDataset
-from softprompt.tasks import EncodedExample, Objective, ResponseTarget, SpanTarget, TagTargets
 from softprompt.tasks.classification_task import ClassificationObjective
-from softprompt.tasks.encoded_example import get_alignment, get_supervision
+from softprompt.tasks.encoded_example import (
+    EncodedExample,
+    ResponseTarget,
+    SpanTarget,
+    TagTargets,
+    get_alignment,
+    get_supervision,
+)
 from softprompt.tasks.extractive_qa_task import ExtractiveQAObjective
 from softprompt.tasks.metrics.label_metrics import find_majority_label, is_imbalanced
+from softprompt.tasks.objective import Objective
 from softprompt.tasks.templates.answer_text import join_answer
 from softprompt.tasks.token_classification_task import TokenClassificationObjective
 
