@@ -22,6 +22,9 @@ State = TypeVar("State")
 class PrefixCache(Generic[State]):
     """LRU cache of blocks.
 
+    Written by hand: cachetools evicts while a block is inserted, which may be an earlier block of the same text, and
+    marks blocks in the order of their use, where the first block of a text must be evicted last.
+
     Attributes:
         max_blocks: maximum number of blocks.
         hits: number of blocks that were found.
