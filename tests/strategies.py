@@ -108,9 +108,9 @@ def payloads(draw: st.DrawFn, model: FrozenModel, name: str) -> Payload:
     kind = draw(st.sampled_from(["prefix", *(p for p in model.placements if p not in impossible)]))
     with torch.no_grad():
         if kind != "prefix":
-            return model.compile(random_embeddings(model, P, seed, Placement(kind)))
+            return model.compile_payload(random_embeddings(model, P, seed, Placement(kind)))
         highest = model.shape.num_layers - 1 if isinstance(model, CausalModel) else 0
-        return model.compile(random_prefix(model, P, seed, draw(st.integers(0, highest))))
+        return model.compile_payload(random_prefix(model, P, seed, draw(st.integers(0, highest))))
 
 
 def as_row(model: FrozenModel, ids: Sequence[int]) -> list[int]:

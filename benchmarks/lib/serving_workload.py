@@ -66,7 +66,7 @@ class ServingWorkload:
                 self.model.shape.vocab_size, (1, self.P), generator=torch.Generator().manual_seed(number)
             )
             with torch.no_grad():
-                found = self.model.compile(PromptEmbeddings(self.model.embed_tokens(ids)[0]))
+                found = self.model.compile_payload(PromptEmbeddings(self.model.embed_tokens(ids)[0]))
             assert isinstance(found, KVPrefix)
             self._base_prefixes[number] = found
         return self._base_prefixes[number]

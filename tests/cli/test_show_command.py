@@ -66,7 +66,7 @@ def test_the_nearest_token_of_a_words_keys_and_values_is_the_word(
     model = load_model(str(base))
     embeddings = words(model)
     embeddings = type(embeddings)(embeddings.tensor, placement=type(embeddings.placement)(placement))
-    prompt = made(tmp_path / "p", model, model.compile(embeddings))
+    prompt = made(tmp_path / "p", model, model.compile_payload(embeddings))
     found = softprompt("show", prompt, "--json").json
     assert found["payload"] == "prefix"
     assert [each["tokens"][0] for each in found["nearest_tokens"]] == list(WORDS)

@@ -108,7 +108,7 @@ def _works(model: FrozenModel, task: Task, options: PromptOptions) -> bool:
     """Whether a row goes all the way from text to a loss."""
     try:
         prompt, _ = build_prompt(options, model, "a film", task.labels)
-        payload = model.compile(prompt())
+        payload = model.compile_payload(prompt())
         objective = task.build_objective(model, model.shape.window - payload.num_positions, prompt.head)
         batch = objective.collate([objective.encode_example(Example(ROW))], payload)
         return bool(objective.compute_losses(objective.forward_batch(batch, payload), batch).isfinite().all())

@@ -162,7 +162,7 @@ def test_logprobs_are_those_of_the_model_before_biases(engine: Engine, model: Fr
 @pytest.mark.parametrize("num_virtual_tokens", [0, 3])
 def test_prefix_cache_is_reused_only_by_the_same_tenant_and_prompt(model: FrozenModel, num_virtual_tokens: int) -> None:
     """The response does not change."""
-    payload = model.compile(random_embeddings(model, num_virtual_tokens, 0)) if num_virtual_tokens else None
+    payload = model.compile_payload(random_embeddings(model, num_virtual_tokens, 0)) if num_virtual_tokens else None
     text = tuple(range(5, 45))
     engine = Engine(model, max_num_seqs=2, max_model_len=80)
 

@@ -94,7 +94,7 @@ def test_preemption_with_a_prompt_does_not_change_the_response(
 ) -> None:
     payload: Payload = random_embeddings(model, 3, 0)
     if is_compiled:
-        payload = model.compile(payload)
+        payload = model.compile_payload(payload)
     check_unchanged(model, SamplingParams(LENGTH, ignore_eos=True), payload, prompt)
 
 

@@ -144,7 +144,7 @@ def test_an_ended_response_is_not_continued() -> None:
 
 def random_embeddings_prefix(model: FrozenModel) -> Payload:
     with torch.no_grad():
-        return model.compile(random_embeddings(model, 3, 0))
+        return model.compile_payload(random_embeddings(model, 3, 0))
 
 
 def generate(model: FrozenModel, sampling: SamplingParams, batch_size: int = 16) -> list[str]:

@@ -64,7 +64,7 @@ def test_row_2_a_head_reads_the_last_real_token(family: str) -> None:
     assert prompt.head is not None
     torch.manual_seed(0)
     prompt.head.weight.normal_()
-    payload = model.compile(prompt())
+    payload = model.compile_payload(prompt())
     objective = task.build_objective(model, 100, prompt.head)
     rows = [EncodedExample(LONG), EncodedExample(SHORT)]
     batch = objective.collate(rows, payload)

@@ -36,7 +36,7 @@ def calls(module: nn.Module) -> Iterator[list[tuple[int, ...]]]:
 
 def test_row_15_virtual_tokens_are_compiled_once_and_never_run_again() -> None:
     model = shared_model("llama")
-    payload = model.compile(random_embeddings(model, 6, 0))
+    payload = model.compile_payload(random_embeddings(model, 6, 0))
     ids = torch.tensor([[5, 9, 77]] * 4)
     with calls(model.network.get_decoder().layers[0]) as shapes, torch.no_grad():
         for _ in range(3):

@@ -45,7 +45,7 @@ def test_a_row_in_a_batch_equals_the_row_alone(
 def test_the_order_of_rows_does_not_matter(family: str, sequences: list[list[int]], order: object) -> None:
     model = shared_model(family)
     with torch.no_grad():
-        payload = model.compile(random_embeddings(model, 3, seed=1))
+        payload = model.compile_payload(random_embeddings(model, 3, seed=1))
     shuffled = list(range(len(sequences)))
     order.shuffle(shuffled)  # type: ignore[attr-defined]
     straight = logits(model, sequences, "right", 0, payload)
@@ -73,7 +73,7 @@ def test_the_law_holds_for_the_bundled_model(smollm2: FrozenModel) -> None:
         for t in ("A gorgeous, moving film.", "Dull.", "The plot sagged, but the cast shone throughout.")
     ]
     with torch.no_grad():
-        payload = smollm2.compile(random_embeddings(smollm2, 8, seed=0))
+        payload = smollm2.compile_payload(random_embeddings(smollm2, 8, seed=0))
     for side in ("left", "right"):
         together = logits(smollm2, sequences, side, 2, payload)
         for sequence, found in zip(sequences, together, strict=True):

@@ -28,7 +28,7 @@ def round_trip(model: FrozenModel, given: PromptOptions, template: str = "{text}
         for parameter in prompt.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
         trained = prompt()
-        payload = model.compile(trained)
+        payload = model.compile_payload(trained)
         objective = task.build_objective(model, model.shape.window - payload.num_positions, prompt.head)
         row = objective.encode_unlabeled(Example({"text": "the film was great"}))
         batch = objective.collate([row], payload)

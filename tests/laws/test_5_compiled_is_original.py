@@ -38,7 +38,7 @@ def original(model: FrozenModel, virtual: Tensor, sequence: list[int], bos: bool
 
 @torch.no_grad()
 def compiled(model: FrozenModel, virtual: Tensor, sequence: list[int], placement: Placement) -> Tensor:
-    payload = model.compile(random_embeddings(model, len(virtual), 0, placement).with_tensor(virtual))
+    payload = model.compile_payload(random_embeddings(model, len(virtual), 0, placement).with_tensor(virtual))
     return logits(model, payload.apply_to_prompt(sequence), payload)
 
 
@@ -73,7 +73,7 @@ def test_a_common_prefix_of_all_examples_runs_once(
 ) -> None:
     model = shared_model(family)
     payload = data.draw(payloads(model, family) | st.none())
-    compiled = None if payload is None else model.compile(payload)
+    compiled = None if payload is None else model.compile_payload(payload)
     shared = model.prompt_tokenizer.add_special_tokens(beginning)
     prolonged = model.extend_prefix(compiled, shared)
     for sequence in sequences:

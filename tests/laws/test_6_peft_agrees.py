@@ -39,7 +39,7 @@ EXPRESSIBLE = [
 
 @torch.no_grad()
 def ours(model: FrozenModel, payload: Payload) -> Tensor:
-    compiled = model.compile(payload)
+    compiled = model.compile_payload(payload)
     said = [DECODER_START, *SAID] if isinstance(model, EncoderDecoderModel) else []
     ids = torch.tensor([[*compiled.apply_to_prompt(row), *said] for row in TEXT])
     logits = model.compute_logits(model.compute_hidden_states(ids, torch.ones_like(ids, dtype=torch.bool), compiled))

@@ -54,7 +54,7 @@ def test_greedy_is_what_each_row_would_write_alone(family: str, data: st.DataObj
     model = shared_model(family)
     texts = data.draw(st.lists(st.lists(st.integers(3, 383), min_size=1, max_size=9), min_size=1, max_size=7))
     prompts = [data.draw(payloads(model, family) | st.none()) for _ in texts]
-    compiled = [None if prompt is None else model.compile(prompt) for prompt in prompts]
+    compiled = [None if prompt is None else model.compile_payload(prompt) for prompt in prompts]
     counts = [data.draw(st.integers(1, 5)) for _ in texts]
     engine = drawn_engine(data, model)
     heard = [Heard() for _ in texts]

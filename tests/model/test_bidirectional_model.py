@@ -15,14 +15,14 @@ each_family = pytest.mark.parametrize("family", ["bert", "bart"])
 @each_family
 def test_embeddings_are_not_compiled(family: str) -> None:
     payload = random_embeddings(shared_model(family), 3, 0)
-    assert shared_model(family).compile(payload) is payload
+    assert shared_model(family).compile_payload(payload) is payload
 
 
 @each_family
 def test_a_prefix_after_bos_is_rejected(family: str) -> None:
     model = shared_model(family)
     with pytest.raises(SettingError, match=f'{model.shape.kind} models support .* `placement="before"`'):
-        model.compile(KVPrefix(random_prefix(model, 3, 0).tensor, Placement.AFTER_BOS))
+        model.compile_payload(KVPrefix(random_prefix(model, 3, 0).tensor, Placement.AFTER_BOS))
 
 
 @each_family

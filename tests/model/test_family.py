@@ -62,7 +62,7 @@ def test_words_may_be_embedded_narrower_than_the_layers_are() -> None:
     ids = torch.tensor([[-1, -2, -3, 5, 6, 7]])
     with torch.no_grad():
         whole = model.network(inputs_embeds=model.embed_tokens(ids, virtual.unsqueeze(0))).logits[:, 3:]
-        payload = model.compile(random_embeddings(model, 3, seed=0))
+        payload = model.compile_payload(random_embeddings(model, 3, seed=0))
         text = ids[:, 3:]
         found = model.compute_logits(
             model.compute_hidden_states(text, torch.ones_like(text, dtype=torch.bool), payload)

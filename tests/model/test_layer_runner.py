@@ -16,7 +16,7 @@ def test_sequences_longer_than_a_sliding_window_are_rejected(family: str) -> Non
     model = shared_model(family)
     window = get_sliding_window(model.network.config)
     assert window is not None
-    payload = model.compile(random_embeddings(model, 6, seed=0))
+    payload = model.compile_payload(random_embeddings(model, 6, seed=0))
     fits = torch.full((1, window - 6), 9)
     model.compute_hidden_states(fits, torch.ones_like(fits, dtype=torch.bool), payload)
     longer = torch.full((1, window - 5), 9)

@@ -227,7 +227,7 @@ def test_a_cpt_adapter_of_peft_is_imported(family: str, tmp_path: Path) -> None:
     assert ((payload.tensor - words)[:4].norm(dim=1) > 1e-2).all()
     ids = torch.tensor([[5, 9, 77, 300, 12]])
     theirs = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, -5:]
-    behind = model.compile(payload)
+    behind = model.compile_payload(payload)
     ours = model.compute_logits(model.compute_hidden_states(ids, torch.ones_like(ids, dtype=torch.bool), behind))
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
@@ -243,7 +243,7 @@ def test_a_multitask_adapter_of_peft_is_imported(tmp_path: Path) -> None:
     found = []
     for task in range(3):
         theirs = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids), task_ids=torch.tensor([task])).logits
-        behind = model.compile(read_peft_adapter(tmp_path, model.shape, task))
+        behind = model.compile_payload(read_peft_adapter(tmp_path, model.shape, task))
         found.append(
             model.compute_logits(model.compute_hidden_states(ids, torch.ones_like(ids, dtype=torch.bool), behind))
         )

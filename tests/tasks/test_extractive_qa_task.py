@@ -78,7 +78,7 @@ def test_batch_equals_single_examples(family: str, payload: str) -> None:
         return
     made = random_prefix(model, 3, 0) if payload == "prefix" else random_embeddings(model, 3, 0, Placement(payload))
     with torch.no_grad():
-        compiled: Payload = model.compile(made)
+        compiled: Payload = model.compile_payload(made)
     template = "[P1-2] {question} [P3] {context}" if payload == "in-template" else TASK.template
     objective = bound(model, 60, template)
     rows = [objective.encode_example(example) for example in EXAMPLES]

@@ -87,7 +87,7 @@ def test_batch_equals_single_examples(family: str, payload: str) -> None:
         return
     made = random_prefix(model, 3, 0) if payload == "prefix" else random_embeddings(model, 3, 0, Placement(payload))
     with torch.no_grad():
-        compiled = model.compile(made)
+        compiled = model.compile_payload(made)
     template = "[P1-2] {tokens} [P3] so" if payload == "in-template" else "say {tokens} so"
     objective = bound(model, 50, TASK.model_copy(update={"template": template}))
     rows = [objective.encode_words(words(*sentence)) for sentence in SENTENCES]

@@ -287,7 +287,7 @@ def test_frozen_sink_does_not_change(reviews: Path, tmp_path: Path) -> None:
         from softprompt.model import PromptEmbeddings
 
         words = model.embed_tokens(torch.tensor([model.prompt_tokenizer.tokenize("the film was great")[:3]]))[0]
-        start = model.compile(PromptEmbeddings(words)).tensor
+        start = model.compile_payload(PromptEmbeddings(words)).tensor
     free, frozen = (SavedPrompt.from_folder(tmp_path / name).payload.tensor for name in ("free", "frozen"))
     assert torch.equal(frozen[:, 0, :, 0], start[:, 0, :, 0])
     assert not torch.equal(free[:, 0, :, 0], start[:, 0, :, 0])

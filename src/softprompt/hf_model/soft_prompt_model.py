@@ -275,7 +275,7 @@ class SoftPromptModel(PreTrainedInterface):
             return [None if name is None else self._get_payload(name) for name in prompts]
         if self.active_prompt is not None:
             return self._get_payload(self.active_prompt)
-        return None if self.prompt is None else self.frozen_model.compile(self.prompt())
+        return None if self.prompt is None else self.frozen_model.compile_payload(self.prompt())
 
     def _get_payload(self, name: str) -> Payload:
         if name not in self._loaded_prompts:

@@ -48,7 +48,7 @@ class BidirectionalModel(FrozenModel):
         _, recorder = self._record_encoder_kv(self.embed_tokens(token_ids.unsqueeze(1)))
         return recorder.layer_kv[0][1].flatten(1).float()
 
-    def compile(self, payload: Payload) -> Payload:
+    def compile_payload(self, payload: Payload) -> Payload:
         """Return the payload unchanged: embeddings attend to the text of each sequence.
 
         Raises:

@@ -179,7 +179,7 @@ class CausalModel(GenerativeModel):
             embeddings = self.embed_tokens(input_ids)
             return self._layer_runner.run(past, embeddings, mask, end_layer=len(frozen_prefix.tensor))
 
-    def compile(self, payload: Payload) -> Payload:
+    def compile_payload(self, payload: Payload) -> Payload:
         """Compile a payload that precedes the text into a KV prefix: one forward pass, with gradient."""
         match payload:
             case PromptEmbeddings() if payload.placement in TEXT_DEPENDENT_PLACEMENTS:
@@ -197,9 +197,9 @@ class CausalModel(GenerativeModel):
     def compile_incrementally(self, payload: Payload, compiled: Payload | None, num_tokens: int) -> Payload:
         """Compile further virtual tokens and append them to `compiled`: see `FrozenModel`."""
         if not isinstance(payload, PromptEmbeddings) or payload.placement in TEXT_DEPENDENT_PLACEMENTS:
-            return self.compile(payload)
+            return self.compile_payload(payload)
         if compiled is None:
-            return self.compile(payload.with_tensor(payload.tensor[:num_tokens]))
+            return self.compile_payload(payload.with_tensor(payload.tensor[:num_tokens]))
         assert isinstance(compiled, KVPrefix)
         first = compiled.num_virtual_tokens
         return self._append_embeddings(compiled, payload.tensor[first : first + num_tokens])

@@ -41,7 +41,7 @@ def compose_payloads(model: FrozenModel, payloads: Sequence[Payload]) -> Payload
 
 
 def _compile_to_prefix(model: FrozenModel, payload: Payload) -> KVPrefix:
-    compiled = model.compile(payload)
+    compiled = model.compile_payload(payload)
     if isinstance(compiled, KVPrefix):
         return compiled
     raise SettingError(f"embeddings and prefixes do not compose on {model.name}, where embeddings read the text")

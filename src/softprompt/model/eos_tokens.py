@@ -35,7 +35,7 @@ def find_eos_token_ids(network: PreTrainedModel, tokenizer: PreTrainedTokenizerB
     return tuple(valid)
 
 
-def load_generation_config(network: PreTrainedModel, folder: Path) -> None:
+def set_generation_config(network: PreTrainedModel, folder: Path) -> None:
     """Set the generation configuration of a network without weights from the folder's file, if there is one."""
     if (folder / "generation_config.json").is_file():
         network.generation_config = GenerationConfig.from_pretrained(folder)

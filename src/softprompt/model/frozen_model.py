@@ -79,7 +79,7 @@ class FrozenModel(ABC):
         """
 
     @abstractmethod
-    def compile(self, payload: Payload) -> Payload:
+    def compile_payload(self, payload: Payload) -> Payload:
         """Convert a payload into the form in which it is used, with gradient.
 
         Embeddings that do not see the text are run here once, instead of with every sequence.
@@ -126,7 +126,7 @@ class FrozenModel(ABC):
         Returns:
             The compiled payload; compilation is complete once it has as many virtual tokens as `payload`.
         """
-        return self.compile(payload)
+        return self.compile_payload(payload)
 
     def extend_prefix(self, payload: Payload | None, token_ids: Sequence[int]) -> Payload | None:  # noqa: ARG002
         """Append the tokens that all sequences begin with to a compiled payload, if it supports that."""

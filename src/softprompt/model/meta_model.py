@@ -6,7 +6,7 @@ import torch
 
 from softprompt.errors import ModelNotFound, ModelNotSupported, SettingError, summarize_error
 from softprompt.model.checkpoint_info import read_checkpoint_info
-from softprompt.model.eos_tokens import load_generation_config
+from softprompt.model.eos_tokens import set_generation_config
 from softprompt.model.family import resolve_family
 from softprompt.model.frozen_model import UNKNOWN_FINGERPRINT, FrozenModel
 from softprompt.model.model_files import resolve_model_files
@@ -43,7 +43,7 @@ def load_meta_model(name: str) -> FrozenModel:
             tokenizer = read_tokenizer(files.folder)
             with torch.device("meta"):  # other attention implementations read values of the mask
                 network = make_network(config, attn_implementation="eager")
-            load_generation_config(network, files.folder)
+            set_generation_config(network, files.folder)
         except (OSError, ValueError, KeyError) as error:
             raise ModelNotFound(f"{name!r} cannot be read as a language model: {summarize_error(error)}") from error
     model = freeze_network(network, tokenizer, files.name)

@@ -143,7 +143,7 @@ def zero_prefix(context: InitContext) -> InitialValue:
 def from_saved_prefix(context: InitContext) -> InitialValue:
     """Return the prefix of a saved prompt, `[L, 2, G, P, D]`; embeddings are compiled."""
     with torch.no_grad():
-        payload = context.model.compile(_load_payload(context))
+        payload = context.model.compile_payload(_load_payload(context))
     if not isinstance(payload, KVPrefix):
         raise SettingError(f"the virtual tokens of {context.argument} read the text: no prefix can start from them")
     tensor = payload.tensor[:, :, :, payload.has_bos :]
@@ -208,7 +208,7 @@ def _embed_tokens(model: FrozenModel, ids: Sequence[int]) -> Float[Tensor, "P H"
 def _compute_keys_and_values(context: InitContext, embeddings: Tensor) -> Float[Tensor, "L 2 G P D"]:
     model = context.model
     with torch.no_grad():
-        payload = model.compile(PromptEmbeddings(embeddings.to(model.device), context.placement))
+        payload = model.compile_payload(PromptEmbeddings(embeddings.to(model.device), context.placement))
         if isinstance(payload, KVPrefix):
             return payload.tensor[:, :, :, payload.has_bos :].float().cpu()
         return model.compute_kv(payload.tensor).float().cpu()  # in a masked model, those of the text by itself

@@ -184,7 +184,7 @@ class SavedPrompt:
         """
         self.check_base_model(model)
         with torch.no_grad():
-            return model.compile(self.payload.with_tensor(self.payload.tensor.to(model.device)))
+            return model.compile_payload(self.payload.with_tensor(self.payload.tensor.to(model.device)))
 
     def to_prefix(self, model: FrozenModel) -> SavedPrompt:
         """Convert the prompt into a saved prompt whose payload is the KV prefix that it compiles to.

@@ -114,7 +114,7 @@ def _compile_payloads(prompt_batch: PromptBatch) -> dict[int, Payload]:
     """Compile the payload of each task in the batch, extended by what all examples of the task begin with."""
     payloads: dict[int, Payload] = {}
     for task in sorted({example.task_index for example in prompt_batch.examples}):
-        payload = prompt_batch.objective.model.compile(prompt_batch.prompt.payload_for(task))
+        payload = prompt_batch.objective.model.compile_payload(prompt_batch.prompt.payload_for(task))
         task_examples = [example for example in prompt_batch.examples if example.task_index == task]
         payloads[task] = prompt_batch.objective.extend_prefix(payload, task_examples) or payload
     return payloads

@@ -83,4 +83,4 @@ def _evaluate_task(setup: TrainingSetup, task: int, payload: Payload) -> dict[st
     if not examples:
         return {}
     with torch.no_grad():
-        return {"validation": compute_metrics(setup.objective, setup.model.compile(payload), examples)}
+        return {"validation": compute_metrics(setup.objective, setup.model.compile_payload(payload), examples)}

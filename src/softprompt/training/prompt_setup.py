@@ -101,7 +101,7 @@ def bind_task(task: Task, model: FrozenModel, prompt: SoftPrompt) -> Objective:
     """Build the objective of a task on a model, with the length that the prompt leaves in the context window."""
     _warn_about_special_tokens(task, model)
     with torch.no_grad():
-        num_positions = model.compile(prompt()).num_positions
+        num_positions = model.compile_payload(prompt()).num_positions
     return task.build_objective(model, model.shape.window - num_positions, prompt.head)
 
 

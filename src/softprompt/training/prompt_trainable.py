@@ -32,7 +32,7 @@ class PromptTrainable:
     def compute_outputs(self, objective: Objective, examples: Sequence[EncodedExample]) -> Float[Tensor, "N C"]:
         """See `Trainable`."""
         payloads = {
-            task: objective.model.compile(self.prompt.payload_for(task))
+            task: objective.model.compile_payload(self.prompt.payload_for(task))
             for task in {example.task_index for example in examples}
         }
         shared = payloads[examples[0].task_index] if len(payloads) == 1 else None

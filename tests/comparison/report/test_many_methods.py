@@ -108,12 +108,12 @@ def test_methods_skipped_for_one_reason_are_listed_together(report: dict[str, An
 
 def test_the_foremost_hold_the_recommended_the_best_and_the_one_to_beat(report: dict[str, Any]) -> None:
     findings = ReportView(parse_report(report))
-    assert len(findings.highlighted_methods) == MAX_NAMED_METHODS
+    assert len(findings.named_methods) == MAX_NAMED_METHODS
     assert {report["recommendation"]["method"], findings.best_method, findings.baseline_method} <= set(
-        findings.highlighted_methods
+        findings.named_methods
     )
     few = ReportView(parse_report(classifying()))
-    assert few.highlighted_methods == few.scored_methods
+    assert few.named_methods == few.scored_methods
 
 
 def test_plots_name_the_foremost_and_no_name_covers_another(report: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ def packed(family: str) -> CausalModel:
 def logits(model: FrozenModel, *, words: torch.Tensor | None = None) -> torch.Tensor:
     """Behind a prompt, which is compiled by the same model."""
     with torch.no_grad():
-        payload = model.compile(random_embeddings(model, 3, 0))
+        payload = model.compile_payload(random_embeddings(model, 3, 0))
         return model.compute_logits(model.compute_hidden_states(TEXTS, MASK, payload)[MASK], words)
 
 
@@ -50,7 +50,7 @@ def test_the_engine_writes_the_same_with_it(family: str) -> None:
         engine = Engine(model, max_num_seqs=3, max_model_len=60, max_num_batched_tokens=5)
         heard: list[list[TokenOutput]] = [[], [], []]
         for i, each in enumerate(heard):
-            payload = model.compile(random_embeddings(model, 2, i)) if i else None
+            payload = model.compile_payload(random_embeddings(model, 2, i)) if i else None
             engine.add_request(
                 EngineRequest((5, 9 + i, 77), SamplingParams(max_new_tokens=6, ignore_eos=True)), payload, each.append
             )
@@ -129,7 +129,7 @@ def test_it_is_not_trained() -> None:
     model = packed("llama")
     embeddings = random_embeddings(model, 2, 0)
     with pytest.raises(SettingError, match="reload the model to train"):
-        model.compile(embeddings.with_tensor(embeddings.tensor.requires_grad_(True)))
+        model.compile_payload(embeddings.with_tensor(embeddings.tensor.requires_grad_(True)))
 
 
 def test_other_precisions_stay_as_they_are() -> None:

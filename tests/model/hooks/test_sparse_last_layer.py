@@ -51,7 +51,7 @@ def test_states_are_equal_with_and_without_a_prompt(family: str) -> None:
     model = shared_model(family)
     ids, mask, reads = read_of("right")
     for payload in (None, random_prefix(model, 3, seed=0), random_embeddings(model, 3, seed=0)):
-        compiled = None if payload is None else model.compile(payload)
+        compiled = None if payload is None else model.compile_payload(payload)
         few, whole = (model.compute_hidden_states(ids, mask, compiled, asked)[reads] for asked in (reads, None))
         torch.testing.assert_close(few, whole, atol=MARGIN, rtol=MARGIN)
 

@@ -37,7 +37,7 @@ def test_a_task_is_bound_beside_the_loop_and_the_model(chatting: FrozenModel, mo
 def test_many_virtual_tokens_are_compiled_in_passes_of_few(chatting: FrozenModel, placement: Placement) -> None:
     shelved, prompt, passes = make_ready(chatting, 37, placement)
     with torch.no_grad():
-        whole = chatting.compile(prompt.payload)
+        whole = chatting.compile_payload(prompt.payload)
     assert torch.allclose(shelved.payload.tensor, whole.tensor, atol=1e-5)
     assert (shelved.payload.has_bos, shelved.payload.placement) == (whole.has_bos, placement)
     assert passes == [8, 8, 8, 8, 5]

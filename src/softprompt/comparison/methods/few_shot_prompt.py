@@ -96,7 +96,7 @@ class FewShotPrompt(AdaptationMethod):
         placement = Placement.BEFORE if model.prompt_tokenizer.bos_token_id is None else Placement.AFTER_BOS
         embedded = model.embed_tokens(torch.tensor([ids], device=model.device))[0].float()
         text = str(model.tokenizer.decode(ids)) + experiment.task.template
-        return model.compile(PromptEmbeddings(embedded, placement)), len(text.encode())
+        return model.compile_payload(PromptEmbeddings(embedded, placement)), len(text.encode())
 
 
 def _compute_selection_key(fitted_model: LocalFittedModel, validation: ExampleDataset) -> tuple[float, ...]:

@@ -54,7 +54,7 @@ class SoftPromptMethod(AdaptationMethod):
         job.prompt.load_state_dict(best)
         with torch.no_grad():
             payload = job.prompt()
-            compiled = experiment.model.compile(payload)
+            compiled = experiment.model.compile_payload(payload)
         head = 0 if job.prompt.head is None else sum(p.numel() for p in job.prompt.head.parameters())
         return LocalFittedModel(
             job.objective,

@@ -42,10 +42,15 @@ def list_caveats(view: ReportView, method: str | None) -> list[str]:
 
 def _warn_better_mean(view: ReportView, method: str) -> Iterator[str]:
     num_examples = view.report.data.test.num_examples
-    ahead = [name for name in view.tied_methods if view.to_gain(view.get_mean(name) - view.get_mean(method)) > 0]
+    ahead = [
+        name
+        for name in view.tied_methods
+        if view.to_gain(view.get_metric_mean(name) - view.get_metric_mean(method)) > 0
+    ]
     if ahead:
         names = [
-            f"{format_method_name(view, name)} with {format_metric(view.get_mean(name), view.metric)}" for name in ahead
+            f"{format_method_name(view, name)} with {format_metric(view.get_metric_mean(name), view.metric)}"
+            for name in ahead
         ]
         yield (
             f"Better in the mean, but not shown to be better: {join_few(names)}. "
@@ -87,8 +92,8 @@ def _suggest_cheaper(view: ReportView, method: str) -> Iterator[str]:
         and (view.results[name].stored_bytes_per_task or stored) * STORAGE_FACTOR <= stored
     ]
     if lighter:
-        best = max(lighter, key=lambda name: view.to_gain(view.get_mean(name)))
-        mean = format_metric(view.get_mean(best), view.metric)
+        best = max(lighter, key=lambda name: view.to_gain(view.get_metric_mean(name)))
+        mean = format_metric(view.get_metric_mean(best), view.metric)
         yield (
             f"If {mean} is enough, {format_method_name(view, best)} stores "
             f"{format_bytes(view.results[best].stored_bytes_per_task)} for a task instead of {format_bytes(stored)}."
@@ -111,7 +116,7 @@ def _warn_low_data(view: ReportView, method: str) -> Iterator[str]:
     means, metric = _get_size_means(view, method), view.metric
     ahead: dict[int, dict[str, float]] = {}
     for name in view.scored_methods:
-        if name == method or view.to_gain(view.get_mean(name) - view.get_mean(method)) > 0:
+        if name == method or view.to_gain(view.get_metric_mean(name) - view.get_metric_mean(method)) > 0:
             continue
         other_means = _get_size_means(view, name)
         crossed = [n for n in means if n in other_means and view.to_gain(other_means[n] - means[n]) > 0]
@@ -143,7 +148,7 @@ def _warn_out_of_domain(view: ReportView, method: str) -> Iterator[str]:
 
 
 def _warn_worst_seed(view: ReportView, method: str) -> Iterator[str]:
-    mean, worst = view.get_mean(method), view.get_score(method).worst
+    mean, worst = view.get_metric_mean(method), view.get_score(method).worst
     if worst is None or len(view.get_score(method).values) < 2:
         return
     absolute, relative = WORST_SEED_GAPS

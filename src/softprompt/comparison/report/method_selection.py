@@ -42,7 +42,7 @@ def _compute_cost_key(view: ReportView, name: str) -> tuple[int, int, bool, int,
     kind_rank = {MethodKind.PROMPTING: 0, MethodKind.API: 2}.get(result.kind, 1)
     storage = _to_log_step(result.stored_bytes_per_task, STORAGE_FACTOR) if kind_rank else 0
     speed = _to_log_step(view.get_requests_per_second(name, 50), SPEED_FACTOR)
-    return kind_rank, storage, not result.shares_base_weights, -speed, -view.to_gain(view.get_mean(name))
+    return kind_rank, storage, not result.shares_base_weights, -speed, -view.to_gain(view.get_metric_mean(name))
 
 
 def _to_log_step(value: int | float | None, factor: float) -> int:

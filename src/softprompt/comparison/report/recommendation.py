@@ -54,7 +54,7 @@ def _compare_with_baseline(view: ReportView, method: str) -> str:
     if view.metric == "accuracy":
         return f", {format_points(difference, view.metric)} more than {format_method_name(view, base)} ({interval})"
     return (
-        f", against {format_metric(view.get_mean(base), view.metric)} of {format_method_name(view, base)} "
+        f", against {format_metric(view.get_metric_mean(base), view.metric)} of {format_method_name(view, base)} "
         f"(better by {format_points(difference, view.metric)}, {interval})"
     )
 
@@ -78,7 +78,7 @@ def _describe_best_mean(view: ReportView, method: str) -> str:
     assert test is not None  # otherwise the method would not be tied with the best one
     points = format_points(test.difference, view.metric)
     interval = format_interval(test.ci_low, test.ci_high, view.metric)
-    mean = format_metric(view.get_mean(best), view.metric)
+    mean = format_metric(view.get_metric_mean(best), view.metric)
     return make_sentence(
         f"{format_method_name(view, best)} has the best mean, {mean}, but is not shown to be better "
         f"(difference {points}, {interval})"

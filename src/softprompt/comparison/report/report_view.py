@@ -106,7 +106,7 @@ class ReportView:
         """Return the headline metric of a scored method."""
         return self.results[name].metrics[self.metric]
 
-    def get_mean(self, name: str) -> float:
+    def get_metric_mean(self, name: str) -> float:
         """Return the mean of the headline metric of a scored method."""
         mean = self.get_score(name).mean
         assert mean is not None
@@ -128,7 +128,7 @@ class ReportView:
     @cached_property
     def best_method(self) -> str:
         """The method with the best mean; the first one of equals."""
-        return max(self.scored_methods, key=lambda name: self.to_gain(self.get_mean(name)))
+        return max(self.scored_methods, key=lambda name: self.to_gain(self.get_metric_mean(name)))
 
     @cached_property
     def baseline_method(self) -> str | None:
@@ -152,12 +152,12 @@ class ReportView:
         return self.report.recommendation.method if isinstance(self.report, Report) else None
 
     @cached_property
-    def highlighted_methods(self) -> list[str]:
+    def named_methods(self) -> list[str]:
         """The scored methods that plots and wide tables name, in the user's order.
 
         Among many methods these are the recommended one, the baseline, and then those with the best means.
         """
-        by_mean = sorted(self.scored_methods, key=lambda name: -self.to_gain(self.get_mean(name)))
+        by_mean = sorted(self.scored_methods, key=lambda name: -self.to_gain(self.get_metric_mean(name)))
         first = [n for n in (self.recommended_method, self.baseline_method, *by_mean) if n in self.scored_methods]
         chosen = set(list(dict.fromkeys(first))[:MAX_NAMED_METHODS])
         return [name for name in self.scored_methods if name in chosen]

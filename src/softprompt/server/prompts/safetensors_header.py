@@ -20,7 +20,7 @@ DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # bytes of an element
 HEAD_PREFIX = "head."
 
 
-def validate_header(content: bytes, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+def check_header_tensors(content: bytes, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
     """Check that a file has exactly the expected tensors.
 
     Args:

@@ -17,7 +17,7 @@ from softprompt.model import FrozenModel, ModelShape, Placement
 from softprompt.saved import BaseModelInfo, Manifest, SavedPrompt
 from softprompt.server.concurrency.fair_semaphore import FairSemaphore
 from softprompt.server.private_tokenizer import with_private_tokenizer
-from softprompt.server.prompts.safetensors_header import validate_header
+from softprompt.server.prompts.safetensors_header import check_header_tensors
 from softprompt.server.request_errors import UploadTooLarge
 from softprompt.tasks import ClassificationTask, Task
 from softprompt.tasks.templates.template import Template
@@ -117,7 +117,7 @@ class UploadValidator:
         self._check_display_names(manifest)
         self._check_label_limits(manifest.task)
         name = TENSORS_FILE if TENSORS_FILE in files else PEFT_FILES[1]
-        validate_header(files[name], _get_expected_shapes(manifest, name == TENSORS_FILE), UPLOAD_PATH / name)
+        check_header_tensors(files[name], _get_expected_shapes(manifest, name == TENSORS_FILE), UPLOAD_PATH / name)
         saved = SavedPrompt.from_manifest(
             manifest, {name: each for name, each in files.items() if name != MANIFEST_FILE}, UPLOAD_PATH
         )

@@ -64,7 +64,7 @@ def select_confusion_methods(view: ReportView) -> list[str]:
     known = [name for name in view.scored_methods if view.results[name].confusion_matrix]
     if len(known) <= MAX_NAMED_METHODS:
         return known
-    wanted = [view.recommended_method, view.best_method, view.baseline_method, *view.highlighted_methods]
+    wanted = [view.recommended_method, view.best_method, view.baseline_method, *view.named_methods]
     return [name for name in dict.fromkeys(wanted) if name in known][:MAX_CONFUSION_TABLES]
 
 
@@ -74,7 +74,7 @@ def find_worst_labels(view: ReportView) -> list[LabelRecall]:
     Only labels are listed that the test set has and that at least one method mistakes.
     """
     labels = view.report.task.labels
-    matrices = {name: matrix for name in view.highlighted_methods if (matrix := view.results[name].confusion_matrix)}
+    matrices = {name: matrix for name in view.named_methods if (matrix := view.results[name].confusion_matrix)}
     worst = []
     for index, label in enumerate(labels):
         recalls = {

@@ -59,7 +59,7 @@ def _draw_learning_curve(
     for seed, step, value in points:
         by_seed.setdefault(seed, []).append((step, value))
         by_step.setdefault(step, []).append(value)
-    for curve in by_seed.values() if len(by_seed) > 1 and name in view.highlighted_methods else ():
+    for curve in by_seed.values() if len(by_seed) > 1 and name in view.named_methods else ():
         axes.plot(*zip(*sorted(curve), strict=True), color=style["color"], linewidth=0.7, alpha=0.3)
     means = {float(step): sum(values) / len(values) for step, values in sorted(by_step.items())}
     return _draw_line(axes, view, name, means, {})
@@ -81,8 +81,8 @@ def plot_low_data(view: ReportView) -> list[ReportPlot]:
         scores |= {math.log2(full): view.get_score(name)}
         values += [value for score in scores.values() for value in get_seed_values(score)]
         labels.append(_draw_scores(axes, view, name, scores))
-    for name in (name for name in flat if name in view.highlighted_methods):
-        mean, color = view.get_mean(name), get_series_style(view, name)["color"]
+    for name in (name for name in flat if name in view.named_methods):
+        mean, color = view.get_metric_mean(name), get_series_style(view, name)["color"]
         axes.axhline(mean, color=color, linewidth=1.4, dashes=(4, 3))
         labels.append(PlotLabel(max(ticks), mean, wrap_text(view.get_title(name), 18), color))
         values.append(mean)
@@ -154,7 +154,7 @@ def _draw_line(
     axes: Axes, view: ReportView, name: str, means: Mapping[float, float], ranges: Mapping[float, tuple[float, float]]
 ) -> PlotLabel | None:
     """Draw the line of a method and its ranges; return the label for its end, None for a method without a name."""
-    if name not in view.highlighted_methods:
+    if name not in view.named_methods:
         axes.plot(list(means), list(means.values()), linewidth=0.7, color=LIGHT_PALETTE["muted"], alpha=0.45, zorder=1)
         return None
     style = get_series_style(view, name)
@@ -166,7 +166,7 @@ def _draw_line(
 
 
 def _create_axes(view: ReportView, title: str, scope: str, methods: Iterable[str]) -> tuple[Any, Axes]:
-    lines = sum(name in view.highlighted_methods for name in methods)
+    lines = sum(name in view.named_methods for name in methods)
     note = describe_metric_axis(view.metric, view.higher_is_better, scope)
     return create_axes(title, note, height=max(2.6, 0.32 * lines), right_margin=LABEL_MARGIN)
 

@@ -37,7 +37,7 @@ def get_seed_values(score: MetricSummary) -> list[float]:
 
 def plot_quality(view: ReportView) -> ReportPlot:
     """Plot the mean and the seeds of every method, the best on top."""
-    names = sorted(view.scored_methods, key=lambda name: view.to_gain(view.get_mean(name)))
+    names = sorted(view.scored_methods, key=lambda name: view.to_gain(view.get_metric_mean(name)))
     note = describe_metric_axis(view.metric, view.higher_is_better, "on the test set, mean and every seed")
     figure, axes = create_axes(
         "Quality", note, height=max(0.3 * len(names), 0.5), left_margin=1.4, right_margin=0.55, bottom_margin=0.3
@@ -47,8 +47,8 @@ def plot_quality(view: ReportView) -> ReportPlot:
         values = get_seed_values(view.get_score(name))
         axes.plot([min(values), max(values)], [row, row], color=style["color"], linewidth=2, alpha=0.45)
         axes.plot(values, [row] * len(values), "|", color=style["color"], markersize=8)
-        axes.plot(view.get_mean(name), row, linestyle="", markersize=7, **style)
-        mean = format_metric(view.get_mean(name), view.metric)
+        axes.plot(view.get_metric_mean(name), row, linestyle="", markersize=7, **style)
+        mean = format_metric(view.get_metric_mean(name), view.metric)
         axes.text(1.03, row, mean, transform=axes.get_yaxis_transform(), va="center", size=SMALL_TEXT_SIZE)
     axes.set_yticks(range(len(names)), [wrap_text(view.get_title(n), 22) for n in names], color=LIGHT_PALETTE["ink"])
     axes.set_ylim(-0.6, len(names) - 0.4)
@@ -56,7 +56,7 @@ def plot_quality(view: ReportView) -> ReportPlot:
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=LIGHT_PALETTE["rule"], linewidth=0.7)
     set_metric_axis(axes, "x", view.metric, [value for n in names for value in get_seed_values(view.get_score(n))])
-    best = format_metric(view.get_mean(view.best_method), view.metric)
+    best = format_metric(view.get_metric_mean(view.best_method), view.metric)
     summary = (
         f"The best mean is that of {view.get_title(view.best_method)}, {best}. "
         "A tick is a seed, the marker is the mean of the seeds."
@@ -67,7 +67,11 @@ def plot_quality(view: ReportView) -> ReportPlot:
 def _draw_baseline(axes: Axes, view: ReportView) -> None:
     if view.baseline_method is not None:
         axes.axvline(
-            view.get_mean(view.baseline_method), color=LIGHT_PALETTE["muted"], linewidth=0.8, dashes=(3, 3), zorder=0.5
+            view.get_metric_mean(view.baseline_method),
+            color=LIGHT_PALETTE["muted"],
+            linewidth=0.8,
+            dashes=(3, 3),
+            zorder=0.5,
         )
 
 
@@ -101,19 +105,19 @@ def _plot_trade_off(
     title, quantity, zero_label, summary = texts
     metric = view.metric
     note = describe_metric_axis(metric, view.higher_is_better, "on the test set; bars from worst to best seed")
-    figure, axes = create_axes(title, note, height=max(3.0, 0.5 * len(view.highlighted_methods) - 1))
+    figure, axes = create_axes(title, note, height=max(3.0, 0.5 * len(view.named_methods) - 1))
     x_positions = set_log_axis_with_zero(axes, values, get_ticks, zero_label)
     labels, all_scores = [], list[float]()
     for name, x in x_positions.items():
         style, scores = get_series_style(view, name), get_seed_values(view.get_score(name))
         bar = min(scores), max(scores)
-        is_named = name in view.highlighted_methods
+        is_named = name in view.named_methods
         if is_named:
             axes.plot([x, x], bar, color=style["color"], linewidth=1.5, alpha=0.5)
             labels.append(
-                PlotLabel(x, view.get_mean(name), wrap_text(view.get_title(name), 16, 3), style["color"], bar)
+                PlotLabel(x, view.get_metric_mean(name), wrap_text(view.get_title(name), 16, 3), style["color"], bar)
             )
-        axes.plot(x, view.get_mean(name), linestyle="", markersize=7 if is_named else 4, **style)
+        axes.plot(x, view.get_metric_mean(name), linestyle="", markersize=7 if is_named else 4, **style)
         all_scores += scores
     axes.margins(y=0.12)
     set_metric_axis(axes, "y", metric, all_scores)
@@ -127,5 +131,5 @@ def _plot_trade_off(
 
 def describe_unnamed_methods(view: ReportView) -> str:
     """Return a further sentence for a plot's summary if not all methods are named in the plot."""
-    others = len(view.scored_methods) - len(view.highlighted_methods)
+    others = len(view.scored_methods) - len(view.named_methods)
     return f" {others:,} more methods are drawn without names: the tables show their markers." if others else ""
