@@ -149,6 +149,12 @@ class ChatObjective(LanguageModelingObjective):
         self.task = task
         self._tokenizer = ChatTokenizer(model)
 
+    def with_model(self, model: FrozenModel) -> ChatObjective:
+        """See `Objective`."""
+        objective = super().with_model(model)
+        objective._tokenizer = self._tokenizer.with_model(model)
+        return objective
+
     def encode_example(self, example: Example) -> EncodedExample:
         """Encode a conversation up to the assistant's last supervised message.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 
@@ -59,6 +60,12 @@ class ChatTokenizer:
         self._text_by_shield = {
             chr(SHIELD_BASE + i): text for i, text in enumerate(model.prompt_tokenizer.special_token_ids)
         }
+
+    def with_model(self, model: FrozenModel) -> ChatTokenizer:
+        """Return a copy that uses another copy of the model."""
+        tokenizer = copy.copy(self)
+        tokenizer.model = model
+        return tokenizer
 
     def tokenize_generation_prompt(self, messages: list[MessageDict], location: str) -> list[int]:
         """Return the ids of a conversation up to the assistant's next answer, with BOS.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from jaxtyping import Float
 from pydantic import BaseModel
@@ -15,6 +17,8 @@ from softprompt.model import BatchPayloads, FrozenModel, Payload
 from softprompt.tasks.collation import Batch, find_common_prefix, gather_output_states
 from softprompt.tasks.encoded_example import EncodedExample
 from softprompt.tasks.example_batches import split_into_batches
+
+ObjectiveT = TypeVar("ObjectiveT", bound="Objective")
 
 
 class Objective(ABC):
@@ -30,6 +34,12 @@ class Objective(ABC):
 
     def __init__(self, model: FrozenModel, max_length: int):
         self.model, self.max_length = model, max_length
+
+    def with_model(self: ObjectiveT, model: FrozenModel) -> ObjectiveT:
+        """Return a copy that uses another copy of the model, such as one with a tokenizer for another thread."""
+        objective = copy.copy(self)
+        objective.model = model
+        return objective
 
     @abstractmethod
     def encode_example(self, example: Example) -> EncodedExample:

@@ -108,12 +108,12 @@ def test_a_step_that_fails_fails_its_rows_alone(
             expected = (await answered(worker)).tokens
             real, fails = worker.engine._run_forward, True
 
-            def broken(pieces: Any) -> Any:
+            def broken(plan: Any) -> Any:
                 nonlocal fails
-                if fails and len(pieces) == 3:
+                if fails and len(plan.chunks) == 3:
                     fails = False
                     raise RuntimeError("no memory")
-                return real(pieces)
+                return real(plan)
 
             monkeypatch.setattr(worker.engine, "_run_forward", broken)
             begun = await asyncio.gather(*(answered(worker) for _ in range(3)))

@@ -129,7 +129,7 @@ def entry(**changes: Any) -> Any:
     ],
 )
 def test_a_header_is_checked_before_tensors_are_made(change: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("softprompt.saved.saved_prompt.deserialize_tensors", None)
+    monkeypatch.setattr("softprompt.saved.payload_files.deserialize_tensors", None)
     assert said in refusal(with_header(PEFT, change))
 
 

@@ -47,5 +47,4 @@ class TaskBinder:
         objective = prompt.manifest.task.build_objective(
             self._tokenizer_model, UNLIMITED_LENGTH, None if head is None else head.to(self._model.device)
         )
-        objective.model = self._model
-        return objective
+        return objective.with_model(self._model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -141,9 +140,7 @@ class PromptRenderer:
 
     def _with_local_tokenizer(self, objective: ObjectiveT) -> ObjectiveT:
         """Copy the objective, with the tokenizer of this thread."""
-        local_objective = copy.copy(objective)
-        local_objective.model = self.model
-        return local_objective
+        return objective.with_model(self.model)
 
     def _render_template(
         self,
