@@ -25,7 +25,7 @@ class ActiveRequest:
         sequence: sequence of the request.
         payload: compiled payload of the prompt; None without a soft prompt.
         on_output: called with each token of the response.
-        grammar_state: grammar of the response, whose masks are computed beside the steps; None without a grammar, and
+        grammar_state: grammar of the response, whose masks are computed in other threads; None without a grammar, and
             before the response begins.
     """
 
@@ -62,10 +62,10 @@ class ActiveRequest:
         )
 
     def flush_text(self) -> str:
-        """Return the held back text, when no token follows."""
+        """Return the text that was held back, when no further token follows."""
         return "" if self._output_state is None else self._output_state.flush_text()
 
     def close(self) -> None:
-        """Cancel what is computed for the next token."""
+        """Cancel the computation of the next token mask."""
         if self.grammar_state is not None:
             self.grammar_state.close()

@@ -1,6 +1,6 @@
 """Grammar state of one sequence, whose token masks are computed in other threads.
 
-Masks are computed beside the model's steps, within a time budget. Imports no torch.
+Masks are computed while the model runs, within a time budget. Imports no torch.
 """
 
 from __future__ import annotations

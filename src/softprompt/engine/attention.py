@@ -47,7 +47,7 @@ def select_decode_backend(device: torch.device, dtype: torch.dtype) -> DecodeBac
 
 
 def _load_numba_attention() -> DecodeBackend | None:
-    """Compile the numba kernel; None, with a warning, where it is not available."""
+    """Compile the numba kernel and return its attention; None, with a warning, where the kernel is not available."""
     try:
         from softprompt.engine.numba_attention import NumbaDecodeAttention
         from softprompt.engine.numba_kernel import KernelUnavailable, load_kernel
@@ -157,12 +157,12 @@ def _attend_prefill(
 
 
 def _engine_attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: None, step: StepAttention, **rest: Any
+    module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: None, step: StepAttention, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """Attention function that transformers' layers call."""
-    scale = rest.get("scaling")
+    """Compute the attention of a layer; transformers' layers call this function."""
+    scale = kwargs.get("scaling")
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    inputs = LayerInputs(query[0], key[0], value[0], scale, rest.get("softcap"))
+    inputs = LayerInputs(query[0], key[0], value[0], scale, kwargs.get("softcap"))
     return step.attend_layer(module.layer_idx, inputs), None
 
 

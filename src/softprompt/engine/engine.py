@@ -132,7 +132,7 @@ class Engine:
             self._finish_sequence(sequence, TokenOutput(None, text, finish_reason))
 
     def abort_request(self, sequence: EngineSequence) -> None:
-        """Stop a request after a failed step, whatever the state of its sequence; held back text is not emitted."""
+        """Stop a request after a failed step, in any state of its sequence; text that was held back is not emitted."""
         if sequence in self._active_requests:
             self._finish_sequence(sequence, TokenOutput(None, "", FinishReason.CANCELLED), has_failed=True)
 
@@ -170,7 +170,7 @@ class Engine:
         return {tenant: base + seconds for tenant, seconds in seconds_by_tenant.items()}
 
     def _find_blocked_sequences(self) -> set[EngineSequence]:
-        """Return the sequences whose grammar mask is not computed yet."""
+        """Wait briefly for grammar masks, and return the sequences whose mask is not ready."""
         grammar_states = {
             sequence: grammar_state
             for sequence in self.scheduler.running
@@ -218,7 +218,7 @@ class Engine:
     def _run_forward(self, plan: StepPlan) -> Float[Tensor, "T H"]:
         """Run the chunks of a step through the backbone; return the last hidden states.
 
-        The flat sequence is padded to a number of rows that needs no padding inside the layers.
+        The flat sequence is padded to a length that the layers do not pad further.
         """
         model, chunks = self.model, plan.chunks
         segments, num_tokens = [], 0

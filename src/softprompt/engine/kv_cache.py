@@ -114,5 +114,5 @@ class KVCache:
         self, layer: int, flat_indices: Int[Tensor, "T_G"], keys: Float[Tensor, "G T D"], values: Float[Tensor, "G T D"]
     ) -> None:
         """Write new keys and values of a layer at flat indices."""
-        for memory, new in zip(self._flat_views[layer], (keys, values), strict=True):
-            memory.index_copy_(0, flat_indices, new.transpose(0, 1).reshape(-1, new.shape[-1]).to(memory.dtype))
+        for memory, states in zip(self._flat_views[layer], (keys, values), strict=True):
+            memory.index_copy_(0, flat_indices, states.transpose(0, 1).reshape(-1, states.shape[-1]).to(memory.dtype))

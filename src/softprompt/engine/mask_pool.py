@@ -1,4 +1,4 @@
-"""Thread pool that computes grammar masks beside the model's steps; tenants take turns. Imports no torch."""
+"""Thread pool that computes grammar masks while the model runs; tenants take turns. Imports no torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MaskPool:
         self._queues: OrderedDict[str, deque[tuple[Future[Any], Callable[[], Any]]]] = OrderedDict()
 
     def submit_job(self, tenant: str, job: Callable[[], T]) -> Future[T]:
-        """Run a job when it is the tenant's turn."""
+        """Queue a job, which runs when it is the tenant's turn, and return its future."""
         future: Future[T] = Future()
         with self._lock:
             self._queues.setdefault(tenant, deque()).append((future, job))

@@ -22,9 +22,8 @@ def matmul_attention(
 ) -> Float[Tensor, "B A T D"]:
     """Return the attention output; `mask` is added to the scores."""
     flat_queries, flat_keys = queries.flatten(0, 1), keys.flatten(0, 1)
-    scores = torch.bmm(flat_keys, flat_queries.transpose(1, 2)).transpose(
-        1, 2
-    )  # keys first: they are read in memory order
+    # Keys come first, so that they are read in memory order.
+    scores = torch.bmm(flat_keys, flat_queries.transpose(1, 2)).transpose(1, 2)
     if softcap is None:
         scores = torch.add(mask, scores, alpha=scale)
     else:
@@ -36,8 +35,8 @@ def matmul_attention(
 class MatmulDecodeAttention:
     """Attention of decoding sequences by one batched matrix product; see `DecodeAttention`.
 
-    All slots up to the last are read, each up to the longest sequence. A fused kernel of torch would split the queries
-    into blocks, of which there is one.
+    All slots up to the last are read, each up to the longest sequence. torch's fused kernels split the queries of a
+    sequence into blocks, which gains nothing here: a decoding sequence has a single query.
     """
 
     def __init__(self, kv_cache: KVCache, segments: Sequence[TokenSegment]):
@@ -47,9 +46,8 @@ class MatmulDecodeAttention:
         self._is_contiguous = [segment.slot for segment in segments] == list(range(len(segments)))
         self._num_slots = segments[-1].slot + 1
         self._max_length = max(segment.num_past_positions + 1 for segment in segments)
-        visible_lengths = torch.ones(
-            self._num_slots, 1, dtype=torch.long, device=device
-        )  # an unused slot must see one position
+        # An unused slot sees one position, because softmax over no position gives NaN.
+        visible_lengths = torch.ones(self._num_slots, 1, dtype=torch.long, device=device)
         visible_lengths[self._slot_indices, 0] = torch.tensor(
             [segment.num_past_positions + 1 for segment in segments], device=device, dtype=torch.long
         )
@@ -57,7 +55,7 @@ class MatmulDecodeAttention:
         self._mask = mask.repeat_interleave(kv_cache.keys.shape[2], dim=0).unsqueeze(1)
 
     def attend_layer(self, layer: int, inputs: LayerInputs, output: Float[Tensor, "n A D"]) -> None:
-        """See `DecodeAttention`."""
+        """Attend to the slots of all sequences in a layer; see `DecodeAttention`."""
         self._kv_cache.write_tokens(layer, self._flat_indices, inputs.keys, inputs.values)
         A, n, D = inputs.queries.shape
         grouped_queries = inputs.queries.transpose(0, 1).reshape(n, len(inputs.keys), -1, D)

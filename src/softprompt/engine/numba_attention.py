@@ -40,7 +40,7 @@ class NumbaDecodeAttention:
         self._scratch: Tensor | None = None  # allocated on first use: the layer gives the number of heads
 
     def attend_layer(self, layer: int, inputs: LayerInputs, output: Float[Tensor, "n A D"]) -> None:
-        """See `DecodeAttention`."""
+        """Run the kernel for a layer; see `DecodeAttention`."""
         args, group_size = self._args, len(inputs.queries) // len(inputs.keys)
         if self._scratch is None:
             args.group_size, self._num_threads = group_size, torch.get_num_threads()

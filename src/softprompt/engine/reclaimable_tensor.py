@@ -28,10 +28,10 @@ class ReclaimableTensor:
             self.tensor = torch.zeros(*size, device=device, dtype=dtype)
 
     def release_memory(self, views: Tensor) -> None:
-        """Release the memory of each row of `views`, except pages that contain other data.
+        """Release the memory of a part of the tensor, except pages that contain other data.
 
         Args:
-            views: view `[…, N]` of the tensor whose rows are contiguous. Afterwards each number is zero or unchanged.
+            views: view `[…, N]` of the tensor, contiguous along N. Afterwards each number is zero or unchanged.
         """
         if self._mmap is None:
             return

@@ -142,18 +142,18 @@ class Scheduler:
         Returns:
             The move of another sequence into the slot, as from `remove_sequence`.
         """
-        moved = self._free_slot(sequence)
+        move = self._free_slot(sequence)
         sequence.slot, sequence.num_computed_tokens, sequence.num_preemptions = -1, 0, sequence.num_preemptions + 1
         self._waiting.put_back(sequence.request.tenant, sequence)
         self._update_tenant_usage(sequence.request.tenant)
-        return moved
+        return move
 
     def schedule_step(self, blocked: Collection[EngineSequence] = (), *, others_active: bool = False) -> StepPlan:
         """Return the plan of the next step.
 
         Args:
             blocked: sequences that keep their slots but are not part of this step.
-            others_active: tenants without a running sequence sent requests recently.
+            others_active: whether tenants without a running sequence sent requests recently.
         """
         self._step_index += 1
         sequences = [sequence for sequence in self.running if sequence not in blocked] if blocked else self.running
@@ -180,9 +180,9 @@ class Scheduler:
         if sequence.slot < 0:
             self._waiting.remove(sequence.request.tenant, sequence)
             return None
-        moved = self._free_slot(sequence)
+        move = self._free_slot(sequence)
         self._update_tenant_usage(sequence.request.tenant)
-        return moved
+        return move
 
     def _free_slot(self, sequence: EngineSequence) -> SlotMove | None:
         self._tenant_shares.release_slot(sequence.request.tenant, sequence.max_positions)

@@ -66,7 +66,7 @@ class EngineSequence:
 
 @runtime_checkable
 class TenantOwned(Protocol):
-    """Something that belongs to a tenant."""
+    """Object that belongs to a tenant."""
 
     @property
     def tenant(self) -> str:

@@ -1,7 +1,7 @@
 """Cost model of steps, and the time limit of a step that several tenants share. Imports no torch.
 
 A tenant with few sequences would wait for a tenant with many at every token. So a step takes no longer than each of its
-K tenants could expect if they took turns: three quarters of K times what its own part alone would take. If a step of
+K tenants could expect if they took turns: three quarters of K times the time of its own part alone. If a step of
 many tokens takes hardly longer than one of few, as on an accelerator, this bounds nothing.
 
 A new request waits for the step that runs. While other tenants send requests now and then, a step therefore takes at
@@ -64,7 +64,7 @@ class StepCostModel:
 
         Args:
             seconds_by_tenant: seconds that the tokens of each tenant would add.
-            others_active: other tenants sent requests recently, and may send one during the step.
+            others_active: whether other tenants sent requests recently, and may send one during the step.
         """
         active_limit = (
             self.max_step_seconds - self.base_seconds if others_active and self.max_step_seconds is not None else None
@@ -78,12 +78,10 @@ class StepCostModel:
         if num_tenants < 2:
             return None
         least = min(seconds_by_tenant.values())
-        smallest_limit = (
-            FAIR_STEP_FRACTION * num_tenants * (self.base_seconds + least) - self.base_seconds
-        )  # by the wait of the tenant with the least
-        equal_limit = (
-            (FAIR_STEP_FRACTION * num_tenants - 1) * self.base_seconds / (1 - FAIR_STEP_FRACTION)
-        )  # by the wait of all tenants, if their parts are equal
+        # The first limit bounds the wait of the tenant with the smallest part; the second one the wait of all tenants,
+        # if their parts are equal.
+        smallest_limit = FAIR_STEP_FRACTION * num_tenants * (self.base_seconds + least) - self.base_seconds
+        equal_limit = (FAIR_STEP_FRACTION * num_tenants - 1) * self.base_seconds / (1 - FAIR_STEP_FRACTION)
         return max(min(smallest_limit, equal_limit), 0.0)
 
 

@@ -82,7 +82,7 @@ def plan_step(
         sequences: sequences that may take part.
         max_tokens: maximum number of tokens in the step.
         cost_model: estimates the time of steps.
-        others_active: tenants without a running sequence may send requests during the step.
+        others_active: whether tenants without a running sequence may send requests during the step.
     """
     decode = [ScheduledChunk(sequence, 1) for sequence in sequences if sequence.is_decoding]
     prefill = _plan_prefill(
@@ -116,17 +116,18 @@ def _fit_chunks(chunks: Sequence[ScheduledChunk], seconds: float, cost_model: St
 
     Sequences that have waited longest since their last step come first.
     """
-    kept: list[ScheduledChunk] = []
+    fitting: list[ScheduledChunk] = []
     for chunk in sorted(chunks, key=lambda chunk: chunk.sequence.last_step):
         seconds_per_token = (
             cost_model.decode_token_seconds if chunk.sequence.is_decoding else cost_model.prefill_token_seconds
         )
-        count = min(chunk.num_tokens, max(_count_affordable_tokens(seconds, seconds_per_token), 0 if kept else 1))
-        if not count:
+        num_affordable = _count_affordable_tokens(seconds, seconds_per_token)
+        num_tokens = min(chunk.num_tokens, max(num_affordable, 0 if fitting else 1))
+        if not num_tokens:
             break
-        kept.append(ScheduledChunk(chunk.sequence, count))
-        seconds -= seconds_per_token * count
-    return kept
+        fitting.append(ScheduledChunk(chunk.sequence, num_tokens))
+        seconds -= seconds_per_token * num_tokens
+    return fitting
 
 
 def _count_affordable_tokens(seconds: float, seconds_per_token: float) -> int:

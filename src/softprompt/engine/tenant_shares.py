@@ -74,7 +74,7 @@ class TenantShares:
     ) -> list[EngineSequence]:
         """Return sequences of the tenants with the largest shares, those with the least to compute again first."""
         usage, remaining = self._usage_by_tenant.get(tenant, (0, 0)), dict(self._usage_by_tenant)
-        wanted = self._dominant_share(usage[0] + 1, usage[1] + num_positions)
+        new_share = self._dominant_share(usage[0] + 1, usage[1] + num_positions)
         sequences = group_by_tenant(
             sorted(others, key=lambda sequence: (sequence.num_computed_tokens, -sequence.slot), reverse=True)
         )
@@ -85,9 +85,7 @@ class TenantShares:
                 return []
             victim = sequences[largest].pop()
             reduced = (remaining[largest][0] - 1, remaining[largest][1] - victim.max_positions)
-            if (
-                self._dominant_share(*reduced) < wanted
-            ):  # else a tenant with one large sequence would lose it repeatedly
+            if self._dominant_share(*reduced) < new_share:  # otherwise one large sequence would be preempted repeatedly
                 return []
             victims.append(victim)
             remaining[largest] = reduced
@@ -115,9 +113,9 @@ class TenantShares:
     def _update_usage(self, tenant: str, slot_change: int, position_change: int) -> None:
         self._free_slots -= slot_change
         self._free_positions -= position_change
-        has_slots, has_positions = self._usage_by_tenant.pop(tenant, (0, 0))
-        if has_slots + slot_change:
-            self._usage_by_tenant[tenant] = (has_slots + slot_change, has_positions + position_change)
+        num_slots, num_positions = self._usage_by_tenant.pop(tenant, (0, 0))
+        if num_slots + slot_change:
+            self._usage_by_tenant[tenant] = (num_slots + slot_change, num_positions + position_change)
 
 
 def _has_used_quantum(sequence: EngineSequence) -> bool:

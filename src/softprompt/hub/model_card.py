@@ -144,7 +144,7 @@ def _build_label_texts(manifest: Manifest) -> dict[str, str]:
 
 
 def _find_answer_field(manifest: Manifest) -> str:
-    """Return the field of a record with the correct answer; empty for tasks whose records have a form of their own."""
+    """Return the field of a record with the correct answer; empty for tasks whose records have a fixed format."""
     fields = ("label_field", "response_field", "tags_field")
     return next((str(getattr(manifest.task, name)) for name in fields if hasattr(manifest.task, name)), "")
 

@@ -94,8 +94,8 @@ class ContextAwarePrompt(SoftPrompt):
     @torch.no_grad()
     def _project_shift(self) -> None:
         norms = self.shift.norm(dim=1, keepdim=True)
-        inside = self.radius * (1 - PROJECTION_MARGIN) / norms
-        self.shift.mul_(torch.where(norms > self.radius, inside, torch.ones_like(norms)))
+        scales = self.radius * (1 - PROJECTION_MARGIN) / norms
+        self.shift.mul_(torch.where(norms > self.radius, scales, torch.ones_like(norms)))
 
     def _register_constant(self, name: str, tensor: Tensor) -> None:
         """Register a buffer that follows from the context and is therefore not part of checkpoints."""
@@ -103,7 +103,7 @@ class ContextAwarePrompt(SoftPrompt):
 
 
 def _compute_answer_weights(answers: Sequence[range]) -> list[float]:
-    """Return the weight of each answer token: the tokens of an answer share its weight; the last has the decay's."""
+    """Return the weights of the answer tokens. They share the weight of their answer, which is largest for the last."""
     distances = range(len(answers), 0, -1)
     return [
         ANSWER_WEIGHT_DECAY**distance / len(answer)

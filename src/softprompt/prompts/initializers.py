@@ -30,7 +30,7 @@ class InitialValue:
 
     Attributes:
         tensor: embeddings `[P, H]`, or keys and values `[L, 2, G, P, D]`.
-        description: text that says what the value was made from.
+        description: text that describes the source of the value.
     """
 
     tensor: Tensor
@@ -72,8 +72,8 @@ def zero_embeddings(context: InitContext) -> InitialValue:
 
 def from_vocabulary_sample(context: InitContext) -> InitialValue:
     """Return the embeddings of randomly drawn common tokens, `[P, H]` (Lester et al. 2021)."""
-    common = min(NUM_COMMON_TOKENS, context.model.shape.vocab_size)
-    ids = torch.randint(0, common, (context.num_virtual_tokens,), generator=context.generator).tolist()
+    num_common = min(NUM_COMMON_TOKENS, context.model.shape.vocab_size)
+    ids = torch.randint(0, num_common, (context.num_virtual_tokens,), generator=context.generator).tolist()
     return InitialValue(
         _embed_tokens(context.model, ids), f"tokens drawn from the vocabulary: {_format_tokens(context.model, ids)}"
     )
@@ -82,8 +82,8 @@ def from_vocabulary_sample(context: InitContext) -> InitialValue:
 def from_text(context: InitContext) -> InitialValue:
     """Return the embeddings of a text's tokens, `[P, H]`, truncated at the end or repeated at the start."""
     ids, P = _tokenize_argument(context), context.num_virtual_tokens
-    fitted = ids[:P] if len(ids) >= P else _repeat_text(context.model, context.argument, P)
-    return _make_text_value(context.model, fitted, len(ids))
+    fitted_ids = ids[:P] if len(ids) >= P else _repeat_text(context.model, context.argument, P)
+    return _make_text_value(context.model, fitted_ids, len(ids))
 
 
 def from_demonstrations(context: InitContext) -> InitialValue:

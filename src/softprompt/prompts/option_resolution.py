@@ -41,7 +41,7 @@ def check_options(options: PromptOptions, method: TuningMethod, model: FrozenMod
     """Check that the options, their method and the model are compatible.
 
     Raises:
-        SettingError: two of them are not.
+        SettingError: two of them are incompatible.
     """
     if model.shape.kind not in method.model_kinds:
         raise SettingError(

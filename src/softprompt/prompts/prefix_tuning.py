@@ -4,9 +4,9 @@
 `ReparameterizedPrefixTuning` trains them through Li & Liang's network, which is discarded after training.
 
 Both train the change from the initial value, in units of the spread that each layer's keys and values have over tokens
-(`measure_kv_spread`). AdamW moves every parameter by about the learning rate, whatever its gradient. In these units the
-move is equally large in a layer whose values are 0.03 and in one whose values are 3, so one learning rate suits every
-model.
+(`measure_kv_spread`). AdamW moves every parameter by about the learning rate, however large its gradient. In these
+units the move is equally large in a layer whose values are 0.03 and in one whose values are 3, so one learning rate
+suits every model.
 """
 
 from __future__ import annotations

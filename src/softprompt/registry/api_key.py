@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class ApiKeyScope(StrEnum):
-    """What an API key permits."""
+    """Permissions of an API key, in ascending order: each scope includes those before it."""
 
     USE = "use"  # send requests to the tenant's prompts
     MANAGE = "manage"  # use and change the tenant's prompts

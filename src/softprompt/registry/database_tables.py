@@ -78,7 +78,7 @@ class RegistryRow(OrmBase):
     Attributes:
         schema_version: version of the schema.
         registry_id: random id that distinguishes the registry from others.
-        artifact_location: folder or URL of the artifact store; None for the default beside the database.
+        artifact_location: folder or URL of the artifact store; None for the default next to the database.
     """
 
     __tablename__ = "softprompt_store"
@@ -152,7 +152,7 @@ class VersionRow(OrmBase):
     prompt: Mapped[PromptRow] = relationship()
 
     def to_prompt_version(self) -> PromptVersion:
-        """Convert the row into a value."""
+        """Convert the row into a `PromptVersion`, which outlives the session."""
         return PromptVersion(
             tenant=self.prompt.tenant.name,
             name=self.prompt.name,
@@ -219,7 +219,7 @@ class ApiKeyRow(OrmBase):
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     def to_api_key(self) -> ApiKey:
-        """Convert the row into a value."""
+        """Convert the row into an `ApiKey`, which outlives the session."""
         return ApiKey(
             id=self.id,
             tenant=self.tenant,
@@ -251,6 +251,6 @@ class AuditEventRow(OrmBase):
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
 
     def to_audit_event(self) -> AuditEvent:
-        """Convert the row into a value."""
+        """Convert the row into an `AuditEvent`, which outlives the session."""
         names = self.tenant, self.prompt, self.version
         return AuditEvent(self.id, self.timestamp, self.actor, self.action, *names, self.details)

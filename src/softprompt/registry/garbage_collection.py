@@ -73,8 +73,8 @@ def _find_unreferenced(
     database: RegistryDatabase, artifacts: ArtifactStore, grace_period: timedelta
 ) -> Iterator[ArtifactInfo]:
     """Iterate over artifacts that seem unreferenced. References may be added meanwhile: check again before deleting."""
-    old = (artifact for artifact in artifacts.list_artifacts() if artifact.age >= grace_period)
-    while batch := list(islice(old, BATCH_SIZE)):
+    old_artifacts = (artifact for artifact in artifacts.list_artifacts() if artifact.age >= grace_period)
+    while batch := list(islice(old_artifacts, BATCH_SIZE)):
         with database.read_session() as session:
             referenced = _find_referenced(session, batch, grace_period)
         yield from (artifact for artifact in batch if artifact.digest not in referenced)

@@ -26,7 +26,7 @@ from softprompt.registry.prompt_queries import make_not_found_error, select_vers
 from softprompt.registry.prompt_reference import PromptReference
 from softprompt.registry.prompt_version import PromptAlias, PromptVersion, RegisteredPrompt
 
-# The plus keeps SQLite from looking tenants up by their keys: the rows would be unordered, and all would be sorted.
+# Without the plus, SQLite would look tenants up by their keys, and would have to sort all rows.
 _UNINDEXED_TENANT_ID = literal_column("+tenants.id", Integer)
 
 
@@ -55,7 +55,7 @@ def fetch_prompts_page(
         after: tenant and name of the last prompt before the page; None for the first page.
         limit: maximum number of prompts.
         name_contains: return only prompts whose names contain this text. It is searched in the tenant's names only.
-        num_newest: number of newest versions of each prompt, beside those with an alias; None for all versions.
+        num_newest: number of newest versions of each prompt, in addition to those with an alias; None for all versions.
     """
     page = ResultPage.from_results(_fetch_prompts(session, tenant, after, limit + 1, name_contains), limit)
     if not page.items:

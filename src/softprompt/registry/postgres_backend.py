@@ -54,7 +54,7 @@ class PostgresBackend(DatabaseBackend):
         )
 
     def check_exists(self) -> None:
-        """Do nothing: the first query finds out."""
+        """Do nothing: the first query fails if the database does not exist."""
 
     def creation_lock(self) -> AbstractContextManager[None]:
         """Return no lock: tables and registry row are created in one transaction."""

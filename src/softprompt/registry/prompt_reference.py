@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from softprompt.errors import SettingError
 
 ACTIVE_ALIAS = "active"  #: the alias that a bare prompt name refers to
-DEFAULT_TENANT = "default"  #: the tenant if none is given
+DEFAULT_TENANT = "default"  #: the tenant of calls that name no other
 
 _NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _NUMBER_PATTERN = re.compile(r"[1-9][0-9]{0,8}")

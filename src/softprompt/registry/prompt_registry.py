@@ -188,7 +188,7 @@ class PromptRegistry:
             limit: maximum number of prompts.
             after: name that all results sort after, whether or not it exists; None for the first page.
             name_contains: return only prompts whose names contain this text.
-            num_newest: number of newest versions to return for each prompt, beside those with an alias; None for all.
+            num_newest: number of newest versions of each prompt, in addition to those with an alias; None for all.
         """
         with self._database.read_session() as session:
             cursor = None if after is None else (tenant, after)

@@ -42,8 +42,8 @@ def migrate_database(connection: Connection) -> None:
     for name in _OBSOLETE_INDEXES:
         connection.execute(text(f"DROP INDEX {name}"))
     _get_table(AliasRow).create(connection)
-    for row in (PromptRow, VersionRow, ApiKeyRow, AuditEventRow):
-        for index in _find_missing_indexes(connection, _get_table(row)):
+    for model in (PromptRow, VersionRow, ApiKeyRow, AuditEventRow):
+        for index in _find_missing_indexes(connection, _get_table(model)):
             index.create(connection)
     for statement in _BACKFILLS:
         connection.execute(text(statement))

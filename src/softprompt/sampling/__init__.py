@@ -1,4 +1,4 @@
-"""Sampling of tokens from logits, and their text. Knows no model. Imports no torch."""
+"""Sampling of tokens from logits, and their text. Independent of models. Imports no torch."""
 
 from softprompt.sampling.finish_reason import FinishReason
 from softprompt.sampling.sampling_params import SamplingParams

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def has_finite_logits(logits: Float[Tensor, "B V"]) -> Bool[Tensor, "B"]:
-    """Return for each row of logits whether all of them are finite.
+    """Return for each sequence whether all of its logits are finite.
 
     A sum is not finite if one of its terms is not, and is far faster than a check of every logit. A sum of finite
     logits may overflow, so all logits are checked if a sum is not finite.

@@ -140,9 +140,8 @@ class GuidanceCompiler:
         _import_llguidance()
         from llguidance.hf import from_tokenizer
 
-        eos_token_ids = [
-            token_id for token_id in self._eos_token_ids if token_id < len(self._tokenizer)
-        ]  # a vocabulary may be padded
+        # The model's vocabulary may be padded beyond the tokenizer's.
+        eos_token_ids = [token_id for token_id in self._eos_token_ids if token_id < len(self._tokenizer)]
         if not eos_token_ids:
             raise SettingError(
                 "grammars need an end-of-text token, and this model has no end-of-text token: use another model"

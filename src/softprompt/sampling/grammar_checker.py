@@ -10,11 +10,11 @@ from pathlib import Path
 
 CHECK_SCRIPT = Path(__file__).with_name("grammar_check_script.py")
 MAX_CPU_SECONDS = 1.0  # CPU time that a grammar may take
-REPLY_TIMEOUT_S = 30.0  # wall-clock limit, whatever the load
+REPLY_TIMEOUT_S = 30.0  # wall-clock limit, for a process that gets no CPU time
 
 
 class GrammarChecker:
-    """Checker of whether grammars can be compiled within limits. The process starts with the first grammar.
+    """Checker that compiles grammars within limits in a process of its own, which starts with the first grammar.
 
     Args:
         cpu_seconds: CPU time that a grammar may take.
@@ -25,7 +25,7 @@ class GrammarChecker:
         self._process: subprocess.Popen[str] | None = None
 
     def find_problem(self, grammar: str, max_lexer_states: int) -> str:
-        """Return the problem of an llguidance grammar; "" if there is none."""
+        """Return a description of the problem of an llguidance grammar; "" for a usable grammar."""
         request = json.dumps(
             {"grammar": grammar, "max_lexer_states": max_lexer_states, "cpu_seconds": self._cpu_seconds}
         )

@@ -54,5 +54,5 @@ def check_regex_repetitions(pattern: str) -> None:
             raise _repetition_error(f"`{match[0][:30]}`")
 
 
-def _repetition_error(found: str) -> SettingError:
-    return SettingError(f"{found} repeats too often: choose at most {MAX_REPETITIONS:,}")
+def _repetition_error(description: str) -> SettingError:
+    return SettingError(f"{description} repeats too often: choose at most {MAX_REPETITIONS:,}")

@@ -1,4 +1,4 @@
-"""Incremental detokenization: no piece of text ends inside a character. Knows neither torch nor stop strings."""
+"""Incremental detokenization: no piece of text ends inside a character. Independent of torch and of stop strings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class IncrementalDetokenizer:
     """Detokenizer of one response. The cost of a token does not depend on the number of previous tokens.
 
     Args:
-        decode: function from token ids to their text.
+        decode: decodes token ids to text.
     """
 
     def __init__(self, decode: Callable[[list[int]], str]):

@@ -1,6 +1,6 @@
-"""State of one response while it is generated: everything that its next token and its text depend on, but the logits.
+"""State of one response while it is generated: all that determines its next token and its text, except the logits.
 
-The engine and the plain loops of evaluation sample, end and decode their responses by it, so they generate the same
+The engine and the plain loops of evaluation use it to sample, decode and end their responses, so they generate the same
 text.
 """
 
@@ -20,7 +20,7 @@ from softprompt.sampling.token_output import SampledToken, TokenOutput
 
 @runtime_checkable
 class Detokenizer(Protocol):
-    """Turns the tokens of one response into text."""
+    """Converter of the tokens of one response into text."""
 
     @property
     def is_stopped(self) -> bool:
@@ -32,13 +32,13 @@ class Detokenizer(Protocol):
         ...
 
     def flush_text(self) -> str:
-        """Return the held back text, when no token follows."""
+        """Return the text that was held back, when no further token follows."""
         ...
 
 
 @runtime_checkable
 class TokenMasker(Protocol):
-    """Decides which tokens may be next in one response."""
+    """Source of the masks of the tokens that may be next in one response."""
 
     def get_mask(self) -> NDArray[np.bool_] | None:
         """Return whether each token may be next; None if no token may."""
@@ -92,7 +92,7 @@ class OutputState:
         return TokenOutput(sampled.token_id, text, finish_reason, sampled.logprob, sampled.top_logprobs)
 
     def flush_text(self) -> str:
-        """Return the held back text, when no token follows."""
+        """Return the text that was held back, when no further token follows."""
         return self._detokenizer.flush_text()
 
     def _decode_token(self, token_id: int) -> tuple[str, FinishReason | None]:

@@ -25,8 +25,8 @@ MAX_LOGPROBS = 20  # alternatives to the sampled token, as in OpenAI's API
 class SamplingParams:
     """Sampling parameters of one response, named as in vLLM and OpenAI's API.
 
-    With equal parameters and logits the same tokens are sampled, wherever the response is generated: a token depends
-    on its logits, the seed and its number in the response.
+    With equal parameters and logits the same tokens are sampled, independently of the batch: a token depends only on
+    its logits, the seed and its number in the response.
 
     Attributes:
         max_new_tokens: maximum length of the response, in tokens.
@@ -45,8 +45,8 @@ class SamplingParams:
         stop: stop strings, which end the response and are not part of it: at most `MAX_STOP_STRINGS`, of at most
             `MAX_STOP_LENGTH` characters.
         ignore_eos: continue after end-of-sequence tokens.
-        logprobs: number of alternatives whose log-probabilities are returned beside the sampled token's. They are
-            the model's, before all of the above. None returns no log-probabilities.
+        logprobs: number of alternatives whose log-probabilities are returned in addition to the sampled token's.
+            They are the model's: no other parameter changes them. None returns no log-probabilities.
         grammar: compiled JSON schema or regular expression that the response must match.
     """
 
@@ -121,7 +121,7 @@ class SamplingParams:
         """Check that the biases and the grammar are of a vocabulary of `vocab_size` tokens.
 
         Raises:
-            SettingError: they are not.
+            SettingError: a bias or the grammar is of another vocabulary.
         """
         if invalid := [token_id for token_id in self.logit_bias if not 0 <= token_id < vocab_size]:
             raise SettingError(f"`logit_bias`: {invalid[0]} is not a token id: choose 0 to {vocab_size - 1}")

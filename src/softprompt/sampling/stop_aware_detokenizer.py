@@ -38,7 +38,7 @@ class StopAwareDetokenizer:
         return self._release_text(self._detokenizer.push_token(token_id))
 
     def flush_text(self) -> str:
-        """Return the held back text, when no token follows."""
+        """Return the text that was held back, when no further token follows."""
         text = self._release_text(self._detokenizer.flush_text())
         return text if self._matcher is None else text + self._matcher.flush_text()
 

@@ -98,6 +98,6 @@ class StopMatcher:
         return text[:num_certain]
 
     def flush_text(self) -> str:
-        """Return the held back text, when no text follows."""
+        """Return the text that was held back, when no further text follows."""
         pending, self._pending_text = self._pending_text, ""
         return pending

@@ -1,4 +1,4 @@
-"""Sampled tokens, and what each adds to its response. Imports no torch."""
+"""Sampled tokens, and the outputs that they add to their responses. Imports no torch."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ from softprompt.sampling.token_output import SampledToken
 def sample_tokens(logits: Float[Tensor, "B V"], states: Sequence[OutputState]) -> list[SampledToken]:
     """Sample the next token of each response by its own sampling parameters, penalties and grammar."""
     are_argmax_only = [_is_argmax_only(state) for state in states]
-    best = logits.argmax(dim=-1).tolist() if any(are_argmax_only) else [None] * len(states)
+    argmax_ids = logits.argmax(dim=-1).tolist() if any(are_argmax_only) else [None] * len(states)
     are_finite = has_finite_logits(logits).tolist()
     return [
-        _sample_token(row_logits, state, token_id if is_argmax_only else None)
+        _sample_token(sequence_logits, state, token_id if is_argmax_only else None)
         if is_finite
         else SampledToken(None, finish_reason=FinishReason.NON_FINITE)
-        for row_logits, state, token_id, is_argmax_only, is_finite in zip(
-            logits, states, best, are_argmax_only, are_finite, strict=True
+        for sequence_logits, state, token_id, is_argmax_only, is_finite in zip(
+            logits, states, argmax_ids, are_argmax_only, are_finite, strict=True
         )
     ]
 
@@ -66,5 +66,7 @@ def _add_logprobs(token_id: int, logits: Float[Tensor, "V"], count: int | None) 
     if count is None:
         return SampledToken(token_id)
     logprobs = logits.float().log_softmax(dim=-1)
-    values, best = logprobs.topk(count)
-    return SampledToken(token_id, float(logprobs[token_id]), tuple(zip(best.tolist(), values.tolist(), strict=True)))
+    top_logprobs, top_ids = logprobs.topk(count)
+    return SampledToken(
+        token_id, float(logprobs[token_id]), tuple(zip(top_ids.tolist(), top_logprobs.tolist(), strict=True))
+    )

@@ -42,8 +42,8 @@ def find_foreign_files(folder: Path) -> list[str]:
 
 def join_names(names: Sequence[str]) -> str:
     """Join the first few names for a message: `.git/, notes.md and 12 more`."""
-    more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
-    return ", ".join(map(_format_name, names[:MAX_NAMES_SHOWN])) + more
+    suffix = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
+    return ", ".join(map(_format_name, names[:MAX_NAMES_SHOWN])) + suffix
 
 
 def _format_name(name: str) -> str:
@@ -61,8 +61,8 @@ def _iter_foreign_files(folder: Path, *, allow_tasks: bool) -> Iterator[str]:
 
 def _iter_foreign_task_files(tasks: Path) -> Iterator[str]:
     for path in tasks.iterdir():
-        below = _iter_foreign_files(path, allow_tasks=False) if _is_real_folder(path) and any(path.iterdir()) else [""]
-        yield from (f"{TASKS_FOLDER}/{path.name}{f'/{name}' if name else ''}" for name in below)
+        names = _iter_foreign_files(path, allow_tasks=False) if _is_real_folder(path) and any(path.iterdir()) else [""]
+        yield from (f"{TASKS_FOLDER}/{path.name}{f'/{name}' if name else ''}" for name in names)
 
 
 def _is_own_file(path: Path, manifest: dict[str, Any] | None) -> bool:

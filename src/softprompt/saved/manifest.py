@@ -127,9 +127,8 @@ class Manifest(BaseModel):
         """
         try:
             fields = json.loads(content.decode("utf-8"))
-            json.dumps(fields, ensure_ascii=False).encode(
-                "utf-8"
-            )  # a lone surrogate, `\\ud800`, is valid JSON but not valid text
+            # A lone surrogate, `\\ud800`, is valid JSON but not valid text.
+            json.dumps(fields, ensure_ascii=False).encode("utf-8")
         except (ValueError, RecursionError) as error:
             raise CorruptPrompt(f"{folder / MANIFEST_FILE} is damaged: {error}") from error
         _check_format(fields, folder)

@@ -29,10 +29,10 @@ def serialize_payload_files(
     """
     if peft_format.find_peft_incompatibility(payload, shape, head is not None) is None:
         return peft_format.serialize_peft_adapter(payload, shape, base_model_name)
-    rows = peft_format.to_peft_layout(payload.tensor) if isinstance(payload, KVPrefix) else payload.tensor
+    tensor = peft_format.to_peft_layout(payload.tensor) if isinstance(payload, KVPrefix) else payload.tensor
     return {
         PROMPT_TENSORS_FILE: serialize_tensors(
-            {peft_format.PROMPT_EMBEDDINGS_KEY: rows, **{f"head.{n}": t for n, t in (head or {}).items()}}
+            {peft_format.PROMPT_EMBEDDINGS_KEY: tensor, **{f"head.{n}": t for n, t in (head or {}).items()}}
         )
     }
 

@@ -1,7 +1,8 @@
 """peft's adapter format: `adapter_config.json` and `adapter_model.safetensors`.
 
-Prompt tuning, P-tuning and CPT store `prompt_embeddings` `[P, H]`. Prefix tuning stores `[P, 2·L·G·D]`, each row
-`L0.K, L0.V, L1.K, …`, each `(G, D)`. A prompt that peft cannot express is refused, because peft would misread it.
+Prompt tuning, P-tuning and CPT store `prompt_embeddings` `[P, H]`. Prefix tuning stores `[P, 2·L·G·D]`: for each
+virtual token `L0.K, L0.V, L1.K, …` of shape `(G, D)`. A prompt that peft cannot express is refused, because peft would
+misread it.
 """
 
 from __future__ import annotations
@@ -198,12 +199,12 @@ def payload_from_tensors(tensors: dict[str, Tensor], shape: ModelShape, path: Pa
     Raises:
         CorruptPrompt: the tensor is missing or its shape does not match the model.
     """
-    rows = tensors.get(PROMPT_EMBEDDINGS_KEY)
-    if rows is None:
+    tensor = tensors.get(PROMPT_EMBEDDINGS_KEY)
+    if tensor is None:
         raise CorruptPrompt(f"{path} has no {PROMPT_EMBEDDINGS_KEY!r}")
     width = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim if is_prefix else shape.embedding_size
-    if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] != width:
+    if tensor.ndim != 2 or tensor.shape[0] == 0 or tensor.shape[1] != width:
         raise CorruptPrompt(
-            f"{path}: {PROMPT_EMBEDDINGS_KEY} has the shape {list(rows.shape)}, but this model needs [P, {width}]"
+            f"{path}: {PROMPT_EMBEDDINGS_KEY} has the shape {list(tensor.shape)}, but this model needs [P, {width}]"
         )
-    return KVPrefix(from_peft_layout(rows, shape)) if is_prefix else PromptEmbeddings(rows)
+    return KVPrefix(from_peft_layout(tensor, shape)) if is_prefix else PromptEmbeddings(tensor)

@@ -1,6 +1,6 @@
 """Conversion of exceptions to responses: `{"error": {"message", "type", "param", "code"}}`, as OpenAI's API.
 
-The code below HTTP raises exceptions that know no status. `ERROR_RESPONSES` is the one place that assigns them one.
+The code below the HTTP layer raises exceptions without a status. Only `ERROR_RESPONSES` assigns one to them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def to_client_message(message: str) -> str:
 
 
 def _shorten_in_use_message(message: str) -> str:
-    """Name the remedy that clients have; the other one is a command."""
+    """Keep only the remedy that HTTP clients have; the other one is a CLI command."""
     return message.partition(":")[0] + ": activate another version first"
 
 

@@ -22,7 +22,7 @@ RequestError
 ├── ServerShuttingDown              server that accepts no further requests
 ├── UnusablePrompt                  stored prompt whose files are missing, corrupt or too new
 ├── InferenceFailed                 unexpected failure of the model's thread or a replica
-├── NoHealthyReplica                no replica that could be asked
+├── NoHealthyReplica                no replica that is healthy
 ├── AllReplicasFailed               request that all healthy replicas failed to process
 ├── StreamInterrupted               response that broke off and that no other replica could continue
 └── PromptUnavailable               prompt that the plugin in the replicas rejects

@@ -21,11 +21,8 @@ from softprompt.server.api.dependencies import (
 )
 from softprompt.server.concurrency.event_loop_scheduler import EventLoopTurn
 
-PRINCIPAL_DEPENDENCIES = (
-    get_current_principal,
-    require_manage_scope,
-    require_admin_scope,
-)  # each is stricter than the one before
+# In ascending order of strictness.
+PRINCIPAL_DEPENDENCIES = (get_current_principal, require_manage_scope, require_admin_scope)
 
 
 class AuthenticatedRoute(APIRoute):

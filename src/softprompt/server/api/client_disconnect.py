@@ -1,4 +1,4 @@
-"""Cancels the work of a request whose client disconnects."""
+"""Cancellation of the work of a request whose client disconnects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What endpoints depend on: the components of the server, and the principal of the request."""
+"""Dependencies of endpoints: the components of the server, and the principal of the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generates the response to a request; shared by chat completions and completions."""
+"""Generation of the response to a request, for chat completions and completions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from softprompt.server.schemas.generation_request import GenerationRequest
 
 @dataclass(frozen=True)
 class RequestInputs:
-    """The texts that a request has responses generated to.
+    """The texts of a request, to which responses are generated.
 
     Attributes:
         texts: texts, token ids, or the messages of a chat.
@@ -129,7 +129,12 @@ async def _tokenize_texts(
     inputs: RequestInputs,
     loaded_prompt: LoadedPrompt | None,
 ) -> tuple[list[TokenizedPrompt], list[int]]:
-    """Tokenize the texts in batches, up to the first one that is too long; with the maximum tokens of each response."""
+    """Tokenize the texts in batches; return them with the maximum tokens of each response.
+
+    Raises:
+        ContextLengthExceeded: a text is too long; later batches are not tokenized.
+        InvalidRequest: the requested maximum exceeds the server's.
+    """
     prompts, max_tokens = list[TokenizedPrompt](), list[int]()
     for indices in split_into_batches(inputs.texts):
 

@@ -1,4 +1,4 @@
-"""Renders an OpenAPI description as a page of plain HTML, without scripts and external resources.
+"""Renderer of an OpenAPI description as a page of plain HTML, without scripts and external resources.
 
 Independent of this server's routes.
 """
@@ -139,14 +139,14 @@ def _describe_body(body: OpenApiSchema | None) -> str | tuple[FieldDoc, ...] | N
 
 def _describe_response(responses: OpenApiSchema) -> str:
     """Describe the successful response."""
-    status, answer = next((status, each) for status, each in responses.items() if status.startswith("2"))
-    kinds = [describe_type(content.get("schema", {})) for content in answer.get("content", {}).values()]
+    status, response = next(item for item in responses.items() if item[0].startswith("2"))
+    kinds = [describe_type(content.get("schema", {})) for content in response.get("content", {}).values()]
     return f"{status} {' or '.join(kinds)}".strip()
 
 
 def _build_field(name: str, schema: OpenApiSchema, is_required: bool) -> FieldDoc:
     notes = [
-        how.format(f"{value:,g}") for bound, how in CONSTRAINT_TEXTS.items() for value in _find_bounds(schema, bound)
+        text.format(f"{value:,g}") for bound, text in CONSTRAINT_TEXTS.items() for value in _find_bounds(schema, bound)
     ]
     if schema.get("default") is not None:
         notes.append(f"default: {json.dumps(schema['default'])}")
@@ -157,8 +157,8 @@ def _build_field(name: str, schema: OpenApiSchema, is_required: bool) -> FieldDo
 
 def _find_bounds(schema: OpenApiSchema, bound: str) -> Sequence[float | int]:
     """Find a constraint of a schema, or of its alternatives."""
-    inner = [each for each in schema.get("anyOf", ()) if bound in each]
-    return [each[bound] for each in (schema, *inner) if bound in each][:1]
+    alternatives = schema.get("anyOf", ())
+    return [candidate[bound] for candidate in (schema, *alternatives) if bound in candidate][:1]
 
 
 @cache

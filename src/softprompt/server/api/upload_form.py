@@ -11,7 +11,7 @@ from softprompt.server.prompts.upload_validator import MANIFEST_FILE, PEFT_FILES
 
 
 class UploadRequest(BaseModel):
-    """The form fields of an upload, beside its files."""
+    """The form fields of an upload, without its files."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,7 +39,7 @@ def parse_form_fields(form: FormData) -> UploadRequest:
     """Parse the fields of a form, without the files.
 
     Raises:
-        ApiError: a field is there twice.
+        ApiError: the form has a field twice.
         RequestValidationError: a field is missing, unknown or invalid.
     """
     fields = [(name, value) for name, value in form.multi_items() if name != "file"]
@@ -56,7 +56,7 @@ def parse_form_files(form: FormData) -> dict[str, UploadFile]:
     """Return the files of a form by name.
 
     Raises:
-        ApiError: a file is there twice, or there is none.
+        ApiError: two files have the same name, or the form has no files.
     """
     uploads = [item for item in form.getlist("file") if isinstance(item, UploadFile)]
     files = {file.filename or "": file for file in uploads}

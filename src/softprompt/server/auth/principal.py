@@ -1,4 +1,4 @@
-"""The principal of a request: who made it, and what it may do."""
+"""The principal of a request: its tenant and its permissions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from softprompt.server.request_errors import MissingScope
 
 @dataclass(frozen=True)
 class Principal:
-    """The principal of a request: on behalf of which tenant the request is made, and what it may do.
+    """The principal of a request: the tenant that the request acts for, and its permissions.
 
     Attributes:
         tenant: name of the tenant, whose prompts are the only ones that the request can use.

@@ -1,7 +1,8 @@
 """The single thread that runs the model: engine steps, and other forward passes between them.
 
-Tenants share the thread's time equally. A pass runs once its tenant, with the pass, was served less than the tenants
-whose sequences would wait for it. So a classification of a thousand texts does not delay another tenant's tokens much.
+Tenants share the thread's time equally. A pass runs once its tenant, including the pass, was served no more than every
+tenant whose sequences would wait for it. So a classification of a thousand texts does not delay another tenant's tokens
+much.
 
 The event loop submits requests and jobs. The thread never waits for the loop, and sends all events once per step.
 """
@@ -33,9 +34,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SWITCH_INTERVAL_S = (
-    0.0005  # Python's thread switch interval: with the default of 5 ms the model's thread waits at each call
-)
+# Python's thread switch interval: with the default of 5 ms the model's thread waits at each call.
+SWITCH_INTERVAL_S = 0.0005
 DEFAULT_PASS_S = 0.05  # maximum duration of a pass before the first step was measured
 IDLE_CREDIT_S = 0.1  # model time that a new tenant may use at once before it takes turns
 MAX_TRACKED_TENANTS = 1024  # tenants whose pass durations are remembered
@@ -58,12 +58,10 @@ class EngineWorker:
     def __init__(self, engine: Engine, metrics: ServerMetrics, max_jobs: int = 1024, num_threads: int | None = None):
         self.engine, self._metrics = engine, metrics
         self._condition = threading.Condition()
-        self._control_queue: deque[QueuedJob] = (
-            deque()
-        )  # jobs without a forward pass, such as adding or cancelling a sequence
-        self._job_queue: FairQueue[QueuedJob] = FairQueue(
-            max_jobs, credit=IDLE_CREDIT_S
-        )  # jobs with a forward pass, charged by seconds
+        # Jobs without a forward pass, such as adding or cancelling a sequence.
+        self._control_queue: deque[QueuedJob] = deque()
+        # Jobs with a forward pass, charged by seconds.
+        self._job_queue: FairQueue[QueuedJob] = FairQueue(max_jobs, credit=IDLE_CREDIT_S)
         self._running_tenants: set[str] = set()  # tenants whose sequences would wait for a pass
         self._job_durations: dict[str, float] = {}  # mean seconds of a pass by tenant
         self._handles: dict[EngineSequence, EngineGenerationHandle] = {}
@@ -80,9 +78,8 @@ class EngineWorker:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._thread.start()
         self._threads_configured.wait()
-        torch.set_num_threads(
-            torch.get_num_threads()
-        )  # later threads inherit the last setting, so the last one must be this thread's
+        # Later threads inherit the last setting, so the last one must be this thread's.
+        torch.set_num_threads(torch.get_num_threads())
 
     async def stop(self) -> None:
         """Reject new requests, end the running ones, and stop the thread."""

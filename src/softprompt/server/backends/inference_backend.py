@@ -73,7 +73,7 @@ class InferenceBackend(Protocol):
         """
 
     async def submit_request(self, request: EngineRequest, payload: Payload | None) -> GenerationHandle:
-        """Submit a request. Its outputs are those of the engine, whatever runs the model.
+        """Submit a request. Its outputs have the same form on every backend.
 
         Raises:
             SettingError: the sequence is longer than the maximum.

@@ -1,4 +1,4 @@
-"""Batches the classified texts of all tenants: texts that wait at the same time share a forward pass.
+"""Batches of the classified texts of all tenants: texts that wait at the same time share a forward pass.
 
 A pass has a maximum number of tokens, takes texts of the tenants in turn, and is one job of the model's thread.
 """
@@ -95,7 +95,7 @@ class LabelBatcher:
         else:
             future.set_exception(error)
 
-    # What follows runs in the model's thread.
+    # The methods below run in the model's thread.
 
     def _run_batch(self) -> list[LabelRequest]:
         """Run one pass over waiting texts, and return the finished ones."""

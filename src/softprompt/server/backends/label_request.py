@@ -60,17 +60,19 @@ class LabelRequest:
     @property
     def num_remaining_tokens(self) -> int:
         """Maximum tokens that remain to be computed."""
-        known = self.payload.num_shared_tokens if isinstance(self.payload, KVPrefix) else 0
-        return len(self.example) - known + self.objective.num_extra_tokens
+        num_computed = self.payload.num_shared_tokens if isinstance(self.payload, KVPrefix) else 0
+        return len(self.example) - num_computed + self.objective.num_extra_tokens
 
     @torch.no_grad()
     def compute_next_part(self, model: FrozenModel, max_tokens: int) -> None:
         """Compute the next part, of about `max_tokens` tokens."""
-        known = self.payload.num_shared_tokens if isinstance(self.payload, KVPrefix) else 0
-        left = len(self.example.prompt_ids) - 1 - known - (isinstance(self.payload, KVPrefix) and self.payload.has_bos)
-        if isinstance(self.payload, KVPrefix) and left > 0:
+        num_preceding_tokens = len(self.example.prompt_ids) - 1
+        num_computed = self.payload.num_shared_tokens if isinstance(self.payload, KVPrefix) else 0
+        has_bos = isinstance(self.payload, KVPrefix) and self.payload.has_bos
+        num_remaining = num_preceding_tokens - num_computed - has_bos
+        if isinstance(self.payload, KVPrefix) and num_remaining > 0:
             extended = model.extend_prefix(
-                self.payload, self.example.prompt_ids[: len(self.example.prompt_ids) - 1 - max(0, left - max_tokens)]
+                self.payload, self.example.prompt_ids[: num_preceding_tokens - max(0, num_remaining - max_tokens)]
             )
             assert extended is not None
             self.payload = extended

@@ -8,7 +8,7 @@ from softprompt.model import Payload
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import Objective, Task
 
-OVERHEAD_BYTES = 16 * 2**10  # approximate bytes of a prompt beside its tensors
+OVERHEAD_BYTES = 16 * 2**10  # approximate bytes of a prompt without its tensors
 BYTES_PER_LABEL_CHARACTER = 64  # approximate maximum of the bytes per label character, with the derived structures
 UNLIMITED_LENGTH = 2**31  # texts are never truncated here, but rejected
 

@@ -1,4 +1,4 @@
-"""Binds the tasks of prompts (templates, labels, label scorers) to the base model, without running the model.
+"""Binding of the tasks of prompts (templates, labels, label scorers) to the base model, without running the model.
 
 The cost depends on untrusted content, so binding happens in a thread and with a tokenizer of its own, and tenants take
 turns.

@@ -13,9 +13,8 @@ import asyncio
 from softprompt.fair_queue import FairQueue
 from softprompt.recent_tenants import RecentTenants
 
-MAX_TURN_S = (
-    0.005  # the next turn is granted after this time even if the current one has not ended: it may wait for I/O
-)
+# The next turn is granted after this time even if the current one has not ended: it may wait for I/O.
+MAX_TURN_S = 0.005
 
 
 class EventLoopScheduler:

@@ -30,8 +30,8 @@ class FairSemaphore:
         capacity: number of slots, or a function that returns it.
         max_waiting: maximum waiters, half of them of one tenant.
         num_reserved: slots that a single tenant never gets, or a function that returns their number.
-        get_shared_capacity: returns the slots in use, of all tenants, from which on a tenant with slots gets no more
-            while other tenants are active. None limits nothing.
+        get_shared_capacity: returns the maximum number of slots in use up to which a tenant that has slots gets more
+            while other tenants are active. None for the whole capacity.
     """
 
     def __init__(
@@ -80,15 +80,15 @@ class FairSemaphore:
                 waiter.future.set_result(None)
 
     def _has_capacity(self, tenant: str, num_slots: int) -> bool:
-        capacity, held = self._get_capacity(), self._held_slots[tenant]
+        capacity, num_tenant_slots = self._get_capacity(), self._held_slots[tenant]
         if self._num_held and self._num_held + num_slots > capacity:
             return False
-        if not held:
+        if not num_tenant_slots:
             return True
         is_shared = self._recent_tenants.has_others({tenant})
         if is_shared and self._num_held + num_slots > self._get_shared_capacity():
             return False
-        return held + num_slots <= max(1, capacity - self._get_reserved())
+        return num_tenant_slots + num_slots <= max(1, capacity - self._get_reserved())
 
     async def _acquire_slots(self, tenant: str, num_slots: int) -> None:
         self._recent_tenants.add_request(tenant)

@@ -1,4 +1,4 @@
-"""Compiles the grammars of requests in a thread of its own; tenants take turns."""
+"""Compilation of the grammars of requests in a thread of its own; tenants take turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formats generations as chat completions."""
+"""Formatter of chat completions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formats generations as text completions."""
+"""Formatter of text completions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks that texts fit in the context with their responses, and reports which texts do not."""
+"""Check that texts fit in the context with their responses, with an error that names those that do not."""
 
 from __future__ import annotations
 

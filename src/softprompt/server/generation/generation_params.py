@@ -1,4 +1,4 @@
-"""Converts the fields of a request to sampling parameters, within the limits of the server."""
+"""Conversion of the fields of a request to sampling parameters, within the limits of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records the tokens of a request, in the metrics of the server and in the usage of the version that generates."""
+"""Recorder of the tokens of a request, in the metrics of the server and in the usage of the version that generates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formats the log-probabilities of tokens for chat completions and completions."""
+"""Formatter of the log-probabilities of tokens for chat completions and completions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ class LogprobsFormatter:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self._tokenizer = tokenizer
-        self._decode_cached = lru_cache(TOKEN_CACHE_SIZE)(
-            self._decode_uncached
-        )  # a step may have twenty tokens per sequence
+        # Cached, because a step may have twenty tokens per sequence.
+        self._decode_cached = lru_cache(TOKEN_CACHE_SIZE)(self._decode_uncached)
 
     def decode_token(self, token_id: int) -> str:
         """Decode a token; a part of a character becomes a replacement character."""

@@ -1,4 +1,4 @@
-"""Renders and tokenizes the texts of requests, in the form in which the prompt was trained."""
+"""Rendering and tokenization of the texts of requests, in the form in which the prompt was trained."""
 
 from __future__ import annotations
 
@@ -162,9 +162,9 @@ class PromptRenderer:
     def _tokenize_raw(self, text: str | Sequence[int]) -> list[int]:
         if isinstance(text, str):
             ids = self.model.prompt_tokenizer.tokenize(text)
-            ids = self.model.prompt_tokenizer.add_special_tokens(
-                ids[1:] if ids[:1] == [self.model.prompt_tokenizer.bos_token_id] else ids
-            )  # one BOS token, even if the text has one
+            if ids[:1] == [self.model.prompt_tokenizer.bos_token_id]:
+                ids = ids[1:]  # the text may begin with the BOS token that is added below
+            ids = self.model.prompt_tokenizer.add_special_tokens(ids)
         else:
             ids = list(text)
             if max(ids) >= self.model.shape.vocab_size:

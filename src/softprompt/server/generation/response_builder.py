@@ -1,4 +1,4 @@
-"""Builds and serializes responses with log-probabilities in a thread of its own.
+"""Building and serialization of responses with log-probabilities, in a thread of its own.
 
 128 choices with twenty alternatives per token are millions of JSON values. Building them on the event loop would block
 all other streams.

@@ -1,4 +1,4 @@
-"""Formats the generations of a request in OpenAI's format. Chat completions and completions differ in the choices."""
+"""Formatter of responses in OpenAI's format. Chat completions and completions differ in the choices."""
 
 from __future__ import annotations
 

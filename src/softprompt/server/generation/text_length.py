@@ -1,4 +1,4 @@
-"""Rejects texts that are too long before they are tokenized, which is slow for long texts."""
+"""Rejection of texts that are too long before they are tokenized, which is slow for long texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends errors from ASGI middleware, which has no response objects."""
+"""Error responses of ASGI middleware, which has no response objects."""
 
 from __future__ import annotations
 

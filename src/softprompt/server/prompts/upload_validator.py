@@ -118,12 +118,12 @@ class UploadValidator:
         self._check_label_limits(manifest.task)
         name = TENSORS_FILE if TENSORS_FILE in files else PEFT_FILES[1]
         check_header_tensors(files[name], _get_expected_shapes(manifest, name == TENSORS_FILE), UPLOAD_PATH / name)
-        saved = SavedPrompt.from_manifest(
-            manifest, {name: each for name, each in files.items() if name != MANIFEST_FILE}, UPLOAD_PATH
+        saved_prompt = SavedPrompt.from_manifest(
+            manifest, {name: content for name, content in files.items() if name != MANIFEST_FILE}, UPLOAD_PATH
         )
-        self._check_servable(saved)
-        self._validate_prompt(saved)
-        return saved
+        self._check_servable(saved_prompt)
+        self._validate_prompt(saved_prompt)
+        return saved_prompt
 
     def _check_base_model(self, manifest: Manifest) -> None:
         base, served = manifest.base, self._base_model

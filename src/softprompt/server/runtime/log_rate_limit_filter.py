@@ -6,13 +6,10 @@ import logging
 import time
 from collections.abc import Callable
 
-LIMITED_LOGGERS = (
-    "asyncio",
-    "uvicorn.error",
-)  # loggers of events that any client can trigger, such as invalid requests
-ACCEPT_ERROR_MESSAGE = (
-    "socket.accept() out of system resource"  # of asyncio; logged with a traceback, many times a second
-)
+# Loggers of events that any client can trigger, such as invalid requests.
+LIMITED_LOGGERS = ("asyncio", "uvicorn.error")
+# asyncio logs this message with a traceback, many times a second.
+ACCEPT_ERROR_MESSAGE = "socket.accept() out of system resource"
 MIN_INTERVAL_S = 60.0  # seconds between two equal lines
 MAX_TRACKED_MESSAGES = 1000  # distinct lines that are remembered
 

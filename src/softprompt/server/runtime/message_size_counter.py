@@ -1,7 +1,7 @@
 """Limits of a request's size on the wire. Independent of the parser and the connection.
 
-The limit of a body counts its content. A chunk of one byte takes six bytes, and chunk extensions and trailers take any
-number, all of which costs time. So the overhead beside the content has a limit of its own.
+The limit of a body counts its content only. But a chunk of one byte takes six bytes, chunk extensions and trailers may
+have any length, and all of them cost time. So the overhead has a limit of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Validation of request heads that parse, but that two servers in a row could interpret differently.
+"""Validation of request heads that parse, but that two servers in a chain could interpret differently.
 
 The parser itself rejects Content-Length with Transfer-Encoding, repeated or invalid lengths, lines that end in a bare
 LF or CR, and folded headers (RFC 9112).

@@ -17,9 +17,8 @@ from softprompt.server.runtime.message_size_counter import MessageSizeCounter
 from softprompt.server.runtime.request_head import INVALID_HTTP_CODE, find_head_error, has_body
 
 MAX_PARSE_BYTES = 2**12  # maximum bytes per parser call
-MAX_DISCARDED_BYTES = (
-    2**20
-)  # maximum bytes of a body that are discarded after its response, before the connection is closed
+# Maximum bytes of a body that are discarded after its response, before the connection is closed.
+MAX_DISCARDED_BYTES = 2**20
 
 
 class StrictHttpProtocol(HttpToolsProtocol):

@@ -1,4 +1,4 @@
-"""Schemas of the playground's own endpoints, beside those of `/v1`."""
+"""Schemas of the endpoints that only the playground uses."""
 
 from __future__ import annotations
 

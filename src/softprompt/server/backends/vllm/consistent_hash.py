@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 VIRTUAL_NODES = 128  # points of a replica on the ring: more points make the shares more equal
 LOAD_FACTOR = 1.25  # maximum load relative to the mean: the paper's 1 + ε
-MIN_CAPACITY = 8  # concurrent sequences that a replica always takes: so few cost little, and its prompt cache is warm
+MIN_CAPACITY = 8  # sequences that a replica takes regardless of the mean: they cost little, and its caches are warm
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A response of a replica, with the same events as the engine, and with failover to other replicas."""
+"""A response of a replica, with the same outputs as the engine's, and with failover to other replicas."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class FailoverStream(GenerationHandle):
             ReplicaConnectionError, ReplicaStatusError: the replica failed; another one may succeed.
             GrammarDeadEnd, StreamInterrupted: the response ends.
         """
-        replayed, last = iter(self._emitted_token_ids[:]), None
+        replayed_token_ids, final_output = iter(self._emitted_token_ids[:]), None
         last_token_time: float | None = None
         try:
             async with replica.stream_completion(self._body) as events:
@@ -127,26 +127,26 @@ class FailoverStream(GenerationHandle):
                     delta = parse_delta(event, self._request.sampling.logprobs)
                     if delta is None:
                         self._cached_tokens = max(0, get_cached_tokens(event) - self._num_prefix_positions)
-                    elif last is None:
+                    elif final_output is None:
                         last_token_time = self._observe_step(replica, last_token_time, len(delta.tokens))
-                        last = self._emit_new_tokens(delta, replayed)
+                        final_output = self._emit_new_tokens(delta, replayed_token_ids)
                     if self._detokenizer.is_stopped:
                         break
         except ReplicaConnectionError:
-            if last is None:
+            if final_output is None:
                 raise
         except ReplicaStatusError as error:
-            # vLLM ends a response so if its grammar fails. Every replica would.
+            # vLLM ends a response with an internal error if its grammar fails, on every replica.
             if self._request.sampling.grammar is None or not error.is_internal_error:
                 raise
             logger.warning("replica %s could not follow a grammar", replica.url)
             raise GrammarDeadEnd from error
-        if last is None:
+        if final_output is None:
             raise ReplicaConnectionError("the stream ended before the response did")
-        self.push_output(last)
+        self.push_output(final_output)
 
     def _observe_step(self, replica: ReplicaClient, last_token_time: float | None, num_tokens: int) -> float:
-        """Tell the replica's limit how long its last step took.
+        """Update the replica's sequence limit with the duration of its last step.
 
         Args:
             replica: replica that generated the tokens.
@@ -172,9 +172,9 @@ class FailoverStream(GenerationHandle):
         Raises:
             StreamInterrupted: the replica generates other tokens than before.
         """
-        for num_left, token in zip(range(len(delta.tokens) - 1, -1, -1), delta.tokens, strict=True):
+        for num_following, token in zip(range(len(delta.tokens) - 1, -1, -1), delta.tokens, strict=True):
             if (previous_id := next(replayed_token_ids, None)) is None:
-                output = self._make_output(token, None if num_left else delta.finish_reason)
+                output = self._make_output(token, None if num_following else delta.finish_reason)
                 if output.finish_reason is not None:
                     return output
                 self.push_output(output)
@@ -188,10 +188,9 @@ class FailoverStream(GenerationHandle):
 
     def _make_output(self, token: OutputToken, finish_reason: FinishReason | None) -> TokenOutput:
         """Convert a token to an output with its text."""
-        is_end = (
-            finish_reason is FinishReason.STOP and token.token_id in self._eos_token_ids
-        )  # an end token has no text
-        text = "" if is_end else self._detokenizer.push_token(token.token_id)
+        is_end_token = finish_reason is FinishReason.STOP and token.token_id in self._eos_token_ids
+        # An end token has no text.
+        text = "" if is_end_token else self._detokenizer.push_token(token.token_id)
         self._emitted_token_ids.append(token.token_id)
         if self._detokenizer.is_stopped:
             finish_reason = FinishReason.STOP

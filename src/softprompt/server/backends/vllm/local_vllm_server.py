@@ -36,7 +36,7 @@ POLL_INTERVAL_S = 0.2
 
 
 def find_interpreter(program: str) -> str:
-    """Find the Python interpreter of vLLM's environment, beside vLLM's program.
+    """Find the Python interpreter of vLLM's environment, next to vLLM's program.
 
     The program itself fails in vLLM's distribution for CPUs, where it looks for the usual distribution.
 

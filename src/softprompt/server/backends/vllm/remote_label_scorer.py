@@ -1,4 +1,4 @@
-"""Scores labels with replicas, by their next-token probabilities."""
+"""Scoring of labels with replicas, by their next-token probabilities."""
 
 from __future__ import annotations
 
@@ -74,13 +74,17 @@ class RemoteLabelScorer:
         extended = [[*sequence, *branch_point.path] for sequence in sequences]
         logprobs = await self._query_next_tokens(extended, None, semaphore)
         for token in branch_point.next_tokens:
-            missing = [i for i, known in enumerate(logprobs) if token not in known]
-            if missing:
-                added = await self._query_next_tokens([extended[i] for i in missing], token, semaphore)
-                for i, values in zip(missing, added, strict=True):
-                    logprobs[i] |= values
+            missing_indices = [i for i, token_logprobs in enumerate(logprobs) if token not in token_logprobs]
+            if missing_indices:
+                extended_without_token = [extended[i] for i in missing_indices]
+                added_logprobs = await self._query_next_tokens(extended_without_token, token, semaphore)
+                for i, token_logprobs in zip(missing_indices, added_logprobs, strict=True):
+                    logprobs[i] |= token_logprobs
         table = torch.tensor(
-            [[known.get(token, math.nan) for token in branch_point.next_tokens] for known in logprobs],
+            [
+                [token_logprobs.get(token, math.nan) for token in branch_point.next_tokens]
+                for token_logprobs in logprobs
+            ],
             dtype=torch.float64,
         )
         return table.log_softmax(dim=-1).float()

@@ -199,8 +199,8 @@ class ReplicaClient:
 
 async def _read_error_body(response: httpx2.Response) -> bytes:
     content = b""
-    async for part in response.aiter_bytes():
-        content += part
+    async for chunk in response.aiter_bytes():
+        content += chunk
         if len(content) > MAX_ERROR_BYTES:
             break
     return content

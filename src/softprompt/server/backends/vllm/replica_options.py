@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 #: Options of `vllm serve` without which responses differ from the gateway's documentation; "" for flags.
 REQUIRED_OPTIONS: Mapping[str, str] = {
-    "generation-config": "vllm",  # no sampling parameters beside those of the request
+    "generation-config": "vllm",  # only the sampling parameters of the request
     "structured-outputs-config": json.dumps({"backend": "guidance"}),  # the library of softprompt's own engine
     "enable-prompt-tokens-details": "",  # reports prefix cache hits in `usage`
     "no-trust-remote-code": "",  # no supported model needs remote code

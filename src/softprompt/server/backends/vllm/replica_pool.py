@@ -33,7 +33,7 @@ MAX_MESSAGE_CHARS = 300  # characters of vLLM's message in an error
 
 
 class ReplicaPool:
-    """The pool of replicas behind a gateway. Several gateways may share the replicas without coordination.
+    """The pool of a gateway's replicas. Several gateways may share the replicas without coordination.
 
     Args:
         urls: base URLs of the replicas.

@@ -1,4 +1,4 @@
-"""Parses vLLM's responses and events to tokens with log-probabilities. Performs no I/O of its own."""
+"""Parser of vLLM's responses and events to tokens with log-probabilities. Performs no I/O of its own."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ async def iter_sse_events(stream: AsyncIterator[bytes]) -> AsyncGenerator[dict[s
         ReplicaConnectionError: the stream broke off or is malformed.
         ReplicaStatusError: the stream has an error event.
     """
-    rest = b""
-    async for part in stream:
-        *lines, rest = (rest + part).split(b"\n")
+    incomplete_line = b""
+    async for chunk in stream:
+        *lines, incomplete_line = (incomplete_line + chunk).split(b"\n")
         for line in lines:
             if not line.startswith(b"data:"):
                 continue  # a blank line or a keep-alive comment

@@ -52,8 +52,8 @@ class SharedSequenceLimit:
     @property
     def max_sequences(self) -> int:
         """Maximum number of sequences, at least 1."""
-        known = max(INITIAL_LIMIT, GROWTH_FACTOR * self._max_observed)
+        explored_limit = max(INITIAL_LIMIT, GROWTH_FACTOR * self._max_observed)
         base, per_sequence = self._step_costs.base_seconds, self._step_costs.decode_token_seconds
-        if known * per_sequence <= (MAX_SLOWDOWN - 1) * (base + per_sequence):
-            return known
-        return max(1, min(known, int(MAX_SLOWDOWN + (MAX_SLOWDOWN - 1) * base / per_sequence)))
+        if explored_limit * per_sequence <= (MAX_SLOWDOWN - 1) * (base + per_sequence):
+            return explored_limit
+        return max(1, min(explored_limit, int(MAX_SLOWDOWN + (MAX_SLOWDOWN - 1) * base / per_sequence)))

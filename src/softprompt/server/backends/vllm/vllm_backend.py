@@ -156,7 +156,7 @@ class VllmBackend:
             raise HeadNotSupported
 
     async def verify_prompt(self, prompt: SavedPrompt, name: str, tenant: str) -> None:
-        """Do nothing, without weights here: responses with non-finite logits end with an error."""
+        """Do nothing: this process has no weights. Responses with non-finite logits end with an error."""
 
     async def load_prompt(self, prompt: SavedPrompt, tenant: str) -> LoadedPrompt:
         """Bind the task and determine the prefix's shape. The replicas load the tensors themselves."""
