@@ -53,7 +53,7 @@ def _around(typechecker: Callable[[Any], Any], decorated: Any) -> Any:
 
 
 def _is_plain(function: Any) -> bool:
-    """Whether all annotations can be resolved, except the function's own class, and none is an array."""
+    """Return whether all annotations can be resolved, except the function's own class, and none is an array."""
     around = dict.fromkeys(function.__qualname__.split(".")[:-1], object)
     try:
         hints = get_type_hints(function, localns=around, include_extras=True)

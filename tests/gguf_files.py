@@ -82,7 +82,7 @@ def _add_sizes(writer: gguf.GGUFWriter, config: Any) -> None:
 def _add_tokenizer(writer: gguf.GGUFWriter, model: FrozenModel) -> None:
     trained = json.loads(model.tokenizer.backend_tokenizer.to_str())
     tokens = sorted(trained["model"]["vocab"], key=trained["model"]["vocab"].get)
-    tokens += [f"[PAD{at}]" for at in range(len(tokens), model.shape.vocab_size)]  # as many as embeddings
+    tokens += [f"[PAD{index}]" for index in range(len(tokens), model.shape.vocab_size)]  # as many as embeddings
     special = set(model.tokenizer.all_special_tokens)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")

@@ -1,4 +1,4 @@
-"""What hypothesis draws: families, methods, shapes, rows, payloads."""
+"""Strategies of hypothesis: families, methods, shapes, token ids, payloads."""
 
 from __future__ import annotations
 
@@ -53,48 +53,50 @@ METHODS_ON_FAMILIES = tuple(
 )
 
 
-#: Those that learn one task; a method that learns several needs rows that say which is theirs.
+#: Methods for one task. Methods for several tasks need examples with the name of their task.
 METHODS_OF_ONE_TASK = tuple((name, encoder) for name, encoder in METHODS if not ALL_METHODS[name].is_multitask)
 
-#: Of these, those that start from a text, as every task has one; not every task has examples that end in an answer.
-METHODS_FOR_ANY_TASK = tuple(each for each in METHODS_OF_ONE_TASK if not ALL_METHODS[each[0]].uses_demonstrations)
+#: Methods for one task that need no demonstrations, which not every task has.
+METHODS_FOR_ANY_TASK = tuple(
+    (name, encoder) for name, encoder in METHODS_OF_ONE_TASK if not ALL_METHODS[name].uses_demonstrations
+)
 
 
 def methods_starting_from(start: str) -> tuple[tuple[str, str], ...]:
-    """The methods that have this start, `random` or `prompt`; with every encoder."""
+    """Return the methods with this initializer, `random` or `prompt`, each with every encoder."""
     return tuple((name, encoder) for name, encoder in METHODS if start in ALL_METHODS[name].initializers)
 
 
 def options(method: str, num_virtual_tokens: int, **more: Any) -> PromptOptions:
-    """A method's options, with two tasks where it learns several."""
+    """Make the options of a method; a multi-task method gets two tasks."""
     tasks = ("films", "songs") if ALL_METHODS[method].is_multitask else ()
     return PromptOptions(method, num_virtual_tokens, tasks=tasks, **more)
 
 
 def tuning(method: str, num_virtual_tokens: int) -> dict[str, Any]:
-    """What `tune` needs to know for a method on reviews: each label is a task of its own where it learns several.
+    """Make the settings of `tune` for a method on reviews; for a multi-task method each label is a task.
 
-    One that shows whole examples needs room for one of each label.
+    A method with demonstrations gets enough virtual tokens for one example of each label.
     """
-    several = {"task_field": "label"} if ALL_METHODS[method].is_multitask else {}
+    task_settings = {"task_field": "label"} if ALL_METHODS[method].is_multitask else {}
     return {
         "method": method,
         "num_virtual_tokens": 60 if ALL_METHODS[method].uses_demonstrations else num_virtual_tokens,
-        **several,
+        **task_settings,
     }
 
 
 def random_embeddings(
     model: FrozenModel, num_virtual_tokens: int, seed: int, placement: Placement = Placement.BEFORE
 ) -> PromptEmbeddings:
-    """Embeddings at the scale of the model's own."""
+    """Make random prompt embeddings with the scale of the model's embeddings."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(num_virtual_tokens, model.shape.embedding_size, generator=generator)
     return PromptEmbeddings(noise * model.embedding_rms, placement)
 
 
 def random_prefix(model: FrozenModel, num_virtual_tokens: int, seed: int, ground: int = 0) -> KVPrefix:
-    """Keys and values that no text could have left, of which the `ground` lowest layers are not trained."""
+    """Make a random prefix, which no text could produce; its `ground` lowest layers are frozen."""
     generator = torch.Generator().manual_seed(seed)
     tensor = torch.randn(model.shape.get_prefix_shape(num_virtual_tokens), generator=generator)
     return KVPrefix(tensor[ground:], frozen_prefix=FrozenPrefix(tensor[:ground]) if ground else None)
@@ -102,9 +104,12 @@ def random_prefix(model: FrozenModel, num_virtual_tokens: int, seed: int, ground
 
 @st.composite
 def payloads(draw: st.DrawFn, model: FrozenModel, name: str) -> Payload:
-    """A compiled payload of any kind that the family can have."""
+    """Draw a compiled payload of any kind that the family supports."""
     P, seed = draw(lengths), draw(seeds)
-    impossible = {Placement.IN_TEMPLATE, *([] if name in WITH_BOS else [Placement.AFTER_BOS])}  # rows have no template
+    impossible = {
+        Placement.IN_TEMPLATE,
+        *([] if name in WITH_BOS else [Placement.AFTER_BOS]),
+    }  # these sequences have no template
     kind = draw(st.sampled_from(["prefix", *(p for p in model.placements if p not in impossible)]))
     with torch.no_grad():
         if kind != "prefix":
@@ -114,7 +119,7 @@ def payloads(draw: st.DrawFn, model: FrozenModel, name: str) -> Payload:
 
 
 def as_row(model: FrozenModel, ids: Sequence[int]) -> list[int]:
-    """Ids as they stand in a row: an encoder-decoder reads the first half of them and says the others."""
+    """Arrange ids as a sequence: in an encoder-decoder the first half is the encoder's, the rest the decoder's."""
     if not isinstance(model, EncoderDecoderModel):
         return list(ids)
     half = (len(ids) + 1) // 2
@@ -122,10 +127,10 @@ def as_row(model: FrozenModel, ids: Sequence[int]) -> list[int]:
 
 
 def laid_out(sequences: Sequence[Sequence[int]], side: str, extra: int = 0) -> tuple[Tensor, Tensor]:
-    """Sequences as ids and mask, padded on a side to the longest plus `extra`."""
+    """Pad sequences on a side to the longest plus `extra`; return ids and mask."""
     longest = max(map(len, sequences)) + extra
     ids, mask = torch.full((len(sequences), longest), 2), torch.zeros(len(sequences), longest, dtype=torch.bool)
-    for row, sequence in enumerate(sequences):
-        at = slice(longest - len(sequence), None) if side == "left" else slice(len(sequence))
-        ids[row, at], mask[row, at] = torch.tensor(sequence), True
+    for index, sequence in enumerate(sequences):
+        positions = slice(longest - len(sequence), None) if side == "left" else slice(len(sequence))
+        ids[index, positions], mask[index, positions] = torch.tensor(sequence), True
     return ids, mask

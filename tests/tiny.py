@@ -56,7 +56,7 @@ _SPECIAL: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id"
 CONFIGS: dict[str, PreTrainedConfig] = {
     "llama": LlamaConfig(**_GROUPED),
     "qwen2": Qwen2Config(**_GROUPED),
-    "qwen3": Qwen3Config(**_GROUPED, head_dim=8),  # wider in all than the hidden size, as Qwen3 is
+    "qwen3": Qwen3Config(**_GROUPED, head_dim=8),  # all heads together exceed the hidden size, as in Qwen3
     "mistral": MistralConfig(**_GROUPED, sliding_window=96),
     "gemma2": Gemma2Config(**_GROUPED, **_SPECIAL, head_dim=8, sliding_window=96, query_pre_attn_scalar=8),
     "gemma3": Gemma3TextConfig(**_GROUPED, **_SPECIAL, head_dim=8, sliding_window=96, sliding_window_pattern=2),
@@ -94,12 +94,12 @@ MASKED_FAMILIES = tuple(MASKED_CONFIGS)
 _T5: dict[str, Any] = {
     "vocab_size": 384,
     "d_model": 24,
-    "d_kv": 8,  # wider in all than the hidden size, as T5's largest are
+    "d_kv": 8,  # all heads together exceed the hidden size, as in the largest T5
     "d_ff": 40,
     "num_layers": 2,
     "num_decoder_layers": 3,
     "num_heads": 4,
-    "relative_attention_num_buckets": 8,  # so few that the distances of tiny rows fall into several
+    "relative_attention_num_buckets": 8,  # few, so that even tiny sequences use several
     "relative_attention_max_distance": 12,
     "n_positions": 64,
     "pad_token_id": 2,
@@ -138,7 +138,7 @@ KINDS: dict[str, ModelKind] = {
     **dict.fromkeys(ENCODER_DECODER_FAMILIES, ModelKind.ENCODER_DECODER),
 }
 
-#: Families whose tokenizer puts a BOS in front of every text here, as the real ones' do.
+#: Families whose tokenizer adds a BOS to every text, as the real tokenizers do.
 WITH_BOS = ("llama", *MASKED_FAMILIES, "bart")
 
 _AUTO = (
@@ -149,12 +149,12 @@ _AUTO = (
 
 
 def template_for(family: str) -> str:
-    """A template for reviews that suits the family's kind."""
+    """Return a template for reviews that suits the family's kind."""
     return "{text} so [MASK] ." if family in MASKED_FAMILIES else "{text}\nLabel:"
 
 
 def tiny_model(family: str, seed: int = 0) -> FrozenModel:
-    """A model of the family with random weights of the seed; a new one each time."""
+    """Make a new model of the family, with random weights from the seed."""
     torch.manual_seed(seed)
     configs, auto = next((configs, auto) for configs, auto in _AUTO if family in configs)
     network = auto.from_config(configs[family], dtype=torch.float32)
@@ -165,23 +165,25 @@ def tiny_model(family: str, seed: int = 0) -> FrozenModel:
             else:
                 parameter.add_(0.1 * torch.randn_like(parameter))
         for name, buffer in network.named_buffers():
-            if name == "final_logits_bias":  # BART's is zero but in a few checkpoints
+            if name == "final_logits_bias":  # zero in most BART checkpoints
                 buffer.normal_(std=0.25)
     tokenizer = tiny_tokenizer_for(family)
     if network.can_generate():
-        network.generation_config.eos_token_id = tokenizer.eos_token_id  # a family's own default is any other token
+        network.generation_config.eos_token_id = (
+            tokenizer.eos_token_id
+        )  # the default of the family is an arbitrary token here
     return freeze_network(network, tokenizer, f"tiny-{family}-{seed}")
 
 
 def ending_at(family: str, *eos_token_ids: int) -> FrozenModel:
-    """A tiny model whose configuration ends a response at these tokens as well as at the tokenizer's."""
+    """Make a tiny model whose generation configuration has these EOS tokens besides the tokenizer's."""
     model = tiny_model(family)
     model.network.generation_config.eos_token_id = [1, *eos_token_ids]
     return freeze_network(model.network, model.tokenizer, model.name)
 
 
 def tiny_tokenizer_for(family: str) -> PreTrainedTokenizerFast:
-    """The tokenizer that suits the family."""
+    """Make the tokenizer that suits the family."""
     if family in MASKED_FAMILIES:
         return tiny_masked_tokenizer()
     return tiny_tokenizer(bos=family in WITH_BOS, eos=family in ENCODER_DECODER_FAMILIES)
@@ -189,13 +191,13 @@ def tiny_tokenizer_for(family: str) -> PreTrainedTokenizerFast:
 
 @cache
 def shared_model(family: str) -> FrozenModel:
-    """A model that no test changes."""
+    """Return a shared model, which no test may change."""
     return tiny_model(family)
 
 
 @cache
 def tiny_tokenizer(bos: bool = False, eos: bool = False) -> PreTrainedTokenizerFast:
-    """A byte-pair tokenizer with a few whole words, and what it puts around a text."""
+    """Make a byte-pair tokenizer with a few whole words, which adds BOS and EOS to a text if requested."""
     tokenizer = _trained([BOS, EOS, PAD])
     if bos or eos:
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -206,7 +208,7 @@ def tiny_tokenizer(bos: bool = False, eos: bool = False) -> PreTrainedTokenizerF
 
 @cache
 def tiny_masked_tokenizer() -> PreTrainedTokenizerFast:
-    """The same with CLS, SEP and a mask."""
+    """Make a byte-pair tokenizer with CLS, SEP and a mask."""
     tokenizer = _trained([CLS, SEP, PAD, MASK])
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{CLS} $A {SEP}", special_tokens=[(CLS, 0), (SEP, 1)]

@@ -19,7 +19,7 @@ from tests.tiny import tiny_model
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a command line: exit code, standard output, and standard error with its lines joined."""
+    """Outcome of a command line: exit code, standard output, and standard error with its lines joined."""
 
     code: int
     out: str
@@ -27,14 +27,14 @@ class Ran:
 
     @property
     def json(self) -> Any:
-        """The one JSON object that is all of standard output."""
+        """JSON object that the whole standard output consists of."""
         assert self.code == 0, self.err
         assert self.out.endswith("\n")
         assert self.out.count("\n") == 1
         return json.loads(self.out)
 
     def refused(self, *words: str) -> None:
-        """It was the user's to mend, the message has these words, and nothing else was said."""
+        """Check that the command reported a user error with these words, and printed nothing else."""
         assert self.code == 2, self.err
         assert "error:" in self.err
         for word in words:
@@ -49,7 +49,7 @@ Tune = Callable[..., Ran]
 
 @pytest.fixture
 def softprompt(capsys: pytest.CaptureFixture[str]) -> Iterator[Softprompt]:
-    """Run a command line."""
+    """Function that runs a command line in this process."""
 
     def call(*arguments: object) -> Ran:
         capsys.readouterr()
@@ -72,13 +72,13 @@ def saved_model(folder: Path, seed: int, family: str = "llama") -> Path:
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model."""
+    """Folder of a model."""
     return saved_model(tmp_path_factory.mktemp("base"), seed=0)
 
 
 @pytest.fixture(scope="session")
 def other_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of another model of the same shape."""
+    """Folder of another model of the same shape."""
     return saved_model(tmp_path_factory.mktemp("other"), seed=1)
 
 
@@ -100,39 +100,39 @@ def tuned(folder: Path, base: Path, rows: list[dict[str, Any]], **settings: Any)
 
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
-    """A prefix that tells good reviews from bad."""
+    """Folder of a KV prefix that classifies reviews."""
     return tuned(tmp_path_factory.mktemp("classifier"), base, REVIEWS)
 
 
 @pytest.fixture(scope="session")
 def writer(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
-    """Embeddings that were taught to write."""
-    rows = [{"input": f"food: {food}", "output": f"Aro serves {food}."} for food in ("rice", "fish", "tea", "pie")]
-    return tuned(tmp_path_factory.mktemp("writer"), base, rows, method="prompt")
+    """Folder of prompt embeddings for a generation task."""
+    records = [{"input": f"food: {food}", "output": f"Aro serves {food}."} for food in ("rice", "fish", "tea", "pie")]
+    return tuned(tmp_path_factory.mktemp("writer"), base, records, method="prompt")
 
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """Where a run is to save its prompt: in a folder that is not there yet."""
+    """Output path of a run, in a folder that does not exist yet."""
     return tmp_path / "out" / "p"
 
 
 @pytest.fixture
 def tune(softprompt: Softprompt, base: Path, reviews: Path, output: Path) -> Tune:
-    """Three steps on the reviews, unless the options say otherwise."""
+    """Function that runs `tune` for three steps on the reviews, unless the options override it."""
 
     def call(*options: object, data: Path = reviews) -> Ran:
-        small = ("--model", base, "--max-steps", 3, "--batch-size", 4, "--num-virtual-tokens", 3)
-        return softprompt("tune", *small, "--data", data, "--output", output, *options)
+        defaults = ("--model", base, "--max-steps", 3, "--batch-size", 4, "--num-virtual-tokens", 3)
+        return softprompt("tune", *defaults, "--data", data, "--output", output, *options)
 
     return call
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Everything below a folder."""
+    """Read all files below a folder, by relative path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def logged(output: Path) -> list[dict[str, Any]]:
-    """What the run that makes `output` measured."""
+    """Read metrics.jsonl of the run that writes `output`."""
     return [json.loads(line) for line in (output.with_name("p.run") / "metrics.jsonl").read_text().splitlines()]

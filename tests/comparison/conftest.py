@@ -36,7 +36,7 @@ def written(path: Path, rows: list[dict[str, Any]]) -> str:
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a tiny Llama."""
+    """Folder of a tiny Llama."""
     return saved_model(tmp_path_factory.mktemp("base"), seed=0)
 
 
@@ -45,33 +45,33 @@ Settings = Callable[..., CompareSettings]
 
 @pytest.fixture
 def settings(base: Path, tmp_path: Path) -> Settings:
-    """Settings of a small comparison, with changes."""
+    """Function that makes the settings of a small comparison, with changes."""
     files = {split: written(tmp_path / f"{split}.jsonl", reviews_of(split)) for split in SUBJECTS}
 
     def make(**changes: Any) -> CompareSettings:
-        given = {
+        defaults = {
             "model": str(base), "data": files["train"], "validation": files["validation"], "test": files["test"],
             "template": TEMPLATE, "max_steps": 3, "batch_size": 4, "seeds": 2, "trials": 2,
             "output": tmp_path / "report",
         }  # fmt: skip
-        return CompareSettings.from_dict({**given, **changes})
+        return CompareSettings.from_dict({**defaults, **changes})
 
     return make
 
 
 @pytest.fixture
 def experiment(settings: Settings) -> Experiment:
-    """The experiment that all methods share."""
+    """Experiment that all methods share."""
     return Experiment.prepare(settings())
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Run methods in this process, which is faster; return the names of those that ran."""
-    worked: list[str] = []
+    """Names of the methods that ran; all run in this process, which is faster."""
+    names: list[str] = []
 
-    def run_here(job: MethodJob, log: Path, heard: Any) -> str | None:
-        worked.append(job.method)
+    def run_here(job: MethodJob, log_path: Path, on_event: Any) -> str | None:
+        names.append(job.method)
         try:
             run_job(job, EventWriter(io.StringIO()))
         except Exception as error:
@@ -79,4 +79,4 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return None
 
     monkeypatch.setattr("softprompt.comparison.comparison_runner.run_in_subprocess", run_here)
-    return worked
+    return names

@@ -1,4 +1,4 @@
-"""Files of every kind, small."""
+"""Fixtures for small data files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write a file; gives its path."""
+    """Function that writes a file and returns its path."""
 
     def to_file(name: str, content: str | bytes) -> Path:
         path = tmp_path / name
@@ -24,7 +24,7 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of `datasets` for one test."""
+    """Cache folder of `datasets` for one test."""
     from datasets import config
 
     monkeypatch.setattr(config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))

@@ -31,7 +31,7 @@ columns show which prompts peft can read, and whether transformers' `Trainer` ca
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 """  # noqa: E501
 LABELS = ("good", "bad")
-#: A row of every task's own fields.
+#: A record with the fields of every task.
 ROW = {
     "text": "fun",
     "label": "good",
@@ -47,7 +47,7 @@ CHAT = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n
 
 
 def table() -> str:
-    """The whole page."""
+    """Build the whole page."""
     return HEADING + "".join(f"| {' | '.join(_line(family))} |\n" for family in ALL_FAMILIES)
 
 
@@ -67,7 +67,7 @@ def _line(family: str) -> list[str]:
 
 
 def _tasks(model: FrozenModel, family: str) -> list[bool]:
-    """Whether each task works, in the page's order."""
+    """Return whether each task works, in the page's order."""
     words, text = ClassificationTask(labels=LABELS, template=template_for(family)), GenerationTask(template="{text}")
     by_head = PromptOptions("prefix", 3, head="linear")
     return [
@@ -81,7 +81,7 @@ def _tasks(model: FrozenModel, family: str) -> list[bool]:
 
 
 def _with_chat_template(model: FrozenModel) -> FrozenModel:
-    """The model with a tokenizer that was made to chat; families share their tiny tokenizers."""
+    """Return a copy of the model with a chat template; its tokenizer is a copy, since families share tokenizers."""
     other = copy.copy(model)
     other.prompt_tokenizer = model.prompt_tokenizer.clone()
     other.tokenizer.chat_template = CHAT
@@ -89,12 +89,12 @@ def _with_chat_template(model: FrozenModel) -> FrozenModel:
 
 
 def _places(model: FrozenModel, family: str, methods: tuple[str, ...]) -> str:
-    found = [place for place in Placement if all(_stands(model, family, method, place) for method in methods)]
-    return ", ".join(found) or "–"
+    supported = [place for place in Placement if all(_stands(model, family, method, place) for method in methods)]
+    return ", ".join(supported) or "–"
 
 
 def _stands(model: FrozenModel, family: str, method: str, place: Placement) -> bool:
-    if family not in WITH_BOS and place is Placement.AFTER_BOS:  # a question of the tokenizer
+    if family not in WITH_BOS and place is Placement.AFTER_BOS:  # depends on the tokenizer, not on the family
         others = {other: shared_model(other) for other in WITH_BOS}
         kin = [other for other in others if others[other].shape.kind == model.shape.kind]
         return any(_stands(others[other], other, method, place) for other in kin)
@@ -105,7 +105,7 @@ def _stands(model: FrozenModel, family: str, method: str, place: Placement) -> b
 
 @torch.no_grad()
 def _works(model: FrozenModel, task: Task, options: PromptOptions) -> bool:
-    """Whether a row goes all the way from text to a loss."""
+    """Return whether an example can be encoded and has a finite loss."""
     try:
         prompt, _ = build_prompt(options, model, "a film", task.labels)
         payload = model.compile_payload(prompt())
@@ -123,7 +123,7 @@ def _peft_reads(model: FrozenModel, method: str) -> bool:
 
 
 def _trains(model: FrozenModel) -> bool:
-    """Whether a batch as `Trainer` gives it leaves gradients in the prompt, of either payload."""
+    """Return whether a batch of `Trainer` gives gradients to prompts of both payloads."""
     return all(_gives_gradients(model, PromptOptions(method, 3)) for method in ("prompt", "prefix"))
 
 

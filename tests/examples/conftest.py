@@ -1,4 +1,4 @@
-"""The examples as their reader runs them: from a project's root, beside which lies the data, on a tiny model."""
+"""Runs the examples as their readers do, from the root of a project, on a tiny model and small data."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ INSTRUCTIONS = {"说一个季节。": "春天。", "写一个数字。": "三。
 
 
 def reviews() -> list[dict[str, Any]]:
-    """216 reviews of two sentences, too short to stand alone, and one of a single word."""
-    rows = [
+    """Make 216 reviews of two sentences, and one of a single word."""
+    records = [
         {"text": f"{subject} {verb} {word}. I have seen it {number} times with all of my friends!", "label": label}
         for number in range(3)
         for subject in SUBJECTS
         for verb in ("was", "is", "seemed")
         for word, label in WORDS.items()
     ]
-    return [{"text": "lovely", "label": "positive"}, *rows]
+    return [{"text": "lovely", "label": "positive"}, *records]
 
 
 def instructions() -> list[dict[str, Any]]:
-    """60 instructions, of which some have an input and one has an answer that is too long."""
-    rows = [
-        {"instruction": f"{number}。{asked}", "input": "鱼" if number % 2 else "", "output": said}
+    """Make 60 instructions, some with an input, and one more with an answer that is too long."""
+    records = [
+        {"instruction": f"{number}。{instruction}", "input": "鱼" if number % 2 else "", "output": answer}
         for number in range(20)
-        for asked, said in INSTRUCTIONS.items()
+        for instruction, answer in INSTRUCTIONS.items()
     ]
-    return [{**rows[0], "output": "很" * 300}, *rows]
+    return [{**records[0], "output": "很" * 300}, *records]
 
 
 def shop_reviews() -> list[dict[str, Any]]:
-    """280 reviews in Chinese."""
+    """Make 280 reviews in Chinese."""
     return [
         {"text": f"第{number}次买，质量{word}", "label": label} for number in range(70) for word, label in SHOPS.items()
     ]
@@ -53,7 +53,7 @@ def shop_reviews() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the model that stands in for the embedded one: no BOS, as there."""
+    """Folder of the model that replaces the bundled one: like that one, it has no BOS."""
     folder = tmp_path_factory.mktemp("tiny")
     tokenizer = tiny_tokenizer()
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -72,7 +72,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tiny: Path, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
-    """A project's root with the examples as working folder, the data beside it, the tiny model, runs of 2 steps."""
+    """Patch whose working folder is a project's root with examples and data; tiny model, runs of 2 steps."""
     root, data = tmp_path / "project", tmp_path / "shared" / "data"
     root.mkdir()
     data.mkdir(parents=True)

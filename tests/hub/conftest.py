@@ -1,4 +1,4 @@
-"""A Hub on loopback, and prompts to send there."""
+"""Fixtures: a fake Hub on loopback, and a prompt to upload."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tests.saved.factories import make
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    """The Hub that huggingface_hub speaks to."""
+    """Fake Hub that huggingface_hub is connected to."""
     with connected(monkeypatch, tmp_path / "huggingface") as fake:
         yield fake
 
 
 @pytest.fixture
 def saved() -> SavedPrompt:
-    """A classifier's embeddings; its base is `tiny-llama-0`, which no Hub has."""
+    """Prompt embeddings of a classifier; the base model `tiny-llama-0` is on no Hub."""
     return make()
 
 
 @pytest.fixture
 def folder(saved: SavedPrompt, tmp_path: Path) -> Path:
-    """The same on the disk."""
+    """Folder of the saved prompt."""
     saved.save_to(tmp_path / "prompts" / "reviews")
     return tmp_path / "prompts" / "reviews"

@@ -1,7 +1,7 @@
-"""A Hub on loopback that speaks as much HTTP as huggingface_hub needs to push and pull a prompt, and can misbehave.
+"""Fake Hub on loopback: only the HTTP that huggingface_hub needs to push and pull a prompt, and faults on request.
 
-It keeps repositories in memory, a dictionary of files for every commit. Tokens are names of accounts with what they may
-write: an account writes below its own name.
+Repositories are in memory, with a dictionary of files for every commit. Each token belongs to an account, which may
+write the repositories under its own name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOKEN = "hf_not_for_anybodys_eyes"
 
 @dataclass
 class Repository:
-    """A repository: its commits in order, each the files that it holds."""
+    """Repository: its commits in order, each with all its files."""
 
     private: bool = False
     commits: list[dict[str, bytes]] = field(default_factory=lambda: [{".gitattributes": b""}])
@@ -42,20 +42,22 @@ class Repository:
         return hashlib.sha1(f"{number} {sorted(self.commits[number].items())}".encode()).hexdigest()
 
     def at(self, revision: str) -> dict[str, bytes] | None:
-        """The files of a revision."""
+        """Return the files of a revision, or None."""
         known = {self.sha(number): files for number, files in enumerate(self.commits)} | {"main": self.files}
         return known.get(revision)
 
 
 @dataclass
 class FakeHub:
-    """What is on the Hub, who may enter, and what is to go wrong.
+    """Fake Hub: its repositories, accounts and faults, and the requests that it received.
 
     Attributes:
-        repositories: by name.
-        accounts: by token.
-        requests: every request so far, method and path.
-        faults: what happens instead of an answer, by the beginning of `METHOD path`: a status, or a change of the body.
+        url: URL of the Hub.
+        repositories: repositories by name.
+        accounts: names of accounts by token.
+        requests: method and path of every request so far.
+        faults: faults by the first characters of `METHOD path`: a status, or a function that changes the body.
+        objects: uploaded large files by SHA-256.
     """
 
     url: str = ""
@@ -66,10 +68,10 @@ class FakeHub:
     objects: dict[str, bytes] = field(default_factory=dict)
 
     def fault(self, request: str) -> int | Callable[[bytes], bytes] | None:
-        return next((what for start, what in self.faults.items() if request.startswith(start)), None)
+        return next((fault for start, fault in self.faults.items() if request.startswith(start)), None)
 
     def count(self, start: str) -> int:
-        """How many requests began like this."""
+        """Count the requests whose `METHOD path` begins with `start`."""
         return sum(request.startswith(start) for request in self.requests)
 
 
@@ -78,7 +80,7 @@ def is_large(name: str) -> bool:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request. Routes are tried in order; the first whose words fit answers."""
+    """Handler of one request, whose path selects the route."""
 
     hub: FakeHub
     protocol_version = "HTTP/1.1"
@@ -135,38 +137,36 @@ class Handler(BaseHTTPRequestHandler):
         return repository.partition("/")[0] == self.account
 
     def visible(self, name: str) -> Repository | None:
-        found = self.hub.repositories.get(name)
-        return found if found and (not found.private or self.may_write(name)) else None
+        repository = self.hub.repositories.get(name)
+        return repository if repository and (not repository.private or self.may_write(name)) else None
 
     def create(self) -> None:
-        asked = json.loads(self.body)
-        name = f"{asked['organization']}/{asked['name']}"
+        body = json.loads(self.body)
+        name = f"{body['organization']}/{body['name']}"
         if not self.may_write(name):
-            return self.refuse(
-                403, message=f"You don't have the rights to create a model under {asked['organization']}"
-            )
-        self.hub.repositories[name] = Repository(private=asked.get("visibility") == "private")
+            return self.refuse(403, message=f"You don't have the rights to create a model under {body['organization']}")
+        self.hub.repositories[name] = Repository(private=body.get("visibility") == "private")
         return self.send({"url": f"{self.hub.url}/{name}"})
 
     def of_repository(self, name: str, rest: list[str]) -> None:
-        found = self.visible(name)
-        if found is None:
+        repository = self.visible(name)
+        if repository is None:
             return self.refuse(404 if self.account else 401, "RepoNotFound", "Repository not found")
         revision = rest[1] if len(rest) > 1 else "main"
-        files = found.at(revision)
+        files = repository.at(revision)
         if files is None:
             return self.refuse(404, "RevisionNotFound")
         match rest[:1]:
             case [] | ["revision"]:
-                sha = found.sha() if revision == "main" else revision
+                sha = repository.sha() if revision == "main" else revision
                 siblings = [{"rfilename": file} for file in files]
-                return self.send({"id": name, "sha": sha, "private": found.private, "siblings": siblings})
+                return self.send({"id": name, "sha": sha, "private": repository.private, "siblings": siblings})
             case ["tree"]:
                 return self.send([self.entry(file, content) for file, content in files.items()])
             case ["preupload"]:
                 return self.preupload(files)
             case ["commit"]:
-                return self.commit(name, found)
+                return self.commit(name, repository)
         return self.refuse(404)
 
     def entry(self, name: str, content: bytes) -> dict[str, Any]:
@@ -175,27 +175,27 @@ class Handler(BaseHTTPRequestHandler):
         return plain | ({"lfs": large} if is_large(name) else {})
 
     def preupload(self, files: dict[str, bytes]) -> None:
-        def answered(name: str) -> dict[str, Any]:
+        def make_entry(name: str) -> dict[str, Any]:
             oid = (sha256 if is_large(name) else blob)(files[name]) if name in files else None
             mode = "lfs" if is_large(name) else "regular"
             return {"path": name, "uploadMode": mode, "shouldIgnore": False, "oid": oid}
 
-        return self.send({"files": [answered(file["path"]) for file in json.loads(self.body)["files"]]})
+        return self.send({"files": [make_entry(file["path"]) for file in json.loads(self.body)["files"]]})
 
     def batch(self) -> None:
         objects = [
-            {**wanted, "actions": {"upload": {"href": f"{self.hub.url}/lfs/{wanted['oid']}"}}}
-            for wanted in json.loads(self.body)["objects"]
+            {**pointer, "actions": {"upload": {"href": f"{self.hub.url}/lfs/{pointer['oid']}"}}}
+            for pointer in json.loads(self.body)["objects"]
         ]
         return self.send({"transfer": "basic", "objects": objects})
 
-    def commit(self, name: str, found: Repository) -> None:
+    def commit(self, name: str, repository: Repository) -> None:
         if not self.may_write(name):
             return self.refuse(403, message="You don't have the rights to write here")
         header, *changes = (json.loads(line) for line in self.body.splitlines())
-        if header["value"].get("parentCommit") not in (None, found.sha()):
+        if header["value"].get("parentCommit") not in (None, repository.sha()):
             return self.refuse(412, message="A commit has happened since")
-        files = dict(found.files)
+        files = dict(repository.files)
         for change in changes:
             value = change["value"]
             match change["key"]:
@@ -205,23 +205,25 @@ class Handler(BaseHTTPRequestHandler):
                     files[value["path"]] = self.hub.objects[value["oid"]]
                 case "deletedFile":
                     del files[value["path"]]
-        found.commits.append(files)
-        found.messages.append(header["value"]["summary"])
-        return self.send({"commitUrl": f"{self.hub.url}/{name}/commit/{found.sha()}", "commitOid": found.sha()})
+        repository.commits.append(files)
+        repository.messages.append(header["value"]["summary"])
+        return self.send(
+            {"commitUrl": f"{self.hub.url}/{name}/commit/{repository.sha()}", "commitOid": repository.sha()}
+        )
 
     def download(self, name: str, revision: str, file: str) -> None:
-        found = self.visible(name)
-        if found is None:
+        repository = self.visible(name)
+        if repository is None:
             return self.refuse(404 if self.account else 401, "RepoNotFound")
-        if found.gated:
+        if repository.gated:
             return self.refuse(403, "GatedRepo")
-        files = found.at(revision) or {}
+        files = repository.at(revision) or {}
         if file not in files:
             return self.refuse(404, "EntryNotFound")
         content = files[file]
         fault = self.hub.fault(f"{self.command} {urlsplit(self.path).path}")
         sent = fault(content) if callable(fault) else content
-        sha = found.sha() if revision == "main" else revision
+        sha = repository.sha() if revision == "main" else revision
         headers = {"X-Repo-Commit": sha, "ETag": f'"{(sha256 if is_large(file) else blob)(content)}"'}
         return self.send(sent, headers, declared=len(content))
 
@@ -237,7 +239,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            with suppress(BrokenPipeError):  # of a client that was killed
+            with suppress(BrokenPipeError):  # the client may have been killed
                 self.wfile.write(body)
         if declared and declared != len(body):
             self.close_connection = True
@@ -248,13 +250,13 @@ def sha256(content: bytes) -> str:
 
 
 def blob(content: bytes) -> str:
-    """The hash by which git knows a file's content."""
+    """Compute git's hash of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @contextmanager
 def serving() -> Iterator[FakeHub]:
-    """A Hub with nothing on it, until the end of the block."""
+    """Run an empty fake Hub inside the `with` block."""
     hub = FakeHub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": hub}))
     server.daemon_threads = True
@@ -270,27 +272,27 @@ def serving() -> Iterator[FakeHub]:
 
 
 def connect(url: str, patch: pytest.MonkeyPatch, home: Path) -> None:
-    """Have huggingface_hub in this process speak to this address; it read its environment when it was imported."""
+    """Connect huggingface_hub in this process to a URL; it read its environment when it was imported."""
     template = url + "/{repo_id}/resolve/{revision}/{filename}"
     values = {"HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True, "HF_HUB_DISABLE_TELEMETRY": True}
     values |= {"ENDPOINT": url, "HUGGINGFACE_CO_URL_TEMPLATE": template}
     values |= {"HF_HUB_CACHE": str(home / "hub"), "HF_TOKEN_PATH": str(home / "token")}
     for name, value in values.items():
         patch.setattr(constants, name, value)
-    patch.setattr(hf_api.api, "endpoint", url)  # what peft and transformers ask
+    patch.setattr(hf_api.api, "endpoint", url)  # peft and transformers use this object
     patch.setenv("HF_TOKEN", TOKEN)
 
 
 @contextmanager
 def connected(patch: pytest.MonkeyPatch, home: Path) -> Iterator[FakeHub]:
-    """A Hub with nothing on it, and huggingface_hub in this process speaks to it."""
+    """Run an empty fake Hub inside the `with` block, and connect huggingface_hub in this process to it."""
     with serving() as hub:
         connect(hub.url, patch, home)
         yield hub
 
 
 def environment(hub: FakeHub, home: Path) -> dict[str, str]:
-    """The same for a process of its own."""
+    """Return the environment variables that connect huggingface_hub in another process to the Hub."""
     return {
         "HF_HUB_OFFLINE": "0",
         "HF_ENDPOINT": hub.url,

@@ -1,4 +1,4 @@
-"""Laws are about prompts."""
+"""Fixture of all tests of laws."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing a loss takes longer than training here does."""
+    """Skip the loss plot, which takes longer than the training in these tests."""
     monkeypatch.setattr("softprompt.training.prepared_run.plot_loss", lambda *_: None)

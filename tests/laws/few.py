@@ -1,7 +1,7 @@
-"""How much hypothesis draws where a law is tried on each of many families and methods anyway.
+"""Profiles of hypothesis with few examples, for laws that are parametrized over many families and methods.
 
-The first case of each is the plainest there is (one virtual token, one short row); the others are drawn for that family
-and method alone. The thorough profile draws four times as many.
+The first example is the simplest one (one virtual token, one short sequence); the others are drawn for each family and
+method separately. The thorough profile draws four times as many.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stores with many prompts, whose folders nobody needs: rows alone, in one transaction."""
+"""Fills registries with many prompts in one transaction: database rows only, without artifacts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Named = Sequence[tuple[str, str]]
 def fill_store(
     store: PromptRegistry, saved: SavedPrompt, names: Named, versions: int = 1, aliases: Sequence[str] = ()
 ) -> None:
-    """Add prompts to a store.
+    """Add prompts to a registry.
 
     Args:
-        store: the store.
-        saved: what each version is.
-        names: the tenants' and the prompts'.
-        versions: how many of each; the newest is active.
-        aliases: further aliases of each, which point to its first version.
+        store: registry to fill.
+        saved: saved prompt of every version.
+        names: tenant and name of each prompt.
+        versions: number of versions per prompt; the newest is active.
+        aliases: further aliases of each prompt, which point to its first version.
     """
     with store._database.write_session() as session:
         for tenant, name in names:
@@ -35,7 +35,7 @@ def fill_store(
 
 
 class Statements:
-    """What is asked of the database meanwhile, but for transactions."""
+    """Recorder of the SQL statements inside a `with` block, except those of transactions."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Stores that are empty, on each kind of place, and prompts to put into them."""
+"""Fixtures: empty registries of each kind, and prompts to register."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.registry.postgres_server import Postgres
 
 @dataclass(frozen=True)
 class Home:
-    """Where a store is, or will be."""
+    """Location of a registry, which may not exist yet."""
 
     place: str
     prompts: str | None = None
@@ -28,31 +28,31 @@ class Home:
 
 @pytest.fixture(scope="session")
 def saved() -> list[SavedPrompt]:
-    """Four prompts for one base model, each another content."""
+    """Four different prompts for one base model."""
     return several(4)
 
 
 @pytest.fixture
 def shared(postgres: Postgres, objects: Objects) -> Home:
-    """A PostgreSQL database and a place for objects, both with nothing in them."""
+    """Empty PostgreSQL database and empty artifact location on S3."""
     return Home(postgres.schema(), objects.place())
 
 
 @pytest.fixture(params=["folder", "shared"])
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
-    """Where nothing is yet: a folder, and what several machines share."""
+    """Location without a registry: a folder, or a database and S3."""
     return Home(str(tmp_path / "store")) if request.param == "folder" else request.getfixturevalue("shared")
 
 
 @pytest.fixture
 def store(home: Home) -> Iterator[PromptRegistry]:
-    """An empty one, of each kind."""
+    """Empty registry of each kind."""
     with home.open(create=True) as opened:
         yield opened
 
 
 @pytest.fixture
 def on_disk(tmp_path: Path) -> Iterator[PromptRegistry]:
-    """An empty one in a folder."""
+    """Empty registry in a folder."""
     with PromptRegistry.open(tmp_path / "store", create=True) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""Prompts to store, and what must hold of a store whatever happened to it."""
+"""Prompts to register, and checks of invariants that every registry must satisfy."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ AT_ONCE = timedelta(0)
 
 
 def several(count: int) -> list[SavedPrompt]:
-    """As many prompts for one base model, each another content."""
+    """Make `count` different prompts for one base model."""
     return [make(random_embeddings(shared_model("llama"), 3, seed=seed)) for seed in range(count)]
 
 
 def folder_of(store: PromptRegistry, version: PromptVersion) -> Path:
-    """Where a version's prompt is, in a store whose prompts lie on the disk."""
+    """Return the folder of a version's artifact, in a registry with artifacts on disk."""
     return Path(store.artifact_location) / version.digest
 
 
 def stored(store: PromptRegistry) -> list[str]:
-    """All that lies where the store's prompts do, hidden things too; the file that says whose they are apart."""
+    """List the digests of all stored artifacts and temporary files; the owner file and `gone` are left out."""
     files, root = url_to_fs(store.artifact_location, use_listings_cache=False)
-    found = {Path(each).name for each in files.find(root, withdirs=True, maxdepth=1) if each != root}
-    return sorted(name.removesuffix(".zip") for name in found - {"gone", OWNER_FILE})
+    names = {Path(path).name for path in files.find(root, withdirs=True, maxdepth=1) if path != root}
+    return sorted(name.removesuffix(".zip") for name in names - {"gone", OWNER_FILE})
 
 
 def check_whole(store: PromptRegistry) -> None:
-    """Nothing is damaged, whatever has a name can be read, and the store is what its history tells."""
-    found = store.verify_integrity()
-    assert found.is_intact, found
+    """Check that no artifact is damaged, every version can be loaded, and the audit log gives the same state."""
+    report = store.verify_integrity()
+    assert report.is_intact, report
     prompts = store.list_prompts()
     for prompt in prompts:
         for version in prompt.versions:
@@ -56,20 +56,20 @@ def check_whole(store: PromptRegistry) -> None:
 
 
 def check_sums(store: PromptRegistry) -> None:
-    """What is kept of versions and activations beside them is what follows from them."""
+    """Check that the stored sums and aliases equal those computed from versions and activations."""
     prompts = store.list_prompts()
     for tenant in {prompt.tenant for prompt in prompts}:
-        own = [prompt for prompt in prompts if prompt.tenant == tenant]
-        assert store.get_tenant_size(tenant) == sum(version.size_bytes for prompt in own for version in prompt.versions)
-        pointing = {
-            (each.name, each.alias): each.version.number for each in store.get_aliases_page(tenant, limit=99).items
-        }
-        assert pointing == {(p.name, alias): number for p in own for alias, number in p.aliases.items()}
+        of_tenant = [prompt for prompt in prompts if prompt.tenant == tenant]
+        size = sum(version.size_bytes for prompt in of_tenant for version in prompt.versions)
+        assert store.get_tenant_size(tenant) == size
+        aliases = store.get_aliases_page(tenant, limit=99).items
+        numbers = {(alias.name, alias.alias): alias.version.number for alias in aliases}
+        assert numbers == {(p.name, alias): number for p in of_tenant for alias, number in p.aliases.items()}
     assert all(prompt.num_versions == len(prompt.versions) > 0 for prompt in prompts)
 
 
 def told(history: Sequence[AuditEvent]) -> dict[tuple[Any, Any], tuple[set[int], dict[str, int]]]:
-    """The versions and aliases of each prompt, as a history tells of them."""
+    """Reconstruct the versions and aliases of each prompt from the audit log."""
     versions: defaultdict[tuple[Any, Any], set[Any]] = defaultdict(set)
     aliases: defaultdict[tuple[Any, Any], dict[str, Any]] = defaultdict(dict)
     for event in reversed(history):
@@ -87,9 +87,9 @@ def told(history: Sequence[AuditEvent]) -> dict[tuple[Any, Any], tuple[set[int],
 
 
 def check_nothing_left_over(store: PromptRegistry) -> None:
-    """Once it is collected, there is what versions need and nothing else; what was being written is long given up."""
-    for each in Path(store.artifact_location).glob(".*"):
-        os.utime(each, (0, 0))
+    """Check that garbage collection leaves only artifacts of versions; temporary files are made old first."""
+    for temporary in Path(store.artifact_location).glob(".*"):
+        os.utime(temporary, (0, 0))
     store.collect_garbage(AT_ONCE)
     needed = {version.digest for prompt in store.list_prompts() for version in prompt.versions}
     assert stored(store) == sorted(needed)

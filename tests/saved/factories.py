@@ -1,4 +1,4 @@
-"""Saved prompts to begin with, and forgeries of them."""
+"""Saved prompts for tests, and forged changes of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make(
     head: LinearHead | None = None,
     method: str = "prompt",
 ) -> SavedPrompt:
-    """A saved prompt of three virtual tokens, not on the disk."""
+    """Make a saved prompt of three virtual tokens in memory."""
     model = model or shared_model("llama")
     return SavedPrompt.from_payload(
         model,
@@ -40,7 +40,7 @@ def make(
 
 
 def random_head(model: FrozenModel, labels: int = 2) -> LinearHead:
-    """A head that does not treat all labels alike."""
+    """Make a linear head with random weights."""
     head = LinearHead(labels, model.shape.hidden_size)
     with torch.no_grad():
         for parameter in head.parameters():
@@ -49,12 +49,12 @@ def random_head(model: FrozenModel, labels: int = 2) -> LinearHead:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, hidden ones too."""
+    """Read every file of a folder, hidden ones included."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def forge(folder: Path, tensors: dict[str, Tensor] | bytes | None = None, **changes: Any) -> None:
-    """Change a saved prompt by somebody who knows how to compute its hashes."""
+    """Change a saved prompt and recompute its hashes, as an attacker would."""
     manifest = Manifest.from_folder(folder)
     [file] = folder.glob("*.safetensors")
     if tensors is not None:

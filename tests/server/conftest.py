@@ -1,4 +1,4 @@
-"""A server that tests share."""
+"""Fixtures: a server that tests share, and its client."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.server.live_server import Running, chatting_model, fill, running
 
 @pytest.fixture(scope="session")
 def chatting() -> FrozenModel:
-    """A tiny random Llama with a chat template."""
+    """Tiny random Llama with a chat template."""
     return chatting_model()
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory, chatting: FrozenModel) -> Iterator[Running]:
-    """A server without keys, with a prompt of each task; no test changes its store."""
+    """Server without API keys, with a prompt of each task; no test may change its registry."""
     folder = tmp_path_factory.mktemp("served") / "store"
     with PromptRegistry.open(folder, create=True) as store:
         fill(store, chatting)
@@ -31,5 +31,5 @@ def served(tmp_path_factory: pytest.TempPathFactory, chatting: FrozenModel) -> I
 @pytest.fixture
 def client(served: Running) -> Iterator[openai.OpenAI]:
     """OpenAI's client, unmodified."""
-    with served.client() as made:
-        yield made
+    with served.client() as openai_client:
+        yield openai_client

@@ -1,4 +1,4 @@
-"""Servers as they run: uvicorn in a thread, at a free port of this machine, around a tiny model."""
+"""Live servers: uvicorn in a thread, on a free port of this machine, with a tiny model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BASE = "tiny-llama-0"
 
 
 def chatting_model() -> FrozenModel:
-    """A tiny random Llama with a chat template."""
+    """Make a tiny random Llama with a chat template."""
     model = tiny_model("llama")
     model.prompt_tokenizer = model.prompt_tokenizer.clone()
     model.tokenizer.chat_template = CHAT_TEMPLATE
@@ -45,13 +45,13 @@ def chatting_model() -> FrozenModel:
 
 
 def prompt_for(model: FrozenModel, task: Task, seed: int = 0, placement: Placement = Placement.BEFORE) -> SavedPrompt:
-    """A random prompt of three virtual tokens."""
+    """Make a random prompt of three virtual tokens."""
     payload = random_embeddings(model, 3, seed=seed, placement=placement)
     return SavedPrompt.from_payload(model, payload, task, method={"name": "prompt"}, trained_parameters=72)
 
 
 def fill(store: PromptRegistry, model: FrozenModel) -> None:
-    """A prompt of each task that is served, for the tenant that there is without keys."""
+    """Register a prompt of each supported task, for the tenant of servers without API keys."""
     store.register_prompt(prompt_for(model, ANSWERS, 0), "answers")
     store.register_prompt(prompt_for(model, ANSWERS, 1), "answers", activate=False)
     store.activate_version("answers@2", alias="canary")
@@ -64,7 +64,7 @@ def fill(store: PromptRegistry, model: FrozenModel) -> None:
 
 @dataclass(frozen=True)
 class Running:
-    """A server that runs, and clients of it."""
+    """Running server, with its clients."""
 
     url: str
     parts: AppState
@@ -78,7 +78,7 @@ class Running:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
 
     def post(self, path: str, body: Any, **more: Any) -> httpx2.Response:
-        content = json.dumps(body)  # in ASCII: half characters can be written there
+        content = json.dumps(body)  # ASCII, which can express lone surrogates
         headers = {"content-type": "application/json", **more.pop("headers", {})}
         return httpx2.post(f"{self.url}{path}", content=content, headers=headers, timeout=60, **more)
 
@@ -86,15 +86,15 @@ class Running:
         return httpx2.get(f"{self.url}{path}", timeout=60)
 
     def refused(self, path: str, body: Any) -> tuple[int, dict[str, Any]]:
-        """The status, and the error in OpenAI's shape."""
-        answer = self.post(path, body)
-        error = answer.json()["error"]
+        """Send a request that must fail; return the status and the error in OpenAI's shape."""
+        response = self.post(path, body)
+        error = response.json()["error"]
         assert set(error) == {"message", "type", "param", "code"}
-        return answer.status_code, error
+        return response.status_code, error
 
     @property
     def rows(self) -> int:
-        """Rows that run or wait."""
+        """Number of running and waiting sequences."""
         scheduler = self.parts.backend.worker.engine.scheduler
         return len(scheduler.running) + scheduler.num_waiting
 
@@ -103,8 +103,8 @@ class Running:
 def running(
     folder: Path, model: FrozenModel, opening: BackendFactory = EngineBackend.from_config, **settings: Any
 ) -> Iterator[Running]:
-    """A server around a model and the store in a folder, without keys unless the settings say so."""
-    chosen = ServerConfig(
+    """Run a server with a model and the registry in a folder; without API keys, unless the settings enable them."""
+    config = ServerConfig(
         **{
             "port": 0,
             "auth_enabled": False,
@@ -114,8 +114,8 @@ def running(
             **settings,
         }
     )
-    with PromptRegistry.open(folder, create=True) as store, bind_socket(chosen) as listening:
-        parts = AppState.from_config(chosen, model, store, opening)
+    with PromptRegistry.open(folder, create=True) as store, bind_socket(config) as listening:
+        parts = AppState.from_config(config, model, store, opening)
         server = ApiServer(parts)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
@@ -129,7 +129,7 @@ def running(
 
 
 def until(holds: Any, seconds: float = 60.0, told: Callable[[], str] = lambda: "it did not come") -> None:
-    """Wait for something that comes; a test fails where it does not."""
+    """Wait until a condition holds; fail with the message of `told` after `seconds`."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, told()

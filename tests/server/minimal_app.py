@@ -1,4 +1,4 @@
-"""An application of the gate's parts alone, and how to run any application over real HTTP."""
+"""A minimal application without an engine, and a way to run any application over real HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from softprompt.server.server_metrics import ServerMetrics
 
 
 def state_of(**components: Any) -> AppState:
-    """A server's state with these components alone."""
+    """Make the state of a server with these components alone."""
     state: AppState = Mock(spec=AppState, **components)
     return state
 
@@ -39,7 +39,7 @@ def gated(
     keys: bool = True,
     limits: TenantRateLimiter | None = None,
 ) -> FastAPI:
-    """The routes that need a store and no engine."""
+    """Make an application of the routes that need a registry and no engine."""
     app = FastAPI()
     app.state.softprompt = state_of(
         registry=store,
@@ -59,7 +59,7 @@ def gated(
 def serving(
     app: ASGIApp, protocol: type[TimeoutHttpProtocol] = TimeoutHttpProtocol, limit_concurrency: int | None = None
 ) -> Iterator[tuple[int, uvicorn.Server]]:
-    """An application at a free port of this machine; gives the port and the server."""
+    """Run an application on a free port of this machine; yield the port and the server."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(
             app, http=protocol, ws="none", lifespan="off", log_config=None, limit_concurrency=limit_concurrency
@@ -77,7 +77,7 @@ def serving(
 
 
 def until(holds: Callable[[], Any], seconds: float = 60.0) -> None:
-    """Wait for something that comes; a test fails where it does not."""
+    """Wait until a condition holds; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not come"

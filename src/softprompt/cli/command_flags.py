@@ -20,7 +20,7 @@ _OPTION_NAMES = {"column_map": "map", "format_name": "format"}
 
 
 class CommandFlags:
-    """Maps the Python parameters of one command to its flags."""
+    """Map from the Python parameters of one command to its flags."""
 
     def __init__(self, command: Any):  # typer has no public name for the class of its commands
         self._parameters = {(parameter.name or "").rstrip("_"): parameter for parameter in command.params}

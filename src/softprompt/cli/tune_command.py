@@ -151,7 +151,7 @@ def _read_config_file(config: Path | None, *, quiet: bool = False) -> dict[str, 
 
 
 def _earlier_names() -> dict[str, str]:
-    """The current name of each setting that a file of an earlier version may have under another name."""
+    """Return the current name of each setting that a file of an earlier version may have under another name."""
     from softprompt.training.renamed_settings import RENAMED_SETTINGS
 
     return {**RENAMED_SETTINGS, "track": "report_to"}

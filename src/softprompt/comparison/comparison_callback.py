@@ -12,16 +12,16 @@ class ComparisonCallback(Protocol):
     """A receiver of a comparison's progress."""
 
     def on_comparison_begin(self, num_runs: int) -> None:
-        """Called once, with the number of planned runs of all methods."""
+        """Handle the beginning of the comparison, with the number of planned runs of all methods."""
 
     def on_method_begin(self, name: str, title: str) -> None:
-        """Called before the runs of a method, also if all of them are finished."""
+        """Handle the beginning of a method's runs, also if all of them are finished."""
 
     def on_event(self, event: RunEvent) -> None:
-        """Called with each event of the runs of the method."""
+        """Handle an event of the runs of the method."""
 
     def on_method_end(self, name: str, num_runs: int, error: str | None) -> None:
-        """Called after the runs of a method.
+        """Handle the end of a method's runs.
 
         Args:
             name: name of the method.

@@ -88,7 +88,7 @@ class PromptEnsemble:
 
         Args:
             examples: encoded examples.
-            batch_size: maximum number of rows in a batch; an example takes one row for each prompt.
+            batch_size: maximum number of sequences in a batch; an example takes one sequence for each prompt.
             on_progress: called with the number of finished examples.
         """
         if not examples:

@@ -1,4 +1,4 @@
-"""Evaluation of a prompt on held-out examples, beside the hard prompt of the same template."""
+"""Evaluation of a prompt on held-out examples, compared with the hard prompt of the same template."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ def decode_steps(
         return
     sequences = [apply_payload(example, payload)[0] for example, payload in zip(examples, payloads, strict=True)]
     states = [
-        _start_response(model, sequence, each, is_streamed=is_streamed)
-        for sequence, each in zip(sequences, params, strict=True)
+        _start_response(model, sequence, response_params, is_streamed=is_streamed)
+        for sequence, response_params in zip(sequences, params, strict=True)
     ]
     decoding = model.start_decoding(*pad_right(sequences, model.device), list(payloads))
     padding_id = 0 if model.eos_token_id is None else model.eos_token_id

@@ -61,7 +61,7 @@ def make_padding_blind_processors(
     if size := _resolve_option("no_repeat_ngram_size", options, configs):
         processors.append(NoRepeatNGramLogitsProcessor(size))
     neutral = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0} if processors else {}
-    return options | neutral, [IgnorePaddingLogitsProcessor(each, text_starts) for each in processors]
+    return options | neutral, [IgnorePaddingLogitsProcessor(processor, text_starts) for processor in processors]
 
 
 def _resolve_option(name: str, options: Mapping[str, Any], configs: Sequence[GenerationConfig | None]) -> Any:

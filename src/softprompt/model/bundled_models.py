@@ -72,7 +72,7 @@ def _find_bundled_gguf(name: str, bundled: BundledModel) -> Path:
 
 def _dequantize_to_folder(source: Path, folder: Path) -> None:
     """Dequantize a file to a folder that other processes see only when it is complete. Needs the folder's lock."""
-    from softprompt.model.gguf_file import GGUFFile  # as in gguf_cache
+    from softprompt.model.gguf_file import GGUFFile  # vLLM's environment has no gguf, and does not call this function
 
     with atomic_create_folder(folder) as temporary:
         GGUFFile(source).unpack_to_folder(temporary, UnpackProgressLogger(source.name))

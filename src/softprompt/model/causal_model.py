@@ -158,9 +158,9 @@ class CausalModel(GenerativeModel):
         return model
 
     def _get_cached_prefixes(self, payloads: BatchPayloads, batch_size: int) -> tuple[FrozenPrefix, ...]:
-        """Return the frozen prefix of each sequence if the hidden states above them are looked up, else none.
+        """Return the frozen prefix of each sequence if the hidden states above them are cached, else an empty tuple.
 
-        They are if every sequence has a frozen prefix, of equally many layers.
+        They are cached if every sequence has a frozen prefix, and all these prefixes have equally many layers.
         """
         if self._hidden_state_cache is None:
             return ()

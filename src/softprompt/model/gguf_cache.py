@@ -148,7 +148,7 @@ def _evict_oldest(folder: Path, needed_bytes: int, limit_bytes: int) -> None:
     Raises:
         DiskFull: all removable folders together are too small.
     """
-    others = sorted((each for each in _list_folders(folder.parent) if each != folder), key=_get_last_use)
+    others = sorted((other for other in _list_folders(folder.parent) if other != folder), key=_get_last_use)
     total = sum(map(_get_folder_size, others))
     for other in others:
         if total + needed_bytes <= limit_bytes and _get_free_bytes(folder) > needed_bytes:
@@ -199,14 +199,14 @@ def _mark_in_use(folder: Path) -> None:
 
 
 def _is_in_use(folder: Path) -> bool:
-    """Whether any process uses it. Its lock is held."""
+    """Return whether any process uses a folder. Needs the folder's lock."""
     if (os.getpid(), folder) in _held_locks:
         return True
     return not all(_is_stale_lock(path) for path in _get_users_folder(folder).glob("*.lock"))
 
 
 def _is_stale_lock(path: Path) -> bool:
-    """Whether the process that made this lock has ended; then the lock goes."""
+    """Return whether the process that made this lock has ended, and remove the lock if so."""
     try:
         FileLock(path).acquire(timeout=0).lock.release()
     except Timeout:
@@ -216,7 +216,7 @@ def _is_stale_lock(path: Path) -> bool:
 
 
 def _list_folders(models: Path) -> list[Path]:
-    """Everything that is unpacked, or was being unpacked by a process that was killed; nothing else is ever removed."""
+    """List the unpacked folders, and those whose unpacking was killed: only these folders are ever removed."""
     return [
         path
         for path in models.iterdir()

@@ -92,7 +92,7 @@ class GGUFFolderManifest:
     def add_source(self, file: Path) -> None:
         """Add a source, or move it to the end, and write the manifest."""
         path = str(file.resolve())
-        others = [(each, stamp) for each, stamp in self.sources.items() if each != path]
+        others = [(source, stamp) for source, stamp in self.sources.items() if source != path]
         self.write_manifest([*others, (path, FileStamp.from_file(file))][-MAX_SOURCES:])
 
     def write_manifest(self, sources: Sequence[tuple[str, FileStamp]]) -> None:

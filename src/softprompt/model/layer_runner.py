@@ -20,7 +20,7 @@ MASK_BASED_ATTENTION = ("eager", "sdpa")  # take the visibility pattern as a mas
 
 
 class LayerRunner:
-    """Runs the layers of one causal network.
+    """Runner of the layers of one causal network.
 
     Args:
         network: transformers model.

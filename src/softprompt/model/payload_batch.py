@@ -66,7 +66,7 @@ def stack_prefixes(
     empty = like.tensor.new_zeros(L, 2, G, 0, D)
     tensors = [empty if p is None else p.tensor for p in distinct]
     table = torch.stack([nn.functional.pad(t, (0, 0, longest - t.shape[3], 0)) for t in tensors], dim=2)
-    rows = torch.tensor([index[id(prefix)] for prefix in prefixes], device=table.device)
+    prefix_indices = torch.tensor([index[id(prefix)] for prefix in prefixes], device=table.device)
     lengths = torch.tensor([t.shape[3] for t in tensors], device=table.device)
     mask = torch.arange(longest, device=table.device) >= longest - lengths.unsqueeze(1)
-    return table.index_select(2, rows), mask[rows]
+    return table.index_select(2, prefix_indices), mask[prefix_indices]

@@ -96,7 +96,7 @@ def _find_hub_code(fields: dict[str, Any]) -> Iterator[str]:
     """Yield settings that name a repository with code, such as an attention kernel, also of nested configurations."""
     for name, value in fields.items():
         values = value.values() if isinstance(value, dict) else [value]
-        if name.endswith(_HUB_CODE_KEY_SUFFIXES) and any("/" in str(each) for each in values):
+        if name.endswith(_HUB_CODE_KEY_SUFFIXES) and any("/" in str(setting) for setting in values):
             yield f"{name}: {value!r}"
         elif isinstance(value, dict):
             yield from _find_hub_code(value)

@@ -92,52 +92,52 @@ class SQLiteTensorStore:
     def _read_tensors(
         self, connection: sqlite3.Connection, namespace: str, keys: Sequence[bytes]
     ) -> dict[bytes, Tensor]:
-        number, found = self._touch_namespace(connection, namespace), {}
+        namespace_id, tensors = self._touch_namespace(connection, namespace), {}
         for key in set(keys):
             row = connection.execute(
-                "SELECT checksum, content FROM kept WHERE shelf = ? AND key = ?", (number, key)
+                "SELECT checksum, content FROM kept WHERE shelf = ? AND key = ?", (namespace_id, key)
             ).fetchone()
             if row is None:
                 continue
             checksum, content = row
             if zlib.crc32(content) != checksum:
                 raise sqlite3.DatabaseError("the checksum does not match")
-            found[key] = load(content)["states"]
-        return found
+            tensors[key] = load(content)["states"]
+        return tensors
 
     def _write_tensors(self, connection: sqlite3.Connection, namespace: str, tensors: dict[bytes, Tensor]) -> None:
-        number, rows = self._touch_namespace(connection, namespace), []
+        namespace_id, rows = self._touch_namespace(connection, namespace), []
         for key, tensor in tensors.items():
             content = save({"states": tensor.cpu().contiguous()})
-            rows.append((number, key, zlib.crc32(content), content))
+            rows.append((namespace_id, key, zlib.crc32(content), content))
         while True:
             try:
                 with connection:
                     connection.executemany("INSERT OR IGNORE INTO kept VALUES (?, ?, ?, ?)", rows)
                 return
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._evict_oldest(connection, number):
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._evict_oldest(connection, namespace_id):
                     raise
 
     def _touch_namespace(self, connection: sqlite3.Connection, name: str) -> int:
         """Return the id of a namespace and update its time of use."""
-        number, stamped = self._namespaces.get(name, (0, 0.0))
-        if time.time() - stamped > TOUCH_INTERVAL_S:
+        namespace_id, touched_at = self._namespaces.get(name, (0, 0.0))
+        if time.time() - touched_at > TOUCH_INTERVAL_S:
             with connection:
                 connection.execute("INSERT OR IGNORE INTO shelves (name) VALUES (?)", (name,))
                 connection.execute("UPDATE shelves SET used = ? WHERE name = ?", (time.time(), name))
-            (number,) = connection.execute("SELECT id FROM shelves WHERE name = ?", (name,)).fetchone()
-            self._namespaces[name] = number, time.time()
-        return number
+            (namespace_id,) = connection.execute("SELECT id FROM shelves WHERE name = ?", (name,)).fetchone()
+            self._namespaces[name] = namespace_id, time.time()
+        return namespace_id
 
     def _evict_oldest(self, connection: sqlite3.Connection, namespace_id: int) -> bool:
         """Evict the least recently used other namespace; return whether there was one."""
         with connection:
             oldest = "SELECT shelf FROM kept JOIN shelves ON id = shelf WHERE id != ? ORDER BY used LIMIT 1"
-            found = connection.execute(oldest, (namespace_id,)).fetchone()
-            if found is not None:
-                connection.execute("DELETE FROM kept WHERE shelf = ?", found)
-        return found is not None
+            oldest_row = connection.execute(oldest, (namespace_id,)).fetchone()
+            if oldest_row is not None:
+                connection.execute("DELETE FROM kept WHERE shelf = ?", oldest_row)
+        return oldest_row is not None
 
     def _handle_database_error(self, error: sqlite3.DatabaseError) -> None:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # without its details

@@ -11,7 +11,7 @@ PROGRESS_INTERVAL_S = 5.0  # seconds between two progress lines
 
 
 class UnpackProgressLogger:
-    """Logs the progress every few seconds, in complete lines that also suit a log file."""
+    """Logger of the progress every few seconds, in complete lines that also suit a log file."""
 
     def __init__(self, file_name: str):
         self.file_name, self.last_logged = file_name, time.monotonic()

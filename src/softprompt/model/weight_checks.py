@@ -60,8 +60,9 @@ def check_weights(network: PreTrainedModel, loading_info: Mapping[str, Any], nam
 def get_lm_head_parameters(network: PreTrainedModel) -> list[str]:
     """Return the names of parameters that belong only to the language-modeling head and are not tied to the layers."""
     children = [child for child in network.base_model.children() if child is not network.get_output_embeddings()]
-    within = {id(parameter) for child in children for parameter in child.parameters()}
-    return [name for name, each in network.named_parameters(remove_duplicate=False) if id(each) not in within]
+    layer_ids = {id(parameter) for child in children for parameter in child.parameters()}
+    parameters = network.named_parameters(remove_duplicate=False)
+    return [name for name, parameter in parameters if id(parameter) not in layer_ids]
 
 
 def remove_lm_head(network: PreTrainedModel, parameter_names: Collection[str]) -> None:

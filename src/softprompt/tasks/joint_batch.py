@@ -58,7 +58,7 @@ def _join_branches(batches: Sequence[Batch], width: int) -> SequenceBranches:
 
 
 def _accumulate_counts(counts: Iterable[int]) -> list[int]:
-    """Return the sum of the counts before each one, and of all of them."""
+    """Return the sum of the counts before each count, and last the sum of all counts."""
     return list(accumulate(counts, initial=0))
 
 

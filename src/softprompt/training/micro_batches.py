@@ -117,7 +117,7 @@ class _PassShape:
         num_sequences: Number of sequences, B.
         prompt_length: Number of positions of the longest prompt.
         text_length: Number of tokens of the longest text, T.
-        branch_length: Number of tokens of the longest label paths behind a text.
+        branch_length: Number of tokens of the longest label paths after a text.
     """
 
     num_sequences: int = 0

@@ -17,7 +17,7 @@ class RunRecorder(Protocol):
     """Interface of recorders of a run's log and checkpoints."""
 
     def load_checkpoint(self, trainable: Trainable, optimizer: ScheduledOptimizer) -> TrainerState:
-        """Restore both from the last checkpoint, and return the state of the run."""
+        """Restore the trainable and the optimizer from the last checkpoint, and return the state of the run."""
 
     def save_checkpoint(self, state: TrainerState, trainable: Trainable, optimizer: ScheduledOptimizer) -> None:
         """Save the state of the run."""
@@ -49,7 +49,7 @@ class FolderRecorder:
         self.run_folder.log_evaluation(event)
 
     def load_checkpoint(self, trainable: Trainable, optimizer: ScheduledOptimizer) -> TrainerState:
-        """Restore from the checkpoint if there is one, and drop what was logged after it.
+        """Restore the state from the checkpoint if there is one, and drop the log lines after it.
 
         Raises:
             CheckpointError: If the checkpoint is damaged, is from another run, or holds other parameters.

@@ -109,7 +109,7 @@ class TuneSettings(SharedSettings):
 
 
 def get_run_folder(output: Path) -> Path:
-    """Return the folder in which the run that writes `output` keeps its own files; it is beside `output`.
+    """Return the folder in which the run that writes `output` keeps its own files; it is next to `output`.
 
     Raises:
         SettingError: If the path has no name, as `.` does not.

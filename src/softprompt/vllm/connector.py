@@ -33,7 +33,7 @@ logger = init_logger(f"vllm.{__name__}")  # vLLM configures loggers under this n
 
 
 class SoftpromptConnector(KVConnectorBase_V1):
-    """Writes a prompt's keys and values to the positions of a request's placeholders, or rejects the request.
+    """Connector that writes a prompt's keys and values to the positions of a request's placeholders.
 
     The methods are vLLM's hooks. They delegate to `SoftpromptConnectorScheduler` and `SoftpromptConnectorWorker`.
 

@@ -23,7 +23,7 @@ MAX_LOADED_DIGESTS = 100_000  # digests that are known to be loadable
 
 
 class SoftpromptConnectorScheduler:
-    """Tracks requests from arrival to completion. The public methods implement vLLM's hooks.
+    """Tracker of requests from arrival to completion. The public methods implement vLLM's hooks.
 
     Attributes:
         counters: counters of rejected requests.

@@ -19,7 +19,7 @@ logger = init_logger(f"vllm.{__name__}")  # vLLM configures loggers under this n
 
 
 class SoftpromptConnectorWorker:
-    """Writes prefixes into the KV cache and reports failed loads. The public methods implement vLLM's hooks.
+    """Writer of prefixes into the KV cache, which reports failed loads. The public methods implement vLLM's hooks.
 
     Args:
         prefix_cache: the worker's heads of each prefix, `[L, 2, P, g, D]`.

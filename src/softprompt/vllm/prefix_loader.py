@@ -15,7 +15,7 @@ MAX_VALIDATED_PROMPTS = 100_000  # prompts whose number of positions is cached
 
 
 class PrefixLoader:
-    """Loads prompts for a running model.
+    """Loader of prompts for a running model.
 
     Args:
         artifact_location: folder or URL of the artifact store.
@@ -37,7 +37,7 @@ class PrefixLoader:
 
 
 class PromptValidator:
-    """Validates the prompts of requests, with a cache of the most recent ones.
+    """Validator of the prompts of requests, with a cache of the most recent results.
 
     Args:
         loader: loads prompts.

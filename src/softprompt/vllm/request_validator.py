@@ -27,7 +27,7 @@ from softprompt.vllm_protocol import (
 
 
 class RequestValidator(LogitsProcessor):
-    """Rejects requests whose prompt cannot be served. Does not change logits.
+    """Logits processor that rejects requests whose prompt cannot be served, and leaves the logits unchanged.
 
     Attributes:
         prompt_validator: validates the prompts of this server; None without the connector.
@@ -90,7 +90,7 @@ class RequestValidator(LogitsProcessor):
 
 
 class ConfigListener(StatLoggerBase):
-    """Receives vLLM's configuration once its engine is ready, and sets up the request validator."""
+    """Statistics logger that receives vLLM's configuration once the engine is ready, for the request validator."""
 
     def __init__(self, vllm_config: Any, engine_index: int = 0):  # noqa: ARG002
         transfer = vllm_config.kv_transfer_config

@@ -1,4 +1,4 @@
-"""The sample reports, each written once for all tests that only read it."""
+"""Sample reports, each written once for all tests that only read it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.comparison.report.sample_reports import classifying, failing, finishe
 
 
 def never_ending() -> dict[str, Any]:
-    """A report whose names are long and have no place to break."""
+    """Make a report with long names that cannot be wrapped."""
     report = classifying(("hard", "prefix"), thorough=False)
     report["command"] = "softprompt compare --data " + "a-very-long-name-without-a-space" * 8
     report["data"]["train"]["source"] = report["task"]["template"] = "x" * 300
@@ -35,7 +35,7 @@ REPORTS: dict[str, Callable[[], dict[str, Any]]] = {
 
 @pytest.fixture(scope="session")
 def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Write a sample report by its name; gives its folder, which is not to be changed."""
+    """Function that writes a sample report by its name, and returns its folder; tests must not change the folder."""
 
     @cache
     def write(name: str) -> Path:

@@ -10,7 +10,7 @@ from softprompt.comparison.report import ComparisonResults, recommend_method
 Report = dict[str, Any]
 """The content of report.json."""
 
-# name: title, kind, mean, spread, trained parameters, bytes, seconds, rows a second with 1 and 50 tasks, removable
+# name: title, kind, mean, spread, trained parameters, bytes, seconds, requests/s with 1 and 50 tasks, removable
 CLASSIFYING: dict[str, tuple[Any, ...]] = {
     "hard": ("hard prompt", "prompting", 0.812, None, 0, 0, 0.0, 36.0, 34.0, True),
     "few-shot": ("4 examples in the prompt", "prompting", 0.846, 0.012, 0, 612, 0.0, 11.0, 9.6, True),
@@ -32,7 +32,7 @@ WRITING: dict[str, tuple[Any, ...]] = {
 
 
 def classifying(names: tuple[str, ...] = tuple(CLASSIFYING), seeds: int = 3, thorough: bool = True) -> Report:
-    """A comparison of classifiers; thorough with sizes, sweeps and data of another domain."""
+    """Make a comparison of classifiers; if thorough, with sizes, sweeps and data of another domain."""
     report = _report("accuracy", seeds, ["negative", "positive"])
     report["methods"] = {name: _make_method(CLASSIFYING[name], "accuracy", seeds) for name in names}
     for name, method in report["methods"].items():
@@ -51,7 +51,7 @@ def classifying(names: tuple[str, ...] = tuple(CLASSIFYING), seeds: int = 3, tho
 
 
 def wide(methods: int = 30, labels: int = 50) -> Report:
-    """A comparison of many methods, most of which are near one another, by many labels."""
+    """Make a comparison of many methods with similar metrics, on many labels."""
     report = _report("accuracy", 3, [f"label {number:02d}" for number in range(labels)])
     samples = list(CLASSIFYING.values())
     report["methods"] = {}
@@ -75,28 +75,28 @@ def wide(methods: int = 30, labels: int = 50) -> Report:
 
 
 def _confusion(labels: int, place: int) -> list[list[int]]:
-    """Of fifteen examples of each label some few are taken for its neighbours, of label 7 most."""
+    """Make a confusion matrix of fifteen examples per label: few are taken for the next label, of label 7 most."""
     table = [[0] * labels for _ in range(labels)]
     for label in range(labels):
-        wrong = 12 if label == 7 else (label * 3 + place) % 4
-        table[label][label] = 15 - wrong
-        table[label][(label + 1) % labels] = wrong
+        num_wrong = 12 if label == 7 else (label * 3 + place) % 4
+        table[label][label] = 15 - num_wrong
+        table[label][(label + 1) % labels] = num_wrong
     return table
 
 
 def writing() -> Report:
-    """A comparison of methods to write responses, by perplexity."""
+    """Make a comparison of methods for generation, by perplexity."""
     report = _report("perplexity", 3, [])
     report["methods"] = {name: _make_method(facts, "perplexity", 3) for name, facts in WRITING.items()}
     for method in report["methods"].values():
         method["metrics"]["bleu"] = _make_summary(40 - method["metrics"]["perplexity"]["mean"] / 2, 0.4, 3)
     _test_pairs(report, 0.03)
-    asked = _make_method(
+    api_method = _make_method(
         ("hard prompt through an API", "api", 50.0, None, 0, 30, 0.0, None, None, True), "perplexity", 1
     )
-    for name in ("perplexity", "loss"):  # an API tells no probabilities
-        del asked["metrics"][name]
-    report["methods"]["api"] = {**asked, "metrics": {"bleu": _make_summary(35.0, None, 1)}}
+    for name in ("perplexity", "loss"):  # an API returns no probabilities
+        del api_method["metrics"][name]
+    report["methods"]["api"] = {**api_method, "metrics": {"bleu": _make_summary(35.0, None, 1)}}
     report["methods"]["prefix"]["skipped_runs"] = {
         "prefix/sweep/num-virtual-tokens/900/0/0": "900 virtual tokens: choose fewer"
     }
@@ -104,7 +104,7 @@ def writing() -> Report:
 
 
 def failing(every: bool = False) -> Report:
-    """A comparison in which methods failed: some of them, or every one."""
+    """Make a comparison in which some or all methods failed."""
     report = classifying(("hard", "prefix", "lora", "full"), thorough=False)
     for name in report["methods"] if every else ("full", "lora"):
         method = report["methods"][name]
@@ -115,19 +115,19 @@ def failing(every: bool = False) -> Report:
 
 
 def finished(report: Report) -> Report:
-    """The report with its recommendation, made anew."""
+    """Return the report with a new recommendation."""
     return {**report, "recommendation": advise(report)}
 
 
 def advise(report: Report) -> Report:
-    """The recommendation of a report, as report.json has it."""
+    """Compute the recommendation of a report, as report.json has it."""
     content = {name: value for name, value in report.items() if name != "recommendation"}
     advice: Report = recommend_method(ComparisonResults.model_validate(content)).model_dump(mode="json")
     return advice
 
 
 def decide(report: Report, one: str, other: str, difference: float, verdict: str) -> None:
-    """Set the test of two methods, and its mirror image."""
+    """Set the paired test of two methods in both directions."""
     mirrored = {"better": "worse", "worse": "better"}.get(verdict, verdict)
     low, high = difference - 0.012, difference + 0.012
     found = {"difference": difference, "ci_low": low, "ci_high": high, "verdict": verdict}
@@ -277,16 +277,16 @@ def _sweep(report: Report, seeds: int) -> None:
 
 
 def _test_pairs(report: Report, half: float) -> None:
-    """Every method against every other, as a test with intervals of one width would judge them."""
+    """Add the paired tests of all methods, with confidence intervals of equal width."""
     metric, methods = report["headline_metric"], report["methods"]
     for one, method in methods.items():
         if "error" in method:
             continue
         method["pairwise_tests"] = {}
-        for other, its in methods.items():
-            if other != one and "error" not in its:
-                mine, theirs = method["metrics"][metric]["mean"], its["metrics"][metric]["mean"]
-                apart = mine - theirs if metric == "accuracy" else math.log(theirs / mine)
-                verdict = "better" if apart > half else "worse" if apart < -half else "no difference shown"
-                interval = {"ci_low": apart - half, "ci_high": apart + half}
-                method["pairwise_tests"][other] = {"difference": apart, **interval, "verdict": verdict}
+        for other, other_method in methods.items():
+            if other != one and "error" not in other_method:
+                mean, other_mean = method["metrics"][metric]["mean"], other_method["metrics"][metric]["mean"]
+                difference = mean - other_mean if metric == "accuracy" else math.log(other_mean / mean)
+                verdict = "better" if difference > half else "worse" if difference < -half else "no difference shown"
+                interval = {"ci_low": difference - half, "ci_high": difference + half}
+                method["pairwise_tests"][other] = {"difference": difference, **interval, "verdict": verdict}

@@ -1,4 +1,4 @@
-"""The playground in a browser: how tests open it, use it and look at it."""
+"""The playground in a browser: functions to open the page, use it and inspect it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ expect.set_options(timeout=20_000)
 
 @contextmanager
 def opened(browser: Browser, server: Running, **options: Any) -> Iterator[Page]:
-    """The page in a tab of its own. It may ask nobody but its server, and nothing in it may go wrong unseen."""
+    """Open the page in a new tab; check that it has no errors and sends requests to its server only."""
     context: BrowserContext = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.emulate_media(**options)
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
-    page.on("request", lambda asked: None if asked.url.startswith(server.url) else wrong.append(asked.url))
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda entry: errors.append(entry.text) if "Content Security Policy" in entry.text else None)
+    page.on("request", lambda request: None if request.url.startswith(server.url) else errors.append(request.url))
     page.goto("/")
     yield page
     context.close()
-    assert not wrong
+    assert not errors
 
 
 def choose(page: Page, *names: str) -> None:
@@ -58,26 +58,26 @@ def card(page: Page, name: str) -> Locator:
 
 
 def violations(page: Page) -> list[str]:
-    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in Axe().run(page).response["violations"]]
+    return [f"{issue['id']}: {issue['nodes'][0]['html']}" for issue in Axe().run(page).response["violations"]]
 
 
 @contextmanager
 def held(server: Running, steps: int, rows: int = 1) -> Iterator[None]:
-    """From when so many rows are there the model makes so many steps and then none, until this ends."""
-    engine, goes, there = server.parts.backend.worker.engine, threading.Semaphore(steps), threading.Event()
+    """Hold the engine inside the `with` block after `steps` steps, counted once it has `rows` sequences."""
+    engine, permits, is_full = server.parts.backend.worker.engine, threading.Semaphore(steps), threading.Event()
     step = engine.step
 
-    def patiently() -> None:
+    def held_step() -> None:
         if server.rows >= rows:
-            there.set()
-        if there.wait(0.001):  # otherwise the thread goes on to take what else came
-            goes.acquire()
+            is_full.set()
+        if is_full.wait(0.001):  # otherwise the thread returns, to accept further requests
+            permits.acquire()
             step()
 
-    engine.step = patiently  # type: ignore[method-assign]
+    engine.step = held_step  # type: ignore[method-assign]
     try:
         yield
     finally:
         del engine.step
-        there.set()
-        goes.release()  # whoever waits in it goes on
+        is_full.set()
+        permits.release()  # for a thread that waits in `held_step`

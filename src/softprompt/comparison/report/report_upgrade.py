@@ -85,7 +85,7 @@ def _upgrade_data(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _upgrade_method(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Move the metrics, which version 1 had beside an entry's other values, under `metrics`."""
+    """Move the metrics, which version 1 had among an entry's other values, under `metrics`."""
     if "error" in entry:
         return {**entry, "status": "failed"}
     metrics = {name: value for name, value in entry.items() if _is_metric_summary(value)}

@@ -30,10 +30,10 @@ class RunCallback(TrainerCallback, Protocol):
     """A trainer callback that also receives the begin and end of runs."""
 
     def on_run_begin(self, run_name: str) -> None:
-        """Called when a run begins."""
+        """Handle the beginning of a run."""
 
     def on_run_end(self, run_name: str) -> None:
-        """Called when a run is finished, also if it was finished before."""
+        """Handle the end of a run, also if it was finished before."""
 
 
 class NullRunCallback(NullCallback):

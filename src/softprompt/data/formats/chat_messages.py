@@ -48,7 +48,7 @@ def normalize_messages(value: Any, location: str, field_names: tuple[str, str] =
 
 
 def normalize_sharegpt_messages(record: Mapping[str, Any], location: str) -> list[MessageDict]:
-    """Convert ShareGPT's `conversations` to messages. A `system` text beside them becomes the first message.
+    """Convert ShareGPT's `conversations` to messages. A `system` text next to them becomes the first message.
 
     Raises:
         RecordError: as `normalize_messages`.

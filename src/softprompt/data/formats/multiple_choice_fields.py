@@ -24,7 +24,7 @@ class MultipleChoiceQuestion:
         keys: letters or other names of the options.
         texts: texts of the options, in the order of `keys`.
         answer: the value that names the right option.
-        answer_text: text of the right option, where the record has one beside `answer`; else None.
+        answer_text: text of the right option, where the record has one in addition to `answer`; else None.
     """
 
     keys: list[str]

@@ -52,7 +52,7 @@ class ArrowRecords(RecordSource):
 
 
 def _to_class_names(class_names: list[str], class_index: int | list[int] | None) -> Any:
-    """Return the name of a class, or the names of a list of classes; None where there is none."""
+    """Return the name of a class, or the names of a list of classes; None for a missing index."""
     if isinstance(class_index, list):
         return [_to_class_names(class_names, index) for index in class_index]
     # A test set without labels has the class index -1.

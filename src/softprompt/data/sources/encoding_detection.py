@@ -54,7 +54,7 @@ def guess_encoding(content: bytes) -> str | None:
 
 
 def _is_within_word(content: bytes, start: int, end: int) -> bool:
-    """Return whether non-ASCII bytes look like part of a Western European word: one byte, or two beside a letter."""
+    """Return whether non-ASCII bytes look like part of a Western European word: one byte, or two next to a letter."""
     neighbors = content[max(0, start - 1) : start] + content[end : end + 1]
     return end - start == 1 or (end - start == 2 and ASCII_LETTER.search(neighbors) is not None)
 

@@ -24,7 +24,7 @@ class ReadOnlyCacheLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to do: the keys and values are given."""
+        """Do nothing: the keys and values are given."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Return the cached and the new keys and values, each `[B, G, P + T, D]`."""
@@ -45,7 +45,7 @@ class ReadOnlyCacheLayer(CacheLayerMixin):
         return self.keys.shape[2]
 
     def get_max_length(self) -> int:
-        """No maximum."""
+        """Return -1: there is no maximum."""
         return -1
 
 
@@ -56,18 +56,18 @@ class EmptyCacheLayer(CacheLayerMixin):
         super().__init__()  # type: ignore[no-untyped-call]
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to allocate."""
+        """Do nothing: there is nothing to allocate."""
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """There is no past."""
+        """Return the new tokens alone as the keys: there is no past."""
         return query_length, 0
 
     def get_seq_length(self) -> int:
-        """There is no past."""
+        """Return 0: there is no past."""
         return 0
 
     def get_max_length(self) -> int:
-        """No maximum."""
+        """Return -1: there is no maximum."""
         return -1
 
 
@@ -97,7 +97,7 @@ class PrefixCapturingCacheLayer(ReadOnlyCacheLayer):
 
 
 class StopForward(Exception):
-    """Raised by a cache layer to abort the forward pass once it has captured what it needs."""
+    """Exception by which a cache layer ends the forward pass once it has captured what it needs."""
 
 
 class StoppingCacheLayer(EmptyCacheLayer):
@@ -146,7 +146,7 @@ def make_growing_cache(
     """Build a growing cache that begins with these keys and values, or empty."""
     layers = [DynamicLayer() for _ in range(num_layers)]
     if prefix_kv is not None:
-        rows = prefix_mask.shape[0]
+        B = prefix_mask.shape[0]
         for layer, (keys, values) in zip(layers, prefix_kv.to(dtype), strict=True):
-            layer.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
+            layer.update(keys.expand(B, -1, -1, -1), values.expand(B, -1, -1, -1))
     return PromptedDynamicCache(layers, prefix_mask)

@@ -16,7 +16,7 @@ from softprompt.model.hooks.sparse_last_layer import SparseLastLayer
 
 
 class LayerRangeEnd(Exception):
-    """Raised at the end of a layer range, with the output of its highest layer."""
+    """Exception that ends the forward pass after a layer range, with the output of its highest layer."""
 
     def __init__(self, hidden_states: Tensor):
         super().__init__()

@@ -25,14 +25,14 @@ ATTN_IMPLEMENTATION = "softprompt"
 
 @runtime_checkable
 class AttentionHook(Protocol):
-    """Is called by the attention of each layer, in the order in which the layers run."""
+    """Hook that the attention of each layer calls, in the order in which the layers run."""
 
     def on_attention(self, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the keys and values `[B, G, S, D]` and the mask `[b, 1, T, S]` that the layer attends with."""
 
 
 class PrefixInjector:
-    """Puts the layers of a prefix `[L, 2, b, G, P, D]` (b is 1 or B) before the layers' own keys and values.
+    """Hook that puts the layers of a prefix `[L, 2, b, G, P, D]` (b is 1 or B) before the layers' own keys and values.
 
     Args:
         prefix_kv: keys and values of the prefix.
@@ -53,7 +53,7 @@ class PrefixInjector:
 
 
 class KVRecorder:
-    """Records the keys and values that each layer computes, with their autograd graph.
+    """Hook that records the keys and values that each layer computes, with their autograd graph.
 
     Attributes:
         layer_kv: keys and values `[2, B, G, S, D]` of each layer, in the order in which the layers ran.

@@ -32,7 +32,7 @@ def select_output_positions(output_mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B 
 
 
 class SparseLastLayer(nn.Module):
-    """Replaces a network's last layer, with the same interface. Outputs zeros at all other positions.
+    """Replacement of a network's last layer, with the same interface and zeros at all other positions.
 
     Args:
         layer: the last layer.

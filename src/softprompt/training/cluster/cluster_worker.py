@@ -77,7 +77,7 @@ class ClusterWorker:
         self._events.append(WorkerEvent(run_name, kind, arguments))
 
     def poll_events(self, runs_to_stop: Set[str]) -> list[WorkerEvent]:
-        """Take over which runs should stop, and return the events since the last poll."""
+        """Store which runs should stop, and return the events since the last poll."""
         self._runs_to_stop = runs_to_stop
         return [self._events.popleft() for _ in range(len(self._events))]
 

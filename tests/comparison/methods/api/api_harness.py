@@ -1,4 +1,4 @@
-"""The API method, fitted to some rows and ready to be measured."""
+"""Harness of the API method: fits the method to examples and evaluates the result."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ BenchOf = Callable[..., Experiment]
 
 
 def says(replies: dict[str, str]) -> Callable[[Messages], str]:
-    """A model that answers by what a user's message contains."""
+    """Make a fake model's reply function: the reply depends on the text that the user's message contains."""
     return lambda messages: next(reply for text, reply in replies.items() if text in messages[-1]["content"])
 
 
 class Asked:
-    """The API method, fitted to some rows and ready to be measured."""
+    """Harness that fits the API method to records against a fake API, and evaluates it."""
 
     def __init__(self, api: FakeApi, bench_of: BenchOf):
         self.api, self.bench_of = api, bench_of
@@ -56,7 +56,7 @@ class Asked:
         return fitted.evaluate(experiment.test)
 
     def fails(self, words: str, *args: Any, **kwargs: Any) -> ModelApiError:
-        """Measuring fails like this, and the key is nowhere in what is raised."""
+        """Check that the evaluation fails with these words, and that the error contains no key."""
         with pytest.raises(ModelApiError, match=words) as caught:
             self.measured(*args, **kwargs)
         assert KEY not in f"{caught.value}{caught.value!r}{caught.getrepr(chain=True)}"

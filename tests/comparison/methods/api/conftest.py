@@ -1,4 +1,4 @@
-"""An API on loopback, and an experiment without a model."""
+"""Fixtures: a fake API on loopback, and an experiment without a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.comparison.methods.api.fake_openai import KEY, FakeApi, serving
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
-    """The API whose key is in the environment."""
+    """Fake API, whose key is in the environment."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with serving() as fake:
@@ -27,18 +27,18 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
 
 @pytest.fixture
 def bench_of(write_jsonl: Callable[[str, Sequence[Any]], Path], tmp_path: Path) -> Callable[..., Experiment]:
-    """An experiment whose every split is the same rows; asking it for its model would fail."""
+    """Function that makes an experiment with the same examples in every split; its model cannot be loaded."""
 
     def make(task: Task, rows: Sequence[Any], **settings: Any) -> Experiment:
         path = write_jsonl("test.jsonl", rows)
-        given = {"model": "no-such-model", "data": path, "test": path, "output": tmp_path / "report", **settings}
-        found = read_examples(path)
-        return Experiment(CompareSettings.from_dict(given), task, found, found, found, None, {})
+        values = {"model": "no-such-model", "data": path, "test": path, "output": tmp_path / "report", **settings}
+        examples = read_examples(path)
+        return Experiment(CompareSettings.from_dict(values), task, examples, examples, examples, None, {})
 
     return make
 
 
 @pytest.fixture
 def asked(api: FakeApi, bench_of: Callable[..., Experiment]) -> Asked:
-    """The API method on rows of the test's."""
+    """Harness of the API method, for records that the test chooses."""
     return Asked(api, bench_of)

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible API on loopback that speaks as much HTTP as the openai package needs, and can misbehave."""
+"""Fake OpenAI-compatible API on loopback: only the HTTP that the openai package needs, and faults on request."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Messages = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Fault:
-    """What comes instead of an answer.
+    """Response that replaces the regular one.
 
     Attributes:
-        status: of the response.
-        body: its text, or an object as JSON.
-        headers: beside the usual ones. By default the client is to come back soon.
+        status: HTTP status of the response.
+        body: text of the response, or an object that is sent as JSON.
+        headers: additional headers. By default they let the client retry after a millisecond.
     """
 
     status: int
@@ -32,18 +32,20 @@ class Fault:
 
 @dataclass
 class FakeApi:
-    """What the model says, who may ask, and what is to go wrong.
+    """Fake API: its replies, valid keys and faults, and the requests that it received.
 
     Attributes:
-        reply: what is said to messages.
-        keys: those that are known; None: nobody is asked for one.
-        usage: tokens read and written, in every answer; None: not told.
-        faults: what comes instead of the next answers, one after the other.
-        always: what comes instead of every answer.
-        delay: seconds before an answer.
-        requests: the bodies of all requests so far.
-        headers: theirs.
-        most_at_once: how many requests were in progress together.
+        url: base URL.
+        reply: function from the messages of a request to the reply.
+        keys: valid API keys; None to require no key.
+        usage: prompt and completion tokens in every response; None to report no usage.
+        faults: responses that replace the next regular ones, in order.
+        always: response that replaces every regular one.
+        delay: seconds before a response.
+        requests: bodies of all requests so far.
+        headers: headers of all requests so far.
+        at_once: number of requests in progress.
+        most_at_once: maximum number of requests that were in progress at once.
     """
 
     url: str = ""
@@ -60,10 +62,10 @@ class FakeApi:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
-    def under_way(self, asked: dict[str, Any], headers: dict[str, str]) -> Iterator[Fault | None]:
-        """One more request, and what is to go wrong with it."""
+    def under_way(self, body: dict[str, Any], headers: dict[str, str]) -> Iterator[Fault | None]:
+        """Count a request as in progress inside the `with` block, and yield its fault."""
         with self.lock:
-            self.requests.append(asked)
+            self.requests.append(body)
             self.headers.append(headers)
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
@@ -75,50 +77,50 @@ class FakeApi:
             with self.lock:
                 self.at_once -= 1
 
-    def completion(self, asked: dict[str, Any]) -> dict[str, Any]:
-        message = {"role": "assistant", "content": self.reply(asked["messages"])}
-        told = self.usage and {"prompt_tokens": self.usage[0], "completion_tokens": self.usage[1]}
+    def completion(self, body: dict[str, Any]) -> dict[str, Any]:
+        message = {"role": "assistant", "content": self.reply(body["messages"])}
+        usage = self.usage and {"prompt_tokens": self.usage[0], "completion_tokens": self.usage[1]}
         return {
             "id": "chatcmpl-1",
             "object": "chat.completion",
             "created": 1,
-            "model": asked["model"],
+            "model": body["model"],
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            **({"usage": {**told, "total_tokens": sum(told.values())}} if told else {}),
+            **({"usage": {**usage, "total_tokens": sum(usage.values())}} if usage else {}),
         }
 
     @property
     def users_words(self) -> list[str]:
-        """What the last message of each request says."""
+        """Text of the last message of each request."""
         return [request["messages"][-1]["content"] for request in self.requests]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """Handler of one request."""
 
     api: FakeApi
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.api.under_way(asked, {name.lower(): value for name, value in self.headers.items()}) as fault:
-            self.send(fault or self.answer(asked))
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.api.under_way(body, {name.lower(): value for name, value in self.headers.items()}) as fault:
+            self.send(fault or self.answer(body))
 
-    def answer(self, asked: dict[str, Any]) -> Fault:
+    def answer(self, body: dict[str, Any]) -> Fault:
         key = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if self.path != "/v1/chat/completions":
             return Fault(404, {"error": {"message": f"Unknown path {self.path}"}})
         if self.api.keys is not None and key not in self.api.keys:
             return Fault(401, {"error": {"message": f"Incorrect API key provided: {key}"}})
-        return Fault(200, self.api.completion(asked), {})
+        return Fault(200, self.api.completion(body), {})
 
     def log_message(self, *_: object) -> None: ...
 
-    def send(self, what: Fault) -> None:
-        body = what.body.encode() if isinstance(what.body, str) else json.dumps(what.body).encode()
-        with suppress(ConnectionError):  # of a client that waits no longer
-            self.send_response(what.status)
-            for name, value in {"Content-Type": "application/json", **what.headers}.items():
+    def send(self, response: Fault) -> None:
+        body = response.body.encode() if isinstance(response.body, str) else json.dumps(response.body).encode()
+        with suppress(ConnectionError):  # the client may have timed out
+            self.send_response(response.status)
+            for name, value in {"Content-Type": "application/json", **response.headers}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -127,11 +129,11 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving() -> Iterator[FakeApi]:
-    """An API that says "good" to everything, until the end of the block."""
+    """Run a fake API that replies "good" to every request, inside the `with` block."""
     api = FakeApi()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"api": api}))
     server.daemon_threads = True
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # connections that a client cut
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client may close its connection
     api.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

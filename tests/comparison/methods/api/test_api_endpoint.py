@@ -1,4 +1,4 @@
-"""Whom the API method asks, and what is said before anything is asked."""
+"""The endpoint of the API method: URL, key and model, and their errors before the first request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store of compiled prompts, and gateways in front of replicas that serve it."""
+"""Fixtures: a registry of compiled prompts, replicas that serve it, and gateways in front of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Fronting = Callable[..., AbstractContextManager[Running]]
 
 @pytest.fixture(scope="session")
 def weightless(tmp_path_factory: pytest.TempPathFactory, chatting: FrozenModel) -> FrozenModel:
-    """The chatting model without its weights."""
+    """Meta model of the model with a chat template."""
     folder = tmp_path_factory.mktemp("base") / BASE
     chatting.network.save_pretrained(folder)
     chatting.tokenizer.save_pretrained(folder)
@@ -33,7 +33,7 @@ def weightless(tmp_path_factory: pytest.TempPathFactory, chatting: FrozenModel) 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory, chatting: FrozenModel) -> Path:
-    """A store of compiled prompts, and of one that is not."""
+    """Folder of a registry with compiled prompts, and one prompt that is not compiled."""
     path = tmp_path_factory.mktemp("gateway") / "store"
     with PromptRegistry.open(path, create=True) as store:
         for seed, (name, task) in enumerate(
@@ -46,19 +46,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory, chatting: FrozenModel) -> P
 
 @pytest.fixture(scope="module")
 def embedded(folder: Path, chatting: FrozenModel) -> Iterator[Running]:
-    """A server with an engine of its own."""
+    """Server with its own engine."""
     with running(folder, chatting) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def fronting(folder: Path, weightless: FrozenModel) -> Fronting:
-    """Makes a gateway in front of replicas."""
+    """Function that runs a gateway in front of replicas."""
 
     @contextmanager
     def make(*replicas: Speaking, **settings: Any) -> Iterator[Running]:
         with running(
-            folder, weightless, VllmBackend.create_factory([each.url for each in replicas]), **settings
+            folder, weightless, VllmBackend.create_factory([replica.url for replica in replicas]), **settings
         ) as server:
             yield server
 
@@ -67,27 +67,27 @@ def fronting(folder: Path, weightless: FrozenModel) -> Fronting:
 
 @pytest.fixture(scope="session")
 def copies(chatting: FrozenModel) -> list[FrozenModel]:
-    """The chatting model for several engines at once: a step says in the network's configuration that it is one."""
+    """Copies of the model, one per engine: the step of an engine changes the network's configuration."""
     return [copy.deepcopy(chatting) for _ in range(4)]
 
 
 @pytest.fixture(scope="module")
 def replica(folder: Path, copies: list[FrozenModel]) -> Iterator[Speaking]:
-    """A replica that nothing happens to."""
-    with speaking(Vllm(copies[0], folder / "prompts")) as made:
-        yield made
+    """Replica without faults."""
+    with speaking(Vllm(copies[0], folder / "prompts")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def gateway(replica: Speaking, fronting: Fronting) -> Iterator[Running]:
-    """A gateway in front of it. It ends with its module: its looks at replicas would draw from `random` in others."""
+    """Gateway in front of the replica. It ends with the module, as its health checks draw from `random`."""
     with fronting(replica) as server:
         yield server
 
 
 @pytest.fixture
 def two(folder: Path, copies: list[FrozenModel]) -> Iterator[tuple[Speaking, Speaking]]:
-    """Two replicas to do anything to."""
+    """Two replicas that a test may stop or make fail."""
     one, other = (Vllm(copies[i], folder / "prompts") for i in (1, 2))
     with speaking(one) as first, speaking(other) as second:
         yield first, second

@@ -1,7 +1,7 @@
-"""A server that speaks vLLM's completions protocol as softprompt's plugin leaves it, around an engine of our own.
+"""Fake replica: a server with the completions protocol of vLLM with softprompt's plugin, around softprompt's engine.
 
-It is what stands in for vLLM where there is none. It takes the fields that a gateway sends and no others, knows prompts
-by their hash in the store's folder, and can be told to hold its streams, and to die.
+It accepts only the fields that a gateway sends, and loads prompts by their digest from the registry's folder. Tests can
+hold its streams, make it fail, and kill it.
 """
 
 from __future__ import annotations
@@ -50,21 +50,24 @@ FIELDS = {
 INTERNAL_ERROR = {
     "error": {"message": "Internal server error", "type": "InternalServerError", "param": None, "code": 500}
 }
-FAR = 1e6  # a bias that leaves no other token
+FAR = 1e6  # a logit bias that excludes all other tokens
 
 
 @dataclass
 class Vllm:
-    """What a replica does, and what was asked of it.
+    """Application of a replica: its faults, and the requests that it received.
 
     Attributes:
-        length: positions of a row, by vLLM's way to count.
-        is_guarded: it has the plugin.
-        hold: a stream waits behind so many tokens until `go` is set; None for none.
-        error: it says to every request.
-        hangs: it says nothing.
-        asked: all bodies, but for canaries.
-        open: responses that are being written.
+        model: model of the engine.
+        prompts: folder of the artifacts.
+        length: maximum number of positions in a sequence, as vLLM counts them.
+        is_guarded: whether the replica has the plugin.
+        hold: number of tokens after which a stream waits until `go` is set; None to hold no stream.
+        error: message of the error that every request gets; None for regular responses.
+        hangs: whether requests get no response.
+        asked: bodies of all requests, except the gateway's probes of the plugin.
+        open: number of streams in progress.
+        go: event that releases held streams.
     """
 
     model: FrozenModel
@@ -102,62 +105,62 @@ class Vllm:
             await asyncio.sleep(0.05)
         body = json.loads(await request.body())
         assert set(body) <= FIELDS, set(body) - FIELDS
-        named = parse_kv_transfer_params(body.get("kv_transfer_params"))
+        params = parse_kv_transfer_params(body.get("kv_transfer_params"))
         payload = None
-        if named is not None and self.is_guarded:
-            if not (self.prompts / named.digest).is_dir():
+        if params is not None and self.is_guarded:
+            if not (self.prompts / params.digest).is_dir():
                 return refused(400, "softprompt: there is no such prompt")
-            payload = SavedPrompt.from_folder(self.prompts / named.digest).compile_for(self.model)
-            assert payload.num_positions == named.num_positions
-        if named is None or named.digest != UNKNOWN_PROMPT_DIGEST:
+            payload = SavedPrompt.from_folder(self.prompts / params.digest).compile_for(self.model)
+            assert payload.num_positions == params.num_positions
+        if params is None or params.digest != UNKNOWN_PROMPT_DIGEST:
             self.asked.append(body)
         if self.error is not None:
             return refused(400, self.error)
         positions = 0 if payload is None else payload.num_positions
-        assert all(row[:positions] == [PLACEHOLDER_TOKEN_ID] * positions for row in body["prompt"])
-        rows = [tuple(row[positions:]) for row in body["prompt"]]
+        assert all(ids[:positions] == [PLACEHOLDER_TOKEN_ID] * positions for ids in body["prompt"])
+        prompts = [tuple(ids[positions:]) for ids in body["prompt"]]
         if body.get("stream"):
-            [row] = rows
-            return StreamingResponse(self.streamed(row, body, payload), media_type="text/event-stream")
-        written = [[each async for each in self.written(row, body, payload)] for row in rows]
-        choices = [choice(index, each, body) for index, each in enumerate(written)]
+            [prompt] = prompts
+            return StreamingResponse(self.streamed(prompt, body, payload), media_type="text/event-stream")
+        responses = [[output async for output in self.written(prompt, body, payload)] for prompt in prompts]
+        choices = [choice(index, outputs, body) for index, outputs in enumerate(responses)]
         return JSONResponse({"object": "text_completion", "choices": choices})
 
-    async def streamed(self, row: tuple[int, ...], body: Any, payload: Payload | None) -> AsyncIterator[str]:
+    async def streamed(self, prompt: tuple[int, ...], body: Any, payload: Payload | None) -> AsyncIterator[str]:
         self.open += 1
         try:
             count = 0
-            async for each in self.written(row, body, payload):
-                if each.finish_reason is FinishReason.GRAMMAR_DEAD_END:
+            async for output in self.written(prompt, body, payload):
+                if output.finish_reason is FinishReason.GRAMMAR_DEAD_END:
                     yield f"data: {json.dumps(INTERNAL_ERROR)}\n\ndata: [DONE]\n\n"
                     return
-                yield f"data: {json.dumps({'object': 'text_completion', 'choices': [choice(0, [each], body)]})}\n\n"
+                yield f"data: {json.dumps({'object': 'text_completion', 'choices': [choice(0, [output], body)]})}\n\n"
                 count += 1
                 if count == self.hold:
                     await self.go.wait()
-            details = {"cached_tokens": len(body["prompt"][0]) - len(row) + 2}
+            details = {"cached_tokens": len(body["prompt"][0]) - len(prompt) + 2}
             yield f"data: {json.dumps({'choices': [], 'usage': {'prompt_tokens_details': details}})}\n\n"
             yield "data: [DONE]\n\n"
         finally:
             self.open -= 1
 
-    async def written(self, row: tuple[int, ...], body: Any, payload: Payload | None) -> AsyncIterator[TokenOutput]:
-        begun = await self.worker.submit_request(EngineRequest(row, self.sampling(body)), payload)
+    async def written(self, prompt: tuple[int, ...], body: Any, payload: Payload | None) -> AsyncIterator[TokenOutput]:
+        generation = await self.worker.submit_request(EngineRequest(prompt, self.sampling(body)), payload)
         try:
-            async for each in begun:
-                yield each
+            async for output in generation:
+                yield output
         finally:
-            begun.close()
+            generation.close()
 
     def sampling(self, body: Any) -> SamplingParams:
         names = ("top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "seed")
         bias = {int(token): value for token, value in body.get("logit_bias", {}).items()}
-        only = body.get("allowed_token_ids", [])
+        allowed_ids = body.get("allowed_token_ids", [])
         assert body["ignore_eos"]
         return SamplingParams(
             max_new_tokens=body["max_tokens"],
             temperature=body["temperature"],
-            logit_bias=bias | dict.fromkeys(only, FAR),
+            logit_bias=bias | dict.fromkeys(allowed_ids, FAR),
             ignore_eos=not body.get("stop_token_ids") and "structured_outputs" not in body,
             logprobs=body.get("logprobs"),
             grammar=self.grammar(body.get("structured_outputs")),
@@ -181,25 +184,25 @@ def refused(status: int, message: str) -> Response:
 
 
 def choice(index: int, written: list[TokenOutput], body: Any) -> dict[str, Any]:
-    """VLLM's words for tokens of a response."""
+    """Make a choice of a vLLM completion from the outputs of a response."""
     ends = {None: None, FinishReason.STOP: "stop", FinishReason.LENGTH: "length"}
     logprobs = None
     if body.get("logprobs") is not None:
         logprobs = {
             "text_offset": [0] * len(written),
-            "tokens": [name(each.token_id) for each in written],
-            "token_logprobs": [each.logprob for each in written],
+            "tokens": [name(output.token_id) for output in written],
+            "token_logprobs": [output.logprob for output in written],
             "top_logprobs": [
-                {name(each.token_id): each.logprob, **{name(token): value for token, value in each.top_logprobs}}
-                for each in written
+                {name(output.token_id): output.logprob, **{name(token): value for token, value in output.top_logprobs}}
+                for output in written
             ],
         }
     return {
         "index": index,
-        "text": "".join(each.text for each in written),
+        "text": "".join(output.text for output in written),
         "logprobs": logprobs,
         "finish_reason": ends[written[-1].finish_reason],
-        "token_ids": [each.token_id for each in written],
+        "token_ids": [output.token_id for output in written],
     }
 
 
@@ -209,7 +212,7 @@ def name(token: int | None) -> str:
 
 @dataclass(frozen=True)
 class Speaking:
-    """A replica that runs."""
+    """Running replica."""
 
     vllm: Vllm
     url: str
@@ -217,13 +220,15 @@ class Speaking:
     loop: asyncio.AbstractEventLoop
 
     def die(self) -> None:
-        """As a process does that is killed: nobody listens, and all connections break."""
+        """Stop as a killed process does: the port is closed, and all connections are aborted."""
 
         async def die() -> None:
             for server in self.server.servers:
                 for listening in server.sockets:
                     self.loop.remove_reader(listening)
-            for _ in range(8):  # what is accepted is made first: a server that is closed between forgets to close it
+            for _ in range(
+                8
+            ):  # accepted connections must be set up first: a server closed before would leave them open
                 await asyncio.sleep(0)
             for server in self.server.servers:
                 server.close()
@@ -233,13 +238,13 @@ class Speaking:
         asyncio.run_coroutine_threadsafe(die(), self.loop)
 
     def go_on(self) -> None:
-        """Let held streams go on."""
+        """Release held streams."""
         self.loop.call_soon_threadsafe(self.vllm.go.set)
 
 
 @contextmanager
 def speaking(vllm: Vllm, port: int = 0) -> Iterator[Speaking]:
-    """A replica at a port of this machine."""
+    """Run a replica on a port of this machine inside the `with` block."""
     with socket.create_server(("127.0.0.1", port)) as listening:
         server = uvicorn.Server(uvicorn.Config(vllm.app(), ws="none", lifespan="off", log_config=None))
         loops: list[asyncio.AbstractEventLoop] = []

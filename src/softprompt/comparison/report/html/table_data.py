@@ -48,7 +48,7 @@ class LabelConfusion:
 
 
 def list_other_metrics(view: ReportView) -> list[str]:
-    """Return the metrics beside the headline metric that any method has on the test set."""
+    """Return the metrics other than the headline metric that any method has on the test set."""
     names = dict.fromkeys(metric for method in view.scored_methods for metric in view.results[method].metrics)
     return [name for name in names if name not in (view.metric, MAJORITY_METRIC)]
 

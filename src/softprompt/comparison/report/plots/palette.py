@@ -48,7 +48,7 @@ DARK_PALETTE: dict[str, str] = {
 
 METHOD_ROLES = [role for role in LIGHT_PALETTE if role.startswith("method-")]
 
-#: Markers, which with the color tell methods apart, each with the character that stands for it in text. The number of
+#: Markers, which distinguish methods together with the color. Every marker has a character for texts. The number of
 #: markers (11) shares no factor with the number of colors (10), so 110 methods have different pairs of both.
 MARKER_SYMBOLS = dict(zip(("o", "s", "D", "^", "v", "P", "X", "p", "h", "<", ">"), "●■◆▲▼✚✖⬟⬢◀▶", strict=True))
 MARKERS = list(MARKER_SYMBOLS)

@@ -23,7 +23,9 @@ ZERO_AREA_SHARE = 0.3
 MAX_TIME_TICKS = 6
 
 _TIME_UNITS = {"s": (1, (0.1, 0.3, 1, 3, 10, 30)), "min": (60, (1, 3, 10, 30)), "h": (3600, (1, 3, 10, 30, 100, 300))}
-_TIME_TICKS = {float(size * each): f"{each} {unit}" for unit, (size, counts) in _TIME_UNITS.items() for each in counts}
+_TIME_TICKS = {
+    float(size * count): f"{count} {unit}" for unit, (size, counts) in _TIME_UNITS.items() for count in counts
+}
 _SI_PREFIXES = {0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 
 
