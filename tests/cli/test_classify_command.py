@@ -19,7 +19,7 @@ TEXTS = ("the film was great", "awful, a bore", "这部电影很好看")
 
 
 def say(monkeypatch: pytest.MonkeyPatch, content: str | bytes) -> None:
-    """To standard input."""
+    """Replace standard input by this content."""
     raw = content if isinstance(content, bytes) else content.encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8"))
 

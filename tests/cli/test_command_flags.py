@@ -28,7 +28,7 @@ app.add_typer(group)
 
 @group.callback()
 def grouped() -> None:
-    """Holds commands."""
+    """Group of commands."""
 
 
 @app.command()
@@ -43,7 +43,7 @@ def run(
     max_parallel: Annotated[int, typer.Option("--parallel", "-c")] = 1,
     labels: str = "",
 ) -> None:
-    """Has parameters of every kind."""
+    """Command with parameters of every kind."""
 
 
 @pytest.mark.parametrize(

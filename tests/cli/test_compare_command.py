@@ -18,7 +18,7 @@ DIES = "tests.comparison.runs.test_subprocess_runner:Dies"
 
 @pytest.fixture
 def options(base: Path, tmp_path: Path) -> dict[str, Any]:
-    """A small comparison."""
+    """Options of a small comparison."""
     files = {split: written(tmp_path / f"{split}.jsonl", reviews_of(split)) for split in SUBJECTS}
     return {
         "model": base, "data": files["train"], "validation": files["validation"], "test": files["test"],
@@ -52,7 +52,7 @@ def test_compare_reports_finished_and_failed_methods(
     assert "prefix tuning" in (folder / "report.html").read_text()
     assert any((folder / "plots").glob("*.png"))
     run_files = {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()}
-    again = softprompt("compare", *line(options), "--json").json  # without the one that fails
+    again = softprompt("compare", *line(options), "--json").json  # without the method that fails
     assert {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()} == run_files
     assert again["methods"]["prefix"] == {**prefix, "pairwise_tests": {"hard": prefix["pairwise_tests"]["hard"]}}
 

@@ -1,4 +1,4 @@
-"""The progress of a comparison, as its events change it."""
+"""Progress of a comparison, updated by its events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`softprompt compose`, `softprompt similarity`, and several prompts that answer together."""
+"""`softprompt compose`, `softprompt similarity`, and ensembles of prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.cli.conftest import Softprompt, Tune
 
 @pytest.fixture
 def two(tune: Tune, tmp_path: Path) -> list[Path]:
-    """Two prompts for one task, tuned from other seeds."""
+    """Two prompts for one task, tuned with different seeds."""
     folders = [tmp_path / "one", tmp_path / "two"]
     for seed, folder in enumerate(folders):
         assert tune("--output", folder, "--seed", seed, "--max-steps", 2).code == 0

@@ -1,4 +1,4 @@
-"""What a tenant or a file wrote never moves a terminal's cursor, turns a line around, or makes up a line of its own."""
+"""Texts of tenants and files never move the terminal's cursor, reverse a line, or forge a line of output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_seen(text: str) -> None:
 
 @pytest.fixture
 def forged(classifier: Path, tmp_path: Path) -> Path:
-    """A prompt whose labels, template and method are hostile, with hashes that fit."""
+    """Prompt whose labels, template and method contain control characters, with matching hashes."""
     folder = shutil.copytree(classifier, tmp_path / "evil")
     task = ClassificationTask(labels=("good", EVIL), template=f"{EVIL.replace(chr(0), '')} {{text}}")
     forge(folder, task=task, method={"name": f"prefix {EVIL}".replace("\0", "")})
@@ -79,7 +79,7 @@ def test_errors_and_notes_that_quote_rows_are_in_escapes(
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     for command in (("data", "inspect", data), ("tune", "--data", data, "--model", base, "--output", tmp_path / "p")):
         if command[0] == "tune" and where == "label":
-            command = (*command, "--labels", "x,y")  # so that each row's label is refused and quoted
+            command = (*command, "--labels", "x,y")  # so that the label of a record is rejected and quoted
         ran = softprompt(*command)
         assert not set(ran.out + ran.err) & OBEYED
 

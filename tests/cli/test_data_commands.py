@@ -1,4 +1,4 @@
-"""Data of every kind on the command line: looked at, tuned on, evaluated."""
+"""Data in every format on the command line: inspected, tuned on, evaluated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SHORT = ("--max-steps", 2, "--batch-size", 2, "--num-virtual-tokens", 3)
 
 @pytest.fixture(scope="session")
 def chat_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model that chats."""
+    """Folder of a model with a chat template."""
     folder = saved_model(tmp_path_factory.mktemp("chat"), seed=0)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = CHAT_TEMPLATE

@@ -1,4 +1,4 @@
-"""The commands on an encoder-decoder: what they do, and what they refuse."""
+"""The commands on an encoder-decoder, and what they reject."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.cli.conftest import Softprompt, Tune, saved_model
 
 @pytest.fixture(scope="module", params=["t5", "bart"])
 def encoder_decoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model."""
+    """Folder of an encoder-decoder."""
     return saved_model(tmp_path_factory.mktemp("encoder_decoder"), seed=0, family=request.param)
 
 

@@ -37,7 +37,7 @@ CONFIGS: dict[str, PeftConfig] = {
 
 
 def adapter(folder: Path, base: Path, config: PeftConfig) -> tuple[Path, Tensor]:
-    """An adapter that peft wrote, and the logits that it gives with it."""
+    """Save an adapter with peft; return its folder and its logits in peft."""
     torch.manual_seed(0)
     wrapped = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).eval()
     wrapped.save_pretrained(str(folder))

@@ -1,4 +1,4 @@
-"""`softprompt extract`, and answers out of a text on the rest of the command line."""
+"""`softprompt extract`, and extractive question answering in the other commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ASKED = ("--question", "which food?", "--context", "the film serves fish.")
 
 @pytest.fixture(scope="session")
 def extractor(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
-    """A prefix that finds food."""
+    """Prefix that extracts food."""
     return tuned(tmp_path_factory.mktemp("extractor"), base, ROWS)
 
 

@@ -18,7 +18,7 @@ SHORT = ("--prompt", "food: tea", "--max-new-tokens", "12")
 
 
 class Recorder:
-    """A standard output that keeps each piece by itself."""
+    """Standard output that records each chunk separately."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []

@@ -16,7 +16,7 @@ NAME = "acme/reviews"
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    """The Hub that huggingface_hub speaks to."""
+    """Fake Hub that huggingface_hub is connected to."""
     with connected(monkeypatch, tmp_path / "huggingface") as fake:
         yield fake
 

@@ -1,4 +1,4 @@
-"""Labels of which one has most of the examples: what commands say of a constant answer."""
+"""Imbalanced labels: commands report the accuracy of always predicting the most frequent label."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WriteJsonl = Callable[[str, Sequence[Any]], Path]
 
 
 def uneven(name: str, count: int = 40) -> list[dict[str, str]]:
-    """Complaints, and one in twenty a praise."""
+    """Make records of which one in twenty has the label `praise`."""
     return [{"text": f"{name} parcel {i} was late", "label": "complaint" if i % 20 else "praise"} for i in range(count)]
 
 
@@ -31,7 +31,7 @@ def validation(write_jsonl: WriteJsonl) -> Path:
 
 @pytest.fixture
 def constant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is asked, the answer is the first label."""
+    """Patch for classification that always predicts the first label."""
     import torch
 
     def answer(objective: Any, hidden: Any, batch: Any) -> Any:

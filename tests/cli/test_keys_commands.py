@@ -1,4 +1,4 @@
-"""`softprompt keys`: made once, listed without secrets, revoked."""
+"""`softprompt keys`: keys are created, listed without secrets, revoked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.cli.conftest import Ran, Softprompt
 
 
 class Keys:
-    """`softprompt keys` on one store."""
+    """`softprompt keys` on one registry."""
 
     def __init__(self, softprompt: Softprompt, store: Path):
         self.softprompt, self.store = softprompt, store

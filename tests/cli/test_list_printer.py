@@ -1,4 +1,4 @@
-"""Lists of any length: printed while they are read, and the same whatever their length."""
+"""Lists are printed while they are read, with the same content at any length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program: what becomes of errors, and how fast it says anything."""
+"""The program: exit codes and messages of errors, and the time until the first output."""
 
 from __future__ import annotations
 
@@ -125,5 +125,5 @@ def test_a_reader_that_goes_away_is_no_error(
         patch.setattr(sys, "stdout", closed)
         patch.setattr(stdout_console, "quiet", False)  # rich makes it True
         ran = softprompt(*command, *([classifier] if command[0] == "show" else []))
-    stdout_console._buffer.clear()  # rich keeps what it could not write, for the next test
+    stdout_console._buffer.clear()  # rich keeps unwritten output, which the next test would print
     assert (ran.code, ran.err) == (0, "")

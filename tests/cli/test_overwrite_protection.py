@@ -1,4 +1,4 @@
-"""With `--overwrite` too, every command leaves a folder alone in which something is not softprompt's."""
+"""Even with `--overwrite`, no command replaces a folder that contains files of other programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.cli.conftest import Softprompt, files
 
 @pytest.fixture
 def taken(classifier: Path, tmp_path: Path) -> Path:
-    """A saved prompt that somebody works in."""
+    """Saved prompt in whose folder a user has other files."""
     folder = shutil.copytree(classifier, tmp_path / "taken")
     for name in (".git/config", "notes.md", "checkpoints/optimizer.pt", "child/gen/softprompt.json"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

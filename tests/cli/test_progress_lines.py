@@ -1,4 +1,4 @@
-"""How far something is, where no terminal draws it: what the lines say, and when they come."""
+"""Progress lines without a terminal: their texts, and when they are printed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.cli.conftest import Softprompt, Tune
 
 
 class Clock:
-    """The time, which passes when the test says so, or by `step` seconds whenever it is looked at."""
+    """Clock that advances when the test says so, or by `step` seconds with each reading."""
 
     def __init__(self) -> None:
         self.now, self.step = 1000.0, 0.0
@@ -49,7 +49,7 @@ def looking_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def not_looking_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what happens prints lines, at the same moments in every run."""
+    """Disable the polling thread, so that lines are printed at the same moments in every run."""
     monkeypatch.setattr(progress_lines, "POLL_INTERVAL_S", 3600.0)
 
 
@@ -174,7 +174,7 @@ def test_progress_of_a_callback_is_printed(clock: Clock) -> None:
 
 @pytest.fixture
 def hurrying(clock: Clock) -> Clock:
-    """A second passes whenever somebody looks at the clock."""
+    """Clock that advances by a second with each reading."""
     clock.step = 1.0
     return clock
 

@@ -1,4 +1,4 @@
-"""`softprompt prompts`: the store on the command line."""
+"""`softprompt prompts`: the registry on the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import REVIEWS
 
 
 class Prompts:
-    """`softprompt prompts` on one store."""
+    """`softprompt prompts` on one registry."""
 
     def __init__(self, softprompt: Softprompt, store: Path):
         self.softprompt, self.store = softprompt, store
@@ -36,7 +36,7 @@ def prompts(softprompt: Softprompt, tmp_path: Path) -> Prompts:
 
 @pytest.fixture
 def file_of(prompts: Prompts) -> Any:
-    """The stored file with the numbers of a version."""
+    """Function that returns the stored tensor file of a version."""
 
     def find(version: dict[str, Any]) -> Path:
         [file] = (prompts.store / "prompts" / version["digest"]).glob("*.safetensors")

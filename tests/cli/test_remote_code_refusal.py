@@ -1,4 +1,4 @@
-"""With `y` piped in, no command runs the code of a base model, whoever names it: the command line or a saved prompt."""
+"""Even with `y` piped in, no command runs code of a base model, named by the command line or by a saved prompt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.saved.factories import forge
 
 @pytest.fixture
 def trap(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model's folder with code that writes a file beside it."""
+    """Folder of a model with code that writes a file next to it."""
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 100))
     folder = shutil.copytree(base, tmp_path / "trap")
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'PWNED')!r}, 'w').close()\n")

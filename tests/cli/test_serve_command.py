@@ -1,4 +1,4 @@
-"""`softprompt serve` as it is typed: what it refuses, and a process that is killed under load."""
+"""`softprompt serve`: rejected command lines, and a process that is killed under load."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.server.live_server import ANSWERS, prompt_for, running, until
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
-    """A store with two versions of a prompt for the base."""
+    """Registry with two versions of a prompt for the base model."""
     folder, model = tmp_path_factory.mktemp("serve") / "store", load_model(str(base))
     with PromptRegistry.open(folder, create=True) as store:
         for seed in range(2):
@@ -112,7 +112,7 @@ def test_a_gateway_needs_replicas_or_a_vllm(softprompt: Softprompt, tmp_path: Pa
 
 @contextmanager
 def process(base: Path, store: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server in a process of its own, once it serves; gives it and its address."""
+    """Start a server in another process; yield process and URL once it accepts requests."""
     command = [sys.executable, "-m", "softprompt", "serve", "--model", str(base), "--store", str(store)]
     command += ["--port", "0", "--max-model-len", "128"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
@@ -146,7 +146,7 @@ def client_of(address: str, key: str) -> openai.OpenAI:
 
 
 def check_keys(address: str, key: str, other: str) -> None:
-    """Only who has a key is answered, with the prompts of their tenant."""
+    """Check that only requests with a key are answered, with the prompts of the key's tenant."""
     for wrong in ("none", key + "x"):
         with client_of(address, wrong) as client, pytest.raises(openai.AuthenticationError):
             ask(client)

@@ -24,7 +24,7 @@ def made(folder: Path, model: FrozenModel, payload: Payload, template: str = "{t
 
 
 def words(model: FrozenModel) -> PromptEmbeddings:
-    """Virtual tokens that are words, as the model embeds them."""
+    """Make a prompt whose virtual tokens are the embeddings of words."""
     ids = [token for word in WORDS for token in model.prompt_tokenizer.tokenize(word)]
     assert len(ids) == len(WORDS)
     return PromptEmbeddings(model.embed_tokens(torch.tensor([ids]))[0])

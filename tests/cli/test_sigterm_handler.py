@@ -1,4 +1,4 @@
-"""SIGTERM before a server serves."""
+"""SIGTERM before a server accepts requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPLICA = ("--backend", "vllm", "--replica", "http://127.0.0.1:1")
 
 
 def be_terminated(*_: Any, **__: Any) -> None:
-    """What takes long, and is told to end in the middle of it."""
+    """Send SIGTERM in the middle of a long phase."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(60)
 
@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def check_ended(softprompt: Softprompt, store: Path, base: Path, *typed: object) -> None:
-    """It has said that it was stopped; its port is free, and its store whole."""
+    """Check that the process reported SIGTERM, freed its port, and left the registry intact."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     before = signal.getsignal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""`softprompt tag`, and tags on the rest of the command line."""
+"""`softprompt tag`, and token classification in the other commands."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ TEXT = "the film  serves tea"
 
 @pytest.fixture(scope="session")
 def masked_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a masked model."""
+    """Folder of a masked model."""
     return saved_model(tmp_path_factory.mktemp("masked"), seed=0, family="bert")
 
 
 @pytest.fixture(scope="session")
 def tagger(tmp_path_factory: pytest.TempPathFactory, masked_base: Path) -> Path:
-    """A prefix that finds food."""
+    """Prefix that tags food."""
     return tuned(tmp_path_factory.mktemp("tagger"), masked_base, ROWS)
 
 

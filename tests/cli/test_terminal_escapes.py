@@ -1,4 +1,4 @@
-"""Terminals that cannot show every character: every command prints all the same, with escapes where it must."""
+"""Every command prints on terminals that cannot show every character, with escapes where necessary."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ Shown = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def prompt(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
-    """A prompt whose labels few terminals can show."""
+    """Prompt whose labels few terminals can show."""
     return tuned(tmp_path_factory.mktemp("emoji"), base, ROWS)
 
 
 @pytest.fixture
 def data(prompt: Path) -> Path:
-    """Its examples."""
+    """Examples of the prompt."""
     return prompt.with_name("data.jsonl")
 
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
-    """Run a command line on a terminal of an encoding: its code, and what it printed."""
+    """Function that runs a command line on a terminal with an encoding, and returns exit code and output."""
 
     def call(encoding: str, *arguments: object) -> tuple[int, str, str]:
         out, err = io.BytesIO(), io.BytesIO()

@@ -1,4 +1,4 @@
-"""`softprompt tune`: what it is told, what it makes, and what it says."""
+"""`softprompt tune`: its options, its files, and its output."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_run_has_a_folder_of_its_own(tune: Tune, output: Path) -> None:
     assert [line["step"] for line in logged(output)] == [1, 2, 3]
 
 
-# What it is told
+# Options
 
 
 def test_labels_with_commas_stand_in_quotes(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:

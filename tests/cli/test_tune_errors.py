@@ -1,4 +1,4 @@
-"""What `softprompt tune` refuses, naming it, with nothing written."""
+"""Errors of `softprompt tune` name the cause, and nothing is written."""
 
 from __future__ import annotations
 

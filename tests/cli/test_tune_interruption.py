@@ -1,4 +1,4 @@
-"""Runs of `softprompt tune` that were stopped, went wrong on the way, and are gone on with."""
+"""Runs of `softprompt tune` that are interrupted, diverge, or are resumed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.cli.conftest import Softprompt, Tune, files, logged
 
 
 class StopAfter:
-    """A watcher that asks a run to stop, as Ctrl-C does."""
+    """Callback that requests a stop, as Ctrl-C does."""
 
     def __init__(self, step: int):
         self.step, self.seen = step, 0
@@ -39,7 +39,7 @@ class StopAfter:
 
 @pytest.fixture
 def stopped(base: Path, reviews: Path, output: Path) -> Path:
-    """The output of a run that was stopped after two of its six steps."""
+    """Output of a run that was stopped after two of its six steps."""
     package.tune(
         str(base),
         data=reviews,
@@ -186,7 +186,7 @@ def test_a_gradient_that_is_no_number(
     eval_steps: int,
     kept: bool,
 ) -> None:
-    """The loss of the last step is a number; the prompt would not be one."""
+    """The last loss is finite, but the parameters after the step would not be."""
     losses = ClassificationObjective.compute_losses
     steps = itertools.count(1)
 

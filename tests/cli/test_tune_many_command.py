@@ -18,7 +18,7 @@ SMALL = ("--max-steps", 2, "--batch-size", 4, "--num-virtual-tokens", 3, "--eval
 
 @pytest.fixture
 def given(base: Path, reviews: Path, tmp_path: Path) -> tuple[object, ...]:
-    """What every run here is told."""
+    """Options that all runs share."""
     return ("tune", "--model", base, "--data", reviews, "--validation", reviews, "--output", tmp_path / "out", *SMALL)
 
 

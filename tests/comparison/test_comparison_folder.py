@@ -1,4 +1,4 @@
-"""A comparison writes only where nothing was, or where a comparison was."""
+"""A comparison writes only to a new folder, an empty one, or that of a comparison."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN_PAGE = f"<!doctype html>\n{GENERATOR_TAG}0.1.0>"
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
-    """A comparison with one run."""
+    """Folder of a comparison with one finished run."""
     RunStore(tmp_path / "c" / "cells").save_result(RunSpec("hard", "seed"), {}, PilotResult(seconds_per_step=1.0))
     (tmp_path / "c" / "logs").mkdir()
     return tmp_path / "c"

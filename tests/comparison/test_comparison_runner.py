@@ -1,4 +1,4 @@
-"""Whole comparisons. Each method's work is done in this process, which is quicker; tests/cli has them in their own."""
+"""Whole comparisons. The methods run in this process, which is faster; tests/cli has them in worker processes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_size_or_a_value_that_cannot_be_had_leaves_the_rest(settings: Settings
     assert prefix.metrics["accuracy"].mean >= 0
     here.clear()
     compare_as(given)
-    assert here == []  # what cannot be had is not tried again
+    assert here == []  # a failure is not repeated
 
 
 def test_a_process_that_dies_in_a_sweep_leaves_the_seeds(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_a_process_that_dies_in_a_sweep_leaves_the_seeds(settings: Settings, mon
 
 
 class DiesAt(EventWriter):
-    """A worker's process that ends where a kind of run begins."""
+    """Event writer that ends the process at the first run of a kind."""
 
     def __init__(self, purpose: str):
         super().__init__(io.StringIO())
@@ -182,7 +182,7 @@ def test_sweeps_over_other_settings_are_rejected(settings: Settings, name: str) 
 
 
 def test_half_precision_is_no_handicap(settings: Settings) -> None:
-    """The copy that trains is in float32, whatever the base is in: prompts are too."""
+    """The trained copy is in float32, like prompts, whatever the precision of the base model."""
     from softprompt.comparison import Experiment
     from softprompt.comparison.methods.weight_method import copy_model
 
@@ -193,7 +193,7 @@ def test_half_precision_is_no_handicap(settings: Settings) -> None:
 
 
 def test_a_template_without_a_blank_is_no_obstacle_to_a_head(settings: Settings, tmp_path: Path) -> None:
-    """A masked model's words have no answer there; what a head reads has."""
+    """Without a mask, label words of a masked model have no position, but a head reads the pooled token."""
     from tests.cli.conftest import saved_model
 
     base = str(saved_model(tmp_path / "bert", seed=0, family="bert"))

@@ -1,4 +1,4 @@
-"""Examples by number: fields under our names, read when they are asked for, and what names their content."""
+"""Examples by index: fields under the format's names, read on access, and the digest of their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of examples, and what is wrong with them by file and line."""
+"""Files of examples, and errors with file and line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A value that is missing is no text and no label, however a kind of file writes it."""
+"""A missing value is neither text nor a label, in every kind of file."""
 
 from __future__ import annotations
 

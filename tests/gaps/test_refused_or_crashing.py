@@ -1,4 +1,4 @@
-"""Rows 10 to 12 of what peft refuses or crashes on, one test each."""
+"""Rows 10 to 12 of the table in docs/peft.md: what peft rejects or crashes on, one test each."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_row_11_training_continues_from_a_saved_prompt(
 
 
 def test_row_11_a_resumed_projected_prefix_takes_up_its_projection(reviews: Path, tmp_path: Path) -> None:
-    """Law 7 kills it at every step; here the projection itself is looked at."""
+    """Law 7 kills the run at every step; this test checks that the checkpoint holds the projection."""
     settings = {"data": reviews, "method": "prefix", "encoder": "mlp", "num_virtual_tokens": 3, "batch_size": 4}
     softprompt.tune(tiny_model("llama"), output=tmp_path / "p", max_steps=3, **settings)
     from softprompt.training.checkpoint import read_checkpoint

@@ -1,4 +1,4 @@
-"""Rows 1 to 6 of what peft gets silently wrong for causal models, one test each."""
+"""Rows 1 to 6 of the table in docs/peft.md: wrong results of peft without an error, one test each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONG, SHORT = [5, 9, 77, 300, 12, 44], [31, 8]
 
 
 def wrapped(family: str, method: str = "prefix", encoder: str | None = None, P: int = 4) -> SoftPromptModel:
-    """A tiny model behind a prompt that was moved away from its start."""
+    """Make a tiny model with a prompt that differs from its initial value."""
     torch.manual_seed(0)
     model = SoftPromptModel.from_model(
         shared_model(family), PromptOptions(method, P, encoder=encoder, head="verbalizer")

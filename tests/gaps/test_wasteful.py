@@ -1,4 +1,4 @@
-"""Rows 15 to 19 of what peft wastes or hides, one test each."""
+"""Rows 15 to 19 of the table in docs/peft.md: what peft wastes or hides, one test each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.tiny import shared_model, tiny_model
 
 @contextmanager
 def calls(module: nn.Module) -> Iterator[list[tuple[int, ...]]]:
-    """The input shapes that a module is called with."""
+    """Record the input shapes of a module's calls."""
     shapes: list[tuple[int, ...]] = []
     handle = module.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
     try:
@@ -64,7 +64,7 @@ def test_row_16_an_encoder_runs_once_a_step(method: str, encoder: str) -> None:
     with calls(prompt.get_submodule("encoder")) as shapes:
         PromptTrainable(prompt).accumulate_gradients(objective, rows, 2)
     assert len(shapes) == 1
-    assert shapes[0][0] == 3  # P tokens, not P a row
+    assert shapes[0][0] == 3  # P tokens, not P per sequence
 
 
 @pytest.mark.parametrize("method", TUNING_METHODS)

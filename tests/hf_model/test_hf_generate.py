@@ -1,4 +1,4 @@
-"""`SoftPromptModel.generate` is transformers' own, behind the prompt's keys and values, whatever is asked of it."""
+"""`SoftPromptModel.generate` is transformers' own after the prompt's keys and values, with any options."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ IDS = torch.tensor([TEXT])
 
 
 def wrapped(frozen: CausalModel, *names: str) -> SoftPromptModel:
-    """The model with random prompts of two, three … virtual tokens; active is the last."""
+    """Make a model with random prompts of two, three, … virtual tokens; the last one is active."""
     model = SoftPromptModel(frozen)
     for number, name in enumerate(names or ("prompt",)):
         payload = random_prefix(frozen, 2 + number, number)
@@ -52,7 +52,7 @@ def llama() -> CausalModel:
 
 
 def theirs(model: SoftPromptModel, name: str | None = None, rows: int = 1, **options: Any) -> Any:
-    """What the unwrapped network generates, the compiled prefix being given as its past."""
+    """Generate with the plain network, with the compiled prefix as its past."""
     frozen = model.frozen_model
     prefix = model._loaded_prompts[name or model.active_prompt or ""]
     assert isinstance(prefix, KVPrefix)
@@ -134,7 +134,7 @@ def test_generate_equals_the_network_with_the_compiled_prefix(family: str, more:
 def test_padding_and_the_batch_change_nothing(
     texts: list[list[int]], side: str, extra: int, options: dict[str, Any]
 ) -> None:
-    """Law 2 and law 3: on either side, beside any rows, behind their own prompts or none."""
+    """Laws 2 and 3: padding on either side, any other sequences in the batch, each with its own prompt or none."""
     model = wrapped(llama(), "one", "two")
     prompts = [("one", None, "two")[i % 3] for i in range(len(texts))]
     ids, mask = laid_out(texts, side, extra)
@@ -229,7 +229,7 @@ def test_streamers_hear_the_text_alone(capsys: pytest.CaptureFixture[str]) -> No
 
 
 class Seen(LogitsProcessor, StoppingCriteria):
-    """Keeps what it is shown."""
+    """Logits processor and stopping criterion that records its inputs."""
 
     def __init__(self) -> None:
         self.lengths: list[int] = []

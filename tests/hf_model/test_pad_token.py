@@ -1,4 +1,4 @@
-"""Rows that end with the end-of-text token: it is learnt, whatever the tokenizer pads with."""
+"""The end-of-text token at the end of a sequence is learned, whichever token the tokenizer pads with."""
 
 from __future__ import annotations
 

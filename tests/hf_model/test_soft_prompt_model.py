@@ -1,4 +1,4 @@
-"""`SoftPromptModel` beyond the laws and gaps: inside Hugging Face's Trainer, and its own manners."""
+"""`SoftPromptModel` beyond the laws and gaps: in Hugging Face's Trainer, and its own methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scripts do with a model besides calling it: generating while they evaluate, pipelines, noise on embeddings."""
+"""Other uses of a model in scripts: generation during evaluation, pipelines, noise on embeddings."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from tests.tiny import shared_model
 TENANTS, VERSIONS = ("acme", "bolt"), (1, 2, 3)
 TEXTS = ("the film", "the film was great fun and its ending lovely", "the film was great fun and its ending awful")
 
-#: Who does what, and for how many steps the others go on before the next does something.
+#: Actions of tenants, and the number of engine steps before the next action.
 happenings = st.lists(
     st.tuples(
         st.sampled_from(TENANTS),
@@ -47,7 +47,7 @@ happenings = st.lists(
 
 @dataclass(frozen=True)
 class Said:
-    """An answer: the version that gave it, its tokens, and how probable each was."""
+    """Response: the version that gave it, its tokens, and their probabilities."""
 
     model: str
     tokens: tuple[int | None, ...]
@@ -56,14 +56,14 @@ class Said:
 
 @dataclass
 class Served:
-    """A server's parts around a store in which two tenants have three versions each of a prompt of the same name."""
+    """State of a server with a registry in which two tenants have three versions each of a prompt of one name."""
 
     parts: AppState
     loop: asyncio.Runner
     alone: dict[tuple[str, int, str], Said]
 
     def turn(self, tenant: str, what: str, number: int) -> None:
-        """Point an alias to a version; what cannot be rolled back stays."""
+        """Point an alias to a version; a rollback without a previous version changes nothing."""
         store = self.parts.registry
         if what == "roll back":
             with suppress(NoPreviousVersion):
@@ -72,7 +72,7 @@ class Served:
             store.activate_version(f"reviews@{number}", alias="canary" if what == "canary" else "active", tenant=tenant)
 
     def meant(self, tenant: str) -> int:
-        """The version that the tenant's prompt means now."""
+        """Return the version that the name of the tenant's prompt refers to."""
         return self.parts.registry.resolve_version("reviews", tenant=tenant).number
 
 
@@ -106,7 +106,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         max_model_len=128,
         max_num_batched_tokens=9,
         prompt_cache_bytes=3 * OVERHEAD_BYTES,
-    )  # half of them stay
+    )  # the cache holds half of the prompts
     folder = tmp_path_factory.mktemp("swaps") / "store"
     with PromptRegistry.open(folder, create=True) as store, asyncio.Runner() as loop:
         parts = AppState.from_config(settings, model, store)
@@ -131,7 +131,7 @@ async def started(parts: AppState) -> None:
 
 
 def test_versions_and_tenants_answer_differently(served: Served) -> None:
-    """Else the law below would hold for a server that mixes them."""
+    """Otherwise the law below would hold for a server that mixes them."""
     for text in TEXTS:
         answers = {served.alone[tenant, number, text].tokens for tenant in TENANTS for number in VERSIONS}
         assert len(answers) == len(TENANTS) * len(VERSIONS)
@@ -148,7 +148,7 @@ def test_each_response_has_the_version_that_was_active_at_its_request(served: Se
                 meant = {served.meant(tenant)}
                 begun.append((tenant, text, meant, asyncio.create_task(ask(served.parts, tenant, "reviews", text))))
             else:
-                # Who asked already may be resolved before this or after it: both are right.
+                # Pending requests may resolve to the version before or after this: both are right.
                 await asyncio.to_thread(served.turn, tenant, what, number)
                 for whose, _, meant, task in begun:
                     if whose == tenant and not task.done():

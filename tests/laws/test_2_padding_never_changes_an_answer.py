@@ -18,7 +18,7 @@ from tests.tiny import ALL_FAMILIES, shared_model
 def logits(
     model: FrozenModel, sequences: list[list[int]], side: str, extra: int, payload: Payload | None
 ) -> list[torch.Tensor]:
-    """Each row's logits at its own tokens."""
+    """Compute the logits of each sequence at its own tokens."""
     rows = [as_row(model, sequence) for sequence in sequences]
     # A row whose prefix holds the BOS may be left without tokens of its own; the CLI never makes one.
     arranged = [ids if payload is None else payload.apply_to_prompt(ids) or [7] for ids in rows]
@@ -58,7 +58,7 @@ def test_the_order_of_rows_does_not_matter(family: str, sequences: list[list[int
 @given(data=st.data(), rows=texts)
 @few
 def test_a_row_in_the_engine_equals_the_row_alone(family: str, data: st.DataObject, rows: list[list[int]]) -> None:
-    """Rows behind one prompt in the flat batch of every step, whenever each joins."""
+    """Sequences with one prompt in the flat batch of every step, at whatever step each joins."""
     model = shared_model(family)
     payload = data.draw(payloads(model, family) | st.none())
     asked = [(row, payload) for row in rows]

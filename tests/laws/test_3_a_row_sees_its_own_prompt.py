@@ -36,7 +36,7 @@ def test_mixed_equals_alone(data: st.DataObject, family: str, sequences: list[li
 @given(data=st.data(), rows=texts)
 @few
 def test_mixed_in_the_engine_equals_alone(family: str, data: st.DataObject, rows: list[list[int]]) -> None:
-    """Rows behind any prompts and behind none in the flat batch of every step, some of whose texts begin alike."""
+    """Sequences with and without prompts in the flat batch of every step; some texts share a prefix."""
     model = shared_model(family)
     asked = [(row, data.draw(payloads(model, family) | st.none())) for row in rows]
     for each, told in zip(asked, joining(data, model, asked), strict=True):
@@ -46,7 +46,7 @@ def test_mixed_in_the_engine_equals_alone(family: str, data: st.DataObject, rows
 @given(data=st.data(), family=families)
 @torch.no_grad()
 def test_another_prompt_gives_another_answer(data: st.DataObject, family: str) -> None:
-    """Else the law above would hold for a model that ignores its prompts."""
+    """Otherwise the law above would hold for a model that ignores its prompts."""
     model = shared_model(family)
     one = data.draw(payloads(model, family).filter(lambda p: p.placement == "before"))
     row = as_row(model, [5, 6, 7])

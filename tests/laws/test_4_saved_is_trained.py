@@ -20,7 +20,7 @@ from tests.tiny import MASKED_FAMILIES, WITH_BOS, shared_model, template_for
 
 
 def round_trip(model: FrozenModel, given: PromptOptions, template: str = "{text}\nLabel:") -> None:
-    """Train nothing, but move every parameter; save, load, compare the labels' probabilities."""
+    """Change every parameter without training; save, load, and compare the labels' probabilities."""
     task = ClassificationTask(labels=("good", "bad"), template=template)
     prompt, _ = build_prompt(given, model, "a film", task.labels)
     generator = torch.Generator().manual_seed(given.seed)

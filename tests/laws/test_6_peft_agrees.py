@@ -26,7 +26,7 @@ from tests.strategies import METHODS, METHODS_ON_FAMILIES, lengths, options, ran
 from tests.tiny import ENCODER_DECODER_FAMILIES, FAMILIES, MASKED_FAMILIES, shared_model
 
 TEXT = [[5, 9, 77, 300, 12]]
-SAID = [31, 8]  # by a decoder, behind its start
+SAID = [31, 8]  # the decoder's tokens after its start token
 
 #: Families whose prefixes peft cannot express; the tests of refusals below say why.
 NO_PREFIXES = ("distilbert", "albert", *ENCODER_DECODER_FAMILIES)
@@ -48,7 +48,7 @@ def ours(model: FrozenModel, payload: Payload) -> Tensor:
 
 @torch.no_grad()
 def theirs(wrapped: torch.nn.Module) -> Tensor:
-    """Peft's logits at the text's or the decoder's tokens; prompt and P-tuning return the virtual positions as well."""
+    """Compute peft's logits at the text's or the decoder's tokens; some methods also return virtual positions."""
     ids = torch.tensor(TEXT)
     if wrapped.config.is_encoder_decoder:
         said = torch.tensor([[wrapped.config.decoder_start_token_id, *SAID]])
@@ -72,7 +72,7 @@ def exported(model: FrozenModel, given: PromptOptions) -> None:
         wrapped = PeftModel.from_pretrained(copy.deepcopy(model.network), str(Path(folder) / "p")).eval()
     found = theirs(wrapped)
     torch.testing.assert_close(found, ours(model, saved.payload), atol=1e-4, rtol=0)
-    assert (theirs(model.network) - found).abs().max() > 1e-2  # the prompt does something
+    assert (theirs(model.network) - found).abs().max() > 1e-2  # the prompt has an effect
 
 
 @pytest.mark.parametrize(("family", "method", "encoder"), EXPRESSIBLE)
@@ -85,7 +85,7 @@ def test_peft_reads_our_export(family: str, method: str, encoder: str, P: int, s
 
 @pytest.mark.parametrize("family", MASKED_FAMILIES)
 def test_exports_that_peft_would_ignore_are_rejected(family: str) -> None:
-    """DistilBERT and ALBERT accept no cache, so peft's prefix is lost there without a word."""
+    """DistilBERT and ALBERT accept no cache, so peft's prefix is silently lost there."""
     model = shared_model(family)
     prefix = random_prefix(model, 3, seed=0)
     saved = SavedPrompt.from_payload(model, prefix, GenerationTask(), method={"name": "prefix"}, trained_parameters=1)
@@ -130,7 +130,7 @@ def test_we_read_what_peft_trained(name: str, family: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("family", ENCODER_DECODER_FAMILIES)
 @pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("prefix")])
 def test_we_read_what_peft_trained_on_an_encoder_decoder(name: str, family: str, tmp_path: Path) -> None:
-    """Its file holds as many virtual tokens again, which peft never uses."""
+    """Its file holds twice the virtual tokens, of which peft never uses the second half."""
     model = shared_model(family)
     wrapped = trained_by_peft(model, CONFIGS[name]("SEQ_2_SEQ_LM", 4))
     wrapped.save_pretrained(str(tmp_path))
@@ -142,7 +142,7 @@ def test_we_read_what_peft_trained_on_an_encoder_decoder(name: str, family: str,
 
 @pytest.mark.parametrize("family", ENCODER_DECODER_FAMILIES)
 def test_prefixes_of_encoder_decoders_are_refused_both_ways(family: str, tmp_path: Path) -> None:
-    """Peft has them in the decoder's own attention alone."""
+    """In peft they are in the decoder's self-attention only."""
     model = shared_model(family)
     method = {"name": "prefix"}
     saved = SavedPrompt.from_payload(

@@ -18,7 +18,7 @@ STEPS = 7
 
 
 class KilledAt:
-    """A watcher in whose hands the process dies, with no chance to tidy up."""
+    """Callback that kills the process without any cleanup."""
 
     def __init__(self, step: int):
         self.step = step
@@ -55,7 +55,7 @@ def train(
 
 
 def top(data: str, output: str, kill_at: int = 0, resume: bool = False) -> None:
-    """A prefix that trains in the top layer, above states that are remembered."""
+    """Tune a prefix in the top layer, above cached hidden states."""
     softprompt.tune(
         tiny_model("llama"),
         data=data,
@@ -101,7 +101,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
 def test_a_killed_run_with_hidden_state_cache_resumes_exactly(
     resumed: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one that resumes finds what the killed one remembered, or nothing."""
+    """The resumed run finds the cached states of the killed run, or none."""
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     monkeypatch.setattr("softprompt.training.prompt_setup.get_cache_folder", lambda: tmp_path / "first")
     top(str(reviews), str(undisturbed))

@@ -38,7 +38,7 @@ def settings(output: Path, data: Path, **more: Any) -> TuneSettings:
 
 
 def answers(model: FrozenModel, prompt: SavedPrompt) -> torch.Tensor:
-    """The prompt's answers to two rows, as its task reads them."""
+    """Compute the prompt's outputs for two examples, as its task reads them."""
     payload = prompt.compile_for(model)
     objective = prompt.build_objective(model, payload)
     rows = [
@@ -62,7 +62,7 @@ def check(model: FrozenModel, runs: dict[str, dict[str, Any]], data: Path, folde
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_methods_of_a_family_train_jointly_as_alone(family: str, reviews: Path, tmp_path: Path) -> None:
-    """Of all lengths, with all encoders, in one run."""
+    """Prompts of all lengths with all encoders, in one run."""
     of_family = [(name, encoder) for each, name, encoder in METHODS_ON_FAMILIES if each == family]
     shared = {"template": template_for(family), "learning_rate": 0.01}
     runs = {
@@ -94,14 +94,14 @@ def test_each_jointly_trained_prompt_stops_separately(reviews: Path, tmp_path: P
 def test_long_texts_behind_prompts_of_several_lengths_in_a_short_window(
     family: str, write_jsonl: Callable[[str, Sequence[Any]], Path], tmp_path: Path
 ) -> None:
-    """The longest text and the longest prompt do not fit together; each with its own does."""
+    """The longest text and the longest prompt do not fit together, but each micro-batch fits."""
     rows = [{"text": f"the film {n} " + "was so " * 60, "label": ("good", "bad")[n % 2]} for n in range(12)]
     runs = {str(P): {"num_virtual_tokens": P, "batch_size": 2, "max_steps": 2} for P in (2, 40)}
     check(shared_model(family), runs, write_jsonl("long.jsonl", rows), tmp_path)
 
 
 def test_rows_of_several_are_in_one_pass(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the law would hold for a run that trains them one after the other."""
+    """Otherwise the law would hold for a run that trains prompts one after the other."""
     model, seen = shared_model("llama"), []
     hidden = type(model).compute_hidden_states
 

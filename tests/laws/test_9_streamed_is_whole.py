@@ -19,13 +19,13 @@ from tests.laws.together import drawn_engine
 from tests.strategies import payloads
 from tests.tiny import ending_at, shared_model
 
-#: The families whose attention can be given to the engine.
+#: Families whose attention the engine can replace.
 SERVED = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2", "gpt_neox", "opt")
 
 
 @dataclass
 class Heard:
-    """A response as it is streamed."""
+    """Streamed response."""
 
     tokens: list[int] = field(default_factory=list)
     text: str = ""
@@ -50,7 +50,7 @@ def asked(payload: Payload | None, text: list[int], count: int, tenant: str) -> 
 @few
 @torch.no_grad()
 def test_greedy_is_what_each_row_would_write_alone(family: str, data: st.DataObject) -> None:
-    """Whatever joins and leaves beside it, in however many slots, and in whatever pieces its text is read."""
+    """Whichever other sequences join and leave, with any number of slots, and any chunks of prefill."""
     model = shared_model(family)
     texts = data.draw(st.lists(st.lists(st.integers(3, 383), min_size=1, max_size=9), min_size=1, max_size=7))
     prompts = [data.draw(payloads(model, family) | st.none()) for _ in texts]
@@ -90,7 +90,7 @@ TEXT = [5, 9, 77, 31]
 
 
 def run(model: FrozenModel, *samplings: SamplingParams) -> list[list[TokenOutput]]:
-    """What one engine tells of rows with one text, all of them at once."""
+    """Run sequences with one text in one engine, all at once; return their responses."""
     engine, told = Engine(model, max_num_seqs=4, max_model_len=60), [list[TokenOutput]() for _ in samplings]
     for sampling, each in zip(samplings, told, strict=True):
         engine.add_request(
@@ -106,7 +106,7 @@ def tokens_of(told: list[TokenOutput]) -> list[int]:
 
 
 def with_end_tokens(family: str) -> tuple[FrozenModel, list[int]]:
-    """A model that ends at two more tokens, of which a greedy response has one; and that response past its end."""
+    """Make a model with two more EOS tokens, one of which a greedy response has; also return the longer response."""
     (told,) = run(shared_model(family), SamplingParams(9, ignore_eos=True))
     past = tokens_of(told)
     return ending_at(family, 383, past[4]), past
@@ -115,7 +115,7 @@ def with_end_tokens(family: str) -> tuple[FrozenModel, list[int]]:
 @pytest.mark.parametrize("family", SERVED)
 @torch.no_grad()
 def test_any_of_several_end_tokens_ends_a_response_as_it_ends_transformers_own(family: str) -> None:
-    """Beside rows that are drawn, that tell probabilities, that go on regardless, and in evaluation."""
+    """With sampled sequences, log-probabilities, `ignore_eos`, and in evaluation."""
     model, past = with_end_tokens(family)
     text = model.prompt_tokenizer.add_special_tokens(TEXT)
     whole = model.network.generate(torch.tensor([text]), max_new_tokens=9, do_sample=False)[0, len(text) :].tolist()
@@ -136,7 +136,7 @@ def test_any_of_several_end_tokens_ends_a_response_as_it_ends_transformers_own(f
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @torch.no_grad()
 def test_stop_strings_and_end_tokens_are_not_part_of_the_text(family: str) -> None:
-    """Though the tokenizer would write it: to it, it is a word."""
+    """The tokenizer would decode the end token as a word."""
     model, past = with_end_tokens(family)
     expected = model.tokenizer.decode(past[: past.index(past[4])], skip_special_tokens=True)
     (told,) = run(model, SamplingParams(9))

@@ -1,4 +1,4 @@
-"""What learning rates are measured by: how far tokens' keys, values and states differ from one another."""
+"""The spread of keys, values and hidden states over tokens, which is the unit of learning rates."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_it_scales_with_a_layers_keys_and_values(family: str) -> None:
 
 
 def test_an_offset_that_all_keys_share_is_left_out() -> None:
-    """Rotary embeddings turn a bias with the position; it is no less shared for that."""
+    """Rotary embeddings rotate a shared bias by the position, so it is removed after keys are rotated back."""
     model, shifted = tiny_model("qwen2"), tiny_model("qwen2")
     with torch.no_grad():
         for layer in shifted.network.model.layers:

@@ -1,4 +1,4 @@
-"""The model that comes with the package."""
+"""The bundled model."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_bundled_model_has_its_fingerprint_and_sizes(smollm2: FrozenModel) -
 
 
 def test_an_interrupted_unpacking_is_not_taken_for_a_whole_one(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a killed process left behind stands under another name."""
+    """The folder of a killed process has a temporary name."""
     left = cache / "models" / "smollm2-135m-0.1.2.12345.tmp"
     left.mkdir(parents=True)
     made = []

@@ -1,4 +1,4 @@
-"""A model's files tell the fingerprint that the loaded model has."""
+"""The fingerprint that is read from a model's files equals that of the loaded model."""
 
 from __future__ import annotations
 

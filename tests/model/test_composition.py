@@ -1,4 +1,4 @@
-"""Prompts one behind the other, and keys moved to where they come to stand."""
+"""Concatenated prompts, and keys that are rotated to their new positions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEARNED = ("gpt2", "opt")
 
 
 def prefilled_at(model: FrozenModel, embeddings: Tensor, first: int) -> Tensor:
-    """The keys and values of embeddings that see only each other and stand at positions from `first` on."""
+    """Compute the keys and values of embeddings that attend only to each other, at positions from `first` on."""
     layers = [CapturingCacheLayer() for _ in range(model.shape.num_layers)]
     model.family.get_backbone(model.network)(
         inputs_embeds=embeddings.unsqueeze(0),
@@ -54,7 +54,7 @@ def test_composed_embeddings_are_concatenated(family: str, P: int, Q: int, seed:
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f not in LEARNED])
 @torch.no_grad()
 def test_a_masked_prefix_does_not_change_the_next_prefix(family: str) -> None:
-    """Keys that point away from every query stand in front: the prefix behind them must answer as it does alone."""
+    """The keys in front point away from every query, so the next prefix must work as if it were alone."""
     model = shared_model(family)
     alone = random_prefix(model, 5, seed=1)
     ids = torch.tensor([[9, 10, 11]])
@@ -65,7 +65,7 @@ def test_a_masked_prefix_does_not_change_the_next_prefix(family: str) -> None:
     past = model.make_past_state(composed, 1)  # type: ignore[attr-defined]  # causal
     unseen = past.attention_mask.clone()
     unseen[:, :3] = False
-    if family in ("bloom", "falcon-alibi"):  # positions are read off the mask: nothing moves
+    if family in ("bloom", "falcon-alibi"):  # positions come from the mask: keys are not rotated
         found = model.forward_with_past(ids, mask, replace(past, attention_mask=unseen))  # type: ignore[attr-defined]
     else:
         found = advanced_from(model, ids, past.kv_cache, unseen, first=8)
@@ -73,7 +73,7 @@ def test_a_masked_prefix_does_not_change_the_next_prefix(family: str) -> None:
 
 
 def advanced_from(model: FrozenModel, ids: Tensor, cache: Cache, seen: Tensor, first: int) -> Tensor:
-    """The last layer's output for tokens at positions from `first` on, which see what `seen` says of the cache."""
+    """Compute the last layer's output for tokens at positions from `first` on; `seen` masks the cache."""
     output: Tensor = model.family.get_backbone(model.network)(
         inputs_embeds=model.embed_tokens(ids),
         attention_mask=torch.cat([seen, torch.ones_like(ids, dtype=torch.bool)], dim=1).long(),

@@ -1,4 +1,4 @@
-"""Devices, precisions, and bases whose weights are quantised."""
+"""Devices, precisions, and base models with quantized weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SIZE: dict[str, Any] = {
 
 
 def folder_of(family: str, tmp_path: Path) -> Path:
-    """A model as wide as 4-bit kernels want it."""
+    """Save a model that is wide enough for 4-bit kernels."""
     torch.manual_seed(0)
     network = (
         AutoModelForMaskedLM.from_config(BertConfig(**SIZE))
@@ -50,7 +50,7 @@ def folder_of(family: str, tmp_path: Path) -> Path:
     return tmp_path / family
 
 
-@pytest.mark.filterwarnings("ignore")  # bitsandbytes warns of what its CPU kernels cannot do fast
+@pytest.mark.filterwarnings("ignore")  # bitsandbytes warns about slow CPU kernels
 @pytest.mark.parametrize("dtype", ["int8", "nf4"])
 @pytest.mark.parametrize("family", ["llama", "bert"])
 def test_a_prompt_is_trained_through_quantised_weights(
@@ -87,14 +87,14 @@ def softprompt_examples(path: Path) -> object:
 
 
 def anonymous_memory() -> int:
-    """Bytes of this process that no file stands behind: those that must fit into memory."""
+    """Return the bytes of this process that no file backs, which must fit into memory."""
     found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return 1024 * int(found[1])
 
 
 def give_back_at_once() -> None:
-    """Have glibc keep nothing of what is freed: it is measured what is held, not what might be used again."""
+    """Make glibc return freed memory to the system at once, so that only memory in use is measured."""
     c = ctypes.CDLL(None)
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
     c.mallopt(M_MMAP_THRESHOLD, 2**16)
@@ -104,7 +104,7 @@ def give_back_at_once() -> None:
 def load_and_watch(folder: Path, dtype: str) -> None:
     warnings.simplefilter("ignore")
     give_back_at_once()
-    load_model(str(folder / "llama"), device="cpu", dtype=dtype)  # once, for what stays of the libraries
+    load_model(str(folder / "llama"), device="cpu", dtype=dtype)  # once, for memory that the libraries keep
     before = peak = anonymous_memory()
     done = threading.Event()
 
@@ -124,7 +124,7 @@ def load_and_watch(folder: Path, dtype: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read off /proc")
 @pytest.mark.parametrize(("dtype", "share"), [("nf4", 0.35), ("int8", 0.45)])
 def test_loading_needs_little_more_memory_than_the_quantised_weights(tmp_path: Path, dtype: str, share: float) -> None:
-    """Also where the files are not in the precision that the configuration names, so that they cannot be mapped."""
+    """This includes files in another precision than the configuration's, which cannot be mapped."""
     folder_of("llama", tmp_path)
     config = LlamaConfig(**{**SIZE, "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 16})
     network = AutoModelForCausalLM.from_config(config)
@@ -142,7 +142,7 @@ def test_loading_needs_little_more_memory_than_the_quantised_weights(tmp_path: P
 
 @pytest.mark.parametrize("family", ["llama", "bert"])
 def test_files_that_do_not_tell_the_fingerprint_are_loaded_for_it(family: str, tmp_path: Path) -> None:
-    """Pickles, for example."""
+    """The fingerprint of pickled weights, for example, needs the loaded model."""
     folder = folder_of(family, tmp_path)
     plain = load_model(str(folder), device="cpu")
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
@@ -160,7 +160,7 @@ def test_missing_bitsandbytes_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.real
 def test_a_gguf_file_is_a_base(smollm2: object) -> None:
-    """The embedded model's own file, read as a user's would be."""
+    """The bundled model's file is read like a GGUF file of a user."""
     from softprompt.model.bundled_models import BUNDLED_MODELS, _find_bundled_gguf
 
     path = _find_bundled_gguf("smollm2-135m", BUNDLED_MODELS["smollm2-135m"])

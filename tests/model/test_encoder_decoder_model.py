@@ -1,4 +1,4 @@
-"""What encoder-decoders have of their own, beyond the laws: two sides, and a prefix in three places."""
+"""Encoder-decoders beyond the laws: their two sides, and a prefix for each of the three attentions."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_in_front_of_the_start_stand_the_encoders_states(family: str) -> None:
 
 
 def test_a_forced_bos_token_begins_the_decoder() -> None:
-    """As mBART's do that translate into one language."""
+    """Some mBART models force the token of the target language."""
     network = AutoModelForSeq2SeqLM.from_config(ENCODER_DECODER_CONFIGS["mbart"])
     network.generation_config.forced_bos_token_id = 17
     model = freeze_network(network, tiny_tokenizer(eos=True), "translator")
@@ -123,7 +123,7 @@ def test_a_prefix_from_text_is_what_the_text_leaves(family: str) -> None:
 @each_family
 @torch.no_grad()
 def test_a_prefix_of_what_is_there_already_changes_nothing(family: str) -> None:
-    """Keys that come twice share their weight, so attention gives the same: if they are lent at no distance."""
+    """Repeated keys share their attention weight, so a prefix without a distance does not change the output."""
     model = tiny_model(family)
     assert isinstance(model, EncoderDecoderModel)
     for name, parameter in model.network.named_parameters():
@@ -174,7 +174,9 @@ def test_gradients_reach_the_prompt_and_no_weight(family: str) -> None:
         assert leaf.grad is not None
         assert bool((leaf.grad.flatten(1).abs().amax(dim=1) > 0).all())
         if isinstance(payload, KVPrefix):
-            assert bool((leaf.grad.flatten(3).abs().amax(dim=3) > 0).all())  # every place's keys and values, every head
+            assert bool(
+                (leaf.grad.flatten(3).abs().amax(dim=3) > 0).all()
+            )  # keys and values of every attention and head
     assert not any(p.grad is not None for p in model.network.parameters())
 
 

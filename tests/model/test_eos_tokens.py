@@ -1,4 +1,4 @@
-"""A response ends at every token that the tokenizer or the configuration of generating names, and at no other."""
+"""A response ends at every EOS token of the tokenizer and the generation configuration, and at no other."""
 
 from __future__ import annotations
 

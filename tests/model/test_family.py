@@ -1,4 +1,4 @@
-"""Families: what each configuration allows, resolved once at load."""
+"""Families: the limits of each configuration, resolved once at load."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_window_is_where_every_layer_still_sees_the_whole_row(config: PreTra
 
 
 def test_words_may_be_embedded_narrower_than_the_layers_are() -> None:
-    """As in OPT-350m: projections in front of the first layer and behind the last."""
+    """OPT-350m has projections before the first layer and after the last."""
     size: dict[str, Any] = {"vocab_size": 384, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = OPTConfig(**size, ffn_dim=40, max_position_embeddings=64, word_embed_proj_dim=16)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What a forward pass costs."""
+"""The cost of a forward pass."""
 
 from __future__ import annotations
 

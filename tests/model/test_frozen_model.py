@@ -1,4 +1,4 @@
-"""What a soft prompt asks of a model, beyond the laws."""
+"""The interface between a soft prompt and a model, beyond the laws."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_gradients_reach_the_prompt_and_no_weight(family: str) -> None:
     ids, mask = laid_out([[5, 9, 77], [31, 8]], "right")
     model.compute_logits(model.compute_hidden_states(ids, mask, prefix.with_tensor(leaf))).square().mean().backward()
     assert leaf.grad is not None
-    assert bool((leaf.grad.flatten(3).abs().amax(dim=3) > 0).all())  # every layer's keys and values, every head
+    assert bool((leaf.grad.flatten(3).abs().amax(dim=3) > 0).all())  # keys and values of every layer and head
     assert not any(p.grad is not None for p in model.network.parameters())
 
 

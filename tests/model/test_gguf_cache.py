@@ -1,4 +1,4 @@
-"""A user's GGUF file is unpacked once, whoever asks, however often, and what is kept of it stays within a limit."""
+"""A GGUF file is unpacked once for all processes of a user, and the cache stays within its limit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.warm import forked
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where files are unpacked."""
+    """Folder of the cache."""
     monkeypatch.setenv("SOFTPROMPT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(gguf_cache, "_held_locks", {})
     return tmp_path / "cache"
@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def unpackings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are unpacked."""
+    """Names of the files that were unpacked."""
     names = []
     unpack = GGUFFile.unpack_to_folder
 
@@ -51,7 +51,7 @@ def tiny(tmp_path: Path, name: str = "tiny", seed: int = 0) -> Path:
 
 
 def release(path: Path) -> None:
-    """As if the process that uses a folder had ended."""
+    """Release a folder, as if the process that uses it had ended."""
     for lock in gguf_cache._held_locks.values():
         lock.release()
     gguf_cache._held_locks.clear()
@@ -141,7 +141,7 @@ def test_a_damaged_folder_is_unpacked_again(tmp_path: Path, unpackings: list[str
 
 
 def test_a_copied_cache_is_not_taken_for_damaged(tmp_path: Path, cache: Path, unpackings: list[str]) -> None:
-    """Its files have other times; what is in them is right."""
+    """A copy changes the times of files, but not their content."""
     path = tiny(tmp_path)
     unpack_gguf(path)
     shutil.copytree(cache, tmp_path / "moved", copy_function=shutil.copy)
@@ -186,7 +186,7 @@ def test_partial_folders_of_killed_processes_are_removed(tmp_path: Path, cache: 
     left = folders(cache)
     assert [folder.suffix for folder in left] == [".tmp"]
     unpack_gguf(tiny(tmp_path, "other", 1))
-    assert left[0].exists()  # there is room for it
+    assert left[0].exists()  # it fits the limit
     assert load_model(str(path), device="cpu").fingerprint == shared_model("llama").fingerprint
     assert not left[0].exists()
 
@@ -254,7 +254,7 @@ def test_the_least_recently_used_folder_is_evicted(
     for path in paths[:3]:
         made.append(unpack_gguf(path))
         time.sleep(0.02)
-    assert unpack_gguf(paths[0]) == made[0]  # so the second is now the one that was not used for longest
+    assert unpack_gguf(paths[0]) == made[0]  # so the second one is now the least recently used
     release(made[0])
     size = sum(file.stat().st_size for file in made[0].iterdir())
     monkeypatch.setenv(CACHE_LIMIT_VARIABLE, str(3.5 * size / 2**30))

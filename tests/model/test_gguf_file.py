@@ -1,4 +1,4 @@
-"""GGUF files become what transformers would have read from them, without all of the weights in memory at once."""
+"""GGUF files give the same weights as transformers' own reader, without all weights in memory at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXTS = ["the film was great", " awful\n\n12", "<s>a bore</s>", "很好 😀", "
 
 
 def nothing(done: int, total: int) -> None:
-    """No progress is shown."""
+    """Ignore the progress."""
 
 
 def unpack(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What lies below a prefix is computed once a text, and looked up is computed."""
+"""Hidden states below a prefix are computed once per text, and cached ones equal computed ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tiny import FAMILIES, shared_model, tiny_model
 
 
 class Shelves:
-    """A store in memory that counts."""
+    """Store in memory, which checks that no tensor is stored twice."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, bytes], Tensor] = {}
@@ -76,7 +76,7 @@ def test_another_configuration_of_the_same_weights_has_its_own(monkeypatch: pyte
     for epsilon in (1e-6, 1e-2):
         model = tiny_model("llama")
         assert isinstance(model, CausalModel)
-        monkeypatch.setattr(model.network.config, "rms_norm_eps", epsilon)  # which all tiny models share
+        monkeypatch.setattr(model.network.config, "rms_norm_eps", epsilon)  # all tiny models share the configuration
         model.with_hidden_state_cache(store).compute_hidden_states(*ids, prefix)
     assert len(store.kept) == 2
 

@@ -1,4 +1,4 @@
-"""Weights in large pages, where the system has them."""
+"""Weights in huge pages, where the system supports them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from softprompt.model.huge_pages import HUGE_PAGE_BYTES, MADV_COLLAPSE, collapse
 
 
 def can_collapse() -> bool:
-    """Whether this system gives large pages when it is asked for them."""
+    """Return whether this system supports collapsing into huge pages."""
     if sys.platform != "linux":
         return False
     with mmap.mmap(-1, 2 * HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
@@ -28,7 +28,7 @@ def can_collapse() -> bool:
 
 
 def in_large_pages() -> int:
-    """KiB of this process."""
+    """Return the KiB of this process that are in huge pages."""
     [size] = re.findall(r"^AnonHugePages:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.M)
     return int(size)
 

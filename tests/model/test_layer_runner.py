@@ -1,4 +1,4 @@
-"""Layers that run behind a past."""
+"""Layers that run after a past state."""
 
 from __future__ import annotations
 

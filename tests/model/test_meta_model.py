@@ -1,4 +1,4 @@
-"""A model without its weights is asked what needs none, and says the same."""
+"""A model without weights: its sizes and fingerprint, and the prompts that it accepts or rejects."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_it_has_the_sizes_and_the_fingerprint(family: str, tmp_path: Path) -> No
         model.eos_token_id,
     )
     assert weightless.device == torch.device("meta")
-    if family == "gpt_neox":  # whose files name its parameters otherwise
+    if family == "gpt_neox":  # its files have other parameter names
         assert weightless.matches_fingerprint(model.fingerprint)
     else:
         assert weightless.fingerprint == model.fingerprint

@@ -1,4 +1,4 @@
-"""Loading by path, by Hub id from a fake Hub on loopback, and what goes wrong."""
+"""Loading by path, by Hub id from a fake Hub on loopback, and errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.tiny import shared_model
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model on the disk."""
+    """Folder of a tiny model."""
     path = tmp_path_factory.mktemp("models") / "tiny"
     shared_model("llama").network.save_pretrained(path)
     shared_model("llama").tokenizer.save_pretrained(path)
@@ -87,7 +87,7 @@ def test_unsupported_families_are_rejected_with_the_reason(kind: str, reason: st
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Serves one repository, `tiny/llama`, as far as a download asks."""
+    """Fake Hub with one repository, `tiny/llama`, and only the requests of a download."""
 
     folder: Path
 
@@ -132,7 +132,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(folder: Path) -> Iterator[str]:
-    """The address of a Hub on loopback."""
+    """URL of a fake Hub on loopback."""
     Hub.folder = folder
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -145,7 +145,7 @@ LOAD = "from softprompt.model import load_model; print(load_model({!r}).fingerpr
 
 
 def load_in_a_process(name: str, endpoint: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Load in a process of its own: huggingface_hub reads its environment once, when it is imported."""
+    """Load in another process, since huggingface_hub reads its environment when it is imported."""
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "0",

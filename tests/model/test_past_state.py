@@ -1,4 +1,4 @@
-"""What precedes the tokens of a batch."""
+"""The state that precedes the tokens of a batch."""
 
 from __future__ import annotations
 

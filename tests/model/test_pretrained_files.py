@@ -1,4 +1,4 @@
-"""Code that comes with a model's files never runs, whoever is asked and whatever is piped in."""
+"""Code that comes with a model's files never runs, whichever function reads them and whatever is piped in."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TOKENIZER_CODE = {"AutoTokenizer": ["evil.Tokenizer", "evil.Tokenizer"]}
 
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Llama's folder."""
+    """Folder of a tiny Llama without custom code."""
     folder = tmp_path_factory.mktemp("honest") / "base"
     shared_model("llama").network.save_pretrained(folder)
     shared_model("llama").tokenizer.save_pretrained(folder)
@@ -46,7 +46,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the code would write; whoever asks whether it may run is told yes."""
+    """File that the custom code would write; every question whether it may run is answered with yes."""
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 100))
     return tmp_path / "PWNED"
 
@@ -113,7 +113,7 @@ def test_the_family_is_looked_up_before_transformers_sees_the_folder(
 
 
 def test_nothing_else_reads_models_with_transformers() -> None:
-    """One module has the flag, so every other one must go through it."""
+    """Only one module passes the flags, so all others must use that module."""
     source = Path(inspect.getfile(softprompt)).parent
     auto = [
         f"{path.relative_to(source)}: {name}"

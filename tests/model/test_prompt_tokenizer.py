@@ -1,4 +1,4 @@
-"""How texts, answers and their special tokens become ids."""
+"""Tokenization of texts, answers and their special tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file that nothing depends on: damaged, full or gone, whoever asks goes on without it."""
+"""The store is only a cache: if its file is damaged, full or missing, its users continue without it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_every_precision_comes_back(tmp_path: Path, dtype: torch.dtype) -> None:
 
 
 def damaged(path: Path, at: float, content: bytes) -> None:
-    """Write over a part of the file, once everything is in it and not beside it."""
+    """Remove the write-ahead log, and overwrite a part of the file at the share `at` of its size."""
     path.with_name(path.name + "-wal").unlink(missing_ok=True)
     with path.open("r+b") as file:
         file.seek(int(at * path.stat().st_size))
@@ -59,7 +59,7 @@ def test_a_damaged_store_is_recreated_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, at: float
 ) -> None:
     path = tmp_path / "states"
-    filled(path, 30)._close_connection()  # which moves everything into the one file
+    filled(path, 30)._close_connection()  # this merges the write-ahead log into the file
     damaged(path, at, b"\x07" * 60_000)
     file = SQLiteTensorStore(path)
     assert len(numbers(file)) < 30

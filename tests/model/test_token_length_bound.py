@@ -1,4 +1,4 @@
-"""A text's least number of tokens: never more than it has, and none where a tokenizer leaves something out."""
+"""The lower bound of a text's number of tokens: it always holds, and is missing where a tokenizer drops characters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def wrapped(tokenizer: Tokenizer) -> Any:
 
 
 def sentencepiece(**model: Any) -> Any:
-    """As Llama's older tokenizers: spaces are letters, unknown letters are bytes."""
+    """Make a tokenizer like older Llama models': spaces are characters, unknown characters become bytes."""
     vocabulary = {**BYTES, "▁": 256, "a": 257, "b": 258, "ab": 259, "▁ab": 260, "<unk>": 261}
     chosen = {"byte_fallback": True, "unk_token": "<unk>", "fuse_unk": True, **model}
     tokenizer = Tokenizer(models.BPE(vocabulary, [("a", "b"), ("▁", "ab")], **chosen))
@@ -76,7 +76,7 @@ def test_the_bundled_models_tokenizer_has_a_bound() -> None:
     lengths = TokenLengthBound.from_tokenizer(tokenizer)
     assert lengths is not None
     assert 1000 < lengths.get_min_token_count("ab" * 500_000) <= 500_000
-    assert lengths.get_min_token_count("\x04" * 1_000_000) == 0  # it has no token for that
+    assert lengths.get_min_token_count("\x04" * 1_000_000) == 0  # the vocabulary has no token for this character
 
 
 def leaving_out(**parts: Any) -> Any:

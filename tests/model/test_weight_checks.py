@@ -1,4 +1,4 @@
-"""No weight of a base model is ever a random number: what its files lack is refused, or is never asked."""
+"""No weight of a base model is ever random: a model with missing weights is rejected, or its head is removed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def saved(folder: Path, family: str, change: Callable[[Tensors], Any] = lambda tensors: None) -> Path:
-    """A tiny model's folder, its files changed."""
+    """Save a tiny model and change its files."""
     model = shared_model(family)
     model.network.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
@@ -47,7 +47,7 @@ def saved(folder: Path, family: str, change: Callable[[Tensors], Any] = lambda t
 
 
 def own_head(family: str) -> set[str]:
-    """The names of the weights that only the word head has."""
+    """Return the names of the weights that only the LM head has."""
     network = shared_model(family).network
     return {
         LEGACY_PARAMETER_NAMES.get(name, name) if family == "gpt_neox" else name
@@ -127,7 +127,7 @@ def test_a_head_that_is_tied_is_not_missing(tmp_path: Path, family: str) -> None
 def test_one_that_is_tied_and_stored_twice_is_known_by_what_transformers_makes_of_it(
     tmp_path: Path, family: str
 ) -> None:
-    """As Flan-T5's: stored with other numbers, it is not tied after all."""
+    """Flan-T5 stores both with different numbers, so they are not tied."""
     network = shared_model(family).network
     words = next(name for name, each in network.named_parameters() if each is network.get_input_embeddings().weight)
     head = "cls.predictions.decoder.weight" if family == "bert" else "lm_head.weight"
@@ -261,7 +261,7 @@ BARE = [*MASKED_FAMILIES, *(f for f in FAMILIES if not own_head(f)), *ENCODER_DE
 
 @pytest.mark.parametrize("family", BARE)
 def test_a_bare_network_as_many_on_the_hub_are_is_read_alike(tmp_path: Path, family: str) -> None:
-    """Its names lack what its layers are in: `encoder.layer.0.…`, `h.0.…`."""
+    """Names in such files lack the prefix of the layers: `encoder.layer.0.…`, `h.0.…`."""
     prefix = shared_model(family).network.base_model_prefix + "."
 
     def strip(tensors: Tensors) -> None:
@@ -281,7 +281,7 @@ def test_a_bare_network_as_many_on_the_hub_are_is_read_alike(tmp_path: Path, fam
 
 
 def modules(folder: Path, path: str) -> None:
-    """What sentence-transformers writes."""
+    """Write the `modules.json` of sentence-transformers."""
     listed = [
         {"idx": 0, "name": "0", "path": path, "type": "sentence_transformers.models.Transformer"},
         {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},

@@ -1,4 +1,4 @@
-"""Context-aware prompt tuning: what stays, how far the rest moves, and what the context itself asks for."""
+"""Context-aware prompt tuning: frozen parts, bounded updates, and the demonstrations that it needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where virtual tokens start. What a text start says of itself is row 18 of the gaps."""
+"""Initial values of virtual tokens. What a text initializer reports about itself is row 18 in docs/peft.md."""
 
 from __future__ import annotations
 

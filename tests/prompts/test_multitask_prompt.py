@@ -1,4 +1,4 @@
-"""Multitask prompt tuning: what is shared, what is each task's own, and that they learn together what one cannot."""
+"""Multitask prompt tuning: the shared parameters, those of each task, and what tasks learn only together."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_contradicting_tasks_are_trained_jointly(mixed: Path, tmp_path: Path) ->
     shared = softprompt.evaluate(
         model, SavedPrompt.from_folder(tmp_path / "p"), read_examples(mixed), hard_prompt=False
     )
-    assert shared["accuracy"] == 0.5  # each text stands in the data with both labels
+    assert shared["accuracy"] == 0.5  # each text occurs with both labels
 
 
 def test_a_new_task_starts_from_what_the_others_share(mixed: Path, reviews: Path, tmp_path: Path) -> None:

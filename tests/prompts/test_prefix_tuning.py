@@ -1,4 +1,4 @@
-"""Prefixes train alike whatever the scale of a layer's keys and values is."""
+"""Prefixes train equally well at any scale of a layer's keys and values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PREFIXES = [("prefix", "none"), ("prefix", "mlp"), ("p-tuning-v2", "none")]
 
 
 class Losses(NullCallback):
-    """A watcher that keeps the losses."""
+    """Callback that records the losses."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -35,7 +35,7 @@ class Losses(NullCallback):
 
 
 def course(model: FrozenModel, family: str, reviews: Path, output: Path, **more: Any) -> list[float]:
-    """The losses of a short run at the default rate."""
+    """Return the losses of a short run at the default learning rate."""
     watcher = Losses()
     softprompt.tune(
         model, data=reviews, validation=reviews, output=output, overwrite=True, template=template_for(family), max_steps=4,  # noqa: E501

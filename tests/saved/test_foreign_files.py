@@ -27,7 +27,7 @@ def put(path: Path, content: bytes = b"mine") -> None:
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
-    """Everything below a folder, empty folders and links too."""
+    """List everything below a folder, with empty folders and links."""
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
@@ -35,7 +35,7 @@ def edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}, indent=2, sort_keys=True) + "\n")
 
 
-#: What somebody may have put into a saved prompt's folder, and how the error names it.
+#: Foreign entries in the folder of a saved prompt, and their names in the error.
 FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     "a git repository": (lambda p: put(p / ".git" / "config"), ".git/"),
     "notes": (lambda p: put(p / "notes.md"), "notes.md"),
@@ -82,7 +82,7 @@ def test_a_prompt_beside_anything_foreign_is_not_overwritten(tmp_path: Path, kin
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
 
-#: Folders that are no prompt's, though files of theirs are called as ours.
+#: Folders of other programs that contain files with names of softprompt's.
 STRANGERS: dict[str, dict[str, bytes]] = {
     "a peft trainer's": {
         "adapter_config.json": b'{"peft_type": "LORA", "r": 8}',

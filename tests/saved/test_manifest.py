@@ -1,4 +1,4 @@
-"""`softprompt.json`, and folders that have none that can be read."""
+"""`softprompt.json`, and folders without a readable one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.saved.factories import make
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """The manifest of a prompt."""
+    """Path of a prompt's manifest."""
     make().save_to(tmp_path / "p")
     return tmp_path / "p" / "softprompt.json"
 

@@ -1,4 +1,4 @@
-"""peft's adapter folder, byte by byte, and adapters that are none of ours."""
+"""peft's adapter folder, byte by byte, and adapters of other programs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def numbered(*shape: int) -> Tensor:
 
 
 def parsed(content: bytes) -> dict[str, tuple[list[int], list[float]]]:
-    """A safetensors file read by hand: 8 bytes of length, a JSON header, the numbers."""
+    """Parse a safetensors file by hand: 8 bytes of length, a JSON header, the numbers."""
     [length] = struct.unpack("<Q", content[:8])
     header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
     found = {}
@@ -196,7 +196,7 @@ def test_an_adapter_with_non_finite_numbers_is_rejected(tmp_path: Path) -> None:
 
 
 def adapted(network: torch.nn.Module, config: PeftConfig) -> torch.nn.Module:
-    """A model that peft wraps, trained for two steps."""
+    """Train a model with a peft adapter for two steps."""
     torch.manual_seed(1)
     wrapped = get_peft_model(copy.deepcopy(network), config)
     optimiser = torch.optim.Adam([p for p in wrapped.parameters() if p.requires_grad], lr=0.1)
@@ -211,7 +211,7 @@ def adapted(network: torch.nn.Module, config: PeftConfig) -> torch.nn.Module:
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @torch.no_grad()
 def test_a_cpt_adapter_of_peft_is_imported(family: str, tmp_path: Path) -> None:
-    """Its file holds the context's embeddings with what they were moved by, already in the ball."""
+    """Its file holds the context's embeddings plus their update, which is projected already."""
     model = shared_model(family)
     config = CPTConfig(
         task_type="CAUSAL_LM", cpt_token_ids=[31, 8, 44, 7, 60], cpt_tokens_type_mask=[1, 2, 2, 3, 4],

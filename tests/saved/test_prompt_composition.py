@@ -1,4 +1,4 @@
-"""Saved prompts one behind the other, saved as one."""
+"""Saved prompts concatenated and saved as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A text behind a prompt as embeddings: whoever runs them in place of tokens gets the prompt's own logits."""
+"""A text after a prompt as embeddings: run in place of tokens, they give the prompt's logits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def made(model: FrozenModel, payload: Payload, task: Task = WRITES) -> SavedProm
 
 @torch.no_grad()
 def own(model: FrozenModel, prompt: SavedPrompt) -> Tensor:
-    """The logits of the first token of the response, as the prompt itself gives them."""
+    """Compute the logits of the response's first token with the prompt itself."""
     payload = prompt.compile_for(model)
     objective = prompt.build_objective(model, payload)
     assert isinstance(objective, LanguageModelingObjective)
@@ -41,7 +41,7 @@ def own(model: FrozenModel, prompt: SavedPrompt) -> Tensor:
 
 @torch.no_grad()
 def theirs(model: FrozenModel, embeddings: Tensor) -> Tensor:
-    """What transformers makes of the embeddings, which knows of no prompt."""
+    """Compute the logits with transformers from the embeddings alone."""
     logits: Tensor = model.network(inputs_embeds=embeddings.unsqueeze(0)).logits
     return logits[0, -1]
 

@@ -1,4 +1,4 @@
-"""A saved prompt on the disk: what comes back, and what is not believed."""
+"""A saved prompt on the disk: it is read back unchanged, and invalid files are rejected."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ADAPTER = "adapter_model.safetensors"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A prompt of three embeddings."""
+    """Folder of a prompt of three embeddings."""
     make().save_to(tmp_path / "p")
     return tmp_path / "p"
 
@@ -107,7 +107,7 @@ def test_the_numbers_that_are_kept() -> None:
     assert make(random_prefix(model, 5, seed=0)).num_parameters == 3 * 2 * 2 * 5 * 6
 
 
-# What is not believed
+# Invalid files
 
 
 def test_a_truncated_file_is_damaged(folder: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_file_without_a_prompt_with_the_right_hash_is_rejected(folder: Path) -
 
 
 def test_sizes_that_the_base_model_does_not_have(folder: Path) -> None:
-    """Everything fits together, and to the fingerprint, but not to the model itself."""
+    """The sizes are consistent, and the fingerprint matches, but the model has other sizes."""
     base = SavedPrompt.from_folder(folder).manifest.base
     wider = base.model_copy(update={"shape": replace(base.shape, embedding_size=48)})
     forge(folder, {"prompt_embeddings": torch.ones(3, 48)}, base=wider)
@@ -206,7 +206,7 @@ def test_sizes_that_the_base_model_does_not_have(folder: Path) -> None:
 
 
 def test_a_changed_configuration_for_peft_is_rejected(folder: Path) -> None:
-    """No hash covers it, and peft would read another prompt out of the same numbers."""
+    """No hash covers it, and peft would read the same numbers as another prompt."""
     config = folder / "adapter_config.json"
     config.write_text(config.read_text().replace('"num_virtual_tokens": 3', '"num_virtual_tokens": 2'))
     with pytest.raises(CorruptPrompt, match=r"adapter_config\.json was changed"):
@@ -237,7 +237,7 @@ def test_a_peft_adapter_is_to_be_imported(folder: Path) -> None:
         SavedPrompt.from_folder(folder)
 
 
-# Where it may be written
+# Output folders
 
 
 def test_existing_output_is_not_replaced(folder: Path) -> None:
@@ -275,7 +275,7 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     assert content(tmp_path / "p") == make().files
 
 
-# What it is for
+# Base models and tasks
 
 
 def test_another_base_model_is_named_with_both_fingerprints(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tensor files: the same numbers are the same bytes, and a stranger's file is not believed."""
+"""Tensor files: equal numbers give equal bytes, and invalid files are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Examples with a blank answer are left out, with a note, whatever is done with the others."""
+"""Examples with a blank answer are dropped and counted in the log."""
 
 from __future__ import annotations
 

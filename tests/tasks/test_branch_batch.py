@@ -1,4 +1,4 @@
-"""A row that is computed once for all ways on has the answers, and the gradient, of a sequence for each way."""
+"""Branches of one sequence give the same results and gradients as a separate sequence per branch."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_branch_gradients_equal_sequence_gradients(
 
 @pytest.mark.parametrize("family", ["llama", "bart", "t5"])
 def test_joined_batches_equal_single_batches(family: str) -> None:
-    """Whether a batch's rows are computed once or once for each way, one of which has more in the decoder."""
+    """Batches with and without branches are joined; in one, a branch has more decoder tokens."""
     model = shared_model(family)
     payloads = [random_prefix(model, 1 + number, number) for number in range(4)]
     objectives = [objective_of(model, words) for words in (WORDS, OTHER, [(5,), (6,)], WORDS)]
@@ -100,7 +100,7 @@ def test_joined_batches_equal_single_batches(family: str) -> None:
 
 
 def test_branches_are_used_if_cheaper() -> None:
-    """One sequence a row, however many paths; a single short row is not worth a pass of its own."""
+    """With branches there is one sequence per example; for a single short example they cost more than they save."""
     model = shared_model("llama")
     objective = objective_of(model, WORDS)
     many = objective.collate(rows_of(model, [[7] * 20] * 9), None)

@@ -1,4 +1,4 @@
-"""Chat: written by the model's own template, and learnt is what the assistant says, with the token that ends it."""
+"""Chats: rendered by the model's template, with the loss on the assistant's messages and the tokens that end them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ texts = st.text("abcdefgh 你好\n", min_size=1, max_size=12).filter(lambda text
 
 
 def chatty(template: str | None = TEMPLATE, family: str = "qwen2") -> FrozenModel:
-    """A model with this chat template."""
+    """Make a model with this chat template."""
     model = copy.copy(shared_model(family))
     model.prompt_tokenizer = model.prompt_tokenizer.clone()
     model.tokenizer.chat_template = template
@@ -37,7 +37,7 @@ def bound(model: FrozenModel, room: int = 128) -> ChatObjective:
 
 
 def chat(*said: str, system: str | None = None) -> Example:
-    """Turns of user and assistant."""
+    """Make the turns of user and assistant."""
     turns = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(said)]
     first = [] if system is None else [{"role": "system", "content": system}]
     return Example({"messages": [*first, *turns]}, "a.jsonl:5")
@@ -65,7 +65,7 @@ def test_only_assistant_messages_are_supervised() -> None:
 
 
 def test_turn_ending_with_another_eos_gets_no_second_eos() -> None:
-    """As where a chat model's turns end with a token of their own, and texts with another."""
+    """In some chat models turns end with another token than texts."""
     model = chatty(TEMPLATE.replace(EOS, BOS))
     model.eos_token_ids = (1, 0)
     row = bound(model).encode_example(chat("name: Aro", "good food"))
@@ -248,7 +248,7 @@ STRICT = "{% if messages[0]['role'] == 'system' %}{% endif %}" + TEMPLATE
 
 
 def turns(*said: tuple[str, str], **weights: int) -> Example:
-    """Messages by role and text; `m2=0` is the weight of the second."""
+    """Return the messages by role and text; `m2=0` is the weight of the second message."""
     messages = [{"role": role, "content": text} for role, text in said]
     for name, weight in weights.items():
         messages[int(name[1:]) - 1] |= {"weight": weight}

@@ -1,4 +1,4 @@
-"""Choosing a label: which labels there are, which is right, and what a row of data must have."""
+"""Classification: the labels, the right label of an example, and the required fields of a record."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_init_text_names_the_label_words() -> None:
 
 @pytest.mark.parametrize(("room", "each"), [(70, 1), (120, 1), (200, 2), (330, 3), (900, 3)])
 def test_more_space_adds_examples_to_the_init_text(room: int, each: int) -> None:
-    """Of each label there are three that fit into 50 tokens; labels take turns, and none is shown twice."""
+    """Three examples of each label fit into 50 tokens; labels take turns, and no example is repeated."""
     model = shared_model("llama")
     texts = [f"{'the film was slow ' * n}{i}" for i, n in enumerate((1, 2, 3), start=1)]
     examples = [Example({"text": text, "label": label}) for label in ("good", "bad") for text in texts]
@@ -140,7 +140,7 @@ def test_the_loss_is_that_of_the_right_label() -> None:
 
 
 def test_prompt_leaves_space_for_the_longest_path() -> None:
-    """A window of 30 holds the template, the text, and what of a label must be run."""
+    """A window of 30 tokens holds the template, the text, and the longest path of a label."""
     model = shared_model("llama")
     objective = bound(model, room=30, labels=("good fun", "good film", "bad"))
     row = objective.encode_unlabeled(Example({"text": "scene " * 60}))

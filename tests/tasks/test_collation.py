@@ -14,7 +14,7 @@ from softprompt.tasks.collation import find_common_prefix
     ("prompts", "shared"),
     [
         ([[1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 9, 9]], [1, 2]),
-        ([[1, 2, 3]], [1, 2]),  # at the last one something is read
+        ([[1, 2, 3]], [1, 2]),  # the last one is an output position
         ([[1, -1, 3, 4], [1, -1, 3, 4]], [1]),
         ([[1, 2, 3], [4, 2, 3]], []),
         ([[1, 2, 3], [1, 2]], [1]),

@@ -1,4 +1,4 @@
-"""Rows in arrays are the rows that were put in."""
+"""Compact examples are rebuilt as they were stored."""
 
 from __future__ import annotations
 

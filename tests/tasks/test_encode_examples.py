@@ -1,4 +1,4 @@
-"""Many examples at once become the rows that they become one by one, in fewer calls of the tokenizer."""
+"""Examples encoded together equal those encoded one by one, with fewer calls of the tokenizer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def test_batch_encoding_equals_single_encoding(family: str) -> None:
     for objective in _objectives(family):
         one_by_one = [objective.encode_example(example) for example in EXAMPLES_OF_ALL]
         assert list(objective.encode_examples(iter(EXAMPLES_OF_ALL))) == one_by_one
-        assert list(objective.encode_examples(EXAMPLES_OF_ALL)) == one_by_one  # long texts are known by now
+        assert (
+            list(objective.encode_examples(EXAMPLES_OF_ALL)) == one_by_one
+        )  # truncations of long texts are cached now
         assert any(row.is_truncated for row in one_by_one)
 
 
@@ -52,7 +54,7 @@ def test_first_invalid_example_is_reported() -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
-    """The texts of each call of the tokenizer."""
+    """Texts of each call of the tokenizer."""
     calls: list[Sequence[str]] = []
     whole = PromptTokenizer.tokenize_batch
 

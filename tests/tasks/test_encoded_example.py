@@ -1,4 +1,4 @@
-"""Encoded examples: what each kind of supervision says of an example."""
+"""Encoded examples: the properties of each kind of supervision."""
 
 from __future__ import annotations
 

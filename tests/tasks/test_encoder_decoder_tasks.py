@@ -1,4 +1,4 @@
-"""Tasks on encoder-decoders, whose answers are said by a decoder and stand behind its start."""
+"""Tasks on encoder-decoders, whose answers follow the decoder's first tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXT = Example({"text": "the film was great"})
 
 
 def sides(row: list[int], start: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """What transformers' own model is given for a row."""
+    """Return the inputs of transformers' own model for an example."""
     at = row.index(DECODER_START)
     return torch.tensor([row[:at]]), torch.tensor([[start[0], *row[at + 1 :]]])
 
@@ -167,7 +167,7 @@ def test_a_chat_needs_a_causal_model() -> None:
 def test_tuned_prompt_generates_the_responses(
     family: str, method: str, rate: float, pairs: Path, tmp_path: Path
 ) -> None:
-    """The whole way, from data to what is written; and that training lowers the loss."""
+    """Covers data, training, which lowers the loss, and generation."""
     model = tiny_model(family)
     tuned = softprompt.tune(
         model, data=pairs, validation=pairs, output=tmp_path / "p", method=method, num_virtual_tokens=4, max_steps=12,

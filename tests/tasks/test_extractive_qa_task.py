@@ -1,4 +1,4 @@
-"""Answers that are parts of a text: where they are found, what is learnt, and the figures."""
+"""Extractive question answering: spans, targets and metrics."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_the_loss_is_the_mean_of_two_cross_entropies() -> None:
 def test_the_best_span_ends_no_earlier_than_it_begins_and_is_no_longer_than_allowed() -> None:
     generator = torch.Generator().manual_seed(0)
     found = torch.randn(4, 9, 2, generator=generator)
-    found[1, 5:] = -torch.inf  # a shorter row
+    found[1, 5:] = -torch.inf  # padding of a shorter example
     first, last, best = find_best_spans(found, max_answer_tokens=3)
     for row in range(4):
         spans = {(i, j): float(found[row, i, 0] + found[row, j, 1]) for i in range(9) for j in range(i, min(i + 3, 9))}

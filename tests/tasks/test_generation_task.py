@@ -1,4 +1,4 @@
-"""Writing a response: the loss is on the response alone, and is transformers' own."""
+"""Generation: the loss covers the response alone, and equals transformers' own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows go through the model together."""
+"""The sequences that share a forward pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEAR = 10**9
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> FrozenModel:
-    """One whose passes cost and hold what a test says."""
+    """Model whose forward budget tests may replace."""
     model = shared_model("llama")
     monkeypatch.setattr(type(model), "forward_budget", ForwardBudget(DEAR, DEAR))
     return model

@@ -1,4 +1,4 @@
-"""Tags of words: what is read, what is learnt, and the figures."""
+"""Token classification: output positions, targets and metrics."""
 
 from __future__ import annotations
 
@@ -167,9 +167,9 @@ def test_entities_are_extracted_from_tags(tags: list[str], expected: set[tuple[s
 def test_f1_of_entities_by_hand() -> None:
     right = [["B-A", "I-A", "O", "B-B"], ["B-A", "O"]]
     predicted = [["B-A", "I-A", "O", "B-A"], ["O", "O"]]
-    # Three names, two found, one of them right: precision 1/2, recall 1/3.
+    # Three entities, two predicted, one of them right: precision 1/2, recall 1/3.
     assert entity_f1_score(predicted, right) == pytest.approx(2 * (1 / 2) * (1 / 3) / (1 / 2 + 1 / 3))
-    assert entity_f1_score([["B-A", "O"]], [["B-A", "I-A"]]) == 0  # half a name is none
+    assert entity_f1_score([["B-A", "O"]], [["B-A", "I-A"]]) == 0  # a part of an entity does not count
     assert entity_f1_score([["O"]], [["O"]]) == 0
 
 
@@ -207,7 +207,7 @@ def test_no_space_for_any_word_is_rejected() -> None:
 def test_tags_are_sorted_or_given() -> None:
     examples = [tagged(["rice"], "O"), tagged(["tea"], "B-FOOD")]
     assert TokenClassificationTask().prepare(examples).labels == ("B-FOOD", "O")
-    assert TASK.prepare(examples) is TASK  # a tag that is rare may be in other data alone
+    assert TASK.prepare(examples) is TASK  # a rare tag may occur only in other data
     with pytest.raises(RecordError, match="`labels`"):
         TokenClassificationTask(labels=("O", "B-X")).prepare(examples)
     with pytest.raises(TaskError, match="at least two"):

@@ -28,12 +28,12 @@ MANY_STEPS = 600
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model."""
+    """Folder of a model."""
     return saved_model(tmp_path_factory.mktemp("base"), seed=0)
 
 
 class Runs:
-    """Makes runs of the same model on the same data."""
+    """Factory of runs of one model on the same data."""
 
     def __init__(self, base: Path, data: Path):
         small = {"max_steps": 4, "batch_size": 3, "eval_steps": 2, "num_virtual_tokens": 3}
@@ -51,7 +51,7 @@ def runs(base: Path, reviews: Path) -> Runs:
 
 
 def kill_a_worker() -> None:
-    """As a machine does that runs out of memory."""
+    """Kill a worker, as a machine without memory does."""
     workers = [
         each for each in psutil.Process().children(recursive=True) if each.name().startswith("ray::ClusterWorker")
     ]
@@ -59,7 +59,7 @@ def kill_a_worker() -> None:
 
 
 class RecordingCallback(NullCallback):
-    """Remembers from where its run began each time."""
+    """Callback that records the step at which its run began each time."""
 
     def __init__(self) -> None:
         self.begun: list[int] = []
@@ -73,7 +73,7 @@ class RecordingCallback(NullCallback):
 
 
 class KillingCallback(RecordingCallback):
-    """Kills a worker in the middle of the training, once."""
+    """Callback that kills a worker once, in the middle of the training."""
 
     killed = False
 
@@ -84,7 +84,7 @@ class KillingCallback(RecordingCallback):
 
 
 class StoppingCallback(RecordingCallback):
-    """Asks to stop as soon as it sees a step."""
+    """Callback that requests a stop after its first step."""
 
     def should_stop(self) -> bool:
         return self.step > 0
@@ -136,7 +136,7 @@ def test_runs_of_a_killed_worker_continue_from_their_checkpoints(
     assert messages == [
         f"lost a worker: another one continues from the last checkpoints (unfinished runs: {len(again)})"
     ]
-    assert capsys.readouterr().out == ""  # where the command line may print JSON
+    assert capsys.readouterr().out == ""  # standard output is reserved for JSON
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_failing_worker_start_raises_cluster_error(
 
 
 def test_unreachable_cluster_raises_cluster_error(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as unused_socket:  # and nobody listens
+    with socket.socket() as unused_socket:  # bound, but not listening
         unused_socket.bind(("127.0.0.1", 0))
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{unused_socket.getsockname()[1]}")
         with pytest.raises(ClusterError, match=r"at 127.0.0.1:\d+ cannot be used .*refused.*: check that it runs"):
@@ -232,7 +232,7 @@ def test_unreachable_cluster_raises_cluster_error(runs: Runs, tmp_path: Path, mo
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ClusterWorker]:
-    """A worker in this process."""
+    """Worker in this process."""
     monkeypatch.chdir(tmp_path)
     logger = logging.getLogger("softprompt")
     before = logger.handlers[:], logger.level

@@ -113,7 +113,7 @@ def _tune(out: Path, err: Path, arguments: list[str]) -> None:
 
 
 def check_alike(folder: Path, said: str, alone: TuneResult) -> None:
-    """Two processes made in `shared` what one made in `alone`, and said one thing about it."""
+    """Check that two processes wrote to `shared` what one wrote to `alone`, and printed one result."""
     assert json.loads(said)["steps"] == 4  # one object: the second process says nothing
     mine, theirs = (SavedPrompt.from_folder(folder / name).payload.tensor for name in ("alone", "shared"))
     torch.testing.assert_close(theirs, mine, rtol=1e-4, atol=1e-5)
@@ -177,7 +177,7 @@ def test_joint_training_is_rejected_in_several_processes(
 
 
 def test_process_without_examples_gets_the_auxiliary_loss_of_others() -> None:
-    """Else the processes would shorten the same step differently, and drift apart."""
+    """Without it, the processes would shorten the same step differently, and diverge."""
     model, prompt = tiny_model("llama"), PromptTuning(InitialValue(torch.zeros(2, 3), "zeros"), Placement.BEFORE)
     others = [torch.tensor([6.0, 12.0, 9.0, 3.0]), torch.ones(6)]  # losses, tokens and weight; then gradients
 

@@ -19,7 +19,7 @@ from tests.tiny import tiny_model
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often data were read, and examples were put in tokens."""
+    """Counts of reads of data and of encodings of examples."""
     counts: Counter[str] = Counter()
     for name in ("load_examples", "encode_dataset", "encode_compact_examples"):
         monkeypatch.setattr(dataset_cache, name, _count_calls(name, getattr(dataset_cache, name), counts))
@@ -66,7 +66,7 @@ def test_another_template_is_encoded_separately_and_read_once(
 def test_runs_prepared_with_shared_cache_equal_runs_prepared_alone(reviews: Path, tmp_path: Path) -> None:
     model: FrozenModel = tiny_model("llama")
     overrides: list[dict[str, Any]] = [
-        {"num_virtual_tokens": 90},  # so many that texts are cut
+        {"num_virtual_tokens": 90},  # so many that texts are truncated
         {"num_virtual_tokens": 90, "learning_rate": 0.5},
         {"num_virtual_tokens": 4},
         {"num_virtual_tokens": 95, "seed": 3},

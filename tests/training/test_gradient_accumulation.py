@@ -56,7 +56,7 @@ def test_shared_prefix_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [EncodedExample([*BEGINNING, 20 + i], LabelTarget(i % 2)) for i in range(5)]
     gradients(model, "prefix", "none", rows, monkeypatch, 0)
     hook.remove()
-    assert run[-2:] == [len(BEGINNING), len(rows)]  # behind the start, which is computed once
+    assert run[-2:] == [len(BEGINNING), len(rows)]  # after the shared prefix, which is computed once
 
 
 def test_prefix_is_not_extended_for_one_example() -> None:

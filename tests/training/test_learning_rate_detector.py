@@ -51,7 +51,7 @@ def make_event(step: int, loss: float) -> StepEvent:
 
 
 def test_harder_examples_cause_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    """The loss of other rows is five times as high, that of the first step's rows is as it was."""
+    """The loss of later examples is five times as high, but that of the first step's examples is unchanged."""
     detector = HighLearningRateDetector(lambda _: 0.4, "p")
     for step, loss in enumerate((0.4, 2.0, 0.3, 2.2), start=1):
         detector.check_step(make_event(step, loss), 0.1, list)

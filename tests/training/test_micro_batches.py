@@ -13,14 +13,14 @@ from softprompt.training.micro_batches import MicroBatch, _take_fitting
 from tests.strategies import random_prefix
 from tests.tiny import shared_model
 
-LABELS = [(5, 6, 7), (5, 6, 8), (9, 10, 11)]  # two tokens of each are read behind the row
+LABELS = [(5, 6, 7), (5, 6, 8), (9, 10, 11)]  # each path adds two tokens after the text
 
 
 @pytest.mark.parametrize(("extra_tokens", "expected"), [(0, 2), (1, 1)], ids=["they fit", "one token too many"])
 def test_joint_pass_fits_longest_prompt_text_and_label_paths_in_the_window(
     extra_tokens: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each fits by itself; the prompt that is longest stands in front of the row that is longest."""
+    """Each micro-batch fits alone; together, the longest prompt precedes the longest text."""
     model = shared_model("mistral")
     monkeypatch.setattr(type(model), "forward_budget", ForwardBudget(model.forward_budget.overhead, 10**6))
     objective = ClassificationObjective(model, ClassificationTask(labels=("a", "b", "c")), 96, Verbalizer(LABELS, 0))

@@ -90,7 +90,7 @@ def test_a_sweep_over_an_old_name_is_over_the_setting() -> None:
 
 @pytest.fixture
 def old_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A copy of the run that version 0.1.0 made, in the current directory, with its data and its base model."""
+    """Copy of the run that version 0.1.0 made, in the current directory, with its data and its base model."""
     monkeypatch.chdir(tmp_path)
     saved_model(tmp_path / "base", seed=0)
     shutil.copytree(OLD_DATA / "run_data", tmp_path, dirs_exist_ok=True)

@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
 
 
 class StoppedAt:
-    """Asks a run to stop after a step."""
+    """Callback that requests a stop after a step."""
 
     def __init__(self, step: int):
         self.step, self.done = step, 0
@@ -50,7 +50,7 @@ class StoppedAt:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Reviews."""
+    """File of reviews."""
     path = tmp_path_factory.mktemp("data") / "reviews.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in REVIEWS))
     return path
@@ -64,19 +64,19 @@ def tuned(reviews: Path, output: Path, **changes: Any) -> Any:
 
 @pytest.fixture
 def tune(data: Path, tmp_path: Path) -> Callable[..., Any]:
-    """Tunes a tiny prompt into a folder of some name."""
+    """Function that tunes a tiny prompt into a folder with a name."""
     return lambda name, **changes: tuned(data, tmp_path / name, **changes)
 
 
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What an undisturbed run makes."""
+    """Prompt of a run without interruption."""
     return tuned(data, tmp_path_factory.mktemp("whole") / "p")
 
 
 @pytest.fixture(scope="module")
 def half(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was stopped in its middle."""
+    """Folder of a run that was stopped halfway."""
     folder = tmp_path_factory.mktemp("half")
     tuned(data, folder / "p", callback=StoppedAt(2))
     return folder / "p.run"
@@ -84,12 +84,12 @@ def half(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def one(half: Path, tmp_path: Path) -> Path:
-    """The checkpoint of a stopped run that is to make `one`."""
+    """Checkpoint of a stopped run with the output `one`."""
     return shutil.copytree(half, tmp_path / "one.run") / "checkpoint.safetensors"
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], Any], **metadata: Any) -> None:
-    """Change what a checkpoint says of its progress, by somebody who knows the format."""
+    """Change the state in a checkpoint, as an attacker who knows the format would."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         told = {**file.metadata(), **metadata}

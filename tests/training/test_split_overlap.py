@@ -23,7 +23,7 @@ def labelled(texts: Sequence[str]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def tune_and_get_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Callable[[Path, Path], str]:
-    """Tune for a step; gives the notes."""
+    """Function that tunes for one step and returns the warnings."""
 
     def of_files(data: Path, validation: Path) -> str:
         caplog.clear()

@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {"num_virtual_tokens": 3, "batch_size": 4}
 
 
 class Recorder:
-    """A watcher that remembers, and may ask to stop."""
+    """Callback that records events, and may request a stop."""
 
     def __init__(self, stop_at: int = 0):
         self.steps: list[StepEvent] = []
@@ -62,7 +62,9 @@ PAYLOADS, KINDS_OF_MODELS = ("prompt", "prefix"), ("llama", "bert", "t5")
 def test_every_method_and_model_family_lowers_the_loss(
     family: str, method: str, encoder: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("softprompt.training.prepared_run.plot_loss", lambda *_: None)  # not for each of so many
+    monkeypatch.setattr(
+        "softprompt.training.prepared_run.plot_loss", lambda *_: None
+    )  # it would take long for so many runs
     callback = Recorder()
     softprompt.tune(
         tiny_model(family), data=reviews, validation=reviews, output=tmp_path / "p", method=method, encoder=encoder,
@@ -178,7 +180,7 @@ def test_resuming_with_other_data_is_rejected(write_jsonl: Write, tmp_path: Path
 
 
 def test_checkpoint_of_other_parameters_is_rejected(reviews: Path, tmp_path: Path) -> None:
-    """As one that was written by a version whose prompts had other parameters."""
+    """A version with other parameters may have written it."""
     softprompt.tune(tiny_model("llama"), data=reviews, output=tmp_path / "p", max_steps=2, **SMALL)
     path = tmp_path / "p.run" / "checkpoint.safetensors"
     progress, parameters, moments = read_checkpoint(path)
@@ -227,7 +229,7 @@ def test_diverging_run_saves_the_best_prompt_so_far(
 
 
 def test_gradient_accumulation_equals_one_large_batch(pairs: Path, tmp_path: Path) -> None:
-    """A token counts the same in whichever pass it falls: 4 micro-batches of 2 equals 1 of 8."""
+    """A token has the same weight in every pass: 4 micro-batches of 2 equal 1 of 8."""
     payloads = []
     for name, batch_size, accumulate in (("one", 8, 1), ("four", 2, 4)):
         softprompt.tune(

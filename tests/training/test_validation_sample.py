@@ -28,7 +28,7 @@ def labelled(counts: dict[str, int]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def held_out(write_jsonl: Write) -> Callable[..., ExampleDataset]:
-    """The validation examples of a run."""
+    """Function that returns the validation examples of a run."""
 
     def split(rows: Sequence[Any], **settings: Any) -> ExampleDataset:
         data = write_jsonl("train.jsonl", labelled({"a": 3, "b": 3, "c": 3}))

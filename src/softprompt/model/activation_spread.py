@@ -2,7 +2,7 @@
 
 The keys and values of each layer, and the hidden states that a linear head reads, have different scales. Much of a
 scale may be an offset that all tokens share: Qwen2's keys have biases of up to 35, around which tokens differ by 0.3.
-An update that is small compared with the offset can be large beside the differences between tokens, so the offset is
+An update that is small compared with the offset can be large compared with the differences, so the offset is
 subtracted.
 """
 

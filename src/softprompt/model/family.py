@@ -188,11 +188,9 @@ def get_sliding_window(config: PreTrainedConfig) -> int | None:
 def _get_rope_parameters(config: Any) -> list[dict[str, Any]]:
     """Return the rotary parameters: one set for all layers, or one per layer type."""
     parameters = getattr(config, "rope_parameters", None) or {}
-    return (
-        [parameters]
-        if "rope_type" in parameters
-        else [layer_parameters for layer_parameters in parameters.values() if layer_parameters]
-    )
+    if "rope_type" in parameters:
+        return [parameters]
+    return [layer_parameters for layer_parameters in parameters.values() if layer_parameters]
 
 
 _rotary = _causal_family("model", "layers", _get_rotary_max_positions)

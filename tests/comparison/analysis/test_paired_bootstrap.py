@@ -1,4 +1,4 @@
-"""Differences: shown where they are, and only there."""
+"""Differences are significant where they exist, and only there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What methods share: splits that are apart, and complaints before anything is run."""
+"""The shared experiment: splits without overlap, and errors before the first run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws: alike for every method, balanced, and the small inside the large."""
+"""Samples: equal for every method, balanced, and the small one contained in the large one."""
 
 from __future__ import annotations
 

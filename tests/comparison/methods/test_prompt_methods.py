@@ -47,7 +47,7 @@ def test_examples_in_the_prompt_are_read_as_if_they_stood_in_the_row(settings: S
     row = found.objective.encode_example(experiment.test[0])
     parts = [experiment.task.encode_demonstration(experiment.model, example) for example in _chosen(experiment)]
     ids = [i for part in parts for i in (*part.prompt_ids, *part.answer_ids, *part.separator_ids)]
-    assert payload.num_positions == len(ids) + 1  # and BOS in front of them
+    assert payload.num_positions == len(ids) + 1  # and BOS
     assert found.stored_bytes == len((experiment.model.tokenizer.decode(ids) + experiment.task.template).encode())
     whole = EncodedExample(
         [experiment.model.prompt_tokenizer.bos_token_id, *ids, *row.prompt_ids[1:]], LabelTarget(row.label_index)

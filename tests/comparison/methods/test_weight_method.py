@@ -1,4 +1,4 @@
-"""Methods that change weights: the base stays as it is, what trains is what they say, and it learns."""
+"""Methods that change weights: the base model stays unchanged, only their parameters train, and they learn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.comparison.conftest import Settings
 from tests.laws.test_1_frozen_means_frozen import weights_hash
 from tests.tiny import FAMILIES, tiny_model
 
-L, H, INNER, G, D = 3, 24, 40, 2, 6  # the tiny Llama's
+L, H, INNER, G, D = 3, 24, 40, 2, 6  # sizes of the tiny Llama
 Q, KV = 4 * D, G * D
 LINEAR = [(H, Q), (H, KV), (H, KV), (Q, H), (H, INNER), (H, INNER), (INNER, H)]  # of each layer, in and out
 
@@ -57,7 +57,7 @@ def test_the_base_stays_as_it_is_and_what_trains_is_counted(experiment: Experime
     assert found.num_trained_parameters == expected > 0
     assert found.stored_bytes == 4 * expected
     trainable = sum(p.numel() for p in found.objective.model.network.parameters() if p.requires_grad)
-    if name not in ("head", "adapter:5"):  # whose numbers are no part of the network itself
+    if name not in ("head", "adapter:5"):  # whose parameters are outside the network
         assert trainable == expected
     if name == "full":
         assert expected == experiment.model.num_parameters
@@ -67,7 +67,7 @@ def test_the_base_stays_as_it_is_and_what_trains_is_counted(experiment: Experime
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_added_parameters_start_without_effect(family: str, name: str, experiment: Experiment) -> None:
-    """In every family: an adapter that was not put where the model runs would be found by the test below."""
+    """In every family; the test below finds an adapter that the model does not run."""
     model = tiny_model(family)
     if (family, name) == ("gpt2", "lokr"):
         with pytest.raises(SettingError, match="peft cannot adapt"):

@@ -1,4 +1,4 @@
-"""Whatever labels and names are, a report stays right and readable: page, plots, report.json, recommendation."""
+"""With any labels and names, a report is valid and readable: page, plots, report.json, recommendation."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def hostile(labels: list[str]) -> dict[str, Any]:
 
 
 class Read(HTMLParser):
-    """A page's elements, and what it says."""
+    """Parser of a page's elements and text."""
 
     def __init__(self, text: str):
         super().__init__(convert_charrefs=True)

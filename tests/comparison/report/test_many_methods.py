@@ -1,4 +1,4 @@
-"""Many methods and many labels: the report names the foremost, counts the others, and stays readable."""
+"""Many methods and many labels: the report names the leading ones, counts the others, and stays readable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is recommended, and that no sentence claims more than the paired tests show."""
+"""The recommendation, of which no sentence claims more than the paired tests show."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def experiment(settings: Settings, tmp_path: Path) -> Experiment:
 
 @pytest.mark.parametrize("name", ["hard", "few-shot:1", "prefix", "lora", "full"])
 def test_instructions_are_trained_and_generated(experiment: Experiment, name: str, tmp_path: Path) -> None:
-    """The format is Alpaca's, found by its fields, so this is instruction tuning."""
+    """The format is Alpaca's, detected by its fields: instruction tuning."""
     run = MethodRunner(experiment, name, get_method(name), 2, RunStore(tmp_path / "cells"), NullRunCallback())
     run.run_missing()
     found = run.store.load_measurement(RunSpec(name, "seed"))

@@ -1,4 +1,4 @@
-"""The runs of a method: learning rates by validation, the test set once per seed, nothing twice."""
+"""The runs of a method: learning rates by validation, the test set once per seed, no run twice."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_method_runs_its_whole_plan(settings: Settings, tmp_path: Path) -> Non
     plan = plan_runs(experiment.settings, "prefix", run.method)
     assert run.callback.finished_runs == [spec.name for spec in plan]
     assert len(plan) == 2 + 2 + 2 + 4
-    assert run.callback.trained == 2 + 1 + 2 + 4  # seed 0 went on with the best trial
+    assert run.callback.trained == 2 + 1 + 2 + 4  # seed 0 continued the best trial
     trials = [run.store.load_trial(spec) for spec in plan if spec.purpose == "trial"]
     found = {spec.name: run.store.load_measurement(spec) for spec in plan if spec.purpose != "trial"}
     best = max(trials, key=lambda trial: (trial.metrics["accuracy"], -trial.metrics["loss"]))
@@ -79,7 +79,9 @@ def test_finished_runs_are_not_repeated(experiment: Experiment, tmp_path: Path) 
     assert not third.is_finished()
     third.run_missing()
     assert third.callback.trained == 1
-    assert _load_scores_and_metrics(lost.read_bytes()) == _load_scores_and_metrics(files[lost])  # the same again
+    assert _load_scores_and_metrics(lost.read_bytes()) == _load_scores_and_metrics(
+        files[lost]
+    )  # repeated with the same result
 
 
 def _load_scores_and_metrics(content: bytes) -> Any:
@@ -95,7 +97,7 @@ def test_a_method_resumes_between_trials_and_seeds(experiment: Experiment, tmp_p
     part._search_learning_rate(
         [spec for spec in plan_runs(experiment.settings, "prefix", part.method) if spec.purpose == "trial"]
     )
-    run_of(experiment, "prefix", tmp_path / "part").run_missing()  # the model of the best rate is gone, and made again
+    run_of(experiment, "prefix", tmp_path / "part").run_missing()  # the model of the best trial is fitted again
     for file in (tmp_path / "whole").iterdir():
         if "seed" in file.name:
             assert _load_scores_and_metrics(file.read_bytes()) == _load_scores_and_metrics(
@@ -104,7 +106,7 @@ def test_a_method_resumes_between_trials_and_seeds(experiment: Experiment, tmp_p
 
 
 class Wild(AdaptationMethod):
-    """Diverges at every rate above its own."""
+    """Method that diverges at learning rates above its default."""
 
     title, kind = "wild", MethodKind.WEIGHTS
 
@@ -166,7 +168,7 @@ def test_a_size_that_runs_out_of_memory_leaves_the_rest(error: Exception, settin
 
 
 class FirstTwo(Wild):
-    """Is measured on two examples, as an API is on fifty."""
+    """Method that is evaluated on two examples, as an API is on fifty."""
 
     is_trained = is_stochastic = False
 
@@ -181,7 +183,7 @@ def test_a_method_may_be_measured_on_some_examples(experiment: Experiment, tmp_p
 
 
 class Constant(AdaptationMethod):
-    """A custom method of twenty lines: always the first label."""
+    """Custom method of twenty lines that always predicts the first label."""
 
     title, kind, is_trained, is_stochastic = "always the first", MethodKind.PROMPTING, False, False
 

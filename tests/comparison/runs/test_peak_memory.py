@@ -1,4 +1,4 @@
-"""The most memory since a moment."""
+"""Peak memory since the last reset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEGABYTE = 2**20
 
 
 def test_a_peak_is_seen_and_forgotten() -> None:
-    """In a process of its own, since what other tests have left may be freed at any moment."""
+    """Runs in another process, since memory of other tests may be freed at any moment."""
     assert exit_code(_see_and_forget) == 0
 
 

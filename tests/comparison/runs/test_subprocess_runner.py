@@ -1,4 +1,4 @@
-"""Processes of their own: what becomes of those that fail, die or are stopped."""
+"""Worker processes that fail, die or are interrupted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.comparison.conftest import Settings
 
 
 class Dies(AdaptationMethod):
-    """Is ended as the system ends a process when memory runs out."""
+    """Method whose process is killed as the system does when memory runs out."""
 
     title, kind, is_trained = "dies", MethodKind.WEIGHTS, False
 
@@ -34,7 +34,7 @@ class Dies(AdaptationMethod):
 
 
 class Waits(Dies):
-    """Never ends."""
+    """Method that never ends."""
 
     def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:
         print("a library prints")  # noqa: T201
@@ -83,7 +83,7 @@ def test_one_that_cannot_be_says_why_and_its_log_has_more(settings: Settings, tm
 
 
 def test_stopped_it_is_gone(settings: Settings, tmp_path: Path) -> None:
-    """Ctrl-C reaches whoever waits; the process that is waited for must not live on."""
+    """Ctrl-C reaches the parent process; the worker must not survive it."""
     begun: list[int] = []
 
     def interrupted(event: RunEvent) -> None:
@@ -94,14 +94,14 @@ def test_stopped_it_is_gone(settings: Settings, tmp_path: Path) -> None:
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         run_in_subprocess(job_of(settings, f"{__name__}:Waits", tmp_path), tmp_path / "log", interrupted)
-    assert begun == [7]  # and what a library printed was no event
+    assert begun == [7]  # output of a library is not an event
     assert "a library prints" in (tmp_path / "log").read_text()
     assert threading.active_count() == before
     assert not _workers()
 
 
 def _workers() -> list[str]:
-    """The command lines of this process's own children that are workers."""
+    """Return the command lines of this process's children that are workers."""
     mine = str(os.getpid())
     found = []
     for entry in Path("/proc").iterdir():

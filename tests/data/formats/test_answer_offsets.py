@@ -1,4 +1,4 @@
-"""Where answers stand: counted in characters, or as other programs count, as all rows of a file together say."""
+"""Offsets of answers, in characters or the units of other languages, detected from all records of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages in all the ways they are written: fields, roles, parts, weights; and what cannot be read."""
+"""Messages in all supported forms: fields, roles, content parts, weights; and messages that are invalid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What numbers mean as the answers to questions with options, in every kind of file."""
+"""The meaning of numeric answers to multiple-choice questions, in every kind of file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def as_json(write: Write, rows: list[dict[str, Any]], name: str = "q") -> Any:
 
 
 def as_csv(write: Write, rows: list[dict[str, Any]], name: str = "q") -> Any:
-    """Options as pandas writes a list into a cell."""
+    """Write records as CSV, with a list of options as pandas writes it into a cell."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]))
     table.writeheader()

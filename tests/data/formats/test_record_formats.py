@@ -1,4 +1,4 @@
-"""What rows mean: which format is found, what its fields become, and what is said of rows that fit none or two."""
+"""Record formats: detection, normalized fields, and errors for records that match no format or two."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUESTION = {"question": "Which?", "options": {"A": "one", "B": "two"}, "answer_i
 
 @pytest.fixture
 def read(write_jsonl: WriteJsonl) -> Callable[..., ExampleDataset]:
-    """Write rows and read them."""
+    """Function that writes records and reads them as examples."""
 
     def both(*rows: Any, **arguments: Any) -> ExampleDataset:
         return read_examples(write_jsonl("a.jsonl", rows), **arguments)

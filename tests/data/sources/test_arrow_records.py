@@ -1,4 +1,4 @@
-"""Parquet files and folders of `datasets`: mapped from the disk, labels by their names."""
+"""Parquet files and folders of `datasets`: memory-mapped, with labels by their names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 @pytest.fixture
 def table() -> Dataset:
-    """Five reviews, whose labels are numbers with names."""
+    """Five reviews whose labels are class indices with names."""
     features = Features({"text": Value("string"), "label": ClassLabel(names=["坏", "好"])})
     return Dataset.from_list(ROWS, features=features)
 
@@ -90,7 +90,7 @@ def test_empty_parquet_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.parquet has no examples"):
         read_examples(tmp_path / "a.parquet")
     empty.save_to_disk(tmp_path / "folder")
-    with pytest.raises(DataError, match="folder cannot be read"):  # datasets itself gives up on it
+    with pytest.raises(DataError, match="folder cannot be read"):  # datasets itself cannot read it
         read_examples(tmp_path / "folder")
 
 

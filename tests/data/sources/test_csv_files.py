@@ -1,4 +1,4 @@
-"""CSV and TSV: every value is text, quotes may hold anything, and complaints name the line."""
+"""CSV and TSV: every value is text, quotes may contain anything, and errors name the line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encodings that are certain are read, in every kind of text file; others are named with what to do."""
+"""Detected encodings are read in every kind of text file; for guessed encodings the error names a remedy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = {
 CERTAIN = {
     "utf-8": b"",
     "utf-8-sig": b"",
-    "utf-16": b"",  # Python writes the mark
+    "utf-16": b"",  # Python writes the byte-order mark
     "utf-16-le": b"",
     "utf-16-be": b"",
     "utf-16-be with its mark": codecs.BOM_UTF16_BE,

@@ -1,4 +1,4 @@
-"""Files that are not what their ending says are named with what to do, whatever the ending is."""
+"""Files whose content differs from their extension are rejected with a remedy, under every extension."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets of the Hub, on a Hub of our own: what is downloaded, what is kept, and what is said without a network."""
+"""Datasets of a fake Hub: downloads, the cache, and errors without a network."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FILES = {
 
 
 class Hub(BaseHTTPRequestHandler):
-    """The Hub's data sets `tiny/reviews`."""
+    """Fake Hub with the dataset `tiny/reviews`."""
 
     def do_HEAD(self) -> None:
         self.answer(body=False)
@@ -88,7 +88,7 @@ def entry(path: str) -> dict[str, object]:
 
 @pytest.fixture
 def hub() -> Iterator[str]:
-    """The address of a Hub on loopback."""
+    """URL of a fake Hub on loopback."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -108,7 +108,7 @@ except SoftPromptError as error:
 
 
 def read(source: str, endpoint: str, home: Path, **environment: str) -> str:
-    """Read in a process of its own: huggingface_hub reads its environment once, when it is imported."""
+    """Read in another process, since huggingface_hub reads its environment when it is imported."""
     ran = subprocess.run(
         [sys.executable, "-c", READ.format(source)],
         env={

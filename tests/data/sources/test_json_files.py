@@ -1,4 +1,4 @@
-"""JSON in the shapes that people have it: each is read as what it is, under either ending, or named."""
+"""JSON in common layouts: each is read under either extension, or rejected with its name."""
 
 from __future__ import annotations
 

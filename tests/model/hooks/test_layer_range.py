@@ -1,4 +1,4 @@
-"""Some of a network's layers give what they give in the whole of it."""
+"""A range of layers computes what the same layers compute in the whole network."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_prefix_on_a_ground_is_one_in_all_layers(family: str) -> None:
 
 
 class Forgetful:
-    """A store that keeps nothing."""
+    """Store that stores nothing."""
 
     def get(self, *_: object) -> dict[bytes, torch.Tensor]:
         return {}
@@ -77,7 +77,7 @@ def test_no_gradient_is_computed_below() -> None:
 
 
 def test_sequences_may_have_different_frozen_prefixes() -> None:
-    """Each has its own, or none; remembered or not."""
+    """Each sequence has its own frozen prefix or none, with and without the cache."""
     model = shared_model("llama")
     assert isinstance(model, CausalModel)
     prefixes = [random_prefix(model, n, seed=n, ground=ground) for n, ground in ((2, 1), (3, 1), (4, 0))]

@@ -1,4 +1,4 @@
-"""A packed model is the same model."""
+"""A packed model gives the same results as the original."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def packed(family: str) -> CausalModel:
     model = tiny_model(family)
     assert isinstance(model, CausalModel)
     model.pack_weights()
-    model.pack_weights()  # once more is nothing
+    model.pack_weights()  # packing again has no effect
     return model
 
 
 def logits(model: FrozenModel, *, words: torch.Tensor | None = None) -> torch.Tensor:
-    """Behind a prompt, which is compiled by the same model."""
+    """Compute logits after a prompt that the same model compiles."""
     with torch.no_grad():
         payload = model.compile_payload(random_embeddings(model, 3, 0))
         return model.compute_logits(model.compute_hidden_states(TEXTS, MASK, payload)[MASK], words)
@@ -96,7 +96,7 @@ def test_numbers_of_rows_are_few() -> None:
 
 
 def test_no_layer_multiplies_another_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In whatever batches it is asked: oneDNN keeps kernels for each number that it meets."""
+    """A kernel of oneDNN is kept for each number of rows, so all batches are padded to few numbers."""
     met = set()
     multiply = torch.ops.mkldnn._linear_pointwise
 

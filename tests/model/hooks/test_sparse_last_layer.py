@@ -1,4 +1,4 @@
-"""The last layer run for what is read gives there what it gives when it is run for everything."""
+"""The sparse last layer computes the same output at the output positions as the whole layer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.strategies import laid_out, random_embeddings, random_prefix
 from tests.tiny import FAMILIES, shared_model, tiny_model
 
 TEXTS = ([5, 9, 77, 12, 40, 8, 3], [31, 8, 6, 14], [7, 9, 10, 11, 12, 13])
-READS = ((4, 6), (3,), (2, 3))  # of each of them
+READS = ((4, 6), (3,), (2, 3))  # output positions of each text
 MARGIN = 1e-5
 
 
 def read_of(side: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids and mask of the texts, and at which tokens they are read."""
+    """Return ids, mask and output mask of the texts."""
     ids, mask = laid_out(TEXTS, side)
     reads = torch.zeros_like(mask)
     for row, (text, places) in enumerate(zip(TEXTS, READS, strict=True)):
@@ -39,7 +39,7 @@ def test_states_and_gradients_equal_the_full_layer(family: str, side: str) -> No
         hidden = model.compute_hidden_states(ids, mask, [KVPrefix(leaves[0]), None, KVPrefix(leaves[1])], asked)
         (hidden[reads] * weights).sum().backward()
         found.append([hidden[reads].detach(), *[leaf.grad for leaf in leaves]])
-        if asked is not None:  # two places of each row, and what the last normalisation makes of nothing
+        if asked is not None:  # only two positions of each sequence are computed; the others are the norm of zeros
             assert len(hidden.detach().flatten(0, 1).unique(dim=0)) == 2 * len(TEXTS) + 1
     for whole, few in zip(*found, strict=True):
         torch.testing.assert_close(few, whole, atol=MARGIN, rtol=MARGIN)
@@ -58,7 +58,7 @@ def test_states_are_equal_with_and_without_a_prompt(family: str) -> None:
 
 @torch.no_grad()
 def test_states_are_equal_without_a_mask() -> None:
-    """Nothing is padded and nothing stands in front: transformers gives layers no mask then."""
+    """Without padding and prefix, transformers passes no mask to the layers."""
     model = shared_model("llama")
     ids = torch.tensor([TEXTS[0], TEXTS[0][::-1]])
     mask, reads = torch.ones_like(ids, dtype=torch.bool), torch.zeros_like(ids, dtype=torch.bool)
@@ -74,12 +74,12 @@ def test_output_positions_are_padded_with_other_positions() -> None:
     assert places.tolist() == [[2, 5], [1, 0], [0, 1]]
     assert (
         select_output_positions(torch.ones(2, 3, dtype=torch.bool)) is None
-    )  # it would be run for everything, in two runs
-    assert select_output_positions(torch.zeros(2, 3, dtype=torch.bool)) is None  # nobody looks
+    )  # over half of the positions: the whole layer is cheaper
+    assert select_output_positions(torch.zeros(2, 3, dtype=torch.bool)) is None  # no output positions
 
 
 def test_a_layer_that_is_recomputed_runs_for_everything() -> None:
-    """Its first run would be recomputed too, and never end."""
+    """The first run of a sparse layer would be recomputed too, and stop early again."""
     model = tiny_model("llama")
     assert isinstance(model, CausalModel)
     ids, mask, reads = read_of("right")

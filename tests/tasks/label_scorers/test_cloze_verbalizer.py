@@ -1,4 +1,4 @@
-"""Labels read off a masked model's blanks."""
+"""Labels scored at the masks of a masked model."""
 
 from __future__ import annotations
 

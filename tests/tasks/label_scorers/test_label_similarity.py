@@ -1,4 +1,4 @@
-"""Labels as people write them, in training data, as settings, and in what is evaluated."""
+"""Labels that look alike, in training data, settings and evaluated data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained linear layer that reads a label off the last token."""
+"""A trained linear layer that scores labels from the pooled token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels read off next-word logits: the trie's probabilities are those of reading it branch by branch."""
+"""Labels scored by next-token logits: the trie's probabilities equal those of one branch point after another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.tiny import shared_model
 
 Words = list[tuple[int, ...]]
 
-# Three tokens only, so that words share beginnings and continue one another.
+# Three tokens only, so that words share prefixes, and some are prefixes of others.
 words = st.lists(st.lists(st.integers(3, 5), min_size=1, max_size=4).map(tuple), min_size=2, max_size=6, unique=True)
 prompts = st.lists(st.integers(3, 383), min_size=1, max_size=6)
 
@@ -42,7 +42,7 @@ def probabilities(
 
 @torch.no_grad()
 def branch_by_branch(model: FrozenModel, words: Words, prompt: list[int]) -> list[float]:
-    """The whole network is asked before each token of each word, and only the branches there are compared."""
+    """Run the network before each token of each word, and normalize over the branches there."""
     ended = [(*w, model.eos_token_id) if any(o[: len(w)] == w and o != w for o in words) else w for w in words]
     found = []
     for word in ended:
@@ -131,7 +131,7 @@ def test_the_order_of_the_labels_is_the_order_of_their_probabilities() -> None:
 
 @given(words=words)
 def test_no_path_is_a_prefix_of_another(words: Words) -> None:
-    """Each appended path ends at a branching, and none is the beginning of another."""
+    """Each appended path ends at a branch point."""
     verbalizer = Verbalizer(words, terminator_id=1)
     assert {(p, len(path)) for p, path in enumerate(verbalizer.appended_paths)} <= set(verbalizer.output_nodes)
     for path in verbalizer.appended_paths:
@@ -154,13 +154,13 @@ def test_single_label_is_rejected() -> None:
 
 
 def test_terminated_label_equal_to_another_is_rejected() -> None:
-    """A label may write the end itself: then nothing tells it from the one that it continues."""
+    """A label may contain the terminator, and then equal a terminated label."""
     with pytest.raises(TaskError, match="labels 1 and 2 have the same tokens"):
         Verbalizer([(40,), (40, 1)], terminator_id=1)
 
 
 def test_many_labels_score_like_single_ones() -> None:
-    """Of three tokens each, more than share one product: as many small branchings as large ones."""
+    """Labels have three tokens, and more branch points than one product holds."""
     model, prompt = shared_model("llama"), [7, 8, 9]
     words = [(3 + i % 20, 3 + i * 7 % 90, 3 + i % 11) for i in range(260)]
     [found] = probabilities(model, words, [prompt])
@@ -178,7 +178,7 @@ def test_many_labels_score_like_single_ones() -> None:
     ids=["pairs", "begin alike", "end alike", "deep"],
 )
 def test_building_work_is_linear_in_labels(words_of: Any) -> None:
-    """Counted are the lines of Python that run: four times as many labels, four times as many lines."""
+    """Counts executed lines of Python: four times as many labels run four times as many lines."""
 
     def lines(count: int) -> int:
         found = 0

@@ -1,4 +1,4 @@
-"""Labels of which one has most of the rows: what is the headline, what is chosen by, and what is never answered."""
+"""Imbalanced labels: the headline metric, the selection key, and labels that are never predicted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rows(*labels: int) -> list[EncodedExample]:
 
 
 def answers(*labels: int, of: int = 3) -> torch.Tensor:
-    """Outputs whose most probable labels these are."""
+    """Make outputs in which these labels are the most probable ones."""
     return (torch.nn.functional.one_hot(torch.tensor(labels), of) * 4.0).log_softmax(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Figures of merit against values computed by hand."""
+"""Metrics against values computed by hand."""
 
 from __future__ import annotations
 

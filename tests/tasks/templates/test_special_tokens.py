@@ -1,4 +1,4 @@
-"""Special tokens that a template writes and the model adds: each stands there once."""
+"""Special tokens that both the template and the model add occur once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text around an example's fields, and what is cut where it does not fit."""
+"""The text around an example's fields, and the truncation of fields that do not fit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def decoded(model: FrozenModel, ids: list[int]) -> str:
 
 
 def encoded(text: str, fields: dict[str, str], room: int) -> tuple[str, bool]:
-    """The text that the model sees, and whether something was cut."""
+    """Return the text that the model sees, and whether text was truncated."""
     ids, cut = Template(text).encode_example(MODEL, Example(fields, "a.jsonl:3"), room)
     assert len(ids) <= room
     return decoded(MODEL, ids), cut

@@ -1,4 +1,4 @@
-"""Templates in pieces: literals, fields, markers."""
+"""The parts of templates: literals, fields, markers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An API in a whole comparison: the others are measured, whatever becomes of it."""
+"""An API method in a whole comparison: the other methods are measured even if it fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hard prompt through an API on loopback, asked by the real openai package: what it is worth, and what it costs."""
+"""The hard prompt through a fake API, with the real openai package: its metrics and its cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which label a reply means."""
+"""The label that a reply names."""
 
 from __future__ import annotations
 

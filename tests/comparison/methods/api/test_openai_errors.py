@@ -1,4 +1,4 @@
-"""An API on loopback that refuses, is silent or talks rubbish, and how gently it is asked."""
+"""A fake API that rejects requests, hangs or sends invalid replies, and how the client retries."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class TestTrouble:
 
     def test_an_unreachable_endpoint_is_an_error(self, asked: Asked) -> None:
         with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))  # and never listens
+            taken.bind(("127.0.0.1", 0))  # bound, but not listening
             url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
             asked.fails(
                 "cannot be reached, or closed the connection .+: check `base_url`",

@@ -1,4 +1,4 @@
-"""What was answered is not paid for twice, whatever became of the process that asked."""
+"""A reply is not paid for twice, even if the process that requested it was killed."""
 
 from __future__ import annotations
 

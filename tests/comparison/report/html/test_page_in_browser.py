@@ -1,4 +1,4 @@
-"""The page in a headless Chromium, on a desk and on a phone. `test_page.py` checks what needs no browser."""
+"""The page in a headless Chromium, on a wide screen and on a phone. `test_report_page.py` needs no browser."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Seen:
-    """A page that is open, what it said on the console, and what it fetched."""
+    """Open page, with its console messages and its requests."""
 
     def __init__(self, page: Page):
         self.page = page
@@ -52,7 +52,7 @@ class Seen:
 
 @contextmanager
 def looked_at(browser: Browser, report: Path, width: int, scheme: Literal["light", "dark"] = "light") -> Iterator[Seen]:
-    """A report in a window so wide."""
+    """Open a report in a window of this width."""
     context = browser.new_context(
         viewport={"width": width, "height": 844}, color_scheme=scheme, is_mobile=width == PHONE
     )
@@ -92,5 +92,5 @@ def test_page_and_plots_follow_the_reader_s_theme(
 
 
 def rgb(colour: str) -> str:
-    """A colour as browsers tell it."""
+    """Format a hexadecimal color as browsers do."""
     return f"rgb({', '.join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5))})"

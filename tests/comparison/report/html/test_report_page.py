@@ -1,4 +1,4 @@
-"""The page without a browser: whole, self-contained, complete, escaped; and the files beside it."""
+"""The page without a browser: complete, self-contained, escaped; and the files next to it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VOID = {"meta", "link", "br", "hr", "img", "input", "col", "wbr", "source", "are
 
 
 class Page(HTMLParser):
-    """A page as its elements: whether they nest, what they say, where they point."""
+    """Parser of a page: nesting of elements, their texts, and their links."""
 
     def __init__(self, text: str):
         super().__init__(convert_charrefs=True)
@@ -61,7 +61,7 @@ class Page(HTMLParser):
                 self.headings[-1] = level, words + data
 
     def text(self, *tags: str) -> str:
-        """All that stands directly in elements of these kinds; of any, without one."""
+        """Return the text directly inside elements of these kinds, or of all elements."""
         return " ".join(words for tag in tags or self.said for words in self.said.get(tag, []))
 
     def having(self, attribute: str) -> list[str]:
@@ -118,7 +118,7 @@ def test_incomparable_methods_and_skipped_runs_are_listed(folder_of: Callable[[s
     assert "Failed" not in headings
     assert "bleu 35" in page.text("dd").lower()
     assert "900 virtual tokens: choose fewer" in page.text("dd")
-    assert "250" in page.text("td")  # what the API was asked
+    assert "250" in page.text("td")  # number of API requests
 
 
 def test_headings_are_in_order_and_none_is_skipped(written: tuple[dict[str, Any], Path]):

@@ -1,4 +1,4 @@
-"""The plots: what stands in them, that nothing covers anything, and that the same report gives the same files."""
+"""The plots: their contents, labels without overlaps, and reproducible files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def full() -> dict[str, ReportPlot]:
 
 
 def words(figure: Figure) -> list[str]:
-    """All words of a plot, as the SVG holds them; a line of text each."""
+    """Return the texts of a plot's SVG, one per line."""
     tree = ElementTree.fromstring(render_figure(figure, "svg"))
     return [element.text or "" for element in tree.iter("{http://www.w3.org/2000/svg}text")]
 
@@ -89,7 +89,7 @@ def test_no_label_covers_another_or_leaves_the_plot(full: dict[str, ReportPlot],
     renderer = FigureCanvasAgg(figure).get_renderer()
     labels = [text for text in figure.axes[0].texts if text.get_text()]
     figure.draw_without_rendering()
-    boxes = [(label.get_text(), Text.get_window_extent(label, renderer)) for label in labels]  # without its line
+    boxes = [(label.get_text(), Text.get_window_extent(label, renderer)) for label in labels]  # without the leader line
     assert boxes
     for (one, mine), (other, its) in itertools.combinations(boxes, 2):
         assert not mine.overlaps(its), f"{one!r} covers {other!r}"
@@ -162,7 +162,7 @@ def test_colours_stand_out_from_their_paper(colours: dict[str, str]):
         assert min(contrast(colours[role], colours[ground]) for ground in ("paper", "panel")) >= 4.5, role
     for role in METHOD_ROLES:
         assert contrast(colours[role], colours["paper"]) >= 3, role
-    assert len(set(colours.values())) == len(colours)  # a colour stands for one role in the page
+    assert len(set(colours.values())) == len(colours)  # each color has one role in the page
 
 
 def test_both_themes_have_the_same_roles():
@@ -170,7 +170,7 @@ def test_both_themes_have_the_same_roles():
 
 
 def contrast(one: str, other: str) -> float:
-    """The contrast of two colours, as the WCAG defines it."""
+    """Compute the contrast of two colors as defined by WCAG."""
     dark, light = sorted((luminance(one), luminance(other)))
     return (light + 0.05) / (dark + 0.05)
 
