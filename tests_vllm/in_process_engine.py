@@ -45,11 +45,10 @@ def asked(llm: Any, rows: Sequence[Row], new_tokens: int, **sampling: Any) -> li
     prompts = [{"prompt_token_ids": row.tokens, "cache_salt": row.salt} for row in rows]
     parameters = [
         SamplingParams(
-            temperature=0,
             max_tokens=new_tokens,
             ignore_eos=True,
             extra_args={"kv_transfer_params": row.parameters} if row.parameters else None,
-            **{"logprobs": 5, **sampling},
+            **{"temperature": 0, "logprobs": 5, **sampling},
         )
         for row in rows
     ]

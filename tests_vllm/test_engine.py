@@ -80,6 +80,14 @@ def test_texts_are_read_in_pieces_behind_prompts(llm: Any, model: FrozenModel, p
     assert tokens(answers(llm, rows, 6)) == tokens(expected(model, rows, 6))
 
 
+def test_seeded_responses_are_equal_whether_or_not_their_text_is_prefilled_in_chunks(llm: Any) -> None:
+    """The second request needs no chunks, since the first one's text is in vLLM's prefix cache."""
+    row = Row(text(77, 130))
+    first, second = (asked(llm, [row], 8, temperature=1, seed=3)[0].outputs[0].token_ids for _ in range(2))
+    assert list(first) == list(second)
+    assert len(first) == 8
+
+
 def test_preempted_rows_are_put_behind_their_prompts_again(
     llm: Any, model: FrozenModel, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

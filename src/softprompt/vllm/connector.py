@@ -23,6 +23,7 @@ from softprompt.vllm.connector_metadata import SoftpromptConnectorMetadata
 from softprompt.vllm.connector_metrics import SoftpromptKVConnectorStats, SoftpromptPromMetrics
 from softprompt.vllm.connector_scheduler import SoftpromptConnectorScheduler
 from softprompt.vllm.connector_worker import SoftpromptConnectorWorker
+from softprompt.vllm.cpu_generators import patch_cpu_model_runner
 from softprompt.vllm.host_prefix_cache import ConnectorCounters, HostPrefixCache
 from softprompt.vllm.kv_layout import extract_layer_index, get_local_kv_heads, to_cache_layout
 from softprompt.vllm.prefix_loader import PrefixLoader
@@ -81,6 +82,7 @@ class SoftpromptConnector(KVConnectorBase_V1):
         self._counters, self._reports_stats, self._num_layers = ConnectorCounters(), rank == 0, model.num_layers
         self._prefix_cache = HostPrefixCache(load_local_prefix, config.cache_bytes, self._counters)
         self._connector_worker = SoftpromptConnectorWorker(self._prefix_cache, spec.block_size)
+        patch_cpu_model_runner()
         logger.info("softprompt: prompts of %s for %s (%s)", config.artifact_location, model.name, model.fingerprint)
 
     # The scheduler's side.
