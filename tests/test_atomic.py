@@ -88,7 +88,7 @@ def test_a_folder_is_replaced_entirely(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("platform")
-def test_leftover_temporary_folders_are_ignored_and_kept(tmp_path: Path) -> None:
+def test_leftover_temporary_folders_are_ignored_and_not_deleted(tmp_path: Path) -> None:
     """Another process may have been killed there; in containers every process may have the id 1."""
     leftovers = [f".p.{os.getpid()}.tmp", f".p.{os.getpid()}.old", ".p.tmp", f".p.{'0' * 32}.tmp"]
     for name in leftovers:
@@ -103,7 +103,7 @@ def test_leftover_temporary_folders_are_ignored_and_kept(tmp_path: Path) -> None
     assert all(content(tmp_path / name) == OLD for name in leftovers)
 
 
-def test_a_symbolic_link_is_kept(tmp_path: Path) -> None:
+def test_writing_to_a_symbolic_link_replaces_its_target(tmp_path: Path) -> None:
     atomic_write_folder(tmp_path / "v1", OLD)
     (tmp_path / "current").symlink_to("v1")
     atomic_write_folder(tmp_path / "current", NEW)
@@ -114,7 +114,7 @@ def test_a_symbolic_link_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("platform")
 @pytest.mark.parametrize("error", [build_disk_full_error(), KeyboardInterrupt(), OSError(errno.EIO, "I/O error")])
-def test_any_failure_leaves_the_old_folder(
+def test_a_failure_at_any_call_leaves_the_old_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     atomic_write_folder(tmp_path / "p", OLD)
@@ -132,7 +132,7 @@ def test_any_failure_leaves_the_old_folder(
 
 
 @pytest.mark.parametrize("error", [build_disk_full_error(), KeyboardInterrupt()])
-def test_any_failure_leaves_no_new_folder(
+def test_a_failure_at_any_call_leaves_no_new_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     for n in itertools.count(1):
@@ -146,7 +146,9 @@ def test_any_failure_leaves_no_new_folder(
     assert n > 1 + 2 * len(NEW)
 
 
-def test_full_and_read_only_disks_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_and_read_only_disks_raise_errors_that_name_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         inject_failure(patch, 2, build_disk_full_error())
         with pytest.raises(DiskFull, match=f"no space left for {tmp_path / 'p'}.*intact"):
@@ -195,7 +197,7 @@ def kill_while_overwriting(folder: Path, times: int = 30) -> None:
     assert len(list_names(folder.parent)) > 1  # some processes were killed during a write
 
 
-def test_a_folder_appears_when_it_is_filled(tmp_path: Path) -> None:
+def test_a_created_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     folder, left = tmp_path / "model", tmp_path / "model.tmp"
     left.mkdir()
     (left / "old").touch()  # of a process that was killed
@@ -206,7 +208,7 @@ def test_a_folder_appears_when_it_is_filled(tmp_path: Path) -> None:
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["model", "model/new"]
 
 
-def test_a_folder_that_is_not_filled_leaves_nothing(tmp_path: Path) -> None:
+def test_an_error_while_a_folder_is_created_leaves_no_files(tmp_path: Path) -> None:
     with suppress(OSError), atomic_create_folder(tmp_path / "model") as temporary:
         temporary.mkdir()
         raise OSError

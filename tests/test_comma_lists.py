@@ -26,7 +26,7 @@ from softprompt.errors import SettingError
         ("😡,😍", ["😡", "😍"]),
     ],
 )
-def test_splitting_a_list(text: str, items: list[str]) -> None:
+def test_lists_are_split_at_unquoted_commas(text: str, items: list[str]) -> None:
     assert split_list("--labels", text) == items
 
 
@@ -42,7 +42,7 @@ def test_splitting_a_list(text: str, items: list[str]) -> None:
         ("0=a=b", {"0": "a=b"}),
     ],
 )
-def test_splitting_pairs(text: str, pairs: dict[str, str]) -> None:
+def test_pairs_are_split_at_unquoted_commas_and_equals_signs(text: str, pairs: dict[str, str]) -> None:
     assert split_pairs("--verbalizer", "label=word", text) == pairs
 
 

@@ -94,13 +94,13 @@ def test_write_errors_name_the_path(number: int, expected: type[SoftPromptError]
 @pytest.mark.parametrize(
     "error", [OSError(errno.EIO, "I/O error"), FileNotFoundError(errno.ENOENT, "gone"), ValueError("no file")]
 )
-def test_other_errors_pass_through(error: Exception) -> None:
+def test_other_errors_are_raised_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, translate_os_errors(Path("p")):
         raise error
     assert caught.value is error
 
 
-def test_no_error_passes_through() -> None:
+def test_translating_os_errors_without_an_error_raises_nothing() -> None:
     with translate_os_errors(Path("p")):
         written = True
     assert written

@@ -31,7 +31,7 @@ def test_items_of_a_tenant_keep_their_order() -> None:
     assert [queue.get() for _ in range(4)] == [("a", number) for number in range(4)]
 
 
-def test_a_flooding_tenant_leaves_places_for_others() -> None:
+def test_a_flooding_tenant_leaves_capacity_for_others() -> None:
     assert fill_queue(8, "a" * 20 + "b" * 20 + "c")[1] == "aaaa" + "bb" + "c"
     assert fill_queue(1, "aab")[1] == "a"
 
@@ -52,7 +52,7 @@ def test_a_tenant_with_costly_items_has_fewer_turns() -> None:
     assert drain_queue(queue) == "abbbabaa"
 
 
-def test_later_charges_count() -> None:
+def test_charging_a_tenant_postpones_its_next_turns() -> None:
     queue, _ = fill_queue(100, "aaabbb")
     assert queue.get()[0] == "a"
     queue.charge_tenant("a", 10.0)
@@ -68,7 +68,7 @@ def test_the_tenant_with_the_least_usage_is_next() -> None:
     assert queue.peek()[0] == "a"
 
 
-def test_a_returned_item_is_first_free_and_without_capacity() -> None:
+def test_a_returned_item_is_next_is_not_charged_and_takes_no_capacity() -> None:
     queue: FairQueue[int] = FairQueue(2)
     queue.put("a", 1)
     tenant, item = queue.get()
@@ -92,7 +92,7 @@ def test_a_removed_item_is_not_charged() -> None:
     assert (len(queue), queue.get_tenant_service("a"), queue.get()[1]) == (1, 0.0, second)
 
 
-def test_no_state_of_past_tenants_is_kept() -> None:
+def test_the_state_of_past_tenants_is_deleted() -> None:
     """The queue is never empty, and one tenant always has usage."""
     queue: FairQueue[str] = FairQueue(10, max_inactive=10)
     queue.set_tenant_usage("long", 1.0)
@@ -107,7 +107,7 @@ def test_no_state_of_past_tenants_is_kept() -> None:
     assert len(queue._waiting_heap._heap) + len(queue._service_counters._active._heap) <= 4 * 64
 
 
-def test_cost_of_a_turn_does_not_depend_on_the_number_of_tenants() -> None:
+def test_the_cost_of_a_turn_does_not_depend_on_the_number_of_tenants() -> None:
     """The cost is the number of heap entries read or created; the rest of a turn is dictionary access."""
     assert count_touched_entries(2000) / 2000 <= 1.5 * count_touched_entries(100) / 100
 

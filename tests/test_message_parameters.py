@@ -37,7 +37,7 @@ COMMANDS = re.compile(r"`(softprompt|\{…\}) [^`]*`|  softprompt [^`]*")
         ("", []),
     ],
 )
-def test_finding_parameters_in_a_message(message: str, expected: list[tuple[str, str | None]]) -> None:
+def test_parameters_and_values_in_a_message_are_found(message: str, expected: list[tuple[str, str | None]]) -> None:
     parameters: list[tuple[str, str | None]] = []
 
     def record(name: str, value: str | None) -> None:
@@ -111,11 +111,11 @@ def find_flags(source: str, known: set[str]) -> list[str]:
         ('E("`head=1` and -- a dash")', []),
     ],
 )
-def test_finding_flags_in_source(source: str, expected: list[str]) -> None:
+def test_flags_in_strings_of_source_code_are_found(source: str, expected: list[str]) -> None:
     assert find_flags(source, list_flags()) == expected
 
 
-def test_flags_are_listed() -> None:
+def test_the_list_of_flags_contains_flags_of_all_commands() -> None:
     assert {"--learning-rate", "--overwrite", "--no-activate", "--store", "--map"} <= list_flags()
 
 

@@ -22,7 +22,7 @@ def test_tenants_are_recent_within_the_window() -> None:
     assert len(recent) == 0
 
 
-def test_old_tenants_are_dropped() -> None:
+def test_tenants_without_recent_requests_are_deleted() -> None:
     now = 0.0
     recent = RecentTenants(seconds=10.0, clock=lambda: now)
     for number in range(1000):

@@ -47,19 +47,19 @@ def test_training_and_comparison_import_no_unused_libraries() -> None:
     assert not modules & HEAVY
 
 
-def test_the_collector_is_disabled_only_inside_the_pause() -> None:
+def test_the_garbage_collector_is_disabled_only_during_pause_gc() -> None:
     with pause_gc():
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
-def test_an_error_ends_the_pause() -> None:
+def test_an_error_during_pause_gc_enables_the_garbage_collector_again() -> None:
     with pytest.raises(KeyError), pause_gc():
         raise KeyError
     assert gc.isenabled()
 
 
-def test_a_disabled_collector_stays_disabled() -> None:
+def test_pause_gc_leaves_a_disabled_garbage_collector_disabled() -> None:
     gc.disable()
     try:
         with pause_gc():

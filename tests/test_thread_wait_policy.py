@@ -32,12 +32,12 @@ def run_and_get_policy(code: str, **env: str) -> dict[str, str]:
     return {name: named[name] for name in WAIT_POLICY_VARIABLES if name in named}
 
 
-def test_default_policy_is_sleep() -> None:
+def test_the_default_policy_is_sleep() -> None:
     assert get_wait_policy_env({"PATH": "/bin"}) == SLEEP_ENV
 
 
 @pytest.mark.parametrize("name", WAIT_POLICY_VARIABLES)
-def test_the_users_policy_is_kept(name: str) -> None:
+def test_the_users_policy_is_not_replaced(name: str) -> None:
     assert get_wait_policy_env({name: "0"}) == {}
 
 
@@ -48,12 +48,12 @@ def test_importing_softprompt_sets_the_policy_before_torch_is_imported() -> None
 SET_SHORT_SPIN = "from softprompt.thread_wait_policy import *; set_thread_wait_policy(SHORT_SPIN_ENV)"
 
 
-def test_generating_commands_replace_the_default_policy() -> None:
+def test_setting_a_short_spin_replaces_the_default_policy() -> None:
     assert run_and_get_policy(SET_SHORT_SPIN) == SHORT_SPIN_ENV
 
 
 @pytest.mark.parametrize("policy", ["PASSIVE", "ACTIVE"])
-def test_generating_commands_keep_the_users_policy(policy: str) -> None:
+def test_setting_a_short_spin_does_not_replace_the_users_policy(policy: str) -> None:
     assert run_and_get_policy(SET_SHORT_SPIN, OMP_WAIT_POLICY=policy) == {"OMP_WAIT_POLICY": policy}
 
 
@@ -66,7 +66,7 @@ def test_serve_and_generate_set_a_short_spin(command: list[str]) -> None:
     assert process.stdout.split()[-1] == SHORT_SPIN_ENV["GOMP_SPINCOUNT"]
 
 
-def test_child_programs_get_the_users_environment() -> None:
+def test_child_programs_inherit_the_users_policy_only() -> None:
     code = "from softprompt.thread_wait_policy import *; env = remove_own_choice(os.environ)"
     code += "; os.environ.clear(); os.environ.update(env)"
     assert run_and_get_policy(code) == {}
@@ -80,7 +80,7 @@ def test_no_policy_is_set_after_torch_was_imported(monkeypatch: pytest.MonkeyPat
     assert not set(WAIT_POLICY_VARIABLES) & os.environ.keys()
 
 
-def test_comparison_workers_get_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comparison_workers_inherit_the_users_or_the_default_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in WAIT_POLICY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     assert SLEEP_ENV.items() <= build_worker_environment().items()

@@ -11,7 +11,7 @@ from softprompt.unicode_text import escape_controls, escape_json, escape_surroga
 
 
 @pytest.mark.parametrize("text", ["", "café", "很好", "😍", "\ud7ff\ue000"])
-def test_valid_unicode_has_no_error(text: str) -> None:
+def test_valid_unicode_is_accepted_and_not_escaped(text: str) -> None:
     assert find_unicode_error(text) is None
     assert escape_surrogates(text) == text
 
@@ -43,7 +43,7 @@ def test_control_characters_are_escaped() -> None:
     assert escape_controls("a\nb\t", keep="") == r"a\nb\t"
 
 
-def test_escaped_json_keeps_its_values() -> None:
+def test_escaping_json_does_not_change_the_parsed_values() -> None:
     for value in (*UNSEEN, SEEN):
         text = escape_json(json.dumps({value: value}, ensure_ascii=False))
         assert json.loads(text) == {value: value}

@@ -33,7 +33,7 @@ def test_equal_keys_are_ordered_by_arrival() -> None:
     assert heap.peek_min() == ("b", (1,))
 
 
-def test_outdated_entries_are_bounded() -> None:
+def test_the_number_of_outdated_entries_is_bounded() -> None:
     heap = UpdatableHeap()
     for key in range(10_000):
         heap.set_key("a", (float(key),))

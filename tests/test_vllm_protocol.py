@@ -33,13 +33,13 @@ def test_params_are_parsed_as_they_were_sent() -> None:
     assert parse_kv_transfer_params(params.to_kv_transfer_params()) == params
 
 
-def test_unknown_digest_is_well_formed() -> None:
+def test_the_digest_of_an_unknown_prompt_is_parsed() -> None:
     params = PromptTransferParams(UNKNOWN_PROMPT_DIGEST, 1)
     assert parse_kv_transfer_params(params.to_kv_transfer_params()) == params
 
 
 @pytest.mark.parametrize("absent", [None, {}])
-def test_params_may_be_absent(absent: object) -> None:
+def test_parsing_absent_params_returns_none(absent: object) -> None:
     assert parse_kv_transfer_params(absent) is None
 
 
@@ -92,14 +92,14 @@ def test_errors_of_the_plugin_are_recognized() -> None:
     assert not is_plugin_error("the model does not know softprompt: use another one")
 
 
-def test_config_takes_all_settings() -> None:
+def test_the_plugin_config_accepts_all_settings() -> None:
     config = PluginConfig.from_extra_config(
         {"artifact_location": "store/prompts", "fingerprint": FINGERPRINT, "cache_mib": 64}
     )
     assert config == PluginConfig("store/prompts", FINGERPRINT, 64 * MIB)
 
 
-def test_config_needs_only_the_location() -> None:
+def test_the_plugin_config_requires_only_the_artifact_location() -> None:
     assert PluginConfig.from_extra_config({"artifact_location": "s3://bucket/prompts"}) == PluginConfig(
         "s3://bucket/prompts", None, 1024 * MIB
     )
@@ -118,12 +118,12 @@ def test_config_needs_only_the_location() -> None:
         ({"cache_mib": "64"}, "MiB"),
     ],
 )
-def test_invalid_config_is_rejected(change: dict[str, Any], message: str) -> None:
+def test_an_invalid_plugin_config_is_rejected(change: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         PluginConfig.from_extra_config({"artifact_location": "store/prompts", **change})
 
 
-def test_transfer_config_is_parsed_as_it_was_built() -> None:
+def test_the_transfer_config_is_parsed_as_it_was_built() -> None:
     transfer = build_kv_transfer_config("store/prompts", cache_mib=64)
     assert transfer["kv_connector"] == "SoftpromptConnector"
     assert transfer["kv_role"] == "kv_both"
@@ -131,7 +131,7 @@ def test_transfer_config_is_parsed_as_it_was_built() -> None:
     assert PluginConfig.from_extra_config(extra_config) == PluginConfig("store/prompts", None, 64 * MIB)
 
 
-def test_import_needs_only_the_standard_library() -> None:
+def test_importing_vllm_protocol_needs_only_the_standard_library() -> None:
     """VLLM imports the module in each of its processes."""
     script = (
         "import sys; before = set(sys.modules); import softprompt.vllm_protocol;"

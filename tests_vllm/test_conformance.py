@@ -1,4 +1,4 @@
-"""Both engines answer the same: ours, and vLLM with the plugin. The test that a new vLLM must pass."""
+"""The engine and vLLM with the plugin generate the same tokens: the test that a new vLLM must pass."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def agree(found: list[Answer], right: list[Answer]) -> None:
             assert one.best.get(token, logprob) == pytest.approx(logprob, abs=1e-3), number
 
 
-def test_answers_are_the_same_in_one_batch(llm: Any, made: tuple[Path, list[Row], list[Answer]]) -> None:
+def test_responses_of_one_batch_equal_those_of_the_engine(llm: Any, made: tuple[Path, list[Row], list[Answer]]) -> None:
     _, rows, right = made
     assert len({tuple(each.tokens) for each in right}) > 20  # the prompts tell them apart
     agree(answers(llm, rows, NEW), right)
 
 
-def test_a_second_time_nothing_is_read_and_only_tails_are_placed(
+def test_repeated_requests_load_no_prompt_and_write_only_partial_blocks(
     llm: Any, made: tuple[Path, list[Row], list[Answer]]
 ) -> None:
     _, rows, right = made
@@ -86,7 +86,7 @@ def test_a_second_time_nothing_is_read_and_only_tails_are_placed(
     assert after.prefix_positions_written - before.prefix_positions_written <= sum(each % BLOCK for each in positions)
 
 
-def test_answers_do_not_depend_on_who_else_asks(llm: Any, made: tuple[Path, list[Row], list[Answer]]) -> None:
+def test_responses_do_not_depend_on_other_requests(llm: Any, made: tuple[Path, list[Row], list[Answer]]) -> None:
     _, rows, right = made
     order = list(range(len(rows)))
     random.Random(0).shuffle(order)

@@ -1,4 +1,4 @@
-"""Connections to replicas where uvloop runs the server, as it does wherever it is installed beside vLLM."""
+"""Connections to replicas where uvloop runs the server, as it does wherever it is installed with vLLM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `vllm serve` is told in deploy/ is what vLLM itself understands."""
+"""vLLM accepts the arguments of `vllm serve` in deploy/."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def parsed(arguments: list[str]) -> Namespace:
 
 
 @pytest.mark.parametrize("arguments", [of_compose(), of_kubernetes()], ids=["compose", "kubernetes"])
-def test_vllm_understands_them(arguments: list[str]) -> None:
+def test_vllm_accepts_the_arguments_of_the_manifests(arguments: list[str]) -> None:
     found = parsed(arguments)
     transfer: Any = found.kv_transfer_config
     assert transfer.kv_connector == CONNECTOR_NAME

@@ -1,7 +1,7 @@
-"""What goes wrong in vLLM's engine ends one request with an error, and never in the placeholders' text.
+"""A failure in vLLM's engine ends one request with an error, and placeholders are never computed as text.
 
-A tiny model, with so little room for keys and values that requests are preempted, and steps so short that texts are
-read in pieces.
+The model is tiny, the KV cache so small that requests are preempted, and steps so short that texts are prefilled in
+chunks.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def fails(llm: Any, row: Row, **sampling: Any) -> None:
     assert after.outputs[0].finish_reason == "length"
 
 
-def test_texts_are_read_in_pieces_behind_prompts(llm: Any, model: FrozenModel, prompt: Prompt) -> None:
+def test_long_texts_are_prefilled_in_chunks_after_prompts(llm: Any, model: FrozenModel, prompt: Prompt) -> None:
     rows = [Row(text(number, 130), prompt) for number in range(3)]
     assert tokens(answers(llm, rows, 6)) == tokens(expected(model, rows, 6))
 
@@ -88,10 +88,10 @@ def test_seeded_responses_are_equal_whether_or_not_their_text_is_prefilled_in_ch
     assert len(first) == 8
 
 
-def test_preempted_rows_are_put_behind_their_prompts_again(
+def test_prefixes_of_preempted_sequences_are_written_again(
     llm: Any, model: FrozenModel, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each row grows over four blocks, and there is room for a third of them."""
+    """Each sequence grows over four blocks, and the KV cache has a third of them."""
     scheduler, times = llm.llm_engine.engine_core.engine_core.scheduler, []
     preempt = scheduler._preempt_request
     monkeypatch.setattr(scheduler, "_preempt_request", lambda *a, **b: (times.append(1), preempt(*a, **b))[1])
@@ -106,7 +106,7 @@ def test_preempted_rows_are_put_behind_their_prompts_again(
     assert tokens(found) == tokens(expected(model, rows, 64))
 
 
-def test_a_thousand_prompts_go_through_room_for_fifty(llm: Any, model: FrozenModel, place: Path) -> None:
+def test_a_thousand_prompts_are_served_with_a_cache_for_fifty(llm: Any, model: FrozenModel, place: Path) -> None:
     rows = [Row(text(number), put(place, model, drawn(model, POSITIONS, 1000 + number))) for number in range(1000)]
     worker = halves(llm)[1]
     before: ConnectorCounters = worker.counters
@@ -119,7 +119,7 @@ def test_a_thousand_prompts_go_through_room_for_fifty(llm: Any, model: FrozenMod
     assert [found[at].tokens for at in some] == tokens(expected(model, [rows[at] for at in some], 2))
 
 
-def test_two_prompts_share_nothing_under_one_salt(llm: Any, model: FrozenModel, place: Path) -> None:
+def test_prompts_with_the_same_cache_salt_share_no_blocks(llm: Any, model: FrozenModel, place: Path) -> None:
     class Salted(Row):
         salt = "the same for all"
 
@@ -129,7 +129,9 @@ def test_two_prompts_share_nothing_under_one_salt(llm: Any, model: FrozenModel, 
         assert answers(llm, [row], 6)[0].tokens == right.tokens
 
 
-def test_one_prompt_under_one_salt_is_placed_once(llm: Any, model: FrozenModel, place: Path) -> None:
+def test_a_prefix_is_written_once_for_requests_with_the_same_cache_salt(
+    llm: Any, model: FrozenModel, place: Path
+) -> None:
     row = Row(text(5, 40), put(place, model, drawn(model, 64, 3100)))
     first = answers(llm, [row], 6)
     before: ConnectorCounters = halves(llm)[1].counters
@@ -168,45 +170,45 @@ def wrong(prompt: Prompt, **said: Any) -> Row:
     return made
 
 
-def test_other_tokens_than_placeholders_are_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
+def test_other_tokens_than_placeholders_are_rejected(llm: Any, prompt: Prompt, unseen: None) -> None:
     fails(llm, wrong(prompt, sent=[5] * POSITIONS + text(1)))
 
 
-def test_too_few_placeholders_are_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
+def test_too_few_placeholders_are_rejected(llm: Any, prompt: Prompt, unseen: None) -> None:
     fails(llm, wrong(prompt, sent=[0] * (POSITIONS - 1) + text(1)))
 
 
-def test_placeholders_alone_are_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
+def test_placeholders_without_text_are_rejected(llm: Any, prompt: Prompt, unseen: None) -> None:
     fails(llm, wrong(prompt, sent=[0] * POSITIONS))
 
 
 @pytest.mark.parametrize("positions", [POSITIONS - 8, POSITIONS + 3])
-def test_another_number_of_positions_is_refused(llm: Any, prompt: Prompt, unseen: None, positions: int) -> None:
+def test_a_wrong_number_of_positions_is_rejected(llm: Any, prompt: Prompt, unseen: None, positions: int) -> None:
     fails(llm, Row(text(1), replace(prompt, asked=PromptTransferParams(prompt.asked.digest, positions))))
 
 
-def test_placeholders_without_a_prompt_are_refused(llm: Any, unseen: None) -> None:
+def test_placeholders_without_a_prompt_are_rejected(llm: Any, unseen: None) -> None:
     fails(llm, Row([0] * POSITIONS + text(1)))
 
 
-def test_a_misspelt_prompt_is_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
+def test_a_misspelled_prompt_parameter_is_rejected(llm: Any, prompt: Prompt, unseen: None) -> None:
     fails(llm, wrong(prompt, said={"softpromt": prompt.asked.to_kv_transfer_params()["softprompt"]}))
 
 
-def test_log_probabilities_of_the_prompt_are_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
+def test_log_probabilities_of_the_prompt_are_rejected(llm: Any, prompt: Prompt, unseen: None) -> None:
     fails(llm, Row(text(1), prompt), prompt_logprobs=1)
 
 
-def test_leaving_the_prefix_cache_alone_is_refused(llm: Any, prompt: Prompt, unseen: None) -> None:
+def test_skipping_the_prefix_cache_is_rejected(llm: Any, prompt: Prompt, unseen: None) -> None:
     fails(llm, Row(text(1), prompt), skip_reading_prefix_cache=True)
 
 
-def test_a_missing_prompt_is_refused(llm: Any, prompt: Prompt, place: Path, unseen: None) -> None:
+def test_a_missing_prompt_is_rejected(llm: Any, prompt: Prompt, place: Path, unseen: None) -> None:
     shutil.rmtree(place / prompt.asked.digest)
     fails(llm, Row(text(1), prompt))
 
 
-def test_a_damaged_prompt_is_refused_and_its_successor_served(
+def test_a_corrupt_prompt_is_rejected_until_it_is_repaired(
     llm: Any, model: FrozenModel, prompt: Prompt, place: Path, unseen: None
 ) -> None:
     [file] = (place / prompt.asked.digest).glob("*.safetensors")
@@ -218,7 +220,7 @@ def test_a_damaged_prompt_is_refused_and_its_successor_served(
     assert tokens(answers(llm, [row], 4)) == tokens(expected(model, [row], 4))
 
 
-def test_another_models_prompt_is_refused(llm: Any, model: FrozenModel, place: Path, unseen: None) -> None:
+def test_a_prompt_for_another_model_is_rejected(llm: Any, model: FrozenModel, place: Path, unseen: None) -> None:
     import copy
 
     from softprompt.model import freeze_network
@@ -230,15 +232,15 @@ def test_another_models_prompt_is_refused(llm: Any, model: FrozenModel, place: P
     fails(llm, Row(text(1), put(place, with_other, drawn(model, POSITIONS, 4000))))
 
 
-def test_embeddings_are_refused(llm: Any, model: FrozenModel, place: Path, unseen: None) -> None:
+def test_prompt_embeddings_are_rejected(llm: Any, model: FrozenModel, place: Path, unseen: None) -> None:
     payload = PromptEmbeddings(torch.randn(POSITIONS, model.shape.embedding_size))
     fails(llm, Row(text(1), put(place, model, payload)))
 
 
-def test_a_prompt_that_is_lost_while_it_was_in_use_ends_who_needs_it(
+def test_requests_fail_after_their_prompt_is_removed_from_ram_and_disk(
     llm: Any, model: FrozenModel, prompt: Prompt, place: Path, unseen: None
 ) -> None:
-    """It was read before, so nobody waits for it; in between it left the RAM, and then the disk."""
+    """The prompt was loaded before, so the scheduler does not wait for it."""
     row = Row(text(1), prompt)
     answers(llm, [row], 4)
     scheduler, worker = halves(llm)
@@ -261,7 +263,7 @@ def test_many_rejected_requests_do_not_affect_others(
     assert found[::2] == tokens(expected(model, good, 6))
 
 
-def test_nothing_of_a_request_is_left_when_it_is_over(llm: Any) -> None:
+def test_finished_requests_leave_no_state_and_no_blocks(llm: Any) -> None:
     scheduler, worker = halves(llm)
     side, worker_side = scheduler._connector_scheduler, worker._connector_worker
     left = [side._params, side._rejected, side._expected_tokens, side._loading]
@@ -270,7 +272,7 @@ def test_nothing_of_a_request_is_left_when_it_is_over(llm: Any) -> None:
     assert pool.get_num_free_blocks() == BLOCKS - 1  # vLLM keeps one for itself
 
 
-def test_requests_are_refused_before_the_engine_with_what_is_wrong(llm: Any, prompt: Prompt) -> None:
+def test_invalid_requests_are_rejected_before_the_engine_with_the_reason(llm: Any, prompt: Prompt) -> None:
     from vllm.exceptions import VLLMValidationError
 
     with pytest.raises(VLLMValidationError, match="^softprompt: .*log-probabilities"):

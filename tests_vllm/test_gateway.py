@@ -1,4 +1,4 @@
-"""The gateway in front of two vLLM servers answers as the embedded engine does, and goes on when one is killed."""
+"""The gateway in front of two vLLM servers answers as the embedded engine does, and continues when one is killed."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def agree(one: Any, other: Any) -> bool:
     return one == (pytest.approx(other, abs=1e-3) if isinstance(other, float) else other)
 
 
-def test_tokens_and_their_probabilities_are_the_same_in_mixed_batches(embedded: Place, gateway: Place) -> None:
+def test_mixed_batches_have_the_tokens_and_probabilities_of_the_engine(embedded: Place, gateway: Place) -> None:
     bodies = [asked(number) for number in range(PROMPTS + 4)]
     own, other = (together(place, COMPLETE, bodies) for place in (embedded, gateway))
     assert len({each["choices"][0]["text"] for each in own}) > PROMPTS // 2
@@ -189,7 +189,7 @@ def test_tokens_and_their_probabilities_are_the_same_in_mixed_batches(embedded: 
 
 
 @pytest.mark.parametrize("model", ["reviews", "endings"])
-def test_labels_are_the_same(embedded: Place, gateway: Place, model: str) -> None:
+def test_labels_and_probabilities_equal_those_of_the_engine(embedded: Place, gateway: Place, model: str) -> None:
     body = {"model": model, "input": list(TEXTS) * 5}
     own, other = (place.post(CLASSIFY, body).json() for place in (embedded, gateway))
     for one, two in zip(own["data"], other["data"], strict=True):
@@ -197,8 +197,8 @@ def test_labels_are_the_same(embedded: Place, gateway: Place, model: str) -> Non
         assert one["probabilities"] == pytest.approx(two["probabilities"], abs=1e-3)
 
 
-def test_labels_and_alternatives_go_well_together(embedded: Place, gateway: Place) -> None:
-    """VLLM's own way to tell tokens by their numbers would take others' alternatives away."""
+def test_concurrent_classification_does_not_change_top_logprobs(embedded: Place, gateway: Place) -> None:
+    """VLLM's own option to return token ids would remove the alternatives of other requests."""
     bodies = [asked(number, max_tokens=24) for number in range(8)]
     own = together(embedded, COMPLETE, bodies)
     with ThreadPoolExecutor(1) as pool:
@@ -221,21 +221,21 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_whatever_is_asked_is_answered_the_same(embedded: Place, gateway: Place, name: str) -> None:
+def test_the_response_to_each_request_equals_that_of_the_engine(embedded: Place, gateway: Place, name: str) -> None:
     own, other = (place.post(COMPLETE, asked(3, **CASES[name])) for place in (embedded, gateway))
     assert own.status_code == other.status_code, other.text
     assert agree(own.json().get("choices"), other.json().get("choices")), f"{own.text}\n{other.text}"
     assert own.json().get("error") == other.json().get("error")
 
 
-def test_a_seed_draws_the_same_again(gateway: Place) -> None:
+def test_a_request_with_a_seed_returns_the_same_text_again(gateway: Place) -> None:
     body = asked(2, temperature=1.2, seed=-1, top_p=0.9, min_p=0.01, top_k=50, n=2)
     first, again = (gateway.post(COMPLETE, body).json()["choices"] for _ in range(2))
     assert [each["text"] for each in first] == [each["text"] for each in again]
     assert first[0]["text"] != first[1]["text"]
 
 
-def test_streamed_is_whole(gateway: Place) -> None:
+def test_streamed_text_joins_to_the_whole_response(gateway: Place) -> None:
     whole = gateway.post(COMPLETE, asked(5)).json()
     events = streamed(gateway, asked(5, stream=True, stream_options={"include_usage": True}))
     assert "".join(event["choices"][0]["text"] for event in events[:-1]) == whole["choices"][0]["text"]
@@ -264,15 +264,17 @@ def running(replica: LocalVllmServer) -> float:
     return sum(float(each) for each in re.findall(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", text, re.M))
 
 
-def test_a_client_that_goes_away_ends_its_response(gateway: Place, replicas: list[LocalVllmServer]) -> None:
+def test_a_client_that_disconnects_ends_its_response(gateway: Place, replicas: list[LocalVllmServer]) -> None:
     body = asked(4, max_tokens=LENGTH - 120, stream=True)
     with httpx2.stream("POST", f"{gateway.url}{COMPLETE}", json=body, timeout=60) as answer:
         next(answer.iter_lines())
     until(lambda: sum(map(running, replicas)) == 0, 20)
 
 
-def test_when_one_is_killed_under_load_no_request_is_lost(gateway: Place, replicas: list[LocalVllmServer]) -> None:
-    """The last test here: it leaves one."""
+def test_no_request_is_lost_when_a_replica_is_killed_under_load(
+    gateway: Place, replicas: list[LocalVllmServer]
+) -> None:
+    """The last test of the file: it leaves one replica."""
     bodies = [asked(number % (PROMPTS + 4), max_tokens=20 + number % 60) for number in range(96)]
     right = [each["choices"] for each in together(gateway, COMPLETE, bodies)]
     replica_pool = gateway.parts.backend.replica_pool  # type: ignore[attr-defined]

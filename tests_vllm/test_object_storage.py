@@ -1,4 +1,4 @@
-"""vLLM reads prompts that lie in a store of objects, from a real server that speaks S3."""
+"""vLLM loads prompts from object storage, here from a real S3 server."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def llm(model: FrozenModel, place: str) -> Iterator[Any]:
         yield llm
 
 
-def test_prompts_are_read_from_objects(llm: Any, model: FrozenModel, place: str) -> None:
+def test_prompts_are_loaded_from_object_storage(llm: Any, model: FrozenModel, place: str) -> None:
     rows = [Row(TEXT, put(place, model, drawn(model, POSITIONS, seed))) for seed in range(3)]
     assert [each.tokens for each in answers(llm, rows, 6)] == [each.tokens for each in expected(model, rows, 6)]
 
 
-def test_an_object_that_was_changed_ends_its_request(llm: Any, model: FrozenModel, place: str) -> None:
-    """Nothing is written behind what its hash does not name."""
+def test_a_changed_object_ends_its_request_with_an_error(llm: Any, model: FrozenModel, place: str) -> None:
+    """No text is generated with a prompt that does not match its digest."""
     prompt, other = (put(place, model, drawn(model, POSITIONS, seed)) for seed in (10, 11))
     folders = resolve_artifact_store(place)
     contents = folders.read_files(other.asked.digest)

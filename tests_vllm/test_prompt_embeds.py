@@ -1,4 +1,4 @@
-"""A text behind a prompt of embeddings, embedded: vLLM writes behind it what our own engine writes."""
+"""vLLM generates after exported prompt embeddings what the engine generates."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def expected(model: FrozenModel, prompt: SavedPrompt, text: str) -> list[TokenOu
     return found
 
 
-def test_vllm_writes_the_same(llm: Any, model: FrozenModel) -> None:
+def test_vllm_generates_the_tokens_of_the_engine_after_prompt_embeddings(llm: Any, model: FrozenModel) -> None:
     from vllm import SamplingParams
 
     cases = [(made(model, placement), text) for placement in PLACES for text in TEXTS]
@@ -85,7 +85,7 @@ def test_vllm_writes_the_same(llm: Any, model: FrozenModel) -> None:
         assert first == pytest.approx(right[0].logprob, abs=1e-3)
 
 
-def test_it_comes_through_http_as_it_is(llm: Any, model: FrozenModel) -> None:
+def test_prompt_embeddings_are_decoded_from_http_unchanged(llm: Any, model: FrozenModel) -> None:
     from vllm.renderers.embed_utils import safe_load_prompt_embeds
 
     row = build_prompt_embeds(made(model, Placement.AFTER_TEXT), model, TEXTS[0], NEW)

@@ -1,4 +1,4 @@
-"""What would lose prompts does not start; and without the connector no request of ours is answered."""
+"""vLLM does not start with settings that would lose prompts, and rejects prompts without the connector."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_other_models_do_not_start(tmp_path: Path, kind: str) -> None:
+def test_vllm_does_not_start_with_an_unsupported_model(tmp_path: Path, kind: str) -> None:
     tiny(tmp_path, CONFIGS[kind]())
     with pytest.raises(ModelNotSupported, match="sliding window"):
         starts(tmp_path, tmp_path)
@@ -50,12 +50,14 @@ def test_other_models_do_not_start(tmp_path: Path, kind: str) -> None:
     ("settings", "says"),
     [({"artifact_location": ""}, "location of the prompts is missing"), ({"promts": "x"}, "no setting 'promts'")],
 )
-def test_settings_that_cannot_work_do_not_start(llama: Path, tmp_path: Path, settings: Any, says: str) -> None:
+def test_vllm_does_not_start_with_invalid_plugin_settings(
+    llama: Path, tmp_path: Path, settings: Any, says: str
+) -> None:
     with pytest.raises(SettingError, match=says):
         starts(llama, tmp_path, settings)
 
 
-def test_computing_what_could_not_be_read_does_not_start(llama: Path, tmp_path: Path) -> None:
+def test_vllm_does_not_start_with_recomputation_after_failed_loads(llama: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match='must be "fail"'):
         starts(
             llama,
@@ -64,13 +66,15 @@ def test_computing_what_could_not_be_read_does_not_start(llama: Path, tmp_path: 
         )
 
 
-def test_another_vllm_does_not_start(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vllm_does_not_start_in_an_unsupported_version(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("vllm.__version__", "0.33.0")
     with pytest.raises(SettingError, match=r">=0\.32\.0,<0\.33, not 0\.33\.0"):
         starts(llama, tmp_path)
 
 
-def test_both_of_vllms_model_runners_take_what_looks_at_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_model_runners_of_vllm_validate_requests_with_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     """On GPUs it is the second, which refuses classes that were made for the first."""
     from vllm import SamplingParams
     from vllm.exceptions import VLLMValidationError
@@ -85,7 +89,7 @@ def test_both_of_vllms_model_runners_take_what_looks_at_requests(monkeypatch: py
         validate_logits_processors_parameters(None, wrong)
 
 
-def test_without_the_connector_no_request_of_ours_is_answered(
+def test_requests_with_a_prompt_are_rejected_without_the_connector(
     llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vllm.exceptions import VLLMValidationError

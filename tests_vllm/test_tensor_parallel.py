@@ -12,7 +12,9 @@ from tests_vllm.factories import Row, drawn, expected, put, tiny
 from tests_vllm.in_process_engine import answers, asked, running
 
 
-def test_workers_that_share_the_heads_answer_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_workers_with_half_the_heads_each_respond_as_one_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")  # a core for each
     place, model = tmp_path / "prompts", tiny(tmp_path / "tiny")
     prompts = [put(place, model, drawn(model, positions, positions)) for positions in (7, 40, 64)]

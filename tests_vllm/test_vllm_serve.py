@@ -1,4 +1,4 @@
-"""`vllm serve` with the plugin, in processes of its own, asked over HTTP as the gateway asks it."""
+"""`vllm serve` with the plugin, in processes of its own, with requests over HTTP like those of a gateway."""
 
 from __future__ import annotations
 
@@ -121,13 +121,13 @@ def text(number: int, length: int = 6) -> list[int]:
     return [3 + (number * 7 + at * 13) % 500 for at in range(length)]
 
 
-def test_it_says_what_runs(replica: Replica) -> None:
+def test_the_log_states_versions_prompts_and_model(replica: Replica) -> None:
     said = replica.log.read_text("utf-8")
     assert re.search(r"softprompt \S+ in vLLM \S+ \(supported: >=0\.32\.0,<0\.33\)", said)
     assert f"prompts of {replica.place} for {replica.model.name} ({replica.model.fingerprint})" in said
 
 
-def test_it_answers_as_our_engine_does(replica: Replica, prompt: Prompt) -> None:
+def test_http_responses_equal_those_of_the_engine(replica: Replica, prompt: Prompt) -> None:
     rows = [Row(text(1), prompt), Row(text(2)), Row(text(3), prompt)]
     for row, right in zip(rows, expected(replica.model, rows, 6), strict=True):
         answer = replica.ask(replica.body(row)).raise_for_status().json()
@@ -135,7 +135,7 @@ def test_it_answers_as_our_engine_does(replica: Replica, prompt: Prompt) -> None
         assert answer["kv_transfer_params"] == row.parameters
 
 
-def test_it_streams(replica: Replica, prompt: Prompt) -> None:
+def test_a_streamed_response_has_the_tokens_of_the_engine(replica: Replica, prompt: Prompt) -> None:
     row, tokens = Row(text(1), prompt), []
     with httpx2.stream(
         "POST", f"{replica.url}/v1/completions", json=replica.body(row, stream=True), timeout=60
@@ -146,7 +146,7 @@ def test_it_streams(replica: Replica, prompt: Prompt) -> None:
     assert tokens == expected(replica.model, [row], 6)[0].tokens
 
 
-def test_a_second_request_of_a_prompt_reads_nothing(replica: Replica, prompt: Prompt) -> None:
+def test_a_second_request_with_a_prompt_does_not_load_it_again(replica: Replica, prompt: Prompt) -> None:
     row = Row(text(1), prompt)
     replica.ask(replica.body(row)).raise_for_status()
     before = _settled(replica)
@@ -202,7 +202,7 @@ def _named(content: str, positions: int = POSITIONS) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_rejected_request_gets_the_reason(replica: Replica, prompt: Prompt, case: str) -> None:
+def test_a_rejected_request_returns_400_with_the_reason(replica: Replica, prompt: Prompt, case: str) -> None:
     make, says = REFUSED[case]
     answer = replica.ask(make(replica, prompt))
     assert answer.status_code == 400
@@ -211,7 +211,7 @@ def test_a_rejected_request_gets_the_reason(replica: Replica, prompt: Prompt, ca
     assert says in message
 
 
-def test_a_damaged_prompt_is_refused(replica: Replica, prompt: Prompt) -> None:
+def test_a_corrupt_prompt_returns_400(replica: Replica, prompt: Prompt) -> None:
     [file] = (replica.place / prompt.asked.digest).glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
     answer = replica.ask(replica.body(Row(text(1), prompt)))
@@ -219,7 +219,7 @@ def test_a_damaged_prompt_is_refused(replica: Replica, prompt: Prompt) -> None:
     assert is_plugin_error(answer.json()["error"]["message"])
 
 
-def test_a_prompt_lost_after_validation_ends_in_an_error(replica: Replica, prompt: Prompt) -> None:
+def test_a_prompt_removed_after_validation_returns_500(replica: Replica, prompt: Prompt) -> None:
     """The process that speaks HTTP has seen it; the worker has not read it yet, since this request is the first."""
     row = Row(text(1), prompt)
     with_wrong_tokens = replica.body(row, prompt=[5] * POSITIONS + text(1))
@@ -232,8 +232,8 @@ def test_a_prompt_lost_after_validation_ends_in_an_error(replica: Replica, promp
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_beam_search_is_refused(replica: Replica, prompt: Prompt, stream: bool) -> None:
-    """It forgets what its requests are behind: their placeholders would be computed."""
+def test_beam_search_is_rejected(replica: Replica, prompt: Prompt, stream: bool) -> None:
+    """Its requests lose their prompt: their placeholders would be computed as text."""
     answer = replica.ask(replica.body(Row(text(1), prompt), use_beam_search=True, n=2, stream=stream))
     assert '"text"' not in answer.text
     assert answer.status_code >= 400 or '"error"' in answer.text

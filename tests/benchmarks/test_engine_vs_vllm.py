@@ -1,4 +1,4 @@
-"""The comparison of the two engines says what was measured. vLLM itself has an environment of its own."""
+"""The comparison of the engine with vLLM reports speeds and agreement. The tests do not need vLLM."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_systems_are_compared_by_speed_and_agreement(asked: ServingWorkload) -> 
     }
 
 
-def test_the_table_is_that_of_the_page(asked: ServingWorkload) -> None:
+def test_the_table_has_the_speeds_of_all_systems_and_their_ratio(asked: ServingWorkload) -> None:
     *_, row = engine_vs_vllm.format_table(
         {"tenants": {"4": engine_vs_vllm.compare_systems(asked, SPEEDS, 4)}}
     ).splitlines()
     assert row == "| 4 | 90 | 100 | 180 | 200 | 2.00 |"
 
 
-def test_the_plugin_gets_saved_prompts_by_their_hashes(asked: ServingWorkload, tmp_path: Path) -> None:
+def test_the_plugin_receives_saved_prompts_by_their_digests(asked: ServingWorkload, tmp_path: Path) -> None:
     plugin = PluginConnectorSetup(asked, 2, tmp_path)
     assert plugin.config["kv_connector_extra_config"] == {"artifact_location": str(tmp_path)}
     for tenant in range(2):
@@ -52,14 +52,14 @@ def test_the_plugin_gets_saved_prompts_by_their_hashes(asked: ServingWorkload, t
         assert torch.equal(found.payload.tensor, asked.get_prefix(tenant).tensor)
 
 
-def test_the_harness_gets_the_same_ones(asked: ServingWorkload, tmp_path: Path) -> None:
+def test_the_minimal_connector_receives_a_stored_prefix_for_each_tenant(asked: ServingWorkload, tmp_path: Path) -> None:
     harness = MinimalConnectorSetup(asked, 2, tmp_path)
     assert {path.stem for path in tmp_path.iterdir()} == {
         harness.get_request_params(tenant)["prefix"] for tenant in range(2)
     }
 
 
-def test_without_vllm_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_benchmark_exits_without_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["moving", "--vllm-python", "nowhere"])
     with pytest.raises(SystemExit):
         engine_vs_vllm.main()

@@ -1,4 +1,4 @@
-"""The benchmark for an accelerator runs on the CPU too, and says all that it promises."""
+"""The GPU benchmark runs on the CPU too, and reports all expected fields."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return ran
 
 
-def test_it_says_all_it_promises(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_the_gpu_benchmark_reports_all_expected_fields(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     found = run(*UNCOMPILED, "--plot", str(tmp_path / "together.png"))
     parts = {"matrix_rate", "useful_tokens_per_second", "together", "rows_per_prompt", "goal", "memory"}
     assert set(found) == {*ABOUT, *RATIOS, *parts}
@@ -63,12 +63,12 @@ def test_parts_beyond_the_budget_are_listed(run: Callable[..., dict[str, Any]], 
     assert set(found) == ABOUT
 
 
-def test_few_rounds_have_no_median(run: Callable[..., dict[str, Any]]) -> None:
+def test_too_few_rounds_are_rejected(run: Callable[..., dict[str, Any]]) -> None:
     with pytest.raises(SystemExit):
         run("--rounds", "4")
 
 
-def test_peft_leaves_the_model_that_it_shares_with_us_as_it_was(tmp_path: Path) -> None:
+def test_measuring_peft_leaves_the_shared_model_unchanged(tmp_path: Path) -> None:
     model = create_random_model("tiny", "float32", "cpu", [TEMPLATE, *LABELS])
     examples = gpu.load_examples(None, 8)
     reviews = ReviewClassification(model, examples, tmp_path)

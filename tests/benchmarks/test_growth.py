@@ -11,7 +11,7 @@ from benchmarks.growth.measurement import fit_exponent
 from benchmarks.growth.workload import ScalingWorkload
 
 
-def test_the_exponent_of_a_power_is_found() -> None:
+def test_the_exponent_of_a_power_law_is_fitted() -> None:
     assert fit_exponent([10, 100, 1000], [3 * size**1.5 for size in (10, 100, 1000)]) == pytest.approx(1.5)
 
 
@@ -30,6 +30,6 @@ def test_the_memory_of_a_workload_is_measured_at_each_size() -> None:
     assert tabulate([result]).row_count == 1
 
 
-def test_workloads_have_names_of_their_own_and_growing_sizes() -> None:
+def test_workloads_have_unique_names_and_increasing_sizes() -> None:
     assert len({each.name for each in WORKLOADS}) == len(WORKLOADS)
     assert all(list(each.sizes) == sorted(set(each.sizes)) for each in WORKLOADS)

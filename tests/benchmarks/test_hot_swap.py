@@ -1,4 +1,4 @@
-"""The swapping benchmark finds what it is to find: mixtures, and answers of versions that nobody meant."""
+"""The hot-swap benchmark detects mixtures of versions and responses of inactive versions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def found(*answers: tuple[float, float, ServedAnswer]) -> tuple[int, int]:
     return summary["mixtures"], summary["late"]
 
 
-def test_answers_as_they_should_be() -> None:
+def test_correct_responses_count_neither_as_mixtures_nor_as_late() -> None:
     right = ((1.0, 2.0, said(1)), (4.0, 6.0, said(1)), (4.0, 6.0, said(2)), (5.005, 6.0, said(1)), (6.0, 7.0, said(2)))
     assert found(*right) == (0, 0)
     summary = summarize_swaps(SwapLog(list(right), SWAPS, [0.02], ["500"]), ALONE)
@@ -25,7 +25,7 @@ def test_answers_as_they_should_be() -> None:
     assert summary["swap_ms"] == {"median": 10.0, "worst": 10.0}
 
 
-def test_mixtures_are_found() -> None:
+def test_responses_that_match_no_version_count_as_mixtures() -> None:
     assert found((1.0, 2.0, said(1, -0.1, -0.3))) == (1, 0)
     assert found((1.0, 2.0, said(1, -0.2, -0.2))) == (1, 0)
     assert found((1.0, 2.0, said(1, -0.1))) == (1, 0)

@@ -1,4 +1,4 @@
-"""The latency benchmark times what it says, of a server that runs; vLLM is not needed for that."""
+"""The latency benchmark measures the requests of a running server; vLLM is not needed for that."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Turns(ProcessSuspender):
         yield
 
 
-def test_all_kinds_are_asked_in_turns_on_one_connection(tmp_path: Path) -> None:
+def test_both_servers_are_measured_in_turns_on_one_connection(tmp_path: Path) -> None:
     model, turns = chatting_model(), Turns()
     with PromptRegistry.open(tmp_path / "store", create=True) as store:
         store.register_prompt(prompt_for(model, REVIEWS), latency.CLASSIFIER_NAME)
@@ -42,7 +42,7 @@ def test_all_kinds_are_asked_in_turns_on_one_connection(tmp_path: Path) -> None:
     assert all(len(taken[kind]) == 2 and min(taken[kind]) > 0 for taken in seconds.values() for kind in REQUEST_KINDS)
 
 
-def test_a_refusal_is_no_answer(tmp_path: Path) -> None:
+def test_an_unauthorized_response_ends_the_benchmark(tmp_path: Path) -> None:
     with (
         running(tmp_path / "store", chatting_model(), auth_enabled=True) as server,
         closing(KeepAliveClient(server.url, "sp-wrong")) as client,

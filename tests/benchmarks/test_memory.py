@@ -1,4 +1,4 @@
-"""The memory benchmark runs, and says all that it promises. What it says of a tiny model means nothing."""
+"""The memory benchmark runs and reports all expected fields. Its numbers for a tiny model mean nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_sequences_have_the_requested_length(task: str) -> None:
     assert objective.collate(rows, None).input_ids.shape[0] == TINY.rows
 
 
-def test_a_way_that_does_not_fit_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variant_that_runs_out_of_memory_has_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     def step() -> int:
         raise torch.OutOfMemoryError("out of memory")
 

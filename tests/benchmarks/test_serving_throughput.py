@@ -1,4 +1,4 @@
-"""The benchmark of serving runs, and says all that it promises. What it says of a tiny model means nothing.
+"""The serving benchmark runs and reports all expected fields. Its numbers for a tiny model mean nothing.
 
 Only vLLM is left out, which has an environment of its own.
 """
@@ -46,7 +46,9 @@ def run(
     return ran
 
 
-def test_it_says_all_it_promises(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_the_throughput_benchmark_reports_all_expected_fields(
+    run: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     found = run("--parts", "tenants,prefixes", "--output", str(tmp_path / "serve.json"))
     assert set(found) == {"benchmark", "command", "machine", "tenants", "prefixes"}
     assert set(found["tenants"]) == {"tokens_per_second", "ratio", "same_rows", "goal"}
@@ -56,7 +58,9 @@ def test_it_says_all_it_promises(run: Callable[..., dict[str, Any]], tmp_path: P
     assert json.loads((tmp_path / "serve.json").read_text("utf-8")) == found
 
 
-def test_many_registered_stay_within_their_tier(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_many_registered_prompts_stay_within_the_memory_limit(
+    run: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     options = ("--registered", "1,12", "--requests", "40", "--tier", "0.2", "--stores", str(tmp_path))
     found = run("--parts", "registered", *options)["registered"]
     assert set(found["tokens_per_second"]) == set(found["ratios"]) == set(found["in_memory"]) == {"1", "12"}
@@ -75,7 +79,7 @@ def test_the_tenants_of_peft_take_turns(tmp_path: Path) -> None:
     assert written[2:4] == EngineSystem(asked, 5).generate_with_prefixes(texts)[2:4]
 
 
-def test_a_prefix_changes_what_is_written() -> None:
+def test_a_prefix_changes_the_generated_texts() -> None:
     asked = ServingWorkload(tiny_model("llama"), 4, 8)
     ours, texts = EngineSystem(asked, 4), asked.draw_texts(0, 4)
     assert all(
@@ -83,7 +87,7 @@ def test_a_prefix_changes_what_is_written() -> None:
     )
 
 
-def test_agreement_counts_rows_that_both_answered() -> None:
+def test_agreement_counts_sequences_that_both_systems_generated() -> None:
     asked = ServingWorkload(tiny_model("llama"), 4, 3)
     asked.outputs.update(one=[[[1], [2]], [[3], [4]]], other=[[[1], [9]], [[], [4]]])
     assert asked.compute_agreement("one", "other") == pytest.approx(2 / 3)

@@ -1,4 +1,4 @@
-"""The soak benchmark finds what it is to find: memory that grows, failures, rows that are left."""
+"""The soak benchmark detects growing memory, failures and remaining sequences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def noted(*memory: float, rows: float = 0) -> ResourceLog:
     )
 
 
-def test_memory_that_grows_in_the_end_is_found() -> None:
+def test_memory_growth_is_measured_at_the_end_of_the_run() -> None:
     assert noted(100, 300, 400, 400, 400, 400).mebibytes_per_hour == 0  # what is filled once
     assert noted(400, 400, 400, 400, 401, 402, 403, 404).mebibytes_per_hour == pytest.approx(60)
 

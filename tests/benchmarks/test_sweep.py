@@ -1,4 +1,4 @@
-"""The sweep's benchmark runs what it says it runs. How long a tiny model takes means nothing."""
+"""The sweep benchmark runs the trainings that it compares. The times of a tiny model mean nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import REVIEWS
 from tests.tiny import tiny_model
 
 
-def test_it_trains_the_same_prompts_one_by_one_and_together(
+def test_the_sweep_benchmark_trains_the_same_prompts_separately_and_jointly(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     model = tiny_model("llama")

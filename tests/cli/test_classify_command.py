@@ -39,7 +39,7 @@ def made(folder: Path, base: Path, **task: object) -> Path:
     return folder
 
 
-def test_json_has_a_result_per_text(softprompt: Softprompt, classifier: Path) -> None:
+def test_classify_json_has_a_result_per_text(softprompt: Softprompt, classifier: Path) -> None:
     found = softprompt("classify", classifier, *TEXTS, "--json").json
     assert set(found) == {"results"}
     assert [result["text"] for result in found["results"]] == list(TEXTS)
@@ -50,13 +50,15 @@ def test_json_has_a_result_per_text(softprompt: Softprompt, classifier: Path) ->
         assert result["label"] == max(result["probabilities"], key=result["probabilities"].get)
 
 
-def test_the_results_are_those_of_python(softprompt: Softprompt, classifier: Path, base: Path) -> None:
+def test_classify_json_equals_the_results_of_the_python_function(
+    softprompt: Softprompt, classifier: Path, base: Path
+) -> None:
     found = softprompt("classify", classifier, *TEXTS, "--json").json
     expected = package.classify(load_model(str(base)), SavedPrompt.from_folder(classifier), TEXTS)
     assert found["results"] == [vars(prediction) for prediction in expected]
 
 
-def test_without_texts_a_line_of_standard_input_is_one(
+def test_classify_without_texts_reads_a_text_per_line_of_standard_input(
     softprompt: Softprompt, classifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     say(monkeypatch, "".join(f"{text}\n" for text in TEXTS))
@@ -64,7 +66,7 @@ def test_without_texts_a_line_of_standard_input_is_one(
     assert lines == softprompt("classify", classifier, *TEXTS, "--json").json
 
 
-def test_blank_lines_are_no_texts_and_line_ends_no_part_of_them(
+def test_blank_lines_and_line_ends_of_standard_input_are_ignored(
     softprompt: Softprompt, classifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     say(monkeypatch, "one\r\n\n  \n two \nthree")
@@ -72,7 +74,9 @@ def test_blank_lines_are_no_texts_and_line_ends_no_part_of_them(
     assert [result["text"] for result in found["results"]] == ["one", " two ", "three"]
 
 
-def test_no_lines_are_no_results(softprompt: Softprompt, classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_standard_input_gives_no_results(
+    softprompt: Softprompt, classifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     say(monkeypatch, "")
     assert softprompt("classify", classifier, "--json").json == {"results": []}
 
@@ -84,11 +88,11 @@ def test_standard_input_that_is_not_utf_8_is_rejected(
     softprompt("classify", classifier, "--json").refused("standard input is not valid utf-8")
 
 
-def test_an_argument_that_is_no_text(softprompt: Softprompt, classifier: Path) -> None:
+def test_a_text_argument_that_is_not_utf_8_is_rejected(softprompt: Softprompt, classifier: Path) -> None:
     softprompt("classify", classifier, "fine", "\udcff", "--json").refused("the byte 0xff", "not UTF-8")
 
 
-def test_the_output_has_a_line_per_text(softprompt: Softprompt, classifier: Path) -> None:
+def test_classify_prints_a_line_per_text(softprompt: Softprompt, classifier: Path) -> None:
     ran = softprompt("classify", classifier, *TEXTS)
     lines = ran.out.splitlines()
     assert ran.code == 0
@@ -96,28 +100,28 @@ def test_the_output_has_a_line_per_text(softprompt: Softprompt, classifier: Path
     assert all(line.startswith(("good", "bad")) and "%" in line for line in lines)
 
 
-def test_texts_are_printed_as_they_are(softprompt: Softprompt, classifier: Path) -> None:
+def test_texts_with_rich_markup_are_printed_unchanged(softprompt: Softprompt, classifier: Path) -> None:
     texts = ("a [bold]film[/bold]", "[/red]", ":smile:", "word " * 40 + "end")
     out = softprompt("classify", classifier, *texts).out
     assert [line.partition("%  ")[2] for line in out.splitlines()] == list(texts)
 
 
-def test_labels_are_printed_as_they_are(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_labels_with_rich_markup_are_printed_unchanged(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
     prompt = made(tmp_path / "p", base, labels=("[/good]", "[red]bad"))
     assert softprompt("classify", prompt, "a film").out.startswith(("[/good]", "[red]bad"))
 
 
-def test_an_empty_text_has_a_label(softprompt: Softprompt, classifier: Path) -> None:
+def test_an_empty_text_is_classified(softprompt: Softprompt, classifier: Path) -> None:
     [result] = softprompt("classify", classifier, "", "--json").json["results"]
     assert result["label"] in ("good", "bad")
 
 
-def test_a_text_longer_than_the_window_has_a_label(softprompt: Softprompt, classifier: Path) -> None:
+def test_a_text_longer_than_the_context_window_is_classified(softprompt: Softprompt, classifier: Path) -> None:
     [result] = softprompt("classify", classifier, "scene " * 500, "--json").json["results"]
     assert result["text"] == "scene " * 500
 
 
-def test_words_stand_for_labels(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_a_verbalizer_maps_labels_to_words_in_classify(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
     prompt = made(tmp_path / "p", base, labels=("1", "0"), words={"1": "good", "0": "bad"})
     plain = made(tmp_path / "q", base)
     [worded] = softprompt("classify", prompt, "a film", "--json").json["results"]
@@ -126,23 +130,25 @@ def test_words_stand_for_labels(softprompt: Softprompt, base: Path, tmp_path: Pa
     assert list(worded["probabilities"].values()) == pytest.approx(list(direct["probabilities"].values()))
 
 
-def test_a_text_for_a_template_of_several_fields_is_rejected(
+def test_classify_rejects_a_prompt_whose_template_has_several_fields(
     softprompt: Softprompt, base: Path, tmp_path: Path
 ) -> None:
     prompt = made(tmp_path / "p", base, template="{title}: {body}")
     softprompt("classify", prompt, "a film").refused("title, body", "one text cannot fill them")
 
 
-def test_a_prompt_that_writes(softprompt: Softprompt, writer: Path) -> None:
+def test_classify_rejects_a_generation_prompt(softprompt: Softprompt, writer: Path) -> None:
     softprompt("classify", writer, "a film").refused("does not classify texts", "softprompt generate")
 
 
-def test_another_base_model_is_rejected(softprompt: Softprompt, classifier: Path, base: Path, other_base: Path) -> None:
+def test_classify_rejects_another_base_model(
+    softprompt: Softprompt, classifier: Path, base: Path, other_base: Path
+) -> None:
     ran = softprompt("classify", classifier, "a film", "--model", other_base)
     ran.refused(*(load_model(str(folder)).fingerprint for folder in (base, other_base)))
 
 
-def test_a_moved_base_model_gives_the_same_result(
+def test_classify_with_a_moved_base_model_gives_the_same_result(
     softprompt: Softprompt, classifier: Path, base: Path, tmp_path: Path
 ) -> None:
     moved = tmp_path / "moved"
@@ -151,19 +157,21 @@ def test_a_moved_base_model_gives_the_same_result(
     assert elsewhere == softprompt("classify", classifier, *TEXTS, "--json").json
 
 
-def test_another_precision_is_worth_a_word(softprompt: Softprompt, classifier: Path) -> None:
+def test_classify_warns_about_a_precision_other_than_that_of_training(softprompt: Softprompt, classifier: Path) -> None:
     ran = softprompt("classify", classifier, "a film", "--dtype", "bfloat16", "--json")
     assert ran.json["results"]
     assert "trained in float32 and is used in bfloat16" in ran.err
 
 
-def test_a_missing_prompt_is_rejected(softprompt: Softprompt, tmp_path: Path) -> None:
+def test_classify_rejects_a_missing_prompt(softprompt: Softprompt, tmp_path: Path) -> None:
     softprompt("classify", tmp_path / "gone", "a film").refused(
         "gone is not a saved prompt", "the folder does not exist"
     )
 
 
-def test_a_prompt_whose_base_model_is_gone(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_classify_rejects_a_prompt_whose_base_model_is_missing(
+    softprompt: Softprompt, base: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "base"
     copy.symlink_to(base)
     prompt = made(tmp_path / "p", copy)

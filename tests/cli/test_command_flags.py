@@ -77,7 +77,7 @@ def test_messages_name_flags_of_the_command(typed: list[str], message: str, expe
 
 
 @pytest.mark.parametrize("typed", [[], ["group"], ["none"], ["--help"], ["none", "x"]], ids=str)
-def test_no_command_has_no_flags(typed: list[str]) -> None:
+def test_messages_without_a_command_are_unchanged(typed: list[str]) -> None:
     assert CommandFlags.from_arguments(get_command(app), typed).insert_into("`learning_rate`") == "`learning_rate`"
 
 
@@ -89,7 +89,7 @@ def test_log_lines_name_flags_of_the_command() -> None:
     )
 
 
-def test_every_parameter_of_every_command_has_a_flag() -> None:
+def test_parameters_with_other_names_are_replaced_by_their_flags() -> None:
     said = CommandFlags.from_arguments(get_command(program), ["tune"]).insert_into(
         "`gradient_checkpointing=True` `format` `map` `as_json` `device='cpu'`"
     )
@@ -184,7 +184,7 @@ def as_typed(name: str, value: Any) -> list[str]:
     return [flag, str(value)]
 
 
-def test_a_setting_that_is_missing(softprompt: Softprompt, reviews: Path) -> None:
+def test_a_missing_output_is_reported_as_flag_or_parameter(softprompt: Softprompt, reviews: Path) -> None:
     with pytest.raises(SoftPromptError, match="^`output` is missing$"):
         package.tune(data=reviews)
     softprompt("tune", "--data", reviews).refused("error: --output is missing")
@@ -202,14 +202,16 @@ def test_errors_of_a_settings_file_name_the_setting(
     )
 
 
-def test_an_output_that_is_taken(softprompt: Softprompt, base: Path, reviews: Path, classifier: Path) -> None:
+def test_an_existing_output_is_reported_with_the_overwrite_flag_or_parameter(
+    softprompt: Softprompt, base: Path, reviews: Path, classifier: Path
+) -> None:
     with pytest.raises(SoftPromptError, match="replace it with `overwrite=True`"):
         package.tune(str(base), data=reviews, output=classifier)
     softprompt("tune", "--data", reviews, "--output", classifier).refused("replace it with --overwrite")
     softprompt("compose", classifier, classifier, "--output", classifier).refused("replace it with --overwrite")
 
 
-def test_notes_of_tune_name_flags_or_parameters(
+def test_notes_of_tune_name_flags(
     softprompt: Softprompt, base: Path, reviews: Path, output: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     package.tune(str(base), data=reviews, output=output.with_name("q"), num_virtual_tokens=3, max_steps=1)
@@ -231,7 +233,9 @@ def test_notes_of_tune_name_flags_or_parameters(
     assert "no --validation: " in ran.err or "no validation examples" in ran.err
 
 
-def test_how_a_response_is_written(softprompt: Softprompt, base: Path, writer: Path) -> None:
+def test_errors_of_sampling_parameters_name_flags_or_parameters(
+    softprompt: Softprompt, base: Path, writer: Path
+) -> None:
     model, prompt = package.load_model(str(base)), package.SavedPrompt.from_folder(writer)
     with pytest.raises(SoftPromptError, match="^`top_p=2.0`: choose 0 to 1$"):
         package.SamplingParams(top_p=2.0)
@@ -241,7 +245,9 @@ def test_how_a_response_is_written(softprompt: Softprompt, base: Path, writer: P
     softprompt(*line, "--max-new-tokens", 999).refused("--max-new-tokens 999: choose 1 to")
 
 
-def test_data_that_could_be_several(softprompt: Softprompt, write_jsonl: Callable[..., Path], output: Path) -> None:
+def test_data_of_an_ambiguous_format_is_reported_with_the_format_flag_or_parameter(
+    softprompt: Softprompt, write_jsonl: Callable[..., Path], output: Path
+) -> None:
     both = write_jsonl("a.jsonl", [{"text": "a", "label": "b", "input": "c", "output": "d"}] * 4)
     with pytest.raises(SoftPromptError, match='choose `format="classification"` or `format="input-output"`'):
         package.tune(data=both, output=output)
@@ -261,7 +267,9 @@ def test_errors_of_the_registry_name_flags_or_parameters(softprompt: Softprompt,
         store.api_keys.create_key("acme", "use", expires_in=timedelta(days=-1))
 
 
-def test_prompts_that_are_not_alike(base: Path, classifier: Path, writer: Path, softprompt: Softprompt) -> None:
+def test_similarity_of_different_payloads_suggests_export_as_a_prefix(
+    base: Path, classifier: Path, writer: Path, softprompt: Softprompt
+) -> None:
     with pytest.raises(SoftPromptError, match="`SavedPrompt.to_prefix`, or `softprompt export --format prefix`"):
         compute_prompt_similarity(
             [package.SavedPrompt.from_folder(classifier), package.SavedPrompt.from_folder(writer)]
@@ -287,7 +295,9 @@ def test_errors_of_compare_name_flags_or_parameters(
     softprompt(*line, "--validation", reviews, "--methods", "hard").refused("pass --allow-overlap")
 
 
-def test_runs_of_a_sweep_that_fail(softprompt: Softprompt, base: Path, reviews: Path, output: Path) -> None:
+def test_errors_of_failed_sweep_runs_name_flags(
+    softprompt: Softprompt, base: Path, reviews: Path, output: Path
+) -> None:
     given = (
         "tune",
         "--model",

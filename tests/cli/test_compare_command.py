@@ -57,7 +57,7 @@ def test_compare_reports_finished_and_failed_methods(
     assert again["methods"]["prefix"] == {**prefix, "pairwise_tests": {"hard": prefix["pairwise_tests"]["hard"]}}
 
 
-def test_an_interruption_before_the_first_run_leaves_a_resumable_folder(
+def test_an_interruption_of_compare_before_the_first_run_leaves_a_resumable_folder(
     softprompt: Softprompt, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any) -> None:
@@ -71,7 +71,7 @@ def test_an_interruption_before_the_first_run_leaves_a_resumable_folder(
     assert softprompt("compare", *line(options, methods="hard")).code == 0
 
 
-def test_all_methods_fail(softprompt: Softprompt, options: dict[str, Any]) -> None:
+def test_compare_exits_with_2_if_all_methods_fail(softprompt: Softprompt, options: dict[str, Any]) -> None:
     ran = softprompt("compare", *line(options, methods="last:9"))
     assert ran.code == 2
     assert "has 3 layers" in ran.err
@@ -79,7 +79,7 @@ def test_all_methods_fail(softprompt: Softprompt, options: dict[str, Any]) -> No
     assert json.loads((options["output"] / "report.json").read_text())["recommendation"]["method"] is None
 
 
-def test_budget_minutes_are_shared_equally(softprompt: Softprompt, options: dict[str, Any]) -> None:
+def test_budget_minutes_limit_the_training_time_of_each_method(softprompt: Softprompt, options: dict[str, Any]) -> None:
     ran = softprompt("compare", *line(options, methods="hard,head", seeds=1, **{"budget-minutes": 0.02}))
     assert ran.code == 0, ran.err
     report = json.loads((options["output"] / "report.json").read_text())
@@ -109,20 +109,20 @@ def test_budget_minutes_are_shared_equally(softprompt: Softprompt, options: dict
         ({"api-prices": "1"}, ("--api-prices",)),
     ],
 )
-def test_invalid_settings_are_rejected(
+def test_compare_rejects_invalid_settings(
     softprompt: Softprompt, options: dict[str, Any], changes: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     softprompt("compare", *line(options, **changes)).refused(*words)
     assert not options["output"].exists()
 
 
-def test_a_folder_that_holds_something_else(softprompt: Softprompt, options: dict[str, Any]) -> None:
+def test_compare_rejects_an_output_folder_with_other_files(softprompt: Softprompt, options: dict[str, Any]) -> None:
     options["output"].mkdir()
     (options["output"] / "thesis.txt").write_text("mine")
     softprompt("compare", *line(options)).refused("contains something other than a comparison")
 
 
-def test_a_test_set_that_occurs_in_the_training_data_is_rejected(
+def test_compare_rejects_a_test_set_that_occurs_in_the_training_data(
     softprompt: Softprompt, options: dict[str, Any]
 ) -> None:
     softprompt("compare", *line(options, test=options["data"])).refused("24 inputs in common", "--allow-overlap")

@@ -26,7 +26,7 @@ def bar(clock: Clock) -> CompareProgressBar:
     return bar
 
 
-def test_current_run_and_step_are_shown(bar: CompareProgressBar) -> None:
+def test_compare_progress_shows_the_current_run_and_step(bar: CompareProgressBar) -> None:
     bar.on_event(RunBeginEvent("lora/trial/0/0"))
     assert bar._describe_progress() == "LoRA, rank 8: 0 of 6 runs done, lora/trial/0/0"
     bar.on_event(TrainBeginEvent(100, 0))
@@ -43,7 +43,7 @@ def test_remaining_time_is_estimated_from_the_executed_runs(bar: CompareProgress
     assert bar._describe_progress().endswith("2 of 6 runs done, lora/trial/1/0, about 8 min left")
 
 
-def test_runs_of_a_finished_method_are_done(bar: CompareProgressBar) -> None:
+def test_all_runs_of_a_finished_method_are_counted_as_done(bar: CompareProgressBar) -> None:
     bar.on_event(RunEndEvent("lora/trial/0/0"))
     bar.on_method_end("lora", 4, error=None)
     bar.on_method_begin("hard", "hard prompt")

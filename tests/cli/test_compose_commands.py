@@ -18,7 +18,7 @@ def two(tune: Tune, tmp_path: Path) -> list[Path]:
     return folders
 
 
-def test_composed_prompts_are_one_prompt(softprompt: Softprompt, two: list[Path], tmp_path: Path) -> None:
+def test_compose_saves_several_prompts_as_one(softprompt: Softprompt, two: list[Path], tmp_path: Path) -> None:
     both = tmp_path / "both"
     made = softprompt("compose", *two, "--output", both, "--json").json
     assert made["prompt"] == str(both)
@@ -27,7 +27,7 @@ def test_composed_prompts_are_one_prompt(softprompt: Softprompt, two: list[Path]
     softprompt("compose", *two, "--output", both).refused(str(both), "--overwrite")
 
 
-def test_similarity_is_a_table_with_ones_along_it(softprompt: Softprompt, two: list[Path]) -> None:
+def test_similarity_prints_a_symmetric_table_with_ones_on_the_diagonal(softprompt: Softprompt, two: list[Path]) -> None:
     found = softprompt("similarity", *two, "--json").json
     assert found["mean_token"][0][0] == pytest.approx(1, abs=1e-5)
     assert found["mean_token"][0][1] == pytest.approx(found["mean_token"][1][0], abs=1e-5)
@@ -36,7 +36,9 @@ def test_similarity_is_a_table_with_ones_along_it(softprompt: Softprompt, two: l
     softprompt("similarity", two[0]).refused("at least two")
 
 
-def test_prompts_answer_together(softprompt: Softprompt, two: list[Path], reviews: Path) -> None:
+def test_classify_and_evaluate_combine_the_predictions_of_several_prompts(
+    softprompt: Softprompt, two: list[Path], reviews: Path
+) -> None:
     each = [softprompt("classify", folder, "lovely", "--json").json["results"][0]["probabilities"] for folder in two]
     both = softprompt("classify", two[0], "lovely", "--with", two[1], "--json").json["results"][0]["probabilities"]
     assert both["good"] == pytest.approx((each[0]["good"] + each[1]["good"]) / 2, abs=1e-4)

@@ -40,7 +40,7 @@ def forged(classifier: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_saved_prompt_is_shown_in_escapes(softprompt: Softprompt, forged: Path) -> None:
+def test_show_escapes_control_characters_of_a_saved_prompt(softprompt: Softprompt, forged: Path) -> None:
     ran = softprompt("show", forged, "--no-neighbors")
     assert ran.code == 0
     check_seen(ran.out)
@@ -54,7 +54,7 @@ def check_json(out: str) -> None:
     assert out.count("\n") == 1
 
 
-def test_a_stores_lists_are_in_escapes(softprompt: Softprompt, forged: Path, tmp_path: Path) -> None:
+def test_registry_lists_escape_control_characters(softprompt: Softprompt, forged: Path, tmp_path: Path) -> None:
     with PromptRegistry.open(tmp_path / "store", create=True) as store:
         store.register_prompt(SavedPrompt.from_folder(forged), "reviews", note=EVIL.replace("\0", "") + ROW)
     for command in ("list", "history"):
@@ -67,7 +67,7 @@ def test_a_stores_lists_are_in_escapes(softprompt: Softprompt, forged: Path, tmp
 
 
 @pytest.mark.parametrize("where", ["text", "label", "field"])
-def test_errors_and_notes_that_quote_rows_are_in_escapes(
+def test_errors_and_notes_that_quote_records_escape_control_characters(
     softprompt: Softprompt, base: Path, tmp_path: Path, where: str
 ) -> None:
     rows: list[dict[str, Any]] = [{"text": "a", "label": "b"}, {"text": "c", "label": EVIL}] * 3
@@ -84,7 +84,7 @@ def test_errors_and_notes_that_quote_rows_are_in_escapes(
         assert not set(ran.out + ran.err) & OBEYED
 
 
-def test_control_characters_are_shown_as_escapes(softprompt: Softprompt) -> None:
+def test_errors_that_quote_arguments_escape_control_characters(softprompt: Softprompt) -> None:
     typed = EVIL.replace("\0", "")
     for command in ((typed,), ("show", typed), ("tune", f"--{typed}"), ("serve", "--port", typed)):
         ran = softprompt(*command)
@@ -92,7 +92,7 @@ def test_control_characters_are_shown_as_escapes(softprompt: Softprompt) -> None
         assert not set(ran.out + ran.err) & OBEYED
 
 
-def test_every_way_to_print_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_safe_console_escapes_control_characters_in_texts_and_tables(capsys: pytest.CaptureFixture[str]) -> None:
     console = SafeConsole(width=400, force_terminal=True, emoji=False)
     table = Table(EVIL, title=EVIL)
     table.add_row(EVIL)
@@ -102,7 +102,7 @@ def test_every_way_to_print_is_escaped(capsys: pytest.CaptureFixture[str]) -> No
     check_seen(re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out))  # without rich's own colours
 
 
-def test_a_log_line_stays_one_line_and_a_traceback_is_escaped() -> None:
+def test_a_log_message_stays_on_one_line_and_its_traceback_is_escaped() -> None:
     try:
         raise ValueError(EVIL)
     except ValueError as error:

@@ -50,7 +50,9 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     return path
 
 
-def test_inspect_shows_what_is_there(softprompt: Softprompt, base: Path, write_jsonl: WriteJsonl) -> None:
+def test_inspect_shows_counts_duplicates_overlap_and_a_sample(
+    softprompt: Softprompt, base: Path, write_jsonl: WriteJsonl
+) -> None:
     data = write_jsonl("a.jsonl", [*REVIEWS, REVIEWS[0], {"text": "it was good", "label": "bad"}])
     test = write_jsonl("b.jsonl", [REVIEWS[3], {"text": "new", "label": "good"}])
     ran = softprompt("data", "inspect", data, "--test", test, "--model", base)
@@ -92,7 +94,9 @@ def test_inspect_marks_supervised_tokens(
     assert [piece["text"] for piece in pieces if piece["supervised"]] == learnt
 
 
-def test_inspect_marks_every_answer(softprompt: Softprompt, chat_base: Path, write_jsonl: WriteJsonl) -> None:
+def test_inspect_marks_every_assistant_message_of_a_chat_as_supervised(
+    softprompt: Softprompt, chat_base: Path, write_jsonl: WriteJsonl
+) -> None:
     turns = [*CHATS[0]["messages"], *CHATS[1]["messages"]]
     found = softprompt(
         "data", "inspect", write_jsonl("a.jsonl", [{"messages": turns}]), "--model", chat_base, "--json"
@@ -102,7 +106,9 @@ def test_inspect_marks_every_answer(softprompt: Softprompt, chat_base: Path, wri
     assert shown["segments"][2]["text"] == f"\n[user]\nsay fish{EOS}\n[assistant]\n"
 
 
-def test_inspect_refuses(softprompt: Softprompt, base: Path, write_jsonl: WriteJsonl, tmp_path: Path) -> None:
+def test_inspect_rejects_data_that_cannot_be_read(
+    softprompt: Softprompt, base: Path, write_jsonl: WriteJsonl, tmp_path: Path
+) -> None:
     both = write_jsonl("a.jsonl", [{"input": "a", "output": "b", "label": "c"}])
     softprompt("data", "inspect", both).refused("--format classification or --format input-output")
     softprompt("data", "inspect", write_jsonl("b.jsonl", [{"words": "a"}]), "--model", base).refused("--map")
@@ -115,11 +121,13 @@ def test_inspect_refuses(softprompt: Softprompt, base: Path, write_jsonl: WriteJ
     softprompt("data", "inspect", chats, "--map", "text").refused("--map text: expected name=data_name")
 
 
-def test_a_hub_name_without_a_network(softprompt: Softprompt) -> None:
+def test_inspect_of_a_hub_data_set_without_a_network_is_rejected(softprompt: Softprompt) -> None:
     softprompt("data", "inspect", "hf:nobody/nothing[:10]").refused("hf:nobody/nothing[:10]", "cannot be reached")
 
 
-def test_a_table_under_our_names(softprompt: Softprompt, base: Path, tmp_path: Path, write_jsonl: WriteJsonl) -> None:
+def test_map_renames_csv_fields_in_tune_and_evaluate(
+    softprompt: Softprompt, base: Path, tmp_path: Path, write_jsonl: WriteJsonl
+) -> None:
     data = write_csv(tmp_path / "a.csv", [{"review": r["text"], "stars": r["label"]} for r in REVIEWS])
     names = ("--map", "text=review,label=stars")
     ran = softprompt("tune", "--data", data, *names, "--model", base, "--output", tmp_path / "p", *SHORT)
@@ -136,7 +144,7 @@ def test_a_table_under_our_names(softprompt: Softprompt, base: Path, tmp_path: P
     [(ALPACA, "generation"), (QUESTIONS, "classification"), (CHATS, "chat"), (SHAREGPT, "chat")],
     ids=["alpaca", "question", "chat", "sharegpt"],
 )
-def test_every_format_can_be_tuned_on(
+def test_tune_evaluate_and_show_support_every_data_format(
     softprompt: Softprompt, chat_base: Path, tmp_path: Path, write_jsonl: WriteJsonl, rows: list[Any], kind: str
 ) -> None:
     data = write_jsonl("a.jsonl", rows)
@@ -148,7 +156,7 @@ def test_every_format_can_be_tuned_on(
     assert softprompt("show", tmp_path / "p", "--no-neighbors").code == 0
 
 
-def test_a_chat_prompt_is_tuned_and_used(
+def test_a_chat_prompt_is_tuned_and_generates(
     softprompt: Softprompt, chat_base: Path, tmp_path: Path, write_jsonl: WriteJsonl
 ) -> None:
     data = write_jsonl("a.jsonl", CHATS)
@@ -167,7 +175,7 @@ def test_a_chat_prompt_is_tuned_and_used(
     softprompt("tune", *options, "--labels", "a,b", "--task", "chat", "--overwrite").refused("this task is a chat")
 
 
-def test_a_run_on_a_table_is_resumed_with_the_same_data(
+def test_a_run_on_a_saved_dataset_resumes_only_with_the_same_data(
     softprompt: Softprompt, base: Path, tmp_path: Path, write_jsonl: WriteJsonl
 ) -> None:
     from datasets import Dataset

@@ -65,7 +65,7 @@ def files(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("prompt", ["classifier", "writer"])
-def test_export_for_peft_is_read_by_peft(
+def test_peft_loads_an_exported_prompt_with_equal_logits(
     softprompt: Softprompt, base: Path, tmp_path: Path, prompt: str, request: pytest.FixtureRequest
 ) -> None:
     folder = request.getfixturevalue(prompt)
@@ -80,7 +80,7 @@ def test_export_for_peft_is_read_by_peft(
     torch.testing.assert_close(logits(wrapped), ours(folder, base), atol=1e-4, rtol=0)
 
 
-def test_export_as_a_prefix_answers_alike(softprompt: Softprompt, writer: Path, base: Path, tmp_path: Path) -> None:
+def test_export_as_a_prefix_has_equal_logits(softprompt: Softprompt, writer: Path, base: Path, tmp_path: Path) -> None:
     found = softprompt("export", writer, tmp_path / "prefix", "--format", "prefix", "--json").json
     assert found["format"] == "prefix"
     assert files(tmp_path / "prefix") == set(found["files"])
@@ -90,7 +90,9 @@ def test_export_as_a_prefix_answers_alike(softprompt: Softprompt, writer: Path, 
     torch.testing.assert_close(ours(tmp_path / "prefix", base), ours(writer, base), atol=1e-4, rtol=0)
 
 
-def test_export_of_a_text_behind_the_prompt(softprompt: Softprompt, writer: Path, base: Path, tmp_path: Path) -> None:
+def test_transformers_generates_the_same_response_from_exported_prompt_embeds(
+    softprompt: Softprompt, writer: Path, base: Path, tmp_path: Path
+) -> None:
     options = ["--format", "prompt-embeds", "--text", "food: rice", "--max-new-tokens", 8]
     found = softprompt("export", writer, tmp_path / "row", *options, "--json").json
     assert found["files"] == ["prompt_embeds.safetensors"]
@@ -105,7 +107,7 @@ def test_export_of_a_text_behind_the_prompt(softprompt: Softprompt, writer: Path
 
 
 @pytest.mark.parametrize("options", [["--format", "prompt-embeds"], ["--format", "prefix", "--text", "rice"]])
-def test_a_text_and_its_format_go_together(
+def test_export_requires_a_text_exactly_for_the_prompt_embeds_format(
     softprompt: Softprompt, writer: Path, tmp_path: Path, options: list[str]
 ) -> None:
     softprompt("export", writer, tmp_path / "row", *options).refused("--text and --format prompt-embeds")
@@ -118,7 +120,9 @@ def test_export_prints_the_destination(softprompt: Softprompt, writer: Path, tmp
     assert f"to {tmp_path}/[/peft]." in ran.out.replace("\n", "")
 
 
-def test_a_prompt_that_peft_cannot_express(softprompt: Softprompt, base: Path, reviews: Path, tmp_path: Path) -> None:
+def test_export_to_peft_rejects_prompts_that_peft_cannot_express(
+    softprompt: Softprompt, base: Path, reviews: Path, tmp_path: Path
+) -> None:
     options = ["--model", base, "--data", reviews, "--max-steps", 1, "--num-virtual-tokens", 2]
     for name, option in (("bos", ["--placement", "after-bos"]), ("head", ["--head", "linear"])):
         assert softprompt("tune", *options, "--output", tmp_path / name, *option).code == 0
@@ -129,7 +133,7 @@ def test_a_prompt_that_peft_cannot_express(softprompt: Softprompt, base: Path, r
 
 
 @pytest.mark.parametrize("format_", ["peft", "prefix"])
-def test_existing_output_is_not_replaced(
+def test_export_replaces_an_existing_prompt_only_with_overwrite(
     softprompt: Softprompt, writer: Path, classifier: Path, tmp_path: Path, format_: str
 ) -> None:
     taken = shutil.copytree(classifier, tmp_path / "p")
@@ -140,7 +144,9 @@ def test_existing_output_is_not_replaced(
     assert {path.name: path.read_bytes() for path in taken.iterdir()} != before
 
 
-def test_a_folder_of_something_else_is_never_replaced(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
+def test_export_never_replaces_a_folder_that_is_not_a_saved_prompt(
+    softprompt: Softprompt, writer: Path, tmp_path: Path
+) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.jpg").touch()
     ran = softprompt("export", writer, tmp_path / "photos", "--format", "peft", "--overwrite")
@@ -148,12 +154,12 @@ def test_a_folder_of_something_else_is_never_replaced(softprompt: Softprompt, wr
     assert files(tmp_path / "photos") == {"one.jpg"}
 
 
-def test_an_unknown_format_is_rejected(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
+def test_export_rejects_an_unknown_format(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
     softprompt("export", writer, tmp_path / "p", "--format", "onnx").refused("onnx", "peft, prefix or prompt-embeds")
     assert not (tmp_path / "p").exists()
 
 
-def test_export_as_a_prefix_needs_the_right_base(
+def test_export_as_a_prefix_rejects_another_base_model(
     softprompt: Softprompt, writer: Path, other_base: Path, tmp_path: Path
 ) -> None:
     ran = softprompt("export", writer, tmp_path / "p", "--format", "prefix", "--model", other_base)
@@ -162,7 +168,9 @@ def test_export_as_a_prefix_needs_the_right_base(
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_import_of_what_peft_trained(softprompt: Softprompt, base: Path, tmp_path: Path, name: str) -> None:
+def test_import_of_a_peft_adapter_has_equal_logits(
+    softprompt: Softprompt, base: Path, tmp_path: Path, name: str
+) -> None:
     folder, theirs = adapter(tmp_path / "peft", base, CONFIGS[name])
     found = softprompt("import", folder, tmp_path / "p", "--json").json
     kind = json.loads((folder / "adapter_config.json").read_text())["peft_type"]
@@ -171,7 +179,9 @@ def test_import_of_what_peft_trained(softprompt: Softprompt, base: Path, tmp_pat
     assert SavedPrompt.from_folder(tmp_path / "p").manifest.task == GenerationTask()
 
 
-def test_import_takes_the_task(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_import_saves_the_template_labels_and_verbalizer_of_the_options(
+    softprompt: Softprompt, base: Path, tmp_path: Path
+) -> None:
     folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
     options = ["--template", r"Review: {text}\nIt is", "--labels", "0, 1", "--verbalizer", "0=bad,1=good"]
     assert softprompt("import", folder, tmp_path / "p", *options).code == 0
@@ -183,7 +193,9 @@ def test_import_takes_the_task(softprompt: Softprompt, base: Path, tmp_path: Pat
     assert set(result["probabilities"]) == {"0", "1"}
 
 
-def test_import_and_export_are_each_others_reverse(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_export_of_an_imported_adapter_writes_the_same_tensors(
+    softprompt: Softprompt, base: Path, tmp_path: Path
+) -> None:
     folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
     assert softprompt("import", folder, tmp_path / "p").code == 0
     assert softprompt("export", tmp_path / "p", tmp_path / "again", "--format", "peft").code == 0
@@ -205,7 +217,7 @@ def test_import_and_export_are_each_others_reverse(softprompt: Softprompt, base:
         (["--model", "/nowhere"], ["no folder /nowhere"]),
     ],
 )
-def test_a_task_or_model_that_cannot_be(
+def test_import_rejects_invalid_task_and_model_options(
     softprompt: Softprompt, base: Path, tmp_path: Path, options: list[str], words: list[str]
 ) -> None:
     folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
@@ -213,14 +225,14 @@ def test_a_task_or_model_that_cannot_be(
     assert not (tmp_path / "p").exists()
 
 
-def test_an_adapter_that_is_no_prompt(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_import_rejects_lora_adapters_and_missing_folders(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
     folder, _ = adapter(tmp_path / "peft", base, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"]))
     softprompt("import", folder, tmp_path / "p").refused("type LORA", "not a soft prompt: import one of")
     softprompt("import", tmp_path / "gone", tmp_path / "p").refused("gone is not a peft adapter")
     assert not (tmp_path / "p").exists()
 
 
-def test_an_adapter_of_another_shape_is_rejected(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_import_rejects_an_adapter_of_another_shape(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
     folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
     config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**config, "peft_type": "PROMPT_TUNING"}))
@@ -228,7 +240,7 @@ def test_an_adapter_of_another_shape_is_rejected(softprompt: Softprompt, base: P
 
 
 @pytest.mark.parametrize("name", [None, ""])
-def test_an_adapter_that_does_not_name_its_base(
+def test_import_requires_model_for_an_adapter_without_base_model_name(
     softprompt: Softprompt, base: Path, tmp_path: Path, name: str | None
 ) -> None:
     folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
@@ -238,7 +250,7 @@ def test_an_adapter_that_does_not_name_its_base(
     assert softprompt("import", folder, tmp_path / "p", "--model", base).code == 0
 
 
-def test_import_does_not_replace_what_is_there(
+def test_import_replaces_an_existing_prompt_only_with_overwrite(
     softprompt: Softprompt, base: Path, classifier: Path, tmp_path: Path
 ) -> None:
     folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])

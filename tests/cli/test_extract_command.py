@@ -26,7 +26,7 @@ def extractor(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     return tuned(tmp_path_factory.mktemp("extractor"), base, ROWS)
 
 
-def test_an_answer_its_place_and_its_probability(softprompt: Softprompt, extractor: Path, base: Path) -> None:
+def test_extract_json_has_answer_offsets_and_probability(softprompt: Softprompt, extractor: Path, base: Path) -> None:
     found = softprompt("extract", extractor, *ASKED, "--json").json
     assert set(found) == {"answer", "start", "end", "probability"}
     assert ASKED[-1][found["start"] : found["end"]] == found["answer"]
@@ -35,7 +35,7 @@ def test_an_answer_its_place_and_its_probability(softprompt: Softprompt, extract
     )
 
 
-def test_people_read_a_line(softprompt: Softprompt, extractor: Path) -> None:
+def test_extract_prints_a_line_with_the_answer(softprompt: Softprompt, extractor: Path) -> None:
     answer = softprompt("extract", extractor, *ASKED, "--json").json["answer"]
     out = softprompt("extract", extractor, *ASKED).out
     assert out.endswith(f"%  {answer}\n")
@@ -57,7 +57,7 @@ def test_an_extraction_prompt_is_tuned_and_evaluated(
     softprompt("tag", output, "tea").refused("softprompt extract")
 
 
-def test_a_row_without_an_answer_is_named(
+def test_tune_errors_name_the_line_of_a_record_without_an_answer(
     softprompt: Softprompt, base: Path, write_jsonl: WriteJsonl, output: Path
 ) -> None:
     row = {"question": "which?", "context": "tea", "answers": {"text": [], "answer_start": []}}

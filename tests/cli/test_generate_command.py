@@ -29,7 +29,7 @@ class Recorder:
     def flush(self) -> None: ...
 
 
-def test_json_is_the_prompt_and_the_response(softprompt: Softprompt, writer: Path, base: Path) -> None:
+def test_generate_json_has_the_prompt_and_the_response(softprompt: Softprompt, writer: Path, base: Path) -> None:
     found = softprompt("generate", writer, *SHORT, "--json").json
     sampling = package.SamplingParams(max_new_tokens=12)
     pieces = package.respond(load_model(str(base)), SavedPrompt.from_folder(writer), "food: tea", sampling)
@@ -44,7 +44,9 @@ def test_streamed_text_equals_the_json_output(softprompt: Softprompt, writer: Pa
     assert streamed.out == escape_controls(response) + "\n"
 
 
-def test_the_response_comes_in_pieces(softprompt: Softprompt, writer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generate_streams_the_response_in_several_writes(
+    softprompt: Softprompt, writer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = softprompt("generate", writer, *SHORT).out
     recorder = Recorder()
     with monkeypatch.context() as patch:
@@ -66,12 +68,12 @@ def test_the_response_comes_in_pieces(softprompt: Softprompt, writer: Path, monk
         (["a b", ""], ["a b"]),
     ],
 )
-def test_white_space_around_the_whole_is_left_out(pieces: list[str], whole: list[str]) -> None:
+def test_strip_stream_removes_white_space_around_the_whole_response(pieces: list[str], whole: list[str]) -> None:
     assert list(strip_stream(pieces)) == whole
     assert "".join(whole) == "".join(pieces).strip()
 
 
-def test_a_seed_is_repeatable_and_another_one_is_another(softprompt: Softprompt, writer: Path) -> None:
+def test_the_seed_determines_the_sampled_response(softprompt: Softprompt, writer: Path) -> None:
     found = [
         softprompt("generate", writer, *SHORT, "--temperature", "3", "--seed", seed, "--json").json["response"]
         for seed in (1, 1, 2)
@@ -80,7 +82,7 @@ def test_a_seed_is_repeatable_and_another_one_is_another(softprompt: Softprompt,
     assert found[0] != found[2]
 
 
-def test_the_fewest_tokens_are_the_most_probable(softprompt: Softprompt, writer: Path) -> None:
+def test_sampling_from_one_token_equals_greedy_decoding(softprompt: Softprompt, writer: Path) -> None:
     greedy = softprompt("generate", writer, *SHORT, "--json").json
     assert softprompt("generate", writer, *SHORT, "--temperature", "1", "--top-k", "1", "--json").json == greedy
     assert softprompt("generate", writer, *SHORT, "--temperature", "1", "--top-p", "0.01", "--json").json == greedy
@@ -98,23 +100,27 @@ def test_the_fewest_tokens_are_the_most_probable(softprompt: Softprompt, writer:
         ("--max-new-tokens", "many"),
     ],
 )
-def test_sampling_that_cannot_be(softprompt: Softprompt, writer: Path, option: str, value: str) -> None:
+def test_generate_rejects_invalid_sampling_parameters(
+    softprompt: Softprompt, writer: Path, option: str, value: str
+) -> None:
     softprompt("generate", writer, "--prompt", "food: tea", option, value).refused(option)
 
 
-def test_a_response_that_leaves_no_room(softprompt: Softprompt, writer: Path) -> None:
+def test_generate_rejects_max_new_tokens_beyond_the_context_window(softprompt: Softprompt, writer: Path) -> None:
     ran = softprompt("generate", writer, "--prompt", "food: tea", "--max-new-tokens", "125")
     ran.refused("--max-new-tokens 125: choose 1 to 124")
 
 
-def test_a_prompt_that_chooses(softprompt: Softprompt, classifier: Path) -> None:
+def test_generate_rejects_a_classification_prompt(softprompt: Softprompt, classifier: Path) -> None:
     softprompt("generate", classifier, "--prompt", "a film").refused("does not generate text", "softprompt classify")
 
 
-def test_another_base_model_is_rejected(softprompt: Softprompt, writer: Path, base: Path, other_base: Path) -> None:
+def test_generate_rejects_another_base_model(
+    softprompt: Softprompt, writer: Path, base: Path, other_base: Path
+) -> None:
     ran = softprompt("generate", writer, *SHORT, "--model", other_base)
     ran.refused(*(load_model(str(folder)).fingerprint for folder in (base, other_base)))
 
 
-def test_a_missing_prompt_is_rejected(softprompt: Softprompt, tmp_path: Path) -> None:
+def test_generate_rejects_a_missing_prompt(softprompt: Softprompt, tmp_path: Path) -> None:
     softprompt("generate", tmp_path / "gone", *SHORT).refused("gone is not a saved prompt")

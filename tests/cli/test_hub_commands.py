@@ -21,9 +21,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
         yield fake
 
 
-def test_a_pushed_prompt_is_pulled_again(
-    softprompt: Softprompt, hub: FakeHub, classifier: Path, tmp_path: Path
-) -> None:
+def test_pull_restores_a_pushed_prompt(softprompt: Softprompt, hub: FakeHub, classifier: Path, tmp_path: Path) -> None:
     pushed = softprompt("push", classifier, NAME, "--message", "first", "--private", "--json").json
     there = hub.repositories[NAME]
     assert pushed == {

@@ -42,7 +42,9 @@ def constant(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("constant")
-def test_tune_says_what_a_constant_answer_is_worth(tune: Tune, train: Path, validation: Path, output: Path) -> None:
+def test_tune_reports_the_accuracy_of_always_predicting_the_most_frequent_label(
+    tune: Tune, train: Path, validation: Path, output: Path
+) -> None:
     ran = tune("--validation", validation, data=train)
     assert ran.code == 0, ran.err
     out = " ".join(ran.out.split())
@@ -57,20 +59,22 @@ def test_tune_says_what_a_constant_answer_is_worth(tune: Tune, train: Path, vali
 
 
 @pytest.mark.usefixtures("constant")
-def test_evaluate_says_it_too(softprompt: Softprompt, tune: Tune, train: Path, validation: Path, output: Path) -> None:
+def test_evaluate_reports_the_accuracy_of_always_predicting_the_most_frequent_label(
+    softprompt: Softprompt, tune: Tune, train: Path, validation: Path, output: Path
+) -> None:
     assert tune(data=train).code == 0
     out = softprompt("evaluate", output, "--data", validation).out
     assert out.index("macro f1") < out.index("accuracy") < out.index("majority")
     assert "never predicts 'praise'" in out
 
 
-def test_balanced_labels_have_accuracy_as_headline(tune: Tune, reviews: Path) -> None:
+def test_tune_with_balanced_labels_has_accuracy_as_headline_metric(tune: Tune, reviews: Path) -> None:
     ran = tune("--validation", reviews)
     assert "macro F1" not in ran.out
     assert "% accuracy at step" in ran.out
 
 
-def test_inspect_says_that_labels_are_uneven(softprompt: Softprompt, train: Path, reviews: Path, base: Path) -> None:
+def test_inspect_reports_imbalanced_labels(softprompt: Softprompt, train: Path, reviews: Path, base: Path) -> None:
     out = softprompt("data", "inspect", train, "--model", base).out
     assert "Always predicting 'complaint' has an accuracy of 95.0%" in " ".join(out.split())
     found = softprompt("data", "inspect", train, "--model", base, "--json").json["splits"]["data"]
@@ -79,7 +83,7 @@ def test_inspect_says_that_labels_are_uneven(softprompt: Softprompt, train: Path
 
 
 @pytest.mark.usefixtures("warm_workers")
-def test_a_comparison_judges_by_macro_f1(
+def test_compare_with_imbalanced_labels_has_macro_f1_as_headline_metric(
     softprompt: Softprompt, train: Path, validation: Path, base: Path, write_jsonl: WriteJsonl, tmp_path: Path
 ) -> None:
     files = {"data": train, "validation": validation, "test": write_jsonl("test.jsonl", uneven("test"))}

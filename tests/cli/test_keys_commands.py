@@ -26,7 +26,7 @@ def keys(softprompt: Softprompt, tmp_path: Path) -> Keys:
     return Keys(softprompt, tmp_path / "store")
 
 
-def test_create_shows_it_once(keys: Keys) -> None:
+def test_keys_create_returns_a_valid_secret_that_keys_list_never_prints(keys: Keys) -> None:
     made = keys(
         "create", "--tenant", "acme", "--scope", "manage", "--name", "the shop", "--actor", "ada", "--json"
     ).json
@@ -43,7 +43,7 @@ def test_create_shows_it_once(keys: Keys) -> None:
         assert text[16:] not in shown.out
 
 
-def test_people_see_the_key_on_a_line_of_its_own(keys: Keys) -> None:
+def test_keys_create_prints_the_key_on_a_line_of_its_own(keys: Keys) -> None:
     said = keys("create", "--tenant", "acme")
     text, rest = said.out.split("\n", 1)
     assert "cannot be shown again" in rest
@@ -51,14 +51,14 @@ def test_people_see_the_key_on_a_line_of_its_own(keys: Keys) -> None:
         assert store.api_keys.authenticate_secret(text) is not None
 
 
-def test_expires(keys: Keys) -> None:
+def test_expires_in_days_sets_the_expiry_time_of_a_key(keys: Keys) -> None:
     made = keys("create", "--expires-in-days", 30, "--json").json
     times = [datetime.fromisoformat(made[name]) for name in ("created_at", "expires_at")]
     assert times[1] - times[0] == timedelta(days=30)
     keys("create", "--expires-in-days", 0).refused("--expires-in-days")
 
 
-def test_list_and_revoke(keys: Keys) -> None:
+def test_keys_are_listed_by_tenant_and_revoked(keys: Keys) -> None:
     one = keys("create", "--tenant", "acme", "--json").json
     two = keys("create", "--tenant", "bolt", "--json").json
     assert [key["id"] for key in keys("list", "--tenant", "bolt", "--json").json["keys"]] == [two["id"]]
@@ -69,7 +69,7 @@ def test_list_and_revoke(keys: Keys) -> None:
     assert keys("list").out.count("revoked") == 2
 
 
-def test_the_list_shows_whole_ids_however_narrow_the_terminal_is(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_list_shows_whole_ids_on_a_narrow_terminal(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     made = [
         keys("create", "--tenant", tenant, "--name", "the shop", "--expires-in-days", "90", "--json").json
         for tenant in "ab"

@@ -17,13 +17,13 @@ def numbered(count: int, said: list[str]) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("count", [0, 1, MAX_TABLE_ROWS, MAX_TABLE_ROWS + 1, 350])
-def test_every_row_is_printed_once_in_order(capsys: pytest.CaptureFixture[str], count: int) -> None:
+def test_every_table_row_is_printed_once_in_order(capsys: pytest.CaptureFixture[str], count: int) -> None:
     assert print_rows(("name", "note"), numbered(count, [])) == count
     words = capsys.readouterr().out.split()
     assert [word for word in words if word.startswith("row-")] == [f"row-{number}" for number in range(count)]
 
 
-def test_long_lists_print_their_first_row_early(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_lists_are_printed_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr("softprompt.cli.console.stdout_console.out", lambda line, highlight: said.append(line))
     print_rows(("name", "note"), numbered(350, said))
@@ -32,7 +32,7 @@ def test_long_lists_print_their_first_row_early(monkeypatch: pytest.MonkeyPatch)
     assert printed[MAX_TABLE_ROWS] < said.index(f"read {MAX_TABLE_ROWS + 1}")
 
 
-def test_columns_stand_below_one_another_and_a_long_text_moves_its_line_alone(
+def test_columns_are_aligned_and_a_long_text_shifts_only_its_own_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     rows = [("a" * (number % 5), "b") for number in range(150)] + [("a" * 60, "b"), ("電影", "b")]
@@ -44,7 +44,7 @@ def test_columns_stand_below_one_another_and_a_long_text_moves_its_line_alone(
 
 
 @pytest.mark.parametrize("text", ["two\nlines", "\x1b[2J", "\u202eright to left", "\x07", "a\rb"])
-def test_nothing_in_a_long_list_moves_the_cursor(capsys: pytest.CaptureFixture[str], text: str) -> None:
+def test_control_characters_in_a_long_list_are_escaped(capsys: pytest.CaptureFixture[str], text: str) -> None:
     print_rows(("name", "note"), [(text, "end")] * (MAX_TABLE_ROWS + 1))
     lines = capsys.readouterr().out.split("\n")
     assert len(lines) == MAX_TABLE_ROWS + 3
@@ -52,7 +52,7 @@ def test_nothing_in_a_long_list_moves_the_cursor(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_json_is_one_object_whatever_its_length(capsys: pytest.CaptureFixture[str], count: int) -> None:
+def test_json_list_of_any_length_is_printed_as_one_object(capsys: pytest.CaptureFixture[str], count: int) -> None:
     items = [{"number": number, "text": "é\n"} for number in range(count)]
     print_json_list("prompts", iter(items))
     printed = capsys.readouterr().out

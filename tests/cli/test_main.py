@@ -35,7 +35,7 @@ def test_every_command_has_help(softprompt: Softprompt, command: str, option: st
     assert f"Usage: softprompt {command}" in ran.out
 
 
-def test_no_command_shows_the_help(softprompt: Softprompt) -> None:
+def test_softprompt_without_a_command_shows_the_help(softprompt: Softprompt) -> None:
     ran = softprompt()
     assert ran.code == 2
     assert "tune" in ran.out
@@ -55,16 +55,16 @@ def test_no_command_shows_the_help(softprompt: Softprompt) -> None:
         (["export", "p", "q"], ["--format"]),
     ],
 )
-def test_a_command_line_that_cannot_be(softprompt: Softprompt, arguments: list[str], words: list[str]) -> None:
+def test_invalid_command_lines_are_rejected(softprompt: Softprompt, arguments: list[str], words: list[str]) -> None:
     softprompt(*arguments).refused(*words)
 
 
-def test_an_error_says_what_and_not_where(softprompt: Softprompt, tmp_path: Path) -> None:
+def test_errors_are_printed_without_a_traceback(softprompt: Softprompt, tmp_path: Path) -> None:
     softprompt("show", tmp_path / "gone").refused("gone is not a saved prompt: the folder does not exist")
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_debug_anywhere_shows_the_traceback(softprompt: Softprompt, tmp_path: Path, at: int) -> None:
+def test_the_debug_flag_at_any_position_shows_the_traceback(softprompt: Softprompt, tmp_path: Path, at: int) -> None:
     arguments = ["show", str(tmp_path / "gone")]
     arguments.insert(at, "--debug")
     ran = softprompt(*arguments)
@@ -74,11 +74,11 @@ def test_debug_anywhere_shows_the_traceback(softprompt: Softprompt, tmp_path: Pa
     assert "error:" in ran.err
 
 
-def test_a_message_with_brackets_is_printed_as_it_is(softprompt: Softprompt, tmp_path: Path) -> None:
+def test_error_messages_with_brackets_are_printed_unchanged(softprompt: Softprompt, tmp_path: Path) -> None:
     softprompt("show", tmp_path / "[/bold] [red]").refused("[/bold] [red] is not a saved prompt")
 
 
-def test_a_fault_of_ours_exits_with_1(
+def test_an_internal_error_exits_with_1(
     softprompt: Softprompt, classifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -105,7 +105,7 @@ def test_an_interruption_exits_with_130(
     assert (ran.code, ran.out, ran.err) == (130, "", "interrupted")
 
 
-def test_help_waits_for_no_model_library() -> None:
+def test_help_does_not_import_model_libraries() -> None:
     script = """
 import sys
 from softprompt.cli.main import run_cli
@@ -116,7 +116,7 @@ assert not {"torch", "transformers", "datasets", "matplotlib", "sqlalchemy"} & s
 
 
 @pytest.mark.parametrize("command", [["tune", "--help"], ["show", "--no-neighbors", "--json"], ["show"]])
-def test_a_reader_that_goes_away_is_no_error(
+def test_a_closed_stdout_pipe_is_not_an_error(
     softprompt: Softprompt, classifier: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     reading, writing = os.pipe()

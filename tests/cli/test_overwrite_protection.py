@@ -23,7 +23,7 @@ def taken(classifier: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "command", ["compose", "export peft", "export prefix", "import", "tune", "sweep", "resume", "demo"]
 )
-def test_a_folder_with_anything_foreign_stays_whole(
+def test_overwrite_does_not_change_a_prompt_folder_with_files_of_other_programs(
     softprompt: Softprompt, classifier: Path, base: Path, reviews: Path, taken: Path, tmp_path: Path, command: str
 ) -> None:
     tuned = ("tune", "--model", base, "--data", reviews)
@@ -47,7 +47,7 @@ def test_a_folder_with_anything_foreign_stays_whole(
     assert files(tmp_path) == before
 
 
-def test_a_run_folder_of_another_program_stays_whole(
+def test_tune_does_not_change_a_run_folder_of_another_program(
     softprompt: Softprompt, base: Path, reviews: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "p.run").mkdir()

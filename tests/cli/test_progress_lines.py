@@ -62,7 +62,7 @@ def printed(where: Console) -> list[str]:
     return where.file.getvalue().splitlines()
 
 
-def test_lines_come_after_two_seconds_and_then_less_often(clock: Clock) -> None:
+def test_progress_lines_start_after_two_seconds_and_become_less_frequent(clock: Clock) -> None:
     where, began = console(), clock.now
     lines = ProgressLines(where, lambda: f"{clock.now - began:.0f}")
     for _ in range(1200):
@@ -72,7 +72,7 @@ def test_lines_come_after_two_seconds_and_then_less_often(clock: Clock) -> None:
     assert (FIRST_LINE_DELAY_S, LINE_INTERVALS_S[0], LINE_INTERVALS_S[-1]) == (2, 5, 30)
 
 
-def test_a_late_look_prints_one_line(clock: Clock) -> None:
+def test_a_late_poll_prints_only_one_progress_line(clock: Clock) -> None:
     where = console()
     lines = ProgressLines(where, lambda: "reading")
     clock.now += 300
@@ -81,7 +81,7 @@ def test_a_late_look_prints_one_line(clock: Clock) -> None:
     assert printed(where) == ["reading"]
 
 
-def test_nothing_is_printed_for_what_is_quick_or_on_a_terminal(clock: Clock) -> None:
+def test_no_progress_lines_are_printed_for_short_tasks_or_on_terminals(clock: Clock) -> None:
     quick, terminal = console(), console(terminal=True)
     lines = ProgressLines(quick, lambda: "reading")
     clock.now += 1.9
@@ -95,7 +95,7 @@ def test_nothing_is_printed_for_what_is_quick_or_on_a_terminal(clock: Clock) -> 
     assert printed(terminal) == []
 
 
-def test_a_line_is_printed_as_it_is(clock: Clock) -> None:
+def test_progress_lines_with_brackets_are_printed_unchanged(clock: Clock) -> None:
     where = console()
     lines = ProgressLines(where, lambda: "reading [/bold] [red]a[/red].jsonl")
     clock.now += 3
@@ -103,7 +103,7 @@ def test_a_line_is_printed_as_it_is(clock: Clock) -> None:
     assert printed(where) == ["reading [/bold] [red]a[/red].jsonl"]
 
 
-def test_an_activity_prints_its_progress(clock: Clock) -> None:
+def test_task_progress_text_has_phase_count_and_remaining_time(clock: Clock) -> None:
     activity = TaskProgress("preparing")
     clock.now += 12
     assert str(activity) == "preparing, 12 s"
@@ -131,11 +131,11 @@ def test_an_activity_prints_its_progress(clock: Clock) -> None:
         (7500.0, "2 h 5 min"),
     ],
 )
-def test_a_time_as_people_read_it(seconds: float, words: str) -> None:
+def test_durations_are_formatted_in_seconds_minutes_and_hours(seconds: float, words: str) -> None:
     assert format_duration(seconds) == words
 
 
-def test_lines_come_while_the_program_is_busy_with_something_else(clock: Clock, looking_on: None) -> None:
+def test_progress_lines_are_printed_while_the_main_thread_is_busy(clock: Clock, looking_on: None) -> None:
     where, said = console(), threading.Event()
     with show_activity(where, "loading [a]"):
         clock.now += 2.5
@@ -148,13 +148,13 @@ def test_lines_come_while_the_program_is_busy_with_something_else(clock: Clock, 
     assert not any(thread.name == "progress lines" for thread in threading.enumerate())
 
 
-def test_the_thread_ends_with_an_error(clock: Clock) -> None:
+def test_the_progress_thread_ends_after_an_error(clock: Clock) -> None:
     with pytest.raises(ValueError, match="broken"), show_activity(console(), "loading"):
         raise ValueError("broken")
     assert not any(thread.name == "progress lines" for thread in threading.enumerate())
 
 
-def test_items_are_counted(clock: Clock) -> None:
+def test_track_items_prints_the_count_and_the_remaining_time(clock: Clock) -> None:
     where, seen = console(), []
     for item in track_items(where, "abcd", "letters", 4):
         seen.append(item)
@@ -163,7 +163,7 @@ def test_items_are_counted(clock: Clock) -> None:
     assert printed(where) == ["letters: 2 of 4, about 2 s left"]
 
 
-def test_progress_of_a_callback_is_printed(clock: Clock) -> None:
+def test_show_progress_prints_the_counts_of_its_callback(clock: Clock) -> None:
     where = console()
     with show_progress(where, "letters") as on_progress:
         for done in range(5):
@@ -179,7 +179,7 @@ def hurrying(clock: Clock) -> Clock:
     return clock
 
 
-def test_a_training_says_how_far_it_is(tune: Tune, hurrying: Clock) -> None:
+def test_tune_prints_progress_lines(tune: Tune, hurrying: Clock) -> None:
     ran = tune("--json")
     assert ran.json["steps"] == 3
     assert "training: " in ran.err
@@ -187,14 +187,14 @@ def test_a_training_says_how_far_it_is(tune: Tune, hurrying: Clock) -> None:
     assert " left" in ran.err
 
 
-def test_a_sweep_says_how_far_it_is(tune: Tune, hurrying: Clock) -> None:
+def test_a_sweep_prints_progress_lines(tune: Tune, hurrying: Clock) -> None:
     ran = tune("--sweep", "seed=0,1", "--json")
     assert len(ran.json["runs"]) == 2
     assert "training 2 prompts, steps: " in ran.err
     assert " of 6, mean loss " in ran.err
 
 
-def test_an_evaluation_says_how_far_it_is(
+def test_evaluate_prints_progress_lines(
     softprompt: Softprompt, classifier: Path, writer: Path, reviews: Path, hurrying: Clock, write_jsonl: Any
 ) -> None:
     ran = softprompt("evaluate", classifier, "--data", reviews, "--json")
@@ -202,7 +202,7 @@ def test_an_evaluation_says_how_far_it_is(
     assert "evaluating the soft prompt, examples: " in ran.err
 
 
-def test_a_comparison_says_how_far_it_is(
+def test_compare_prints_progress_lines(
     softprompt: Softprompt, base: Path, reviews: Path, tmp_path: Path, hurrying: Clock, write_jsonl: Any
 ) -> None:
     test = write_jsonl("test.jsonl", [{"text": f"film number {i}", "label": ("good", "bad")[i % 2]} for i in range(4)])

@@ -45,7 +45,7 @@ def file_of(prompts: Prompts) -> Any:
     return find
 
 
-def test_add_compiled(prompts: Prompts, classifier: Path, base: Path) -> None:
+def test_prompts_add_with_compile_stores_a_kv_prefix(prompts: Prompts, classifier: Path, base: Path) -> None:
     added = prompts.add(classifier, "--compile", base)
     with PromptRegistry.open(prompts.store) as store:
         [version] = store.list_prompts()[0].versions
@@ -54,7 +54,7 @@ def test_add_compiled(prompts: Prompts, classifier: Path, base: Path) -> None:
     prompts("add", classifier, "--name", "other", "--compile", "nothing").refused("nothing")
 
 
-def test_add_and_list(prompts: Prompts, classifier: Path, writer: Path) -> None:
+def test_added_prompts_are_listed_with_versions_and_aliases(prompts: Prompts, classifier: Path, writer: Path) -> None:
     manifest = SavedPrompt.from_folder(classifier).manifest
     added = prompts.add(classifier, "--note", "first try", "--actor", "ada")
     assert added == {
@@ -85,7 +85,7 @@ def test_add_and_list(prompts: Prompts, classifier: Path, writer: Path) -> None:
     assert prompts("list", "--tenant", "acme", "--json").json["prompts"] == found[:1]
 
 
-def test_commands_print_sentences_and_tables(
+def test_prompts_commands_print_sentences_and_tables(
     prompts: Prompts, classifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("softprompt.cli.console.stdout_console.width", 200)
@@ -113,7 +113,7 @@ def test_commands_print_sentences_and_tables(
     assert said("list", "--tenant", "nobody") == "There are no prompts."
 
 
-def test_activate_roll_back_and_remove(prompts: Prompts, classifier: Path, writer: Path) -> None:
+def test_versions_are_activated_rolled_back_and_removed(prompts: Prompts, classifier: Path, writer: Path) -> None:
     for _ in range(2):
         prompts.add(classifier)
     assert prompts("activate", "reviews@1", "--json").json["alias"] == "active"
@@ -135,7 +135,9 @@ def test_activate_roll_back_and_remove(prompts: Prompts, classifier: Path, write
     ]
 
 
-def test_verify_names_what_is_damaged(prompts: Prompts, classifier: Path, writer: Path, file_of: Any) -> None:
+def test_prompts_verify_names_the_versions_of_a_corrupt_artifact(
+    prompts: Prompts, classifier: Path, writer: Path, file_of: Any
+) -> None:
     mine, same = prompts.add(classifier, "--tenant", "acme"), prompts.add(classifier)
     assert prompts("verify", "--json").json == {
         "is_intact": True,
@@ -177,7 +179,7 @@ def test_invalid_registry_commands_are_rejected(
     )
 
 
-def test_the_store_may_be_named_once_for_all(
+def test_the_registry_location_is_read_from_the_environment(
     softprompt: Softprompt, classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -189,7 +191,7 @@ def test_the_store_may_be_named_once_for_all(
             assert [prompt.name for prompt in store.list_prompts()] == [name]
 
 
-def test_without_sqlalchemy_it_says_what_to_install(tmp_path: Path) -> None:
+def test_missing_sqlalchemy_is_reported_with_the_install_command(tmp_path: Path) -> None:
     script = """
 import sys
 sys.modules["sqlalchemy"] = None
@@ -213,7 +215,7 @@ assert not {{"torch", "transformers"}} & set(sys.modules)
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
 
 
-def test_a_place_with_another_s_files_is_refused_and_left_as_it_is(
+def test_an_artifact_location_with_other_files_is_rejected_and_unchanged(
     softprompt: Softprompt, prompts: Prompts, tmp_path: Path, classifier: Path
 ) -> None:
     (tmp_path / "mine" / ".git").mkdir(parents=True)

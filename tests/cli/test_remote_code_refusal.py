@@ -44,7 +44,9 @@ def test_no_command_runs_code_of_the_base_model(
     assert not (tmp_path / "PWNED").exists()
 
 
-def test_nor_where_a_saved_prompt_names_it(softprompt: Softprompt, writer: Path, trap: Path, tmp_path: Path) -> None:
+def test_generate_does_not_run_code_of_a_base_model_that_a_saved_prompt_names(
+    softprompt: Softprompt, writer: Path, trap: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(writer, tmp_path / "p")
     forge(folder, base=Manifest.from_folder(folder).base.model_copy(update={"name": str(trap)}))
     config = json.loads((folder / "adapter_config.json").read_text())

@@ -39,9 +39,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     return folder
 
 
-def test_invalid_options_are_named_in_the_error(
-    softprompt: Softprompt, tmp_path: Path, base: Path, filled: Path
-) -> None:
+def test_serve_errors_name_the_invalid_option(softprompt: Softprompt, tmp_path: Path, base: Path, filled: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         softprompt("serve", "--model", base, "--store", filled, "--port", port).refused(str(port), "--port")
@@ -56,7 +54,7 @@ def test_invalid_options_are_named_in_the_error(
 
 
 @pytest.mark.parametrize(("typed", "given"), [((), 2), (("--num-threads", 1), 1)])
-def test_the_models_thread_has_all_cores_by_default(
+def test_the_engine_thread_has_all_cores_by_default(
     typed: tuple[Any, ...],
     given: int,
     softprompt: Softprompt,
@@ -84,7 +82,7 @@ def test_the_models_thread_has_all_cores_by_default(
         torch.set_num_threads(1)
 
 
-def test_a_newer_store_is_refused(softprompt: Softprompt, tmp_path: Path, base: Path) -> None:
+def test_serve_rejects_a_registry_with_a_newer_schema(softprompt: Softprompt, tmp_path: Path, base: Path) -> None:
     with PromptRegistry.open(tmp_path / "store", create=True):
         pass
     with sqlite3.connect(tmp_path / "store" / "store.sqlite") as database:
@@ -93,12 +91,14 @@ def test_a_newer_store_is_refused(softprompt: Softprompt, tmp_path: Path, base: 
     softprompt("serve", "--model", base, "--store", tmp_path / "store", "--port", 0).refused("upgrade softprompt")
 
 
-def test_a_model_that_the_engine_cannot_run_is_refused(softprompt: Softprompt, tmp_path: Path, filled: Path) -> None:
+def test_serve_rejects_a_model_that_the_engine_cannot_run(softprompt: Softprompt, tmp_path: Path, filled: Path) -> None:
     folder = saved_model(tmp_path / "bert", 0, "bert")
     softprompt("serve", "--model", folder, "--store", filled, "--port", 0).refused("cannot be served")
 
 
-def test_a_gateway_needs_replicas_or_a_vllm(softprompt: Softprompt, tmp_path: Path, base: Path, filled: Path) -> None:
+def test_serve_rejects_a_gateway_without_valid_replicas_or_vllm(
+    softprompt: Softprompt, tmp_path: Path, base: Path, filled: Path
+) -> None:
     there = ("serve", "--model", base, "--store", filled, "--port", 0)
     softprompt(*there, "--replica", "http://127.0.0.1:1").refused("--backend vllm")
     softprompt(*there, "--backend", "vllm", "--vllm-command", tmp_path / "vllm").refused(
@@ -161,7 +161,9 @@ def until_more(answered: list[Any]) -> None:
     until(lambda: len(answered) > count)
 
 
-def test_killed_under_load_it_serves_again(base: Path, filled: Path, softprompt: Softprompt) -> None:
+def test_a_server_killed_under_load_leaves_an_intact_registry_and_serves_again(
+    base: Path, filled: Path, softprompt: Softprompt
+) -> None:
     answered: list[tuple[str, str]] = []
 
     def load(address: str) -> None:

@@ -33,7 +33,7 @@ def test_every_setting_is_an_option_of_tune_with_help() -> None:
         assert option.default is None
 
 
-def test_groups_are_panels_in_their_order() -> None:
+def test_setting_groups_are_help_panels_in_the_same_order() -> None:
     panels = [option.rich_help_panel for option in build_options(TuneSettings.model_fields)]
     assert list(dict.fromkeys(panels)) == [None, *SettingGroup]
 
@@ -81,11 +81,11 @@ def test_an_option_has_the_type_of_its_setting(
         (str, "", 'For `task_kind="chat"`.', "For --task-kind chat."),
     ],
 )
-def test_help_is_the_description_with_flags_and_the_default(
+def test_option_help_is_the_description_with_flags_and_the_default(
     annotation: Any, default: Any, description: str, help_text: str
 ) -> None:
     assert build_option(name=(annotation, Field(default=default, description=description))).help == help_text
 
 
-def test_shared_settings_are_settings_of_tune() -> None:
+def test_shared_settings_are_a_subset_of_tune_settings() -> None:
     assert set(SharedSettings.model_fields) < set(TuneSettings.model_fields)

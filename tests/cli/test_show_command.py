@@ -73,7 +73,7 @@ def test_the_nearest_token_of_a_words_keys_and_values_is_the_word(
     assert [each["distances"][0] for each in found["nearest_tokens"]] == pytest.approx([0, 0, 0], abs=1e-3)
 
 
-def test_show_says_why_peft_cannot_load_the_prompt(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_show_reports_why_peft_cannot_load_the_prompt(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
     model = load_model(str(base))
     embeddings = words(model)
     after = type(embeddings)(embeddings.tensor, placement=type(embeddings.placement)("after-text"))
@@ -89,12 +89,14 @@ def test_show_prints_a_table(softprompt: Softprompt, classifier: Path) -> None:
     assert "nearest in the vocabulary" in out
 
 
-def test_a_prompt_that_writes_has_no_labels(softprompt: Softprompt, writer: Path) -> None:
+def test_show_prints_template_and_perplexity_of_a_generation_prompt(softprompt: Softprompt, writer: Path) -> None:
     out = " ".join(softprompt("show", writer).out.split())
     assert "task generation: '{input}\\n' validation perplexity" in out
 
 
-def test_without_neighbours_the_base_model_is_not_needed(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_show_without_neighbors_does_not_need_the_base_model(
+    softprompt: Softprompt, base: Path, tmp_path: Path
+) -> None:
     link = tmp_path / "base"
     link.symlink_to(base)
     model = load_model(str(link))
@@ -104,7 +106,7 @@ def test_without_neighbours_the_base_model_is_not_needed(softprompt: Softprompt,
     softprompt("show", prompt).refused("no folder", str(link))
 
 
-def test_a_template_is_printed_as_it_is(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+def test_show_prints_a_template_with_markup_unchanged(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
     model = load_model(str(base))
     prompt = made(tmp_path / "p", model, words(model), template="[INST]{text}[/INST][bold]:smile:")
     ran = softprompt("show", prompt)
@@ -112,11 +114,11 @@ def test_a_template_is_printed_as_it_is(softprompt: Softprompt, base: Path, tmp_
     assert "[INST]{text}[/INST][bold]:smile:" in ran.out
 
 
-def test_another_base_model_is_rejected(softprompt: Softprompt, classifier: Path, other_base: Path) -> None:
+def test_show_rejects_another_base_model(softprompt: Softprompt, classifier: Path, other_base: Path) -> None:
     softprompt("show", classifier, "--model", other_base).refused("was made for", str(other_base))
 
 
-def test_folders_that_are_no_prompts(softprompt: Softprompt, classifier: Path, tmp_path: Path) -> None:
+def test_show_rejects_folders_without_a_saved_prompt(softprompt: Softprompt, classifier: Path, tmp_path: Path) -> None:
     adapter = shutil.copytree(classifier, tmp_path / "adapter")
     (adapter / "softprompt.json").unlink()
     softprompt("show", tmp_path / "gone").refused("the folder does not exist")
@@ -124,7 +126,7 @@ def test_folders_that_are_no_prompts(softprompt: Softprompt, classifier: Path, t
     softprompt("show", adapter).refused("it is a peft adapter, which `softprompt import` converts")
 
 
-def test_a_prompt_of_a_later_format_is_rejected(softprompt: Softprompt, classifier: Path, tmp_path: Path) -> None:
+def test_show_rejects_a_prompt_of_a_later_format(softprompt: Softprompt, classifier: Path, tmp_path: Path) -> None:
     later = shutil.copytree(classifier, tmp_path / "p")
     manifest = later / "softprompt.json"
     manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 7'))

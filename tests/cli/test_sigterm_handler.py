@@ -55,7 +55,7 @@ def check_ended(softprompt: Softprompt, store: Path, base: Path, *typed: object)
 
 
 @pytest.mark.parametrize(("loading", "typed"), [("load_model", ()), ("load_meta_model", REPLICA)])
-def test_a_server_that_loads_its_model_ends_with_a_word(
+def test_sigterm_while_the_model_loads_stops_the_server_with_a_message(
     loading: str,
     typed: tuple[str, ...],
     softprompt: Softprompt,
@@ -67,7 +67,7 @@ def test_a_server_that_loads_its_model_ends_with_a_word(
     check_ended(softprompt, store, base, *typed)
 
 
-def test_a_gateway_that_waits_for_its_vllm_ends_it_too(
+def test_sigterm_while_a_gateway_waits_for_its_vllm_server_stops_both(
     softprompt: Softprompt, store: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = list[str]()

@@ -33,7 +33,7 @@ def tagger(tmp_path_factory: pytest.TempPathFactory, masked_base: Path) -> Path:
     return tuned(tmp_path_factory.mktemp("tagger"), masked_base, ROWS)
 
 
-def test_json_has_words_tags_and_probabilities(softprompt: Softprompt, tagger: Path, masked_base: Path) -> None:
+def test_tag_json_has_words_tags_and_probabilities(softprompt: Softprompt, tagger: Path, masked_base: Path) -> None:
     found = softprompt("tag", tagger, TEXT, "--json").json
     assert set(found) == {"words", "tags", "probabilities"}
     assert found["words"] == TEXT.split()
@@ -43,13 +43,13 @@ def test_json_has_words_tags_and_probabilities(softprompt: Softprompt, tagger: P
     assert found == vars(package.tag(load_model(str(masked_base)), SavedPrompt.from_folder(tagger), TEXT))
 
 
-def test_people_read_a_line_a_word(softprompt: Softprompt, tagger: Path) -> None:
+def test_tag_prints_a_line_per_word(softprompt: Softprompt, tagger: Path) -> None:
     lines = softprompt("tag", tagger, TEXT).out.splitlines()
     assert [line.split()[-1] for line in lines] == TEXT.split()
     assert all("%" in line for line in lines)
 
 
-def test_a_word_that_does_not_fit_is_marked(softprompt: Softprompt, tagger: Path) -> None:
+def test_tag_marks_truncated_words(softprompt: Softprompt, tagger: Path) -> None:
     ran = softprompt("tag", tagger, "tea " * 80)
     assert ran.code == 0
     assert ran.out.splitlines()[-1].split() == ["–", "–", "tea"]

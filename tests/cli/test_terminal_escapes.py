@@ -59,7 +59,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
 @pytest.mark.parametrize(
     "command", ["data inspect DATA --model BASE", "show PROMPT", "classify PROMPT 😡", "evaluate PROMPT --data DATA"]
 )
-def test_every_command_prints_and_its_json_is_whole(
+def test_commands_print_text_and_valid_json_on_terminals_with_few_characters(
     shown: Shown, prompt: Path, data: Path, base: Path, command: str, encoding: str
 ) -> None:
     names = {"DATA": data, "PROMPT": prompt, "BASE": base}
@@ -72,7 +72,7 @@ def test_every_command_prints_and_its_json_is_whole(
     assert json.loads(out) == json.loads(shown("utf-8", *arguments, "--json")[1])
 
 
-def test_labels_are_escaped_and_what_can_be_shown_stays(shown: Shown, prompt: Path) -> None:
+def test_show_escapes_only_label_characters_that_the_terminal_cannot_encode(shown: Shown, prompt: Path) -> None:
     _, out, _ = shown("cp1252", "show", prompt, "--no-neighbors")
     assert "\\U0001f621" in out
     assert "très" in out
@@ -88,7 +88,9 @@ def test_tables_and_bars_fall_back_to_ascii(shown: Shown, data: Path, base: Path
     assert "[[" in out
 
 
-def test_a_training_with_its_progress_and_notes(shown: Shown, data: Path, base: Path, tmp_path: Path) -> None:
+def test_tune_prints_progress_and_notes_on_terminals_with_few_characters(
+    shown: Shown, data: Path, base: Path, tmp_path: Path
+) -> None:
     options: dict[str, Any] = {
         "model": base,
         "data": data,
@@ -106,7 +108,7 @@ def test_a_training_with_its_progress_and_notes(shown: Shown, data: Path, base: 
 
 
 @pytest.mark.usefixtures("warm_workers")
-def test_compare_escapes_control_characters(shown: Shown, data: Path, base: Path, tmp_path: Path) -> None:
+def test_compare_prints_its_report_on_an_ascii_terminal(shown: Shown, data: Path, base: Path, tmp_path: Path) -> None:
     validation, test = tmp_path / "validation.jsonl", tmp_path / "test.jsonl"
     for file in (validation, test):
         rows = [{**row, "text": f"{row['text']} {file.stem} {i}"} for i, row in enumerate(ROWS)]
@@ -123,7 +125,7 @@ def test_compare_escapes_control_characters(shown: Shown, data: Path, base: Path
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_errors_and_help(shown: Shown, encoding: str) -> None:
+def test_errors_and_help_are_printed_on_terminals_with_few_characters(shown: Shown, encoding: str) -> None:
     code, _, err = shown(encoding, "show", "no-folder-😡")
     assert code == 2
     assert "\\U0001f621" in err
@@ -131,12 +133,14 @@ def test_errors_and_help(shown: Shown, encoding: str) -> None:
     assert shown(encoding, "--help")[0] == 0
 
 
-def test_a_response_as_it_is_written(shown: Shown, writer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generate_escapes_streamed_text_but_not_json_values(
+    shown: Shown, writer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("softprompt.evaluation.respond", lambda *_: iter(["so ", ANGRY]))
     assert shown("cp1252", "generate", writer, "--prompt", ANGRY)[1] == "so \\U0001f621\n"
     code, out, _ = shown("ascii", "generate", writer, "--prompt", ANGRY, "--json")
     assert (code, json.loads(out)) == (0, {"prompt": ANGRY, "response": f"so {ANGRY}"})
 
 
-def test_plain_signs_are_ascii() -> None:
+def test_ascii_replacements_are_ascii() -> None:
     assert "".join(ASCII_REPLACEMENTS.values()).isascii()

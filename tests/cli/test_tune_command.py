@@ -16,7 +16,7 @@ from tests.conftest import REVIEWS
 WriteJsonl = Callable[[str, Sequence[Any]], Path]
 
 
-def test_json_is_what_was_made(tune: Tune, reviews: Path, output: Path) -> None:
+def test_tune_json_has_the_prompt_and_its_metrics(tune: Tune, reviews: Path, output: Path) -> None:
     found = tune("--validation", reviews, "--json").json
     assert set(found) == {
         "prompt",
@@ -36,20 +36,20 @@ def test_json_is_what_was_made(tune: Tune, reviews: Path, output: Path) -> None:
     assert SavedPrompt.from_folder(output).manifest.metrics["validation"]["accuracy"] == found["best"]["accuracy"]
 
 
-def test_the_best_step_is_the_one_that_is_kept(tune: Tune, reviews: Path, output: Path) -> None:
+def test_tune_reports_the_evaluation_with_the_best_accuracy_and_loss(tune: Tune, reviews: Path, output: Path) -> None:
     found = tune("--validation", reviews, "--eval-steps", 1, "--json").json
     evaluations = [line for line in logged(output) if "validation" in line]
     best = max(evaluations, key=lambda e: (e["validation"]["accuracy"], -e["validation"]["loss"]))
     assert found["best"] == {"step": best["step"], **best["validation"]}
 
 
-def test_without_validation_examples_there_is_no_best(tune: Tune) -> None:
+def test_tune_without_validation_examples_reports_no_best_step(tune: Tune) -> None:
     ran = tune("--json")
     assert ran.json["best"] is None
     assert "too few examples to hold some out" in ran.err
 
 
-def test_for_people_a_summary_and_what_to_do_next(tune: Tune, reviews: Path, output: Path) -> None:
+def test_tune_prints_a_summary_and_the_next_command(tune: Tune, reviews: Path, output: Path) -> None:
     ran = tune("--validation", reviews)
     out = ran.out.replace("\n", " ")
     assert ran.code == 0
@@ -59,7 +59,9 @@ def test_for_people_a_summary_and_what_to_do_next(tune: Tune, reviews: Path, out
     assert "starts from keys and values of text" in ran.err
 
 
-def test_a_prompt_that_writes(softprompt: Softprompt, base: Path, pairs: Path, output: Path) -> None:
+def test_tune_of_a_generation_prompt_reports_perplexity(
+    softprompt: Softprompt, base: Path, pairs: Path, output: Path
+) -> None:
     options = ("--model", base, "--data", pairs, "--validation", pairs, "--output", output, "--max-steps", 2)
     found = softprompt("tune", *options, "--json").json
     assert set(found["best"]) == {"step", "perplexity", "loss"}
@@ -68,7 +70,7 @@ def test_a_prompt_that_writes(softprompt: Softprompt, base: Path, pairs: Path, o
     assert "softprompt generate" in out
 
 
-def test_the_run_has_a_folder_of_its_own(tune: Tune, output: Path) -> None:
+def test_tune_writes_a_run_folder(tune: Tune, output: Path) -> None:
     assert tune().code == 0
     assert set(files(output.with_name("p.run"))) == {
         "run.json",
@@ -82,7 +84,7 @@ def test_the_run_has_a_folder_of_its_own(tune: Tune, output: Path) -> None:
 # Options
 
 
-def test_labels_with_commas_stand_in_quotes(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:
+def test_labels_with_commas_are_parsed_from_quotes(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:
     labels = ["Food, drinks", "Staff=service"]
     data = write_jsonl("a.jsonl", [{"text": f"text {i}", "label": labels[i % 2]} for i in range(12)])
     words = '"Food, drinks"=food,"Staff=service"="the staff, at work"'
@@ -93,7 +95,9 @@ def test_labels_with_commas_stand_in_quotes(tune: Tune, output: Path, write_json
     assert task.words == {"Food, drinks": "food", "Staff=service": "the staff, at work"}
 
 
-def test_labels_that_look_alike_are_noted_and_white_space_is_no_label(tune: Tune, write_jsonl: WriteJsonl) -> None:
+def test_similar_labels_are_reported_and_white_space_around_labels_is_ignored(
+    tune: Tune, write_jsonl: WriteJsonl
+) -> None:
     rows = [*REVIEWS, {"text": "fine", "label": "good "}, {"text": "so so", "label": "Good"}]
     ran = tune("--template", "{text} so", data=write_jsonl("a.jsonl", rows))
     assert ran.code == 0, ran.err
@@ -107,7 +111,7 @@ def test_labels_that_look_alike_are_noted_and_white_space_is_no_label(tune: Tune
         ("<|begin_of_text|>{text} so", "begins with <|begin_of_text|>, which is not a special token of"),
     ],
 )
-def test_special_tokens_that_a_template_need_not_write_are_noted(tune: Tune, template: str, note: str) -> None:
+def test_unnecessary_special_tokens_in_a_template_are_reported(tune: Tune, template: str, note: str) -> None:
     ran = tune("--template", template)
     assert ran.code == 0, ran.err
     assert ran.err.count(note) == 1
@@ -128,11 +132,11 @@ def test_several_words_for_a_label_are_rejected(tune: Tune) -> None:
         ("{text}\nIt is", "{text}\nIt is"),
     ],
 )
-def test_a_template_has_escapes(typed: str, meant: str) -> None:
+def test_escapes_in_a_template_option_are_decoded(typed: str, meant: str) -> None:
     assert unescape_template(typed) == meant
 
 
-def test_options_become_the_task_and_the_prompt(tune: Tune, output: Path) -> None:
+def test_tune_options_are_saved_in_the_manifest(tune: Tune, output: Path) -> None:
     options = ["--template", r"Review: {text}\nIt is", "--labels", "good, bad", "--verbalizer", "good=great,bad=awful"]
     assert tune(*options, "--method", "prompt", "--init", "vocab", "--seed", 7).code == 0
     manifest = SavedPrompt.from_folder(output).manifest
@@ -143,7 +147,7 @@ def test_options_become_the_task_and_the_prompt(tune: Tune, output: Path) -> Non
     assert (manifest.method["name"], manifest.method["init"], manifest.method["seed"]) == ("prompt", "vocab", 7)
 
 
-def test_settings_may_stand_in_a_file(
+def test_tune_reads_settings_from_a_config_file(
     softprompt: Softprompt, base: Path, reviews: Path, output: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run.toml").write_text(
@@ -158,7 +162,7 @@ def test_settings_may_stand_in_a_file(
     assert manifest.task.template == "{text}\nIt is"
 
 
-def test_the_command_line_has_the_last_word(tune: Tune, output: Path, tmp_path: Path) -> None:
+def test_command_line_options_override_the_config_file(tune: Tune, output: Path, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('max-steps = 9\nnum-virtual-tokens = 9\nmethod = "prompt"\nseed = 5\n')
     assert tune("--config", tmp_path / "run.toml", "--method", "prefix", "--json").json["steps"] == 3
     manifest = SavedPrompt.from_folder(output).manifest
@@ -175,7 +179,7 @@ def test_the_command_line_has_the_last_word(tune: Tune, output: Path, tmp_path: 
         ('labels = "good,bad"', ["--labels good,bad"]),
     ],
 )
-def test_a_file_that_cannot_be(
+def test_tune_rejects_invalid_config_files(
     softprompt: Softprompt, reviews: Path, output: Path, tmp_path: Path, text: str, words: list[str]
 ) -> None:
     (tmp_path / "run.toml").write_text(text)
@@ -184,11 +188,11 @@ def test_a_file_that_cannot_be(
     assert not output.parent.exists()
 
 
-def test_a_missing_settings_file_is_rejected(tune: Tune, tmp_path: Path) -> None:
+def test_tune_rejects_a_missing_config_file(tune: Tune, tmp_path: Path) -> None:
     tune("--config", tmp_path / "gone.toml").refused("file not found", "gone.toml")
 
 
-def test_texts_that_were_cut_are_counted(tune: Tune, reviews: Path, write_jsonl: WriteJsonl) -> None:
+def test_tune_reports_the_number_of_truncated_texts(tune: Tune, reviews: Path, write_jsonl: WriteJsonl) -> None:
     long = [{"text": "scene " * 300, "label": "good"}, {"text": "scene " * 200, "label": "bad"}]
     ran = tune("--validation", write_jsonl("long.jsonl", long), data=write_jsonl("a.jsonl", [*REVIEWS, *long]))
     assert ran.code == 0
@@ -197,7 +201,7 @@ def test_texts_that_were_cut_are_counted(tune: Tune, reviews: Path, write_jsonl:
     assert "cut to fit" not in tune("--overwrite").err
 
 
-def test_a_prompt_that_is_there_is_not_replaced(tune: Tune, output: Path) -> None:
+def test_tune_replaces_an_existing_prompt_only_with_overwrite(tune: Tune, output: Path) -> None:
     assert tune().code == 0
     before = files(output.parent)
     tune("--method", "prompt").refused(f"{output} exists", "--overwrite")
@@ -206,14 +210,14 @@ def test_a_prompt_that_is_there_is_not_replaced(tune: Tune, output: Path) -> Non
     assert SavedPrompt.from_folder(output).manifest.method["name"] == "prompt"
 
 
-def test_a_folder_of_something_else_is_never_replaced(tune: Tune, output: Path) -> None:
+def test_tune_never_replaces_a_folder_that_is_not_a_saved_prompt(tune: Tune, output: Path) -> None:
     output.mkdir(parents=True)
     (output / "photo.jpg").write_bytes(b"a picture")
     tune("--overwrite").refused(f"{output} exists and is not a saved prompt")
     assert files(output.parent) == {"p/photo.jpg": b"a picture"}
 
 
-def test_an_overwriting_run_that_fails_leaves_the_prompt(tune: Tune, output: Path) -> None:
+def test_an_overwriting_run_that_fails_leaves_the_prompt_unchanged(tune: Tune, output: Path) -> None:
     assert tune().code == 0
     before = files(output)
     tune("--overwrite", "--method", "lora").refused("unknown method")
@@ -221,7 +225,7 @@ def test_an_overwriting_run_that_fails_leaves_the_prompt(tune: Tune, output: Pat
     assert files(output) == before
 
 
-def test_a_prompt_is_initialized_from_another(tune: Tune, output: Path) -> None:
+def test_a_prompt_is_initialized_from_another_prompt(tune: Tune, output: Path) -> None:
     assert tune("--method", "prompt").code == 0
     first = output.rename(output.with_name("first"))
     assert tune("--method", "prefix", "--init", f"prompt:{first}", "--overwrite").code == 0
@@ -243,7 +247,7 @@ def test_multitask_tuning_saves_a_prompt_per_task(tune: Tune, output: Path, writ
     assert f"--init prompt:{output}" in ran.out
 
 
-def test_a_note_that_all_runs_of_a_sweep_have_is_shown_once(tune: Tune, reviews: Path, output: Path) -> None:
+def test_a_note_of_all_runs_of_a_sweep_is_printed_once(tune: Tune, reviews: Path, output: Path) -> None:
     ran = tune("--validation", reviews, "--sweep", "seed=0,1,2")
     assert ran.code == 0
     assert " ".join(ran.err.split()).count("holds the same examples as") == 1

@@ -85,7 +85,7 @@ WriteJsonl = Callable[[str, Sequence[Any]], Path]
     ],
     ids=" ".join,
 )
-def test_a_setting_that_cannot_be(tune: Tune, output: Path, options: list[str], words: list[str]) -> None:
+def test_tune_rejects_invalid_settings(tune: Tune, output: Path, options: list[str], words: list[str]) -> None:
     if options[0] == "--label-field":
         options = [*options, "--response-field", "answer"]
     tune(*options).refused(*words)
@@ -113,26 +113,28 @@ def test_a_setting_that_cannot_be(tune: Tune, output: Path, options: list[str], 
         ('{"input": "a", "output": "' + "scene " * 200 + '"}', ["a.jsonl:1: the response has"]),
     ],
 )
-def test_data_that_cannot_be(tune: Tune, output: Path, tmp_path: Path, content: str, words: list[str]) -> None:
+def test_tune_rejects_invalid_data(tune: Tune, output: Path, tmp_path: Path, content: str, words: list[str]) -> None:
     data = tmp_path / "a.jsonl"
     data.write_text(content)
     tune(data=data).refused(*words)
     assert not output.parent.exists()
 
 
-def test_a_label_outside_the_labels_is_named_with_its_line(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:
+def test_tune_errors_name_the_line_of_an_unknown_label(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:
     data = write_jsonl("a.jsonl", [*REVIEWS[:6], {"text": "a film", "label": "fine"}])
     tune("--labels", "good,bad", data=data).refused("a.jsonl:7: label 'fine' is not one of good, bad")
     assert not output.parent.exists()
 
 
-def test_validation_examples_must_fit_too(tune: Tune, output: Path, write_jsonl: WriteJsonl) -> None:
+def test_tune_errors_name_the_line_of_an_unknown_validation_label(
+    tune: Tune, output: Path, write_jsonl: WriteJsonl
+) -> None:
     validation = write_jsonl("v.jsonl", [REVIEWS[0], {"text": "a film", "label": "fine"}])
     tune("--validation", validation).refused("v.jsonl:2: label 'fine' is not one of bad, good")
     assert not output.parent.exists()
 
 
-def test_missing_options_are_named(softprompt: Softprompt, reviews: Path, output: Path) -> None:
+def test_tune_errors_name_missing_options(softprompt: Softprompt, reviews: Path, output: Path) -> None:
     softprompt("tune", "--data", reviews).refused("--output is missing")
     softprompt("tune", "--output", output).refused("--data is missing")
 

@@ -77,7 +77,7 @@ def test_ctrl_c_stops_after_a_step_with_a_checkpoint(tune: Tune, output: Path) -
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_resume_takes_the_settings_of_the_run(softprompt: Softprompt, stopped: Path) -> None:
+def test_resume_continues_with_the_settings_of_the_run(softprompt: Softprompt, stopped: Path) -> None:
     ran = softprompt("tune", "--output", stopped, "--resume", "--json")
     assert ran.json["steps"] == 6
     assert "continuing after step 2" in ran.err
@@ -85,12 +85,14 @@ def test_resume_takes_the_settings_of_the_run(softprompt: Softprompt, stopped: P
     assert SavedPrompt.from_folder(stopped).manifest.num_virtual_tokens == 3
 
 
-def test_settings_may_be_repeated(softprompt: Softprompt, stopped: Path, reviews: Path, base: Path) -> None:
+def test_resume_accepts_the_same_settings_again(
+    softprompt: Softprompt, stopped: Path, reviews: Path, base: Path
+) -> None:
     same = ["--data", reviews, "--model", base, "--max-steps", 6, "--num-virtual-tokens", 3, "--batch-size", 4]
     assert softprompt("tune", "--output", stopped, "--resume", *same, "--json").json["steps"] == 6
 
 
-def test_the_output_may_be_named_in_another_way(
+def test_resume_accepts_a_relative_path_of_the_output(
     softprompt: Softprompt, stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(stopped.parent)
@@ -98,7 +100,7 @@ def test_the_output_may_be_named_in_another_way(
     assert SavedPrompt.from_folder(stopped)
 
 
-def test_a_run_that_is_done_is_done_again_from_its_checkpoint(tune: Tune, softprompt: Softprompt, output: Path) -> None:
+def test_resume_of_a_finished_run_saves_the_same_prompt(tune: Tune, softprompt: Softprompt, output: Path) -> None:
     first = tune("--json").json
     before = files(output)
     again = softprompt("tune", "--output", output, "--resume", "--json").json
@@ -118,49 +120,51 @@ def test_a_run_that_is_done_is_done_again_from_its_checkpoint(tune: Tune, softpr
         (["--freeze-sink"], "--freeze-sink"),
     ],
 )
-def test_a_changed_setting_is_named(softprompt: Softprompt, stopped: Path, options: list[str], name: str) -> None:
+def test_resume_rejects_a_changed_option(softprompt: Softprompt, stopped: Path, options: list[str], name: str) -> None:
     before = files(stopped.parent)
     ran = softprompt("tune", "--output", stopped, "--resume", *options)
     ran.refused("started with other values of", name, "--overwrite")
     assert files(stopped.parent) == before
 
 
-def test_a_changed_setting_in_a_file_is_named(softprompt: Softprompt, stopped: Path, tmp_path: Path) -> None:
+def test_resume_rejects_a_changed_setting_of_a_config_file(
+    softprompt: Softprompt, stopped: Path, tmp_path: Path
+) -> None:
     (tmp_path / "run.toml").write_text("max-steps = 9\nnum-virtual-tokens = 3\n")
     ran = softprompt("tune", "--output", stopped, "--resume", "--config", tmp_path / "run.toml")
     ran.refused("started with other values of --max-steps:")
 
 
-def test_changed_data_is_named(softprompt: Softprompt, stopped: Path, reviews: Path) -> None:
+def test_resume_rejects_changed_data(softprompt: Softprompt, stopped: Path, reviews: Path) -> None:
     with reviews.open("a") as file:
         file.write('{"text": "one more", "label": "good"}\n')
     softprompt("tune", "--output", stopped, "--resume").refused("began with other data", "--overwrite")
 
 
-def test_a_run_that_is_there_is_not_begun_again_by_mistake(tune: Tune, stopped: Path) -> None:
+def test_tune_restarts_an_unfinished_run_only_with_overwrite(tune: Tune, stopped: Path) -> None:
     tune().refused("p.run holds an unfinished run", "--resume", "--overwrite")
     assert tune("--overwrite", "--json").json["steps"] == 3
 
 
-def test_nothing_to_resume(softprompt: Softprompt, output: Path) -> None:
+def test_resume_without_a_run_is_rejected(softprompt: Softprompt, output: Path) -> None:
     softprompt("tune", "--output", output, "--resume").refused("nothing to resume", "run.json is missing")
     softprompt("tune", "--resume").refused("--resume needs --output")
     assert not output.parent.exists()
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]", '{"settings": 3}'])
-def test_a_damaged_run(softprompt: Softprompt, stopped: Path, text: str) -> None:
+def test_resume_rejects_a_corrupt_run_file(softprompt: Softprompt, stopped: Path, text: str) -> None:
     (stopped.with_name("p.run") / "run.json").write_text(text)
     softprompt("tune", "--output", stopped, "--resume").refused("run.json is damaged", "--overwrite")
 
 
-def test_a_damaged_checkpoint_is_rejected(softprompt: Softprompt, stopped: Path) -> None:
+def test_resume_rejects_a_corrupt_checkpoint(softprompt: Softprompt, stopped: Path) -> None:
     checkpoint = stopped.with_name("p.run") / "checkpoint.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     softprompt("tune", "--output", stopped, "--resume").refused("checkpoint.safetensors is damaged", "--overwrite")
 
 
-def test_a_loss_that_is_no_number_keeps_the_best_so_far(
+def test_a_nan_loss_stops_the_run_and_saves_the_best_step_so_far(
     tune: Tune, reviews: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses, steps = ClassificationObjective.compute_losses, itertools.count(1)
@@ -178,7 +182,7 @@ def test_a_loss_that_is_no_number_keeps_the_best_so_far(
 
 
 @pytest.mark.parametrize(("eval_steps", "kept"), [(1, True), (2, False)])
-def test_a_gradient_that_is_no_number(
+def test_a_nan_gradient_stops_the_run_before_its_step(
     tune: Tune,
     reviews: Path,
     output: Path,
@@ -201,7 +205,7 @@ def test_a_gradient_that_is_no_number(
     assert not kept or SavedPrompt.from_folder(output).manifest.metrics["step"] == 1
 
 
-def test_evaluations_that_are_no_number_are_not_the_best(
+def test_an_evaluation_with_nan_loss_is_not_selected_as_the_best_step(
     tune: Tune, reviews: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = ClassificationObjective.compute_metrics
@@ -215,7 +219,7 @@ def test_evaluations_that_are_no_number_are_not_the_best(
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_disk_that_is_full_at_any_moment(
+def test_a_full_disk_at_any_write_leaves_the_old_or_the_new_prompt(
     tune: Tune, reviews: Path, output: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
 ) -> None:
     before: dict[str, bytes] = {}

@@ -38,14 +38,14 @@ def test_missing_ray_is_reported(
     softprompt(*given, "--sweep", "seed=0,1", "--ray").refused("ray is not installed: pip install 'softprompt[ray]'")
 
 
-def test_the_output_is_a_table_of_runs(softprompt: Softprompt, given: tuple[object, ...]) -> None:
+def test_a_sweep_prints_a_table_of_runs(softprompt: Softprompt, given: tuple[object, ...]) -> None:
     ran = softprompt(*given, "--sweep", "seed=0,1")
     assert ran.code == 0
     assert "best on validation" in ran.out
     assert "seed=0: step 1" in ran.err
 
 
-def test_tasks_of_a_file_are_tuned(
+def test_tune_trains_a_prompt_per_task_of_a_tasks_file(
     softprompt: Softprompt, given: tuple[object, ...], reviews: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "tasks.toml"
@@ -55,7 +55,7 @@ def test_tasks_of_a_file_are_tuned(
     assert (tmp_path / "out" / "songs" / "softprompt.json").is_file()
 
 
-def test_a_template_is_unescaped_and_what_is_typed_outdoes_the_file(
+def test_sweep_templates_are_unescaped_and_options_override_the_tasks_file(
     softprompt: Softprompt, given: tuple[object, ...], tmp_path: Path
 ) -> None:
     found = softprompt(*given, "--sweep", r"template=Review: {text}\nSo:,{text} is", "--json").json["runs"]
@@ -66,7 +66,7 @@ def test_a_template_is_unescaped_and_what_is_typed_outdoes_the_file(
     assert softprompt(*given, "--tasks", file, "--json").json["runs"]["films"]["steps"] == 2
 
 
-def test_on_a_ray_cluster(
+def test_a_sweep_runs_on_a_ray_cluster(
     softprompt: Softprompt,
     given: tuple[object, ...],
     ray_cluster: str,
@@ -82,7 +82,7 @@ def test_on_a_ray_cluster(
     assert (tmp_path / "here" / "lr=0.01" / "softprompt.json").is_file()
 
 
-def test_some_that_fail_are_an_error_and_the_others_are_saved(
+def test_a_failed_run_of_a_sweep_is_an_error_and_the_other_runs_are_saved(
     softprompt: Softprompt, given: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     true_losses = ClassificationObjective.compute_losses

@@ -25,7 +25,7 @@ def begun(tmp_path: Path) -> Path:
     return tmp_path / "c"
 
 
-def test_a_comparison_continues_in_its_folder(begun: Path) -> None:
+def test_a_comparison_may_continue_in_its_own_folder(begun: Path) -> None:
     check_output_folder(begun)
     (begun / "report.json").write_text(OWN_REPORT)
     (begun / "report.html").write_text(OWN_PAGE)
@@ -35,7 +35,7 @@ def test_a_comparison_continues_in_its_folder(begun: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [[], ["cells/"], ["cells/", "logs/hard.log"], ["cells/", "report.json", "plots/"]])
-def test_a_folder_without_finished_runs_starts_again(tmp_path: Path, made: list[str]) -> None:
+def test_a_comparison_may_start_in_a_folder_without_finished_runs(tmp_path: Path, made: list[str]) -> None:
     for name in made:
         path = tmp_path / "c" / name
         (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def test_a_folder_without_finished_runs_starts_again(tmp_path: Path, made: list[
 
 
 @pytest.mark.parametrize("name", ["report.json", "report.html", "plots", "logs"])
-def test_a_foreign_report_is_named_and_not_overwritten(begun: Path, name: str) -> None:
+def test_output_of_another_program_is_reported_and_not_overwritten(begun: Path, name: str) -> None:
     (begun / "logs").rmdir()
     (begun / name).write_text('{"quarter": 3}')
     with pytest.raises(OutputExists, match=f"{name} was not written by a comparison and is not overwritten"):
@@ -53,7 +53,7 @@ def test_a_foreign_report_is_named_and_not_overwritten(begun: Path, name: str) -
 
 
 @pytest.mark.parametrize("foreign", ["cells/one.csv", "cells/one.json", "cells.txt", "report.json", "logs/a.log"])
-def test_a_folder_of_runs_of_another_kind_is_no_comparison(tmp_path: Path, foreign: str) -> None:
+def test_a_folder_with_files_of_another_program_is_rejected(tmp_path: Path, foreign: str) -> None:
     path = tmp_path / "c" / foreign
     path.parent.mkdir(parents=True)
     path.write_text("{}")
@@ -61,7 +61,7 @@ def test_a_folder_of_runs_of_another_kind_is_no_comparison(tmp_path: Path, forei
         check_output_folder(tmp_path / "c")
 
 
-def test_a_file_and_a_link_are_no_comparison(tmp_path: Path, begun: Path) -> None:
+def test_a_file_and_a_folder_with_a_symbolic_link_are_rejected(tmp_path: Path, begun: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "cells").symlink_to(begun / "cells")

@@ -46,7 +46,7 @@ def failure_of(report: Report, name: str) -> str:
 @pytest.mark.parametrize(
     ("rows", "metric", "labels"), [(TAGGED, "f1", True), (EXTRACTED, "f1", True)], ids=["tags", "answers"]
 )
-def test_tasks_that_are_read_by_a_head(
+def test_tasks_with_a_head_are_compared_and_their_hard_prompt_fails(
     rows: list[dict[str, Any]], metric: str, labels: bool, settings: Settings, tmp_path: Path
 ) -> None:
     files = {name: written(tmp_path / f"{name}-rows.jsonl", rows) for name in ("data", "validation", "test")}
@@ -59,7 +59,9 @@ def test_tasks_that_are_read_by_a_head(
     assert set(report.results) == {"prefix", "lora:2", "head"}
 
 
-def test_a_size_or_a_value_that_cannot_be_had_leaves_the_rest(settings: Settings, here: list[str]) -> None:
+def test_impossible_train_sizes_and_sweep_values_are_skipped_and_the_other_runs_finish(
+    settings: Settings, here: list[str]
+) -> None:
     given = settings(
         methods=("few-shot:4", "prefix"),
         train_sizes=(2, 8),
@@ -79,7 +81,9 @@ def test_a_size_or_a_value_that_cannot_be_had_leaves_the_rest(settings: Settings
     assert here == []  # a failure is not repeated
 
 
-def test_a_process_that_dies_in_a_sweep_leaves_the_seeds(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_the_seeds_survive_a_process_that_is_killed_in_a_sweep(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def killed(job: MethodJob, log: Path, heard: Any) -> str:
         with pytest.raises(KeyboardInterrupt):
             run_job(job, DiesAt("sweep"))
@@ -105,7 +109,7 @@ class DiesAt(EventWriter):
             raise KeyboardInterrupt
 
 
-def test_a_method_listed_twice_runs_once(settings: Settings) -> None:
+def test_repeated_train_sizes_and_sweep_values_are_dropped(settings: Settings) -> None:
     given = settings(train_sizes=(4, 8, 4), sweep={"num-virtual-tokens": ("2", "2", "3")})
     assert given.train_sizes == (4, 8)
     assert given.sweep == {"num-virtual-tokens": ("2", "3")}
@@ -131,7 +135,7 @@ def test_a_changed_setting_repeats_only_the_affected_runs(settings: Settings, he
     assert run(map={"text": "text"}, methods=("hard",)) == ["hard"]
 
 
-def test_own_code_that_changed_is_another_method(
+def test_a_custom_method_runs_again_after_its_code_changed(
     settings: Settings, here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import importlib
@@ -155,18 +159,18 @@ def test_own_code_that_changed_is_another_method(
     assert here == ["custom_compared_method:CustomMethod"]
 
 
-def test_markers_of_virtual_tokens_are_no_words(settings: Settings) -> None:
+def test_all_methods_run_with_a_template_that_has_virtual_token_markers(settings: Settings) -> None:
     given = settings(template="[P1] [P2] {text}\nLabel:", methods=("few-shot:2", "prompt", "lora"), seeds=1, trials=1)
     report = compare_as(given)
     assert set(report.results) == set(report.methods)
 
 
-def test_a_method_whose_first_updates_fail_is_not_trained_for_one(settings: Settings) -> None:
+def test_a_method_that_fails_while_its_step_time_is_measured_is_reported_as_failed(settings: Settings) -> None:
     report = compare_as(settings(methods=("hard", "last:9"), budget_minutes=0.01))
     assert "has 3 layers" in failure_of(report, "last:9")
 
 
-def test_a_full_disk_ends_all(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_the_comparison(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise DiskFull("no space left")
 
@@ -181,7 +185,7 @@ def test_sweeps_over_other_settings_are_rejected(settings: Settings, name: str) 
         compare_as(settings(methods=("prefix",), sweep={name: ("1",)}))
 
 
-def test_half_precision_is_no_handicap(settings: Settings) -> None:
+def test_weights_of_a_half_precision_model_are_trained_in_float32(settings: Settings) -> None:
     """The trained copy is in float32, like prompts, whatever the precision of the base model."""
     from softprompt.comparison import Experiment
     from softprompt.comparison.methods.weight_method import copy_model
@@ -192,7 +196,7 @@ def test_half_precision_is_no_handicap(settings: Settings) -> None:
     assert model.precision == "bfloat16"
 
 
-def test_a_template_without_a_blank_is_no_obstacle_to_a_head(settings: Settings, tmp_path: Path) -> None:
+def test_a_head_trains_on_a_masked_model_with_a_template_without_a_mask(settings: Settings, tmp_path: Path) -> None:
     """Without a mask, label words of a masked model have no position, but a head reads the pooled token."""
     from tests.cli.conftest import saved_model
 

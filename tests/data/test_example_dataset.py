@@ -60,20 +60,20 @@ def test_dataset_behaves_like_a_list(write_jsonl: WriteJsonl) -> None:
         examples[10]
 
 
-def test_summary_describes_the_dataset(write_jsonl: WriteJsonl) -> None:
+def test_summary_names_the_file_its_format_and_the_number_of_examples(write_jsonl: WriteJsonl) -> None:
     path = write_jsonl("a.jsonl", ROWS)
     found = read_examples(path, {"text": "review", "label": "stars"})
     assert found.summary == f"{path}: classification (text, label), 10 examples"
 
 
-def test_digest_depends_on_the_content(write_jsonl: WriteJsonl, write: Write) -> None:
+def test_digest_depends_only_on_the_content_of_the_records(write_jsonl: WriteJsonl, write: Write) -> None:
     one = read_examples(write_jsonl("a.jsonl", ROWS)).digest
     assert read_examples(write_jsonl("b.jsonl", ROWS), {"text": "review"}).digest == one
     assert read_examples(write_jsonl("c.jsonl", ROWS[::-1])).digest != one
     assert len(one) == 64
 
 
-def test_records_are_not_kept_in_memory(write: Write) -> None:
+def test_records_of_a_large_file_are_not_held_in_memory(write: Write) -> None:
     line = '{"text": "' + "word " * 2000 + '", "label": "a"}\n'
     path = write("a.jsonl", line * 1000)
     tracemalloc.start()
@@ -86,7 +86,7 @@ def test_records_are_not_kept_in_memory(write: Write) -> None:
     assert peak < 1_500_000
 
 
-def test_deleted_file_is_reported(write: Write) -> None:
+def test_reading_an_example_of_a_deleted_file_raises_a_data_error(write: Write) -> None:
     path = write("a.jsonl", '{"text": "one", "label": "a"}\n')
     examples = read_examples(path)
     path.unlink()

@@ -26,7 +26,7 @@ def test_jsonl_has_one_example_per_line(write: Write) -> None:
     ]
 
 
-def test_json_is_a_list_of_objects(write: Write) -> None:
+def test_json_file_with_a_list_of_objects_is_read(write: Write) -> None:
     path = write("a.json", '[{"text": "one"},\n {"text": "two"}]')
     assert texts(path) == ["one", "two"]
     assert [example.location for example in read_examples(path)] == [f"{path}, row 1", f"{path}, row 2"]
@@ -52,7 +52,7 @@ def test_blank_lines_are_skipped_but_counted(write: Write) -> None:
     assert [example.location for example in read_examples(path)] == [f"{path}:2", f"{path}:5"]
 
 
-def test_windows_line_ends(write: Write) -> None:
+def test_jsonl_with_windows_line_ends_is_read(write: Write) -> None:
     assert texts(write("a.jsonl", '{"text": "one"}\r\n\r\n{"text": "two"}\r\n')) == ["one", "two"]
 
 
@@ -172,7 +172,7 @@ def test_get_texts_rejects_other_values(value: Any) -> None:
         Example({"references": value}, "train.jsonl:7").get_texts("references")
 
 
-def test_lone_surrogate_is_rejected(write: Write) -> None:
+def test_text_with_a_lone_surrogate_is_rejected(write: Write) -> None:
     [example] = read_examples(
         write("a.jsonl", r'{"text": "\ud83d", "references": ["fine", "\ude00"], "whole": "\ud83d\ude00"}')
     )

@@ -56,7 +56,7 @@ def test_missing_label_error_names_the_record(write: Write, name: str, content: 
 
 
 @pytest.mark.usefixtures("cache")
-def test_missing_class_index_has_no_name(tmp_path: Path) -> None:
+def test_missing_class_index_raises_a_record_error(tmp_path: Path) -> None:
     from datasets import ClassLabel, Dataset, Features, Value
 
     kinds = Features({"text": Value("string"), "label": ClassLabel(names=["a", "b"])})

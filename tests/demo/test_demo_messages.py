@@ -40,7 +40,7 @@ def test_no_two_messages_are_nearly_the_same() -> None:
         assert overlap(triples[i], triples[j]) < 0.2
 
 
-def test_messages_differ_in_length_and_do_not_give_the_label_away() -> None:
+def test_messages_differ_in_length_and_rarely_contain_their_label() -> None:
     rows = [example for split in ROWS.values() for example in split]
     lengths = [len(words(example.get_text("text"))) for example in rows]
     assert min(lengths) < 8

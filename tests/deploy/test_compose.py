@@ -1,4 +1,4 @@
-"""The compose file: right by the schema that compose itself has, and in what no schema says."""
+"""The compose file is valid by the schema of compose, and its services fit each other and the code."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def checked(*files: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_it_is_what_compose_takes() -> None:
+def test_the_compose_file_is_valid_by_the_compose_schema() -> None:
     found = checked(FILE)
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-def test_the_schema_sees_a_mistake(tmp_path: Path) -> None:
+def test_the_compose_schema_rejects_an_unknown_field(tmp_path: Path) -> None:
     wrong = tmp_path / "compose.yaml"
     wrong.write_text(FILE.read_text("utf-8").replace("stop_grace_period", "stop_grace"), "utf-8")
     assert checked(wrong).returncode == 1
 
 
-def test_files_named_in_the_compose_file_exist() -> None:
+def test_services_networks_and_volumes_named_in_the_compose_file_are_defined() -> None:
     found = compose()
     services = found["services"]
     for name, service in services.items():
@@ -42,20 +42,20 @@ def test_files_named_in_the_compose_file_exist() -> None:
             assert how["condition"] != "service_healthy" or "healthcheck" in services[other], f"{name} on {other}"
 
 
-def test_every_variable_is_in_the_example_and_no_secret_is() -> None:
+def test_the_example_env_file_has_every_variable_and_no_secret() -> None:
     used = set(re.findall(r"\$\{(\w+)", FILE.read_text("utf-8")))
     given = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / ".env.example").read_text("utf-8"), re.MULTILINE))
     assert used == set(given)
     assert not any(value for name, value in given.items() if name != "MODEL")
 
 
-def test_only_gateways_can_be_reached() -> None:
+def test_only_gateways_publish_ports_in_the_compose_file() -> None:
     assert [name for name, service in compose()["services"].items() if "ports" in service] == ["gateway"]
     for name, service in compose()["services"].items():
         assert ("public" in service["networks"]) == (name == "gateway")
 
 
-def test_the_gateways_words_are_softprompts() -> None:
+def test_the_gateway_command_in_the_compose_file_is_valid_and_names_every_replica() -> None:
     services = compose()["services"]
     gateway = services["gateway"]
     found = options(gateway["command"])
@@ -79,7 +79,7 @@ def test_a_replica_reads_the_prompts_that_gateways_write(name: str) -> None:
     assert seconds(replica["stop_grace_period"]) > float(drains)
 
 
-def test_both_sides_have_the_replicas_key() -> None:
+def test_gateway_and_replicas_have_the_same_vllm_key() -> None:
     services = compose()["services"]
     keys = {services[name]["environment"]["VLLM_API_KEY"] for name in ("gateway", "replica-0", "replica-1")}
     assert len(keys) == 1

@@ -1,4 +1,4 @@
-"""The Dockerfiles: what hadolint has to say of them, and that they copy what is there."""
+"""The Dockerfiles pass hadolint, copy files that exist, and install what is tested."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FILES = sorted(DEPLOY.glob("*.Dockerfile"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
-def test_hadolint_finds_nothing(file: Path) -> None:
+def test_hadolint_accepts_the_dockerfile(file: Path) -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     found = subprocess.run([str(hadolint), str(file)], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
-def test_copied_files_exist_and_are_not_ignored(file: Path) -> None:
+def test_files_copied_by_a_dockerfile_exist_and_are_not_ignored(file: Path) -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
     copied = [
         name for line in re.findall(r"^COPY (.*) \S+$", file.read_text("utf-8"), re.MULTILINE) for name in line.split()
@@ -34,13 +34,13 @@ def test_copied_files_exist_and_are_not_ignored(file: Path) -> None:
         assert name in kept
 
 
-def test_a_gateway_has_the_extras_it_needs() -> None:
+def test_the_gateway_image_installs_the_extras_it_needs() -> None:
     known = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     [asked] = re.findall(r"'\.\[([\w,]+)\]'", (DEPLOY / "gateway.Dockerfile").read_text("utf-8"))
     assert {"serve", "postgres", "s3"} == set(asked.split(",")) <= set(known)
 
 
-def test_a_replica_has_what_the_plugin_is_tested_with() -> None:
+def test_the_replica_image_installs_the_packages_that_the_plugin_is_tested_with() -> None:
     [needs] = re.findall(r"^PLUGIN_NEEDS := (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     [installed] = re.findall(
         r"constraints-vllm.txt ([\w ]+?) \\$", (DEPLOY / "replica.Dockerfile").read_text("utf-8"), re.MULTILINE
@@ -48,7 +48,7 @@ def test_a_replica_has_what_the_plugin_is_tested_with() -> None:
     assert set(needs.split()) <= set(installed.split())
 
 
-def test_vllms_version_is_the_one_that_is_tested() -> None:
+def test_the_replica_image_has_the_vllm_version_that_is_tested() -> None:
     [image] = re.findall(
         r"^FROM vllm/vllm-openai:v(\S+)$", (DEPLOY / "replica.Dockerfile").read_text("utf-8"), re.MULTILINE
     )

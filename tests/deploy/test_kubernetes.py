@@ -1,4 +1,4 @@
-"""The manifests: right by Kubernetes' own schemas, and in what no schema says."""
+"""The Kubernetes manifests are valid by the schemas of Kubernetes, and fit each other and the code."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def arguments(kind: str, name: str) -> list[str]:
     return [re.sub(r"\$\((\w+)\)", lambda match: settings()[match[1]], each) for each in container(kind, name)["args"]]
 
 
-def test_they_are_what_kubernetes_takes() -> None:
+def test_the_manifests_are_valid_by_the_kubernetes_schemas() -> None:
     found = checked(*MANIFESTS)
     assert found.returncode == 0, found.stdout + found.stderr
     assert not re.search(r"WARN|no schema", found.stdout + found.stderr)
 
 
-def test_the_schemas_see_a_mistake(tmp_path: Path) -> None:
+def test_the_kubernetes_schemas_reject_invalid_manifests(tmp_path: Path) -> None:
     for path, right, wrong in (
         ("gateways.yaml", "minAvailable", "minAvailible"),
         ("replicas.yaml", "periodSeconds: 5", "periodSeconds: often"),
@@ -56,7 +56,7 @@ def test_the_schemas_see_a_mistake(tmp_path: Path) -> None:
         assert checked(tmp_path / path).returncode != 0
 
 
-def test_selectors_find_their_pods() -> None:
+def test_every_selector_matches_a_pod() -> None:
     labels = [
         each["spec"]["template"]["metadata"]["labels"]
         for kind in ("Deployment", "StatefulSet")
@@ -70,7 +70,7 @@ def test_selectors_find_their_pods() -> None:
         assert any(selector.items() <= each.items() for each in labels), selector
 
 
-def test_every_secret_and_setting_that_is_read_is_documented() -> None:
+def test_every_secret_is_documented_and_every_setting_is_in_the_config_map() -> None:
     page = (MANIFESTS[0].parents[2] / "docs" / "deploy.md").read_text("utf-8")
     assert not list(objects("Secret"))  # they are no files of this repository
     for kind in ("Deployment", "StatefulSet"):
@@ -87,7 +87,7 @@ def test_every_secret_and_setting_that_is_read_is_documented() -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), WORKLOADS)
-def test_a_workload_is_probed_limited_and_named(kind: str, name: str) -> None:
+def test_a_workload_has_probes_memory_limits_and_an_image_tag(kind: str, name: str) -> None:
     inside = container(kind, name)
     assert {"readinessProbe", "livenessProbe", "resources"} <= set(inside)
     assert "memory" in inside["resources"]["limits"]
@@ -103,13 +103,13 @@ def test_a_workload_is_probed_limited_and_named(kind: str, name: str) -> None:
     assert mounts == volumes | claims
 
 
-def test_the_probes_ask_for_what_the_server_has() -> None:
+def test_the_gateway_probes_request_the_health_endpoints_of_the_server() -> None:
     inside = container("Deployment", "gateway")
     assert inside["readinessProbe"]["httpGet"]["path"] == "/ready"
     assert inside["livenessProbe"]["httpGet"]["path"] == "/health"
 
 
-def test_the_gateways_words_are_softprompts() -> None:
+def test_the_gateway_command_in_the_manifests_is_valid_and_matches_the_settings() -> None:
     found = options(arguments("Deployment", "gateway"))
     assert str(found["backend"]) == "vllm"
     assert found["model"] == settings()["MODEL"]
@@ -128,7 +128,7 @@ def test_gateways_name_every_replica() -> None:
     ]
 
 
-def test_a_replica_reads_where_the_settings_say() -> None:
+def test_a_replica_reads_prompts_from_the_artifact_location_of_the_settings() -> None:
     told = arguments("StatefulSet", "replica")
     found = connector(told)
     assert found["kv_connector"] == "SoftpromptConnector"
@@ -138,7 +138,7 @@ def test_a_replica_reads_where_the_settings_say() -> None:
     assert pod(one("StatefulSet", "replica"))["terminationGracePeriodSeconds"] > drains
 
 
-def test_a_disruption_leaves_one_of_each() -> None:
+def test_a_disruption_leaves_at_least_one_gateway_and_one_replica() -> None:
     for kind, name, budget in (("Deployment", "gateway", "gateways"), ("StatefulSet", "replica", "replicas")):
         spec = one("PodDisruptionBudget", budget)["spec"]
         assert one(kind, name)["spec"]["replicas"] - spec.get("maxUnavailable", 0) >= max(
@@ -146,6 +146,6 @@ def test_a_disruption_leaves_one_of_each() -> None:
         )
 
 
-def test_gateways_alone_reach_replicas() -> None:
+def test_only_gateways_can_connect_to_replicas() -> None:
     [ingress] = one("NetworkPolicy", "replicas")["spec"]["ingress"]
     assert [each["podSelector"]["matchLabels"] for each in ingress["from"]] == [{"app.kubernetes.io/name": "gateway"}]

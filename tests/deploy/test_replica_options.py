@@ -1,4 +1,4 @@
-"""Whoever starts a replica starts it as the code needs it: compose, Kubernetes, the pages, and the gateway itself."""
+"""Every command that starts a replica, in compose, Kubernetes, docs and the gateway, has the options the code needs."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_all_commands_that_start_a_replica_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_it_has_the_options_that_a_gateway_counts_on(name: str) -> None:
+def test_a_replica_command_has_the_options_that_a_gateway_requires(name: str) -> None:
     options = vllm_options(COMMANDS[name])
     for option, value in REQUIRED_OPTIONS.items():
         assert option in options, f"--{option} is missing"
@@ -84,7 +84,7 @@ def test_it_has_the_options_that_a_gateway_counts_on(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_plugin_starts_with_it(name: str) -> None:
+def test_the_plugin_accepts_the_options_of_a_replica_command(name: str) -> None:
     options = vllm_options(COMMANDS[name])
     transfer = json.loads(options["kv-transfer-config"])
     assert transfer["kv_connector"] == CONNECTOR_NAME
@@ -102,7 +102,7 @@ def test_the_plugin_starts_with_it(name: str) -> None:
         ("kv-transfer-config", '{"kv_role": "kv_producer", "kv_connector_extra_config": {}}'),
     ],
 )
-def test_an_option_that_the_plugin_refuses_is_seen(option: str, value: str) -> None:
+def test_the_plugin_rejects_unsupported_vllm_options(option: str, value: str) -> None:
     with pytest.raises(SettingError):
         check_starts({**vllm_options(COMMANDS["own"]), option: value})
 

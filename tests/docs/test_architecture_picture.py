@@ -1,4 +1,4 @@
-"""The picture of the floors in docs/architecture.md agrees with the contract in .importlinter."""
+"""The picture of the module floors in docs/architecture.md agrees with the contract in .importlinter."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def list_modules(box: str) -> list[str]:
     return [module for modules in list_nodes(box).values() for module in modules]
 
 
-def test_the_picture_has_every_module_of_the_contract() -> None:
+def test_the_architecture_picture_has_every_module_of_the_import_contract() -> None:
     assert sorted(module for _, box in BOXES for module in list_modules(box)) == sorted(FLOORS)
 
 
-def test_each_box_is_above_the_next() -> None:
+def test_modules_in_a_box_of_the_architecture_picture_are_above_those_in_the_next_box() -> None:
     for (_, upper), (_, lower) in pairwise(BOXES):
         for above, below in product(list_modules(upper), list_modules(lower)):
             assert FLOORS[above] < FLOORS[below], (above, below)
 
 
 @pytest.mark.parametrize("box", dict(BOXES).values(), ids=dict(BOXES))
-def test_arrows_point_down(box: str) -> None:
+def test_arrows_in_the_architecture_picture_point_to_lower_floors(box: str) -> None:
     nodes = list_nodes(box)
     for line in re.findall(r"^ +[\w &]+-->.*$", box, re.MULTILINE):
         for upper, lower in pairwise(line.strip().split(" --> ")):

@@ -1,4 +1,4 @@
-"""The documentation does what it says: README.md and every page of docs/ are executed, block after block, page by page.
+"""The code of the documentation runs: README.md and every page of docs/ are executed, block after block, page by page.
 
 In a ```bash block every line that starts with `softprompt ` is run as the program would run it, and must exit with 0. A
 ```python block is executed; the blocks of a page share their variables. A block with a file's name behind its language
@@ -233,7 +233,7 @@ def shared(request: pytest.FixtureRequest, page: Path) -> None:
 @pytest.mark.filterwarnings("default")
 @pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("page", EXECUTED, ids=named)
-def test_a_page_does_what_it_says(
+def test_the_code_blocks_and_commands_of_a_page_run(
     page: Path, tiny: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_data(tmp_path)
@@ -254,7 +254,7 @@ def test_a_page_does_what_it_says(
 
 
 @pytest.mark.parametrize("page", [*PAGES, *TUTORIALS], ids=named)
-def test_a_page_runs_only_what_is_checked(page: Path) -> None:
+def test_every_shell_block_of_a_page_has_commands_that_are_checked(page: Path) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     for block in blocks(page):
         if block.language == "sh":
@@ -272,7 +272,7 @@ def nouns() -> list[str]:
 
 
 @pytest.mark.parametrize("noun", nouns())
-def test_a_noun_has_its_page(noun: str) -> None:
+def test_every_module_of_the_package_has_a_page(noun: str) -> None:
     assert (DOCS / f"{PAGE_OF.get(noun, noun)}.md").is_file()
 
 
@@ -284,7 +284,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", [*PAGES, *TUTORIALS], ids=named)
-def test_links_resolve(page: Path) -> None:
+def test_links_on_a_page_resolve(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
         if target.startswith("https://"):
             continue
@@ -316,12 +316,12 @@ def test_links_resolve(page: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_page_names_all_there_is(page: str, names: list[str]) -> None:
+def test_a_page_lists_every_name_of_the_code(page: str, names: list[str]) -> None:
     text = (DOCS / f"{page}.md").read_text("utf-8")
     assert not [name for name in names if f"`{name}" not in text]
 
 
-def test_the_defaults_are_those_of_the_code() -> None:
+def test_the_documented_training_defaults_equal_those_of_the_code() -> None:
     page = (DOCS / "training.md").read_text("utf-8")
     written = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+?)`? \|", page, re.MULTILINE))
     for name, field in TuneSettings.model_fields.items():

@@ -36,18 +36,18 @@ def rows(before: str) -> dict[str, str]:
         ("\n`task`, by its `kind`", list(TASKS)),
     ],
 )
-def test_a_table_has_the_fields_of_the_code_in_their_order(before: str, names: list[str]) -> None:
+def test_a_manifest_table_lists_the_fields_of_the_code_in_order(before: str, names: list[str]) -> None:
     assert list(rows(before)) == names
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_a_task_has_the_fields_of_the_code(kind: str) -> None:
+def test_the_task_table_lists_the_fields_of_each_task_kind(kind: str) -> None:
     fields = re.sub(r"\([^)]*\)", "", rows("\n`task`, by its `kind`")[kind])
     assert re.findall(r"`(\w+)`", fields) == [name for name in TASKS[kind].model_fields if name != "kind"]
 
 
-def test_all_of_them_are_written() -> None:
-    """What a table lists is in every file, so a reader needs no defaults."""
+def test_a_written_manifest_has_every_field_of_the_tables() -> None:
+    """A reader of the file therefore needs no defaults."""
     written = make().manifest.model_dump(mode="json")
     assert set(written) == set(rows("## The manifest"))
     assert set(written["base"]) == set(rows("\n`base`:"))
@@ -62,10 +62,10 @@ def test_all_of_them_are_written() -> None:
         ("\n`shape`:", "kind", list(ModelKind)),
     ],
 )
-def test_a_field_s_values_are_those_of_the_code(before: str, name: str, values: list[str]) -> None:
+def test_a_manifest_table_lists_the_values_of_the_code(before: str, name: str, values: list[str]) -> None:
     assert re.findall(r"`([a-z-]+)`", rows(before)[name])[: len(values)] == [str(value) for value in values]
 
 
-def test_the_adapters_that_are_read_are_those_of_the_code() -> None:
+def test_the_documented_adapter_types_are_those_of_the_code() -> None:
     [said] = re.findall(r"reads adapters of the types (.*?)\. peft", PAGE.replace("\n", " "))
     assert set(re.findall(r"`([A-Z_]+)`", said)) == set(peft_format.SUPPORTED_PEFT_TYPES)

@@ -1,4 +1,4 @@
-"""The tree in the README has every module of the package, each with its page, and nothing that is not there."""
+"""The tree in the README lists every module of the package, and only pages and folders that exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 TREE = README[README.index("```text\nsrc/softprompt/") :].split("```")[1]
 
 
-def test_it_has_every_module_of_the_package() -> None:
+def test_the_readme_tree_lists_every_module_of_the_package() -> None:
     modules = {
         f"{path.name}/" if path.is_dir() else path.name
         for path in (ROOT / "src" / "softprompt").iterdir()
@@ -19,7 +19,7 @@ def test_it_has_every_module_of_the_package() -> None:
     assert set(re.findall(r"^[├└]── (\S+)", TREE, re.MULTILINE)) == modules
 
 
-def test_pages_and_folders_in_the_tree_exist() -> None:
+def test_pages_and_folders_in_the_readme_tree_exist() -> None:
     pages = re.findall(r"\bdocs/\S+\.md", TREE)
     folders = re.findall(r"^(\w+/)", TREE, re.MULTILINE)
     assert len(pages) > 10

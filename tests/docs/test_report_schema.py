@@ -1,4 +1,4 @@
-"""The JSON schema of report.json in the docs: it is the code's, and reports are valid."""
+"""The JSON schema of report.json in docs/ is generated from the code, and accepts the example reports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def schema() -> Draft202012Validator:
     return Draft202012Validator(read(DOCS / "report.schema.json"))
 
 
-def test_schema_is_up_to_date() -> None:
+def test_the_report_schema_is_up_to_date() -> None:
     checked = subprocess.run(
         [sys.executable, str(DOCS / "generate_report_schema.py"), "--check"],
         capture_output=True,
@@ -37,7 +37,7 @@ def test_schema_is_up_to_date() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-def test_schema_describes_every_field(schema: Draft202012Validator) -> None:
+def test_the_report_schema_describes_every_field(schema: Draft202012Validator) -> None:
     objects = [schema.schema, *(entry for entry in schema.schema["$defs"].values() if "properties" in entry)]
     assert len(objects) > 15
     for entry in objects:

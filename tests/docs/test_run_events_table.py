@@ -11,7 +11,7 @@ from softprompt.comparison.runs.run_events import EVENT_CLASSES
 PAGE = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text("utf-8")
 
 
-def test_table_has_the_events_of_the_code() -> None:
+def test_the_events_table_lists_the_events_of_the_code() -> None:
     rows = re.findall(r"^\| `(\w+Event)` \| `(\w+)` \| [^|]* \| (.*) \|$", PAGE, re.MULTILINE)
     table = {name: (event, re.findall(r"`(\w+)`", fields)) for event, name, fields in rows}
     assert table == {

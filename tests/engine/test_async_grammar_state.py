@@ -1,4 +1,4 @@
-"""Grammar masks are computed beside the model's steps: a sequence waits only for its own mask, within its budget."""
+"""Grammar masks are computed in parallel with steps: a sequence waits only for its own mask, within its budget."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_exceeding_the_mask_budget_ends_only_that_sequence(
     assert len(outputs[1]) == 9
 
 
-def test_a_rebuilt_grammar_state_continues(model: FrozenModel, compiler: GuidanceCompiler) -> None:
+def test_a_rebuilt_grammar_state_continues_with_the_same_mask(model: FrozenModel, compiler: GuidanceCompiler) -> None:
     grammar, pool = compiler.compile_regex("ab[cd]{3}"), MaskPool(1)
     [a], [b] = model.prompt_tokenizer.tokenize("a"), model.prompt_tokenizer.tokenize("b")
     state = AsyncGrammarState(grammar, pool, "acme")

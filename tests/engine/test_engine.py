@@ -233,7 +233,7 @@ def test_memory_of_a_long_sequence_is_released(model: FrozenModel, monkeypatch: 
 
 
 @pytest.mark.parametrize("ending", ["is non-finite", "is cancelled", "fails", "is preempted"])
-def test_a_slot_is_finite_after_its_sequence_left(engine: Engine, model: FrozenModel, ending: str) -> None:
+def test_a_slot_has_finite_values_after_its_sequence_left(engine: Engine, model: FrozenModel, ending: str) -> None:
     """Masked positions are multiplied by zero, which keeps NaN: the slot's next sequence would be non-finite too."""
     prefix = random_prefix(model, 4, 0)
     overflowing = prefix.with_tensor(torch.full_like(prefix.tensor, 3e38))

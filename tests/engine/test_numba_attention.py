@@ -102,7 +102,7 @@ def test_kernel_matches_matmul_attention(
 
 @pytest.mark.usefixtures("num_threads")
 @given(behind=st.lists(st.integers(0, LENGTH - 1), min_size=2, max_size=6))
-def test_a_result_does_not_depend_on_other_sequences(behind: list[int]) -> None:
+def test_attention_of_a_sequence_does_not_depend_on_other_sequences(behind: list[int]) -> None:
     segments = [TokenSegment(slot, slot, 1, count) for slot, count in enumerate(behind)]
     together = run_attention(NumbaDecodeAttention, build_shape(2, 24), segments, 3, 1.0)[0]
     alone = run_attention(
@@ -136,7 +136,7 @@ def test_the_kernel_is_selected_where_it_is_supported(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("broken", ["_compile_kernel", "_load_gomp_parallel"])
-def test_torch_computes_where_the_kernel_is_unavailable(
+def test_decoding_falls_back_to_torch_where_the_kernel_is_unavailable(
     broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fresh_kernel: None
 ) -> None:
     def fail() -> None:
@@ -179,7 +179,7 @@ def raise_eof_error(*_: Any, **__: Any) -> None:
 @pytest.mark.parametrize(
     "broken", [(CompileResultCacheImpl, "_locator_classes", []), (IndexDataCacheFile, "load", raise_eof_error)]
 )
-def test_the_kernel_is_compiled_without_a_cache(
+def test_the_kernel_is_compiled_where_numbas_cache_is_unusable(
     broken: tuple[Any, str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fresh_kernel: None
 ) -> None:
     monkeypatch.setattr(*broken)

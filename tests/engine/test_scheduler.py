@@ -111,7 +111,7 @@ def test_too_long_and_too_many_requests_are_rejected() -> None:
     assert scheduler.add_request(request()) is None
 
 
-def test_a_flooding_tenant_leaves_places_for_others() -> None:
+def test_a_flooding_tenant_leaves_queue_capacity_for_others() -> None:
     scheduler = Scheduler(max_num_seqs=1, max_model_len=40, max_num_batched_tokens=10, max_waiting_requests=8)
     flood = [scheduler.add_request(request("a")) is not None for _ in range(20)]
     assert sum(flood) == 4
@@ -120,7 +120,7 @@ def test_a_flooding_tenant_leaves_places_for_others() -> None:
     assert len(run_to_end(scheduler)) == 7
 
 
-def test_a_removed_sequence_leaves_at_once() -> None:
+def test_a_removed_sequence_leaves_the_scheduler_at_once() -> None:
     scheduler = Scheduler(max_num_seqs=1, max_model_len=40, max_num_batched_tokens=10, max_waiting_requests=10)
     first, second = scheduler.add_request(request("a")), scheduler.add_request(request("b"))
     assert first is not None
@@ -166,8 +166,8 @@ def test_the_scheduler_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", code, *folders], check=True)
 
 
-def test_a_long_prompt_does_not_block_the_prompts_behind() -> None:
-    """The prompts behind get half of the remaining tokens."""
+def test_a_long_prompt_does_not_block_the_prompts_after_it() -> None:
+    """The prompts after it get half of the remaining tokens."""
     scheduler = Scheduler(max_num_seqs=3, max_model_len=2000, max_num_batched_tokens=10, max_waiting_requests=10)
     for text in (1000, 6, 1000):
         scheduler.add_request(request(text=text))
@@ -201,7 +201,7 @@ def test_a_sequence_waits_for_memory_and_is_not_overtaken() -> None:
         scheduler.add_request(request(text=30))
 
 
-def test_no_state_of_finished_tenants_is_kept() -> None:
+def test_the_state_of_finished_tenants_is_removed() -> None:
     scheduler = Scheduler(max_num_seqs=2, max_model_len=40, max_num_batched_tokens=50, max_waiting_requests=100)
     for tenant in range(50):
         scheduler.add_request(request(f"t{tenant}"))

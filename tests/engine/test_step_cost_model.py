@@ -18,7 +18,7 @@ def fit_cost_model(base: float, prefill: float, decode: float) -> StepCostModel:
     return model
 
 
-def test_costs_are_estimated_from_steps() -> None:
+def test_step_costs_are_estimated_from_observed_steps() -> None:
     model = fit_cost_model(0.02, 0.001, 0.003)
     assert (model.base_seconds, model.prefill_token_seconds, model.decode_token_seconds) == pytest.approx(
         (0.02, 0.001, 0.003), rel=0.05
@@ -58,11 +58,11 @@ def test_tokens_have_no_cost_before_steps_differ(sizes: tuple[int, ...]) -> None
     assert model.estimate_seconds(100, 50) < model.base_seconds or not sizes
 
 
-def test_a_single_tenant_is_not_limited() -> None:
+def test_steps_of_a_single_tenant_are_not_limited() -> None:
     assert fit_cost_model(1.0, 1.0, 1.0).compute_step_limit({"a": 500.0}) is None
 
 
-def test_unused_shares_go_to_the_others() -> None:
+def test_unused_shares_are_divided_among_other_tenants() -> None:
     assert divide_max_min({"a": 1.0, "b": 50.0, "c": 60.0}, 41.0) == {"a": 1.0, "b": 20.0, "c": 20.0}
 
 

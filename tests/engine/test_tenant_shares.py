@@ -49,7 +49,7 @@ def count_steps_until_finished(scheduler: Scheduler, sequence: EngineSequence) -
 
 
 @pytest.mark.parametrize("slots", [1, 2, 64])
-def test_a_small_request_is_served_beside_a_tenant_with_all_slots(slots: int) -> None:
+def test_a_small_request_is_served_soon_although_another_tenant_has_all_slots(slots: int) -> None:
     scheduler = Scheduler(slots, max_model_len=2048, max_num_batched_tokens=256, max_waiting_requests=256)
     for _ in range(max(slots, 64)):
         add_sequence(scheduler, "much", LONG)
@@ -81,7 +81,7 @@ def test_waiting_tenants_get_equal_shares() -> None:
     assert count_slots(scheduler) == {"a": 5, "b": 5, "c": 2}
 
 
-def test_free_slots_are_used() -> None:
+def test_slots_of_a_finished_tenant_are_used_by_another() -> None:
     scheduler = Scheduler(8, max_model_len=2048, max_num_batched_tokens=64, max_waiting_requests=256)
     for _ in range(20):
         add_sequence(scheduler, "much", LONG)
@@ -92,7 +92,7 @@ def test_free_slots_are_used() -> None:
     assert count_slots(scheduler) == {"much": 8}
 
 
-def test_memory_is_shared_like_slots() -> None:
+def test_kv_cache_memory_is_shared_among_tenants_like_slots() -> None:
     """A few long sequences can occupy all of it."""
     scheduler = Scheduler(
         16, max_model_len=1000, max_num_batched_tokens=64, max_waiting_requests=256, max_kv_positions=4000
@@ -144,7 +144,7 @@ def test_every_preempted_sequence_finishes(
     assert scheduler._waiting.num_active_tenants == 0
 
 
-def test_preempted_sequences_leave_places_in_the_queue() -> None:
+def test_preempted_sequences_do_not_count_against_the_queue_limit() -> None:
     scheduler = Scheduler(8, max_model_len=2048, max_num_batched_tokens=64, max_waiting_requests=4)
     while scheduler.add_request(EngineRequest((5,), SamplingParams(max_new_tokens=LONG), tenant="much")) is not None:
         scheduler.admit_waiting()
@@ -181,7 +181,7 @@ def test_a_long_sequence_among_many_short_ones_finishes(others: int, max_kv_posi
 
 
 @given(st.data())
-def test_a_sequence_is_admitted_once_per_call(data: st.DataObject) -> None:
+def test_a_sequence_is_admitted_at_most_once_per_call(data: st.DataObject) -> None:
     scheduler = Scheduler(3, max_model_len=64, max_num_batched_tokens=8, max_waiting_requests=256, max_kv_positions=100)
     for number in range(data.draw(st.integers(1, 60))):
         tenant, text = data.draw(st.sampled_from("ABCD")), data.draw(st.integers(1, 40))

@@ -54,7 +54,7 @@ def test_classifying_no_texts_returns_no_predictions(base: FrozenModel) -> None:
     ).shape == (0, 2)
 
 
-def test_a_single_string_is_one_text(base: FrozenModel) -> None:
+def test_a_single_string_is_classified_as_one_text(base: FrozenModel) -> None:
     prompt = build_prompt(base, CLASSIFICATION)
     assert classify(base, prompt, "a bore") == classify(base, prompt, ["a bore"])
 
@@ -72,7 +72,7 @@ def test_inference_without_prompts_is_rejected(base: FrozenModel, call: Callable
         call(base)
 
 
-def test_generation_without_examples_is_empty_and_metrics_are_rejected(base: FrozenModel) -> None:
+def test_generation_without_examples_returns_nothing_and_metrics_are_rejected(base: FrozenModel) -> None:
     objective = GENERATION.build_objective(base, 100)
     assert generate_texts(objective.model, [], [], SamplingParams()) == []
     assert list(decode_steps(objective.model, [], [], [])) == []

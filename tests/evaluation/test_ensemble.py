@@ -48,7 +48,7 @@ def test_mean_averages_the_probabilities_of_each_prompt() -> None:
     torch.testing.assert_close(predict_probabilities(model, prompts), separate.mean(dim=0), atol=1e-4, rtol=0)
 
 
-def test_vote_is_the_share_of_prompts() -> None:
+def test_vote_returns_the_share_of_prompts_that_predict_each_label() -> None:
     model = shared_model("llama")
     prompts = build_prompts(model)
     votes = torch.stack([predict_probabilities(model, prompt).argmax(dim=1) for prompt in prompts])
@@ -67,7 +67,7 @@ def test_each_head_reads_its_own_prompt() -> None:
     torch.testing.assert_close(predict_probabilities(model, prompts), separate.mean(dim=0), atol=1e-4, rtol=0)
 
 
-def test_evaluate_measures_the_ensemble() -> None:
+def test_evaluate_measures_the_combined_predictions_of_an_ensemble() -> None:
     model = shared_model("llama")
     prompts = build_prompts(model)
     examples = [Example({"text": text, "label": "good"}) for text in TEXTS]

@@ -1,4 +1,4 @@
-"""Evaluation of a prompt beside the hard prompt."""
+"""Evaluation of a prompt and the hard prompt."""
 
 from __future__ import annotations
 

@@ -20,14 +20,14 @@ def build_prompt(payload: Payload, family: str = "llama") -> SavedPrompt:
     )
 
 
-def test_similarity_of_a_prompt_with_itself_and_its_negative() -> None:
+def test_similarity_is_1_with_a_scaled_copy_and_minus_1_with_the_negative() -> None:
     tensor = torch.randn(1, 24, generator=torch.Generator().manual_seed(0))
     similarity = compute_prompt_similarity([build_prompt(PromptEmbeddings(t)) for t in (tensor, 3 * tensor, -tensor)])
     for measure in (similarity.mean_token, similarity.token_pairs):
         torch.testing.assert_close(torch.tensor(measure), torch.tensor([[1.0, 1, -1], [1, 1, -1], [-1, -1, 1]]))
 
 
-def test_mean_token_and_token_pairs() -> None:
+def test_mean_token_compares_means_and_token_pairs_averages_over_pairs() -> None:
     right, up = torch.eye(24)[:2]
     similarity = compute_prompt_similarity(
         [build_prompt(PromptEmbeddings(torch.stack([right, up]))), build_prompt(PromptEmbeddings(right.unsqueeze(0)))]

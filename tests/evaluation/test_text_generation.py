@@ -87,7 +87,7 @@ def test_an_encoder_decoder_generates_the_same_as_transformers(family: str) -> N
 
 @pytest.mark.parametrize("family", FAMILIES + ENCODER_DECODER_FAMILIES)
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
-def test_streamed_chunks_join_to_the_whole(family: str, temperature: float) -> None:
+def test_streamed_chunks_join_to_the_whole_text(family: str, temperature: float) -> None:
     """First half of law 9 for this loop: byte-level tokens often end inside a character."""
     model = shared_model(family)
     for seed in range(5):
@@ -98,7 +98,7 @@ def test_streamed_chunks_join_to_the_whole(family: str, temperature: float) -> N
         assert all(not chunk.endswith("\ufffd") for chunk in chunks[:-1])
 
 
-def test_sampling_is_repeatable_and_seeds_differ() -> None:
+def test_sampling_is_reproducible_and_depends_on_the_seed() -> None:
     model = shared_model("llama")
     example = EncodedExample([5, 9, 77])
 
@@ -121,7 +121,7 @@ def test_sampling_from_one_token_is_greedy(filters: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"top_p": 1e-320}, {"top_k": 5}])
 @pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-46, 1e-40, 1e-5])
-def test_lowest_temperatures_are_greedy(temperature: float, options: dict[str, float]) -> None:
+def test_sampling_at_the_lowest_temperatures_is_greedy(temperature: float, options: dict[str, float]) -> None:
     """Logits divided by such a temperature would be infinite."""
     model, example = shared_model("llama"), EncodedExample([5, 9, 77])
     sampled = generate_texts(
@@ -166,7 +166,7 @@ def test_equal_examples_have_different_responses() -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", *ENCODER_DECODER_FAMILIES])
-def test_penalties_are_applied(family: str) -> None:
+def test_presence_penalty_and_logit_bias_change_the_tokens(family: str) -> None:
     model = shared_model(family)
     example, fields = build_example(model, [5, 9, 77]), {"max_new_tokens": 9, "ignore_eos": True}
     banned: dict[int, float] = {}
@@ -202,7 +202,7 @@ def test_responses_match_a_grammar() -> None:
     assert len(set(texts)) > 1
 
 
-def test_log_probabilities_are_refused() -> None:
+def test_requests_for_log_probabilities_are_rejected() -> None:
     model = shared_model("llama")
     with pytest.raises(SettingError, match="`logprobs=3`: only text is returned here"):
         generate(model, SamplingParams(logprobs=3))
@@ -210,6 +210,6 @@ def test_log_probabilities_are_refused() -> None:
         stream_text(model, EncodedExample([5]), None, SamplingParams(logprobs=0))  # type: ignore[arg-type]
 
 
-def test_biases_of_other_vocabularies_are_refused() -> None:
+def test_a_logit_bias_for_an_unknown_token_id_is_rejected() -> None:
     with pytest.raises(SettingError, match="`logit_bias`: 384 is not a token id"):
         generate(shared_model("llama"), SamplingParams(logit_bias={384: 1.0}))

@@ -1,4 +1,4 @@
-"""Every job of examples/ runs: its script, then the commands of its page, its TOML file among them.
+"""Every example runs: its script, then the commands of its tutorial page, one of which reads its TOML file.
 
 On a tiny random model, with 2 steps and rows made here (`conftest.py`), so figures say nothing. One job is measured on
 the real model: `test_prefix_tuning_reviews.py`.
@@ -29,7 +29,7 @@ def shown(job: str, language: str) -> list[Block]:
     return [block for block in blocks(page_of(job)) if block.language == language]
 
 
-def test_there_are_five_jobs_each_with_its_script_its_toml_and_its_page() -> None:
+def test_each_of_the_five_examples_has_a_script_a_toml_file_and_a_page() -> None:
     assert JOBS == [
         "cloze_verbalizer",
         "compare_methods_medical",
@@ -42,7 +42,9 @@ def test_there_are_five_jobs_each_with_its_script_its_toml_and_its_page() -> Non
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_job_runs_as_its_page_says(job: str, project: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_script_and_the_page_commands_of_an_example_run(
+    job: str, project: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     runpy.run_path(f"examples/{job}.py", run_name="__main__")
     printed = capsys.readouterr().out
     assert printed.strip()
@@ -56,15 +58,17 @@ def test_a_job_runs_as_its_page_says(job: str, project: pytest.MonkeyPatch, caps
 @pytest.mark.parametrize(
     "job", ["prefix_tuning_reviews", "cloze_verbalizer"]
 )  # cloze_verbalizer.py builds a model as well
-def test_a_script_runs_twice(job: str, project: pytest.MonkeyPatch) -> None:
+def test_an_example_script_runs_twice(job: str, project: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         runpy.run_path(f"examples/{job}.py", run_name="__main__")
     assert list(Path("runs", job).glob("*.run"))
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_script_and_its_toml_say_the_same(job: str, project: pytest.MonkeyPatch) -> None:
-    """Of all settings but where the data lies and what is written; a template may be left to the format."""
+def test_the_script_and_the_toml_file_of_an_example_have_the_same_settings(
+    job: str, project: pytest.MonkeyPatch
+) -> None:
+    """Paths may differ, and the template may be that of the format."""
     seen: list[TuneSettings] = []
     short = TuneSettings.from_dict
 
@@ -83,7 +87,7 @@ def test_a_script_and_its_toml_say_the_same(job: str, project: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_page_shows_the_files_as_they_are(job: str) -> None:
+def test_a_tutorial_page_shows_the_example_files_unchanged(job: str) -> None:
     files = {block.file: block.text for block in blocks(page_of(job)) if block.file}
     assert set(files) == {f"examples/{job}.py", f"examples/{job}.toml"}
     for file, text in files.items():
@@ -91,7 +95,7 @@ def test_a_page_shows_the_files_as_they_are(job: str) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_the_usual_code_is_python(job: str) -> None:
+def test_the_usual_code_on_a_tutorial_page_compiles(job: str) -> None:
     usual = [block for block in shown(job, "python") if not block.file]
     assert usual
     for block in usual:

@@ -1,7 +1,7 @@
 """The notebook runs from its second cell of code to its last, on a tiny model and on reviews made here.
 
-Its cells are executed in order in one namespace, as a kernel would. Two things are not: the cell that installs, which
-says so by its tag, and the Hub's names, which are changed in the cell that is there for it.
+Its cells are executed in order in one namespace, as a kernel would. The cell tagged `install` is skipped, and the names
+on the Hub are replaced.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ def installs(cell: dict[str, Any]) -> bool:
     return "install" in cell["metadata"].get("tags", [])
 
 
-def test_it_is_a_notebook() -> None:
-    """What the format 4.5 asks for."""
+def test_the_notebook_has_the_fields_of_notebook_format_4_5() -> None:
     notebook = json.loads(NOTEBOOK.read_text("utf-8"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
@@ -48,14 +47,14 @@ def test_it_is_a_notebook() -> None:
         assert not cell.get("outputs"), "a notebook is kept without what it printed"
 
 
-def test_it_begins_by_installing() -> None:
+def test_only_the_first_code_cell_of_the_notebook_installs_packages() -> None:
     first, *others = filter(is_code, cells())
     assert installs(first)
     assert "".join(first["source"]) == "%pip install --quiet softprompt"
     assert not any(installs(cell) for cell in others)
 
 
-def test_it_runs_from_the_data_to_an_answer(
+def test_the_notebook_runs_from_the_data_to_a_response(
     project: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names: dict[str, Any] = {}

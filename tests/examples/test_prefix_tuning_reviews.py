@@ -1,7 +1,7 @@
-"""The first tutorial's last line, on the real model: what comes behind "This restaurant was absolutely amazing!".
+"""The prefix tuning tutorial on the real model generates a review without repeated phrases.
 
-The usual code gives "a the the the" there. The script `examples/prefix_tuning_reviews.py` runs unchanged, on fewer
-reviews and steps, so that the test takes about a minute.
+The usual code responds "a the the the" to "This restaurant was absolutely amazing!". The script
+`examples/prefix_tuning_reviews.py` runs unchanged, on fewer reviews and steps, so that the test takes about a minute.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @pytest.mark.real
-def test_the_restaurant_is_reviewed_without_a_loop(script: dict[str, Any], smollm2: FrozenModel) -> None:
+def test_the_prefix_tuning_tutorial_generates_a_review_without_repeated_phrases(
+    script: dict[str, Any], smollm2: FrozenModel
+) -> None:
     script["main"]()
     prompt = softprompt.SavedPrompt.from_folder("runs/prefix_tuning_reviews/prompt")
 

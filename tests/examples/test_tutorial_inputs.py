@@ -1,7 +1,7 @@
-"""By its two names alone a script goes on to the tutorial's own model and data.
+"""Every example script runs on the model and data set of its tutorial once its two names, MODEL and DATA, are changed.
 
-No test may reach a network, so it is their like: a tiny model of the same family, and a table with the fields that the
-data set has on the Hub. The names are changed in the script's text, as its reader would.
+Tests do not use the network. They have a tiny model of the same family, and a table with the fields of the data set on
+the Hub. The names are changed in the text of the script, as its reader would.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def saved(folder: Path, config: PreTrainedConfig) -> None:
 
 
 @pytest.mark.parametrize("job", OWN)
-def test_two_names_are_changed(job: str, project: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_example_script_runs_with_another_model_and_data_set(
+    job: str, project: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     config, row, features = OWN[job]
     saved(tmp_path / "model", config)
     rows = [row, {**row, **OTHER.get(job, {})}] * 150

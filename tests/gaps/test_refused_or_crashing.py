@@ -19,7 +19,7 @@ from tests.tiny import FAMILIES, shared_model, tiny_model
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("method", "encoder"), METHODS_OF_ONE_TASK)
-def test_row_10_gradient_checkpointing(family: str, method: str, encoder: str) -> None:
+def test_row_10_gradient_checkpointing_does_not_change_the_gradients(family: str, method: str, encoder: str) -> None:
     ids = torch.tensor([[5, 9, 77, 300], [31, 8, 4, 3]])
     gradients = []
     for checkpointed in (False, True):
@@ -57,7 +57,7 @@ def test_row_11_training_continues_from_a_saved_prompt(
         torch.testing.assert_close(tensor, second.head[name], atol=1e-6, rtol=0)
 
 
-def test_row_11_a_resumed_projected_prefix_takes_up_its_projection(reviews: Path, tmp_path: Path) -> None:
+def test_row_11_a_checkpoint_of_a_projected_prefix_contains_the_projection(reviews: Path, tmp_path: Path) -> None:
     """Law 7 kills the run at every step; this test checks that the checkpoint holds the projection."""
     settings = {"data": reviews, "method": "prefix", "encoder": "mlp", "num_virtual_tokens": 3, "batch_size": 4}
     softprompt.tune(tiny_model("llama"), output=tmp_path / "p", max_steps=3, **settings)
@@ -69,21 +69,21 @@ def test_row_11_a_resumed_projected_prefix_takes_up_its_projection(reviews: Path
 
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_row_12_without_a_cache(family: str) -> None:
+def test_row_12_logits_are_the_same_without_a_cache(family: str) -> None:
     model = SoftPromptModel.from_model(shared_model(family), PromptOptions("prefix", 3))
     ids = torch.tensor([[5, 9, 77]])
     with_cache, without = (model(ids, use_cache=use).logits for use in (True, False))
     torch.testing.assert_close(with_cache, without, atol=1e-4, rtol=0)
 
 
-def test_row_12_a_static_cache_is_one_clear_error() -> None:
+def test_row_12_a_static_cache_is_rejected() -> None:
     model = SoftPromptModel.from_model(shared_model("llama"), PromptOptions("prefix", 3))
     cache = StaticCache(model.config, max_cache_len=16)
     with pytest.raises(softprompt.SoftPromptError, match="StaticCache, which does not contain the prompt"):
         model(torch.tensor([[5, 9, 77]]), past_key_values=cache)
 
 
-def test_gradients_of_several_passes_sum_to_those_of_one() -> None:
+def test_gradients_of_micro_batches_sum_to_the_gradient_of_the_whole_batch() -> None:
     from softprompt.prompts import build_prompt
     from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget
 

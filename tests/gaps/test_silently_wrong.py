@@ -37,7 +37,7 @@ def wrapped(family: str, method: str = "prefix", encoder: str | None = None, P: 
 @each_family
 @each_method
 @torch.no_grad()
-def test_row_1_left_padded_batches(family: str, method: str, encoder: str) -> None:
+def test_row_1_logits_do_not_depend_on_left_padding(family: str, method: str, encoder: str) -> None:
     model = wrapped(family, method, encoder)
     ids, mask = laid_out([LONG, SHORT], "left")
     together = model(ids, attention_mask=mask.long()).logits[1, -len(SHORT) :]
@@ -46,7 +46,7 @@ def test_row_1_left_padded_batches(family: str, method: str, encoder: str) -> No
 
 
 @each_family
-def test_row_1_generate_does_not_depend_on_padding(family: str) -> None:
+def test_row_1_generated_tokens_do_not_depend_on_padding(family: str) -> None:
     model = wrapped(family)
     alone = model.generate(torch.tensor([SHORT]), max_new_tokens=6)[0, len(SHORT) :].tolist()
     for side in ("left", "right"):
@@ -78,7 +78,7 @@ def test_row_2_a_head_reads_the_last_real_token(family: str) -> None:
 @each_family
 @each_method
 @torch.no_grad()
-def test_row_3_outputs_align_with_the_text(family: str, method: str, encoder: str) -> None:
+def test_row_3_logits_and_loss_align_with_the_text(family: str, method: str, encoder: str) -> None:
     ids = torch.tensor([LONG])
     out = wrapped(family, method, encoder)(ids, labels=ids)
     assert out.logits.shape == (1, len(LONG), shared_model(family).shape.vocab_size)
@@ -88,7 +88,7 @@ def test_row_3_outputs_align_with_the_text(family: str, method: str, encoder: st
 
 @each_family
 @torch.no_grad()
-def test_row_4_a_prompt_a_row(family: str, tmp_path: Path) -> None:
+def test_row_4_every_sequence_of_a_batch_may_have_another_prompt(family: str, tmp_path: Path) -> None:
     frozen = shared_model(family)
     model = SoftPromptModel(frozen)
     task = ClassificationTask(labels=("a", "b"))
@@ -110,7 +110,9 @@ def test_row_4_a_prompt_a_row(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoder", ["mlp", "lstm"])
-def test_row_5_resuming_takes_up_the_encoder(encoder: str, reviews: Path, tmp_path: Path) -> None:
+def test_row_5_a_checkpoint_contains_the_encoder_and_its_optimizer_state(
+    encoder: str, reviews: Path, tmp_path: Path
+) -> None:
     settings = {"method": "p-tuning", "encoder": encoder, "num_virtual_tokens": 3, "batch_size": 4, "save_steps": 2}
     softprompt.tune(tiny_model("llama"), data=reviews, output=tmp_path / "p", max_steps=4, **settings)
     lines = (tmp_path / "p.run" / "metrics.jsonl").read_text().splitlines()
@@ -128,7 +130,9 @@ def test_row_5_resuming_takes_up_the_encoder(encoder: str, reviews: Path, tmp_pa
 @each_family
 @each_method
 @torch.no_grad()
-def test_row_6_a_conversation_continued_from_its_cache(family: str, method: str, encoder: str) -> None:
+def test_row_6_a_conversation_continued_from_its_cache_has_the_logits_of_the_whole(
+    family: str, method: str, encoder: str
+) -> None:
     model = wrapped(family, method, encoder)
     whole = model(torch.tensor([LONG])).logits[0]
     first = model(torch.tensor([LONG[:3]]), use_cache=True)
@@ -139,7 +143,7 @@ def test_row_6_a_conversation_continued_from_its_cache(family: str, method: str,
 
 
 @torch.no_grad()
-def test_row_6_a_padded_conversation_continued() -> None:
+def test_row_6_a_continued_conversation_does_not_depend_on_padding() -> None:
     model = wrapped("llama")
     ids, mask = laid_out([LONG[:4], SHORT], "left")
     begun = model(ids, attention_mask=mask.long(), use_cache=True)
@@ -150,6 +154,6 @@ def test_row_6_a_padded_conversation_continued() -> None:
     torch.testing.assert_close(found, alone, atol=1e-4, rtol=0)
 
 
-def test_row_6_a_foreign_cache_is_refused() -> None:
+def test_row_6_a_cache_without_the_prompt_is_rejected() -> None:
     with pytest.raises(softprompt.SoftPromptError, match="does not contain the prompt"):
         wrapped("llama")(torch.tensor([LONG]), past_key_values=DynamicCache())

@@ -34,7 +34,7 @@ def calls(module: nn.Module) -> Iterator[list[tuple[int, ...]]]:
         handle.remove()
 
 
-def test_row_15_virtual_tokens_are_compiled_once_and_never_run_again() -> None:
+def test_row_15_compiled_virtual_tokens_are_not_run_again() -> None:
     model = shared_model("llama")
     payload = model.compile_payload(random_embeddings(model, 6, 0))
     ids = torch.tensor([[5, 9, 77]] * 4)
@@ -44,7 +44,7 @@ def test_row_15_virtual_tokens_are_compiled_once_and_never_run_again() -> None:
     assert [shape[:2] for shape in shapes] == [(4, 3)] * 3  # the text's 3 tokens, never 9
 
 
-def test_row_15_a_prefix_is_stored_once_for_all_rows() -> None:
+def test_row_15_a_prefix_is_stored_once_for_all_sequences() -> None:
     model = shared_model("llama")
     prefix = random_prefix(model, 6, 0)
     tensor, mask = broadcast_prefix(prefix, 64)
@@ -56,7 +56,7 @@ def test_row_15_a_prefix_is_stored_once_for_all_rows() -> None:
 @pytest.mark.parametrize(
     ("method", "encoder"), [("prefix", "mlp"), ("p-tuning", "mlp"), ("p-tuning", "lstm"), ("residual", "mlp")]
 )
-def test_row_16_an_encoder_runs_once_a_step(method: str, encoder: str) -> None:
+def test_row_16_an_encoder_runs_once_per_step(method: str, encoder: str) -> None:
     model = shared_model("llama")
     prompt, _ = build_prompt(PromptOptions(method, 3, encoder=encoder), model, "a film")
     objective = ClassificationTask(labels=("good", "bad")).build_objective(model, 100)
@@ -68,7 +68,7 @@ def test_row_16_an_encoder_runs_once_a_step(method: str, encoder: str) -> None:
 
 
 @pytest.mark.parametrize("method", TUNING_METHODS)
-def test_row_17_text_is_the_default_start(method: str) -> None:
+def test_row_17_virtual_tokens_start_from_text_by_default(method: str) -> None:
     _, used = build_prompt(options(method, 4), shared_model("llama"), "the film was great")
     assert "text 'the film was great" in used
 
@@ -77,7 +77,7 @@ def request(model: FrozenModel, P: int, argument: str) -> InitContext:
     return InitContext(model, P, Placement.BEFORE, argument, torch.Generator().manual_seed(0))
 
 
-def test_row_18_a_text_start_says_what_it_used() -> None:
+def test_row_18_the_text_initializer_describes_the_tokens_it_used() -> None:
     model = shared_model("llama")
     n = len(model.prompt_tokenizer.tokenize("the film"))
     assert from_text(request(model, n, "the film")).description == f"text 'the film' (tokens: {n})"
@@ -87,7 +87,7 @@ def test_row_18_a_text_start_says_what_it_used() -> None:
     assert "the film the film" in repeated.description
 
 
-def test_row_18_no_special_token_gets_in() -> None:
+def test_row_18_the_text_initializer_uses_no_special_tokens() -> None:
     model = shared_model("llama")
     assert model.prompt_tokenizer.bos_token_id is not None
     start = from_text(request(model, 6, "the film"))
@@ -95,12 +95,12 @@ def test_row_18_no_special_token_gets_in() -> None:
     assert (start.tensor.unsqueeze(1) - special.unsqueeze(0)).abs().amax(dim=2).min() > 1e-3
 
 
-def test_row_18_an_empty_text_is_refused() -> None:
+def test_row_18_an_empty_initial_text_is_rejected() -> None:
     with pytest.raises(SettingError, match="the initial text is empty"):
         from_text(request(shared_model("llama"), 4, ""))
 
 
-def test_starts_at_the_embeddings_scale() -> None:
+def test_initial_virtual_tokens_have_the_scale_of_the_embeddings() -> None:
     model = shared_model("llama")
     for name in ("text", "vocab", "random"):
         start = EMBEDDING_INITIALIZERS[name](request(model, 64, "the film was great"))
@@ -108,7 +108,9 @@ def test_starts_at_the_embeddings_scale() -> None:
 
 
 @pytest.mark.parametrize("placement", Placement)
-def test_row_19_placements(placement: Placement, reviews: Path, tmp_path: Path) -> None:
+def test_row_19_a_prompt_with_any_placement_is_trained_saved_and_used(
+    placement: Placement, reviews: Path, tmp_path: Path
+) -> None:
     model = tiny_model("llama")
     tuned = softprompt.tune(
         model,
@@ -133,11 +135,11 @@ def test_row_19_placements(placement: Placement, reviews: Path, tmp_path: Path) 
     assert tuned.steps == 2
 
 
-def test_row_19_after_the_text_is_behind_the_text_and_before_the_answer() -> None:
+def test_row_19_placement_after_text_puts_virtual_tokens_after_the_text() -> None:
     payload = PromptEmbeddings(torch.zeros(2, 24), Placement.AFTER_TEXT)
     assert payload.apply_to_prompt([5, 6]) == [5, 6, -1, -2]
 
 
-def test_row_19_after_bos_needs_a_bos() -> None:
+def test_row_19_placement_after_bos_is_rejected_without_a_bos_token() -> None:
     with pytest.raises(SettingError, match="adds no BOS token"):
         build_prompt(PromptOptions("prompt", 3, placement=Placement.AFTER_BOS), shared_model("gpt2"), "a film")

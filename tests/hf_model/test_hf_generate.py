@@ -1,4 +1,4 @@
-"""`SoftPromptModel.generate` is transformers' own after the prompt's keys and values, with any options."""
+"""`SoftPromptModel.generate` equals transformers' `generate` after the prompt's KV prefix, with any options."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ ALIKE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", ALIKE)
 @torch.no_grad()
-def test_it_is_what_transformers_gives_behind_the_prefix(name: str) -> None:
+def test_generate_with_any_option_equals_transformers_after_the_prefix(name: str) -> None:
     model = wrapped(llama())
     asked = dict(ALIKE[name])
     rows = asked.pop("rows", 1)
@@ -131,7 +131,7 @@ def test_generate_equals_the_network_with_the_compiled_prefix(family: str, more:
 )
 @few
 @torch.no_grad()
-def test_padding_and_the_batch_change_nothing(
+def test_padding_and_other_sequences_in_the_batch_do_not_change_a_response(
     texts: list[list[int]], side: str, extra: int, options: dict[str, Any]
 ) -> None:
     """Laws 2 and 3: padding on either side, any other sequences in the batch, each with its own prompt or none."""
@@ -159,7 +159,7 @@ def test_a_missing_mask_is_inferred_from_the_pad_token() -> None:
 
 
 @torch.no_grad()
-def test_any_end_token_ends_it() -> None:
+def test_every_eos_token_ends_generation() -> None:
     past = wrapped(llama()).generate(IDS, max_new_tokens=9, eos_token_id=None)[0, 4:].tolist()
     frozen = ending_at("llama", past[3], 383)
     assert isinstance(frozen, CausalModel)
@@ -170,7 +170,7 @@ def test_any_end_token_ends_it() -> None:
 
 
 @torch.no_grad()
-def test_the_ways_to_say_the_text() -> None:
+def test_input_ids_inputs_and_embeddings_generate_the_same_tokens() -> None:
     model = wrapped(llama())
     expected = model.generate(IDS, max_new_tokens=5).tolist()
     ones = torch.ones_like(IDS)
@@ -215,7 +215,7 @@ def test_generate_returns_scores_and_cache_like_transformers() -> None:
 
 
 @torch.no_grad()
-def test_streamers_hear_the_text_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_streamers_receive_only_the_generated_text(capsys: pytest.CaptureFixture[str]) -> None:
     model = wrapped(llama())
     tokenizer = model.tokenizer
     text = tokenizer.decode(model.generate(IDS, max_new_tokens=6)[0, 4:], skip_special_tokens=True)
@@ -249,7 +249,7 @@ def test_processors_and_criteria_see_no_virtual_tokens() -> None:
 
 
 @torch.no_grad()
-def test_stop_strings() -> None:
+def test_generation_ends_at_a_stop_string() -> None:
     model = wrapped(llama())
     whole = model.generate(IDS, max_new_tokens=8, eos_token_id=None)[0, 4:]
     third = model.tokenizer.decode(whole[2:3])
@@ -260,7 +260,7 @@ def test_stop_strings() -> None:
 
 
 @torch.no_grad()
-def test_a_seed_draws_the_same_and_leaves_torchs_own_numbers_alone() -> None:
+def test_a_seed_makes_sampling_reproducible_and_leaves_the_global_generator_unchanged() -> None:
     model = wrapped(llama())
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -275,14 +275,14 @@ def test_a_seed_draws_the_same_and_leaves_torchs_own_numbers_alone() -> None:
 @pytest.mark.parametrize("temperature", [0, 0.0, 5e-324, 1e-310, 1e-5])
 @pytest.mark.parametrize("more", [{}, {"do_sample": True}])
 @torch.no_grad()
-def test_the_lowest_temperatures_are_greedy(temperature: float, more: dict[str, bool]) -> None:
+def test_temperatures_near_zero_decode_greedily(temperature: float, more: dict[str, bool]) -> None:
     model = wrapped(llama())
     greedy = model.generate(IDS, max_new_tokens=8)
     assert torch.equal(model.generate(IDS, max_new_tokens=8, temperature=temperature, **more), greedy)
 
 
 @torch.no_grad()
-def test_without_a_word_about_the_length_it_is_128() -> None:
+def test_generation_without_a_length_limit_ends_after_128_tokens() -> None:
     frozen = shared_model("gpt_neox")
     assert isinstance(frozen, CausalModel)
     model = SoftPromptModel(frozen)
@@ -312,7 +312,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_unsupported_generation_options_raise_one_error(name: str) -> None:
+def test_unsupported_generation_options_raise_setting_error(name: str) -> None:
     with pytest.raises(SettingError, match=rf"(?s)SoftPromptModel\.generate.*{name}"):
         wrapped(llama()).generate(IDS, **{"max_new_tokens": 3, **REFUSED[name]})
 

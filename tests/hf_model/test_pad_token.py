@@ -60,7 +60,9 @@ def is_at_risk(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-def test_a_pad_token_that_ends_nothing_is_taken_where_there_is_one(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pad_token_other_than_eos_is_chosen_if_the_tokenizer_has_one(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     tokenizer, expected = TOKENIZERS[name]
     with caplog.at_level(logging.WARNING, "softprompt"):
         model = wrapped(copy.deepcopy(tokenizer))
@@ -74,7 +76,7 @@ def labels_of(collator: Any, rows: list[Any]) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("name", [name for name in TOKENIZERS if not is_at_risk(name)])
-def test_transformers_collator_keeps_the_end(name: str) -> None:
+def test_transformers_collator_keeps_eos_labels_if_the_pad_token_is_not_eos(name: str) -> None:
     tokenizer = wrapped(copy.deepcopy(TOKENIZERS[name][0])).tokenizer
     rows = [tokenizer(text + tokenizer.eos_token) for text in TEXTS]
     assert labels_of(DataCollatorForLanguageModeling(tokenizer, mlm=False), rows) == [row.input_ids for row in rows]
@@ -82,7 +84,7 @@ def test_transformers_collator_keeps_the_end(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-def test_our_collator_keeps_it_with_any_tokenizer(name: str) -> None:
+def test_data_collator_for_causal_lm_keeps_eos_labels_with_any_tokenizer(name: str) -> None:
     tokenizer = TOKENIZERS[name][0]
     rows = [tokenizer(text + tokenizer.eos_token) for text in TEXTS]
     batch = DataCollatorForCausalLM(tokenizer)([dict(row) for row in rows])
@@ -91,7 +93,7 @@ def test_our_collator_keeps_it_with_any_tokenizer(name: str) -> None:
     assert torch.equal(batch["labels"] == -100, batch["attention_mask"] == 0)
 
 
-def test_our_collator_keeps_labels_and_masks_that_a_row_has() -> None:
+def test_data_collator_for_causal_lm_keeps_existing_labels_and_masks() -> None:
     rows = [{"input_ids": [5, 6, 1], "labels": [-100, 6, 1], "attention_mask": [0, 1, 1]}, {"input_ids": [7]}]
     batch = DataCollatorForCausalLM(tiny_tokenizer())(rows)
     assert batch["labels"].tolist() == [[-100, 6, 1], [7, -100, -100]]
@@ -112,8 +114,8 @@ def test_invalid_features_are_rejected(row: dict[str, Any], message: str) -> Non
 
 
 @pytest.mark.parametrize("collator", [DataCollatorForCausalLM, DataCollatorForLanguageModeling])
-def test_a_script_learns_where_texts_end(collator: Any, tmp_path: Path) -> None:
-    """As in the README: what is trained on rows that end stops after them."""
+def test_training_with_either_collator_increases_the_probability_of_eos(collator: Any, tmp_path: Path) -> None:
+    """As in the README: training on texts that end with EOS teaches the model to end after them."""
     model = wrapped(tokenizer_with("</s>", "<|endoftext|>"))
     tokenizer = model.tokenizer
     rows = [tokenizer(text + tokenizer.eos_token) for text in TEXTS] * 8

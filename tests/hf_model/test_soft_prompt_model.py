@@ -1,4 +1,4 @@
-"""`SoftPromptModel` beyond the laws and gaps: in Hugging Face's Trainer, and its own methods."""
+"""`SoftPromptModel` in Hugging Face's Trainer, and its own methods."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def trainer(model: SoftPromptModel, folder: Path, **arguments: object) -> Traine
 
 @pytest.mark.parametrize("arguments", [{}, {"gradient_accumulation_steps": 2}, {"activation_checkpointing": True}])
 @pytest.mark.parametrize("method", ["prompt", "prefix"])
-def test_the_trainer_trains_it(method: str, arguments: dict[str, object], tmp_path: Path) -> None:
+def test_training_with_the_transformers_trainer_lowers_the_loss(
+    method: str, arguments: dict[str, object], tmp_path: Path
+) -> None:
     model = SoftPromptModel.from_model(tiny_model("llama"), PromptOptions(method, 4))
     run = trainer(model, tmp_path, max_steps=12, save_strategy="no", **arguments)
     run.train()
@@ -50,7 +52,7 @@ def test_the_trainer_trains_it(method: str, arguments: dict[str, object], tmp_pa
     assert losses[-1] < losses[0] - 0.2
 
 
-def test_the_trainers_checkpoint_holds_the_prompt_alone_and_resumes(tmp_path: Path) -> None:
+def test_a_trainer_checkpoint_contains_only_the_prompt_and_can_be_resumed(tmp_path: Path) -> None:
     model = SoftPromptModel.from_model(tiny_model("llama"), PromptOptions("prompt", 4))
     trainer(model, tmp_path, max_steps=4, save_steps=2).train()
     assert (tmp_path / "checkpoint-2" / "model.safetensors").stat().st_size < 10_000
@@ -60,7 +62,7 @@ def test_the_trainers_checkpoint_holds_the_prompt_alone_and_resumes(tmp_path: Pa
         torch.testing.assert_close(one, other)
 
 
-def test_a_trained_model_saves_a_prompt(tmp_path: Path) -> None:
+def test_save_pretrained_writes_a_saved_prompt(tmp_path: Path) -> None:
     model = SoftPromptModel.from_model(tiny_model("llama"), PromptOptions("prefix", 3))
     model.save_pretrained(tmp_path / "p")
     saved = SavedPrompt.from_folder(tmp_path / "p")
@@ -75,7 +77,7 @@ def test_only_the_prompt_has_parameters() -> None:
 
 
 @torch.no_grad()
-def test_disabled_it_is_the_base_exactly() -> None:
+def test_disabling_the_prompt_gives_exactly_the_logits_of_the_base_model() -> None:
     model = SoftPromptModel.from_model(shared_model("gpt2"), PromptOptions("prefix", 4))
     ids = torch.tensor([[5, 9, 77]])
     bare = model.frozen_model.network(ids).logits
@@ -97,7 +99,7 @@ def loaded() -> SoftPromptModel:
 
 
 @torch.no_grad()
-def test_several_prompts_are_loaded_switched_and_removed() -> None:
+def test_several_prompts_can_be_loaded_switched_and_removed() -> None:
     model = loaded()
     ids = torch.tensor([[5, 9, 77]])
     assert model.active_prompt == "two"
@@ -109,22 +111,22 @@ def test_several_prompts_are_loaded_switched_and_removed() -> None:
     assert torch.equal(model(ids).logits, model.frozen_model.network(ids).logits)
 
 
-def test_a_prompt_that_is_not_loaded_is_named() -> None:
+def test_a_prompt_that_is_not_loaded_is_rejected_by_name() -> None:
     with pytest.raises(softprompt.SoftPromptError, match=r"prompt 'three' is not loaded \(loaded: one, two\)"):
         loaded()(torch.tensor([[5]]), prompts=["three"])
 
 
-def test_a_placement_that_it_cannot_do_is_refused() -> None:
+def test_an_unsupported_placement_is_rejected() -> None:
     with pytest.raises(softprompt.SoftPromptError, match=r"use softprompt\.tune"):
         SoftPromptModel.from_model(shared_model("llama"), PromptOptions("prompt", 4, placement=Placement.AFTER_TEXT))
 
 
-def test_several_tasks_are_refused() -> None:
+def test_a_prompt_for_several_tasks_is_rejected() -> None:
     with pytest.raises(softprompt.SoftPromptError, match="trains one task"):
         SoftPromptModel.from_model(shared_model("llama"), PromptOptions("multitask", 4, tasks=("films", "songs")))
 
 
-def test_nothing_trained_nothing_saved(tmp_path: Path) -> None:
+def test_saving_without_a_prompt_in_training_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(softprompt.SoftPromptError, match="no prompt is being trained"):
         SoftPromptModel(shared_model("llama")).save_pretrained(tmp_path / "p")
 

@@ -62,9 +62,7 @@ def without_filling(ids: list[int]) -> list[int]:
     return [token for token in ids if token not in (1, 2, -100)]
 
 
-def test_noise_on_the_texts_embeddings_is_put_where_it_trains_and_nowhere_else(
-    model: SoftPromptModel, tmp_path: Path
-) -> None:
+def test_neftune_noise_is_added_to_embeddings_during_training_only(model: SoftPromptModel, tmp_path: Path) -> None:
     """NEFTune (Jain et al. 2023), by `neftune_noise_alpha` of the trainer's arguments."""
     ids = torch.tensor([[5, 9, 77]])
     run = trainer(model, tmp_path, neftune_noise_alpha=8.0)
@@ -87,7 +85,7 @@ def _watched(inner: Any, model: SoftPromptModel, ids: torch.Tensor, quiet: torch
     return compute
 
 
-def test_the_embeddings_are_the_base_models_and_no_parameters(model: SoftPromptModel) -> None:
+def test_input_embeddings_equal_those_of_the_base_model_and_are_not_parameters(model: SoftPromptModel) -> None:
     embeddings = model.get_input_embeddings()
     assert torch.equal(embeddings.weight, model.frozen_model.network.get_input_embeddings().weight)
     assert not list(embeddings.parameters())
@@ -95,7 +93,7 @@ def test_the_embeddings_are_the_base_models_and_no_parameters(model: SoftPromptM
 
 
 @torch.no_grad()
-def test_a_pipeline_writes_what_generate_writes(model: SoftPromptModel) -> None:
+def test_a_pipeline_generates_the_same_text_as_generate(model: SoftPromptModel) -> None:
     next(model.parameters()).normal_()
     tokenizer = model.tokenizer
     writing = pipeline("text-generation", model=model, tokenizer=tokenizer)
@@ -110,7 +108,7 @@ def test_a_pipeline_writes_what_generate_writes(model: SoftPromptModel) -> None:
 
 
 @torch.no_grad()
-def test_forward_takes_embeddings_and_gives_the_last_logits_alone(model: SoftPromptModel) -> None:
+def test_forward_accepts_embeddings_and_returns_only_the_last_logits_if_requested(model: SoftPromptModel) -> None:
     ids = torch.tensor([[5, 9, 77]])
     whole = model(ids).logits
     embedded = model(inputs_embeds=model.get_input_embeddings()(ids)).logits

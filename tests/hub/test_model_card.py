@@ -1,4 +1,4 @@
-"""The card: what a reader finds in it, that hostile words stay words, and that its code runs."""
+"""Model cards of pushed prompts: their contents, the escaping of markup, and that their code runs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def named(saved: SavedPrompt, base: str) -> SavedPrompt:
     return replace(saved, manifest=manifest.model_copy(update={"base": model}).with_content_hash())
 
 
-def test_the_front_matter_says_what_the_hub_can_search_for() -> None:
+def test_the_front_matter_has_base_model_library_metrics_and_tags() -> None:
     data = ModelCard(build_model_card(named(make(), "tiny/llama"), NAME, BaseModelSource.HUB)).data.to_dict()
     assert data == {
         "base_model": "tiny/llama",
@@ -66,7 +66,7 @@ def test_the_front_matter_says_what_the_hub_can_search_for() -> None:
 
 
 @pytest.mark.parametrize("origin", [BaseModelSource.BUNDLED, BaseModelSource.FOLDER])
-def test_a_base_that_is_not_on_the_hub_is_not_claimed_to_be(origin: BaseModelSource) -> None:
+def test_the_front_matter_omits_a_base_model_that_is_not_on_the_hub(origin: BaseModelSource) -> None:
     assert "base_model" not in ModelCard(build_model_card(make(), NAME, origin)).data.to_dict()
 
 
@@ -78,7 +78,7 @@ def test_prompts_that_peft_cannot_read_have_no_peft_metadata() -> None:
     assert "A trained linear head predicts the label" in text
 
 
-def test_a_reader_finds_all_there_is_to_know() -> None:
+def test_the_card_states_template_labels_fingerprint_training_and_metrics() -> None:
     saved = make()
     text = build_model_card(saved, NAME, BaseModelSource.BUNDLED)
     for words in (
@@ -96,14 +96,14 @@ def test_a_reader_finds_all_there_is_to_know() -> None:
         assert words in text
 
 
-def test_a_verbalizer_and_fields_are_named() -> None:
+def test_the_card_lists_the_verbalizer_and_the_fields_of_the_template() -> None:
     text = build_model_card(about(TASKS["two fields"]), NAME, BaseModelSource.BUNDLED)
     assert "- `0`, for which the model predicts `no`\n- `1`\n" in text
     assert "`{one}`, `{two}`" in text
     assert "`one`, `two` and\n`label`" in text
 
 
-def test_without_figures_it_says_so() -> None:
+def test_the_card_of_a_prompt_without_metrics_states_that_none_were_recorded() -> None:
     saved = make()
     bare = replace(saved, manifest=saved.manifest.model_copy(update={"metrics": {}}).with_content_hash())
     text = build_model_card(bare, NAME, BaseModelSource.BUNDLED)
@@ -111,11 +111,11 @@ def test_without_figures_it_says_so() -> None:
     assert ModelCard(text).data.metrics is None
 
 
-def test_it_is_the_same_each_time() -> None:
+def test_building_a_card_twice_gives_the_same_text() -> None:
     assert build_model_card(make(), NAME, BaseModelSource.HUB) == build_model_card(make(), NAME, BaseModelSource.HUB)
 
 
-def test_there_are_no_holes_in_it() -> None:
+def test_the_card_has_no_empty_sections_and_no_template_syntax() -> None:
     for task in TASKS.values():
         for origin in BaseModelSource:
             text = build_model_card(about(task), NAME, origin)
@@ -132,7 +132,9 @@ def test_there_are_no_holes_in_it() -> None:
         (ExtractiveQATask(), "question-answering", 'softprompt extract prompt --question "a question"'),
     ],
 )
-def test_tagging_and_extraction_cards_have_their_own_code(task: Task, pipeline: str, command: str) -> None:
+def test_cards_of_tagging_and_extraction_prompts_show_the_commands_of_their_task(
+    task: Task, pipeline: str, command: str
+) -> None:
     saved = about(task, make(head=random_head(shared_model("llama"))))
     for origin in BaseModelSource:
         text = build_model_card(saved, NAME, origin)
@@ -143,7 +145,7 @@ def test_tagging_and_extraction_cards_have_their_own_code(task: Task, pipeline: 
         assert "{%" not in text
 
 
-def test_hostile_words_stay_words() -> None:
+def test_markup_in_templates_labels_and_metrics_is_escaped() -> None:
     task = ClassificationTask(labels=("`a`", "b\n# Heading"), template="{text}\n```\n# Not a heading {{ 7 * 7 }}")
     saved = make()
     metrics = {"step": 1, "validation": {"accuracy": "<script>", "loss": 0.5}}
@@ -157,7 +159,7 @@ def test_hostile_words_stay_words() -> None:
 @pytest.mark.parametrize(
     ("text", "shown"), [("a", "`a`"), ("a`b", "`` a`b ``"), ("``", "``` `` ```"), ("a\nb", "`a\\nb`"), (" ", "`   `")]
 )
-def test_any_text_can_be_code(text: str, shown: str) -> None:
+def test_any_text_can_be_formatted_as_a_code_span(text: str, shown: str) -> None:
     assert format_code_span(text) == shown
     assert format_code_block(text).splitlines()[0].strip("`") == "text"
 
@@ -177,7 +179,7 @@ def base(tmp_path: Path) -> Path:
 @pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")  # of peft, about its own call
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("origin", [BaseModelSource.BUNDLED, BaseModelSource.FOLDER])
-def test_its_code_runs(
+def test_all_code_of_a_card_runs_for_every_task(
     hub: FakeHub, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, origin: BaseModelSource
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -239,7 +241,7 @@ REFUSED = [("t5", random_prefix), ("bart", random_prefix)]
 @pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")  # of peft, about its own call
 @pytest.mark.parametrize("made", [random_embeddings, random_prefix])
 @pytest.mark.parametrize("family", ["llama", "bert", "roberta", "t5", "bart"])
-def test_its_code_for_peft_gives_our_own_label(
+def test_the_cards_peft_code_predicts_the_same_label_as_softprompt(
     family: str, made: Callable[..., Payload], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = in_folder(family, tmp_path / "base")
@@ -259,7 +261,7 @@ def test_its_code_for_peft_gives_our_own_label(
 
 
 @pytest.mark.parametrize("family", ["bert", "t5", "bart"])
-def test_all_of_its_code_runs_for_every_kind(
+def test_all_code_of_a_card_runs_for_masked_and_encoder_decoder_models(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -271,7 +273,7 @@ def test_all_of_its_code_runs_for_every_kind(
 
 
 @pytest.mark.parametrize(("family", "most"), [("t5", 40), ("bart", 39)])  # transformers has BART end with the last
-def test_the_cards_peft_code_generates_the_same_with_an_encoder_decoder(
+def test_the_cards_peft_code_generates_the_same_text_with_an_encoder_decoder(
     family: str, most: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # transformers writes with as many layers in the decoder as in the encoder, or fails
@@ -293,7 +295,7 @@ def test_the_cards_peft_code_generates_the_same_with_an_encoder_decoder(
         ("t5", "{text}\nLabel:", "from the first token of the decoder."),
     ],
 )
-def test_it_says_where_a_head_reads(family: str, template: str, words: str) -> None:
+def test_the_card_states_the_token_from_which_a_linear_head_predicts(family: str, template: str, words: str) -> None:
     saved = make(model=shared_model(family), head=random_head(shared_model(family)))
     text = build_model_card(
         about(ClassificationTask(labels=("good", "bad"), template=template), saved), NAME, BaseModelSource.HUB

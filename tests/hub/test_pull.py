@@ -1,4 +1,4 @@
-"""Fetching a prompt from a Hub on loopback: whole and checked, or not at all."""
+"""Pulling prompts from a Hub on loopback: a failed pull leaves no files."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_only_the_prompts_files_are_downloaded(hub: FakeHub, there: Repository, 
     assert hub.count("GET /acme/reviews/resolve") == 3
 
 
-def test_a_revision_is_pulled(there: Repository, place: Path) -> None:
+def test_pulling_a_revision_returns_the_prompt_of_that_commit(there: Repository, place: Path) -> None:
     first = there.sha()
     push_to_hub(make(method="p-tuning"), NAME)
     assert pull_from_hub(NAME, place, revision=first).prompt.manifest.method["name"] == "prompt"
@@ -81,7 +81,9 @@ def test_a_revision_is_pulled(there: Repository, place: Path) -> None:
     assert SavedPrompt.from_folder(place).manifest.method["name"] == "p-tuning"
 
 
-def test_existing_output_is_not_replaced(hub: FakeHub, there: Repository, folder: Path) -> None:
+def test_pulling_into_an_existing_folder_is_rejected_before_any_request(
+    hub: FakeHub, there: Repository, folder: Path
+) -> None:
     before = content(folder)
     with pytest.raises(OutputExists, match="`overwrite=True`"):
         pull_from_hub(NAME, folder)
@@ -89,19 +91,19 @@ def test_existing_output_is_not_replaced(hub: FakeHub, there: Repository, folder
     assert hub.requests == []
 
 
-def test_a_folder_of_something_else_is_never_replaced(there: Repository, place: Path) -> None:
+def test_pulling_never_overwrites_a_folder_that_is_not_a_saved_prompt(there: Repository, place: Path) -> None:
     place.mkdir()
     (place / "photo.jpg").touch()
     with pytest.raises(OutputExists, match="is not a saved prompt"):
         pull_from_hub(NAME, place, overwrite=True)
 
 
-def test_an_unknown_repository_is_rejected(hub: FakeHub, place: Path) -> None:
+def test_pulling_an_unknown_repository_is_rejected(hub: FakeHub, place: Path) -> None:
     refused(place, RepositoryNotFound, "acme/nothing does not exist on the Hub", name="acme/nothing")
     refused(place, SettingError, "write OWNER/NAME", name="nothing")
 
 
-def test_a_private_repository_is_for_its_owner(
+def test_pulling_a_private_repository_needs_a_login(
     hub: FakeHub, there: Repository, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there.private = True
@@ -111,17 +113,17 @@ def test_a_private_repository_is_for_its_owner(
     pull_from_hub(NAME, place)  # and a public one needs no login
 
 
-def test_a_gated_repository_is_rejected(there: Repository, place: Path) -> None:
+def test_pulling_a_gated_repository_is_rejected(there: Repository, place: Path) -> None:
     there.gated = True
     refused(place, HubRequestRejected, "is gated: ask for access")
 
 
-def test_a_bare_peft_adapter_is_to_be_imported(there: Repository, place: Path) -> None:
+def test_the_error_of_pulling_a_peft_adapter_recommends_softprompt_import(there: Repository, place: Path) -> None:
     del there.files["softprompt.json"]
     refused(place, NotASavedPrompt, "acme/reviews is a peft adapter .* softprompt import")
 
 
-def test_a_repository_without_a_prompt_is_rejected(hub: FakeHub, place: Path) -> None:
+def test_pulling_a_repository_without_a_prompt_is_rejected(hub: FakeHub, place: Path) -> None:
     hub.repositories[NAME] = Repository()
     refused(place, NotASavedPrompt, "acme/reviews is not a saved prompt")
 
@@ -136,41 +138,43 @@ def test_a_repository_without_a_prompt_is_rejected(hub: FakeHub, place: Path) ->
         ("adapter_config.json", lambda text: text.replace(b"PROMPT_TUNING", b"P_TUNING")),
     ],
 )
-def test_a_manipulated_repository_leaves_nothing(
+def test_pulling_a_manipulated_prompt_is_rejected_and_leaves_no_files(
     there: Repository, place: Path, file: str, change: Callable[[bytes], bytes]
 ) -> None:
     there.commits.append({**there.files, file: change(there.files[file])})
     refused(place, CorruptPrompt, f"acme/reviews/{file}")
 
 
-def test_a_damaged_download_leaves_nothing(hub: FakeHub, there: Repository, place: Path) -> None:
+def test_a_corrupt_download_is_rejected_and_leaves_no_files(hub: FakeHub, there: Repository, place: Path) -> None:
     hub.faults[f"GET /acme/reviews/resolve/{there.sha()}/adapter_model"] = lambda numbers: numbers[::-1]
     refused(place, CorruptPrompt, "its hash does not match the manifest")
 
 
-def test_a_file_that_is_missing(there: Repository, place: Path) -> None:
+def test_pulling_a_prompt_with_a_missing_file_is_rejected(there: Repository, place: Path) -> None:
     del there.files["adapter_model.safetensors"]
     refused(place, CorruptPrompt, "acme/reviews/adapter_model.safetensors is missing")
 
 
-def test_a_prompt_of_a_later_format_is_rejected(there: Repository, place: Path) -> None:
+def test_pulling_a_prompt_of_a_later_format_is_rejected(there: Repository, place: Path) -> None:
     there.files["softprompt.json"] = b'{"format": 2}'
     refused(place, UnsupportedPromptFormat, "upgrade softprompt")
 
 
-def test_a_hub_that_is_not_well(hub: FakeHub, there: Repository, place: Path) -> None:
+def test_a_server_error_of_the_hub_raises_hub_unreachable(hub: FakeHub, there: Repository, place: Path) -> None:
     hub.faults[f"GET /acme/reviews/resolve/{there.sha()}/adapter_model"] = 500
     refused(place, HubUnreachable, "the Hub returned status 500 for acme/reviews: try again later")
 
 
-def test_no_network_says_so_at_once(hub: FakeHub, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_pulling_without_a_network_fails_within_seconds(
+    hub: FakeHub, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     connect("http://127.0.0.1:9", monkeypatch, tmp_path)
     began = time.monotonic()
     refused(place, HubUnreachable, "cannot be reached for acme/reviews, or the connection broke: connect and run again")
     assert time.monotonic() - began < 5
 
 
-def test_a_damaged_pull_leaves_the_prompt_that_was_there(there: Repository, folder: Path) -> None:
+def test_a_failed_pull_leaves_the_existing_prompt_unchanged(there: Repository, folder: Path) -> None:
     before = content(folder)
     there.files["softprompt.json"] = b"{"
     with pytest.raises(CorruptPrompt):
@@ -179,7 +183,9 @@ def test_a_damaged_pull_leaves_the_prompt_that_was_there(there: Repository, fold
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
-def test_killed_in_the_middle_it_leaves_nothing(hub: FakeHub, there: Repository, place: Path, tmp_path: Path) -> None:
+def test_a_pull_that_is_killed_during_the_download_leaves_no_files(
+    hub: FakeHub, there: Repository, place: Path, tmp_path: Path
+) -> None:
     reached, done = threading.Event(), threading.Event()
 
     def stall(numbers: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Sending a prompt to a Hub on loopback: what arrives, and what is refused before anything does."""
+"""Pushing prompts to a Hub on loopback: the files of a commit, and rejected pushes, which commit nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def test_the_prompts_files_and_a_card_arrive_in_one_commit(hub: FakeHub, folder:
     assert pushed == replace(pushed, repo_id=NAME, url=f"{hub.url}/{NAME}", commit=there.sha(), is_new_commit=True)
 
 
-def test_a_base_on_the_hub_leaves_every_byte_as_it_is(hub: FakeHub, saved: SavedPrompt, tmp_path: Path) -> None:
+def test_a_prompt_for_a_base_model_on_the_hub_is_pushed_and_pulled_unchanged(
+    hub: FakeHub, saved: SavedPrompt, tmp_path: Path
+) -> None:
     hub.repositories["tiny/llama"] = Repository()
     prompt = renamed(saved, "tiny/llama")
     prompt.save_to(tmp_path / "p")
@@ -67,7 +69,9 @@ def test_a_base_on_the_hub_leaves_every_byte_as_it_is(hub: FakeHub, saved: Saved
 
 
 @pytest.mark.parametrize("base", ["/home/alice/models/tiny", "models/tiny", "..\\models\\tiny", "~/tiny", "./tiny"])
-def test_a_path_of_the_base_is_not_published(hub: FakeHub, saved: SavedPrompt, tmp_path: Path, base: str) -> None:
+def test_the_local_path_of_the_base_model_is_not_published(
+    hub: FakeHub, saved: SavedPrompt, tmp_path: Path, base: str
+) -> None:
     push_to_hub(renamed(saved, base), NAME)
     files = hub.repositories[NAME].files
     for name in ("README.md", "softprompt.json", "adapter_config.json"):
@@ -78,7 +82,7 @@ def test_a_path_of_the_base_is_not_published(hub: FakeHub, saved: SavedPrompt, t
     assert pull_from_hub(NAME, tmp_path / "back").prompt.manifest.base.name == "./tiny"
 
 
-def test_a_path_of_the_prompt_it_started_from_is_not_published(hub: FakeHub, saved: SavedPrompt) -> None:
+def test_the_local_path_of_the_initial_prompt_is_not_published(hub: FakeHub, saved: SavedPrompt) -> None:
     method = {"name": "prefix", "init": "prompt:/home/alice/prompts/first"}
     manifest = saved.manifest.model_copy(update={"method": method}).with_content_hash()
     push_to_hub(replace(saved, manifest=manifest), NAME)
@@ -86,7 +90,7 @@ def test_a_path_of_the_prompt_it_started_from_is_not_published(hub: FakeHub, sav
     assert not any(b"alice" in file for file in hub.repositories[NAME].files.values())
 
 
-def test_pulled_and_pushed_again_nothing_changes(hub: FakeHub, saved: SavedPrompt, tmp_path: Path) -> None:
+def test_pushing_a_pulled_prompt_creates_no_commit(hub: FakeHub, saved: SavedPrompt, tmp_path: Path) -> None:
     first = push_to_hub(renamed(saved, "/home/alice/models/tiny"), NAME)
     pull_from_hub(NAME, tmp_path / "back")
     again = push_to_hub(tmp_path / "back", NAME)
@@ -109,13 +113,13 @@ def test_a_private_push_to_a_public_repository_is_rejected(hub: FakeHub, saved: 
     assert len(hub.repositories[NAME].commits) == 1
 
 
-def test_the_message_is_the_commits(hub: FakeHub, saved: SavedPrompt) -> None:
+def test_the_commit_has_the_given_or_the_default_message(hub: FakeHub, saved: SavedPrompt) -> None:
     push_to_hub(saved, NAME, commit_message="Better on long reviews")
     push_to_hub(make(method="p-tuning"), NAME)
     assert hub.repositories[NAME].messages[1:] == ["Better on long reviews", "Soft prompt of 3 virtual tokens"]
 
 
-def test_files_of_an_earlier_prompt_do_not_stay_to_be_read_in_its_place(hub: FakeHub, tmp_path: Path) -> None:
+def test_pushing_another_prompt_removes_the_files_of_the_earlier_one(hub: FakeHub, tmp_path: Path) -> None:
     model = shared_model("llama")
     with_head = make(head=random_head(model))
     assert "prompt.safetensors" in with_head.files
@@ -126,7 +130,7 @@ def test_files_of_an_earlier_prompt_do_not_stay_to_be_read_in_its_place(hub: Fak
         assert pulled.prompt.manifest.tensors_sha256 == prompt.manifest.tensors_sha256
 
 
-def test_a_repository_of_something_else_is_left_alone(hub: FakeHub, saved: SavedPrompt) -> None:
+def test_pushing_to_a_repository_that_is_not_a_prompt_is_rejected(hub: FakeHub, saved: SavedPrompt) -> None:
     model = {"config.json": b"{}", "model.safetensors": b"weights", "README.md": b"my model"}
     hub.repositories[NAME] = Repository(commits=[model])
     with pytest.raises(OutputExists, match="is not a saved prompt: choose another name"):
@@ -134,7 +138,9 @@ def test_a_repository_of_something_else_is_left_alone(hub: FakeHub, saved: Saved
     assert hub.repositories[NAME].commits == [model]
 
 
-def test_a_damaged_prompt_is_not_sent(hub: FakeHub, folder: Path, tmp_path: Path) -> None:
+def test_pushing_a_corrupt_or_missing_prompt_is_rejected_before_any_request(
+    hub: FakeHub, folder: Path, tmp_path: Path
+) -> None:
     (folder / "adapter_model.safetensors").write_bytes(b"something else")
     with pytest.raises(CorruptPrompt):
         push_to_hub(folder, NAME)
@@ -144,7 +150,7 @@ def test_a_damaged_prompt_is_not_sent(hub: FakeHub, folder: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["reviews", "acme/reviews/two", "acme/re views", "", "acme/..", "./acme/reviews"])
-def test_a_name_that_cannot_be(hub: FakeHub, saved: SavedPrompt, name: str) -> None:
+def test_pushing_to_an_invalid_repository_name_is_rejected(hub: FakeHub, saved: SavedPrompt, name: str) -> None:
     with pytest.raises(SettingError, match="write OWNER/NAME"):
         push_to_hub(saved, name)
     assert hub.requests == []
@@ -157,7 +163,7 @@ def test_a_push_without_login_is_rejected(hub: FakeHub, saved: SavedPrompt, monk
     assert hub.requests == []
 
 
-def test_a_token_that_the_hub_does_not_know(hub: FakeHub, saved: SavedPrompt) -> None:
+def test_pushing_with_an_unknown_token_is_rejected_without_naming_the_token(hub: FakeHub, saved: SavedPrompt) -> None:
     hub.accounts.clear()
     with pytest.raises(HubRequestRejected, match="does not accept this token") as caught:
         push_to_hub(saved, NAME)
@@ -172,7 +178,7 @@ def test_a_push_without_write_access_is_rejected(hub: FakeHub, saved: SavedPromp
         assert there or len(hub.repositories["other/reviews"].commits) == 1
 
 
-def test_no_network_says_so_at_once(
+def test_pushing_without_a_network_fails_within_seconds(
     hub: FakeHub, saved: SavedPrompt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     connect("http://127.0.0.1:9", monkeypatch, tmp_path)
@@ -184,7 +190,9 @@ def test_no_network_says_so_at_once(
     assert time.monotonic() - began < 5
 
 
-def test_offline_mode_is_named(hub: FakeHub, saved: SavedPrompt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_push_in_offline_mode_names_hf_hub_offline(
+    hub: FakeHub, saved: SavedPrompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE is set"):
         push_to_hub(saved, NAME)
@@ -202,7 +210,7 @@ def test_offline_mode_is_named(hub: FakeHub, saved: SavedPrompt, monkeypatch: py
         ("PUT /lfs", 403, HubRequestRejected),
     ],
 )
-def test_whatever_the_hub_refuses_there_is_no_half_of_a_prompt(
+def test_a_push_that_the_hub_rejects_leaves_no_partial_prompt(
     hub: FakeHub, saved: SavedPrompt, request_: str, status: int, error: type[Exception]
 ) -> None:
     hub.faults[request_] = status
@@ -211,7 +219,7 @@ def test_whatever_the_hub_refuses_there_is_no_half_of_a_prompt(
     assert all(len(there.commits) == 1 for there in hub.repositories.values())
 
 
-def test_a_prompt_that_peft_cannot_express(hub: FakeHub, tmp_path: Path) -> None:
+def test_a_prompt_that_peft_cannot_express_is_pushed_without_an_adapter(hub: FakeHub, tmp_path: Path) -> None:
     saved = make()
     push_to_hub(make(replace(saved.payload, placement=Placement.AFTER_BOS)), NAME)
     card = hub.repositories[NAME].files["README.md"].decode()

@@ -130,7 +130,7 @@ async def started(parts: AppState) -> None:
     await parts.backend.start()
 
 
-def test_versions_and_tenants_answer_differently(served: Served) -> None:
+def test_the_versions_of_all_tenants_give_different_responses(served: Served) -> None:
     """Otherwise the law below would hold for a server that mixes them."""
     for text in TEXTS:
         answers = {served.alone[tenant, number, text].tokens for tenant in TENANTS for number in VERSIONS}
@@ -140,7 +140,7 @@ def test_versions_and_tenants_answer_differently(served: Served) -> None:
 # What checks types in the server's threads draws its samples from `random`, while the next example is drawn here.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @given(happenings=happenings)
-def test_each_response_has_the_version_that_was_active_at_its_request(served: Served, happenings: Any) -> None:
+def test_each_response_comes_from_the_version_that_was_active_at_its_request(served: Served, happenings: Any) -> None:
     async def happen() -> list[tuple[str, str, set[int], Said]]:
         begun = []
         for tenant, what, number, text, steps in happenings:

@@ -22,7 +22,7 @@ def weights_hash(model: FrozenModel) -> str:
 
 
 @pytest.mark.parametrize(("family", "method", "encoder"), METHODS_ON_FAMILIES)
-def test_training_changes_no_weight(family: str, method: str, encoder: str, reviews: Path) -> None:
+def test_training_changes_no_weight_of_the_base_model(family: str, method: str, encoder: str, reviews: Path) -> None:
     model = tiny_model(family)
     before = weights_hash(model)
     with TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ def test_training_changes_no_weight(family: str, method: str, encoder: str, revi
     assert not any(p.requires_grad or p.grad is not None for p in model.network.parameters())
 
 
-def test_the_hash_sees_a_changed_weight() -> None:
+def test_the_weight_hash_changes_with_a_single_weight() -> None:
     model = tiny_model("llama")
     before = weights_hash(model)
     next(model.network.parameters()).data[0, 0] += 1e-3

@@ -1,4 +1,4 @@
-"""Law 2: any padding side, any batch composition, any order: a row's logits equal the row's alone."""
+"""Law 2: any padding side, any batch composition, any order: a sequence has the same logits as alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def logits(
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 @given(data=st.data(), sequences=rows, side=st.sampled_from(["left", "right"]), extra=st.integers(0, 4))
 @few
-def test_a_row_in_a_batch_equals_the_row_alone(
+def test_a_sequence_in_a_padded_batch_has_the_logits_of_the_sequence_alone(
     data: st.DataObject, family: str, sequences: list[list[int]], side: str, extra: int
 ) -> None:
     model = shared_model(family)
@@ -42,7 +42,9 @@ def test_a_row_in_a_batch_equals_the_row_alone(
 
 
 @given(family=families, sequences=rows, order=st.randoms(use_true_random=False))
-def test_the_order_of_rows_does_not_matter(family: str, sequences: list[list[int]], order: object) -> None:
+def test_the_order_of_sequences_in_a_batch_does_not_change_their_logits(
+    family: str, sequences: list[list[int]], order: object
+) -> None:
     model = shared_model(family)
     with torch.no_grad():
         payload = model.compile_payload(random_embeddings(model, 3, seed=1))
@@ -57,7 +59,9 @@ def test_the_order_of_rows_does_not_matter(family: str, sequences: list[list[int
 @pytest.mark.parametrize("family", FEW_SERVED)
 @given(data=st.data(), rows=texts)
 @few
-def test_a_row_in_the_engine_equals_the_row_alone(family: str, data: st.DataObject, rows: list[list[int]]) -> None:
+def test_a_sequence_in_the_engine_has_the_logits_of_the_sequence_alone(
+    family: str, data: st.DataObject, rows: list[list[int]]
+) -> None:
     """Sequences with one prompt in the flat batch of every step, at whatever step each joins."""
     model = shared_model(family)
     payload = data.draw(payloads(model, family) | st.none())
@@ -67,7 +71,7 @@ def test_a_row_in_the_engine_equals_the_row_alone(family: str, data: st.DataObje
 
 
 @pytest.mark.real
-def test_the_law_holds_for_the_bundled_model(smollm2: FrozenModel) -> None:
+def test_padding_does_not_change_the_logits_of_the_bundled_model(smollm2: FrozenModel) -> None:
     sequences = [
         smollm2.prompt_tokenizer.tokenize(t)
         for t in ("A gorgeous, moving film.", "Dull.", "The plot sagged, but the cast shone throughout.")

@@ -1,4 +1,4 @@
-"""Law 3: a batch that mixes prompts gives each row what it would get by itself."""
+"""Law 3: in a batch of mixed prompts, each sequence has the same hidden states as alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from tests.tiny import ALL_FAMILIES, shared_model
 @given(data=st.data(), sequences=rows, side=st.sampled_from(["left", "right"]))
 @few
 @torch.no_grad()
-def test_mixed_equals_alone(data: st.DataObject, family: str, sequences: list[list[int]], side: str) -> None:
+def test_a_sequence_in_a_batch_of_mixed_prompts_has_the_hidden_states_of_the_sequence_alone(
+    data: st.DataObject, family: str, sequences: list[list[int]], side: str
+) -> None:
     model = shared_model(family)
     each: list[Payload | None] = [data.draw(payloads(model, family) | st.none()) for _ in sequences]
     rows = [as_row(model, sequence) for sequence in sequences]
@@ -35,7 +37,9 @@ def test_mixed_equals_alone(data: st.DataObject, family: str, sequences: list[li
 @pytest.mark.parametrize("family", FEW_SERVED)
 @given(data=st.data(), rows=texts)
 @few
-def test_mixed_in_the_engine_equals_alone(family: str, data: st.DataObject, rows: list[list[int]]) -> None:
+def test_a_sequence_among_mixed_prompts_in_the_engine_equals_the_sequence_alone(
+    family: str, data: st.DataObject, rows: list[list[int]]
+) -> None:
     """Sequences with and without prompts in the flat batch of every step; some texts share a prefix."""
     model = shared_model(family)
     asked = [(row, data.draw(payloads(model, family) | st.none())) for row in rows]
@@ -45,7 +49,7 @@ def test_mixed_in_the_engine_equals_alone(family: str, data: st.DataObject, rows
 
 @given(data=st.data(), family=families)
 @torch.no_grad()
-def test_another_prompt_gives_another_answer(data: st.DataObject, family: str) -> None:
+def test_a_prompt_changes_the_logits_of_the_model(data: st.DataObject, family: str) -> None:
     """Otherwise the law above would hold for a model that ignores its prompts."""
     model = shared_model(family)
     one = data.draw(payloads(model, family).filter(lambda p: p.placement == "before"))

@@ -1,4 +1,4 @@
-"""Law 4: save, load, same logits, bit for bit."""
+"""Law 4: a prompt that is saved and loaded gives the same logits as before, bit for bit."""
 
 from __future__ import annotations
 
@@ -51,13 +51,17 @@ def round_trip(model: FrozenModel, given: PromptOptions, template: str = "{text}
 @pytest.mark.parametrize(("family", "method", "encoder"), METHODS_ON_FAMILIES)
 @given(P=lengths, seed=seeds)
 @fewest
-def test_saved_is_trained(family: str, method: str, encoder: str, P: int, seed: int) -> None:
+def test_a_loaded_prompt_gives_the_probabilities_of_the_trained_prompt(
+    family: str, method: str, encoder: str, P: int, seed: int
+) -> None:
     round_trip(shared_model(family), options(method, P, encoder=encoder, seed=seed), template_for(family))
 
 
 @pytest.mark.parametrize("placement", [Placement.AFTER_BOS, Placement.AFTER_TEXT, Placement.IN_TEMPLATE])
 @pytest.mark.parametrize("family", WITH_BOS)
-def test_wherever_it_stands(family: str, placement: Placement) -> None:
+def test_a_loaded_prompt_of_any_placement_gives_the_probabilities_of_the_trained_prompt(
+    family: str, placement: Placement
+) -> None:
     model = shared_model(family)
     if placement in model.placements:
         marked = "[P1] [P2] {text} [P3] so" if placement is Placement.IN_TEMPLATE else "{text} so"
@@ -67,5 +71,7 @@ def test_wherever_it_stands(family: str, placement: Placement) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("method", ["prompt", "prefix", "p-tuning-v2"])
-def test_the_law_holds_for_the_bundled_model(smollm2: FrozenModel, method: str) -> None:
+def test_a_loaded_prompt_of_the_bundled_model_gives_the_trained_probabilities(
+    smollm2: FrozenModel, method: str
+) -> None:
     round_trip(smollm2, PromptOptions(method, 5))

@@ -1,6 +1,6 @@
 """Law 5: the compiled prefix gives the logits of the embeddings it came from.
 
-Where every token sees the text, so that nothing can be run beforehand, it is the compiled embeddings that do.
+Models in which every token attends to the text cannot run the embeddings beforehand; there, compiling keeps embeddings.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def compiled(model: FrozenModel, virtual: Tensor, sequence: list[int], placement
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 @given(P=lengths, seed=seeds, sequences=rows)
 @few
-def test_compiled_is_original(family: str, P: int, seed: int, sequences: list[list[int]]) -> None:
+def test_a_compiled_prompt_gives_the_logits_of_its_embeddings(
+    family: str, P: int, seed: int, sequences: list[list[int]]
+) -> None:
     model = shared_model(family)
     virtual = random_embeddings(model, P, seed).tensor
     for sequence in (as_row(model, ids) for ids in sequences):
@@ -55,7 +57,7 @@ def test_compiled_is_original(family: str, P: int, seed: int, sequences: list[li
 
 
 @pytest.mark.parametrize("family", ["llama"])
-def test_a_prefix_after_bos_equals_its_embeddings(family: str) -> None:
+def test_a_prompt_compiled_after_bos_gives_the_logits_of_its_embeddings(family: str) -> None:
     model = shared_model(family)
     virtual = random_embeddings(model, 4, seed=3).tensor
     assert model.prompt_tokenizer.bos_token_id is not None
@@ -68,7 +70,7 @@ def test_a_prefix_after_bos_equals_its_embeddings(family: str) -> None:
 @given(data=st.data(), beginning=st.lists(st.integers(3, 383), min_size=1, max_size=6), sequences=rows)
 @few
 @torch.no_grad()
-def test_a_common_prefix_of_all_examples_runs_once(
+def test_a_prefix_extended_by_the_common_text_of_examples_gives_the_same_logits(
     family: str, data: st.DataObject, beginning: list[int], sequences: list[list[int]]
 ) -> None:
     model = shared_model(family)
@@ -93,7 +95,7 @@ def logits(model: FrozenModel, sequence: list[int], payload: Payload | None) -> 
 
 
 @pytest.mark.real
-def test_the_law_holds_for_the_bundled_model(smollm2: FrozenModel) -> None:
+def test_a_compiled_prompt_of_the_bundled_model_gives_the_logits_of_its_embeddings(smollm2: FrozenModel) -> None:
     virtual = random_embeddings(smollm2, 12, seed=0).tensor
     sequence = smollm2.prompt_tokenizer.tokenize("Review: a gorgeous, moving film\nSentiment:")
     found = compiled(smollm2, virtual, sequence, Placement.BEFORE)

@@ -1,4 +1,4 @@
-"""Law 6: our export read by peft, and a prompt trained by peft read by us, give the same logits."""
+"""Law 6: prompts give the same logits in peft after export, and here after import of prompts that peft trained."""
 
 from __future__ import annotations
 
@@ -78,13 +78,15 @@ def exported(model: FrozenModel, given: PromptOptions) -> None:
 @pytest.mark.parametrize(("family", "method", "encoder"), EXPRESSIBLE)
 @given(P=lengths, seed=seeds)
 @fewest
-def test_peft_reads_our_export(family: str, method: str, encoder: str, P: int, seed: int) -> None:
+def test_a_prompt_exported_to_peft_gives_the_same_logits_in_peft(
+    family: str, method: str, encoder: str, P: int, seed: int
+) -> None:
     torch.manual_seed(seed)
     exported(shared_model(family), options(method, P, encoder=encoder, head="verbalizer", seed=seed))
 
 
 @pytest.mark.parametrize("family", MASKED_FAMILIES)
-def test_exports_that_peft_would_ignore_are_rejected(family: str) -> None:
+def test_prefixes_that_peft_would_ignore_are_marked_as_incompatible(family: str) -> None:
     """DistilBERT and ALBERT accept no cache, so peft's prefix is silently lost there."""
     model = shared_model(family)
     prefix = random_prefix(model, 3, seed=0)
@@ -119,7 +121,7 @@ PEFT_CANNOT = [("prefix", "falcon"), ("prefix, projected", "falcon")]
 
 
 @pytest.mark.parametrize(("name", "family"), [pair for pair in product(CONFIGS, FAMILIES) if pair not in PEFT_CANNOT])
-def test_we_read_what_peft_trained(name: str, family: str, tmp_path: Path) -> None:
+def test_a_prompt_trained_by_peft_gives_the_same_logits_after_import(name: str, family: str, tmp_path: Path) -> None:
     model = shared_model(family)
     wrapped = trained_by_peft(model, CONFIGS[name]("CAUSAL_LM", 4))
     wrapped.save_pretrained(str(tmp_path))
@@ -129,7 +131,9 @@ def test_we_read_what_peft_trained(name: str, family: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("family", ENCODER_DECODER_FAMILIES)
 @pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("prefix")])
-def test_we_read_what_peft_trained_on_an_encoder_decoder(name: str, family: str, tmp_path: Path) -> None:
+def test_a_prompt_trained_by_peft_on_an_encoder_decoder_gives_the_same_logits_after_import(
+    name: str, family: str, tmp_path: Path
+) -> None:
     """Its file holds twice the virtual tokens, of which peft never uses the second half."""
     model = shared_model(family)
     wrapped = trained_by_peft(model, CONFIGS[name]("SEQ_2_SEQ_LM", 4))
@@ -141,7 +145,7 @@ def test_we_read_what_peft_trained_on_an_encoder_decoder(name: str, family: str,
 
 
 @pytest.mark.parametrize("family", ENCODER_DECODER_FAMILIES)
-def test_prefixes_of_encoder_decoders_are_refused_both_ways(family: str, tmp_path: Path) -> None:
+def test_prefixes_of_encoder_decoders_are_rejected_in_export_and_import(family: str, tmp_path: Path) -> None:
     """In peft they are in the decoder's self-attention only."""
     model = shared_model(family)
     method = {"name": "prefix"}
@@ -169,7 +173,7 @@ def trained_by_peft(model: FrozenModel, config: PeftConfig) -> torch.nn.Module:
     return wrapped.eval()
 
 
-def test_every_method_is_covered() -> None:
+def test_the_strategies_cover_every_tuning_method_and_encoder() -> None:
     from softprompt.prompts import TUNING_METHODS as all_methods
 
     assert {name for name, _ in METHODS} == set(all_methods)
@@ -178,5 +182,5 @@ def test_every_method_is_covered() -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("method", ["prompt", "prefix"])
-def test_the_law_holds_for_the_bundled_model(smollm2: FrozenModel, method: str) -> None:
+def test_a_prompt_of_the_bundled_model_gives_the_same_logits_in_peft(smollm2: FrozenModel, method: str) -> None:
     exported(smollm2, PromptOptions(method, 6))

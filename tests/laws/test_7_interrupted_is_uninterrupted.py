@@ -98,7 +98,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize("resumed", ["cache", "another"])
-def test_a_killed_run_with_hidden_state_cache_resumes_exactly(
+def test_a_killed_and_resumed_run_with_a_hidden_state_cache_equals_an_uninterrupted_one(
     resumed: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The resumed run finds the cached states of the killed run, or none."""

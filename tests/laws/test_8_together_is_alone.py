@@ -61,7 +61,7 @@ def check(model: FrozenModel, runs: dict[str, dict[str, Any]], data: Path, folde
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
-def test_methods_of_a_family_train_jointly_as_alone(family: str, reviews: Path, tmp_path: Path) -> None:
+def test_prompts_of_all_methods_train_jointly_as_alone(family: str, reviews: Path, tmp_path: Path) -> None:
     """Prompts of all lengths with all encoders, in one run."""
     of_family = [(name, encoder) for each, name, encoder in METHODS_ON_FAMILIES if each == family]
     shared = {"template": template_for(family), "learning_rate": 0.01}
@@ -91,7 +91,7 @@ def test_each_jointly_trained_prompt_stops_separately(reviews: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("family", ["mistral", "gemma3"])
-def test_long_texts_behind_prompts_of_several_lengths_in_a_short_window(
+def test_prompts_of_several_lengths_train_jointly_as_alone_on_texts_longer_than_the_window(
     family: str, write_jsonl: Callable[[str, Sequence[Any]], Path], tmp_path: Path
 ) -> None:
     """The longest text and the longest prompt do not fit together, but each micro-batch fits."""
@@ -100,7 +100,9 @@ def test_long_texts_behind_prompts_of_several_lengths_in_a_short_window(
     check(shared_model(family), runs, write_jsonl("long.jsonl", rows), tmp_path)
 
 
-def test_rows_of_several_are_in_one_pass(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_several_prompts_share_a_forward_pass(
+    reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise the law would hold for a run that trains prompts one after the other."""
     model, seen = shared_model("llama"), []
     hidden = type(model).compute_hidden_states
@@ -119,7 +121,9 @@ def test_rows_of_several_are_in_one_pass(reviews: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("most", [1, 5, 7])
-def test_whatever_fits_in_a_pass(most: int, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts_train_jointly_as_alone_at_any_number_of_sequences_per_forward_pass(
+    most: int, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trained_together, "MAX_SEQUENCES_CPU", most)
     runs = {str(i): {"seed": i, "num_virtual_tokens": 2 + i, "method": "prompt"} for i in range(3)}
     check(shared_model("gpt2"), runs, reviews, tmp_path)

@@ -49,7 +49,7 @@ def asked(payload: Payload | None, text: list[int], count: int, tenant: str) -> 
 @given(data=st.data())
 @few
 @torch.no_grad()
-def test_greedy_is_what_each_row_would_write_alone(family: str, data: st.DataObject) -> None:
+def test_a_greedy_response_among_others_equals_the_response_alone(family: str, data: st.DataObject) -> None:
     """Whichever other sequences join and leave, with any number of slots, and any chunks of prefill."""
     model = shared_model(family)
     texts = data.draw(st.lists(st.lists(st.integers(3, 383), min_size=1, max_size=9), min_size=1, max_size=7))
@@ -73,7 +73,7 @@ def test_greedy_is_what_each_row_would_write_alone(family: str, data: st.DataObj
 
 
 @pytest.mark.parametrize("family", SERVED)
-def test_greedy_is_transformers_own(family: str) -> None:
+def test_a_greedy_response_equals_that_of_transformers(family: str) -> None:
     model, heard = shared_model(family), Heard()
     engine = Engine(model, max_num_seqs=2, max_model_len=60)
     text = model.prompt_tokenizer.add_special_tokens([5, 9, 77, 31])
@@ -114,7 +114,7 @@ def with_end_tokens(family: str) -> tuple[FrozenModel, list[int]]:
 
 @pytest.mark.parametrize("family", SERVED)
 @torch.no_grad()
-def test_any_of_several_end_tokens_ends_a_response_as_it_ends_transformers_own(family: str) -> None:
+def test_any_of_several_eos_tokens_ends_a_response_where_transformers_ends(family: str) -> None:
     """With sampled sequences, log-probabilities, `ignore_eos`, and in evaluation."""
     model, past = with_end_tokens(family)
     text = model.prompt_tokenizer.add_special_tokens(TEXT)
@@ -135,7 +135,7 @@ def test_any_of_several_end_tokens_ends_a_response_as_it_ends_transformers_own(f
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @torch.no_grad()
-def test_stop_strings_and_end_tokens_are_not_part_of_the_text(family: str) -> None:
+def test_eos_tokens_are_not_part_of_the_text_of_a_response(family: str) -> None:
     """The tokenizer would decode the end token as a word."""
     model, past = with_end_tokens(family)
     expected = model.tokenizer.decode(past[: past.index(past[4])], skip_special_tokens=True)
@@ -146,7 +146,7 @@ def test_stop_strings_and_end_tokens_are_not_part_of_the_text(family: str) -> No
     assert generate_texts(model, [example] * 2, [None] * 2, SamplingParams(9)) == [expected.strip()] * 2
 
 
-def test_a_model_without_an_end_token_writes_as_much_as_it_may() -> None:
+def test_a_model_without_an_eos_token_generates_up_to_max_new_tokens() -> None:
     model = copy.copy(shared_model("llama"))
     model.eos_token_ids = ()
     (told,) = run(model, SamplingParams(9))

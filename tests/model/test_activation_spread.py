@@ -21,7 +21,7 @@ def test_every_layer_has_a_positive_spread_of_keys_and_of_values(family: str) ->
 
 
 @pytest.mark.parametrize("family", [family for family in ALL_FAMILIES if family != "albert"])  # its layers are one
-def test_it_scales_with_a_layers_keys_and_values(family: str) -> None:
+def test_kv_spread_scales_with_the_keys_and_values_of_a_layer(family: str) -> None:
     model, scaled = tiny_model(family), tiny_model(family)
     rescale(scaled.network, 1, keys=100.0, values=0.01)
     ratio = measure_kv_spread(scaled) / measure_kv_spread(model)
@@ -30,7 +30,7 @@ def test_it_scales_with_a_layers_keys_and_values(family: str) -> None:
     torch.testing.assert_close(ratio[changed[0]], torch.tensor([100.0, 0.01]), rtol=1e-3, atol=0)
 
 
-def test_an_offset_that_all_keys_share_is_left_out() -> None:
+def test_an_offset_shared_by_all_keys_and_values_does_not_change_the_spread() -> None:
     """Rotary embeddings rotate a shared bias by the position, so it is removed after keys are rotated back."""
     model, shifted = tiny_model("qwen2"), tiny_model("qwen2")
     with torch.no_grad():
@@ -45,7 +45,7 @@ def test_an_offset_that_all_keys_share_is_left_out() -> None:
     assert model.name == shifted.name
 
 
-def test_a_layer_whose_values_are_all_alike_has_the_usual_spread() -> None:
+def test_a_layer_with_constant_values_gets_the_geometric_mean_of_all_other_spreads() -> None:
     model = tiny_model("llama")
     with torch.no_grad():
         model.network.model.layers[1].self_attn.v_proj.weight.zero_()
@@ -55,6 +55,6 @@ def test_a_layer_whose_values_are_all_alike_has_the_usual_spread() -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "bert", "t5"])
-def test_the_states_spread_is_that_of_what_a_head_reads(family: str) -> None:
+def test_the_hidden_state_spread_is_within_three_orders_of_magnitude_of_one(family: str) -> None:
     model: FrozenModel = shared_model(family)
     assert 1e-3 < measure_hidden_state_spread(model) < 1e3

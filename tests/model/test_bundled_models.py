@@ -22,7 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("cache")
-def test_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_bundled_model_package_is_reported_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         bundled_models.BUNDLED_MODELS, "absent", BundledModel("no_such_package", "x.gguf", "no-such==1.0")
     )
@@ -30,7 +30,7 @@ def test_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> 
         unpack_bundled_model("absent")
 
 
-def test_a_full_disk_leaves_nothing_behind(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_raises_disk_full_and_leaves_no_folder(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(source: Path, folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -51,7 +51,7 @@ def unpack_slowly(cache: Path, number: int) -> None:
     (cache / f"found-{number}").write_text(str(bundled_models.unpack_bundled_model("smollm2-135m")))
 
 
-def test_two_processes_at_once_unpack_once(cache: Path) -> None:
+def test_two_concurrent_processes_unpack_the_model_once(cache: Path) -> None:
     both = [forked(unpack_slowly, cache, number) for number in range(2)]
     for process in both:
         process.join()
@@ -61,13 +61,15 @@ def test_two_processes_at_once_unpack_once(cache: Path) -> None:
 
 
 @pytest.mark.real
-def test_the_bundled_model_has_its_fingerprint_and_sizes(smollm2: FrozenModel) -> None:
+def test_the_bundled_model_has_the_expected_fingerprint_and_sizes(smollm2: FrozenModel) -> None:
     assert smollm2.fingerprint == "sha256:73af8f6886836ea2"
     assert smollm2.num_parameters == 134_515_008
     assert (smollm2.shape.num_layers, smollm2.shape.num_kv_heads, smollm2.shape.head_dim) == (30, 3, 64)
 
 
-def test_an_interrupted_unpacking_is_not_taken_for_a_whole_one(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_partial_folder_of_an_interrupted_unpacking_is_not_used(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The folder of a killed process has a temporary name."""
     left = cache / "models" / "smollm2-135m-0.1.2.12345.tmp"
     left.mkdir(parents=True)

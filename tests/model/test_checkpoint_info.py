@@ -16,13 +16,13 @@ from tests.tiny import shared_model
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "gemma2", "phi3", "opt", "falcon"])
-def test_files_tell_what_the_model_does(tmp_path: Path, family: str) -> None:
+def test_the_fingerprint_read_from_files_equals_that_of_the_model(tmp_path: Path, family: str) -> None:
     model = shared_model(family)
     model.network.save_pretrained(tmp_path)
     assert read_fingerprint(tmp_path) == model.fingerprint
 
 
-def test_so_do_many_files(tmp_path: Path) -> None:
+def test_the_fingerprint_read_from_several_files_equals_that_of_the_model(tmp_path: Path) -> None:
     model = shared_model("llama")
     model.network.save_pretrained(tmp_path, max_shard_size="10KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
@@ -30,7 +30,9 @@ def test_so_do_many_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_files_of_another_precision_have_the_same_fingerprint(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_the_fingerprint_read_from_half_precision_files_equals_that_of_the_loaded_model(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
     import copy
 
     from softprompt.model import load_model
@@ -41,7 +43,7 @@ def test_files_of_another_precision_have_the_same_fingerprint(tmp_path: Path, dt
     assert read_fingerprint(tmp_path) == load_model(str(tmp_path), device="cpu").fingerprint
 
 
-def test_files_that_do_not_tell_say_what_to_do(tmp_path: Path) -> None:
+def test_files_with_unknown_weight_names_raise_setting_error(tmp_path: Path) -> None:
     shared_model("llama").network.save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     save_file({f"other.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
@@ -49,7 +51,7 @@ def test_files_that_do_not_tell_say_what_to_do(tmp_path: Path) -> None:
         read_fingerprint(tmp_path)
 
 
-def test_quantised_files_do_not_tell(tmp_path: Path) -> None:
+def test_files_with_quantized_weights_raise_setting_error(tmp_path: Path) -> None:
     shared_model("llama").network.save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     save_file({name: tensor.to(torch.int8) for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
@@ -57,12 +59,12 @@ def test_quantised_files_do_not_tell(tmp_path: Path) -> None:
         read_fingerprint(tmp_path)
 
 
-def test_no_files_do_not_either(tmp_path: Path) -> None:
+def test_a_folder_without_weight_files_raises_setting_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(SettingError):
         read_fingerprint(tmp_path)
 
 
-def test_a_model_that_was_never_downloaded_is_not_found() -> None:
+def test_a_model_that_was_never_downloaded_raises_setting_error() -> None:
     with pytest.raises(SettingError, match="fingerprint"):
         resolve_model_fingerprint("nobody/has-this-model")

@@ -34,7 +34,7 @@ def prefilled_at(model: FrozenModel, embeddings: Tensor, first: int) -> Tensor:
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f not in (*LEARNED, "bloom", "falcon-alibi")])
 @torch.no_grad()
-def test_moved_keys_are_those_of_the_same_tokens_further_on(family: str) -> None:
+def test_shifted_keys_equal_keys_computed_at_the_later_positions(family: str) -> None:
     model = shared_model(family)
     embeddings = random_embeddings(model, 4, seed=0).tensor
     moved = shift_positions(model, model.compute_kv(embeddings), 7)
@@ -95,7 +95,7 @@ def test_embeddings_and_a_prefix_become_one_prefix() -> None:
 
 
 @torch.no_grad()
-def test_bos_stands_once() -> None:
+def test_composed_prefixes_after_bos_contain_bos_once() -> None:
     model = shared_model("llama")
     each = [random_prefix(model, 2, seed) for seed in (0, 1)]
     placed = [KVPrefix(p.tensor, Placement.AFTER_BOS) for p in each]
@@ -107,7 +107,7 @@ def test_bos_stands_once() -> None:
 
 @pytest.mark.parametrize("family", MASKED_FAMILIES)
 @torch.no_grad()
-def test_masked_models_compose_what_is_alike(family: str) -> None:
+def test_masked_models_compose_only_payloads_of_the_same_kind(family: str) -> None:
     model = shared_model(family)
     prefixes = [random_prefix(model, 2, seed) for seed in (0, 1)]
     both = compose_payloads(model, list(prefixes))

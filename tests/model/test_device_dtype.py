@@ -53,7 +53,7 @@ def folder_of(family: str, tmp_path: Path) -> Path:
 @pytest.mark.filterwarnings("ignore")  # bitsandbytes warns about slow CPU kernels
 @pytest.mark.parametrize("dtype", ["int8", "nf4"])
 @pytest.mark.parametrize("family", ["llama", "bert"])
-def test_a_prompt_is_trained_through_quantised_weights(
+def test_a_prompt_is_trained_through_quantized_weights(
     family: str, dtype: str, reviews: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = folder_of(family, tmp_path)
@@ -123,7 +123,7 @@ def load_and_watch(folder: Path, dtype: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read off /proc")
 @pytest.mark.parametrize(("dtype", "share"), [("nf4", 0.35), ("int8", 0.45)])
-def test_loading_needs_little_more_memory_than_the_quantised_weights(tmp_path: Path, dtype: str, share: float) -> None:
+def test_loading_needs_little_more_memory_than_the_quantized_weights(tmp_path: Path, dtype: str, share: float) -> None:
     """This includes files in another precision than the configuration's, which cannot be mapped."""
     folder_of("llama", tmp_path)
     config = LlamaConfig(**{**SIZE, "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 16})
@@ -141,7 +141,7 @@ def test_loading_needs_little_more_memory_than_the_quantised_weights(tmp_path: P
 
 
 @pytest.mark.parametrize("family", ["llama", "bert"])
-def test_files_that_do_not_tell_the_fingerprint_are_loaded_for_it(family: str, tmp_path: Path) -> None:
+def test_a_model_with_pickled_weights_is_loaded_to_compute_its_fingerprint(family: str, tmp_path: Path) -> None:
     """The fingerprint of pickled weights, for example, needs the loaded model."""
     folder = folder_of(family, tmp_path)
     plain = load_model(str(folder), device="cpu")
@@ -151,7 +151,7 @@ def test_files_that_do_not_tell_the_fingerprint_are_loaded_for_it(family: str, t
     assert (model.fingerprint, model.num_parameters) == (plain.fingerprint, plain.num_parameters)
 
 
-def test_missing_bitsandbytes_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_bitsandbytes_raises_setting_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of("llama", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SettingError, match=r"int8 needs bitsandbytes: pip install"):
@@ -159,7 +159,7 @@ def test_missing_bitsandbytes_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.real
-def test_a_gguf_file_is_a_base(smollm2: object) -> None:
+def test_a_gguf_file_is_loaded_as_a_base_model(smollm2: object) -> None:
     """The bundled model's file is read like a GGUF file of a user."""
     from softprompt.model.bundled_models import BUNDLED_MODELS, _find_bundled_gguf
 

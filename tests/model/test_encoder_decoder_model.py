@@ -1,4 +1,4 @@
-"""Encoder-decoders beyond the laws: their two sides, and a prefix for each of the three attentions."""
+"""Encoder-decoder models: logits, hidden states, and a KV prefix for each of the three attentions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def encoder_decoder(family: str) -> EncoderDecoderModel:
 
 @each_family
 @torch.no_grad()
-def test_logits_are_the_networks_own(family: str) -> None:
+def test_logits_equal_those_of_the_network(family: str) -> None:
     model = encoder_decoder(family)
     ids, mask = laid_out([[*model.prompt_tokenizer.add_special_tokens(TEXT), *SAID]], "right")
     found = model.compute_logits(model.compute_hidden_states(ids, mask))[
@@ -62,7 +62,7 @@ def test_logits_are_the_networks_own(family: str) -> None:
 
 @each_family
 @torch.no_grad()
-def test_in_front_of_the_start_stand_the_encoders_states(family: str) -> None:
+def test_hidden_states_before_the_decoder_start_equal_the_encoder_output(family: str) -> None:
     model = encoder_decoder(family)
     ids, mask = laid_out([[*TEXT, DECODER_START, *SAID], TEXT], "left")
     text = torch.tensor([TEXT])
@@ -72,7 +72,7 @@ def test_in_front_of_the_start_stand_the_encoders_states(family: str) -> None:
     torch.testing.assert_close(both[1, -len(TEXT) :], expected, atol=1e-5, rtol=0)
 
 
-def test_a_forced_bos_token_begins_the_decoder() -> None:
+def test_a_forced_bos_token_follows_the_decoder_start_token() -> None:
     """Some mBART models force the token of the target language."""
     network = AutoModelForSeq2SeqLM.from_config(ENCODER_DECODER_CONFIGS["mbart"])
     network.generation_config.forced_bos_token_id = 17
@@ -82,7 +82,7 @@ def test_a_forced_bos_token_begins_the_decoder() -> None:
 
 
 @each_family
-def test_a_prefix_has_every_place_where_the_network_attends(family: str) -> None:
+def test_a_prefix_covers_encoder_decoder_and_cross_attention_layers(family: str) -> None:
     model = encoder_decoder(family)
     assert model.shape.kind is ModelKind.ENCODER_DECODER
     assert model.shape.num_layers == ENCODER_LAYERS + 2 * DECODER_LAYERS
@@ -99,7 +99,7 @@ def keys_of_cross_attention(network: Any, layer: int, states: Tensor) -> Tensor:
 
 @each_family
 @torch.no_grad()
-def test_a_prefix_from_text_is_what_the_text_leaves(family: str) -> None:
+def test_a_prefix_computed_from_text_equals_the_keys_and_values_of_the_text(family: str) -> None:
     model = encoder_decoder(family)
     text = torch.tensor([TEXT])
     found = model.compute_kv(model.embed_tokens(text)[0])
@@ -122,7 +122,7 @@ def test_a_prefix_from_text_is_what_the_text_leaves(family: str) -> None:
 
 @each_family
 @torch.no_grad()
-def test_a_prefix_of_what_is_there_already_changes_nothing(family: str) -> None:
+def test_a_prefix_that_repeats_existing_keys_and_values_does_not_change_the_output(family: str) -> None:
     """Repeated keys share their attention weight, so a prefix without a distance does not change the output."""
     model = tiny_model(family)
     assert isinstance(model, EncoderDecoderModel)
@@ -149,7 +149,9 @@ def test_a_prefix_of_what_is_there_already_changes_nothing(family: str) -> None:
 @each_family
 @pytest.mark.parametrize("part", [slice(0, 2), slice(2, 5), slice(5, 8)], ids=["encoder", "decoder", "cross"])
 @torch.no_grad()
-def test_each_part_of_a_prefix_is_seen_where_it_belongs(family: str, part: slice) -> None:
+def test_every_part_of_a_prefix_changes_the_decoder_and_only_the_encoder_part_the_encoder(
+    family: str, part: slice
+) -> None:
     model = encoder_decoder(family)
     prefix, other = random_prefix(model, 3, 0), random_prefix(model, 3, 1)
     changed = prefix.tensor.clone()
@@ -181,7 +183,7 @@ def test_gradients_reach_the_prompt_and_no_weight(family: str) -> None:
 
 
 @each_family
-def test_it_loads_from_a_folder(family: str, tmp_path: Path) -> None:
+def test_an_encoder_decoder_loads_from_a_folder(family: str, tmp_path: Path) -> None:
     model = encoder_decoder(family)
     model.network.save_pretrained(tmp_path)
     model.tokenizer.save_pretrained(tmp_path)
@@ -224,12 +226,12 @@ def test_placement_after_text_is_rejected() -> None:
         build_prompt(PromptOptions("prompt", 3, placement=Placement.AFTER_TEXT), model, "a film")
 
 
-def test_the_wrapper_is_for_causal_models() -> None:
+def test_soft_prompt_model_rejects_models_that_are_not_causal() -> None:
     with pytest.raises(SettingError, match="is not a causal model"):
         SoftPromptModel.from_model(shared_model("t5"), PromptOptions("prompt", 3))
 
 
-def test_a_start_that_does_not_fit_behind_the_decoders_own() -> None:
+def test_too_many_virtual_tokens_for_the_decoder_window_are_rejected() -> None:
     with pytest.raises(SettingError, match="63 virtual tokens do not fit after the decoder's start"):
         build_prompt(PromptOptions("prefix", 63), shared_model("bart"), "a film")
 
@@ -238,14 +240,14 @@ def made(config: PreTrainedConfig) -> FrozenModel:
     return freeze_network(AutoModelForSeq2SeqLM.from_config(config), tiny_tokenizer(eos=True), "odd")
 
 
-def test_a_decoder_that_begins_with_nothing_is_refused() -> None:
+def test_a_configuration_without_a_decoder_start_token_is_rejected() -> None:
     config = copy.deepcopy(ENCODER_DECODER_CONFIGS["mbart"])
     config.decoder_start_token_id = None
     with pytest.raises(ModelNotSupported, match="does not say what its decoder begins with"):
         made(config)
 
 
-def test_unequal_heads_are_refused() -> None:
+def test_different_head_counts_in_encoder_and_decoder_are_rejected() -> None:
     config = copy.deepcopy(ENCODER_DECODER_CONFIGS["bart"])
     config.decoder_attention_heads = 2
     with pytest.raises(ModelNotSupported, match="the heads of odd are not the same"):

@@ -27,38 +27,42 @@ def without_eos() -> PreTrainedTokenizerFast:
     ("eos_token_id", "expected"),
     [(None, (1,)), (1, (1,)), (7, (1, 7)), ([7, 1, 9], (1, 7, 9)), ((7, 7), (1, 7)), ([], (1,))],
 )
-def test_the_tokenizers_own_comes_first_and_each_once(eos_token_id: Any, expected: tuple[int, ...]) -> None:
+def test_eos_tokens_begin_with_that_of_the_tokenizer_and_have_no_duplicates(
+    eos_token_id: Any, expected: tuple[int, ...]
+) -> None:
     model = configured(eos_token_id)
     assert model.eos_token_ids == expected
     assert model.eos_token_id == 1
 
 
 @pytest.mark.parametrize("wrong", [384, -1, "7", 7.5, False])
-def test_unknown_end_tokens_are_ignored_with_a_warning(wrong: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_eos_tokens_are_ignored_with_a_warning(wrong: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert configured([wrong, 9]).eos_token_ids == (1, 9)
     [record] = caplog.records
     assert record.getMessage() == f"tiny: `eos_token_id` {wrong!r} is ignored: its tokens are numbered 0 to 383"
 
 
-def test_right_ones_are_taken_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+def test_valid_eos_tokens_cause_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     configured([7, 1])
     assert not caplog.records
 
 
 @pytest.mark.parametrize(("eos_token_id", "expected"), [(None, ()), (7, (7,)), ([9, 7], (9, 7))])
-def test_end_tokens_are_found_without_the_tokenizers(eos_token_id: Any, expected: tuple[int, ...]) -> None:
+def test_eos_tokens_are_read_from_the_generation_config_if_the_tokenizer_has_none(
+    eos_token_id: Any, expected: tuple[int, ...]
+) -> None:
     model = configured(eos_token_id, without_eos())
     assert model.eos_token_ids == expected
     assert model.eos_token_id == (expected[0] if expected else None)
 
 
 @pytest.mark.parametrize("family", MASKED_FAMILIES)
-def test_a_masked_models_row_ends_with_its_separator(family: str) -> None:
+def test_the_eos_token_of_a_masked_model_is_its_separator(family: str) -> None:
     assert shared_model(family).eos_token_ids == (1,)
 
 
 @pytest.mark.parametrize("load", [load_model, load_meta_model])
-def test_a_folder_says_them(load: Any, tmp_path: Path) -> None:
+def test_eos_tokens_are_loaded_from_the_generation_config_of_a_folder(load: Any, tmp_path: Path) -> None:
     model = configured([1, 7])
     model.network.save_pretrained(tmp_path)
     model.tokenizer.save_pretrained(tmp_path)
@@ -67,7 +71,7 @@ def test_a_folder_says_them(load: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("load", [load_model, load_meta_model])
-def test_end_tokens_are_found_without_a_generation_config(load: Any, tmp_path: Path) -> None:
+def test_eos_tokens_are_read_from_the_model_config_without_a_generation_config(load: Any, tmp_path: Path) -> None:
     model = configured(None)
     model.network.config.eos_token_id = [1, 8]
     model.network.save_pretrained(tmp_path)
@@ -76,7 +80,7 @@ def test_end_tokens_are_found_without_a_generation_config(load: Any, tmp_path: P
     assert load(str(tmp_path)).eos_token_ids == (1, 8)
 
 
-def test_every_family_that_writes_knows_its_own() -> None:
+def test_every_causal_family_has_its_eos_token() -> None:
     for family in CONFIGS:
         model = shared_model(family)
         assert isinstance(model, CausalModel)

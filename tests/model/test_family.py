@@ -47,11 +47,11 @@ LONGROPE = {"short_factor": [1.0] * 48, "long_factor": [2.0] * 48, "rope_type": 
         (FalconConfig(max_position_embeddings=300, alibi=True), 300),
     ],
 )
-def test_the_window_is_where_every_layer_still_sees_the_whole_row(config: PreTrainedConfig, window: int) -> None:
+def test_max_positions_are_limited_by_sliding_windows_and_longrope(config: PreTrainedConfig, window: int) -> None:
     assert resolve_family(config).get_max_positions(config) == window
 
 
-def test_words_may_be_embedded_narrower_than_the_layers_are() -> None:
+def test_embeddings_narrower_than_the_layers_give_the_logits_of_the_network() -> None:
     """OPT-350m has projections before the first layer and after the last."""
     size: dict[str, Any] = {"vocab_size": 384, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = OPTConfig(**size, ffn_dim=40, max_position_embeddings=64, word_embed_proj_dim=16)

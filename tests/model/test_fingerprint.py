@@ -8,7 +8,7 @@ from softprompt.model.fingerprint import compute_fingerprint
 from tests.tiny import FAMILIES, tiny_model
 
 
-def test_fingerprints_tell_models_apart() -> None:
+def test_models_of_different_families_and_seeds_have_different_fingerprints() -> None:
     found = {compute_fingerprint(tiny_model(family, seed).network) for family in FAMILIES for seed in (0, 1)}
     assert len(found) == 2 * len(FAMILIES)
 

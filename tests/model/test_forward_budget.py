@@ -6,7 +6,7 @@ from softprompt.model.forward_budget import CPU_BUDGET, SHARDED_BUDGET
 from tests.tiny import tiny_model
 
 
-def test_a_sharded_model_has_one_pass_per_batch() -> None:
+def test_a_sharded_model_uses_the_forward_budget_for_sharded_models() -> None:
     model = tiny_model("llama")
     assert model.forward_budget is CPU_BUDGET
     model.is_sharded = True

@@ -1,4 +1,4 @@
-"""The interface between a soft prompt and a model, beyond the laws."""
+"""The interface between a soft prompt and a model: shapes, first-layer values, gradients and scale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 @each_family
-def test_the_shape_is_the_caches(family: str) -> None:
+def test_the_model_shape_equals_the_shape_of_the_kv_cache(family: str) -> None:
     model = shared_model(family)
     prefix = model.compute_kv(torch.zeros(5, model.shape.embedding_size))
     assert prefix.shape == model.shape.get_prefix_shape(5)
@@ -21,7 +21,7 @@ def test_the_shape_is_the_caches(family: str) -> None:
 
 @each_family
 @torch.no_grad()
-def test_first_values_are_the_first_layers_of_a_whole_pass(family: str) -> None:
+def test_first_layer_values_equal_those_of_a_whole_pass(family: str) -> None:
     model = shared_model(family)
     ids = torch.tensor([5, 300, 42])
     found = model.compute_first_layer_values(ids)
@@ -42,7 +42,7 @@ def test_gradients_reach_the_prompt_and_no_weight(family: str) -> None:
     assert not any(p.grad is not None for p in model.network.parameters())
 
 
-def test_the_embeddings_scale_is_their_root_mean_square() -> None:
+def test_embedding_rms_is_the_root_mean_square_of_the_embeddings() -> None:
     model = shared_model("llama")
     weight = model.network.get_input_embeddings().weight
     assert model.embedding_rms == pytest.approx(float(weight.square().mean().sqrt()))

@@ -62,7 +62,7 @@ def folders(cache: Path) -> list[Path]:
     return sorted(path for path in (cache / "models" / "gguf").iterdir() if path.is_dir() and path.suffix != ".users")
 
 
-def test_a_second_start_reads_what_the_first_unpacked(tmp_path: Path, unpackings: list[str]) -> None:
+def test_a_second_load_reads_the_folder_that_the_first_unpacked(tmp_path: Path, unpackings: list[str]) -> None:
     path = tiny(tmp_path)
     first, second = (load_model(str(path), device="cpu") for _ in range(2))
     assert first.fingerprint == second.fingerprint == shared_model("llama").fingerprint
@@ -71,14 +71,14 @@ def test_a_second_start_reads_what_the_first_unpacked(tmp_path: Path, unpackings
     assert unpackings == ["tiny.gguf"]
 
 
-def test_a_file_that_did_not_change_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_file_is_not_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tiny(tmp_path)
     folder = unpack_gguf(path)
     monkeypatch.setattr(gguf_cache, "_hash_content", None)
     assert unpack_gguf(path) == folder
 
 
-def test_the_same_content_elsewhere_is_not_unpacked_again(tmp_path: Path, unpackings: list[str]) -> None:
+def test_a_copy_or_link_of_a_file_is_not_unpacked_again(tmp_path: Path, unpackings: list[str]) -> None:
     path = tiny(tmp_path)
     folder = unpack_gguf(path)
     (tmp_path / "copies").mkdir()
@@ -89,7 +89,7 @@ def test_the_same_content_elsewhere_is_not_unpacked_again(tmp_path: Path, unpack
     assert unpackings == ["tiny.gguf"]
 
 
-def test_other_content_under_the_same_name_is_another_model(tmp_path: Path, unpackings: list[str]) -> None:
+def test_other_content_under_the_same_name_is_loaded_as_another_model(tmp_path: Path, unpackings: list[str]) -> None:
     path = tiny(tmp_path)
     times, first = path.stat(), load_model(str(path), device="cpu").fingerprint
     tiny(tmp_path, seed=1)
@@ -130,7 +130,7 @@ def damage(folder: Path, kind: str) -> None:
         *("list no JSON", "list of another kind"),
     ],
 )
-def test_a_damaged_folder_is_unpacked_again(tmp_path: Path, unpackings: list[str], kind: str) -> None:
+def test_a_corrupt_folder_is_unpacked_again(tmp_path: Path, unpackings: list[str], kind: str) -> None:
     path = tiny(tmp_path)
     folder = unpack_gguf(path)
     damage(folder, kind)
@@ -140,7 +140,7 @@ def test_a_damaged_folder_is_unpacked_again(tmp_path: Path, unpackings: list[str
     assert len(unpackings) == 2
 
 
-def test_a_copied_cache_is_not_taken_for_damaged(tmp_path: Path, cache: Path, unpackings: list[str]) -> None:
+def test_a_copied_cache_is_used_without_unpacking_again(tmp_path: Path, cache: Path, unpackings: list[str]) -> None:
     """A copy changes the times of files, but not their content."""
     path = tiny(tmp_path)
     unpack_gguf(path)
@@ -163,7 +163,7 @@ def unpack_apart(source: Path, folder: Path) -> None:
     (folder / f"found-{os.getpid()}").write_text(str(unpack_gguf(source)))
 
 
-def test_two_processes_at_once_unpack_once(tmp_path: Path) -> None:
+def test_two_concurrent_processes_unpack_a_file_once(tmp_path: Path) -> None:
     path = tiny(tmp_path)
     both = [forked(unpack_apart, path, tmp_path) for _ in range(2)]
     for process in both:
@@ -198,7 +198,7 @@ def test_partial_folders_of_killed_processes_are_removed(tmp_path: Path, cache: 
         SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
     ],
 )
-def test_a_full_disk_leaves_nothing(
+def test_a_full_disk_raises_disk_full_and_leaves_no_folder(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, full: Exception
 ) -> None:
     def save(*_: Any, **__: Any) -> None:
@@ -210,7 +210,7 @@ def test_a_full_disk_leaves_nothing(
     assert folders(cache) == []
 
 
-def test_a_disk_that_is_too_small_says_so_before_anything_is_written(
+def test_too_little_free_space_raises_disk_full_before_anything_is_written(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gguf_cache, "_get_free_bytes", lambda _: 1000)
@@ -219,7 +219,7 @@ def test_a_disk_that_is_too_small_says_so_before_anything_is_written(
     assert folders(cache) == []
 
 
-def test_a_file_that_cannot_be_read_leaves_nothing(tmp_path: Path, cache: Path) -> None:
+def test_a_truncated_file_is_rejected_and_leaves_no_folder(tmp_path: Path, cache: Path) -> None:
     path = tiny(tmp_path)
     os.truncate(path, path.stat().st_size - 5000)
     with pytest.raises(ModelNotFound, match="is the file whole"):
@@ -227,13 +227,13 @@ def test_a_file_that_cannot_be_read_leaves_nothing(tmp_path: Path, cache: Path) 
     assert folders(cache) == []
 
 
-def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path, cache: Path) -> None:
+def test_an_unwritable_cache_folder_raises_setting_error(tmp_path: Path, cache: Path) -> None:
     cache.write_text("a file")
     with pytest.raises(SettingError, match="SOFTPROMPT_CACHE"):
         unpack_gguf(tiny(tmp_path))
 
 
-def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_read_permission_raises_model_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, opened = tiny(tmp_path), Path.open
 
     def refused(self: Path, *arguments: Any, **named: Any) -> Any:
@@ -264,7 +264,7 @@ def test_the_least_recently_used_folder_is_evicted(
     assert unpackings == [path.name for path in [*paths, paths[1]]]
 
 
-def test_foreign_entries_of_the_cache_are_kept(tmp_path: Path) -> None:
+def test_foreign_entries_of_the_cache_are_not_listed_as_its_folders(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "models" / "photos").mkdir(parents=True)
     (tmp_path / "models" / "work.tmp").mkdir()
@@ -286,7 +286,9 @@ def use(source: Path, ready: Path) -> None:
     time.sleep(60)
 
 
-def test_nor_is_what_another_process_uses(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_in_use_by_another_process_are_not_removed(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(CACHE_LIMIT_VARIABLE, "0")
     process = forked(use, tiny(tmp_path, "theirs", 1), tmp_path / "ready")
     while not (tmp_path / "ready").exists() or not (tmp_path / "ready").read_text():
@@ -302,13 +304,15 @@ def test_nor_is_what_another_process_uses(tmp_path: Path, cache: Path, monkeypat
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan", "inf"])
-def test_a_limit_that_is_no_number_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_an_invalid_cache_limit_raises_setting_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setenv(CACHE_LIMIT_VARIABLE, text)
     with pytest.raises(SettingError, match=f"{CACHE_LIMIT_VARIABLE}='{text}'"):
         unpack_gguf(tiny(tmp_path))
 
 
-def test_progress_is_logged_in_lines(
+def test_unpacking_progress_is_logged_in_increasing_percentages(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unpack_progress, "PROGRESS_INTERVAL_S", 0.0)
@@ -327,7 +331,7 @@ def test_progress_is_logged_in_lines(
     assert caplog.records == []
 
 
-def test_the_number_of_remembered_sources_is_limited(tmp_path: Path) -> None:
+def test_the_number_of_recorded_source_paths_is_limited(tmp_path: Path) -> None:
     path = tiny(tmp_path)
     for number in range(40):
         moved = path.with_name(f"tiny-{number}.gguf")

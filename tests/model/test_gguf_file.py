@@ -31,7 +31,9 @@ def unpack(path: Path) -> Path:
 
 @pytest.mark.parametrize("quantize", [False, True])
 @pytest.mark.parametrize("family", ARCHITECTURES)
-def test_the_folder_holds_what_transformers_reads(tmp_path: Path, family: str, quantize: bool) -> None:
+def test_the_unpacked_folder_loads_the_weights_that_transformers_reads_from_the_file(
+    tmp_path: Path, family: str, quantize: bool
+) -> None:
     path = gguf_file(tmp_path / "tiny.gguf", family, quantize=quantize)
     direct: Any = {"gguf_file": path.name}
     ours = AutoModelForCausalLM.from_pretrained(unpack(path))
@@ -43,14 +45,16 @@ def test_the_folder_holds_what_transformers_reads(tmp_path: Path, family: str, q
     assert ours.generation_config.eos_token_id == theirs.generation_config.eos_token_id
 
 
-def test_the_weights_are_those_that_were_written(tmp_path: Path) -> None:
+def test_unpacked_weights_equal_those_written_to_the_file(tmp_path: Path) -> None:
     folder = unpack(gguf_file(tmp_path / "tiny.gguf"))
     written = tiny_model("llama").network.state_dict()
     for name, tensor in AutoModelForCausalLM.from_pretrained(folder).state_dict().items():
         assert torch.equal(tensor, written[name]), name
 
 
-def test_so_do_many_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_unpacked_into_several_shards_equal_those_written_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "SHARD_BYTES", 20_000)
     folder = unpack(gguf_file(tmp_path / "tiny.gguf"))
     assert len(list(folder.glob("*.safetensors"))) > 2
@@ -59,7 +63,7 @@ def test_so_do_many_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert torch.equal(tensor, written[name]), name
 
 
-def test_the_tokenizer_stays_as_it_was_in_the_file(tmp_path: Path) -> None:
+def test_the_unpacked_tokenizer_equals_the_one_that_transformers_reads_from_the_file(tmp_path: Path) -> None:
     path = gguf_file(tmp_path / "tiny.gguf")
     direct: Any = {"gguf_file": path.name}
     theirs, ours = AutoTokenizer.from_pretrained(tmp_path, **direct), AutoTokenizer.from_pretrained(unpack(path))
@@ -70,7 +74,7 @@ def test_the_tokenizer_stays_as_it_was_in_the_file(tmp_path: Path) -> None:
     assert ours.eos_token_id == theirs.eos_token_id == 1
 
 
-def test_every_end_of_a_turn_that_the_file_names_ends_a_response(tmp_path: Path) -> None:
+def test_end_of_turn_tokens_of_the_file_become_eos_tokens(tmp_path: Path) -> None:
     path = gguf_file(tmp_path / "tiny.gguf", tokenizer__ggml__eot_token_id=5, tokenizer__ggml__eom_token_id=1)
     assert GenerationConfig.from_pretrained(unpack(path)).eos_token_id == [1, 5]
 
@@ -83,7 +87,7 @@ def test_a_file_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(parsed) == 1
 
 
-def test_it_says_how_far_it_is(tmp_path: Path) -> None:
+def test_unpacking_reports_increasing_progress_up_to_all_bytes(tmp_path: Path) -> None:
     said: list[tuple[int, int]] = []
     source = GGUFFile(gguf_file(tmp_path / "tiny.gguf"))
     source.unpack_to_folder(tmp_path / "folder", lambda done, total: said.append((done, total)))
@@ -97,20 +101,20 @@ def cut(path: Path, share: float) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.001, 0.1, 0.5, 0.99])
-def test_a_file_that_is_cut_short_says_so(tmp_path: Path, share: float) -> None:
+def test_a_truncated_gguf_file_raises_model_not_found(tmp_path: Path, share: float) -> None:
     path = gguf_file(tmp_path / "tiny.gguf")
     cut(path, share)
     with pytest.raises(ModelNotFound, match=r"tiny\.gguf cannot be read as a GGUF model.*is the file whole"):
         unpack(path)
 
 
-def test_another_kind_of_file_says_so(tmp_path: Path) -> None:
+def test_a_file_of_another_format_raises_model_not_found(tmp_path: Path) -> None:
     (tmp_path / "tiny.gguf").write_text("version https://git-lfs.github.com/spec/v1\n" * 9)
     with pytest.raises(ModelNotFound, match=r"tiny\.gguf cannot be read as a GGUF model"):
         unpack(tmp_path / "tiny.gguf")
 
 
-def test_a_part_of_several_says_how_to_merge_them(tmp_path: Path) -> None:
+def test_one_part_of_a_split_gguf_file_is_rejected_with_advice_to_merge(tmp_path: Path) -> None:
     path = gguf_file(tmp_path / "tiny-00002-of-00003.gguf", split__no=1, split__count=3)
     with pytest.raises(ModelNotFound, match="part 2 of 3; merge them"):
         GGUFFile(path)

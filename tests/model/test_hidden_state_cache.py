@@ -36,7 +36,7 @@ def remembering(family: str, store: Shelves) -> CausalModel:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("side", ["left", "right"])
 @torch.no_grad()
-def test_remembered_is_computed(family: str, side: str) -> None:
+def test_cached_hidden_states_equal_computed_ones(family: str, side: str) -> None:
     store = Shelves()
     model, prefix = remembering(family, store), random_prefix(shared_model(family), 3, seed=0, ground=1)
     ids, mask = laid_out([[5, 9, 77], [31, 8], [5, 9, 77]], side, extra=1)
@@ -49,7 +49,7 @@ def test_remembered_is_computed(family: str, side: str) -> None:
 
 
 @torch.no_grad()
-def test_a_text_is_the_same_in_every_batch_to_the_last_bit() -> None:
+def test_cached_states_of_a_text_are_bit_identical_in_every_batch() -> None:
     alone, among = Shelves(), Shelves()
     prefix = random_prefix(shared_model("llama"), 3, seed=0, ground=1)
     remembering("llama", alone).compute_hidden_states(*laid_out([[5, 9, 77]], "right"), prefix)
@@ -59,7 +59,7 @@ def test_a_text_is_the_same_in_every_batch_to_the_last_bit() -> None:
 
 
 @torch.no_grad()
-def test_models_and_depths_have_their_own() -> None:
+def test_models_and_frozen_layer_counts_have_separate_cache_entries() -> None:
     store = Shelves()
     ids, mask = laid_out([[5, 9, 77]], "right")
     for family in ("llama", "qwen2"):
@@ -70,7 +70,7 @@ def test_models_and_depths_have_their_own() -> None:
 
 
 @torch.no_grad()
-def test_another_configuration_of_the_same_weights_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_configuration_of_the_same_weights_has_a_separate_cache_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     store, ids = Shelves(), laid_out([[5, 9, 77]], "right")
     prefix = random_prefix(shared_model("llama"), 3, seed=0, ground=1)
     for epsilon in (1e-6, 1e-2):
@@ -82,7 +82,7 @@ def test_another_configuration_of_the_same_weights_has_its_own(monkeypatch: pyte
 
 
 @torch.no_grad()
-def test_grounds_have_their_own() -> None:
+def test_frozen_prefixes_have_separate_cache_entries() -> None:
     store = Shelves()
     for seed in (0, 0, 1):
         remembering("llama", store).compute_hidden_states(
@@ -92,7 +92,7 @@ def test_grounds_have_their_own() -> None:
 
 
 @torch.no_grad()
-def test_only_where_every_row_is_on_a_ground() -> None:
+def test_states_are_cached_only_if_every_sequence_has_a_frozen_prefix() -> None:
     store = Shelves()
     model = remembering("llama", store)
     ids, mask = laid_out([[5, 9, 77]] * 2, "right")

@@ -33,7 +33,7 @@ def in_large_pages() -> int:
     return int(size)
 
 
-def test_moved_tensors_keep_their_values() -> None:
+def test_weights_moved_into_huge_pages_keep_their_values() -> None:
     torch.manual_seed(0)
     linear, states = PackedLinear(torch.randn(2048, 2048)), torch.randn(3, 2048)
     before = linear(states)
@@ -42,14 +42,14 @@ def test_moved_tensors_keep_their_values() -> None:
 
 
 @pytest.mark.skipif(not can_collapse(), reason="the system has no large pages for us")
-def test_most_of_a_large_weight_is_moved() -> None:
+def test_most_of_a_large_weight_is_moved_into_huge_pages() -> None:
     linear = PackedLinear(torch.randn(4096, 2048))  # 32 MiB
     before = in_large_pages()
     collapse_into_huge_pages([linear.weight])
     assert in_large_pages() - before >= 24 * 1024
 
 
-def test_small_weights_stay_where_they_are() -> None:
+def test_small_weights_are_not_moved_into_huge_pages() -> None:
     linear = PackedLinear(torch.randn(64, 64))
     before = in_large_pages()
     collapse_into_huge_pages([linear.weight])

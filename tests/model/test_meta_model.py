@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("family", CONFIGS)
-def test_it_has_the_sizes_and_the_fingerprint(family: str, tmp_path: Path) -> None:
+def test_a_meta_model_has_the_shape_and_fingerprint_of_the_loaded_model(family: str, tmp_path: Path) -> None:
     model = tiny_model(family)
     weightless = load_meta_model(str(written(model, tmp_path)))
     assert (weightless.shape, weightless.prompt_tokenizer.bos_token_id, weightless.eos_token_id) == (
@@ -46,7 +46,7 @@ def test_it_has_the_sizes_and_the_fingerprint(family: str, tmp_path: Path) -> No
         assert weightless.fingerprint == model.fingerprint
 
 
-def test_a_compiled_prompt_is_bound_to_it_as_a_shape(folder: Path) -> None:
+def test_a_prompt_compiled_for_a_meta_model_has_only_a_shape(folder: Path) -> None:
     model, weightless = tiny_model("llama"), load_meta_model(str(folder))
     payload = random_embeddings(model, 3, seed=0, placement=Placement.AFTER_BOS)
     prompt = SavedPrompt.from_payload(model, payload, TASK, method={"name": "prompt"}, trained_parameters=72).to_prefix(

@@ -58,12 +58,12 @@ def test_a_folder_without_a_model_is_rejected(tmp_path: Path) -> None:
         load_model(str(tmp_path))
 
 
-def test_no_network_says_so_at_once() -> None:
+def test_loading_a_hub_id_offline_raises_hub_unreachable() -> None:
     with pytest.raises(HubUnreachable, match="is not in the cache and the Hub cannot be reached"):
         load_model("somebody/some-model")
 
 
-def test_a_name_that_cannot_be() -> None:
+def test_an_invalid_model_name_raises_model_not_found() -> None:
     with pytest.raises(ModelNotFound, match="not a bundled model"):
         load_model("no such model!")
 
@@ -74,7 +74,7 @@ def test_unknown_devices_and_dtypes_are_rejected(folder: Path, device: str, dtyp
         load_model(str(folder), device=device, dtype=dtype)
 
 
-def test_an_unknown_family_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
+def test_an_unsupported_family_is_rejected_before_its_weights_are_read(tmp_path: Path) -> None:
     ViTConfig().save_pretrained(tmp_path)
     with pytest.raises(ModelNotSupported, match=r"type 'vit' are not supported: its answers are not proven.*llama"):
         load_model(str(tmp_path))
@@ -171,12 +171,12 @@ def test_a_hub_id_is_downloaded_once_and_then_needs_no_network(hub: str, tmp_pat
     assert again.stdout.strip() == shared_model("llama").fingerprint, again.stderr
 
 
-def test_a_hub_id_that_is_not_there(hub: str, tmp_path: Path) -> None:
+def test_a_hub_id_missing_on_the_hub_raises_model_not_found(hub: str, tmp_path: Path) -> None:
     found = load_in_a_process("tiny/nothing", hub, tmp_path)
     assert "ModelNotFound" in found.stderr
     assert "not on the Hub" in found.stderr
 
 
-def test_a_hub_that_does_not_answer(tmp_path: Path) -> None:
+def test_an_unreachable_hub_raises_hub_unreachable(tmp_path: Path) -> None:
     found = load_in_a_process("tiny/llama", "http://127.0.0.1:9", tmp_path)
     assert "HubUnreachable" in found.stderr

@@ -84,7 +84,7 @@ READERS: dict[str, Callable[[str], object]] = {
 
 @pytest.mark.parametrize("trap", TRAPS)
 @pytest.mark.parametrize("reader", ["load_model", "load_meta_model"])
-def test_no_code_of_a_model_runs(honest: Path, mark: Path, trap: str, reader: str) -> None:
+def test_loading_a_model_runs_no_code_from_its_files(honest: Path, mark: Path, trap: str, reader: str) -> None:
     config, tokenizer, is_readable = TRAPS[trap]
     folder = with_code(honest, mark, config, tokenizer)
     if is_readable:
@@ -96,14 +96,14 @@ def test_no_code_of_a_model_runs(honest: Path, mark: Path, trap: str, reader: st
 
 
 @pytest.mark.parametrize("reader", ["quantised", "SoftPromptModel", "read_checkpoint"])
-def test_no_reader_runs_code_of_a_folder(honest: Path, mark: Path, reader: str) -> None:
+def test_no_reader_runs_code_from_a_model_folder(honest: Path, mark: Path, reader: str) -> None:
     folder = with_code(honest, mark, {"model_type": "evil", "auto_map": CONFIG_CODE}, {"auto_map": TOKENIZER_CODE})
     with pytest.raises((ModelError, SettingError)):
         READERS[reader](str(folder))
     assert not mark.exists()
 
 
-def test_the_family_is_looked_up_before_transformers_sees_the_folder(
+def test_the_family_is_checked_before_transformers_reads_the_folder(
     honest: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = with_code(honest, mark, {"model_type": "evil", "auto_map": CONFIG_CODE}, {})
@@ -112,7 +112,7 @@ def test_the_family_is_looked_up_before_transformers_sees_the_folder(
         load_model(str(folder))
 
 
-def test_nothing_else_reads_models_with_transformers() -> None:
+def test_modules_read_models_through_pretrained_files_only() -> None:
     """Only one module passes the flags, so all others must use that module."""
     source = Path(inspect.getfile(softprompt)).parent
     auto = [

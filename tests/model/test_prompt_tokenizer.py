@@ -47,7 +47,7 @@ def test_the_decoder_begins_with_the_ids_of_the_family(family: str, start: list[
     assert tokenizer.decoder_prompt_ids == start  # type: ignore[attr-defined]
 
 
-def test_an_answer_fills_the_decoder_only() -> None:
+def test_an_answer_of_an_encoder_decoder_does_not_shorten_the_text() -> None:
     model = shared_model("bart")
     assert model.shape.window == 64
     assert model.prompt_tokenizer.get_max_prompt_length(62, 50) == 50 + 2
@@ -61,7 +61,7 @@ def test_answers_of_a_decoder_do_not_depend_on_the_text() -> None:
     assert LLAMA.encode_answer("It is", " good") == LLAMA.tokenize(" good")
 
 
-def test_the_pooled_token_is_the_mask_or_else_the_first_and_elsewhere_the_last() -> None:
+def test_the_pooled_token_is_the_mask_or_first_in_masked_models_and_the_last_in_others() -> None:
     masked = shared_model("bert").prompt_tokenizer
     assert masked.get_pooled_length([0, 5, 3, 9, 1]) == 3
     assert masked.get_pooled_length([0, 5, 9, 1]) == 1

@@ -32,14 +32,14 @@ def numbers(file: SQLiteTensorStore, shelf: str = "a") -> list[int]:
     return sorted(KEYS.index(key) for key in found)
 
 
-def test_kept_is_found_by_another(tmp_path: Path) -> None:
+def test_stored_tensors_are_read_by_another_store_of_the_same_file(tmp_path: Path) -> None:
     filled(tmp_path / "new" / "states")
     assert numbers(SQLiteTensorStore(tmp_path / "new" / "states")) == [0, 1, 2]
     assert numbers(SQLiteTensorStore(tmp_path / "new" / "states"), "another shelf") == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_every_precision_comes_back(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_stored_tensors_keep_their_precision_and_shape(tmp_path: Path, dtype: torch.dtype) -> None:
     SQLiteTensorStore(tmp_path / "states").put("a", {KEYS[0]: torch.ones(2, 3, dtype=dtype)})
     found = SQLiteTensorStore(tmp_path / "states").get("a", KEYS[:1])[KEYS[0]]
     assert found.dtype is dtype
@@ -55,7 +55,7 @@ def damaged(path: Path, at: float, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("at", [0.0, 0.5, 0.9])
-def test_a_damaged_store_is_recreated_with_a_warning(
+def test_a_corrupt_store_is_recreated_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, at: float
 ) -> None:
     path = tmp_path / "states"
@@ -80,7 +80,7 @@ def test_a_truncated_store_is_recreated(tmp_path: Path) -> None:
     assert numbers(file) == list(range(30))
 
 
-def test_a_full_one_says_so_once_and_keeps_what_it_has(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_store_warns_once_and_retains_its_entries(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = SQLiteTensorStore(tmp_path / "states", max_bytes=400_000)
     for number in range(40):
         file.put("a", {KEYS[number]: tensor(number)})

@@ -65,7 +65,7 @@ def test_the_bound_never_exceeds_the_token_count(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["tiny", "sentencepiece", "bytes", "lacking bytes"])
-def test_a_long_text_has_many(name: str) -> None:
+def test_the_bound_of_a_long_text_is_at_least_its_length_over_the_longest_token(name: str) -> None:
     lengths = TokenLengthBound.from_tokenizer(TOKENIZERS[name])
     assert lengths is not None
     assert lengths.get_min_token_count("ab" * 10_000) >= 20_000 / lengths.max_token_characters

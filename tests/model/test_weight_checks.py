@@ -66,7 +66,7 @@ def without(names: Sequence[str]) -> Callable[[Tensors], None]:
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 @settings(max_examples=6)
 @given(data=st.data())
-def test_a_missing_weight_of_the_layers_is_refused_and_named(
+def test_a_missing_layer_weight_is_rejected_and_named(
     family: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = saved(tmp_path_factory.mktemp("models"), family)
@@ -87,7 +87,7 @@ def tied_names(family: str, name: str) -> list[str]:
 WITH_OWN_HEAD = [family for family in ALL_FAMILIES if own_head(family)]
 
 
-def test_families_of_both_kinds_have_a_head_of_their_own() -> None:
+def test_some_causal_and_masked_families_have_an_untied_lm_head() -> None:
     assert {KINDS[family] for family in WITH_OWN_HEAD} == {
         ModelKind.CAUSAL,
         ModelKind.MASKED,
@@ -97,7 +97,7 @@ def test_families_of_both_kinds_have_a_head_of_their_own() -> None:
 @pytest.mark.parametrize("family", WITH_OWN_HEAD)
 @settings(max_examples=4)
 @given(data=st.data())
-def test_a_model_without_its_word_head_is_the_same_at_every_load_and_says_no_words(
+def test_a_model_without_its_lm_head_loads_reproducibly_and_computes_no_logits(
     family: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = saved(tmp_path_factory.mktemp("models"), family)
@@ -117,16 +117,14 @@ def test_a_model_without_its_word_head_is_the_same_at_every_load_and_says_no_wor
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
-def test_a_head_that_is_tied_is_not_missing(tmp_path: Path, family: str) -> None:
+def test_a_tied_lm_head_is_not_reported_missing(tmp_path: Path, family: str) -> None:
     model = load_model(str(saved(tmp_path, family)), device="cpu")
     assert model.missing_head_weights == ()
     assert model.fingerprint == shared_model(family).fingerprint == read_checkpoint_info(tmp_path).fingerprint
 
 
 @pytest.mark.parametrize("family", ["gemma2", "gpt2", "bert", "t5"])
-def test_one_that_is_tied_and_stored_twice_is_known_by_what_transformers_makes_of_it(
-    tmp_path: Path, family: str
-) -> None:
+def test_a_tied_lm_head_that_is_stored_with_other_values_changes_the_fingerprint(tmp_path: Path, family: str) -> None:
     """Flan-T5 stores both with different numbers, so they are not tied."""
     network = shared_model(family).network
     words = next(name for name, each in network.named_parameters() if each is network.get_input_embeddings().weight)
@@ -154,7 +152,7 @@ PASSAGES = [
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "llama"])
-def test_it_is_tuned_with_a_head_of_the_prompts_own_and_answers_when_it_is_loaded_again(
+def test_a_model_without_lm_head_is_tuned_with_a_prompt_head_and_classifies_after_reload(
     family: str, reviews: Path, tmp_path: Path
 ) -> None:
     model = headless(tmp_path / "model", family)
@@ -171,7 +169,7 @@ def test_it_is_tuned_with_a_head_of_the_prompts_own_and_answers_when_it_is_loade
 
 
 @pytest.mark.parametrize(("task", "rows"), [("token-classification", TAGS), ("extraction", PASSAGES)])
-def test_so_are_tags_and_extraction(
+def test_a_model_without_lm_head_is_tuned_for_token_classification_and_extraction(
     task: str, rows: list[Any], tmp_path: Path, write_jsonl: Callable[[str, Sequence[Any]], Path]
 ) -> None:
     data, model = write_jsonl("rows.jsonl", rows), headless(tmp_path / "model", "bert")
@@ -205,7 +203,7 @@ def test_tasks_that_need_a_missing_lm_head_are_rejected_early(
     assert not list(tmp_path.glob("p*"))
 
 
-def test_nor_is_it_made_to_write(pairs: Path, tmp_path: Path) -> None:
+def test_generation_without_an_lm_head_is_rejected(pairs: Path, tmp_path: Path) -> None:
     model = headless(tmp_path / "model", "llama")
     with pytest.raises(IncompleteModel):
         softprompt.tune(model, data=pairs, validation=pairs, output=tmp_path / "p")
@@ -220,7 +218,7 @@ def test_nor_is_it_made_to_write(pairs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 @settings(max_examples=3)
 @given(data=st.data())
-def test_weights_of_other_shapes_are_refused_and_named(
+def test_weights_of_other_shapes_are_rejected(
     family: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = saved(tmp_path_factory.mktemp("models"), family)
@@ -235,7 +233,7 @@ def test_weights_of_other_shapes_are_refused_and_named(
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
-def test_more_layers_than_the_configuration_has_are_refused(tmp_path: Path, family: str) -> None:
+def test_more_layers_than_the_configuration_has_are_rejected(tmp_path: Path, family: str) -> None:
     def repeat(tensors: Tensors) -> None:
         layered = {name: re.sub(r"\.(\d)\.", ".9.", name, count=1) for name in tensors if re.search(r"\.\d\.", name)}
         tensors |= {new: tensors[name].clone() for name, new in layered.items()}
@@ -245,7 +243,9 @@ def test_more_layers_than_the_configuration_has_are_refused(tmp_path: Path, fami
 
 
 @pytest.mark.parametrize("family", ["llama", "bert"])
-def test_other_heads_do_no_harm(tmp_path: Path, family: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_unused_weights_of_other_heads_are_ignored_with_a_log_line(
+    tmp_path: Path, family: str, caplog: pytest.LogCaptureFixture
+) -> None:
     def add(tensors: Tensors) -> None:
         tensors |= {"score.weight": torch.zeros(2, 24), "pooler.dense.weight": torch.zeros(24, 24)}
 
@@ -260,7 +260,7 @@ BARE = [*MASKED_FAMILIES, *(f for f in FAMILIES if not own_head(f)), *ENCODER_DE
 
 
 @pytest.mark.parametrize("family", BARE)
-def test_a_bare_network_as_many_on_the_hub_are_is_read_alike(tmp_path: Path, family: str) -> None:
+def test_a_checkpoint_without_the_base_model_prefix_in_its_names_is_loaded_equally(tmp_path: Path, family: str) -> None:
     """Names in such files lack the prefix of the layers: `encoder.layer.0.…`, `h.0.…`."""
     prefix = shared_model(family).network.base_model_prefix + "."
 
@@ -292,7 +292,7 @@ def modules(folder: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "0_Transformer"])
-def test_a_folder_of_sentence_transformers_is_a_base(tmp_path: Path, path: str) -> None:
+def test_a_sentence_transformers_folder_is_loaded_as_a_base_model(tmp_path: Path, path: str) -> None:
     headless(tmp_path / path, "bert")
     modules(tmp_path, path)
     model = load_model(str(tmp_path), device="cpu")
@@ -301,7 +301,7 @@ def test_a_folder_of_sentence_transformers_is_a_base(tmp_path: Path, path: str) 
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.9])
-def test_weights_that_are_cut_short_say_so(tmp_path: Path, share: float) -> None:
+def test_truncated_weights_raise_model_not_found(tmp_path: Path, share: float) -> None:
     weights = saved(tmp_path, "llama") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[: int(share * weights.stat().st_size)])
     with pytest.raises(ModelNotFound, match="cannot be loaded as a language model"):

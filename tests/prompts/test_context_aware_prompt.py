@@ -64,7 +64,7 @@ def moved(prompt: ContextAwarePrompt) -> torch.Tensor:
     return (prompt().tensor - prompt.start).norm(dim=1)
 
 
-def test_it_starts_as_the_examples_that_the_model_would_see() -> None:
+def test_a_context_prompt_starts_as_the_embeddings_of_its_demonstrations() -> None:
     model = shared_model("llama")
     context = shown(model)
     text = "the film was great fun\nLabel: good\n\nthe film was a bore\nLabel: bad\n\n"
@@ -80,7 +80,7 @@ def test_it_starts_as_the_examples_that_the_model_would_see() -> None:
     assert used.startswith(f"{len(context.answer_ranges)} examples with their answers: 'the film was great fun")
 
 
-def test_answers_stay_and_everything_else_stays_near() -> None:
+def test_training_keeps_answers_unchanged_and_other_tokens_within_the_radius() -> None:
     model = shared_model("llama")
     prompt, context = built(model), shown(model)
     trained(model, prompt, steps=20, rate=1.0)
@@ -94,8 +94,8 @@ def test_answers_stay_and_everything_else_stays_near() -> None:
     assert moved(prompt).max() <= radius
 
 
-def test_a_second_projection_finds_nothing_to_do() -> None:
-    """Else a run would depend on how often it was evaluated."""
+def test_projecting_a_context_prompt_twice_equals_projecting_it_once() -> None:
+    """Otherwise a run would depend on how often it was evaluated."""
     prompt = built(shared_model("llama"))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -106,7 +106,7 @@ def test_a_second_projection_finds_nothing_to_do() -> None:
             assert moved(prompt).max() <= prompt.radius
 
 
-def test_a_non_finite_number_stays_non_finite() -> None:
+def test_projecting_a_context_prompt_keeps_a_nan() -> None:
     prompt = built(shared_model("llama"))
     with torch.no_grad():
         prompt.shift[0, 0] = math.nan
@@ -117,7 +117,7 @@ def test_a_non_finite_number_stays_non_finite() -> None:
     ("family", "placement"),
     [("llama", Placement.BEFORE), ("llama", Placement.AFTER_BOS), ("gpt2", Placement.BEFORE)],
 )
-def test_the_own_loss_is_that_of_the_answers(family: str, placement: Placement) -> None:
+def test_the_auxiliary_loss_is_the_decayed_loss_of_the_answers(family: str, placement: Placement) -> None:
     """By hand, with the plain network: each answer's mean, the last one's times 0.95, the one's before 0.95 squared."""
     model = shared_model(family)
     context = shown(model)
@@ -139,7 +139,7 @@ def test_the_own_loss_is_that_of_the_answers(family: str, placement: Placement) 
     assert float(own) == pytest.approx(expected, rel=1e-5)
 
 
-def test_answers_of_several_tokens_count_as_one() -> None:
+def test_the_tokens_of_a_long_answer_share_the_weight_of_one_answer() -> None:
     model = shared_model("llama")
     task = ClassificationTask(labels=("good", "bad"), words={"good": "great fun", "bad": "a bore"})
     context = task.select_demonstrations(model, EXAMPLES, ROOM)
@@ -154,13 +154,13 @@ def test_answers_of_several_tokens_count_as_one() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_examples_and_context_are_trained(family: str) -> None:
+def test_training_a_context_prompt_decreases_the_loss_on_every_family(family: str) -> None:
     model = shared_model(family)
     losses = trained(model, built(model), steps=20)
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_a_step_adds_the_contexts_gradient_and_reports_the_rows_loss() -> None:
+def test_a_step_adds_the_auxiliary_gradient_and_reports_the_loss_of_the_examples() -> None:
     model = shared_model("llama")
     objective = TASK.build_objective(model, 128 - ROOM)
     rows = [objective.encode_example(example) for example in EXAMPLES[:4]]
@@ -180,7 +180,7 @@ def test_a_step_adds_the_contexts_gradient_and_reports_the_rows_loss() -> None:
     torch.testing.assert_close(prompt.shift.grad, plain.shift.grad + own.shift.grad)
 
 
-def test_words_of_ones_own_have_no_answers() -> None:
+def test_a_context_prompt_from_a_given_text_has_no_auxiliary_loss() -> None:
     model = shared_model("llama")
     text = "the film was great fun"
     prompt = built(model, init=f"text:{text}")
@@ -195,7 +195,7 @@ def test_words_of_ones_own_have_no_answers() -> None:
         build_prompt(PromptOptions("context", 3), model, "")
 
 
-def test_as_many_different_examples_as_fit_the_labels_in_turn() -> None:
+def test_demonstrations_are_as_many_distinct_examples_as_fit_with_alternating_labels() -> None:
     model = shared_model("llama")
     doubled = [example for example in EXAMPLES for _ in range(3)]
     texts = []
@@ -212,14 +212,14 @@ def test_as_many_different_examples_as_fit_the_labels_in_turn() -> None:
     assert TASK.select_demonstrations(model, doubled, 100) == TASK.select_demonstrations(model, EXAMPLES, 100)
 
 
-def test_a_text_with_two_labels_is_shown_once() -> None:
+def test_a_text_with_two_labels_is_demonstrated_once() -> None:
     examples = [Example({"text": text, "label": label}) for label in TASK.labels for text in ("a film", f"a {label}")]
     context = TASK.select_demonstrations(shared_model("llama"), examples, 100)
     text = shared_model("llama").tokenizer.decode(context.token_ids)
     assert Counter(text.split("\n"))["a film"] == 1
 
 
-def test_no_example_takes_the_place_of_another_label() -> None:
+def test_a_long_demonstration_does_not_displace_another_label() -> None:
     model = shared_model("llama")
     texts = [("the film " * 12, "good"), ("a bore", "bad"), ("fun", "good"), ("awful", "bad")]
     examples = [Example({"text": text, "label": label}) for text, label in texts]
@@ -227,7 +227,7 @@ def test_no_example_takes_the_place_of_another_label() -> None:
     assert text == "fun\nLabel: good\n\na bore\nLabel: bad\n\n"
 
 
-def test_the_context_of_a_generation_has_its_responses() -> None:
+def test_demonstrations_of_a_generation_task_contain_the_responses() -> None:
     model = shared_model("llama")
     task = GenerationTask(template="{input}\nfood:", response_field="output")
     examples = [Example({"input": f"name {name}", "output": f"{name} serves tea"}) for name in ("fish", "rice", "fish")]
@@ -240,7 +240,7 @@ def test_the_context_of_a_generation_has_its_responses() -> None:
         task.select_demonstrations(model, examples, 5)
 
 
-def test_too_little_room_says_how_much_is_needed() -> None:
+def test_the_error_of_too_few_virtual_tokens_states_the_required_number() -> None:
     model = shared_model("llama")
     with pytest.raises(SettingError, match="each of the 2 labels .* `num_virtual_tokens=(\\d+)`") as caught:
         shown(model, 10)
@@ -253,7 +253,7 @@ def test_too_little_room_says_how_much_is_needed() -> None:
 
 
 @pytest.mark.parametrize("init", ["labels", "vocab", "random", "zeros", "prompt:p"])
-def test_starts_that_make_no_sense_for_it(init: str, reviews: Path, tmp_path: Path) -> None:
+def test_initializers_other_than_text_are_rejected(init: str, reviews: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=f"unknown init '{init.split(':')[0]}': one of text"):
         softprompt.tune(tiny_model("llama"), data=reviews, output=tmp_path / "p", init=init, **SMALL)
 
@@ -265,7 +265,9 @@ def test_models_that_are_not_causal_are_rejected(family: str, reviews: Path, tmp
 
 
 @pytest.mark.parametrize("placement", ["after-text", "in-template"])
-def test_unsupported_placements_are_rejected(placement: str, reviews: Path, tmp_path: Path) -> None:
+def test_placements_that_a_context_prompt_does_not_support_are_rejected(
+    placement: str, reviews: Path, tmp_path: Path
+) -> None:
     template = {"template": "[P1-60] {text} so"} if placement == "in-template" else {"placement": placement}
     with pytest.raises(SettingError, match=f"context does not support `placement` {placement}"):
         softprompt.tune(tiny_model("llama"), data=reviews, output=tmp_path / "p", **template, **SMALL)
@@ -277,7 +279,7 @@ FACTS = [{"question": "which?", "context": "it serves tea", "answer": "tea"}]
 
 
 @pytest.mark.parametrize(("kind", "rows"), [("token-classification", TAGGED), ("chat", CHATS), ("extraction", FACTS)])
-def test_tasks_whose_examples_do_not_end_in_an_answer(
+def test_tasks_whose_examples_do_not_end_in_an_answer_are_rejected(
     kind: str, rows: list[Any], tmp_path: Path, write_jsonl: WriteJsonl
 ) -> None:
     data = write_jsonl("rows.jsonl", rows)
@@ -300,14 +302,12 @@ def test_a_context_prompt_is_tuned_and_saved(head: str, placement: str, reviews:
     assert tuned.steps == 2
 
 
-def test_a_generation_prompt_is_tuned(pairs: Path, tmp_path: Path) -> None:
+def test_a_context_prompt_is_tuned_for_a_generation_task(pairs: Path, tmp_path: Path) -> None:
     softprompt.tune(tiny_model("llama"), data=pairs, output=tmp_path / "p", **SMALL)
     assert SavedPrompt.from_folder(tmp_path / "p").payload.num_virtual_tokens <= ROOM
 
 
-def test_a_context_that_is_no_number_stops_the_run(
-    reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_nan_auxiliary_loss_stops_the_run(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     true_loss = ContextAwarePrompt.compute_auxiliary_loss
 
     def compute_auxiliary_loss(self: ContextAwarePrompt, model: FrozenModel) -> torch.Tensor:
@@ -330,7 +330,7 @@ def test_the_radius_follows_the_scale_of_the_embeddings() -> None:
     )
 
 
-def test_an_example_that_does_not_fit_is_passed_over() -> None:
+def test_an_example_that_does_not_fit_is_not_demonstrated() -> None:
     examples = [Example({"input": "a", "output": "the film " * 40}), Example({"input": "b", "output": "tea"})]
     model = shared_model("llama")
     assert model.tokenizer.decode(GenerationTask().select_demonstrations(model, examples, 20).token_ids) == "b\ntea\n\n"

@@ -27,8 +27,8 @@ def test_initializers_return_the_right_shapes(name: str) -> None:
     assert PREFIX_INITIALIZERS[name](request(model, "the film")).tensor.shape == model.shape.get_prefix_shape(4)
 
 
-def test_a_prefix_from_text_behind_the_bos_stands_at_its_place() -> None:
-    """Keys after the rotary embedding know their position: behind the BOS, theirs is one further."""
+def test_a_prefix_from_text_after_the_bos_has_the_keys_of_its_positions() -> None:
+    """Keys after the rotary embedding depend on their position, which is one larger after the BOS."""
     model = shared_model("llama")
     assert model.prompt_tokenizer.bos_token_id is not None
     ids = model.prompt_tokenizer.tokenize("the film was great")[:4]
@@ -61,13 +61,13 @@ def test_embeddings_cannot_start_from_a_prefix(tmp_path: Path) -> None:
         EMBEDDING_INITIALIZERS["prompt"](request(model, str(saved(model, "prefix", tmp_path / "p"))))
 
 
-def test_another_length_says_which(tmp_path: Path) -> None:
+def test_the_error_of_a_different_number_of_virtual_tokens_states_the_right_one(tmp_path: Path) -> None:
     model = shared_model("llama")
     with pytest.raises(SettingError, match="choose `num_virtual_tokens=4`"):
         EMBEDDING_INITIALIZERS["prompt"](request(model, str(saved(model, "embeddings", tmp_path / "p")), P=6))
 
 
-def test_a_prompt_of_another_model_is_refused(tmp_path: Path) -> None:
+def test_initializing_from_a_prompt_of_another_base_model_is_rejected(tmp_path: Path) -> None:
     folder = saved(tiny_model("llama", seed=1), "embeddings", tmp_path / "p")
     with pytest.raises(BaseModelMismatch):
         EMBEDDING_INITIALIZERS["prompt"](request(shared_model("llama"), str(folder)))

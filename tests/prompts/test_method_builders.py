@@ -21,7 +21,7 @@ from tests.prompts.factories import D, G, H, L, P, build_tiny_prompt
         ("p-tuning-v2", "none", L * 2 * G * P * D + 3 * H + 3),
     ],
 )
-def test_parameter_counts(method: str, encoder: str, parameters: int) -> None:
+def test_every_method_has_the_expected_number_of_parameters(method: str, encoder: str, parameters: int) -> None:
     assert build_tiny_prompt(method, encoder).num_parameters == parameters
 
 

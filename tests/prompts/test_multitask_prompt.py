@@ -1,4 +1,4 @@
-"""Multitask prompt tuning: the shared parameters, those of each task, and what tasks learn only together."""
+"""Multitask prompt tuning: shared parameters, parameters of each task, and joint training of tasks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tuned(data: Path, output: Path, **settings: Any) -> softprompt.Tuned:
 
 
 @pytest.mark.parametrize("rank", [1, 3])
-def test_every_task_starts_from_the_same_words(rank: int) -> None:
+def test_every_task_starts_from_the_same_embeddings(rank: int) -> None:
     options = PromptOptions("multitask", 4, tasks=("a", "b", "c"), task_rank=rank)
     model = tiny_model("llama")
     prompt, _ = build_prompt(options, model, "a good film")
@@ -52,7 +52,7 @@ def test_every_task_starts_from_the_same_words(rank: int) -> None:
     assert prompt.num_parameters == 4 * H + 3 * rank * (4 + H)
 
 
-def test_a_step_is_the_sum_of_what_each_task_gives_alone(mixed: Path) -> None:
+def test_the_gradient_of_a_mixed_batch_is_the_mean_of_the_tasks_gradients(mixed: Path) -> None:
     model, examples = tiny_model("llama"), read_examples(mixed)
     mixture = TaskMixture.from_examples("task", examples)
     prompt, _ = build_prompt(PromptOptions("multitask", 4, tasks=mixture.task_names), model, "a film")
@@ -92,7 +92,9 @@ def test_contradicting_tasks_are_trained_jointly(mixed: Path, tmp_path: Path) ->
     assert shared["accuracy"] == 0.5  # each text occurs with both labels
 
 
-def test_a_new_task_starts_from_what_the_others_share(mixed: Path, reviews: Path, tmp_path: Path) -> None:
+def test_a_new_prompt_can_start_from_the_shared_prompt_of_other_tasks(
+    mixed: Path, reviews: Path, tmp_path: Path
+) -> None:
     tuned(mixed, tmp_path / "p", max_steps=2)
     shared = SavedPrompt.from_folder(tmp_path / "p")
     softprompt.tune(
@@ -102,7 +104,7 @@ def test_a_new_task_starts_from_what_the_others_share(mixed: Path, reviews: Path
     torch.testing.assert_close(SavedPrompt.from_folder(tmp_path / "q").payload.tensor, shared.payload.tensor)
 
 
-def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(mixed: Path, tmp_path: Path) -> None:
+def test_a_stopped_and_resumed_multitask_run_equals_an_uninterrupted_one(mixed: Path, tmp_path: Path) -> None:
     from tests.training.test_tune_pipeline import Recorder
 
     tuned(mixed, tmp_path / "whole", max_steps=6, task_rank=2)
@@ -116,7 +118,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(mixed: Path, tmp_path
     assert sum(name.endswith("softprompt.json") for name in whole) == 3
 
 
-def test_a_task_without_validation_examples_is_saved_all_the_same(
+def test_a_task_without_validation_examples_is_saved_without_metrics(
     mixed: Path, write_jsonl: Write, tmp_path: Path
 ) -> None:
     straight = write_jsonl("straight.jsonl", [row for row in MIXED if row["task"] == "straight"])

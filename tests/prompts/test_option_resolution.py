@@ -37,7 +37,7 @@ def test_demonstrations_are_used_by_method_unless_a_text_is_given(options: Promp
     assert uses_demonstrations(options, shared_model("llama")) is expected
 
 
-def test_layers_are_accepted() -> None:
+def test_a_number_of_trained_layers_is_accepted_for_prefix_tuning() -> None:
     check(LAYERS)
 
 

@@ -47,7 +47,7 @@ def course(model: FrozenModel, family: str, reviews: Path, output: Path, **more:
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 @settings(fewest, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_rescaling_a_layers_keys_and_values_leaves_the_course_of_training_alike(
+def test_rescaling_keys_and_values_of_a_layer_does_not_change_the_training_losses(
     data: st.DataObject, family: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("softprompt.training.prepared_run.plot_loss", lambda *_: None)
@@ -63,7 +63,7 @@ def test_rescaling_a_layers_keys_and_values_leaves_the_course_of_training_alike(
 
 
 @pytest.mark.parametrize(("method", "encoder"), PREFIXES)
-def test_a_prefix_starts_exactly_at_its_start(method: str, encoder: str) -> None:
+def test_a_prefix_starts_exactly_at_its_initial_value(method: str, encoder: str) -> None:
     model = shared_model("llama")
     options = PromptOptions(method, 3, encoder=encoder)
     prompt, _ = build_prompt(options, model, "the film was great", ("good", "bad"))
@@ -71,7 +71,7 @@ def test_a_prefix_starts_exactly_at_its_start(method: str, encoder: str) -> None
         torch.testing.assert_close(prompt().tensor, prompt.start, rtol=0, atol=0)
 
 
-def test_a_frozen_sink_keeps_its_keys_and_trains_its_values(reviews: Path, tmp_path: Path) -> None:
+def test_training_a_frozen_sink_changes_its_values_but_not_its_keys(reviews: Path, tmp_path: Path) -> None:
     model = tiny_model("llama")
     settings: dict[str, Any] = {"data": reviews, "template": template_for("llama"), "num_virtual_tokens": 3, "seed": 1}
     softprompt.tune(model, output=tmp_path / "p", max_steps=3, freeze_sink=True, **settings)

@@ -61,7 +61,7 @@ def test_every_initializer_builds_a_finite_payload(method: str, init: str) -> No
         (PromptOptions("prefix", encoder="mlp", freeze_sink=True), "directly trained keys"),
     ],
 )
-def test_impossible_choices_are_rejected(options: PromptOptions, message: str) -> None:
+def test_unknown_and_invalid_options_are_rejected(options: PromptOptions, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         build_prompt(options, shared_model("llama"), "a film", LABELS)
 

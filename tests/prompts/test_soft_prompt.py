@@ -15,7 +15,7 @@ from tests.tiny import FAMILIES, shared_model
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("method", "encoder"), strategies.METHODS)
-def test_every_parameter_trains(family: str, method: str, encoder: str) -> None:
+def test_every_parameter_has_a_gradient_in_the_second_step(family: str, method: str, encoder: str) -> None:
     """Checked in the second step: a layer that starts at zero blocks the gradient of earlier layers in the first."""
     model = shared_model(family)
     prompt, _ = build_prompt(strategies.options(method, P, encoder=encoder), model, "a film", LABELS)

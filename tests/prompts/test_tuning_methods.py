@@ -10,7 +10,7 @@ from softprompt.prompts.tuning_methods import PARTIAL_LAYERS_LR_MULTIPLIER, get_
 from tests.tiny import shared_model
 
 
-def test_method_is_found_by_name() -> None:
+def test_get_tuning_method_returns_known_methods_and_rejects_unknown_ones() -> None:
     assert get_tuning_method("prefix") is TUNING_METHODS["prefix"]
     with pytest.raises(SettingError, match="unknown method 'magic': one of prompt, residual"):
         get_tuning_method("magic")

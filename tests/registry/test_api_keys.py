@@ -1,4 +1,4 @@
-"""Keys: made, found, revoked, expired; and never kept."""
+"""API keys: creation, authentication, revocation and expiry; secrets are never stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from softprompt.registry.sqlite_backend import SqliteBackend
 from tests.registry.conftest import Home
 
 
-def test_a_created_key_is_found(store: PromptRegistry, home: Home) -> None:
+def test_a_created_key_authenticates_and_is_listed_for_its_tenant(store: PromptRegistry, home: Home) -> None:
     before = datetime.now(UTC)
     key, text = store.api_keys.create_key("acme", ApiKeyScope.MANAGE, name="the shop", actor="ada")
     assert (key.tenant, key.scope, key.name, key.created_by) == ("acme", "manage", "the shop", "ada")
@@ -34,7 +34,7 @@ def test_a_created_key_is_found(store: PromptRegistry, home: Home) -> None:
         assert again.api_keys.authenticate_secret(text) == key
 
 
-def test_a_key_is_random_and_only_its_hash_is_kept(tmp_path: Path) -> None:
+def test_secrets_of_keys_are_random_and_only_their_hashes_are_stored(tmp_path: Path) -> None:
     store = PromptRegistry.open(tmp_path, create=True)
     texts = [store.api_keys.create_key()[1] for _ in range(3)]
     assert len(set(texts)) == 3
@@ -47,7 +47,7 @@ def test_a_key_is_random_and_only_its_hash_is_kept(tmp_path: Path) -> None:
     assert not [secret for secret in secrets if secret.encode() in kept]
 
 
-def test_another_secret_is_no_key(store: PromptRegistry) -> None:
+def test_authenticating_a_wrong_secret_returns_none(store: PromptRegistry) -> None:
     one, other = (store.api_keys.create_key()[1] for _ in range(2))
     mixed = "-".join([*one.split("-", 2)[:2], other.split("-", 2)[2]])
     last = one[:-1] + ("A" if one[-1] != "A" else "B")
@@ -57,14 +57,14 @@ def test_another_secret_is_no_key(store: PromptRegistry) -> None:
 
 
 @given(text=st.text(max_size=80))
-def test_any_text_is_looked_up(text: str) -> None:
+def test_authenticating_text_that_is_not_a_secret_does_not_query_the_database(text: str) -> None:
     keys = keys_module.ApiKeyRegistry(
         RegistryDatabase(SqliteBackend(Path("nowhere")))
     )  # which is not asked for what cannot be a key
     assert keys.authenticate_secret(text) is None
 
 
-def test_a_revoked_key_is_invalid_and_stays_in_the_list(store: PromptRegistry) -> None:
+def test_a_revoked_key_is_invalid_and_still_listed(store: PromptRegistry) -> None:
     key, text = store.api_keys.create_key("acme")
     gone = store.api_keys.revoke_key(key.id, actor="ada")
     assert gone.revoked_at is not None
@@ -74,7 +74,7 @@ def test_a_revoked_key_is_invalid_and_stays_in_the_list(store: PromptRegistry) -
     assert store.api_keys.revoke_key(text) == gone  # again, by its text: as it was
 
 
-def test_another_process_sees_it_at_once(store: PromptRegistry, home: Home) -> None:
+def test_another_registry_instance_sees_created_and_revoked_keys_immediately(store: PromptRegistry, home: Home) -> None:
     key, text = store.api_keys.create_key()
     with home.open() as other:
         assert other.api_keys.authenticate_secret(text) == key
@@ -98,7 +98,7 @@ def test_an_expired_key_is_invalid(store: PromptRegistry, monkeypatch: pytest.Mo
     assert store.api_keys.authenticate_secret(text) is None
 
 
-def test_the_history_tells_of_keys(store: PromptRegistry) -> None:
+def test_creating_and_revoking_a_key_is_recorded_in_the_audit_log(store: PromptRegistry) -> None:
     key, text = store.api_keys.create_key("acme", name="the shop", actor="ada")
     store.api_keys.revoke_key(key.id, actor="bob")
     store.api_keys.revoke_key(key.id, actor="bob")
@@ -110,7 +110,7 @@ def test_the_history_tells_of_keys(store: PromptRegistry) -> None:
     assert text.split("-", 2)[2] not in str(store.list_events())
 
 
-def test_revoking_an_unknown_key_raises_not_found(store: PromptRegistry) -> None:
+def test_revoking_an_unknown_key_raises_api_key_not_found(store: PromptRegistry) -> None:
     for text in ("", "0" * 12, "sp-000000000000-" + "A" * 43):
         with pytest.raises(ApiKeyNotFound, match="softprompt keys list"):
             store.api_keys.revoke_key(text)
@@ -135,7 +135,7 @@ def test_invalid_key_settings_are_rejected(store: PromptRegistry, wrong: dict[st
     assert store.list_events() == []
 
 
-def test_a_scope_includes_those_below() -> None:
+def test_a_scope_includes_the_scopes_below() -> None:
     allowed = {scope: [other.value for other in ApiKeyScope if scope.includes(other)] for scope in ApiKeyScope}
     assert allowed == {"use": ["use"], "manage": ["use", "manage"], "admin": ["use", "manage", "admin"]}
 
@@ -158,7 +158,7 @@ def test_a_secret_is_compared_in_constant_time(store: PromptRegistry, monkeypatc
     assert [len(one) == len(other) == 64 for one, other in compared] == [True] * 3
 
 
-def test_only_the_hash_is_in_the_table(store: PromptRegistry) -> None:
+def test_the_keys_table_contains_only_the_hash_of_a_secret(store: PromptRegistry) -> None:
     key, text = store.api_keys.create_key()
     with store._database.read_session() as session:
         [row] = session.connection().exec_driver_sql("SELECT * FROM keys").fetchall()
@@ -167,8 +167,8 @@ def test_only_the_hash_is_in_the_table(store: PromptRegistry) -> None:
     assert key.id in row
 
 
-def test_a_page_of_keys_begins_at_the_stored_time_whatever_the_zone_of_a_postgresql_session() -> None:
-    """Where the parameter had a time zone of its own, PostgreSQL would take the column's times as local ones."""
+def test_the_query_for_a_page_of_keys_compares_times_without_a_time_zone_on_postgresql() -> None:
+    """If the parameter had a time zone, PostgreSQL would interpret the column's times as local times."""
     after = ApiKey("key", "acme", ApiKeyScope.USE, "the shop", datetime.now(UTC), "ada", None, None)
     sql = str(keys_module._select_keys(None, after, 5).compile(dialect=postgresql.dialect()))
     assert "WITH TIME ZONE" not in sql.replace("WITHOUT TIME ZONE", "")

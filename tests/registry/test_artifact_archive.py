@@ -1,4 +1,4 @@
-"""A folder as one object: the same files give the same bytes, and only whole ones give files."""
+"""Archives of artifacts: equal files give equal bytes, and only intact archives are unpacked."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_truncated_or_changed_archives_are_rejected() -> None:
 
 
 @given(junk=st.binary(max_size=300), place=st.integers(0, 300))
-def test_junk_gives_no_files_or_small_ones(junk: bytes, place: int) -> None:
+def test_unpacking_an_overwritten_archive_never_gives_more_bytes_than_the_archive(junk: bytes, place: int) -> None:
     packed = pack_files({"a": b"1" * 200})
     mixed = packed[:place] + junk + packed[place + len(junk) :]
     assert sum(map(len, unpack_files(mixed).values())) <= len(mixed)
 
 
-def test_a_bomb_stays_packed() -> None:
+def test_a_zip_bomb_is_not_unpacked() -> None:
     bomb = BytesIO()
     with ZipFile(bomb, "w", ZIP_DEFLATED) as archive:
         archive.writestr("a", b"\0" * 10_000_000)
@@ -58,7 +58,7 @@ def written(method: int) -> bytes:
 
 
 @pytest.mark.parametrize("method", [ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA])
-def test_damaged_compressed_archives_are_rejected(method: int) -> None:
+def test_compressed_archives_are_rejected_whether_intact_or_corrupt(method: int) -> None:
     packed = written(method)
     assert unpack_files(packed) == {}
     for i in range(0, len(packed), 3):
@@ -88,7 +88,9 @@ HEADER, DIRECTORY = b"PK\x03\x04", b"PK\x01\x02"
         ("header", 20, b"\xff\xff"),
     ],
 )
-def test_an_entry_that_pack_does_not_write_gives_no_files(where: str, place: int, value: bytes) -> None:
+def test_an_archive_with_header_fields_that_pack_files_never_writes_is_rejected(
+    where: str, place: int, value: bytes
+) -> None:
     packed = pack_files(FILES)
     for kind, mark, begin in (("header", HEADER, 6), ("directory", DIRECTORY, 8)):
         if where in (kind, "both"):
@@ -98,7 +100,7 @@ def test_an_entry_that_pack_does_not_write_gives_no_files(where: str, place: int
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_file_that_is_there_twice_gives_no_files() -> None:
+def test_an_archive_with_two_files_of_one_name_is_rejected() -> None:
     archive = BytesIO()
     with ZipFile(archive, "w") as opened:
         for content in (b"one", b"two"):

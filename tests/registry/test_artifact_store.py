@@ -1,4 +1,4 @@
-"""Folders by their hash: whole or not at all, put once, mended, swept."""
+"""Artifacts in local folders: atomic writes, repair by writing again, and removal of leftovers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def names(folders: LocalArtifactStore) -> list[str]:
     return sorted(path.name for path in folders.root.iterdir()) if folders.root.exists() else []
 
 
-def test_written_artifacts_can_be_read(folders: LocalArtifactStore) -> None:
+def test_a_written_artifact_is_listed_and_read_unchanged(folders: LocalArtifactStore) -> None:
     assert [kept.digest for kept in folders.list_artifacts()] == []
     assert not folders.has_artifact(HASH)
     folders.write_artifact(HASH, FILES)
@@ -38,7 +38,7 @@ def test_written_artifacts_can_be_read(folders: LocalArtifactStore) -> None:
     assert [kept.digest for kept in folders.list_artifacts()] == names(folders) == [HASH]
 
 
-def test_a_damaged_folder_is_repaired_by_adding_it_again(folders: LocalArtifactStore) -> None:
+def test_writing_a_corrupt_artifact_again_repairs_it(folders: LocalArtifactStore) -> None:
     folders.write_artifact(HASH, FILES)
     ((folders.root / HASH) / "a.json").write_bytes(b"[]")
     ((folders.root / HASH) / "more").mkdir()
@@ -47,7 +47,7 @@ def test_a_damaged_folder_is_repaired_by_adding_it_again(folders: LocalArtifactS
     assert names(folders) == [HASH]
 
 
-def test_another_may_put_the_same_at_the_same_moment(
+def test_two_processes_can_write_the_same_artifact_simultaneously(
     folders: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename = os.rename
@@ -64,7 +64,7 @@ def test_another_may_put_the_same_at_the_same_moment(
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_a_full_disk_anywhere_changes_nothing(
+def test_a_full_disk_at_any_call_leaves_the_old_or_the_new_artifact(
     folders: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch, damaged: bool
 ) -> None:
     if damaged:
@@ -96,7 +96,7 @@ def test_a_full_disk_anywhere_changes_nothing(
     assert folders.read_files(HASH) == FILES
 
 
-def test_trashed_artifacts_are_deleted_and_unfinished_ones_kept(folders: LocalArtifactStore) -> None:
+def test_remove_leftovers_deletes_trashed_artifacts_and_old_temporary_folders_only(folders: LocalArtifactStore) -> None:
     folders.write_artifact(HASH, FILES)
     folders.write_artifact(OTHER, FILES)
     new, old, replaced = (f".softprompt-{i:032x}.{ending}" for i, ending in enumerate(("tmp", "tmp", "old")))
@@ -110,7 +110,7 @@ def test_trashed_artifacts_are_deleted_and_unfinished_ones_kept(folders: LocalAr
     assert names(folders) == [new, OTHER]
 
 
-def test_foreign_entries_are_kept(folders: LocalArtifactStore) -> None:
+def test_remove_leftovers_does_not_delete_foreign_entries(folders: LocalArtifactStore) -> None:
     folders.root.mkdir()
     (folders.root / "reviews").mkdir()
     os.utime(folders.root / "reviews", (0, 0))

@@ -1,4 +1,4 @@
-"""Several processes and threads at once: numbers are given once, nobody is told to come again, nothing is mixed."""
+"""Simultaneous processes and threads: version numbers are unique, writers wait, and versions are not mixed."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def processes(home: Home) -> None:
         check_nothing_left_over(store)
 
 
-def test_processes_add_and_collect_at_once(home: Home) -> None:
+def test_versions_stay_consecutive_while_processes_add_and_collect_simultaneously(home: Home) -> None:
     assert exit_code(processes, home) == 0
 
 
-def test_threads_swap_and_read_at_once(store: PromptRegistry, saved: list[SavedPrompt]) -> None:
-    """Whoever resolves a name gets one of its versions, and reads that one to the end."""
+def test_a_version_resolved_during_swaps_is_read_completely(store: PromptRegistry, saved: list[SavedPrompt]) -> None:
+    """A thread that resolves a name gets one of its versions, and reads exactly that one."""
     by_number = {store.register_prompt(each, "reviews").number: each for each in saved[:3]}
 
     def swap(start: int) -> None:

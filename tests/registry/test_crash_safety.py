@@ -1,4 +1,4 @@
-"""Killed anywhere, the store opens whole, and what was said to be done is done.
+"""After a kill at any moment, the registry opens in a consistent state with every change that had returned.
 
 Run by itself, in a process with one thread: it forks. A child kills itself at the n-th moment that matters: before a
 file or folder is made, written, flushed, renamed or deleted, and before each write and commit in the database. Its
@@ -172,5 +172,5 @@ def kill(folder: Path) -> None:
         check_whole(store)
 
 
-def test_killed_anywhere_the_store_is_whole(tmp_path: Path) -> None:
+def test_a_registry_is_consistent_after_a_kill_at_any_moment(tmp_path: Path) -> None:
     assert exit_code(kill, tmp_path) == 0

@@ -1,4 +1,4 @@
-"""Stores that cannot be opened or written, and that nothing comes of it."""
+"""Databases that cannot be opened or written: the error, and that nothing is changed."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def test_a_folder_without_a_registry_is_rejected(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_waits_for_its_readers_in_a_log(tmp_path: Path, saved: Prompts) -> None:
+def test_a_sqlite_registry_uses_a_write_ahead_log(tmp_path: Path, saved: Prompts) -> None:
     assert execute(closed(tmp_path, saved), "PRAGMA journal_mode") == [("wal",)]
 
 
-def test_a_newer_store_is_refused_and_not_touched(tmp_path: Path, saved: Prompts) -> None:
+def test_a_registry_of_a_newer_schema_is_rejected_unchanged(tmp_path: Path, saved: Prompts) -> None:
     execute(closed(tmp_path, saved), "UPDATE softprompt_store SET schema = 4")
     before = files(tmp_path)
     for create in (False, True):
@@ -63,20 +63,22 @@ def test_a_newer_store_is_refused_and_not_touched(tmp_path: Path, saved: Prompts
     assert files(tmp_path) == before
 
 
-def test_a_store_that_becomes_newer_meanwhile_is_not_written(store: PromptRegistry, saved: Prompts) -> None:
+def test_writing_fails_if_another_process_migrated_the_open_registry_to_a_newer_schema(
+    store: PromptRegistry, saved: Prompts
+) -> None:
     execute(Path(store.location) / "store.sqlite", "UPDATE softprompt_store SET schema = 4")
     with pytest.raises(UnsupportedStoreFormat):
         store.register_prompt(saved[0], "reviews")
     assert store.list_prompts() == []
 
 
-def test_a_store_from_before_the_first_release_is_refused(tmp_path: Path, saved: Prompts) -> None:
+def test_a_registry_from_before_the_first_release_is_rejected(tmp_path: Path, saved: Prompts) -> None:
     execute(closed(tmp_path, saved), "UPDATE softprompt_store SET schema = 1")
     with pytest.raises(StoreError, match="from before softprompt's first release"):
         PromptRegistry.open(tmp_path)
 
 
-def test_a_foreign_database_is_left_unchanged(tmp_path: Path) -> None:
+def test_creating_a_registry_in_a_folder_with_foreign_files_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(OutputExists, match="is not a registry and contains thesis.txt"):
         PromptRegistry.open(tmp_path, create=True)
@@ -92,7 +94,7 @@ def test_another_programs_database_is_rejected(tmp_path: Path, create: bool) -> 
         PromptRegistry.open(tmp_path, create=create)
 
 
-def test_an_empty_database_is_rejected_unless_it_is_created(tmp_path: Path) -> None:
+def test_opening_an_empty_database_is_rejected_unless_create_is_set(tmp_path: Path) -> None:
     (tmp_path / "store.sqlite").touch()
     with pytest.raises(StoreError, match="is empty: .*restore it from a backup"):
         PromptRegistry.open(tmp_path)
@@ -101,14 +103,14 @@ def test_an_empty_database_is_rejected_unless_it_is_created(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("harm", [lambda b: b"no database" * 500, lambda b: b[:100] + b"\xff" * (len(b) - 100)])
-def test_a_damaged_database_is_rejected(tmp_path: Path, saved: Prompts, harm: Callable[[bytes], bytes]) -> None:
+def test_a_corrupt_database_is_rejected(tmp_path: Path, saved: Prompts, harm: Callable[[bytes], bytes]) -> None:
     file = closed(tmp_path, saved)
     file.write_bytes(harm(file.read_bytes()))
     with pytest.raises(StoreError, match="is damaged .*restore it from a backup"):
         PromptRegistry.open(tmp_path)
 
 
-def test_damage_deep_in_the_database_is_found(tmp_path: Path, saved: Prompts) -> None:
+def test_verify_integrity_finds_a_corrupt_database_index(tmp_path: Path, saved: Prompts) -> None:
     file = closed(tmp_path, saved)
     [(page, size)] = execute(
         file, "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = 'activations_in_order'"
@@ -135,7 +137,7 @@ def test_a_writer_that_waits_too_long_gets_an_error(
             assert impatient.resolve_version("reviews") == version  # who reads waits for nobody
 
 
-def test_a_full_disk_adds_nothing(store: PromptRegistry, saved: Prompts) -> None:
+def test_registering_on_a_full_disk_raises_and_changes_nothing(store: PromptRegistry, saved: Prompts) -> None:
     store.register_prompt(saved[0], "reviews")
     before = store.list_prompts(), store.list_events()
 
@@ -157,7 +159,7 @@ def test_a_full_disk_adds_nothing(store: PromptRegistry, saved: Prompts) -> None
     assert store.register_prompt(saved[1], "reviews", note="x" * 100_000).number == 2
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path, saved: Prompts) -> None:
+def test_writing_to_a_read_only_sqlite_database_is_rejected(tmp_path: Path, saved: Prompts) -> None:
     file = closed(tmp_path, saved)
 
     def read_only(connection: Any, _: Any) -> None:

@@ -1,4 +1,4 @@
-"""What lies beside a store's prompts and is not the store's stays, however old it is; and no store begins beside it."""
+"""Foreign entries at an artifact location are never deleted, and no registry is created at a location with them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], PromptR
     return lambda: PromptRegistry.open(tmp_path / "store", create=True, artifact_location=shared)
 
 
-def test_collecting_deletes_nothing_of_anothers(make: Callable[[], PromptRegistry], saved: list[SavedPrompt]) -> None:
+def test_garbage_collection_does_not_delete_foreign_entries(
+    make: Callable[[], PromptRegistry], saved: list[SavedPrompt]
+) -> None:
     with make() as store:
         kept, gone = (
             store.register_prompt(saved[0], "reviews"),
@@ -114,7 +116,7 @@ def test_temporary_files_of_killed_processes_are_deleted_after_an_hour(
 
 @pytest.mark.parametrize("name", [FOREIGN[0], "notes.txt", "x.gone/thesis.txt", ".env", "gone/thesis.txt"])
 @pytest.mark.parametrize("kind", ["folder", "memory", "s3"])
-def test_no_store_begins_in_a_place_with_anothers_files(
+def test_creating_a_registry_rejects_an_artifact_location_with_foreign_files(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str, name: str
 ) -> None:
     place = str(tmp_path / "prompts") if kind == "folder" else f"memory:/{tmp_path}"
@@ -134,20 +136,22 @@ def test_no_store_begins_in_a_place_with_anothers_files(
         assert store.artifact_location.endswith("own")
 
 
-def test_a_store_folder_with_anothers_files_is_refused(tmp_path: Path) -> None:
+def test_creating_a_registry_rejects_a_folder_with_foreign_files(tmp_path: Path) -> None:
     put(str(tmp_path / "mine"), ".git/config")
     with pytest.raises(OutputExists, match=r"is not a registry and contains \.git"):
         PromptRegistry.open(tmp_path / "mine", create=True)
     assert found(str(tmp_path / "mine")) == {".git/config"}
 
 
-def test_entries_of_the_file_system_do_not_block_a_location(tmp_path: Path) -> None:
+def test_lost_and_found_folders_do_not_block_an_artifact_location(tmp_path: Path) -> None:
     (tmp_path / "volume" / "lost+found").mkdir(parents=True)
     PromptRegistry.open(tmp_path / "store", create=True, artifact_location=tmp_path / "volume").close()
     assert (tmp_path / "volume" / "lost+found").is_dir()
 
 
-def test_a_file_named_like_a_prompt_is_no_prompt(tmp_path: Path, saved: list[SavedPrompt]) -> None:
+def test_garbage_collection_does_not_delete_a_file_named_like_an_artifact(
+    tmp_path: Path, saved: list[SavedPrompt]
+) -> None:
     with PromptRegistry.open(tmp_path / "store", create=True) as store:
         version = store.register_prompt(saved[0], "reviews")
         file = Path(store.artifact_location, HASH)
@@ -157,8 +161,10 @@ def test_a_file_named_like_a_prompt_is_no_prompt(tmp_path: Path, saved: list[Sav
         assert stored(store) == sorted([version.digest, HASH])
 
 
-def test_a_folder_named_as_a_prompt_with_anything_else_in_it_stays(tmp_path: Path, saved: list[SavedPrompt]) -> None:
-    """Somebody took notes in a stored prompt's folder, or has a folder of their own with such a name, or a link."""
+def test_garbage_collection_does_not_delete_artifact_folders_with_foreign_entries(
+    tmp_path: Path, saved: list[SavedPrompt]
+) -> None:
+    """A user added notes to an artifact's folder, or has a folder or a link of such a name."""
     with PromptRegistry.open(tmp_path / "store", create=True, artifact_location=tmp_path / "prompts") as store:
         gone = store.register_prompt(saved[0], "reviews")
         store.deactivate_alias("reviews")

@@ -1,4 +1,4 @@
-"""What nobody needs goes, and nothing else does."""
+"""Garbage collection deletes unreferenced artifacts and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.registry.factories import AT_ONCE, check_nothing_left_over, check_who
 Prompts = list[SavedPrompt]
 
 
-def test_referenced_artifacts_are_kept(store: PromptRegistry, saved: Prompts) -> None:
+def test_unreferenced_artifacts_are_deleted_and_referenced_ones_are_not(store: PromptRegistry, saved: Prompts) -> None:
     kept = store.register_prompt(saved[0], "reviews", tenant="acme")
     store.register_prompt(saved[0], "reviews", activate=False)
     gone = store.register_prompt(saved[1], "reviews", activate=False)
@@ -33,7 +33,7 @@ def test_referenced_artifacts_are_kept(store: PromptRegistry, saved: Prompts) ->
     assert store.list_events(limit=1) == [event]  # nothing went, nothing is told
 
 
-def test_recently_referenced_artifacts_are_kept(on_disk: PromptRegistry, saved: Prompts) -> None:
+def test_recently_referenced_artifacts_are_not_deleted(on_disk: PromptRegistry, saved: Prompts) -> None:
     store = on_disk
     version = store.register_prompt(saved[0], "reviews", activate=False)
     os.utime(folder_of(store, version), (0, 0))
@@ -42,7 +42,9 @@ def test_recently_referenced_artifacts_are_kept(on_disk: PromptRegistry, saved: 
     assert store.collect_garbage(AT_ONCE).digests == (version.digest,)
 
 
-def test_artifacts_of_running_additions_are_kept(on_disk: PromptRegistry, saved: Prompts) -> None:
+def test_recently_written_artifacts_without_a_reference_are_not_deleted(
+    on_disk: PromptRegistry, saved: Prompts
+) -> None:
     store = on_disk
     version = store.register_prompt(saved[0], "reviews", activate=False)
     store.remove_versions("reviews")
@@ -62,10 +64,10 @@ def leave(store: PromptRegistry, count: int) -> list[str]:
     return names
 
 
-def test_work_under_the_lock_is_bounded(
+def test_the_number_of_statements_per_batch_is_bounded(
     on_disk: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch at a time, in as many statements whatever else there is; of folders that are needed, none."""
+    """Each batch needs the same number of statements, and referenced artifacts need none."""
     monkeypatch.setattr("softprompt.registry.garbage_collection.BATCH_SIZE", 5)
     fill_store(on_disk, saved[0], [("acme", "reviews")], versions=40)
     on_disk.register_prompt(saved[0], "kept")
@@ -84,7 +86,9 @@ def test_work_under_the_lock_is_bounded(
     assert not [1 for statement, _ in statements.asked if "schema" in statement]
 
 
-def test_others_write_between_batches(on_disk: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_writers_can_register_prompts_between_batches(
+    on_disk: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("softprompt.registry.garbage_collection.BATCH_SIZE", 2)
     names = leave(on_disk, 6)
     kind, added = type(on_disk._artifacts), []
@@ -100,10 +104,10 @@ def test_others_write_between_batches(on_disk: PromptRegistry, saved: Prompts, m
     check_whole(on_disk)
 
 
-def test_a_slow_place_holds_no_lock_for_long(
+def test_a_slow_artifact_store_ends_a_transaction_after_one_artifact(
     store: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no time is left, a transaction hides one folder and ends."""
+    """With the time limit exceeded, a transaction moves one artifact to the trash and ends."""
     monkeypatch.setattr("softprompt.registry.garbage_collection.MAX_TRANSACTION_S", 0.0)
     for each in saved[:3]:
         store.register_prompt(each, "reviews", activate=False)
@@ -118,7 +122,7 @@ def test_a_slow_place_holds_no_lock_for_long(
     assert stored(store) == []
 
 
-def test_artifacts_referenced_after_the_scan_are_kept(store: PromptRegistry, saved: Prompts) -> None:
+def test_artifacts_referenced_after_the_scan_are_not_deleted(store: PromptRegistry, saved: Prompts) -> None:
     store.register_prompt(saved[0], "old", activate=False)
     store.remove_versions("old")
 
@@ -133,7 +137,7 @@ def test_artifacts_referenced_after_the_scan_are_kept(store: PromptRegistry, sav
 def test_an_artifact_collected_during_its_addition_is_written_again(
     store: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was there already, for nobody, so nothing was written; then it is collected before the transaction begins."""
+    """The unreferenced artifact exists, so it is not written, and is then collected before the transaction begins."""
     store.register_prompt(saved[0], "old", activate=False)
     store.remove_versions("old")
     kind, times = type(store._artifacts), []

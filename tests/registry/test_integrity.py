@@ -1,4 +1,4 @@
-"""Whatever was changed after it was added is found, and whom it concerns is told."""
+"""Verification finds every artifact that was changed after it was written, and the versions that have it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ HARMS: dict[str, Callable[[Path, Prompts], object]] = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_damage_is_found_and_repaired(store: PromptRegistry, saved: Prompts, harm: str) -> None:
+def test_a_corrupt_artifact_is_found_with_its_versions_and_repaired_by_adding_it_again(
+    store: PromptRegistry, saved: Prompts, harm: str
+) -> None:
     mine = store.register_prompt(saved[0], "reviews", tenant="acme")
     same = store.register_prompt(saved[0], "reviews", tenant="bolt")
     store.register_prompt(saved[2], "reviews", tenant="bolt")
@@ -71,7 +73,7 @@ def test_damage_is_found_and_repaired(store: PromptRegistry, saved: Prompts, har
     assert store.verify_integrity().is_intact
 
 
-def test_unreferenced_artifacts_are_counted_and_not_damage(store: PromptRegistry, saved: Prompts) -> None:
+def test_unreferenced_artifacts_are_counted_and_not_reported_as_corrupt(store: PromptRegistry, saved: Prompts) -> None:
     version = store.register_prompt(saved[0], "reviews", activate=False)
     flip(folder_of(store, version) / "softprompt.json")
     store.remove_versions("reviews")
@@ -79,7 +81,9 @@ def test_unreferenced_artifacts_are_counted_and_not_damage(store: PromptRegistry
     assert (found.is_intact, found.num_referenced, found.num_unreferenced) == (True, 0, 1)
 
 
-def test_artifacts_deleted_during_verification_are_not_damage(store: PromptRegistry, saved: Prompts) -> None:
+def test_artifacts_deleted_during_verification_are_not_reported_as_corrupt(
+    store: PromptRegistry, saved: Prompts
+) -> None:
     for each in saved[:2]:
         store.register_prompt(each, "reviews", activate=False)
 

@@ -1,4 +1,4 @@
-"""What names a place, and what does not. A password is never repeated."""
+"""Locations of databases and artifacts: valid and invalid ones, and messages without passwords."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from softprompt.registry.sqlite_backend import SqliteBackend
 
 
 @pytest.mark.parametrize("place", ["store", "/a/b", "my:store", "C:/store", "a b", Path("store")])
-def test_a_folder_is_a_folder(place: str | Path) -> None:
+def test_a_path_resolves_to_sqlite_and_a_local_artifact_store(place: str | Path) -> None:
     backend = resolve_database_backend(place)
     assert isinstance(backend, SqliteBackend)
     assert (backend.display_name, backend.default_artifact_path) == (str(place), Path(place, "prompts"))
@@ -34,7 +34,7 @@ def test_a_folder_is_a_folder(place: str | Path) -> None:
         ("postgresql://[::1]/prompts", "postgresql://[::1]/prompts"),
     ],
 )
-def test_a_database_is_named_without_its_password(url: str, shown: str) -> None:
+def test_the_display_name_of_a_database_has_no_password(url: str, shown: str) -> None:
     backend = resolve_database_backend(url)
     assert isinstance(backend, PostgresBackend)
     assert (backend.display_name, backend.default_artifact_path) == (shown, None)
@@ -101,14 +101,16 @@ def test_invalid_artifact_locations_are_rejected(place: str, said: str) -> None:
         ("s3fs", "s3://bucket/prefix", r"s3:// needs another package .*pip install 'softprompt\[s3\]'"),
     ],
 )
-def test_a_missing_driver_is_named(missing: str, place: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_missing_driver_names_the_package(
+    missing: str, place: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     with pytest.raises(SettingError, match=said):
         resolve_database_backend(place) if missing == "psycopg" else resolve_artifact_store(place)
 
 
-def test_a_folder_is_remembered_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_normalizing_a_folder_makes_the_path_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert normalize_location("prompts") == normalize_location(Path("prompts")) == str(tmp_path / "prompts")
     assert normalize_location("s3://bucket/prefix/") == "s3://bucket/prefix"

@@ -1,4 +1,4 @@
-"""Folders as objects: whole or not at all, put once, mended, swept, and what is said when the place is no good."""
+"""Artifacts as objects: atomic writes, repair, removal of leftovers, ownership, and errors of the object store."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write(folders: ArtifactStore, name: str, content: bytes) -> None:
     files.pipe_file(f"{root}/{name}", content)
 
 
-def test_written_artifacts_can_be_read(folders: ArtifactStore) -> None:
+def test_a_written_artifact_is_listed_and_read_unchanged(folders: ArtifactStore) -> None:
     assert listed(folders) == {}
     assert not folders.has_artifact(HASH)
     with pytest.raises(FileNotFoundError):
@@ -64,7 +64,7 @@ def test_written_artifacts_can_be_read(folders: ArtifactStore) -> None:
 
 
 @pytest.mark.parametrize("harm", [b"", b"half", b"PK\x05\x06" + b"\0" * 18])
-def test_a_damaged_object_is_found_and_repaired(folders: ArtifactStore, harm: bytes) -> None:
+def test_writing_a_corrupt_object_again_repairs_it(folders: ArtifactStore, harm: bytes) -> None:
     folders.write_artifact(HASH, FILES)
     write(folders, f"{HASH}.zip", harm)
     assert folders.has_artifact(HASH)
@@ -73,7 +73,7 @@ def test_a_damaged_object_is_found_and_repaired(folders: ArtifactStore, harm: by
     assert folders.read_files(HASH) == FILES
 
 
-def test_trashed_artifacts_are_restored_or_deleted(folders: ArtifactStore) -> None:
+def test_a_trashed_artifact_can_be_restored_until_leftovers_are_removed(folders: ArtifactStore) -> None:
     folders.write_artifact(HASH, FILES)
     folders.write_artifact(OTHER, FILES)
     hidden = folders.trash_artifact(HASH)
@@ -87,7 +87,7 @@ def test_trashed_artifacts_are_restored_or_deleted(folders: ArtifactStore) -> No
     assert paths(folders) == [f"{HASH}.zip"]
 
 
-def test_foreign_entries_are_kept(folders: ArtifactStore) -> None:
+def test_remove_leftovers_does_not_delete_foreign_entries(folders: ArtifactStore) -> None:
     for name in ("thesis.txt", f"{HASH}.txt", "A" * 64 + ".zip", f"below/{HASH}.zip"):
         write(folders, name, b"mine")
     before = paths(folders)
@@ -96,7 +96,7 @@ def test_foreign_entries_are_kept(folders: ArtifactStore) -> None:
     assert paths(folders) == before
 
 
-def test_a_place_has_one_owner(folders: ArtifactStore) -> None:
+def test_an_artifact_location_with_artifacts_cannot_be_claimed_by_another_registry(folders: ArtifactStore) -> None:
     claim_ownership(folders, "one")
     claim_ownership(folders, "one")
     claim_ownership(folders, "other")  # no prompts yet: the first may never have been made
@@ -118,7 +118,9 @@ HARMS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_damage_is_found_and_repaired(saved: list[SavedPrompt], tmp_path: Path, harm: str) -> None:
+def test_a_corrupt_object_is_found_and_repaired_by_adding_the_prompt_again(
+    saved: list[SavedPrompt], tmp_path: Path, harm: str
+) -> None:
     with PromptRegistry.open(tmp_path / "store", create=True, artifact_location=f"memory:/{tmp_path}") as store:
         version = store.register_prompt(saved[0], "reviews")
         other = store.register_prompt(saved[1], "reviews")
@@ -139,7 +141,9 @@ def test_damage_is_found_and_repaired(saved: list[SavedPrompt], tmp_path: Path, 
             load_prompt_artifact(folders, version.digest)
 
 
-def test_another_stores_prompts_are_not_collected(tmp_path: Path, saved: list[SavedPrompt]) -> None:
+def test_garbage_collection_does_not_delete_artifacts_of_another_registry(
+    tmp_path: Path, saved: list[SavedPrompt]
+) -> None:
     place = f"memory:/{tmp_path}"
     first = PromptRegistry.open(tmp_path / "first", create=True, artifact_location=place)
     second = PromptRegistry.open(
@@ -179,7 +183,7 @@ def test_writing_to_a_missing_bucket_is_rejected(objects: Objects) -> None:
 
 
 @pytest.mark.usefixtures("forgotten")
-def test_a_server_that_is_not_there(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_raises_store_error(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     folders = newly("s3://nowhere/prefix")
@@ -189,7 +193,7 @@ def test_a_server_that_is_not_there(objects: Objects, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("forgotten")
-def test_credentials_that_are_wrong_or_none(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_and_missing_credentials_are_rejected(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     with pytest.raises(StoreError, match="denies access .*: check the credentials in the environment"):
         newly(objects.place()).write_artifact(HASH, FILES)

@@ -1,4 +1,4 @@
-"""Long lists: a page at a time, in a few statements, each by an index; and all pages together are the list."""
+"""Pages of long lists: together they are the complete list, and each needs few statements, which use indexes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_all(read: Callable[[Any], ResultPage[Any]]) -> list[Any]:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 4, 100])
-def test_pages_together_are_the_list(lists: PromptRegistry, limit: int) -> None:
+def test_pages_of_any_size_join_to_the_complete_list(lists: PromptRegistry, limit: int) -> None:
     check_pages(lists, limit)
 
 
@@ -76,7 +76,7 @@ def check_pages(store: PromptRegistry, limit: int) -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 4])
-def test_pages_together_are_the_whole_list(
+def test_iterators_with_any_page_size_yield_the_complete_list(
     lists: PromptRegistry, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = (
@@ -95,7 +95,9 @@ def test_pages_together_are_the_whole_list(
     assert [key.tenant for key in whole[2]] == ["bolt"] * 2
 
 
-def test_a_page_tells_the_newest_versions_and_those_with_an_alias(filled: PromptRegistry, saved: Prompts) -> None:
+def test_a_page_of_prompts_has_the_newest_versions_and_those_with_an_alias(
+    filled: PromptRegistry, saved: Prompts
+) -> None:
     filled.activate_version("a0@2", tenant="acme")  # so the first has an alias, the second another, the third none
     filled.deactivate_alias("a1@canary", tenant="acme")
     page = filled.get_prompts_page("acme", limit=2, num_newest=1)
@@ -106,7 +108,7 @@ def test_a_page_tells_the_newest_versions_and_those_with_an_alias(filled: Prompt
     assert ([version.number for version in prompt.versions], prompt.num_versions) == ([1, 3], 2)
 
 
-def test_prompts_are_found_by_a_part_of_their_names(lists: PromptRegistry) -> None:
+def test_pages_can_be_filtered_by_a_literal_part_of_the_name(lists: PromptRegistry) -> None:
     def found(part: str) -> list[str]:
         return [prompt.name for prompt in lists.get_prompts_page("acme", limit=100, name_contains=part).items]
 
@@ -127,7 +129,7 @@ def test_pages_exclude_missing_and_removed_entries(filled: PromptRegistry) -> No
     assert [prompt.name for prompt in filled.get_prompts_page("acme", limit=1).items] == ["a1"]
 
 
-def test_a_prompt_has_a_limit_of_aliases(on_disk: PromptRegistry, saved: Prompts) -> None:
+def test_activating_more_aliases_than_the_limit_is_rejected(on_disk: PromptRegistry, saved: Prompts) -> None:
     store = on_disk
     fill_store(store, saved[0], [("default", "a")], aliases=[f"alias-{number}" for number in range(MAX_ALIASES - 1)])
     with pytest.raises(SettingError, match=f"a has {MAX_ALIASES} aliases, the largest permitted number: deactivate"):
@@ -158,7 +160,7 @@ def test_lists_are_read_by_indexes_in_few_statements(lists: PromptRegistry) -> N
     check_plans(lists, Home(lists.location))
 
 
-def test_pages_are_equal_on_postgresql(shared: Home, saved: Prompts) -> None:
+def test_pages_on_postgresql_join_to_the_complete_list_and_use_indexes(shared: Home, saved: Prompts) -> None:
     with shared.open(create=True) as store:
         fill(store, saved[0])
         check_pages(store, 3)

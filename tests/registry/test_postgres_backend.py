@@ -1,4 +1,4 @@
-"""What is PostgreSQL's alone: stores that cannot be opened or made, turns to write, connections that break."""
+"""Registries on PostgreSQL: databases that cannot be opened, locks of writers, broken connections."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_database_without_a_registry_is_rejected(postgres: Postgres, url: str)
     assert tables(postgres, url) == []
 
 
-def test_a_place_that_is_no_good_makes_no_store(postgres: Postgres, url: str, tmp_path: Path) -> None:
+def test_an_invalid_artifact_location_creates_no_tables(postgres: Postgres, url: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises((SettingError, OSError)):
         PromptRegistry.open(url, create=True, artifact_location=tmp_path / "file" / "below")
@@ -84,7 +84,7 @@ def test_foreign_tables_in_a_database_are_left_unchanged(postgres: Postgres, url
     assert tables(postgres, url) == [("songs",)]
 
 
-def test_a_newer_store_is_refused_and_not_touched(
+def test_a_registry_of_a_newer_schema_is_rejected_unchanged(
     postgres: Postgres, store: PromptRegistry, url: str, saved: Prompts
 ) -> None:
     postgres.execute("UPDATE softprompt_store SET schema = 4", url)
@@ -114,7 +114,9 @@ def test_a_database_in_another_encoding_is_rejected(postgres: Postgres, tmp_path
         (lambda _: "postgresql://localhost/prompts?nothing=1&password=geheim", "nothing"),
     ],
 )
-def test_a_database_that_cannot_be_opened(postgres: Postgres, there: Callable[[Postgres], str], said: str) -> None:
+def test_connection_errors_name_the_cause_without_the_password(
+    postgres: Postgres, there: Callable[[Postgres], str], said: str
+) -> None:
     for create in (False, True):
         with pytest.raises(
             StoreError, match=rf"^cannot connect to postgresql://.* \(.*{said}.*: check the server"
@@ -123,13 +125,15 @@ def test_a_database_that_cannot_be_opened(postgres: Postgres, there: Callable[[P
         assert "geheim" not in str(caught.value)
 
 
-def test_a_password_opens_it_and_is_shown_nowhere(postgres: Postgres, store: PromptRegistry, url: str) -> None:
+def test_a_registry_opened_with_a_password_does_not_show_the_password(
+    postgres: Postgres, store: PromptRegistry, url: str
+) -> None:
     with PromptRegistry.open(f"{postgres.tcp()}?options={url.partition('options=')[2]}") as again:
         assert again.list_prompts() == []
         assert PASSWORD not in again.location
 
 
-def test_a_user_who_may_not(
+def test_a_database_user_without_permission_is_rejected(
     postgres: Postgres, store: PromptRegistry, url: str, saved: Prompts, tmp_path: Path
 ) -> None:
     schema = url.rpartition("%3D")[2]
@@ -166,7 +170,7 @@ def test_a_writer_that_waits_too_long_gets_an_error(
             assert impatient.resolve_version("reviews") == version  # who reads waits for nobody
 
 
-def test_stores_that_are_made_at_once_are_one(url: str, saved: Prompts, tmp_path: Path) -> None:
+def test_threads_that_create_a_registry_simultaneously_share_one(url: str, saved: Prompts, tmp_path: Path) -> None:
     def make(_: int) -> str:
         with PromptRegistry.open(url, create=True, artifact_location=tmp_path) as store:
             store.register_prompt(saved[0], "reviews")
@@ -192,7 +196,9 @@ def test_a_broken_connection_is_replaced(postgres: Postgres, store: PromptRegist
     assert store.register_prompt(saved[1], "reviews").number == 2
 
 
-def test_a_connection_that_breaks_in_a_change(postgres: Postgres, store: PromptRegistry, saved: Prompts) -> None:
+def test_a_connection_that_breaks_during_a_transaction_changes_nothing(
+    postgres: Postgres, store: PromptRegistry, saved: Prompts
+) -> None:
     store.register_prompt(saved[0], "reviews")
     before = store.list_prompts(), store.list_events()
 
@@ -218,7 +224,7 @@ def test_a_connection_that_breaks_in_a_change(postgres: Postgres, store: PromptR
 def test_a_broken_connection_restores_collected_artifacts(
     postgres: Postgres, store: PromptRegistry, url: str, saved: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its turn to write is over before it is done, and another one adds what it was about to delete."""
+    """The collector loses its lock with its connection, and another process registers the artifact it would delete."""
     store.register_prompt(saved[0], "old", activate=False)
     store.remove_versions("old")
     hide, added = LocalArtifactStore.trash_artifact, []
@@ -237,7 +243,9 @@ def test_a_broken_connection_restores_collected_artifacts(
     check_whole(store)
 
 
-def test_words_that_it_cannot_keep(store: PromptRegistry, saved: Prompts) -> None:
+def test_nul_characters_are_rejected_and_other_unicode_is_stored_unchanged(
+    store: PromptRegistry, saved: Prompts
+) -> None:
     for ask in (store.list_prompts, store.list_events, lambda tenant: list(store.api_keys.iterate_keys(tenant))):
         with pytest.raises(SettingError, match="cannot store this text"):
             ask("a\0")
@@ -249,7 +257,7 @@ def test_words_that_it_cannot_keep(store: PromptRegistry, saved: Prompts) -> Non
     assert store.register_prompt(saved[0], "reviews", note=note).note == store.resolve_version("reviews").note == note
 
 
-def test_a_table_that_is_gone_is_damage(postgres: Postgres, store: PromptRegistry, url: str) -> None:
+def test_a_missing_table_is_reported_as_a_corrupt_database(postgres: Postgres, store: PromptRegistry, url: str) -> None:
     postgres.execute("DROP TABLE events", url)
     with pytest.raises(StoreError, match="is damaged .*restore it from a backup"):
         store.list_events()
@@ -264,7 +272,9 @@ def stopped(postgres: Postgres) -> Iterator[None]:
         postgres.start()
 
 
-def test_a_server_that_goes_and_comes_back(postgres: Postgres, store: PromptRegistry, saved: Prompts) -> None:
+def test_a_registry_works_again_after_the_server_restarts(
+    postgres: Postgres, store: PromptRegistry, saved: Prompts
+) -> None:
     version = store.register_prompt(saved[0], "reviews")
     with stopped(postgres):
         for use in (lambda: store.resolve_version("reviews"), lambda: store.activate_version("reviews@1")):

@@ -1,4 +1,4 @@
-"""What may be a name, and what a reference means."""
+"""Validation of names and aliases, and parsing of references."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from softprompt.registry.prompt_reference import PromptReference, validate_alias
 
 
 @pytest.mark.parametrize("name", ["a", "7", "reviews", "reviews-2.1_de", "a" * 100])
-def test_a_name(name: str) -> None:
+def test_valid_names_are_accepted(name: str) -> None:
     assert validate_name("prompt", name) == name
 
 
 @pytest.mark.parametrize(
     "name", ["", "-a", ".a", "_a", "Reviews", "a b", "a/b", "..", "a@b", "é", "a\n", "a" * 101, "٣", "a\0"]
 )
-def test_no_name(name: str) -> None:
+def test_invalid_names_are_rejected(name: str) -> None:
     with pytest.raises(SettingError, match="invalid tenant name .*: use 1 to 100 of a-z"):
         validate_name("tenant", name)
 
 
 @pytest.mark.parametrize("name", ["3", "007"])
-def test_an_alias_is_no_number(name: str) -> None:
+def test_numeric_aliases_are_rejected(name: str) -> None:
     with pytest.raises(SettingError, match="could be confused with a version number"):
         validate_alias(name)
 

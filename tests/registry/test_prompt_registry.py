@@ -1,4 +1,4 @@
-"""Adding, resolving, activating, rolling back, removing: what each tenant sees."""
+"""Registering, resolving, activating, rolling back and removing versions, separately for each tenant."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def test_a_registered_prompt_is_read_unchanged(store: PromptRegistry, saved: Pro
     assert store.load_prompt(version).manifest == manifest
 
 
-def test_it_is_all_there_when_it_is_opened_again(store: PromptRegistry, home: Home, saved: Prompts) -> None:
+def test_a_reopened_registry_has_the_same_versions_and_events(
+    store: PromptRegistry, home: Home, saved: Prompts
+) -> None:
     version = store.register_prompt(saved[0], "reviews")
     with home.open() as again:
         assert again.resolve_version("reviews") == version
@@ -63,7 +65,9 @@ def test_it_is_all_there_when_it_is_opened_again(store: PromptRegistry, home: Ho
         assert again.list_events() == store.list_events()
 
 
-def test_a_folder_gives_its_own_files_and_nothing_else(store: PromptRegistry, saved: Prompts, tmp_path: Path) -> None:
+def test_registering_a_folder_stores_only_the_files_of_the_prompt(
+    store: PromptRegistry, saved: Prompts, tmp_path: Path
+) -> None:
     folder = tmp_path / "p"
     saved[0].save_to(folder)
     (folder / "README.md").write_text("a card")
@@ -77,20 +81,22 @@ def test_a_folder_gives_its_own_files_and_nothing_else(store: PromptRegistry, sa
     )
 
 
-def test_versions_count_and_the_newest_is_active_unless_otherwise_said(store: PromptRegistry, saved: Prompts) -> None:
+def test_versions_are_numbered_and_a_new_one_becomes_active_unless_activate_is_false(
+    store: PromptRegistry, saved: Prompts
+) -> None:
     assert [store.register_prompt(each, "reviews").number for each in saved[:2]] == [1, 2]
     assert store.resolve_version("reviews").number == 2
     assert store.register_prompt(saved[2], "reviews", activate=False).number == 3
     assert store.resolve_version("reviews").number == 2
 
 
-def test_the_same_content_is_stored_once(store: PromptRegistry, saved: Prompts) -> None:
+def test_equal_prompts_share_one_artifact(store: PromptRegistry, saved: Prompts) -> None:
     versions = [store.register_prompt(saved[0], "reviews", tenant=tenant) for tenant in ("acme", "acme", "bolt")]
     assert [version.number for version in versions] == [1, 2, 1]
     assert stored(store) == [versions[0].digest]
 
 
-def test_tenants_have_names_of_their_own(store: PromptRegistry, saved: Prompts) -> None:
+def test_prompts_of_the_same_name_are_separate_for_each_tenant(store: PromptRegistry, saved: Prompts) -> None:
     acme, bolt = (store.register_prompt(saved[i], "reviews", tenant=t) for i, t in enumerate(("acme", "bolt")))
     assert store.resolve_version("reviews", tenant="acme") == acme
     assert store.resolve_version("reviews", tenant="bolt") == bolt
@@ -102,7 +108,9 @@ def test_tenants_have_names_of_their_own(store: PromptRegistry, saved: Prompts) 
     assert {event.tenant for event in store.list_events("bolt")} == {"bolt"}
 
 
-def test_another_tenants_prompt_is_not_found(store: PromptRegistry, saved: Prompts) -> None:
+def test_resolving_another_tenants_prompt_raises_the_error_of_a_missing_prompt(
+    store: PromptRegistry, saved: Prompts
+) -> None:
     store.register_prompt(saved[0], "secret", tenant="acme")
     store.register_prompt(saved[0], "reviews", tenant="bolt")
 
@@ -132,7 +140,9 @@ def test_the_error_of_an_unknown_version_or_alias_lists_existing_ones(store: Pro
         store.resolve_version("reviews")
 
 
-def test_aliases_move_each_for_itself(store: PromptRegistry, saved: Prompts) -> None:
+def test_activating_or_rolling_back_an_alias_does_not_change_other_aliases(
+    store: PromptRegistry, saved: Prompts
+) -> None:
     for each in saved[:3]:
         store.register_prompt(each, "reviews")
     store.activate_version("reviews@2", alias="canary")
@@ -147,7 +157,7 @@ def test_aliases_move_each_for_itself(store: PromptRegistry, saved: Prompts) -> 
     assert store.list_prompts()[0].aliases == {"active": 3}
 
 
-def test_rolling_back_goes_further_back_each_time(store: PromptRegistry, saved: Prompts) -> None:
+def test_rolling_back_repeatedly_steps_through_the_activation_history(store: PromptRegistry, saved: Prompts) -> None:
     for each in saved[:3]:
         store.register_prompt(each, "reviews")
     store.activate_version("reviews@1")
@@ -159,7 +169,7 @@ def test_rolling_back_goes_further_back_each_time(store: PromptRegistry, saved: 
     assert store.resolve_version("reviews").number == 1
 
 
-def test_rolling_back_passes_over_what_was_removed(store: PromptRegistry, saved: Prompts) -> None:
+def test_rolling_back_skips_removed_versions(store: PromptRegistry, saved: Prompts) -> None:
     for each in saved[:2]:
         store.register_prompt(each, "reviews")
     store.activate_version("reviews@1")
@@ -172,14 +182,14 @@ def test_rolling_back_passes_over_what_was_removed(store: PromptRegistry, saved:
         store.roll_back_alias("reviews")
 
 
-def test_rolling_back_brings_back_what_was_deactivated(store: PromptRegistry, saved: Prompts) -> None:
+def test_rolling_back_restores_a_deactivated_version(store: PromptRegistry, saved: Prompts) -> None:
     store.register_prompt(saved[0], "reviews")
     store.deactivate_alias("reviews")
     assert store.roll_back_alias("reviews").number == 1
     assert store.resolve_version("reviews").number == 1
 
 
-def test_a_version_with_an_alias_is_not_removed(store: PromptRegistry, saved: Prompts) -> None:
+def test_removing_a_version_with_an_alias_is_rejected(store: PromptRegistry, saved: Prompts) -> None:
     for each in saved[:2]:
         store.register_prompt(each, "reviews")
     store.activate_version("reviews@1", alias="canary")
@@ -195,7 +205,7 @@ def test_a_version_with_an_alias_is_not_removed(store: PromptRegistry, saved: Pr
     assert store.list_prompts() == []
 
 
-def test_a_number_is_not_given_again(store: PromptRegistry, saved: Prompts) -> None:
+def test_numbers_of_removed_versions_are_not_reused(store: PromptRegistry, saved: Prompts) -> None:
     for each in saved[:2]:
         store.register_prompt(each, "reviews", activate=False)
     store.remove_versions("reviews@2")
@@ -206,14 +216,14 @@ def test_a_number_is_not_given_again(store: PromptRegistry, saved: Prompts) -> N
     assert store.register_prompt(saved[0], "reviews").number == 4
 
 
-def test_a_removed_version_can_be_read_by_whom_it_was_resolved_for(store: PromptRegistry, saved: Prompts) -> None:
+def test_a_version_removed_after_it_was_resolved_can_still_be_loaded(store: PromptRegistry, saved: Prompts) -> None:
     version = store.register_prompt(saved[0], "reviews", activate=False)
     store.remove_versions("reviews")
     store.collect_garbage()
     assert store.load_prompt(version).files == saved[0].files
 
 
-def test_versions_of_a_name_are_for_one_base(store: PromptRegistry, saved: Prompts) -> None:
+def test_registering_a_version_for_another_base_model_is_rejected(store: PromptRegistry, saved: Prompts) -> None:
     other = tiny_model("llama", seed=1)
     stranger = make(random_embeddings(other, 3, seed=0), model=other)
     store.register_prompt(saved[0], "reviews", activate=False)
@@ -224,7 +234,9 @@ def test_versions_of_a_name_are_for_one_base(store: PromptRegistry, saved: Promp
     assert store.register_prompt(stranger, "reviews").number == 2
 
 
-def test_folders_without_a_prompt_are_not_registered(store: PromptRegistry, saved: Prompts, tmp_path: Path) -> None:
+def test_registering_a_folder_without_an_intact_prompt_is_rejected(
+    store: PromptRegistry, saved: Prompts, tmp_path: Path
+) -> None:
     with pytest.raises(NotASavedPrompt):
         store.register_prompt(tmp_path, "reviews")
     saved[0].save_to(tmp_path / "p")
@@ -246,13 +258,15 @@ def test_folders_without_a_prompt_are_not_registered(store: PromptRegistry, save
         ({"note": "\udcff"}, "the note contains NUL or invalid Unicode"),
     ],
 )
-def test_words_that_cannot_be(store: PromptRegistry, saved: Prompts, arguments: dict[str, str], message: str) -> None:
+def test_registering_with_invalid_names_notes_or_actors_is_rejected(
+    store: PromptRegistry, saved: Prompts, arguments: dict[str, str], message: str
+) -> None:
     with pytest.raises(SettingError, match=message):
         store.register_prompt(saved[0], **{"name": "reviews", **arguments})
     assert (store.list_prompts(), stored(store)) == ([], [])
 
 
-def test_references_that_a_command_cannot_mean(store: PromptRegistry, saved: Prompts) -> None:
+def test_references_of_the_wrong_kind_are_rejected(store: PromptRegistry, saved: Prompts) -> None:
     store.register_prompt(saved[0], "reviews")
     with pytest.raises(SettingError, match="names no version"):
         store.activate_version("reviews")
@@ -265,7 +279,7 @@ def test_references_that_a_command_cannot_mean(store: PromptRegistry, saved: Pro
             change("reviews@1")
 
 
-def test_the_history_tells_who_did_what(store: PromptRegistry, saved: Prompts) -> None:
+def test_the_audit_log_records_the_actor_and_details_of_every_change(store: PromptRegistry, saved: Prompts) -> None:
     first = store.register_prompt(saved[0], "reviews", actor="ada", note="a note")
     store.register_prompt(saved[1], "reviews", activate=False)
     store.activate_version("reviews@2", actor="bob")
@@ -295,7 +309,7 @@ def test_the_history_tells_who_did_what(store: PromptRegistry, saved: Prompts) -
     assert store.list_events(name="nothing") == []
 
 
-def test_a_user_without_a_name_is_recorded_by_id(
+def test_a_user_without_a_user_name_is_recorded_by_id(
     store: PromptRegistry, saved: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unnamed() -> str:
@@ -305,7 +319,7 @@ def test_a_user_without_a_name_is_recorded_by_id(
     assert store.register_prompt(saved[0], "reviews").created_by.startswith("user ")
 
 
-def test_rejected_prompts_leave_no_trace(store: PromptRegistry, saved: Prompts) -> None:
+def test_rejected_changes_leave_prompts_and_audit_log_unchanged(store: PromptRegistry, saved: Prompts) -> None:
     store.register_prompt(saved[0], "reviews")
     before = store.list_prompts(), store.list_events()
     for change, reference in (

@@ -1,4 +1,4 @@
-"""A store of an earlier schema is brought to this one by whoever opens it, whole or not at all."""
+"""Opening a registry of an earlier schema migrates it completely or not at all."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def tables(store: PromptRegistry) -> dict[str, tuple[set[str], set[str | None]]]
         }
 
 
-def test_an_earlier_store_is_brought_to_this_schema(home: Home, saved: Prompts) -> None:
+def test_opening_a_registry_of_an_earlier_schema_migrates_it(home: Home, saved: Prompts) -> None:
     with home.open(create=True) as store:
         made = tables(store)
         make_old(store, saved)
@@ -68,9 +68,7 @@ def test_an_earlier_store_is_brought_to_this_schema(home: Home, saved: Prompts) 
         check_whole(store)
 
 
-def test_a_migration_that_breaks_off_changes_nothing(
-    home: Home, saved: Prompts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_migration_changes_nothing(home: Home, saved: Prompts, monkeypatch: pytest.MonkeyPatch) -> None:
     with home.open(create=True) as store:
         make_old(store, saved)
         before = tables_of_old(store)

@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL and one place for prompts: what one changes the others see, and nothing is lost.
+"""Processes that share a PostgreSQL database and an artifact store see each other's changes, and none is lost.
 
 Run by itself, in processes with one thread each: they fork.
 """
@@ -74,7 +74,7 @@ def swaps(home: Home) -> None:
         assert ask(text) == "none"
 
 
-def test_a_swap_is_seen_by_the_next_request_elsewhere(shared: Home) -> None:
+def test_another_process_sees_swaps_and_revoked_keys_at_its_next_request(shared: Home) -> None:
     shared.open(create=True).close()
     assert exit_code(swaps, shared) == 0
 
@@ -138,5 +138,5 @@ def kill(home: Home) -> None:
         check_whole(store)
 
 
-def test_killed_anywhere_a_shared_store_is_whole(shared: Home) -> None:
+def test_a_shared_registry_is_consistent_after_a_kill_at_any_moment(shared: Home) -> None:
     assert exit_code(kill, shared) == 0

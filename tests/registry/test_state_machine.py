@@ -1,4 +1,4 @@
-"""Whatever is done in whatever order, the store says what a few lists in memory say."""
+"""After any sequence of changes, the registry equals a model of it in memory."""
 
 from __future__ import annotations
 

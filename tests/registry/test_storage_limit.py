@@ -1,4 +1,4 @@
-"""How many bytes a tenant's versions may have: held whoever adds at the same time, and a refusal leaves nothing."""
+"""The storage limit of a tenant holds for simultaneous additions, and rejected additions leave no files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_additions_over_the_limit_are_rejected_without_a_trace(store: PromptRegi
     check_whole(store)
 
 
-def test_several_at_once_have_no_more_together(store: PromptRegistry, saved: Prompts) -> None:
+def test_simultaneous_additions_do_not_exceed_the_limit_together(store: PromptRegistry, saved: Prompts) -> None:
     size = sum(map(len, saved[0].files.values()))
 
     def add(number: int) -> bool:

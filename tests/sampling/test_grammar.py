@@ -71,7 +71,7 @@ def test_a_model_without_end_token_supports_no_grammar(model: FrozenModel) -> No
 
 
 def test_every_response_matches_its_json_schema(model: FrozenModel, compiler: GuidanceCompiler) -> None:
-    """The model generates at random, beside sequences without a grammar."""
+    """The model generates at random, in a batch with sequences without a grammar."""
     grammar = compiler.compile_json_schema(SCHEMA)
     greedy = SamplingParams(max_new_tokens=100, grammar=grammar)
     *constrained, unconstrained = generate(

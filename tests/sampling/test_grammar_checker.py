@@ -40,7 +40,7 @@ def test_grammar_errors_are_reported_by_the_checker(compiler: GuidanceCompiler) 
         compiler.compile_regex("(")
 
 
-def test_closing_ends_the_process(compiler: GuidanceCompiler) -> None:
+def test_closing_the_checker_ends_its_process(compiler: GuidanceCompiler) -> None:
     checker = GrammarChecker()
     assert checker.find_problem("start: /a/", 100) == ""
     process = checker._process

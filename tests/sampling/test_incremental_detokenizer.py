@@ -20,15 +20,15 @@ LEADS_AND_TAILS = st.sampled_from([*"a\ufffdé你😀".encode(), 0x80, 0xE4, 0xF
 
 
 @given(st.lists(LEADS_AND_TAILS, max_size=80))
-def test_pieces_join_to_the_whole_of_any_bytes(tokens: list[int]) -> None:
+def test_decoded_pieces_of_any_bytes_join_to_the_whole_text(tokens: list[int]) -> None:
     detokenizer = IncrementalDetokenizer(from_bytes)
     pieces = [*map(detokenizer.push_token, tokens), detokenizer.flush_text()]
     assert "".join(pieces) == from_bytes(tokens)
 
 
 @pytest.mark.parametrize("repeated", [[0x80], [0xE4], [0xF0, 0x9F], [0xEF, 0xBF, 0xBD]])
-def test_bytes_without_a_character_are_emitted_as_they_come(repeated: list[int]) -> None:
-    """And are not decoded anew with each token."""
+def test_bytes_that_form_no_character_are_emitted_without_delay(repeated: list[int]) -> None:
+    """They are not decoded again with each token."""
     decoded: list[int] = []
 
     def decode(tokens: list[int]) -> str:

@@ -44,7 +44,7 @@ def test_an_end_token_ends_a_response_and_has_no_text() -> None:
     assert [output.finish_reason for output in outputs] == [None, None, FinishReason.STOP]
 
 
-def test_an_end_token_is_a_token_like_others_with_ignore_eos() -> None:
+def test_an_end_token_does_not_end_a_response_with_ignore_eos() -> None:
     outputs = push_tokens(SamplingParams(5, ignore_eos=True), [97, EOS, 98])
     assert [output.text for output in outputs] == ["a", "\x02", "b"]
     assert outputs[-1].finish_reason is None
@@ -74,20 +74,20 @@ def test_a_response_may_end_without_a_token() -> None:
     assert ended == TokenOutput(None, "a", FinishReason.GRAMMAR_DEAD_END)
 
 
-def test_nothing_is_prepared_after_the_last_token() -> None:
+def test_the_masker_does_not_accept_the_token_that_ends_a_response() -> None:
     masker = RecordingMasker()
     push_tokens(SamplingParams(9), [97, 98, EOS], masker)
     assert masker.accepted == [97, 98]
 
 
-def test_log_probabilities_are_passed_on() -> None:
+def test_log_probabilities_of_a_sampled_token_are_in_the_output() -> None:
     state = OutputState(SamplingParams(9, logprobs=1), (), (EOS,), DeferredDetokenizer(decode_letters))
     output = state.accept_token(SampledToken(97, -0.5, ((97, -0.5),)))
     assert (output.logprob, output.top_logprobs) == (-0.5, ((97, -0.5),))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_generated_tokens_are_counted_across_a_rebuild(count: int) -> None:
+def test_a_rebuilt_output_state_counts_earlier_tokens(count: int) -> None:
     state = OutputState(SamplingParams(9), (5,), (EOS,), DeferredDetokenizer(decode_letters), None, [97] * count)
     assert state.num_output_tokens == count
     state.accept_token(SampledToken(98))

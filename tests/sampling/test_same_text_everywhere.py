@@ -114,7 +114,7 @@ def test_the_command_line_gives_the_text_of_respond(
 def test_evaluation_gives_the_text_of_respond(
     model: FrozenModel, folders: dict[str, Path], fields: dict[str, Any]
 ) -> None:
-    """Example i has the text of `seed` + i, whatever stands beside it in the batch."""
+    """Example i has the text of `seed` + i, whatever else is in the batch."""
     saved = SavedPrompt.from_folder(folders["answers"])
     payload = saved.compile_for(model)
     objective = saved.build_objective(model, payload)

@@ -58,7 +58,7 @@ def test_each_response_draws_with_its_own_seed() -> None:
     assert params.offset_seed(2) == SamplingParams(9, temperature=1.0, seed=7)
 
 
-def test_the_seed_is_given_by_name() -> None:
+def test_passing_the_seed_by_position_raises_type_error() -> None:
     """It was the fifth parameter of a class that had fewer."""
     with pytest.raises(TypeError):
         SamplingParams(9, 1.0, 0.9, 40, 5)  # type: ignore[misc]

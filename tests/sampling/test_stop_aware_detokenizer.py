@@ -24,7 +24,7 @@ def detokenize(text: str, *stop: str) -> tuple[list[str], bool]:
 
 
 @given(text=st.text(max_size=30))
-def test_chunks_join_to_the_whole(text: str) -> None:
+def test_chunks_join_to_the_whole_text(text: str) -> None:
     chunks, stopped = detokenize(text)
     assert "".join(chunks) == text
     assert not stopped
@@ -58,7 +58,7 @@ def test_incomplete_characters_are_emitted_at_the_end() -> None:
 
 
 @given(text=st.text("ab\n", max_size=20), stop=st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3))
-def test_a_rebuilt_detokenizer_continues(text: str, stop: list[str]) -> None:
+def test_a_rebuilt_detokenizer_continues_as_the_original(text: str, stop: list[str]) -> None:
     tokens = list(text.encode())
     for num_emitted in range(len(tokens) + 1):
         original = StopAwareDetokenizer(decode_bytes, stop)

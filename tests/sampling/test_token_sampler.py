@@ -71,7 +71,7 @@ def build_state(sampling: SamplingParams, output_ids: list[int]) -> OutputState:
 
 @given(fields=FIELDS, seed=st.integers(0, 2**32))
 def test_samples_equal_those_of_a_naive_sampler(fields: dict[str, Any], seed: int) -> None:
-    """Also beside another sequence, and with a state that is rebuilt at every step."""
+    """Also with another sequence in the batch, and with a state that is rebuilt at every step."""
     sampling = SamplingParams(**fields)
     generator = torch.Generator().manual_seed(seed)
     state, output_ids = build_state(sampling, []), list[int]()
@@ -85,7 +85,7 @@ def test_samples_equal_those_of_a_naive_sampler(fields: dict[str, Any], seed: in
         output_ids.append(expected)
 
 
-def test_no_counts_are_kept_without_penalties() -> None:
+def test_tokens_are_not_counted_without_penalties() -> None:
     assert build_state(SamplingParams(temperature=1.0), [1, 2, 3]).penalties is None
 
 

@@ -1,4 +1,4 @@
-"""Only what softprompt wrote is replaced: one foreign entry, and the folder stays whole; the error names the entry."""
+"""Folders with a foreign entry are not overwritten, and the error names the entry."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_a_prompt_beside_anything_foreign_is_not_overwritten(tmp_path: Path, kind: str) -> None:
+def test_a_saved_prompt_with_a_foreign_entry_is_not_overwritten(tmp_path: Path, kind: str) -> None:
     add, name = FOREIGN[kind]
     folder = tmp_path / "p"
     make().save_to(folder)
@@ -136,7 +136,7 @@ def own() -> dict[str, Callable[[Path], None]]:
     }
 
 
-def test_all_that_softprompt_writes_is_its_own(tmp_path: Path) -> None:
+def test_every_folder_that_softprompt_writes_can_be_overwritten(tmp_path: Path) -> None:
     for kind, write in own().items():
         write(tmp_path / kind)
         assert find_foreign_files(tmp_path / kind) == [], kind
@@ -144,7 +144,7 @@ def test_all_that_softprompt_writes_is_its_own(tmp_path: Path) -> None:
         assert SavedPrompt.from_folder(tmp_path / kind).manifest.method["name"] == "another"
 
 
-def test_a_clone_of_a_repository_stays_whole(tmp_path: Path) -> None:
+def test_a_cloned_repository_with_a_prompt_is_not_overwritten(tmp_path: Path) -> None:
     make().save_to(tmp_path / "p")
     (tmp_path / "clone").mkdir()
     for path in (tmp_path / "p").iterdir():
@@ -155,12 +155,12 @@ def test_a_clone_of_a_repository_stays_whole(tmp_path: Path) -> None:
         check_output_free(tmp_path / "clone", overwrite=True)
 
 
-def test_a_message_names_a_few_and_hides_no_control_characters() -> None:
+def test_join_names_shortens_long_lists_and_escapes_control_characters() -> None:
     assert join_names([f"{i}" for i in range(7)]) == "0, 1, 2, 3, 4 and 2 more"
     assert join_names(["a\x1b[2J"]) == r"'a\x1b[2J'"
 
 
-def test_a_linked_folder_is_checked_too(tmp_path: Path) -> None:
+def test_foreign_files_in_a_linked_folder_are_not_overwritten(tmp_path: Path) -> None:
     make().save_to(tmp_path / "v1")
     put(tmp_path / "v1" / "notes.md")
     (tmp_path / "current").symlink_to("v1")

@@ -1,4 +1,4 @@
-"""`softprompt.json`, and folders without a readable one."""
+"""The manifest `softprompt.json`: its contents, and the rejection of invalid ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def change(path: Path, **fields: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
 
 
-def test_it_says_everything_but_the_numbers(path: Path) -> None:
+def test_the_manifest_describes_format_method_base_model_task_and_metrics(path: Path) -> None:
     fields = json.loads(path.read_text(encoding="utf-8"))
     assert fields["format"] == 1
     assert fields["method"]["name"] == "prompt"
@@ -40,7 +40,7 @@ def test_it_says_everything_but_the_numbers(path: Path) -> None:
     assert set(fields["versions"]) == {"softprompt", "torch", "transformers"}
 
 
-def test_its_text_is_for_people(path: Path) -> None:
+def test_the_manifest_is_indented_and_contains_unescaped_unicode(path: Path) -> None:
     task = GenerationTask(template="评论：{input}\n")
     manifest = make().manifest.model_copy(update={"task": task}).with_content_hash()
     assert "评论：{input}" in manifest.to_json()
@@ -49,14 +49,14 @@ def test_its_text_is_for_people(path: Path) -> None:
     assert Manifest.from_folder(path.parent) == manifest
 
 
-def test_the_layout_of_the_file_does_not_matter(path: Path) -> None:
+def test_the_layout_of_the_manifest_file_does_not_change_what_is_read(path: Path) -> None:
     manifest = Manifest.from_folder(path.parent)
     fields = json.loads(path.read_text())
     path.write_text(json.dumps(dict(reversed(fields.items()))))
     assert Manifest.from_folder(path.parent) == manifest
 
 
-def test_the_content_hash_is_of_all_the_rest() -> None:
+def test_the_content_hash_depends_on_every_other_field() -> None:
     manifest = make().manifest
     for field, value in (
         ("method", {"name": "prefix"}),
@@ -80,7 +80,7 @@ def test_the_content_hash_is_of_all_the_rest() -> None:
         ("content_hash", ""),
     ],
 )
-def test_a_changed_field_is_seen(path: Path, field: str, value: Any) -> None:
+def test_a_manifest_with_a_changed_field_is_rejected(path: Path, field: str, value: Any) -> None:
     change(path, **{field: value})
     with pytest.raises(CorruptPrompt, match=r"softprompt\.json was changed after it was written"):
         Manifest.from_folder(path.parent)
@@ -99,13 +99,13 @@ def test_a_changed_field_is_seen(path: Path, field: str, value: Any) -> None:
         ({"metrics": None}, "metrics"),
     ],
 )
-def test_a_field_that_cannot_be_is_named(path: Path, fields: dict[str, Any], named: str) -> None:
+def test_the_error_of_an_invalid_field_names_the_field(path: Path, fields: dict[str, Any], named: str) -> None:
     change(path, **fields)
     with pytest.raises(CorruptPrompt, match=rf"softprompt\.json is damaged: {named}"):
         Manifest.from_folder(path.parent)
 
 
-def test_a_missing_field_is_named(path: Path) -> None:
+def test_the_error_of_a_missing_field_names_the_field(path: Path) -> None:
     fields = json.loads(path.read_text())
     del fields["tensors_sha256"]
     path.write_text(json.dumps(fields))
@@ -113,7 +113,7 @@ def test_a_missing_field_is_named(path: Path) -> None:
         Manifest.from_folder(path.parent)
 
 
-def test_a_later_format_asks_for_an_upgrade(path: Path) -> None:
+def test_the_error_of_a_later_format_recommends_an_upgrade(path: Path) -> None:
     change(path, format=2, something_new=[1, 2])
     with pytest.raises(
         UnsupportedPromptFormat, match="has format 2, but this softprompt reads formats up to 1: upgrade softprompt"
@@ -135,14 +135,14 @@ def test_manifests_that_are_not_utf8_are_rejected(path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "1", "{}", '{"format": "1"}', '{"format": null}'])
-def test_json_that_names_no_format(path: Path, text: str) -> None:
+def test_manifests_without_a_valid_format_are_rejected(path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(CorruptPrompt, match="has no valid format"):
         Manifest.from_folder(path.parent)
 
 
 @pytest.mark.parametrize("field", ["method", "versions", "metrics"])
-def test_half_a_character_is_no_text(path: Path, field: str) -> None:
+def test_manifests_with_lone_surrogates_are_rejected(path: Path, field: str) -> None:
     change(path, **{field: {"a": "\ud800"}})
     with pytest.raises(CorruptPrompt, match=r"softprompt\.json is damaged: .*surrogates not allowed"):
         Manifest.from_folder(path.parent)
@@ -154,11 +154,11 @@ def test_deeply_nested_manifests_are_rejected(path: Path) -> None:
         Manifest.from_folder(path.parent)
 
 
-def test_a_missing_folder_is_not_a_saved_prompt(tmp_path: Path) -> None:
+def test_reading_a_missing_folder_raises_not_a_saved_prompt(tmp_path: Path) -> None:
     with pytest.raises(NotASavedPrompt, match="gone is not a saved prompt: the folder does not exist"):
         Manifest.from_folder(tmp_path / "gone")
 
 
-def test_a_folder_without_a_manifest_is_not_a_saved_prompt(tmp_path: Path) -> None:
+def test_reading_a_folder_without_a_manifest_raises_not_a_saved_prompt(tmp_path: Path) -> None:
     with pytest.raises(NotASavedPrompt, match=r"is not a saved prompt: it has no softprompt\.json$"):
         Manifest.from_folder(tmp_path)

@@ -1,4 +1,4 @@
-"""peft's adapter folder, byte by byte, and adapters of other programs."""
+"""Adapter folders of peft: their layout byte by byte, and the import of adapters from other programs."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def lay(folder: Path, config: object, tensors: dict[str, Tensor] | None = None) 
     return folder
 
 
-def test_a_row_of_a_prefix_is_each_layers_keys_then_its_values() -> None:
-    """`L0.K, L0.V, L1.K, …`, each `(G, D)`, a row a virtual token."""
+def test_a_prefix_is_exported_with_the_keys_then_the_values_of_each_layer() -> None:
+    """`L0.K, L0.V, L1.K, …`, each `(G, D)`, in one vector per virtual token."""
     L, G, P, D = 3, 2, 4, 5
     prefix = numbered(L, 2, G, P, D)
     files = serialize_peft_adapter(KVPrefix(prefix), SHAPE, "base")
@@ -78,7 +78,7 @@ def test_a_row_of_a_prefix_is_each_layers_keys_then_its_values() -> None:
     assert parsed(files[ADAPTER_WEIGHTS_FILE]) == {"prompt_embeddings": ([P, 2 * L * G * D], expected)}
 
 
-def test_a_prefix_is_read_as_peft_reads_it() -> None:
+def test_a_prefix_is_split_into_layers_as_peft_splits_it() -> None:
     L, G, P, D = 3, 2, 4, 5
     rows = numbered(P, 2 * L * G * D)
     theirs = rows.unsqueeze(0).view(1, P, 2 * L, G, D).permute(2, 0, 3, 1, 4).split(2)
@@ -89,18 +89,18 @@ def test_a_prefix_is_read_as_peft_reads_it() -> None:
 
 
 @given(L=st.integers(1, 4), G=st.integers(1, 3), P=st.integers(1, 5), D=st.integers(1, 4))
-def test_a_prefix_survives_pefts_layout(L: int, G: int, P: int, D: int) -> None:
+def test_converting_a_prefix_to_pefts_layout_and_back_returns_it(L: int, G: int, P: int, D: int) -> None:
     shape = ModelShape(ModelKind.CAUSAL, L, G, D, G * D, G * D, vocab_size=9, window=9)
     prefix = numbered(L, 2, G, P, D)
     assert torch.equal(from_peft_layout(to_peft_layout(prefix), shape), prefix)
 
 
-def test_embeddings_are_a_row_a_virtual_token() -> None:
+def test_embeddings_are_exported_as_one_vector_per_virtual_token() -> None:
     files = serialize_peft_adapter(PromptEmbeddings(numbered(4, 20)), SHAPE, "base")
     assert parsed(files[ADAPTER_WEIGHTS_FILE]) == {"prompt_embeddings": ([4, 20], [float(i) for i in range(80)])}
 
 
-def test_embeddings_have_a_prompt_tuning_configuration() -> None:
+def test_embeddings_are_exported_with_a_prompt_tuning_configuration() -> None:
     config = json.loads(
         serialize_peft_adapter(PromptEmbeddings(numbered(4, 20)), SHAPE, "some/base")[ADAPTER_CONFIG_FILE]
     )
@@ -111,7 +111,7 @@ def test_embeddings_have_a_prompt_tuning_configuration() -> None:
     assert config["num_transformer_submodules"] == 1
 
 
-def test_a_prefix_has_a_prefix_tuning_configuration() -> None:
+def test_a_prefix_is_exported_with_a_prefix_tuning_configuration() -> None:
     config = json.loads(
         serialize_peft_adapter(KVPrefix(numbered(3, 2, 2, 4, 5)), SHAPE, "some/base")[ADAPTER_CONFIG_FILE]
     )
@@ -121,7 +121,7 @@ def test_a_prefix_has_a_prefix_tuning_configuration() -> None:
 
 
 @pytest.mark.parametrize("payload", [PromptEmbeddings(numbered(4, 20)), KVPrefix(numbered(3, 2, 2, 4, 5))])
-def test_written_files_are_read_unchanged(tmp_path: Path, payload: PromptEmbeddings | KVPrefix) -> None:
+def test_an_exported_adapter_is_read_unchanged(tmp_path: Path, payload: PromptEmbeddings | KVPrefix) -> None:
     for name, content in serialize_peft_adapter(payload, SHAPE, "base").items():
         (tmp_path / name).write_bytes(content)
     found = read_peft_adapter(tmp_path, SHAPE)
@@ -146,7 +146,7 @@ def test_exporting_prompts_that_peft_cannot_express_is_rejected(
 
 
 @pytest.mark.parametrize("kind", ["LORA", "IA3", "ADAPTION_PROMPT", None])
-def test_an_adapter_of_another_kind_is_named(tmp_path: Path, kind: str | None) -> None:
+def test_the_error_of_an_adapter_of_another_type_names_the_type(tmp_path: Path, kind: str | None) -> None:
     lay(tmp_path, {"peft_type": kind}, {"prompt_embeddings": numbered(4, 20)})
     with pytest.raises(NotASavedPrompt, match=f"a peft adapter of type {kind}, which is not a soft prompt"):
         read_peft_adapter(tmp_path, SHAPE)
@@ -158,7 +158,7 @@ def test_a_folder_without_an_adapter_is_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "", "[]", "null", "[" * 100_000])
-def test_a_damaged_configuration_is_rejected(tmp_path: Path, text: str) -> None:
+def test_a_corrupt_configuration_is_rejected(tmp_path: Path, text: str) -> None:
     with pytest.raises(CorruptPrompt, match=r"adapter_config\.json is damaged"):
         read_adapter_config(lay(tmp_path, text))
 
@@ -174,7 +174,9 @@ def test_a_damaged_configuration_is_rejected(tmp_path: Path, text: str) -> None:
         ("PROMPT_TUNING", (80,), 20),
     ],
 )
-def test_shapes_that_the_model_does_not_have(tmp_path: Path, kind: str, shape: tuple[int, ...], width: int) -> None:
+def test_an_adapter_whose_shape_does_not_match_the_model_is_rejected(
+    tmp_path: Path, kind: str, shape: tuple[int, ...], width: int
+) -> None:
     lay(tmp_path, {"peft_type": kind}, {"prompt_embeddings": numbered(*shape)})
     with pytest.raises(CorruptPrompt, match=rf"this model needs \[P, {width}\]"):
         read_peft_adapter(tmp_path, SHAPE)
@@ -254,13 +256,13 @@ def test_a_multitask_adapter_of_peft_is_imported(tmp_path: Path) -> None:
             read_peft_adapter(tmp_path, model.shape, wrong)
 
 
-def test_a_task_of_an_adapter_that_has_one(tmp_path: Path) -> None:
+def test_choosing_a_task_of_a_single_task_adapter_is_rejected(tmp_path: Path) -> None:
     lay(tmp_path, {"peft_type": "PROMPT_TUNING"}, {"prompt_embeddings": numbered(4, 20)})
     with pytest.raises(NotASavedPrompt, match="has a single task"):
         read_peft_adapter(tmp_path, SHAPE, 0)
 
 
-def test_an_adapter_whose_factors_do_not_fit(tmp_path: Path) -> None:
+def test_an_adapter_whose_task_factors_have_wrong_shapes_is_rejected(tmp_path: Path) -> None:
     factors = {"prefix_task_cols": numbered(2, 5, 1), "prefix_task_rows": numbered(2, 1, 20)}
     lay(tmp_path, {"peft_type": "MULTITASK_PROMPT_TUNING"}, {"prompt_embeddings": numbered(4, 20), **factors})
     with pytest.raises(CorruptPrompt, match="factors"):

@@ -21,7 +21,7 @@ def saved(model: FrozenModel, payload: Payload, head: LinearHead | None = None) 
     return SavedPrompt.from_payload(model, payload, TASK, method={"name": "test"}, trained_parameters=7, head=head)
 
 
-def test_the_first_ones_task_and_the_names_of_all_are_kept(tmp_path: Path) -> None:
+def test_a_composed_prompt_has_the_first_prompts_task_and_the_digests_of_all(tmp_path: Path) -> None:
     model = shared_model("llama")
     task, tenant = saved(model, random_prefix(model, 3, 0)), saved(model, random_embeddings(model, 2, 1))
     both = compose_prompts(model, [task, tenant])
@@ -37,7 +37,7 @@ def test_the_first_ones_task_and_the_names_of_all_are_kept(tmp_path: Path) -> No
     assert read.manifest.trained_parameters == 14
 
 
-def test_embeddings_stay_embeddings() -> None:
+def test_composing_embeddings_concatenates_them_as_embeddings() -> None:
     model = shared_model("gpt2")
     parts = [random_embeddings(model, P, P) for P in (2, 3)]
     both = compose_prompts(model, [saved(model, part) for part in parts])
@@ -46,7 +46,7 @@ def test_embeddings_stay_embeddings() -> None:
     assert both.peft_incompatibility is None
 
 
-def test_a_head_goes_with_the_first_only() -> None:
+def test_only_the_first_of_composed_prompts_may_have_a_linear_head() -> None:
     model = shared_model("llama")
     with_head = saved(model, random_prefix(model, 2, 0), LinearHead(2, model.shape.hidden_size))
     without = saved(model, random_prefix(model, 2, 1))
@@ -55,7 +55,7 @@ def test_a_head_goes_with_the_first_only() -> None:
         compose_prompts(model, [without, with_head])
 
 
-def test_prompts_of_different_models_are_rejected() -> None:
+def test_composing_prompts_of_different_base_models_is_rejected() -> None:
     model, other = shared_model("llama"), tiny_model("llama", seed=5)
     with pytest.raises(BaseModelMismatch):
         compose_prompts(model, [saved(model, random_prefix(model, 2, 0)), saved(other, random_prefix(other, 2, 0))])

@@ -1,4 +1,4 @@
-"""A text after a prompt as embeddings: run in place of tokens, they give the prompt's logits."""
+"""Embeddings of a prompt and a text: run in place of tokens, they give the prompt's logits."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def theirs(model: FrozenModel, embeddings: Tensor) -> Tensor:
         ("bloom", Placement.AFTER_TEXT, WRITES),  # normalises them
     ],
 )
-def test_the_embeddings_give_the_prompts_own_logits(family: str, placement: Placement, task: Task) -> None:
+def test_the_embeddings_of_a_text_and_its_prompt_give_the_prompts_logits(
+    family: str, placement: Placement, task: Task
+) -> None:
     model = shared_model(family)
     prompt = made(model, random_embeddings(model, 3, 0, placement), task)
     found = build_prompt_embeds(prompt, model, TEXT, 8)
@@ -66,7 +68,7 @@ def test_the_embeddings_give_the_prompts_own_logits(family: str, placement: Plac
     torch.testing.assert_close(theirs(model, found), own(model, prompt), atol=1e-4, rtol=0)
 
 
-def test_virtual_tokens_stand_where_the_prompt_has_them() -> None:
+def test_virtual_tokens_are_inserted_at_the_prompts_placement() -> None:
     model = shared_model("llama")
     payload = random_embeddings(model, 3, 0)
     for placement, at in ((Placement.BEFORE, 0), (Placement.AFTER_BOS, 1), (Placement.AFTER_TEXT, -3)):

@@ -57,7 +57,7 @@ def test_a_loaded_prompt_equals_the_saved_one(tmp_path: Path) -> None:
     assert found.head is None
 
 
-def test_a_prefix_and_a_head_come_back(tmp_path: Path) -> None:
+def test_a_prefix_and_a_linear_head_are_loaded_unchanged(tmp_path: Path) -> None:
     model = shared_model("llama")
     made = make(random_prefix(model, 4, seed=2), head=random_head(model))
     made.save_to(tmp_path / "p")
@@ -69,22 +69,22 @@ def test_a_prefix_and_a_head_come_back(tmp_path: Path) -> None:
     assert all(torch.equal(found.head[name], made.head[name]) for name in ("weight", "bias"))
 
 
-def test_a_loaded_prompt_can_be_saved_again(folder: Path, tmp_path: Path) -> None:
+def test_saving_a_loaded_prompt_writes_the_same_files(folder: Path, tmp_path: Path) -> None:
     SavedPrompt.from_folder(folder).save_to(tmp_path / "copy")
     assert content(tmp_path / "copy") == content(folder)
 
 
-def test_the_same_prompt_is_the_same_bytes() -> None:
+def test_equal_prompts_have_equal_files() -> None:
     assert make().files == make().files
 
 
 @pytest.mark.parametrize("placement", [Placement.AFTER_BOS, Placement.AFTER_TEXT])
-def test_the_placement_comes_back(tmp_path: Path, placement: Placement) -> None:
+def test_the_placement_is_loaded_unchanged(tmp_path: Path, placement: Placement) -> None:
     make(random_embeddings(shared_model("llama"), 3, 0, placement)).save_to(tmp_path / "p")
     assert SavedPrompt.from_folder(tmp_path / "p").payload.placement is placement
 
 
-def test_prompts_that_peft_cannot_express_are_no_peft_adapters(tmp_path: Path) -> None:
+def test_prompts_that_peft_cannot_express_are_not_saved_as_peft_adapters(tmp_path: Path) -> None:
     model = shared_model("llama")
     after_bos = make(random_embeddings(model, 3, 0, Placement.AFTER_BOS))
     headed = make(head=random_head(model))
@@ -95,12 +95,12 @@ def test_prompts_that_peft_cannot_express_are_no_peft_adapters(tmp_path: Path) -
         assert reason in saved.peft_incompatibility
 
 
-def test_prompts_that_peft_can_express_are_peft_adapters(folder: Path) -> None:
+def test_prompts_that_peft_can_express_are_saved_as_peft_adapters(folder: Path) -> None:
     assert set(content(folder)) == {"softprompt.json", "adapter_config.json", ADAPTER}
     assert SavedPrompt.from_folder(folder).peft_incompatibility is None
 
 
-def test_the_numbers_that_are_kept() -> None:
+def test_num_parameters_counts_the_payload_and_the_head() -> None:
     model = shared_model("llama")
     assert make().num_parameters == 3 * 24
     assert make(head=random_head(model)).num_parameters == 3 * 24 + 2 * 24 + 2
@@ -110,7 +110,7 @@ def test_the_numbers_that_are_kept() -> None:
 # Invalid files
 
 
-def test_a_truncated_file_is_damaged(folder: Path) -> None:
+def test_a_truncated_tensor_file_is_rejected(folder: Path) -> None:
     whole = (folder / ADAPTER).read_bytes()
     for length in range(0, len(whole), 7):
         (folder / ADAPTER).write_bytes(whole[:length])
@@ -119,7 +119,7 @@ def test_a_truncated_file_is_damaged(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("bit", [1, 0x20, 0x80])
-def test_one_flipped_bit_of_the_numbers_is_seen(folder: Path, bit: int) -> None:
+def test_a_flipped_bit_in_the_tensor_file_is_detected(folder: Path, bit: int) -> None:
     whole = (folder / ADAPTER).read_bytes()
     for at in range(0, len(whole), 5):
         (folder / ADAPTER).write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
@@ -128,7 +128,7 @@ def test_one_flipped_bit_of_the_numbers_is_seen(folder: Path, bit: int) -> None:
 
 
 @pytest.mark.parametrize("bit", [1, 0x20, 0x80])
-def test_one_flipped_bit_of_the_manifest_is_seen(folder: Path, bit: int) -> None:
+def test_a_flipped_bit_in_the_manifest_is_detected(folder: Path, bit: int) -> None:
     path = folder / "softprompt.json"
     whole = path.read_bytes()
     for at in range(bit % 7, len(whole), 7):
@@ -138,13 +138,13 @@ def test_one_flipped_bit_of_the_manifest_is_seen(folder: Path, bit: int) -> None
 
 
 @pytest.mark.parametrize("name", [ADAPTER, "adapter_config.json"])
-def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+def test_the_error_of_a_missing_file_names_the_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(CorruptPrompt, match=f"{name} cannot be read"):
         SavedPrompt.from_folder(folder)
 
 
-def test_a_truncated_file_with_the_right_hash_is_rejected(folder: Path) -> None:
+def test_a_truncated_tensor_file_with_the_right_hash_is_rejected(folder: Path) -> None:
     whole = (folder / ADAPTER).read_bytes()
     for length in (0, 7, 8, 40, len(whole) - 1):
         forge(folder, whole[:length])
@@ -152,7 +152,7 @@ def test_a_truncated_file_with_the_right_hash_is_rejected(folder: Path) -> None:
             SavedPrompt.from_folder(folder)
 
 
-def test_a_header_that_promises_more_than_there_is(folder: Path) -> None:
+def test_a_tensor_file_whose_header_exceeds_its_data_is_rejected(folder: Path) -> None:
     header = json.dumps({"prompt_embeddings": {"dtype": "F32", "shape": [3, 24], "data_offsets": [0, 288]}}).encode()
     for claimed in (len(header), 2**40, 2**63):
         forge(folder, struct.pack("<Q", claimed) + header + b"\0" * 12)
@@ -182,19 +182,19 @@ def test_a_wrong_number_of_virtual_tokens_with_the_right_hash_is_rejected(folder
         SavedPrompt.from_folder(folder)
 
 
-def test_embeddings_that_call_themselves_a_prefix(folder: Path) -> None:
+def test_embeddings_that_the_manifest_describes_as_a_prefix_are_rejected(folder: Path) -> None:
     forge(folder, payload="prefix")
     with pytest.raises(CorruptPrompt, match=r"this model needs \[P, 72\]"):
         SavedPrompt.from_folder(folder)
 
 
-def test_a_file_without_a_prompt_with_the_right_hash_is_rejected(folder: Path) -> None:
+def test_a_tensor_file_without_a_prompt_with_the_right_hash_is_rejected(folder: Path) -> None:
     forge(folder, {"prompt": torch.ones(3, 24)})
     with pytest.raises(CorruptPrompt, match="has no 'prompt_embeddings'"):
         SavedPrompt.from_folder(folder)
 
 
-def test_sizes_that_the_base_model_does_not_have(folder: Path) -> None:
+def test_compiling_a_prompt_with_other_sizes_than_the_base_model_is_rejected(folder: Path) -> None:
     """The sizes are consistent, and the fingerprint matches, but the model has other sizes."""
     base = SavedPrompt.from_folder(folder).manifest.base
     wider = base.model_copy(update={"shape": replace(base.shape, embedding_size=48)})
@@ -205,7 +205,7 @@ def test_sizes_that_the_base_model_does_not_have(folder: Path) -> None:
         SavedPrompt.from_folder(folder).compile_for(shared_model("llama"))
 
 
-def test_a_changed_configuration_for_peft_is_rejected(folder: Path) -> None:
+def test_a_changed_peft_configuration_is_rejected(folder: Path) -> None:
     """No hash covers it, and peft would read the same numbers as another prompt."""
     config = folder / "adapter_config.json"
     config.write_text(config.read_text().replace('"num_virtual_tokens": 3', '"num_virtual_tokens": 2'))
@@ -223,7 +223,7 @@ def test_a_changed_configuration_for_peft_is_rejected(folder: Path) -> None:
         {"head.weight": torch.ones(24, 2), "head.bias": torch.ones(2)},
     ],
 )
-def test_a_head_that_does_not_fit(tmp_path: Path, head: dict[str, torch.Tensor]) -> None:
+def test_a_linear_head_of_the_wrong_shape_is_rejected(tmp_path: Path, head: dict[str, torch.Tensor]) -> None:
     model = shared_model("llama")
     make(head=random_head(model)).save_to(tmp_path / "p")
     forge(tmp_path / "p", {"prompt_embeddings": torch.ones(3, 24), **head})
@@ -231,7 +231,7 @@ def test_a_head_that_does_not_fit(tmp_path: Path, head: dict[str, torch.Tensor])
         SavedPrompt.from_folder(tmp_path / "p")
 
 
-def test_a_peft_adapter_is_to_be_imported(folder: Path) -> None:
+def test_the_error_of_loading_a_peft_adapter_recommends_softprompt_import(folder: Path) -> None:
     (folder / "softprompt.json").unlink()
     with pytest.raises(NotASavedPrompt, match="peft adapter, which `softprompt import` converts"):
         SavedPrompt.from_folder(folder)
@@ -240,21 +240,21 @@ def test_a_peft_adapter_is_to_be_imported(folder: Path) -> None:
 # Output folders
 
 
-def test_existing_output_is_not_replaced(folder: Path) -> None:
+def test_saving_to_an_existing_prompt_without_overwrite_is_rejected(folder: Path) -> None:
     before = content(folder)
     with pytest.raises(OutputExists, match="`overwrite=True`"):
         make(method="another").save_to(folder)
     assert content(folder) == before
 
 
-def test_existing_output_is_replaced_with_overwrite(folder: Path, tmp_path: Path) -> None:
+def test_saving_with_overwrite_replaces_an_existing_prompt(folder: Path, tmp_path: Path) -> None:
     headed = make(head=random_head(shared_model("llama")))
     headed.save_to(folder, overwrite=True)
     assert content(folder) == headed.files
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
 
-def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
+def test_saving_never_overwrites_a_folder_that_is_not_a_saved_prompt(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.jpg").write_bytes(b"a picture")
     with pytest.raises(OutputExists, match="is not a saved prompt, so it is not overwritten"):
@@ -262,14 +262,14 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     assert content(tmp_path / "photos") == {"one.jpg": b"a picture"}
 
 
-def test_a_file_is_never_replaced(tmp_path: Path) -> None:
+def test_saving_never_overwrites_a_file(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("a note")
     with pytest.raises(OutputExists, match="is not a saved prompt"):
         make().save_to(tmp_path / "notes", overwrite=True)
     assert (tmp_path / "notes").read_text() == "a note"
 
 
-def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
+def test_saving_with_overwrite_writes_into_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     make().save_to(tmp_path / "p", overwrite=True)
     assert content(tmp_path / "p") == make().files
@@ -278,7 +278,7 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
 # Base models and tasks
 
 
-def test_another_base_model_is_named_with_both_fingerprints(folder: Path) -> None:
+def test_the_error_of_another_base_model_names_both_models_and_fingerprints(folder: Path) -> None:
     mine, other = shared_model("llama"), tiny_model("llama", seed=9)
     with pytest.raises(BaseModelMismatch) as caught:
         SavedPrompt.from_folder(folder).compile_for(other)
@@ -286,7 +286,7 @@ def test_another_base_model_is_named_with_both_fingerprints(folder: Path) -> Non
         assert word in str(caught.value)
 
 
-def test_the_base_model_may_go_by_another_name(folder: Path) -> None:
+def test_a_prompt_compiles_for_its_base_model_under_another_name(folder: Path) -> None:
     again = tiny_model("llama")
     again.name = "moved/elsewhere"
     assert SavedPrompt.from_folder(folder).compile_for(again).num_virtual_tokens == 3
@@ -294,7 +294,7 @@ def test_the_base_model_may_go_by_another_name(folder: Path) -> None:
 
 @pytest.mark.parametrize("with_head", [False, True])
 @pytest.mark.parametrize("placement", [Placement.BEFORE, Placement.AFTER_BOS])
-def test_compiled_embeddings_are_a_prefix_that_answers_alike(
+def test_embeddings_saved_as_a_prefix_give_the_same_probabilities(
     tmp_path: Path, placement: Placement, with_head: bool
 ) -> None:
     model = shared_model("llama")
@@ -311,7 +311,7 @@ def test_compiled_embeddings_are_a_prefix_that_answers_alike(
 
 
 @pytest.mark.parametrize("placement", [Placement.AFTER_TEXT, Placement.IN_TEMPLATE])
-def test_prompts_after_the_text_cannot_be_compiled(placement: Placement) -> None:
+def test_converting_prompts_after_or_in_the_text_to_a_prefix_is_rejected(placement: Placement) -> None:
     model = shared_model("llama")
     original = make(random_embeddings(model, 3, 4, placement))
     assert isinstance(original.compile_for(model), PromptEmbeddings)
@@ -319,7 +319,7 @@ def test_prompts_after_the_text_cannot_be_compiled(placement: Placement) -> None
         original.to_prefix(model)
 
 
-def test_the_prompt_leaves_its_room_to_the_text() -> None:
+def test_texts_are_truncated_to_the_window_without_the_virtual_tokens() -> None:
     model = shared_model("llama")
     saved = make(random_embeddings(model, 100, seed=0))
     row = saved.build_objective(model, saved.compile_for(model)).encode_example(
@@ -329,5 +329,5 @@ def test_the_prompt_leaves_its_room_to_the_text() -> None:
     assert saved.build_objective(model, None).encode_example(Example({"text": "scene " * 60, "label": "good"})) != row
 
 
-def test_the_task_is_the_prompts_own(folder: Path) -> None:
+def test_a_loaded_prompt_has_the_task_of_the_saved_one(folder: Path) -> None:
     assert SavedPrompt.from_folder(folder).manifest.task == TASK

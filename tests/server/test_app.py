@@ -1,4 +1,4 @@
-"""All parts together: a prompt is brought in over HTTP, asked, swapped and counted, each tenant by itself."""
+"""All parts together: two tenants upload, use and swap prompts over HTTP."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ask(client: openai.OpenAI) -> tuple[str, str | None]:
     return answer.model, answer.choices[0].message.content
 
 
-def test_upload_use_swap_and_count_prompts_of_two_tenants(tmp_path: Path, chatting: FrozenModel) -> None:
+def test_two_tenants_upload_use_and_swap_prompts_separately(tmp_path: Path, chatting: FrozenModel) -> None:
     with PromptRegistry.open(tmp_path / "store", create=True) as store:
         acme, other = (store.api_keys.create_key(tenant, "manage")[1] for tenant in ("acme", "other"))
         admin = store.api_keys.create_key("ops", "admin")[1]

@@ -1,4 +1,4 @@
-"""What goes wrong, as OpenAI's client and shape have it."""
+"""Errors have OpenAI's format and raise the exceptions of OpenAI's client."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def test_a_prompt_for_another_base_model_is_rejected(client: openai.OpenAI) -> N
     assert "tiny-llama-7" in caught.value.message
 
 
-def test_a_text_that_is_too_long_is_rejected_with_both_numbers(served: Running, client: openai.OpenAI) -> None:
+def test_a_text_that_is_too_long_is_rejected_with_the_maximum_and_the_requested_length(
+    served: Running, client: openai.OpenAI
+) -> None:
     long: Any = [{"role": "user", "content": "the film " * 100}]
     for model in ("answers", "chat", "behind", BASE):
         with pytest.raises(openai.BadRequestError) as caught:
@@ -103,7 +105,7 @@ def test_invalid_parameters_are_rejected(served: Running, more: dict[str, Any], 
     assert param is None or error["param"] == param
 
 
-def test_neutral_parameters_are_accepted(served: Running) -> None:
+def test_ignored_and_neutral_parameters_are_accepted(served: Running) -> None:
     harmless = {"user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "parallel_tool_calls": True}
     empty = {"tools": [], "tool_choice": "none", "seed": None, "stop": None, "temperature": None, "audio": None}
     answer = served.post(CHAT, {"model": "answers", "messages": SAID, "max_tokens": 2, **harmless, **empty})
@@ -113,25 +115,25 @@ def test_neutral_parameters_are_accepted(served: Running) -> None:
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "3", "null", '{"model": NaN}', "[" * 100_000, '{"seed": ' + "9" * 5000 + "}"]
 )
-def test_malformed_requests_are_rejected(served: Running, content: str) -> None:
+def test_malformed_request_bodies_are_rejected(served: Running, content: str) -> None:
     for path in (CHAT, "/v1/completions", "/v1/classify"):
         answer = httpx2.post(served.url + path, content=content, headers={"content-type": "application/json"})
         assert answer.status_code == 400, answer.text
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_an_unknown_path_returns_404(served: Running) -> None:
+def test_an_unknown_path_returns_404_and_a_wrong_method_405(served: Running) -> None:
     for answer, status in ((served.get("/v1/nothing"), 404), (served.get(CHAT), 405)):
         assert answer.status_code == status
         assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
-def test_messages_name_request_fields_instead_of_parameters() -> None:
+def test_error_messages_name_request_fields_instead_of_python_parameters() -> None:
     found = to_api_error(SettingError("`max_new_tokens=0`: choose 1 to 9, or leave `max_new_tokens` out"))
     assert found.message == "`max_tokens=0`: choose 1 to 9, or leave `max_tokens` out"
 
 
-def test_messages_name_endpoints_instead_of_commands(served: Running) -> None:
+def test_error_messages_name_endpoints_instead_of_commands(served: Running) -> None:
     with pytest.raises(PromptNotFound) as caught:
         served.store.resolve_version("nothing")
     error = to_api_error(caught.value)
@@ -139,7 +141,7 @@ def test_messages_name_endpoints_instead_of_commands(served: Running) -> None:
     assert error.message.endswith("GET /v1/prompts shows the existing ones")
 
 
-def test_exceptions_map_to_status_codes() -> None:
+def test_exceptions_map_to_status_codes_without_paths_in_their_messages() -> None:
     for error, status in (
         (UnknownModel("reviews"), 404),
         (SettingError("choose"), 400),
@@ -156,7 +158,7 @@ def test_exceptions_map_to_status_codes() -> None:
         assert "acme" not in response.message
 
 
-def test_a_setting_of_the_operator_is_not_shown() -> None:
+def test_an_operating_system_error_is_reported_without_its_path() -> None:
     try:
         with translate_os_errors(Path("/secret/place")):
             raise PermissionError(errno.EACCES, "denied")
@@ -166,7 +168,7 @@ def test_a_setting_of_the_operator_is_not_shown() -> None:
     assert "secret" not in response.message
 
 
-def test_every_error_of_a_request_has_a_response() -> None:
+def test_every_request_error_class_maps_to_a_response() -> None:
     kinds = [
         each for each in vars(request_errors).values() if isinstance(each, type) and issubclass(each, RequestError)
     ]

@@ -1,6 +1,6 @@
-"""What goes wrong around a server: a full disk, damaged files, clients that go away. Nobody else is to notice it.
+"""A full disk, corrupt files and clients that disconnect do not affect other requests.
 
-That a server may be killed is shown in `tests/cli/test_serve_command.py`.
+`tests/cli/test_serve_command.py` tests a server that is killed.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def full(call: Callable[..., Any], calls: itertools.count[int], n: int, where: s
     return counted
 
 
-def test_a_full_disk_refuses_an_upload_and_nothing_else(
+def test_a_full_disk_rejects_an_upload_and_affects_no_other_request(
     server: Running, chatting: FrozenModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = server.post("/v1/completions", ASKED).json()["choices"]
@@ -87,7 +87,7 @@ def test_a_full_disk_refuses_an_upload_and_nothing_else(
     assert n > 4
 
 
-def test_missing_disk_space_for_a_body_is_reported(
+def test_missing_disk_space_for_an_upload_returns_507(
     server: Running, chatting: FrozenModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_space(*_: Any, **__: Any) -> Any:
@@ -147,7 +147,7 @@ def test_a_corrupt_prompt_fails_only_its_own_requests(
     assert server.post("/v1/classify", {"model": "reviews", "input": "the film"}).status_code == 200
 
 
-def test_a_prompt_in_use_does_not_need_its_files(server: Running) -> None:
+def test_a_cached_prompt_is_served_without_its_files(server: Running) -> None:
     expected = server.post("/v1/completions", ASKED).json()["choices"]
     folder = folder_of(server.store, server.store.resolve_version("answers"))
     folder.rename(folder.with_name("gone"))
@@ -220,7 +220,7 @@ def left(server: Running) -> Counter[str]:
     )
 
 
-def test_clients_that_vanish_leave_nothing(server: Running) -> None:
+def test_clients_that_disconnect_leak_no_resources(server: Running) -> None:
     draw = random.Random(0)
     whole = server.post("/v1/completions", LONG).json()["choices"]
     asking = threading.Thread(target=lambda: [server.post("/v1/completions", ASKED) for _ in range(30)])

@@ -1,4 +1,4 @@
-"""Which hosts only this machine can reach."""
+"""Loopback hosts require no keys, other hosts do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from softprompt.server.loopback_host import is_loopback_host, require_loopback_w
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback_hosts_are_recognized(host: str) -> None:
+def test_loopback_hosts_are_recognized_and_require_no_keys(host: str) -> None:
     assert is_loopback_host(host)
     require_loopback_without_auth(host, auth_enabled=False)
 

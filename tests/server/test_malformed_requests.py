@@ -1,7 +1,7 @@
-"""Requests that are wrong in any way: they are refused in OpenAI's shape, and never is it the server's fault.
+"""Malformed requests are rejected in OpenAI's format and cause no server error.
 
-Schemathesis draws them from the OpenAPI description that the server gives of itself, as it should be and otherwise;
-hypothesis draws what no description thinks of. The thorough profile draws 10,000.
+Schemathesis draws valid and invalid requests from the OpenAPI description of the server; hypothesis draws random bodies
+and bytes. The thorough profile draws 10,000.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def check(status: int, text: str, sent: Any) -> None:
 
 @given(data=st.data())
 @many
-def test_responses_match_the_openapi_description(
+def test_requests_drawn_from_the_openapi_description_cause_no_server_error(
     tried: Running, cases: st.SearchStrategy[schemathesis.Case], data: st.DataObject
 ) -> None:
     case = data.draw(cases)
@@ -134,7 +134,7 @@ def bodies(draw: st.DrawFn) -> tuple[str, bytes]:
 
 @given(sent=bodies())
 @some
-def test_random_bodies_get_valid_responses(tried: Running, sent: tuple[str, bytes]) -> None:
+def test_random_bodies_cause_no_server_error(tried: Running, sent: tuple[str, bytes]) -> None:
     path, content = sent
     answer = httpx2.post(tried.url + path, content=content, headers={"content-type": "application/json"}, timeout=60)
     check(answer.status_code, answer.text, sent)
@@ -142,7 +142,7 @@ def test_random_bodies_get_valid_responses(tried: Running, sent: tuple[str, byte
 
 @given(sent=st.binary(min_size=1, max_size=60), is_begun=st.booleans())
 @some
-def test_random_bytes_get_no_500(tried: Running, sent: bytes, is_begun: bool) -> None:
+def test_random_bytes_cause_no_server_error(tried: Running, sent: bytes, is_begun: bool) -> None:
     host, port = tried.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as client:
         client.sendall((b"POST /v1/completions HTTP/1.1\r\n" if is_begun else b"") + sent + b"\r\n\r\n")

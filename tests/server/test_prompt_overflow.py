@@ -1,4 +1,4 @@
-"""Prompts whose numbers overflow in the model: refused when they come, and named in an error where they are asked."""
+"""Prompts that overflow in the model are rejected at upload and named in the errors of requests."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ WAYS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("more", WAYS)
-def test_a_response_that_overflows_is_an_error_that_names_the_prompt(server: Running, more: dict[str, Any]) -> None:
+def test_a_chat_with_an_overflowing_prompt_returns_an_error_that_names_the_prompt(
+    server: Running, more: dict[str, Any]
+) -> None:
     body = {"model": "answers", "messages": [{"role": "user", "content": "the film"}], "max_tokens": 4, **more}
     status, error = server.refused("/v1/chat/completions", body)
     assert status == 400
@@ -72,7 +74,7 @@ def test_a_response_that_overflows_is_an_error_that_names_the_prompt(server: Run
     check_error(json.loads(last.removeprefix("data: "))["error"], "answers@1")
 
 
-def test_a_completion_that_overflows_disturbs_no_other(server: Running) -> None:
+def test_a_completion_with_an_overflowing_prompt_does_not_affect_others(server: Running) -> None:
     body = {"model": "fine", "prompt": "the film", "max_tokens": 4, "temperature": 0, "logprobs": 2}
     before = server.post("/v1/completions", body).json()["choices"]
     for _ in range(2):  # anew, and behind what could have been kept of its text
@@ -82,7 +84,7 @@ def test_a_completion_that_overflows_disturbs_no_other(server: Running) -> None:
         assert server.post("/v1/completions", body).json()["choices"] == before
 
 
-def test_a_classification_that_overflows_is_an_error_that_names_the_prompt(server: Running) -> None:
+def test_a_classification_with_an_overflowing_prompt_returns_an_error_that_names_the_prompt(server: Running) -> None:
     status, error = server.refused("/v1/classify", {"model": "reviews", "input": ["a", "the film"]})
     assert status == 400
     check_error(error, "reviews@1")
@@ -95,7 +97,7 @@ def bring(server: Running, prompt: SavedPrompt, name: str = "new") -> httpx2.Res
 
 @pytest.mark.parametrize("kind", ["prefix", "before", "after-text"])
 @pytest.mark.parametrize("task", [ANSWERS, REVIEWS])
-def test_an_upload_that_overflows_is_refused_by_its_name(
+def test_the_upload_of_an_overflowing_prompt_is_rejected_with_its_name(
     server: Running, chatting: FrozenModel, task: Task, kind: str
 ) -> None:
     answer = bring(server, overflowing(chatting, task, kind), "mine")
@@ -105,8 +107,8 @@ def test_an_upload_that_overflows_is_refused_by_its_name(
     assert "mine contains values that overflow in the model, the largest 3.3e+38 in virtual token 0" in error["message"]
 
 
-def test_an_upload_is_tried_on_the_model(server: Running, chatting: FrozenModel) -> None:
-    """Numbers that could be squared may overflow there all the same: here what is added up in a layer."""
+def test_an_upload_that_overflows_only_in_a_forward_pass_is_rejected(server: Running, chatting: FrozenModel) -> None:
+    """Values whose squares are finite may still overflow in a layer: here in its attention scores."""
     values = torch.zeros(chatting.shape.get_prefix_shape(2))
     values[:, 0, :, 1] = LARGE
     values[:, 1, :, 1] = LARGE
@@ -121,12 +123,12 @@ def test_an_upload_is_tried_on_the_model(server: Running, chatting: FrozenModel)
     assert "in virtual token 1: the model's logits after it are not finite" in answer.json()["error"]["message"]
 
 
-def test_a_prompt_that_is_fine_comes_in(server: Running, chatting: FrozenModel) -> None:
+def test_the_upload_of_a_prompt_that_does_not_overflow_is_accepted(server: Running, chatting: FrozenModel) -> None:
     for placement in (Placement.BEFORE, Placement.AFTER_TEXT):
         assert bring(server, prompt_for(chatting, ANSWERS, 1, placement)).status_code == 201
 
 
-def test_a_store_takes_no_numbers_that_no_model_can_square(tmp_path: Path, chatting: FrozenModel) -> None:
+def test_the_registry_rejects_values_whose_squares_overflow(tmp_path: Path, chatting: FrozenModel) -> None:
     with PromptRegistry.open(tmp_path / "store", create=True) as store:
         with pytest.raises(
             NonFiniteOutput, match=r"^mine contains values .* virtual token 0: values above .* cannot be squared"

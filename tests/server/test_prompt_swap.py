@@ -1,4 +1,4 @@
-"""Law 10: a swap is atomic. Whoever asks meanwhile is answered by exactly one version, and told which."""
+"""Law 10: a swap is atomic. Each response during a swap comes from exactly one version and names it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def said(server: Running, model: str) -> tuple[str, str]:
         return answer.model, answer.choices[0].message.content or ""
 
 
-def test_each_response_is_of_one_version(swapped: Running) -> None:
+def test_each_response_during_swaps_comes_from_exactly_one_version(swapped: Running) -> None:
     alone = dict(said(swapped, f"reviews@{number}") for number in range(1, VERSIONS + 1))
     assert len(set(alone.values())) == VERSIONS
     is_over = threading.Event()
@@ -57,13 +57,13 @@ def test_each_response_is_of_one_version(swapped: Running) -> None:
         assert text == alone[version]
 
 
-def test_requests_after_a_swap_get_the_new_version(swapped: Running) -> None:
+def test_requests_after_a_swap_use_the_new_version(swapped: Running) -> None:
     for number in (1, 2, 3, 2):
         swapped.store.activate_version(f"reviews@{number}")
         assert said(swapped, "reviews")[0] == f"reviews@{number}"
 
 
-def test_a_stream_finishes_on_its_first_version(swapped: Running) -> None:
+def test_a_stream_finishes_with_the_version_it_started_with(swapped: Running) -> None:
     swapped.store.activate_version("reviews@1")
     asked: Any = {
         "model": "reviews",

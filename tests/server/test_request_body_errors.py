@@ -1,4 +1,4 @@
-"""Bodies that are no JSON object, or are not said to be JSON: what is wrong with them, where, and what to send."""
+"""The error for a body that is not a JSON object states the problem, its position and what to send."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def sent(served: Running, path: str, content: bytes, kind: str | None) -> tuple[
 @pytest.mark.parametrize(
     "kind", [None, "", "application/x-www-form-urlencoded", "text/plain", "text/json", "multipart/form-data", "json"]
 )
-def test_another_media_type_is_refused_with_the_header_to_send(served: Running, path: str, kind: str | None) -> None:
+def test_a_wrong_content_type_is_rejected_and_the_error_states_the_header_to_send(
+    served: Running, path: str, kind: str | None
+) -> None:
     status, error = sent(served, path, json.dumps(ROUTES[path]).encode(), kind)
     assert status == 415
     assert set(error) == {"message", "type", "param", "code"}
@@ -43,7 +45,7 @@ def test_another_media_type_is_refused_with_the_header_to_send(served: Running, 
     assert (kind or "without a Content-Type") in error["message"]
 
 
-def test_curl_without_the_header_says_which_one_to_send(served: Running) -> None:
+def test_curl_without_a_content_type_gets_an_error_with_the_option_to_add(served: Running) -> None:
     command = ["curl", "-s", "-d", json.dumps(ROUTES["/v1/classify"]), f"{served.url}/v1/classify"]
     said = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert "-H 'Content-Type: application/json'" in said["error"]["message"]
@@ -51,7 +53,7 @@ def test_curl_without_the_header_says_which_one_to_send(served: Running) -> None
 
 @pytest.mark.parametrize("path", ANSWERED)
 @pytest.mark.parametrize("kind", [JSON, "application/json; charset=utf-8", "APPLICATION/JSON", "application/a+json"])
-def test_json_is_read_however_it_is_written(served: Running, path: str, kind: str) -> None:
+def test_json_is_accepted_in_any_unicode_encoding_and_json_media_type(served: Running, path: str, kind: str) -> None:
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):
         status, error = sent(served, path, json.dumps(ROUTES[path]).encode(encoding), kind)
         assert status == 200, error
@@ -70,7 +72,9 @@ def test_json_is_read_however_it_is_written(served: Running, path: str, kind: st
         (b" ", "line 1, column 2"),
     ],
 )
-def test_invalid_json_says_where(served: Running, path: str, content: bytes, where: str) -> None:
+def test_the_error_for_invalid_json_states_line_and_column(
+    served: Running, path: str, content: bytes, where: str
+) -> None:
     status, error = sent(served, path, content, JSON)
     assert status == 400
     assert where in error["message"]
@@ -80,7 +84,7 @@ def test_invalid_json_says_where(served: Running, path: str, content: bytes, whe
 
 @pytest.mark.parametrize("path", ROUTES)
 @pytest.mark.parametrize("kind", [JSON, "application/json; charset=iso-8859-1"])
-def test_bytes_that_are_not_utf8_are_named_with_their_place(served: Running, path: str, kind: str) -> None:
+def test_the_error_for_invalid_utf8_states_the_byte_and_its_position(served: Running, path: str, kind: str) -> None:
     status, error = sent(served, path, '{"model": "a",\n "input": "café"}'.encode("latin-1"), kind)
     assert status == 400
     assert "UTF-8" in error["message"]
@@ -93,7 +97,9 @@ def test_bytes_that_are_not_utf8_are_named_with_their_place(served: Running, pat
     ("content", "word"),
     [(b"[" * 100_000, "nested too deeply"), (b'{"model": ' + b"9" * 5000 + b"}", "4300 digits")],
 )
-def test_json_beyond_the_parsers_limits_is_named(served: Running, path: str, content: bytes, word: str) -> None:
+def test_json_beyond_the_limits_of_the_parser_is_rejected(
+    served: Running, path: str, content: bytes, word: str
+) -> None:
     status, error = sent(served, path, content, JSON)
     assert status == 400
     assert word in error["message"]
@@ -103,7 +109,9 @@ def test_json_beyond_the_parsers_limits_is_named(served: Running, path: str, con
 @pytest.mark.parametrize(
     ("content", "kind"), [(b"", JSON), (b"", "application/x-www-form-urlencoded"), (b"", None), (b"null", JSON)]
 )
-def test_an_empty_body_is_named(served: Running, path: str, content: bytes, kind: str | None) -> None:
+def test_an_empty_or_null_body_is_rejected_and_the_error_states_the_header_to_send(
+    served: Running, path: str, content: bytes, kind: str | None
+) -> None:
     status, error = sent(served, path, content, kind)
     assert status == 400
     assert "empty or null" in error["message"]
@@ -115,7 +123,9 @@ def test_an_empty_body_is_named(served: Running, path: str, content: bytes, kind
     ("content", "kind"),
     [(b"[]", "an array"), (b"[{}]", "an array"), (b'"a"', "a string"), (b"3.5", "a number"), (b"true", "a bool")],
 )
-def test_json_that_is_no_object_is_named(served: Running, path: str, content: bytes, kind: str) -> None:
+def test_json_that_is_not_an_object_is_rejected_and_the_error_names_its_type(
+    served: Running, path: str, content: bytes, kind: str
+) -> None:
     status, error = sent(served, path, content, JSON)
     assert status == 400
     assert f"must be a JSON object, not {kind}" in error["message"]

@@ -1,4 +1,4 @@
-"""A tenant that classifies without end keeps no other from being answered: over HTTP, on the engine in the process."""
+"""A tenant with many classifications does not block other tenants: over HTTP, on the engine."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def test_tenants_take_turns_in_tokenization(front: Running) -> None:
     assert order.index("other") <= 1
 
 
-def test_limits_count_responses_and_texts_not_requests(tmp_path: Path, chatting: FrozenModel) -> None:
+def test_the_limit_of_parallel_sequences_counts_responses_and_texts_instead_of_requests(
+    tmp_path: Path, chatting: FrozenModel
+) -> None:
     with PromptRegistry.open(tmp_path / "store", create=True) as store:
         store.register_prompt(prompt_for(chatting, REVIEWS, 5).to_prefix(chatting), "reviews")
     with running(tmp_path / "store", chatting, max_parallel_sequences=4) as server:

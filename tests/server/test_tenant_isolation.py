@@ -1,8 +1,8 @@
-"""Tenants side by side: none ever gets another's token, probability, name or count, whatever the others do meanwhile.
+"""No tenant gets another tenant's token, probability, name or count, even under concurrent requests.
 
-Each of 50 tenants has secrets in its name, its prompts' names, templates, labels and notes, and in its texts. All ask
-at once, over the same connections and in random order. What each is answered is what it is answered alone, by a server
-that nobody else has asked anything, and has no other tenant's secret in it.
+Each of 50 tenants has secrets in its name, its prompts' names, templates, labels and notes, and in its texts. All send
+requests at once, over the same connections and in random order. Each response equals that of a server without other
+clients, and contains no secret of another tenant.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def test_no_tenant_sees_data_of_another(tenants: tuple[Path, list[Tenant]], chat
     assert all(tenant.secret in found[tenant.name]["prompts"].whole for tenant in everybody)
 
 
-def test_responses_about_another_tenants_prompt_equal_those_about_a_missing_one(
+def test_responses_about_another_tenants_prompt_equal_those_about_a_missing_prompt(
     tenants: tuple[Path, list[Tenant]], chatting: FrozenModel
 ) -> None:
     folder, (tenant, *_) = tenants

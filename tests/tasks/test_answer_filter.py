@@ -83,20 +83,20 @@ def test_blank_references_are_ignored(write_jsonl: WriteJsonl) -> None:
     assert GENERATION.get_references(kept) == ["fine"]
 
 
-def test_chat_with_only_zero_weights_has_no_answer(write_jsonl: WriteJsonl) -> None:
+def test_chat_whose_answers_all_have_weight_zero_is_skipped(write_jsonl: WriteJsonl) -> None:
     examples = read_examples(write_jsonl("a.jsonl", [said("fine", weight=0), said("good", weight=1)]))
     assert [example.location for example in filter_answered(CHAT, examples)] == [examples[1].location]
     with pytest.raises(DataError, match="all are blank or have the weight 0"):
         filter_answered(CHAT, examples[:1])
 
 
-def test_single_blank_answer_error_names_the_record(write_jsonl: WriteJsonl) -> None:
+def test_get_references_of_a_blank_response_names_the_record_in_its_error(write_jsonl: WriteJsonl) -> None:
     [example] = read_examples(write_jsonl("a.jsonl", [input_output("")]))
     with pytest.raises(RecordError, match=r"a\.jsonl:1: the response is blank"):
         GENERATION.get_references(example)
 
 
-def test_labels_are_not_filtered(write_jsonl: WriteJsonl) -> None:
+def test_classification_examples_with_blank_labels_are_not_filtered(write_jsonl: WriteJsonl) -> None:
     examples = read_examples(write_jsonl("a.jsonl", [{"text": "a", "label": ""}]))
     assert filter_answered(ClassificationTask(), examples) is examples
 

@@ -46,7 +46,7 @@ def both(objective: ClassificationObjective, rows: list[EncodedExample], payload
 
 
 @given(family=writing_families, texts=rows)
-def test_branches_equal_sequences(family: str, texts: list[list[int]]) -> None:
+def test_outputs_of_branches_equal_those_of_separate_sequences(family: str, texts: list[list[int]]) -> None:
     model = shared_model(family)
     objective, own = objective_of(model, WORDS), rows_of(model, texts)
     several: list[Payload | None] = [random_prefix(model, 1 + i, i) if i % 3 else None for i in range(len(own))]
@@ -61,7 +61,7 @@ def test_branches_equal_sequences(family: str, texts: list[list[int]]) -> None:
 
 @pytest.mark.parametrize("family", ["llama", "bloom", "bart"])
 @pytest.mark.parametrize("in_parts", [False, True], ids=["whole", "in parts"])
-def test_branch_gradients_equal_sequence_gradients(
+def test_gradients_of_branches_equal_those_of_separate_sequences(
     family: str, in_parts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = shared_model(family)
@@ -79,7 +79,7 @@ def test_branch_gradients_equal_sequence_gradients(
 
 
 @pytest.mark.parametrize("family", ["llama", "bart", "t5"])
-def test_joined_batches_equal_single_batches(family: str) -> None:
+def test_hidden_states_of_joined_batches_equal_those_of_single_batches(family: str) -> None:
     """Batches with and without branches are joined; in one, a branch has more decoder tokens."""
     model = shared_model(family)
     payloads = [random_prefix(model, 1 + number, number) for number in range(4)]
@@ -123,7 +123,7 @@ def test_hidden_state_cache_disables_branches_with_frozen_prefix() -> None:
     )
 
 
-def test_unsupported_models_do_not_branch() -> None:
+def test_masked_and_checkpointing_models_do_not_support_branches() -> None:
     model = shared_model("llama")
     assert model.supports_branches(None)
     assert not shared_model("bert").supports_branches(None)

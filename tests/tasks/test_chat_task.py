@@ -77,7 +77,7 @@ def test_turn_ending_with_another_eos_gets_no_second_eos() -> None:
     )
 
 
-def test_model_without_eos_is_rejected() -> None:
+def test_chat_training_on_a_model_without_eos_is_rejected() -> None:
     model = chatty("{% for message in messages %}{{ message['content'] }}\n{% endfor %}")
     model.eos_token_ids = ()
     with pytest.raises(TaskError, match=r"has no end-of-text token, which ends a response: set `eos_token` in its"):
@@ -111,7 +111,7 @@ def test_generation_prompt_equals_the_training_prefix(said: list[str]) -> None:
     assert not asked.response_ids
 
 
-def test_eos_follows_a_different_end_of_turn() -> None:
+def test_eos_is_appended_after_a_different_end_of_turn_token() -> None:
     """The model ends its turn and then the text, so that generation stops there."""
     model = chatty(TEMPLATE.replace(EOS, "<end>"))
     row = bound(model).encode_example(chat("a", "good", "b", "bad"))
@@ -119,7 +119,7 @@ def test_eos_follows_a_different_end_of_turn() -> None:
     assert row.response_ids[-1] == model.eos_token_id
 
 
-def test_bos_is_added_only_if_the_template_omits_it() -> None:
+def test_bos_is_added_only_if_the_chat_template_omits_it() -> None:
     model = chatty(family="llama")
     assert model.prompt_tokenizer.bos_token_id is not None
     objective = bound(model)
@@ -168,7 +168,7 @@ def test_chat_without_assistant_is_rejected(example: Example) -> None:
         ChatTask().prepare([chat("a", "good"), example])
 
 
-def test_missing_messages_are_rejected() -> None:
+def test_record_without_messages_is_rejected() -> None:
     with pytest.raises(RecordError, match=r"^a\.jsonl:5: no field 'messages'; its fields are text$"):
         ChatTask().prepare([Example({"text": "a"}, "a.jsonl:5")])
 
@@ -178,13 +178,13 @@ def test_model_without_chat_template_is_rejected() -> None:
         bound(chatty(None))
 
 
-def test_head_is_rejected_for_chat() -> None:
+def test_linear_head_is_rejected_for_chat() -> None:
     model = chatty()
     with pytest.raises(TaskError, match='`head="verbalizer"`'):
         ChatTask().build_objective(model, 128, LinearHead(2, model.shape.hidden_size))
 
 
-def test_masked_model_is_rejected() -> None:
+def test_masked_model_is_rejected_for_chat() -> None:
     with pytest.raises(TaskError, match="is a masked language model and cannot generate text"):
         bound(chatty(family="bert"))
 
@@ -207,7 +207,7 @@ def test_template_that_rewrites_earlier_messages_is_rejected() -> None:
         objective.encode_example(chat("a", "good", "b", "bad"))
 
 
-def test_lone_surrogate_is_rejected() -> None:
+def test_message_with_a_lone_surrogate_is_rejected() -> None:
     with pytest.raises(RecordError, match="not valid Unicode text"):
         bound(chatty()).encode_example(chat("\ud83d", "good"))
 
@@ -226,12 +226,12 @@ def test_special_tokens_in_messages_do_not_end_a_turn() -> None:
     assert asked.prompt_ids.count(model.eos_token_id) == 1
 
 
-def test_a_model_of_its_own_is_left_as_it_was() -> None:
+def test_a_new_tiny_model_has_no_chat_template() -> None:
     assert tiny_model("qwen2").tokenizer.chat_template is None
 
 
 @pytest.mark.real
-def test_bundled_model_chats(smollm2: FrozenModel) -> None:
+def test_bundled_model_renders_chats_with_its_template_and_supervises_the_responses(smollm2: FrozenModel) -> None:
     row = bound(smollm2, room=400).encode_example(chat("你好", "您好！", "Bye", "See you."))
     text = smollm2.tokenizer.decode([*row.prompt_ids, *row.response_ids])
     assert text == (
@@ -274,7 +274,7 @@ def test_assistant_may_follow_the_system_message(template: str) -> None:
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, STRICT])
-def test_first_message_is_evaluated_as_in_training(template: str) -> None:
+def test_prompt_of_a_first_assistant_message_is_the_same_in_evaluation_and_training(template: str) -> None:
     objective, example = bound(chatty(template)), turns(("assistant", "film"))
     assert objective.encode_without_answer(example, 5).prompt_ids == objective.encode_example(example).prompt_ids
     assert objective.get_references(example) == ["film"]
@@ -301,7 +301,7 @@ def test_message_of_weight_zero_is_context_only() -> None:
     assert learnt(model, bound(model).encode_example(turns(*said, m2=1, m4=1))) == f"good{EOS}film{EOS}"
 
 
-def test_blank_message_is_context_only() -> None:
+def test_blank_assistant_message_is_context_only() -> None:
     model = chatty()
     row = bound(model).encode_example(turns(("user", "a"), ("assistant", ""), ("user", "b"), ("assistant", "film")))
     assert learnt(model, row) == f"film{EOS}"

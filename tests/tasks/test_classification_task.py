@@ -33,13 +33,13 @@ def test_labels_that_are_given_keep_their_order() -> None:
     assert [task.get_label_index(example) for example in labelled("bad", "good")] == [1, 0]
 
 
-def test_integer_labels_are_text() -> None:
+def test_integer_labels_become_text() -> None:
     task = ClassificationTask().prepare(labelled(1, 0, 1, 10))
     assert task.labels == ("0", "1", "10")
     assert task.get_label_index(labelled(10)[0]) == 2
 
 
-def test_boolean_labels_are_text() -> None:
+def test_boolean_labels_become_text() -> None:
     assert ClassificationTask().prepare(labelled(True, False)).labels == ("false", "true")
 
 
@@ -122,7 +122,7 @@ def test_chinese_labels_have_no_leading_space(template: str) -> None:
     torch.testing.assert_close(found, logits[[good[shared], bad[shared]]].log_softmax(dim=0), atol=1e-5, rtol=0)
 
 
-def test_the_loss_is_that_of_the_right_label() -> None:
+def test_the_loss_is_the_negative_log_probability_of_the_right_label() -> None:
     objective = bound(shared_model("llama"))
     rows = [
         objective.encode_example(Example({"text": "the film was great", "label": label})) for label in ("good", "bad")
@@ -139,7 +139,7 @@ def test_the_loss_is_that_of_the_right_label() -> None:
     assert batch.example_weights.tolist() == [1, 1]
 
 
-def test_prompt_leaves_space_for_the_longest_path() -> None:
+def test_prompt_leaves_space_for_the_longest_label_path() -> None:
     """A window of 30 tokens holds the template, the text, and the longest path of a label."""
     model = shared_model("llama")
     objective = bound(model, room=30, labels=("good fun", "good film", "bad"))
@@ -156,7 +156,7 @@ def test_truncated_text_is_flagged() -> None:
     assert objective.encode_unlabeled(Example({"text": "a bore " * 20})).is_truncated
 
 
-def test_metrics_of_log_probabilities() -> None:
+def test_accuracy_macro_f1_and_loss_equal_hand_computed_values() -> None:
     objective = bound(shared_model("llama"))
     outputs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]).log()
     figures = objective.compute_metrics(outputs, [EncodedExample([1], LabelTarget(label)) for label in (0, 1, 1)])

@@ -22,7 +22,7 @@ ROWS = [
 ]
 
 
-def test_examples_round_trip() -> None:
+def test_compact_examples_round_trip() -> None:
     rows = CompactExamples(iter(ROWS))
     assert list(rows) == ROWS
     assert [rows[i] for i in range(-len(ROWS), len(ROWS))] == [*ROWS, *ROWS]
@@ -31,12 +31,12 @@ def test_examples_round_trip() -> None:
     assert rows.num_truncated == 2
 
 
-def test_out_of_range_index_raises() -> None:
+def test_out_of_range_index_raises_an_index_error() -> None:
     with pytest.raises(IndexError):
         CompactExamples(ROWS)[len(ROWS)]
 
 
-def test_classification_examples_have_no_rare_fields() -> None:
+def test_classification_examples_store_no_rare_fields() -> None:
     rows = CompactExamples(EncodedExample([7] * 50, LabelTarget(label)) for label in (0, 1, 2))
     assert not rows._loss_positions
     assert not rows._other_supervision

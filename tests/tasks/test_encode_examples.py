@@ -35,7 +35,7 @@ def _objectives(family: str) -> list[Objective]:
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "t5"])
-def test_batch_encoding_equals_single_encoding(family: str) -> None:
+def test_examples_encoded_in_batches_equal_those_encoded_one_by_one(family: str) -> None:
     for objective in _objectives(family):
         one_by_one = [objective.encode_example(example) for example in EXAMPLES_OF_ALL]
         assert list(objective.encode_examples(iter(EXAMPLES_OF_ALL))) == one_by_one
@@ -83,7 +83,7 @@ def test_cached_truncation_avoids_tokenizing_long_text(asked: list[Sequence[str]
     assert sum(len(text) for texts in asked for text in texts) < 1000
 
 
-def test_template_is_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_special_tokens_of_a_template_are_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
     template, model = Template("Review: {text} </s>"), shared_model("llama")
     template.encode_example(model, EXAMPLES_OF_ALL[0], 60)
     monkeypatch.setattr("softprompt.tasks.templates.template.resolve_special_tokens", _fails)
@@ -94,7 +94,7 @@ def _fails(*_: object) -> None:
     raise AssertionError("once was enough")
 
 
-def test_batch_of_long_texts_ends_early() -> None:
+def test_batches_of_long_texts_have_fewer_examples() -> None:
     texts = ["x" * 2**19] * 5
     sizes = [len(batch) for batch in split_into_batches(Example({"text": text}) for text in texts)]
     assert sizes == [2, 2, 1]

@@ -18,14 +18,14 @@ def test_unsupervised_example_has_no_answer() -> None:
     )  # fmt: skip
 
 
-def test_response_counts_into_the_length() -> None:
+def test_length_of_an_example_includes_its_response() -> None:
     example = EncodedExample([1, 2], ResponseTarget((7, 8, 9), (0, 2)))
     assert (len(example), example.response_ids, example.label_index) == (5, (7, 8, 9), -1)
     assert list(ResponseTarget.from_tokens([7, 8]).loss_positions) == [0, 1]
 
 
 @pytest.mark.parametrize(("span", "is_truncated"), [((0, 1), False), (None, True)])
-def test_span_may_be_truncated(span: tuple[int, int] | None, is_truncated: bool) -> None:
+def test_target_without_a_token_span_is_flagged_as_truncated(span: tuple[int, int] | None, is_truncated: bool) -> None:
     assert EncodedExample([1], SpanTarget(("a",), span)).is_target_truncated is is_truncated
 
 
@@ -36,7 +36,7 @@ def test_output_positions_begin_at_the_first_aligned_token() -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_supervision_is_of_the_expected_kind(target: Supervision) -> None:
+def test_supervision_of_an_unexpected_kind_raises_a_type_error(target: Supervision) -> None:
     example = EncodedExample([1], target)
     assert get_supervision(example, type(target)) == target
     for other in {*map(type, TARGETS)} - {type(target)}:
@@ -46,12 +46,12 @@ def test_supervision_is_of_the_expected_kind(target: Supervision) -> None:
         get_supervision(EncodedExample([1]), type(target))
 
 
-def test_only_aligned_examples_have_an_alignment() -> None:
+def test_get_alignment_of_an_unaligned_example_raises_a_type_error() -> None:
     with pytest.raises(TypeError, match="AlignedExample"):
         get_alignment(EncodedExample([1]))
 
 
-def test_hash_depends_on_what_is_predicted() -> None:
+def test_hash_of_supervision_depends_only_on_the_predicted_values() -> None:
     assert hash(ResponseTarget((7, 8), (0, 1))) == hash(ResponseTarget.from_tokens([7, 8]))
     assert hash(SpanTarget(("a",), (0, 1))) == hash(SpanTarget(("a", "b"), (0, 1)))
     assert hash(TagTargets((0, 1))) != hash(TagTargets((1, 0)))

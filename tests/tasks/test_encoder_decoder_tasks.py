@@ -93,7 +93,7 @@ def test_labels_follow_the_decoder_prompt(family: str, words: dict[str, str]) ->
 
 
 @pytest.mark.parametrize("payload", ["embeddings", "prefix"])
-def test_batch_of_different_lengths_equals_single_examples(payload: str) -> None:
+def test_outputs_of_a_batch_of_different_lengths_equal_those_of_single_examples(payload: str) -> None:
     model = shared_model("bart")
     made = random_embeddings(model, 3, 0) if payload == "embeddings" else random_prefix(model, 3, 0)
     task = ClassificationTask(labels=("good", "bad", "a"), words={"bad": "a bore", "a": "a tea"}, template="{text} so")
@@ -145,14 +145,14 @@ def test_virtual_tokens_reduce_the_text_length() -> None:
 @pytest.mark.parametrize(
     "task", [GenerationTask(template="{text} [MASK]"), ClassificationTask(labels=("a", "b"), template="{text} [MASK]")]
 )
-def test_mask_is_rejected_for_encoder_decoders(task: GenerationTask | ClassificationTask) -> None:
+def test_mask_in_a_template_is_rejected_unless_the_model_is_masked(task: GenerationTask | ClassificationTask) -> None:
     with pytest.raises(TaskError, match=r"is not a masked model and cannot fill \[MASK\]"):
         task.build_objective(shared_model("t5"), 60)
     with pytest.raises(TaskError, match=r"cannot fill \[MASK\]"):
         task.build_objective(shared_model("llama"), 60)
 
 
-def test_a_chat_needs_a_causal_model() -> None:
+def test_chat_on_an_encoder_decoder_is_rejected() -> None:
     model = tiny_model("t5")
     with pytest.raises(TaskError, match="has no chat template"):
         ChatTask().build_objective(model, 60)
@@ -164,7 +164,7 @@ def test_a_chat_needs_a_causal_model() -> None:
 
 @each_family
 @pytest.mark.parametrize(("method", "rate"), [("prompt", 0.1), ("prefix", 0.05)])
-def test_tuned_prompt_generates_the_responses(
+def test_tuned_prompt_has_a_lower_loss_than_the_hard_prompt_and_generates_text(
     family: str, method: str, rate: float, pairs: Path, tmp_path: Path
 ) -> None:
     """Covers data, training, which lowers the loss, and generation."""

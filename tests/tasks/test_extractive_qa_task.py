@@ -70,7 +70,7 @@ def test_answer_tokens_are_located(family: str) -> None:
 
 @pytest.mark.parametrize("family", READING_FAMILIES)
 @pytest.mark.parametrize("payload", ["prefix", *Placement])
-def test_batch_equals_single_examples(family: str, payload: str) -> None:
+def test_outputs_of_a_batch_equal_those_of_single_examples(family: str, payload: str) -> None:
     model = shared_model(family)
     if payload != "prefix" and (
         payload not in model.placements or (payload == "after-bos" and model.prompt_tokenizer.bos_token_id is None)
@@ -87,7 +87,7 @@ def test_batch_equals_single_examples(family: str, payload: str) -> None:
         torch.testing.assert_close(output, collect_outputs(objective, compiled, [row])[0], atol=1e-4, rtol=0)
 
 
-def test_the_loss_is_the_mean_of_two_cross_entropies() -> None:
+def test_the_loss_is_the_mean_of_the_cross_entropies_of_start_and_end() -> None:
     model = shared_model("bert")
     objective = bound(model)
     row = objective.encode_example(EXAMPLES[1])
@@ -113,7 +113,7 @@ def test_the_best_span_ends_no_earlier_than_it_begins_and_is_no_longer_than_allo
         assert float(best[row]) == pytest.approx(max(spans.values()), abs=1e-6)
 
 
-def test_truncated_context_may_lose_the_answer() -> None:
+def test_example_whose_answer_is_truncated_does_not_count_in_the_loss() -> None:
     objective = bound(shared_model("bert"), room=16)
     long = "the film was great " * 9
     near, far = (
@@ -194,7 +194,7 @@ def test_invalid_records_are_rejected(fields: dict[str, Any], message: str) -> N
         bound(shared_model("bert")).encode_example(Example({"question": "which?", **fields}, "a.jsonl:7"))
 
 
-def test_answer_start_selects_the_occurrence() -> None:
+def test_answer_start_selects_the_occurrence_of_the_answer() -> None:
     answers = {"text": ["tea", "a tea"], "answer_start": [10, 8]}
     row = bound(shared_model("bert")).encode_example(
         Example({"question": "which?", "context": "tea and a tea", "answers": answers})

@@ -86,7 +86,7 @@ def test_chunked_logits_give_the_same_gradient(few: int, monkeypatch: pytest.Mon
     assert max(seen) == min(few, len(batch.targets))
 
 
-def test_a_response_follows_the_template_and_ends() -> None:
+def test_response_follows_the_template_and_ends_with_eos() -> None:
     model = shared_model("llama")
     row = bound(model).encode_example(example(input="name: Aro", output="good food"))
     assert row.prompt_ids == model.prompt_tokenizer.encode_text("name: Aro\n")
@@ -126,7 +126,7 @@ def test_only_the_input_is_truncated() -> None:
     assert 28 <= len(row) <= 30
 
 
-def test_references_replace_a_missing_output_in_training() -> None:
+def test_first_reference_replaces_a_missing_output_in_training() -> None:
     model = shared_model("llama")
     row = bound(model).encode_example(example(input="a", references=["good fun", "a bore"]))
     assert [*row.response_ids] == [*model.prompt_tokenizer.tokenize("good fun"), model.eos_token_id]
@@ -140,7 +140,9 @@ def test_references_replace_a_missing_output_in_training() -> None:
         ({"references": "two"}, ["two"]),
     ],
 )
-def test_get_references_returns_all_right_responses(fields: dict[str, object], expected: list[str]) -> None:
+def test_get_references_returns_the_output_or_else_all_references(
+    fields: dict[str, object], expected: list[str]
+) -> None:
     assert GenerationTask().get_references(example(**fields)) == expected
 
 
@@ -148,7 +150,7 @@ def test_references_come_from_the_response_field() -> None:
     assert GenerationTask(response_field="answer").get_references(example(answer="one", output="two")) == ["one"]
 
 
-def test_blank_response_is_rejected() -> None:
+def test_record_without_response_is_rejected() -> None:
     with pytest.raises(RecordError, match="^a.jsonl:5: no field 'output' or 'references'; its fields are input$"):
         GenerationTask().prepare([example(input="a")])
 
@@ -158,7 +160,7 @@ def test_response_that_is_not_text_is_rejected() -> None:
         GenerationTask().prepare([example(input="a", output=["b"])])
 
 
-def test_head_is_rejected_for_generation() -> None:
+def test_linear_head_is_rejected_for_generation() -> None:
     model = shared_model("llama")
     with pytest.raises(TaskError, match='`head="verbalizer"`'):
         GenerationTask().build_objective(model, 128, LinearHead(2, model.shape.hidden_size))
@@ -190,13 +192,13 @@ def test_perplexity_is_weighted_by_tokens() -> None:
     assert next(iter(figures)) == "perplexity"
 
 
-def test_an_enormous_loss_has_a_perplexity() -> None:
+def test_perplexity_of_an_enormous_loss_is_finite() -> None:
     figures = bound(shared_model("llama")).compute_metrics(
         torch.tensor([[5000.0, 1.0]]), [EncodedExample([1], ResponseTarget.from_tokens([2]))]
     )
     assert math.isfinite(figures["perplexity"])
 
 
-def test_lower_loss_is_selected() -> None:
+def test_selection_prefers_the_lower_loss() -> None:
     quality = bound(shared_model("llama")).selection_key
     assert quality({"loss": 1.0}) > quality({"loss": 1.1})

@@ -1,4 +1,4 @@
-"""The sequences that share a forward pass."""
+"""Length buckets: which sequences share a forward pass, within its limits of tokens and padding."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_buckets_cover_all_examples_with_little_padding(
         assert sum(longest - lengths[row] for row in each) <= cost
 
 
-def test_expensive_passes_are_minimized(model: FrozenModel) -> None:
+def test_buckets_are_as_few_as_possible_if_forward_passes_are_expensive(model: FrozenModel) -> None:
     assert len(bucket_by_length([1, 50, 2, 49, 3, 48, 4], model, 3)) == 3
     assert len(bucket_by_length([1, 50, 2, 49, 3, 48, 4], model)) == 1
 
@@ -50,7 +50,7 @@ def test_expensive_passes_are_minimized(model: FrozenModel) -> None:
     ("num_sequences", "length", "padding", "expected"),
     [(4, 25, 10, True), (4, 26, 0, False), (1, 25, 11, False), (1, 100, 0, True)],
 )
-def test_pass_is_limited_in_tokens_and_in_padding(
+def test_forward_pass_is_limited_in_tokens_and_in_padding(
     num_sequences: int, length: int, padding: int, expected: bool
 ) -> None:
     assert fits_one_pass(ForwardBudget(10, 100), num_sequences, length, padding) == expected

@@ -60,7 +60,7 @@ def read(
 
 
 @pytest.mark.parametrize("family", READING_FAMILIES)
-def test_first_token_of_every_word_is_read(family: str) -> None:
+def test_every_word_is_classified_at_its_first_token(family: str) -> None:
     model = shared_model(family)
     objective = bound(model)
     sentence = SENTENCES[1]
@@ -79,7 +79,7 @@ def test_first_token_of_every_word_is_read(family: str) -> None:
 
 @pytest.mark.parametrize("family", READING_FAMILIES)
 @pytest.mark.parametrize("payload", ["prefix", *Placement])
-def test_batch_equals_single_examples(family: str, payload: str) -> None:
+def test_outputs_of_a_batch_equal_those_of_single_examples(family: str, payload: str) -> None:
     model = shared_model(family)
     if payload != "prefix" and (
         payload not in model.placements or (payload == "after-bos" and model.prompt_tokenizer.bos_token_id is None)
@@ -136,14 +136,14 @@ def test_multi_token_character_at_the_limit_is_truncated() -> None:
         bound(shared_model("bert"), 3).encode_words(words("电", "影", "院"))
 
 
-def test_word_without_tokens_is_not_read() -> None:
+def test_word_without_tokens_is_not_classified() -> None:
     objective = bound(shared_model("llama"))
     row = objective.encode_example(tagged(["rice", "", "tea"], "O", "O", "O"))
     assert [place >= 0 for place in get_alignment(row).token_positions] == [True, False, True]
     assert read(objective, None, row)[1] is None
 
 
-def test_special_token_among_words_is_text() -> None:
+def test_special_tokens_among_the_words_are_encoded_as_text() -> None:
     model = shared_model("bert")
     row = bound(model).encode_words(words("[MASK]", "is", "[SEP]"))
     assert row.prompt_ids.count(model.eos_token_id) == 1
@@ -164,7 +164,7 @@ def test_entities_are_extracted_from_tags(tags: list[str], expected: set[tuple[s
     assert extract_entities(tags) == expected
 
 
-def test_f1_of_entities_by_hand() -> None:
+def test_entity_f1_equals_a_hand_computed_value() -> None:
     right = [["B-A", "I-A", "O", "B-B"], ["B-A", "O"]]
     predicted = [["B-A", "I-A", "O", "B-A"], ["O", "O"]]
     # Three entities, two predicted, one of them right: precision 1/2, recall 1/3.
@@ -173,7 +173,7 @@ def test_f1_of_entities_by_hand() -> None:
     assert entity_f1_score([["O"]], [["O"]]) == 0
 
 
-def test_tags_without_entities_have_no_f1() -> None:
+def test_metrics_of_tags_without_entities_have_no_f1() -> None:
     assert not has_bio_tags(("NOUN", "VERB", "O"))
     assert not has_bio_tags(("O",))
     task = TokenClassificationTask(labels=("NOUN", "VERB"))
@@ -199,12 +199,12 @@ def test_invalid_records_are_rejected(fields: dict[str, Any], message: str) -> N
         bound(shared_model("bert")).encode_example(Example(fields, "a.jsonl:7"))
 
 
-def test_no_space_for_any_word_is_rejected() -> None:
+def test_window_without_space_for_any_word_is_rejected() -> None:
     with pytest.raises(RecordError, match="no space left"):
         bound(shared_model("bert"), room=2).encode_words(words("rice"))
 
 
-def test_tags_are_sorted_or_given() -> None:
+def test_tags_are_those_of_the_data_in_alphabetical_order_unless_labels_are_given() -> None:
     examples = [tagged(["rice"], "O"), tagged(["tea"], "B-FOOD")]
     assert TokenClassificationTask().prepare(examples).labels == ("B-FOOD", "O")
     assert TASK.prepare(examples) is TASK  # a rare tag may occur only in other data
@@ -258,7 +258,9 @@ def test_tuned_prompt_predicts_training_examples(tmp_path: Path, write_jsonl: Wr
     assert all(sum(each.values()) == pytest.approx(1, abs=1e-5) for each in found.probabilities)
 
 
-def test_unsupported_token_classification_is_rejected(tmp_path: Path, write_jsonl: WriteJsonl) -> None:
+def test_unsupported_settings_and_functions_are_rejected_for_token_classification(
+    tmp_path: Path, write_jsonl: WriteJsonl
+) -> None:
     model, data = tiny_model("bert"), write_jsonl("a.jsonl", ROWS)
     settings = {"data": data, "validation": data, "output": tmp_path / "p", "max_steps": 1, "num_virtual_tokens": 2}
     with pytest.raises(TaskError, match="need a linear head"):

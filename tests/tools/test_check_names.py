@@ -51,7 +51,7 @@ def test_a_banned_word_is_found_in_defined_names(tmp_path: Path, code: str) -> N
 @pytest.mark.parametrize(
     "code", ["always = 1", "import ways", "print(x.ways, way)", '"""In two ways."""', "class Highway: ..."]
 )
-def test_a_banned_name_is_not_found_elsewhere(tmp_path: Path, code: str) -> None:
+def test_a_banned_word_is_allowed_outside_defined_names(tmp_path: Path, code: str) -> None:
     assert check(tmp_path, {"src/a.py": code}) == []
 
 
@@ -74,7 +74,7 @@ def test_code_blocks_of_pages_and_texts_of_tests_are_not_checked(tmp_path: Path)
     assert check(tmp_path, files) == []
 
 
-def test_an_issue_has_its_line_behind_a_code_block(tmp_path: Path) -> None:
+def test_an_issue_after_a_code_block_has_the_right_line(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("```text\n1\n2\n```\n\nwhoever\n", "utf-8")
     [issue] = check_files(tmp_path, ["a.md"], NamingRules(RULES))
     assert str(issue).startswith("a.md:6: word: 'whoever': use the client")
@@ -88,42 +88,42 @@ def test_a_banned_word_is_found_in_names_of_tests(tmp_path: Path) -> None:
     ("code", "name"),
     [("class Loaded: ...", "Loaded"), ("class _Waiting: ...", "_Waiting"), ("def parsed(): ...", "parsed")],
 )
-def test_a_bare_participle_is_no_name_of_a_class_or_function(tmp_path: Path, code: str, name: str) -> None:
+def test_a_class_or_function_named_by_a_bare_participle_is_an_issue(tmp_path: Path, code: str, name: str) -> None:
     assert ("participle", name) in check(tmp_path, {"src/a.py": code})
 
 
-def test_a_bare_participle_is_no_name_of_a_file(tmp_path: Path) -> None:
+def test_a_file_named_by_a_bare_participle_is_an_issue(tmp_path: Path) -> None:
     files = dict.fromkeys(("src/a/loading.py", "src/a/model_loading.py", "src/a/string.py"), "")
     assert check(tmp_path, files) == [("participle", "loading.py")]
 
 
-def test_nouns_and_imperatives_in_ed_and_ing_are_names(tmp_path: Path) -> None:
+def test_nouns_and_imperatives_in_ed_and_ing_are_accepted(tmp_path: Path) -> None:
     code = "class String: ...\ndef embed(): ...\ndef seed(): ...\nloaded = 1\nclass LoadedPrompt: ..."
     assert check(tmp_path, {"src/a.py": code}) == []
 
 
-def test_a_private_class_has_two_words(tmp_path: Path) -> None:
+def test_a_private_class_of_one_word_is_an_issue(tmp_path: Path) -> None:
     assert check(tmp_path, {"src/a.py": "class _Entry: ...\nclass Entry: ...\nclass _CacheEntry: ..."}) == [
         ("one-word class", "_Entry")
     ]
 
 
-def test_a_class_of_the_package_is_defined_once(tmp_path: Path) -> None:
+def test_a_class_that_the_package_defines_twice_is_an_issue(tmp_path: Path) -> None:
     files = {"src/a.py": "class Chunk: ...", "src/b.py": "class Chunk: ...", "benchmarks/c.py": "class Chunk: ..."}
     assert check(tmp_path, files) == [("class defined twice", "Chunk")]
 
 
-def test_a_file_of_the_package_has_a_name_of_its_own(tmp_path: Path) -> None:
+def test_two_files_of_the_package_with_the_same_name_are_an_issue(tmp_path: Path) -> None:
     files = dict.fromkeys(("src/a/x.py", "src/b/x.py", "src/a/__init__.py", "src/b/__init__.py", "benchmarks/x.py"), "")
     assert check(tmp_path, files) == [("file name", "x.py")]
 
 
-def test_an_exception_holds_for_its_files_alone(tmp_path: Path) -> None:
+def test_an_exception_applies_only_to_its_files(tmp_path: Path) -> None:
     allowed = [{"rule": "word", "name": "way", "path": "src/a.py", "reason": "a field of OpenAI's"}]
     assert check(tmp_path, {"src/a.py": "way = 1", "src/b.py": "way = 1"}, allowed) == [("word", "way")]
 
 
-def test_an_exception_without_a_use_is_an_issue(tmp_path: Path) -> None:
+def test_an_unused_exception_is_an_issue(tmp_path: Path) -> None:
     allowed = [{"rule": "word", "name": "way", "reason": "a field of OpenAI's"}]
     assert check(tmp_path, {"src/a.py": ""}, allowed) == [("unused exception", "way")]
 
@@ -142,7 +142,7 @@ def test_incomplete_rules_are_rejected(rules: dict[str, Any], message: str) -> N
         NamingRules(rules)
 
 
-def test_the_project_passes() -> None:
+def test_the_project_has_no_naming_issues() -> None:
     rules = NamingRules(tomllib.loads((ROOT / RULES_FILE).read_text("utf-8")))
     assert [str(issue) for issue in check_files(ROOT, list_files(ROOT), rules)] == []
 

@@ -90,7 +90,7 @@ class StoppingCallback(RecordingCallback):
         return self.step > 0
 
 
-def test_cluster_runs_end_as_concurrent_runs_and_a_failure_affects_no_other(
+def test_cluster_runs_equal_concurrent_runs_and_a_failure_affects_no_other(
     runs: Runs, ray_cluster: str, tmp_path: Path
 ) -> None:
     wild = {"learning_rate": 1000, "weight_decay": 1000, "max_steps": 20, "eval_steps": 20}

@@ -152,7 +152,7 @@ def test_responses_of_different_lengths_have_the_weights_of_one_process(
     check_alike(tmp_path, (tmp_path / "0.out").read_text("utf-8"), alone)
 
 
-def test_interrupt_of_one_process_stops_all(base: Path, reviews: Path, tmp_path: Path) -> None:
+def test_interrupt_of_one_process_stops_all_processes(base: Path, reviews: Path, tmp_path: Path) -> None:
     given = {**FROM_ONE, **CLASSIFYING, "max_steps": 4000, "eval_steps": 4000, "data": reviews, "validation": reviews}
     metrics = tmp_path / "p.run" / "metrics.jsonl"
     with two_processes(tmp_path, "--model", base, "--output", tmp_path / "p", "--json", *options(given)) as processes:

@@ -54,7 +54,7 @@ def test_runs_with_fewer_virtual_tokens_share_untruncated_dataset(
     assert calls == {"load_examples": 1, "encode_dataset": 1, "encode_compact_examples": 1}
 
 
-def test_another_template_is_encoded_separately_and_read_once(
+def test_data_with_another_template_is_encoded_separately_and_read_once(
     reviews: Path, tmp_path: Path, calls: Counter[str]
 ) -> None:
     templates = ("{text} :", "It says {text}")

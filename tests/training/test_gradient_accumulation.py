@@ -48,7 +48,7 @@ def test_gradients_do_not_depend_on_buckets_and_shared_prefix(
         torch.testing.assert_close(gradient, expected[name], atol=1e-5, rtol=1e-4)
 
 
-def test_shared_prefix_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_prefix_of_examples_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = shared_model("llama")
     run: list[int] = []
     layer = model.family.get_layers(model.network)[0]

@@ -24,7 +24,7 @@ def tune_prompt(reviews: Path, output: Path, rate: float | None, **more: Any) ->
 
 
 @pytest.mark.parametrize(("method", "high"), [("prompt", 30.0), ("prefix", 30.0)])
-def test_too_high_rate_is_bounded_and_causes_a_warning(
+def test_too_high_learning_rate_causes_a_warning_and_a_bounded_loss(
     method: str, high: float, reviews: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tune_prompt(reviews, tmp_path / "good", 0.05, method=method, max_steps=60, eval_steps=60)
@@ -39,7 +39,7 @@ def test_too_high_rate_is_bounded_and_causes_a_warning(
 
 
 @pytest.mark.parametrize("method", ["prompt", "prefix"])
-def test_default_rate_causes_no_warning(
+def test_default_learning_rate_causes_no_warning(
     method: str, reviews: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tune_prompt(reviews, tmp_path / "p", None, method=method)
@@ -58,7 +58,7 @@ def test_harder_examples_cause_no_warning(caplog: pytest.LogCaptureFixture) -> N
     assert not caplog.records
 
 
-def test_warning_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_high_learning_rate_warning_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     detector = HighLearningRateDetector(lambda _: 3.0, "p")
     with caplog.at_level(logging.WARNING):
         for step, loss in enumerate((0.4, 2.0, 3.0, 3.0), start=1):

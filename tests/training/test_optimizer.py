@@ -30,7 +30,7 @@ def make_optimizer(trainable_prompt: PromptTuning, steps: int = 100, clip: float
     )
 
 
-def test_rate_rises_then_falls_to_zero() -> None:
+def test_learning_rate_rises_then_falls_to_zero() -> None:
     rates = [make_optimizer(prompt()).get_learning_rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.01)
     assert rates[9] == pytest.approx(0.1)
@@ -40,13 +40,13 @@ def test_rate_rises_then_falls_to_zero() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_short_runs_have_finite_rates(steps: int) -> None:
+def test_short_runs_have_finite_learning_rates(steps: int) -> None:
     rates = [make_optimizer(prompt(), steps).get_learning_rate(step) for step in range(steps)]
     assert all(math.isfinite(rate) and rate >= 0 for rate in rates)
     assert rates[0] > 0
 
 
-def test_reported_norm_is_before_clipping() -> None:
+def test_reported_gradient_norm_is_measured_before_clipping() -> None:
     trainable_prompt = prompt()
     trainable_prompt.embeddings.grad = torch.full((2, 3), 10.0)
     assert make_optimizer(trainable_prompt).apply_gradients(0, loss=1000.0).gradient_norm == pytest.approx(
@@ -75,7 +75,7 @@ def test_step_is_shortened_to_a_predicted_decrease_of_half_the_loss(clip: float,
     assert float((gradients[-1] * change).sum()) == pytest.approx(-0.005, rel=1e-4)
 
 
-def test_supported_step_equals_adamw() -> None:
+def test_step_that_is_not_shortened_equals_adamw() -> None:
     trainable_prompt = prompt()
     gradient = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
     trainable_prompt.embeddings.grad = gradient.clone()

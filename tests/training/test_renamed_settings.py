@@ -50,7 +50,7 @@ def test_current_names_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
-def test_both_names_of_a_setting_are_an_error() -> None:
+def test_passing_both_names_of_a_setting_raises_setting_error() -> None:
     with pytest.raises(SettingError, match="`accumulate` is the earlier name of `gradient_accumulation_steps`"):
         TuneSettings.from_dict({**REQUIRED, "accumulate": 2, "gradient_accumulation_steps": 2})
 
@@ -61,7 +61,7 @@ def test_compare_settings_translate_their_own_settings_only() -> None:
         CompareSettings.from_dict({**REQUIRED, "test": "test.jsonl", "accumulate": 2})
 
 
-def test_an_old_toml_key_is_read_and_the_command_line_has_the_last_word(tmp_path: Path) -> None:
+def test_an_old_toml_key_is_read_and_the_command_line_takes_precedence(tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     config.write_text('data = "train.jsonl"\noutput = "p"\nsteps = 7\nvirtual-tokens = 5\n', "utf-8")
     settings = resolve_settings({"max_steps": 9}, config, resume=False)
@@ -80,7 +80,7 @@ def test_a_task_file_with_old_keys_is_read(tmp_path: Path) -> None:
     assert [(run.max_steps, run.max_grad_norm) for run in runs.values()] == [(7, 0.5), (3, 0.5)]
 
 
-def test_a_sweep_over_an_old_name_is_over_the_setting() -> None:
+def test_a_sweep_over_an_old_name_varies_the_renamed_setting() -> None:
     assert parse_sweep("virtual-tokens=3,5") == {"num_virtual_tokens": ["3", "5"]}
     runs = expand_sweep({**REQUIRED, "steps": 2}, parse_sweep("accumulate=1,2"))
     assert list(runs) == ["gradient-accumulation-steps=1", "gradient-accumulation-steps=2"]
@@ -118,7 +118,7 @@ def test_a_run_with_old_names_in_its_run_json_is_resumed(old_run: RunFolder) -> 
     assert Path("prompt/softprompt.json").is_file()
 
 
-def test_an_old_run_is_not_resumed_with_another_value(old_run: RunFolder) -> None:
+def test_an_old_run_is_not_resumed_with_a_changed_setting(old_run: RunFolder) -> None:
     settings = resolve_settings({"output": Path("prompt")}, None, resume=True)
     changed = settings.model_copy(update={"max_grad_norm": 1.0})
     with pytest.raises(CheckpointError, match=r"`max_grad_norm` \(was 0\.5\)"):

@@ -182,7 +182,7 @@ def test_run_hash_covers_settings_and_data_but_not_output() -> None:
     assert compute_run_hash(facts) != compute_run_hash({**facts, "data": {"data": "x", "base": "z"}})
 
 
-def test_full_disk_at_a_checkpoint_keeps_the_one_before(
+def test_full_disk_at_a_checkpoint_preserves_the_previous_checkpoint(
     tune: Callable[..., Any], whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace = os.replace

@@ -26,7 +26,7 @@ GPUS = {"CPU": 16.0, "GPU": 8.0}
         ([GPUS], "cpu", ClusterCapacity(4, 0, 4)),
     ],
 )
-def test_cluster_capacity_is_that_of_its_nodes(
+def test_cluster_capacity_is_computed_from_its_nodes(
     machines: list[dict[str, float]], device: str, room: ClusterCapacity
 ) -> None:
     assert ClusterCapacity.from_nodes(machines, device) == room

@@ -29,7 +29,7 @@ def test_foreign_files_with_names_of_run_files_are_not_deleted(tmp_path: Path, n
 
 
 @pytest.mark.parametrize("damage", ["settings_file", "checkpoint_file", "metrics_file"])
-def test_damaged_run_can_be_overwritten(tmp_path: Path, damage: str) -> None:
+def test_corrupt_run_can_be_overwritten(tmp_path: Path, damage: str) -> None:
     folder = RunFolder(tmp_path / "p.run")
     folder.initialize_run(METADATA)
     write_checkpoint(folder.checkpoint_file, TrainerState(1), {"a": torch.ones(1)}, {})
@@ -39,7 +39,7 @@ def test_damaged_run_can_be_overwritten(tmp_path: Path, damage: str) -> None:
     assert read_files(folder.path).keys() == {"run.json", "notes.md"}
 
 
-def test_symlink_in_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
+def test_symlink_named_like_a_run_file_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "thesis").write_text("mine")
     folder = RunFolder(tmp_path / "p.run")
     folder.path.mkdir()
@@ -53,7 +53,7 @@ def test_symlink_in_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "thesis").read_text() == "mine"
 
 
-def test_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+def test_file_named_like_the_run_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "p.run").write_text("mine")
     with pytest.raises(OutputExists, match=r"p\.run is not a folder"):
         RunFolder(tmp_path / "p.run").initialize_run(METADATA)

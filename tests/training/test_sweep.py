@@ -131,6 +131,6 @@ def test_long_run_names_are_shortened() -> None:
     assert max(map(len, folders)) < 120
 
 
-def test_missing_task_file_is_an_error(tmp_path: Path) -> None:
+def test_missing_task_file_raises_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="file not found"):
         load_runs_from_toml({}, tmp_path / "tasks.toml", {"output": tmp_path})

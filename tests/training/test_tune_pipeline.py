@@ -75,7 +75,7 @@ def test_every_method_and_model_family_lowers_the_loss(
     assert last < 0.95 * first
 
 
-def test_generation_task_is_trained(pairs: Path, tmp_path: Path) -> None:
+def test_training_a_generation_task_lowers_loss_and_perplexity(pairs: Path, tmp_path: Path) -> None:
     model = tiny_model("llama")
     callback = Recorder()
     result = softprompt.tune(
@@ -189,7 +189,7 @@ def test_checkpoint_of_other_parameters_is_rejected(reviews: Path, tmp_path: Pat
         softprompt.tune(tiny_model("llama"), data=reviews, output=tmp_path / "p", max_steps=2, resume=True, **SMALL)
 
 
-def test_damaged_checkpoint_is_rejected(reviews: Path, tmp_path: Path) -> None:
+def test_truncated_checkpoint_is_rejected(reviews: Path, tmp_path: Path) -> None:
     softprompt.tune(tiny_model("llama"), data=reviews, output=tmp_path / "p", max_steps=2, **SMALL)
     checkpoint = tmp_path / "p.run" / "checkpoint.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])

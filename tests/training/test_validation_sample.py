@@ -56,7 +56,7 @@ def test_sample_is_independent_of_the_seed_and_keeps_file_order(held_out: Callab
     assert sample[0] == sample[1] == sorted(sample[0], key=lambda where: int(where.rpartition(":")[2]))
 
 
-def test_default_limit_is_a_thousand_and_zero_means_all(held_out: Callable[..., ExampleDataset]) -> None:
+def test_default_sample_limit_is_a_thousand_and_zero_means_all(held_out: Callable[..., ExampleDataset]) -> None:
     rows = labelled({"a": 700, "b": 700})
     assert len(held_out(rows)) == 1000
     assert len(held_out(rows, max_eval_samples=0)) == 1400
@@ -69,7 +69,7 @@ def test_few_examples_are_all_evaluated_without_a_log_line(
     assert "validation examples are evaluated" not in caplog.text
 
 
-def test_unknown_label_outside_the_sample_is_an_error(held_out: Callable[..., ExampleDataset]) -> None:
+def test_unknown_label_outside_the_sample_raises_record_error(held_out: Callable[..., ExampleDataset]) -> None:
     rows = [*labelled({"a": 40, "b": 40}), {"text": "x", "label": "d"}]
     with pytest.raises(RecordError, match=r"val\.jsonl:81: label 'd'"):
         held_out(rows, max_eval_samples=5)

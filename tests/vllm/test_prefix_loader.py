@@ -50,14 +50,14 @@ def test_missing_prompt_is_rejected(tmp_path: Path) -> None:
         PrefixLoader(str(tmp_path), SERVED_MODEL).load_prefix("0" * 64)
 
 
-def test_embeddings_are_rejected_with_a_remedy(tmp_path: Path) -> None:
+def test_prompt_embeddings_are_rejected_with_a_remedy(tmp_path: Path) -> None:
     digest = store_prompt(tmp_path, PromptEmbeddings(torch.randn(3, MODEL.shape.embedding_size)))
     with pytest.raises(PeftExportError, match="--compile"):
         PrefixLoader(str(tmp_path), SERVED_MODEL).load_prefix(digest)
 
 
 @pytest.mark.parametrize("change", [{"num_layers": 4}, {"num_kv_heads": 1}, {"head_dim": 8}])
-def test_prefix_of_other_sizes_is_rejected(tmp_path: Path, change: dict[str, int]) -> None:
+def test_prefix_of_another_shape_is_rejected(tmp_path: Path, change: dict[str, int]) -> None:
     with pytest.raises(BaseModelMismatch, match="do not fit"):
         PrefixLoader(str(tmp_path), replace(SERVED_MODEL, **change)).load_prefix(store_prompt(tmp_path, make_prefix()))
 

@@ -24,7 +24,7 @@ from softprompt.comparison.runs.run_store import RunStore
 from tests.comparison.conftest import Settings
 
 
-def test_metrics_have_mean_deviation_and_worst() -> None:
+def test_aggregated_metrics_have_mean_standard_deviation_and_worst_value() -> None:
     found = aggregate_metrics([{"accuracy": 0.8, "loss": 0.5}, {"accuracy": 0.9, "loss": 0.3}])
     assert found["accuracy"].model_dump(mode="json") == {
         "mean": pytest.approx(0.85),
@@ -36,7 +36,7 @@ def test_metrics_have_mean_deviation_and_worst() -> None:
     assert aggregate_metrics([{"accuracy": 0.8}])["accuracy"].std is None
 
 
-def test_the_cost_follows_from_tokens_and_prices() -> None:
+def test_the_api_cost_is_computed_from_tokens_and_prices() -> None:
     usage = ApiCounts(requests=4, retries=1, unreadable=0, prompt_tokens=40, completion_tokens=8)
     counts = {
         "num_requests": 4, "num_retries": 1, "num_unreadable": 0, "prompt_tokens": 40, "completion_tokens": 8,
@@ -47,7 +47,7 @@ def test_the_cost_follows_from_tokens_and_prices() -> None:
     assert add_api_cost(None, (1.0, 1.0)) is None
 
 
-def test_a_method_is_summarized(settings: Settings, tmp_path: Path) -> None:
+def test_the_summary_of_a_method_contains_the_results_of_all_its_runs(settings: Settings, tmp_path: Path) -> None:
     experiment = Experiment.prepare(
         settings(train_sizes=(4,), sweep={"init": ("text", "random")}, out_of_domain=settings().test)
     )

@@ -1,4 +1,4 @@
-"""Differences are significant where they exist, and only there."""
+"""The paired bootstrap finds differences that exist, and no others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def answered(share: float, seeds: int = 3) -> list[list[float]]:
     return (source.random((seeds, N)) < share).astype(float).tolist()
 
 
-def test_a_large_difference_is_shown_in_both_directions() -> None:
+def test_a_large_difference_is_significant_in_both_directions() -> None:
     good, bad = answered(0.95), answered(0.80)
     found, other = compare_scores(good, bad), compare_scores(bad, good)
     assert (found.verdict, other.verdict) == ("better", "worse")
@@ -25,21 +25,21 @@ def test_a_large_difference_is_shown_in_both_directions() -> None:
     assert found.low < found.difference < found.high
 
 
-def test_the_same_answers_show_nothing() -> None:
+def test_equal_scores_have_no_significant_difference() -> None:
     same = answered(0.9, seeds=1)
     found = compare_scores(same, same)
     assert (found.difference, found.low, found.high, found.verdict) == (0, 0, 0, "no difference shown")
 
 
-def test_one_lucky_seed_is_no_proof() -> None:
-    """Two seeds like the other's and one far better: which seeds one had is drawn too."""
+def test_a_single_better_seed_is_not_significant() -> None:
+    """Two seeds are like the other method's and one is far better: the bootstrap draws seeds too."""
     other = answered(0.85)
     lucky = [*other[:2], [1.0] * N]
     assert compare_scores(lucky, other).verdict == "no difference shown"
 
 
-def test_pairing_shows_what_apart_would_not() -> None:
-    """A few rows more, on top of all that the other has: apart the noise of the rows would hide it."""
+def test_pairing_detects_a_difference_that_unpaired_scores_hide() -> None:
+    """A few correct examples in addition to the other method's: unpaired, the noise of the examples would hide them."""
     other = answered(0.6, seeds=1)
     wrong = [i for i, right in enumerate(other[0]) if not right]
     more = [list(other[0])]
@@ -49,8 +49,8 @@ def test_pairing_shows_what_apart_would_not() -> None:
     assert compare_scores(answered(0.63, seeds=1), answered(0.6, seeds=1)).low < 0
 
 
-def test_how_often_it_is_wrong() -> None:
-    """Of methods that are equal, about one pair in twenty is said to differ."""
+def test_the_false_positive_rate_is_about_one_in_twenty() -> None:
+    """Of pairs of equal methods, about one in twenty is reported to differ."""
     wrong = sum(compare_scores(answered(0.9), answered(0.9)).verdict != "no difference shown" for _ in range(60))
     assert wrong <= 8
 
@@ -69,7 +69,9 @@ def drawn_alone(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("at_once", [1, 3 * 40, 2**22])
-def test_all_pairs_at_once_are_each_pair_alone(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+def test_comparing_all_pairs_at_once_gives_the_same_intervals_as_each_pair_alone(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
     """Whatever else is compared, and however many draws are made at a time."""
     monkeypatch.setattr("softprompt.comparison.analysis.paired_bootstrap.EXAMPLES_PER_CHUNK", at_once)
     methods = {str(seeds): source.normal(size=(seeds, 40)) for seeds in (1, 2, 3)}
@@ -83,13 +85,13 @@ def test_all_pairs_at_once_are_each_pair_alone(monkeypatch: pytest.MonkeyPatch, 
         assert found[one, other] == compare_scores(methods[one], methods[other])
 
 
-def test_equal_scores_show_nothing_whatever_is_compared_beside_them() -> None:
+def test_equal_scores_have_an_empty_interval_when_compared_with_other_methods() -> None:
     same = source.normal(size=(1, 37)) * 1e3
     found = compare_pairs({"a": same, **{str(n): source.normal(size=(2, 37)) for n in range(5)}, "b": same.copy()})
     assert (found["a", "b"].low, found["a", "b"].high) == (0, 0)
 
 
-def test_memory_does_not_grow_with_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_number_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more than `EXAMPLES_PER_CHUNK` examples are drawn at a time, or one draw's where they are more."""
     sizes: list[int] = []
     integers = np.random.Generator.integers

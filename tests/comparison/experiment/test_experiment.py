@@ -15,25 +15,25 @@ from tests.comparison.conftest import Settings, reviews_of, written
 from tests.tiny import MASKED_CONFIGS, tiny_tokenizer_for
 
 
-def test_the_task_has_its_labels_and_the_splits_are_apart(settings: Settings) -> None:
+def test_the_experiment_has_the_labels_of_the_task_and_disjoint_splits(settings: Settings) -> None:
     experiment = Experiment.prepare(settings())
     assert experiment.task.labels == ("bad", "good")
     assert [len(experiment.training), len(experiment.validation), len(experiment.test)] == [24, 12, 16]
     assert set(experiment.overlap.values()) == {0}
 
 
-def test_a_tenth_is_held_out_without_validation(settings: Settings, tmp_path: Path) -> None:
+def test_a_tenth_of_the_training_data_is_held_out_without_a_validation_file(settings: Settings, tmp_path: Path) -> None:
     rows = [{"text": f"{row['text']} {i}", "label": row["label"]} for i in range(2) for row in reviews_of("train")]
     experiment = Experiment.prepare(settings(data=written(tmp_path / "more.jsonl", rows), validation=None))
     assert (len(experiment.training), len(experiment.validation)) == (43, 5)
 
 
-def test_too_few_to_hold_some_out(settings: Settings) -> None:
+def test_too_few_examples_to_hold_out_a_tenth_are_rejected(settings: Settings) -> None:
     with pytest.raises(DataError, match="pass `validation`"):
         Experiment.prepare(settings(validation=None))
 
 
-def test_test_examples_among_the_others_are_refused(
+def test_test_examples_that_occur_in_the_training_data_are_rejected(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen = {"text": "THE film  was great fun", "label": "good"}  # case and white space make it no other
@@ -44,7 +44,7 @@ def test_test_examples_among_the_others_are_refused(
     assert "training and test have 1 inputs" in caplog.text
 
 
-def test_a_size_that_there_is_not(settings: Settings) -> None:
+def test_a_train_size_larger_than_the_training_set_is_rejected(settings: Settings) -> None:
     with pytest.raises(SettingError, match=r"`train_sizes=\[25\]`: there are only 24 training examples"):
         Experiment.prepare(settings(train_sizes=(4, 25)))
 
@@ -55,7 +55,7 @@ def test_a_train_size_of_all_examples_is_rejected_with_several_seeds(settings: S
     assert Experiment.prepare(settings(train_sizes=(4, 24), seeds=1)).settings.train_sizes == (4, 24)
 
 
-def test_the_input_of_a_chat_excludes_the_answer(settings: Settings, tmp_path: Path) -> None:
+def test_chats_with_the_same_question_and_different_answers_overlap(settings: Settings, tmp_path: Path) -> None:
     def chat(name: str, answer: str) -> str:
         said = [{"role": "user", "content": f"what of {name}?"}, {"role": "assistant", "content": answer}]
         return written(tmp_path / f"{name}-{answer}.jsonl", [{"messages": said}])
@@ -73,7 +73,7 @@ def test_an_invalid_test_example_is_rejected_before_the_comparison(settings: Set
         Experiment.prepare(settings(test=test)).validate_examples()
 
 
-def test_reference_text_is_read_from_the_file_of_the_settings(settings: Settings, tmp_path: Path) -> None:
+def test_reference_texts_are_read_from_the_configured_file(settings: Settings, tmp_path: Path) -> None:
     assert len(Experiment.prepare(settings()).reference_texts) == 8
     own = tmp_path / "own.txt"
     own.write_text("one\n\n\n\ntwo\n", encoding="utf-8")
@@ -85,7 +85,7 @@ def test_reference_text_is_read_from_the_file_of_the_settings(settings: Settings
         Experiment.prepare(settings(reference_text=tmp_path / "missing.txt")).reference_texts  # noqa: B018
 
 
-def test_rows_with_blank_answers_are_in_no_split(
+def test_records_with_blank_answers_are_in_no_split(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def pairs(name: str, *outputs: str | None) -> str:
@@ -101,7 +101,7 @@ def test_rows_with_blank_answers_are_in_no_split(
     assert caplog.text.count("records without a response") == 4
 
 
-def test_every_split_counts_answers_as_the_training_examples(settings: Settings, tmp_path: Path) -> None:
+def test_every_split_numbers_answers_like_the_training_split(settings: Settings, tmp_path: Path) -> None:
     def questions(name: str, *answers: int) -> str:
         rows = [
             {"question": f"{name} {i}?", "choices": ["one", "two"], "answer": answer}
@@ -117,7 +117,9 @@ def test_every_split_counts_answers_as_the_training_examples(settings: Settings,
     assert ["".join(example.get_text("label") for example in split) for split in splits] == ["AB", "AA", "A", "B"]
 
 
-def test_a_model_without_a_word_head_is_measured_by_methods_that_train_one(settings: Settings, tmp_path: Path) -> None:
+def test_a_model_without_an_lm_head_can_be_adapted_by_methods_that_train_a_head(
+    settings: Settings, tmp_path: Path
+) -> None:
     network = AutoModel.from_config(MASKED_CONFIGS["bert"], add_pooling_layer=False)
     network.save_pretrained(tmp_path / "bare")
     tiny_tokenizer_for("bert").save_pretrained(tmp_path / "bare")

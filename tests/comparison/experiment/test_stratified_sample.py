@@ -24,11 +24,11 @@ def test_samples_are_balanced_over_labels(experiment: Experiment) -> None:
         assert sum(labels.values()) == count
 
 
-def test_the_seed_decides_and_more_holds_fewer(experiment: Experiment) -> None:
+def test_samples_depend_on_the_seed_and_contain_the_smaller_samples(experiment: Experiment) -> None:
     assert texts(experiment, 6, 1) == texts(experiment, 6, 1) != texts(experiment, 6, 2)
     assert texts(experiment, 12, 1)[:6] == texts(experiment, 6, 1)
 
 
-def test_impossible_samples_are_rejected(experiment: Experiment) -> None:
+def test_samples_larger_than_the_training_set_are_rejected(experiment: Experiment) -> None:
     with pytest.raises(SettingError, match="there are only 24 training examples"):
         texts(experiment, 25, 0)

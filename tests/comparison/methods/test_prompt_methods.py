@@ -21,7 +21,9 @@ def fitted(experiment: Experiment, name: str, **more: object) -> LocalFittedMode
     return found
 
 
-def test_a_hard_prompt_is_the_template_and_what_evaluate_measures(experiment: Experiment, tmp_path: object) -> None:
+def test_the_hard_prompt_method_has_the_same_metrics_as_the_hard_prompt_of_evaluate(
+    experiment: Experiment, tmp_path: object
+) -> None:
     import softprompt
 
     found = fitted(experiment, "hard")
@@ -39,7 +41,7 @@ def test_a_hard_prompt_is_the_template_and_what_evaluate_measures(experiment: Ex
 
 
 @torch.no_grad()
-def test_examples_in_the_prompt_are_read_as_if_they_stood_in_the_row(settings: Settings) -> None:
+def test_a_compiled_few_shot_prompt_predicts_the_same_as_examples_in_the_sequence(settings: Settings) -> None:
     experiment = Experiment.prepare(settings(trials=1))
     found = fitted(experiment, "few-shot:2")
     payload = found.payload
@@ -63,19 +65,19 @@ def _chosen(experiment: Experiment) -> ExampleDataset:
     return draw_stratified_subset(experiment.training, 2, 0, experiment.task)
 
 
-def test_the_best_of_several_draws_is_kept(settings: Settings) -> None:
+def test_the_few_shot_prompt_with_the_best_validation_accuracy_is_selected(settings: Settings) -> None:
     one, several = (Experiment.prepare(settings(trials=trials)) for trials in (1, 6))
     first, best = fitted(one, "few-shot:2"), fitted(several, "few-shot:2")
     quality = [found.evaluate(one.validation).metrics["accuracy"] for found in (first, best)]
     assert quality[1] >= quality[0]
 
 
-def test_every_soft_prompt_that_learns_one_task_is_a_method() -> None:
+def test_every_single_task_tuning_method_is_a_method_of_comparisons() -> None:
     assert {name for name in TUNING_METHODS if not TUNING_METHODS[name].is_multitask} <= set(ADAPTATION_METHODS)
 
 
 @pytest.mark.parametrize("name", ["prompt", "prefix:mlp", "p-tuning:lstm", "p-tuning-v2"])
-def test_a_soft_prompt_is_trained_as_tune_trains_it(settings: Settings, name: str, tmp_path: object) -> None:
+def test_a_soft_prompt_method_trains_the_same_prompt_as_tune(settings: Settings, name: str, tmp_path: object) -> None:
     import softprompt
 
     experiment = Experiment.prepare(settings())

@@ -48,7 +48,7 @@ def adapted(model: FrozenModel, experiment: Experiment, name: str) -> FrozenMode
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_the_base_stays_as_it_is_and_what_trains_is_counted(experiment: Experiment, name: str) -> None:
+def test_the_base_model_stays_unchanged_and_trained_parameters_are_counted(experiment: Experiment, name: str) -> None:
     before = weights_hash(experiment.model)
     found = fitted(experiment, name)
     assert weights_hash(experiment.model) == before
@@ -66,7 +66,9 @@ def test_the_base_stays_as_it_is_and_what_trains_is_counted(experiment: Experime
 @pytest.mark.parametrize("name", ["lora", "dora", "lokr", "ia3", "adapter", "bitfit"])
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_added_parameters_start_without_effect(family: str, name: str, experiment: Experiment) -> None:
+def test_added_parameters_do_not_change_the_outputs_before_training(
+    family: str, name: str, experiment: Experiment
+) -> None:
     """In every family; the test below finds an adapter that the model does not run."""
     model = tiny_model(family)
     if (family, name) == ("gpt2", "lokr"):
@@ -83,7 +85,9 @@ def test_added_parameters_start_without_effect(family: str, name: str, experimen
 
 @pytest.mark.parametrize("name", ["lora", "ia3", "adapter", "bitfit", "last:1", "full"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_is_put_where_the_model_runs(family: str, name: str, experiment: Experiment) -> None:
+def test_changing_trainable_parameters_changes_the_hidden_states(
+    family: str, name: str, experiment: Experiment
+) -> None:
     model = tiny_model(family)
     method = get_method(name)
     assert isinstance(method, WeightMethod)
@@ -99,7 +103,7 @@ def test_it_is_put_where_the_model_runs(family: str, name: str, experiment: Expe
 
 
 @pytest.mark.parametrize("name", ["full", "last:2", "bitfit", "lora", "dora", "lokr", "ia3", "adapter", "head"])
-def test_each_learns(experiment: Experiment, name: str) -> None:
+def test_every_weight_method_lowers_the_training_loss(experiment: Experiment, name: str) -> None:
     rate = 0.05 if name == "head" else 0.02
     found = fitted(experiment, name, steps=40, learning_rate=rate)
     assert found.training_record is not None
@@ -111,7 +115,7 @@ def test_each_learns(experiment: Experiment, name: str) -> None:
     assert first["step"] < last["step"] == 40
 
 
-def test_the_best_step_is_kept(experiment: Experiment) -> None:
+def test_the_fitted_model_has_the_parameters_of_the_best_step(experiment: Experiment) -> None:
     found = fitted(experiment, "lora", steps=12, learning_rate=0.5)
     assert found.training_record is not None
     assert found.training_record.best is not None
@@ -120,7 +124,7 @@ def test_the_best_step_is_kept(experiment: Experiment) -> None:
     assert kept["accuracy"] == max(each["accuracy"] for each in found.training_record.evaluations)
 
 
-def test_a_seed_gives_the_same_again(experiment: Experiment) -> None:
+def test_the_same_seed_gives_the_same_result(experiment: Experiment) -> None:
     one, same, other = (fitted(experiment, "lora", seed=seed).evaluate(experiment.test) for seed in (1, 1, 2))
     assert one == same
     assert one.metrics["loss"] != other.metrics["loss"]
@@ -156,12 +160,12 @@ def test_tagging_trains_a_head_with_the_weights(settings: Settings, tmp_path: ob
         ("tests.tiny:FAMILIES", r'`methods=\["tests.tiny:FAMILIES"\]`'),
     ],
 )
-def test_unsupported_models_and_arguments_are_rejected(experiment: Experiment, name: str, words: str) -> None:
+def test_unknown_methods_and_invalid_arguments_are_rejected(experiment: Experiment, name: str, words: str) -> None:
     with pytest.raises(SettingError, match=words):
         fitted(experiment, name)
 
 
-def test_a_head_needs_labels(settings: Settings, pairs: object) -> None:
+def test_training_a_head_for_a_task_without_labels_is_rejected(settings: Settings, pairs: object) -> None:
     experiment = Experiment.prepare(settings())
     object.__setattr__(experiment, "task", GenerationTask())
     with pytest.raises(TaskError, match="no labels"):

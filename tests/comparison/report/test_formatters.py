@@ -38,5 +38,5 @@ from softprompt.comparison.report import formatters as q
         (q.join_words(["a (b, c)", "d", "e"]), "a (b, c); d and e"),
     ],
 )
-def test_a_quantity_is_written_for_people(written: str, expected: str):
+def test_quantities_are_formatted_readably(written: str, expected: str):
     assert written == expected

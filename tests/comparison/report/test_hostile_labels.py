@@ -66,7 +66,7 @@ class Read(HTMLParser):
 
 
 @pytest.mark.parametrize("count", [10, len(LABELS)], ids=["a table", "the most frequent mistakes"])
-def test_a_report_of_hostile_labels_is_right_and_readable(tmp_path: Path, count: int) -> None:
+def test_a_report_with_hostile_labels_is_correct_and_readable(tmp_path: Path, count: int) -> None:
     report = hostile(LABELS[:count])
     write_report(parse_report(report), tmp_path)
     text = (tmp_path / "report.html").read_text("utf-8")
@@ -89,7 +89,7 @@ def test_a_report_of_hostile_labels_is_right_and_readable(tmp_path: Path, count:
     assert len(words) < 5_000
 
 
-def test_labels_stay_different_on_one_short_line() -> None:
+def test_shortened_labels_are_unique_and_printable() -> None:
     shown = shorten_labels(LABELS)
     assert len(set(shown)) == len(LABELS)
     assert all(label.isprintable() and len(label) < 100 for label in shown)
@@ -98,6 +98,6 @@ def test_labels_stay_different_on_one_short_line() -> None:
     assert [each.rpartition(" ")[2] for each in shorten_labels(["z" * 100, "z" * 99 + "a"])] == ["[1]", "[2]"]
 
 
-def test_an_ordinary_report_stays_as_it_is() -> None:
+def test_sanitizing_does_not_change_an_ordinary_report() -> None:
     report = parse_report(classifying())
     assert sanitize_report(report) == report

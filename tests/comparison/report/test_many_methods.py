@@ -44,21 +44,21 @@ def sentences(report: dict[str, Any]) -> list[str]:
     return [advice["summary"], *advice["reasons"], *advice["caveats"]]
 
 
-def test_colour_and_mark_together_tell_every_method_from_every_other() -> None:
+def test_every_combination_of_color_and_marker_is_unique() -> None:
     looks = [(get_color_role(place), get_marker(place)) for place in range(len(METHOD_ROLES) * len(MARKERS))]
     assert len(set(looks)) == len(looks)
     assert [get_color_role(place) for place in range(len(METHOD_ROLES))] == METHOD_ROLES
     assert len({get_marker_symbol(place) for place in range(len(MARKERS))}) == len(MARKERS)
 
 
-def test_a_sentence_names_a_few_and_counts_the_others() -> None:
+def test_a_long_list_names_the_first_entries_and_counts_the_others() -> None:
     names = [f"way {number}" for number in range(20)]
     assert join_few(names[:1]) == "way 0"
     assert join_few(names[:6], 5) == "way 0, way 1, way 2, way 3, way 4 and way 5"  # no shorter with "1 more"
     assert join_few(names, 3) == "way 0, way 1, way 2 and 17 more"
 
 
-def test_no_sentence_is_a_list_of_all_methods(report: dict[str, Any]) -> None:
+def test_sentences_of_the_recommendation_stay_short_with_many_methods(report: dict[str, Any]) -> None:
     for words in sentences(report):
         assert len(words) < 500
     assert "and 17 more" in " ".join(sentences(report))
@@ -78,7 +78,7 @@ def test_methods_that_are_ahead_with_fewer_examples_share_a_sentence(report: dic
     assert re.search(r"^With 16 training examples, .* and \d+ more are ahead in the mean", found[0])
 
 
-def test_methods_that_failed_alike_share_a_sentence(report: dict[str, Any]) -> None:
+def test_methods_that_failed_with_the_same_error_share_a_sentence(report: dict[str, Any]) -> None:
     names = list(report["methods"])
     methods = dict(report["methods"])
     for place, name in enumerate(names[-16:]):
@@ -96,7 +96,7 @@ def test_methods_that_failed_alike_share_a_sentence(report: dict[str, Any]) -> N
     assert "and 10 more failed and were not scored: not enough memory." in found[1]
 
 
-def test_methods_skipped_for_one_reason_are_listed_together(report: dict[str, Any]) -> None:
+def test_runs_that_were_skipped_for_the_same_reason_are_listed_together(report: dict[str, Any]) -> None:
     methods = {
         name: {**method, "skipped_runs": {f"{name}/size/{n}": "too large" for n in (1, 2)}}
         for name, method in report["methods"].items()
@@ -106,7 +106,7 @@ def test_methods_skipped_for_one_reason_are_listed_together(report: dict[str, An
     assert len(found["too large"]) == 2 * WIDE
 
 
-def test_the_foremost_hold_the_recommended_the_best_and_the_one_to_beat(report: dict[str, Any]) -> None:
+def test_named_methods_include_the_recommended_one_the_best_one_and_the_baseline(report: dict[str, Any]) -> None:
     findings = ReportView(parse_report(report))
     assert len(findings.named_methods) == MAX_NAMED_METHODS
     assert {report["recommendation"]["method"], findings.best_method, findings.baseline_method} <= set(
@@ -116,7 +116,7 @@ def test_the_foremost_hold_the_recommended_the_best_and_the_one_to_beat(report: 
     assert few.named_methods == few.scored_methods
 
 
-def test_plots_name_the_foremost_and_no_name_covers_another(report: dict[str, Any]) -> None:
+def test_plots_name_the_leading_methods_without_overlaps(report: dict[str, Any]) -> None:
     for chart in build_plots(ReportView(parse_report(report))):
         if chart.name == "quality":  # where each method has a line of its own
             continue
@@ -129,14 +129,14 @@ def test_plots_name_the_foremost_and_no_name_covers_another(report: dict[str, An
         assert f"{WIDE - MAX_NAMED_METHODS} more methods are drawn without names" in chart.summary
 
 
-def test_wide_tables_have_columns_for_the_foremost(html: str) -> None:
+def test_wide_tables_have_columns_for_the_leading_methods_only(html: str) -> None:
     [matrix] = re.findall(r'aria-labelledby="differences" tabindex="0">(.*?)</table>', html, re.DOTALL)
     assert matrix.count('<th scope="col">') == 1 + MAX_NAMED_METHODS
     assert matrix.count('<th scope="row">') == WIDE
     assert f"{MAX_NAMED_METHODS} of {WIDE}; report.json has all" in html
 
 
-def test_the_worst_labels_stand_in_the_place_of_a_table_of_all(report: dict[str, Any], html: str) -> None:
+def test_the_worst_labels_are_listed_in_place_of_a_table_of_all_labels(report: dict[str, Any], html: str) -> None:
     worst = find_worst_labels(ReportView(parse_report(report)))
     assert (worst[0].label, len(worst)) == ("label 07", MAX_WORST_LABELS)
     assert worst[0].mean == pytest.approx(0.2)

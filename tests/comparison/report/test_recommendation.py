@@ -33,7 +33,7 @@ def test_the_cheapest_method_tied_with_the_best_is_recommended():
     )
 
 
-def test_labels_that_a_method_never_answers_are_named():
+def test_labels_that_the_recommended_method_never_predicts_are_reported():
     report = plain()
     report["methods"]["prefix"]["confusion_matrix"] = [[700, 0], [50, 0]]
     assert "It never answers positive, which the test set has." in advise(report)["reasons"]
@@ -49,7 +49,7 @@ def test_a_macro_f1_difference_is_in_points_of_mean_recall():
     assert "better by 10.0 points of the labels' mean recall" in words
 
 
-def test_a_method_shown_to_be_better_is_taken_whatever_it_costs():
+def test_a_method_shown_to_be_better_is_recommended_whatever_it_costs():
     report = plain()
     for other in ("prefix", "lora"):
         decide(report, "full", other, 0.03, "better")
@@ -59,7 +59,7 @@ def test_a_method_shown_to_be_better_is_taken_whatever_it_costs():
     assert "If 91.4% is enough, LoRA (rank 8) stores 9.8 MB for a task instead of 538 MB." in advice["caveats"]
 
 
-def test_nothing_is_trained_where_nothing_is_shown_to_beat_the_hard_prompt():
+def test_the_hard_prompt_is_recommended_if_no_method_is_shown_to_beat_it():
     report = plain()
     for name in ("prefix", "lora", "full"):
         decide(report, name, "hard", 0.01, "no difference shown")
@@ -69,19 +69,19 @@ def test_nothing_is_trained_where_nothing_is_shown_to_beat_the_hard_prompt():
     assert any("do not train on these data" in words for words in advice["caveats"])
 
 
-def test_a_method_that_does_not_beat_the_hard_prompt_is_not_recommended():
+def test_a_method_that_is_not_shown_to_beat_the_hard_prompt_is_not_recommended():
     report = plain()
     decide(report, "prefix", "hard", 0.01, "no difference shown")
     assert advise(report)["method"] == "lora"  # prefix tuning is as good as the best, but as the hard prompt too
 
 
-def test_a_method_shown_to_be_worse_than_any_other_is_not_taken():
+def test_a_method_shown_to_be_worse_than_another_is_not_recommended():
     report = plain()
     decide(report, "lora", "prefix", 0.002, "better")
     assert advise(report)["method"] == "lora"
 
 
-def test_an_api_is_taken_only_where_nothing_at_home_is_as_good():
+def test_an_api_is_recommended_only_if_no_local_method_is_as_good():
     report = classifying(("hard", "prefix", "api"), thorough=False)
     advice = advise(report)
     assert advice["method"] == "prefix"
@@ -112,7 +112,9 @@ def served(requests_per_second: float) -> dict[str, Any]:
         ),  # about as fast
     ],
 )
-def test_storage_speed_and_removal_decide_between_equals(quantity: str, prefix: Any, lora: Any, taken: str):
+def test_storage_serving_speed_and_shared_weights_decide_between_equal_methods(
+    quantity: str, prefix: Any, lora: Any, taken: str
+):
     report = classifying(("prefix", "lora"), thorough=False)
     methods = report["methods"]
     for method in methods.values():
@@ -122,7 +124,7 @@ def test_storage_speed_and_removal_decide_between_equals(quantity: str, prefix: 
     assert advise(report)["method"] == taken
 
 
-def test_a_lower_perplexity_is_better():
+def test_the_method_with_the_lowest_perplexity_is_recommended():
     advice = writing()["recommendation"]
     assert advice["method"] == "full"
     assert (
@@ -132,13 +134,13 @@ def test_a_lower_perplexity_is_better():
     assert "1.698 of loss per token" in advice["summary"]
 
 
-def test_failed_methods_are_named_and_not_scored():
+def test_failed_methods_are_reported_and_not_scored():
     advice = failing()["recommendation"]
     assert advice["method"] == "prefix"
     assert sum("failed and was not scored" in words for words in advice["caveats"]) == 2
 
 
-def test_without_a_finished_method_nothing_is_recommended():
+def test_no_method_is_recommended_if_all_failed():
     advice = failing(every=True)["recommendation"]
     assert advice["method"] is None
     assert "all of them failed" in advice["summary"]
@@ -146,7 +148,7 @@ def test_without_a_finished_method_nothing_is_recommended():
     assert len(advice["caveats"]) == 4
 
 
-def test_a_single_method_is_recommended_with_reserve():
+def test_a_single_method_is_recommended_with_caveats():
     advice = classifying(("prefix",), seeds=1, thorough=False)["recommendation"]
     assert advice["method"] == "prefix"
     assert "only method that was scored" in advice["summary"]
@@ -154,7 +156,7 @@ def test_a_single_method_is_recommended_with_reserve():
     assert any("only 1 seed" in words for words in advice["caveats"])
 
 
-def test_a_mean_that_is_no_number_is_not_judged():
+def test_a_method_whose_mean_is_nan_counts_as_failed():
     report = plain()
     report["methods"]["full"]["metrics"]["accuracy"]["mean"] = math.nan
     advice = advise(report)
@@ -180,14 +182,14 @@ def test_the_recommendation_lists_its_caveats():
         assert words in changes
 
 
-def test_reasons_speak_of_quality_storage_serving_forgetting_and_training():
+def test_reasons_cover_quality_storage_serving_forgetting_and_training():
     reasons = advise(plain())["reasons"]
     begins = [words.partition(":")[0].partition(" ")[0] for words in reasons]
     assert begins == ["Quality", "Shown", "Storage", "Serving", "Forgetting", "Training"]
 
 
 @pytest.mark.parametrize("differences", [0.0, 0.02, -0.02])
-def test_better_is_never_claimed_where_it_is_not_shown(differences: float):
+def test_no_sentence_claims_an_improvement_that_is_not_shown(differences: float):
     report = plain()
     for one in PLAIN:
         for other in PLAIN:

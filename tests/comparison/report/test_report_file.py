@@ -28,7 +28,7 @@ def test_serialized_report_has_the_same_keys_in_the_same_order(make: Any) -> Non
     assert json.dumps(json.loads(serialize_report(parse_report(content)))) == json.dumps(content)
 
 
-def test_nan_and_infinity_become_null() -> None:
+def test_nan_and_infinity_are_written_as_null() -> None:
     content = classifying(("hard", "prefix"), thorough=False)
     prefix = content["methods"]["prefix"]
     prefix["metrics"]["loss"]["mean"] = math.nan
@@ -65,7 +65,7 @@ def test_missing_file_is_rejected(tmp_path: Path) -> None:
         load_report(tmp_path / "report.json")
 
 
-def test_field_of_another_name_is_rejected() -> None:
+def test_unknown_field_is_rejected() -> None:
     content = classifying(("hard",), thorough=False)
     content["methods"]["hard"]["seconds"] = 1.0
     with pytest.raises(SettingError, match=r"`methods\.hard\.completed\.seconds`: Extra inputs"):

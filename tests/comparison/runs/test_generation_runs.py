@@ -34,7 +34,9 @@ def experiment(settings: Settings, tmp_path: Path) -> Experiment:
 
 
 @pytest.mark.parametrize("name", ["hard", "few-shot:1", "prefix", "lora", "full"])
-def test_instructions_are_trained_and_generated(experiment: Experiment, name: str, tmp_path: Path) -> None:
+def test_methods_are_measured_on_instructions_by_perplexity_loss_and_bleu(
+    experiment: Experiment, name: str, tmp_path: Path
+) -> None:
     """The format is Alpaca's, detected by its fields: instruction tuning."""
     run = MethodRunner(experiment, name, get_method(name), 2, RunStore(tmp_path / "cells"), NullRunCallback())
     run.run_missing()
@@ -47,7 +49,7 @@ def test_instructions_are_trained_and_generated(experiment: Experiment, name: st
     assert found.serving["50"].requests_per_second > 0
 
 
-def test_a_head_alone_cannot_write(experiment: Experiment, tmp_path: Path) -> None:
+def test_the_head_method_is_rejected_for_generation(experiment: Experiment, tmp_path: Path) -> None:
     from softprompt.errors import TaskError
 
     with pytest.raises(TaskError, match="head is not supported for generation"):

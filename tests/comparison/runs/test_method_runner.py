@@ -40,7 +40,7 @@ def run_of(experiment: Experiment, name: str, folder: Path, method: AdaptationMe
     )
 
 
-def test_a_method_runs_its_whole_plan(settings: Settings, tmp_path: Path) -> None:
+def test_a_method_executes_all_planned_runs(settings: Settings, tmp_path: Path) -> None:
     experiment = Experiment.prepare(settings(train_sizes=(4,), sweep={"virtual-tokens": ("1", "3")}))
     run = run_of(experiment, "prefix", tmp_path)
     assert not run.is_finished()
@@ -91,7 +91,7 @@ def _load_scores_and_metrics(content: bytes) -> Any:
     return found["scores"], found["metrics"]
 
 
-def test_a_method_resumes_between_trials_and_seeds(experiment: Experiment, tmp_path: Path) -> None:
+def test_a_method_that_resumes_after_its_trials_has_the_same_results(experiment: Experiment, tmp_path: Path) -> None:
     run_of(experiment, "prefix", tmp_path / "whole").run_missing()
     part = run_of(experiment, "prefix", tmp_path / "part")
     part._search_learning_rate(
@@ -119,7 +119,7 @@ class Wild(AdaptationMethod):
         return get_method("lora").fit(experiment, replace(config, learning_rate=1e-3), callback)
 
 
-def test_a_rate_that_diverges_is_a_bad_rate(experiment: Experiment, tmp_path: Path) -> None:
+def test_a_diverging_learning_rate_is_not_selected(experiment: Experiment, tmp_path: Path) -> None:
     run = run_of(experiment, "wild", tmp_path, Wild())
     run.run_missing()
     assert run.store.load_trial(RunSpec("wild", "trial", number=1)) == TrialResult(
@@ -130,7 +130,7 @@ def test_a_rate_that_diverges_is_a_bad_rate(experiment: Experiment, tmp_path: Pa
         run_of(experiment, "wilder", tmp_path, Wild(safe=0.0)).run_missing()
 
 
-def test_a_later_seed_that_diverges_leaves_the_others(settings: Settings, tmp_path: Path) -> None:
+def test_results_of_the_other_seeds_survive_a_seed_that_diverges(settings: Settings, tmp_path: Path) -> None:
     class WildLater(Wild):
         def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:
             if config.seed == 1:
@@ -149,7 +149,9 @@ def test_a_later_seed_that_diverges_leaves_the_others(settings: Settings, tmp_pa
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), RuntimeError("a fault of ours")])
-def test_a_size_that_runs_out_of_memory_leaves_the_rest(error: Exception, settings: Settings, tmp_path: Path) -> None:
+def test_a_train_size_that_runs_out_of_memory_is_recorded_as_failed(
+    error: Exception, settings: Settings, tmp_path: Path
+) -> None:
     class Large(Wild):
         def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:
             if len(config.examples) == 8:
@@ -176,7 +178,7 @@ class FirstTwo(Wild):
         return Some(experiment)
 
 
-def test_a_method_may_be_measured_on_some_examples(experiment: Experiment, tmp_path: Path) -> None:
+def test_a_method_may_be_measured_on_a_part_of_the_test_set(experiment: Experiment, tmp_path: Path) -> None:
     run = run_of(experiment, "some", tmp_path, FirstTwo())
     run.run_missing()
     assert run.store.load_measurement(RunSpec("some", "seed")).scores == (0.0, 1.0)
@@ -209,7 +211,7 @@ class Some(First):
         return super().evaluate(examples[: self.max_examples])
 
 
-def test_a_custom_method_runs(experiment: Experiment, tmp_path: Path) -> None:
+def test_a_custom_method_is_measured(experiment: Experiment, tmp_path: Path) -> None:
     method = get_method(f"{__name__}:Constant")
     run = run_of(experiment, "own", tmp_path, method)
     run.run_missing()
@@ -219,7 +221,7 @@ def test_a_custom_method_runs(experiment: Experiment, tmp_path: Path) -> None:
     assert found.confusion_matrix is None
 
 
-def test_the_test_set_is_measured_once_a_seed(
+def test_each_seed_is_evaluated_once_on_the_test_set(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from softprompt.comparison.methods.local_fitted_model import LocalFittedModel
@@ -236,7 +238,7 @@ def test_the_test_set_is_measured_once_a_seed(
     assert seen == [id(experiment.test)] * 2
 
 
-def test_how_long_an_update_takes(experiment: Experiment, tmp_path: Path) -> None:
+def test_the_seconds_per_step_are_measured_once_and_stored(experiment: Experiment, tmp_path: Path) -> None:
     run = run_of(experiment, "full", tmp_path)
     seconds = run.measure_step_seconds()
     assert 0 < seconds < 5

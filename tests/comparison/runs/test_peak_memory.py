@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 MEGABYTE = 2**20
 
 
-def test_a_peak_is_seen_and_forgotten() -> None:
+def test_peak_memory_includes_freed_memory_until_the_reset() -> None:
     """Runs in another process, since memory of other tests may be freed at any moment."""
     assert exit_code(_see_and_forget) == 0
 

@@ -37,7 +37,7 @@ def test_every_event_has_a_name() -> None:
 
 
 @pytest.mark.parametrize("name", EVENTS)
-def test_event_survives_its_line(name: str) -> None:
+def test_event_is_the_same_after_serializing_and_parsing(name: str) -> None:
     line = serialize_event(EVENTS[name])
     assert line.endswith("\n")
     assert line.count("\n") == 1
@@ -45,7 +45,7 @@ def test_event_survives_its_line(name: str) -> None:
     assert parse_event(line) == EVENTS[name]
 
 
-def test_incomplete_line_is_no_event() -> None:
+def test_incomplete_line_is_rejected() -> None:
     with pytest.raises(json.JSONDecodeError):
         parse_event(serialize_event(EVENTS["step"])[:20])
 

@@ -13,7 +13,7 @@ def purposes(settings: Settings, name: str, **changes: object) -> list[tuple[str
     return [(spec.purpose, spec.number, spec.seed) for spec in plan]
 
 
-def test_the_plan_of_a_method(settings: Settings) -> None:
+def test_the_plan_has_a_run_for_each_trial_seed_train_size_and_sweep_value(settings: Settings) -> None:
     assert purposes(settings, "hard", train_sizes=(4, 8)) == [("seed", 0, 0)]
     assert purposes(settings, "few-shot:2", seeds=3) == [("seed", 0, 0), ("seed", 0, 1), ("seed", 0, 2)]
     learnt = [("trial", 0, 0), ("trial", 1, 0), ("seed", 0, 0), ("seed", 0, 1)]

@@ -29,7 +29,7 @@ def test_result_is_loaded_with_the_same_key_and_parameters_only(tmp_path: Path) 
     assert store.load_trial(RunSpec("lora", "trial", number=2)) is None
 
 
-def test_names_that_look_alike_have_different_files(tmp_path: Path) -> None:
+def test_methods_with_similar_names_have_different_files(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     for rate, method in enumerate(("last:1", "last/1", "last-1")):
         store.save_result(RunSpec(method, "trial"), {}, make_trial(rate))
@@ -39,7 +39,7 @@ def test_names_that_look_alike_have_different_files(tmp_path: Path) -> None:
     ]
 
 
-def test_truncated_file_is_not_finished(tmp_path: Path) -> None:
+def test_run_with_a_truncated_file_counts_as_unfinished(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     store.save_result(TRIAL, {}, make_trial())
     (file,) = tmp_path.iterdir()
@@ -47,7 +47,7 @@ def test_truncated_file_is_not_finished(tmp_path: Path) -> None:
     assert store.load_trial(TRIAL) is None
 
 
-def test_file_without_a_field_is_not_finished(tmp_path: Path) -> None:
+def test_run_with_a_file_that_lacks_fields_counts_as_unfinished(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     store.save_result(TRIAL, {}, PilotResult(seconds_per_step=1.0))
     assert store.load_pilot(TRIAL) == PilotResult(seconds_per_step=1.0)
@@ -55,14 +55,14 @@ def test_file_without_a_field_is_not_finished(tmp_path: Path) -> None:
     assert store.load_measurement(TRIAL) is None
 
 
-def test_failed_run_is_finished(tmp_path: Path) -> None:
+def test_failed_run_counts_as_finished(tmp_path: Path) -> None:
     store, run = RunStore(tmp_path), RunSpec("lora", "size", number=8)
     store.save_result(run, {"rate": 0.1}, FailedRun(learning_rate=0.1, error="ran out of memory"))
     assert store.load_measurement(run) == FailedRun(learning_rate=0.1, error="ran out of memory")
 
 
 @pytest.mark.parametrize("path", OLD_RUNS, ids=lambda path: path.stem)
-def test_run_of_an_earlier_version_has_the_same_content(path: Path) -> None:
+def test_run_of_an_earlier_version_is_read_without_loss(path: Path) -> None:
     found = json.loads(path.read_text("utf-8"))["found"]
     result = (TrialResult if "-trial-" in path.name else MeasuredRun).model_validate(found)
     if isinstance(result, MeasuredRun) and result.serving:

@@ -68,21 +68,21 @@ def test_a_method_runs_in_its_own_process(settings: Settings, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("warm_workers")
-def test_one_that_is_killed_is_out_of_memory(settings: Settings, tmp_path: Path) -> None:
+def test_a_killed_worker_is_reported_as_out_of_memory(settings: Settings, tmp_path: Path) -> None:
     error = run_in_subprocess(job_of(settings, f"{__name__}:Dies", tmp_path), tmp_path / "log", lambda _: None)
     assert error == "ran out of memory: the system ended it (SIGKILL)"
     assert not (tmp_path / "cells").exists()
 
 
 @pytest.mark.usefixtures("warm_workers")
-def test_one_that_cannot_be_says_why_and_its_log_has_more(settings: Settings, tmp_path: Path) -> None:
+def test_the_error_of_a_worker_is_returned_and_its_traceback_is_logged(settings: Settings, tmp_path: Path) -> None:
     error = run_in_subprocess(job_of(settings, "last:9", tmp_path), tmp_path / "log", lambda _: None)
     assert error is not None
     assert "has 3 layers" in error
     assert "Traceback" in (tmp_path / "log").read_text()
 
 
-def test_stopped_it_is_gone(settings: Settings, tmp_path: Path) -> None:
+def test_the_worker_process_ends_on_a_keyboard_interrupt(settings: Settings, tmp_path: Path) -> None:
     """Ctrl-C reaches the parent process; the worker must not survive it."""
     begun: list[int] = []
 
@@ -113,7 +113,7 @@ def _workers() -> list[str]:
     return [line for line in found if "runs.method_worker" in line]
 
 
-def test_failures_are_described_in_words() -> None:
+def test_failures_have_readable_messages() -> None:
     assert describe_failure(SettingError("say more")) == "say more"
     for full in (
         MemoryError(),

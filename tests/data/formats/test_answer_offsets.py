@@ -47,7 +47,7 @@ def test_offset_unit_that_fits_all_records_is_detected(
 
 
 @pytest.mark.usefixtures("cache")
-def test_tables_detect_the_same_offset_unit(write: Write) -> None:
+def test_offset_unit_is_detected_in_parquet_files(write: Write) -> None:
     import pyarrow
     from pyarrow import parquet
 
@@ -92,6 +92,6 @@ def test_validation_file_uses_the_offset_unit_of_the_training_file(write_jsonl: 
         read_examples(path, format_name=name)
 
 
-def test_answers_as_a_list_of_objects(write: Write) -> None:
+def test_answers_may_be_a_list_of_objects(write: Write) -> None:
     row = {**answered(PLAIN, "Paris", 15), "answers": [{"text": "Paris", "answer_start": 15}]}
     assert places(read_examples(write("a.jsonl", json.dumps(row)))) == [15]

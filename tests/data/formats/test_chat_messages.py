@@ -26,7 +26,7 @@ def read(write_jsonl: WriteJsonl, row: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("field", ["messages", "conversations"])
 @pytest.mark.parametrize("said", [OPENAI, SHAREGPT, [OPENAI[0], SHAREGPT[1]]])
-def test_messages_accept_both_naming_conventions(write_jsonl: WriteJsonl, field: str, said: Any) -> None:
+def test_messages_with_openai_and_sharegpt_field_names_are_read(write_jsonl: WriteJsonl, field: str, said: Any) -> None:
     assert read(write_jsonl, {field: said}) == OPENAI
 
 
@@ -52,13 +52,15 @@ def test_role_aliases_are_normalized(write_jsonl: WriteJsonl, role: str, known: 
     assert read(write_jsonl, {"messages": [*OPENAI, {"role": role, "content": "a"}]})[-1]["role"] == known
 
 
-def test_text_parts_are_joined(write_jsonl: WriteJsonl) -> None:
+def test_text_parts_of_a_message_are_joined(write_jsonl: WriteJsonl) -> None:
     parts = [{"type": "text", "text": "h"}, {"type": "text", "text": "i"}]
     assert read(write_jsonl, {"messages": [{"role": "user", "content": parts}, OPENAI[1]]}) == OPENAI
 
 
 @pytest.mark.parametrize(("weight", "kept"), [(0, {"weight": 0}), (0.0, {"weight": 0}), (1, {}), (1.0, {}), (None, {})])
-def test_weight_of_zero_is_kept(write_jsonl: WriteJsonl, weight: Any, kept: dict[str, int]) -> None:
+def test_weight_of_a_message_is_preserved_only_if_zero(
+    write_jsonl: WriteJsonl, weight: Any, kept: dict[str, int]
+) -> None:
     assert read(write_jsonl, {"messages": [OPENAI[0], {**OPENAI[1], "weight": weight}]}) == [
         OPENAI[0],
         {**OPENAI[1], **kept},
@@ -77,7 +79,7 @@ def test_invalid_weight_is_rejected(write_jsonl: WriteJsonl, field: str, weight:
 
 
 @pytest.mark.parametrize("weight", [0, 1])
-def test_weight_of_another_role_is_rejected(write_jsonl: WriteJsonl, weight: int) -> None:
+def test_weight_of_a_user_message_is_rejected(write_jsonl: WriteJsonl, weight: int) -> None:
     with pytest.raises(RecordError, match=r"message 1: weight is not allowed with the role 'user': only assistant"):
         read(write_jsonl, {"messages": [{**OPENAI[0], "weight": weight}, OPENAI[1]]})
 

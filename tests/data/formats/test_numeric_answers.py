@@ -64,7 +64,7 @@ def notes(caplog: pytest.LogCaptureFixture) -> str:
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("to_file", FILES)
-def test_numeric_answer_is_an_option_number_not_its_text(
+def test_numeric_answer_is_an_option_number_even_if_another_option_has_that_text(
     write: Write, to_file: WriteRows, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [asked(2, NUMERALS), asked(0), asked(3)]
@@ -76,13 +76,15 @@ def test_numeric_answer_is_an_option_number_not_its_text(
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("to_file", FILES)
-def test_one_based_numbers_are_detected(write: Write, to_file: WriteRows, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_based_option_numbers_are_detected(
+    write: Write, to_file: WriteRows, caplog: pytest.LogCaptureFixture
+) -> None:
     assert letters(read_examples(to_file(write, [asked(1), asked(4), asked(2, NUMERALS)]))) == "ADB"
     assert "counted from 1" in notes(caplog)
 
 
 @pytest.mark.parametrize("to_file", [jsonl, as_json, as_csv])
-def test_ambiguous_numbers_are_zero_based_with_a_warning(
+def test_ambiguous_option_numbers_are_counted_from_0_with_a_warning(
     write: Write, to_file: WriteRows, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert letters(read_examples(to_file(write, [asked(1), asked(2)]))) == "BC"
@@ -98,14 +100,14 @@ def test_unambiguous_answers_log_nothing(write: Write, caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize("to_file", [jsonl, as_csv])
-def test_out_of_range_number_error_names_the_record(write: Write, to_file: WriteRows) -> None:
+def test_option_number_out_of_range_is_rejected(write: Write, to_file: WriteRows) -> None:
     with pytest.raises(RecordError, match=r"answer '4' is not one of the options A, B, C, D, counted from 0"):
         read_examples(to_file(write, [asked(0), asked(4)]))
     with pytest.raises(RecordError, match=r"answer '5' is not one of the options"):
         read_examples(to_file(write, [asked(1), asked(5)]))
 
 
-def test_explicit_format_applies_to_another_file(write: Write) -> None:
+def test_explicit_format_determines_the_index_base_of_another_file(write: Write) -> None:
     train = read_examples(jsonl(write, [asked(1), asked(4)], "train"))
     name = train.mapping.format.name
     assert letters(read_examples(jsonl(write, [asked(1), asked(2)], "val"), format_name=name)) == "AB"
@@ -138,7 +140,7 @@ def test_numeric_option_keys_identify_options(write: Write) -> None:
     assert letters(read_examples(jsonl(write, rows))) == "ABC"
 
 
-def test_floats_of_a_column_with_gaps_are_integers(write: Write) -> None:
+def test_float_answers_of_a_column_with_gaps_are_read_as_integers(write: Write) -> None:
     assert letters(read_examples(jsonl(write, [asked(2.0, NUMERALS), asked(0.0)]))) == "CA"
 
 
@@ -147,7 +149,7 @@ def test_answer_text_determines_the_index_base(write: Write) -> None:
     assert letters(read_examples(jsonl(write, rows))) == "AB"
 
 
-def test_contradicting_letter_and_text_are_rejected(write: Write) -> None:
+def test_answer_letter_that_contradicts_the_answer_text_is_rejected(write: Write) -> None:
     with pytest.raises(RecordError, match=r"jsonl:1: answer 'B' is option B, but the answer text 'rice' is option A"):
         read_examples(jsonl(write, [asked("rice", answer_idx="B")]))
 

@@ -78,7 +78,7 @@ def test_unknown_format_is_rejected(read: Read) -> None:
         read({"text": "a", "label": "b"}, format_name="alpacca")
 
 
-def test_explicit_format_without_its_fields_is_rejected(read: Read) -> None:
+def test_record_without_the_fields_of_the_explicit_format_is_rejected(read: Read) -> None:
     with pytest.raises(
         RecordError, match=r"a\.jsonl:1: no field 'messages', which the format chat requires, it fits classific"
     ):
@@ -120,13 +120,13 @@ def test_explicit_format_applies_to_all_records(read: Read) -> None:
         ({}, "Do so."),
     ],
 )
-def test_alpaca_without_input_has_no_blank_line(read: Read, row: dict[str, Any], prompt: str) -> None:
+def test_alpaca_prompt_without_input_has_no_blank_line(read: Read, row: dict[str, Any], prompt: str) -> None:
     [example] = read({"instruction": "Do so.", **row, "output": "done"})
     assert example.get_text("prompt") == prompt
     assert example.get_text("output") == "done"
 
 
-def test_sharegpt_becomes_messages(read: Read) -> None:
+def test_sharegpt_conversations_become_messages(read: Read) -> None:
     said = [{"from": "human", "value": "你好"}, {"from": "gpt", "value": "您好！"}]
     assert read({"conversations": said})[0].fields["messages"] == TURNS
     with_system = read({"conversations": said, "system": "Be kind."})[0].fields["messages"]
@@ -194,7 +194,7 @@ def test_invalid_multiple_choice_question_is_rejected(read: Read, options: Any, 
         read({"question": "Which?", "options": options, "answer": answer})
 
 
-def test_choices_is_an_alias_of_options(read: Read) -> None:
+def test_choices_field_is_an_alias_of_options(read: Read) -> None:
     assert read({"question": "Which?", "choices": ["one", "two"], "answer": 0})[0].get_text("label") == "A"
 
 

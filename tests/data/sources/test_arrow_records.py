@@ -45,7 +45,7 @@ def test_class_indices_become_class_names(table: Dataset, tmp_path: Path) -> Non
         assert labels(tmp_path / source) == ["坏", "好", "坏", "好", "坏"]
 
 
-def test_class_index_of_minus_one_is_missing(tmp_path: Path) -> None:
+def test_class_index_of_minus_one_becomes_a_missing_label(tmp_path: Path) -> None:
     features = Features({"text": Value("string"), "label": ClassLabel(names=["bad", "good"])})
     Dataset.from_list([{"text": "one", "label": -1}], features=features).save_to_disk(tmp_path / "folder")
     assert read_examples(tmp_path / "folder")[0].fields["label"] is None
@@ -63,7 +63,7 @@ def test_folder_without_train_split_is_rejected(table: Dataset, tmp_path: Path) 
         read_examples(tmp_path / "folder")
 
 
-def test_records_span_several_read_batches(tmp_path: Path) -> None:
+def test_records_of_several_read_batches_are_in_order(tmp_path: Path) -> None:
     Dataset.from_list([{"text": str(i), "label": "a"} for i in range(2500)]).save_to_disk(tmp_path / "folder")
     examples = read_examples(tmp_path / "folder")
     assert [example.get_text("text") for example in examples] == [str(i) for i in range(2500)]

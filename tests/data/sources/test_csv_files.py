@@ -48,11 +48,11 @@ def test_csv_written_by_python_round_trips(table: list[tuple[str, str]]) -> None
         assert examples[len(table) - 1].get_text("text") == table[-1][0]
 
 
-def test_long_text_is_read(write: Write) -> None:
+def test_csv_value_of_300000_characters_is_read(write: Write) -> None:
     assert len(rows(write("a.csv", f"text,label\n{'word ' * 60_000},a\n"))[0]["text"]) == 300_000
 
 
-def test_a_byte_order_mark_and_windows_line_ends(write: Write) -> None:
+def test_csv_with_byte_order_mark_and_windows_line_ends_is_read(write: Write) -> None:
     path = write("a.csv", b"\xef\xbb\xbftext,label\r\n" + "很好,正面\r\n".encode())
     assert rows(path) == [{"text": "很好", "label": "正面"}]
 
@@ -87,7 +87,7 @@ def test_table_without_records_is_rejected(write: Write, content: str) -> None:
         read_examples(write("a.csv", content))
 
 
-def test_other_encoding_is_rejected(write: Write) -> None:
+def test_csv_in_gb18030_is_rejected(write: Write) -> None:
     with pytest.raises(
         DataError, match=r"a\.csv: not valid UTF-8 at byte \d+: save the file as UTF-8 \(probably GB18030"
     ):
@@ -112,7 +112,7 @@ def test_ambiguous_header_uses_the_default_delimiter(write: Write) -> None:
 
 
 @pytest.mark.parametrize("first", ["sep=;\r\n", '"sep=;"\n'])
-def test_excel_separator_line_is_honored(write: Write, first: str) -> None:
+def test_excel_separator_line_sets_the_delimiter(write: Write, first: str) -> None:
     path = write("a.csv", f"{first}text;label\none, two;a\n")
     assert rows(path) == [{"text": "one, two", "label": "a"}]
     assert read_examples(path)[0].location == f"{path}:3"
@@ -148,13 +148,13 @@ def test_repeated_pandas_index_columns_are_ignored(write: Write) -> None:
     assert rows(write("a.csv", ",Unnamed: 0,text\n0,0,one\n")) == [{"text": "one"}]
 
 
-def test_mapped_index_column_is_kept(write: Write) -> None:
+def test_index_column_in_the_column_map_is_not_ignored(write: Write) -> None:
     [example] = read_examples(write("a.csv", ",text\n7,one\n"), {"label": "Unnamed: 0"})
     assert example.fields == {"text": "one", "label": "7"}
 
 
 @pytest.mark.usefixtures("cache")
-def test_parquet_index_column_is_ignored(write: Write) -> None:
+def test_index_column_of_parquet_and_jsonl_is_ignored(write: Write) -> None:
     import pyarrow
     from pyarrow import parquet
 

@@ -53,13 +53,15 @@ CHINESE = ["很好", "这件衣服很好看，值得买。", "AI技术", "《红
 @pytest.mark.parametrize(
     ("texts", "encoding", "said"), [(WESTERN, "cp1252", "WINDOWS-1252"), (CHINESE, "gb18030", "GB18030")]
 )
-def test_likely_encoding_is_named(write: Write, ending: str, texts: list[str], encoding: str, said: str) -> None:
+def test_error_for_invalid_utf_8_names_the_likely_encoding(
+    write: Write, ending: str, texts: list[str], encoding: str, said: str
+) -> None:
     for text in texts:
         rows = {"jsonl": f'{{"text": "{text}"}}', "json": f'[{{"text": "{text}"}}]', "csv": f'text,n\n"{text}",1\n'}
         with pytest.raises(DataError, match=rf"not valid UTF-8 at byte \d+: .* \(probably {said}: iconv -f {said}"):
             read_examples(write(f"a.{ending}", rows[ending].encode(encoding)))
 
 
-def test_unlikely_encodings_are_not_named(write: Write) -> None:
+def test_error_for_invalid_utf_8_names_no_unlikely_encoding(write: Write) -> None:
     with pytest.raises(DataError, match=r"not valid UTF-8 at byte \d+: save the file as UTF-8$"):
         read_examples(write("a.jsonl", '{"text": "Всё понравилось"}'.encode("cp1251")))

@@ -33,7 +33,7 @@ def zipped() -> bytes:
         (b"\xef\xbb\xbf<html><body></body></html>", "a web page, not the data"),
     ],
 )
-def test_file_of_another_type_is_identified(write: Write, ending: str, content: bytes, said: str) -> None:
+def test_error_for_a_file_of_another_type_names_its_type(write: Write, ending: str, content: bytes, said: str) -> None:
     with pytest.raises(DataError, match=rf"a\.{ending} is .*{said}"):
         read_examples(write(f"a.{ending}", content))
 

@@ -129,7 +129,7 @@ def read(source: str, endpoint: str, home: Path, **environment: str) -> str:
     return ran.stdout.strip()
 
 
-def test_downloaded_dataset_needs_no_network(hub: str, tmp_path: Path) -> None:
+def test_downloaded_dataset_is_read_without_network(hub: str, tmp_path: Path) -> None:
     first = read("hf:tiny/reviews[:3]", hub, tmp_path)
     assert first.startswith("[['text 0', 'bad'], ['text 1', 'good'], ['text 2', 'bad']] hf:tiny/reviews[:3], row 1")
     assert read("hf:tiny/reviews[:3]", NOBODY, tmp_path) == first

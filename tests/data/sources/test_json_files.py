@@ -43,19 +43,21 @@ def read(path: Any) -> list[dict[str, Any]]:
         json.dumps({"row-a": ROWS[0], "row-b": ROWS[1], "row-c": ROWS[2]}),
     ],
 )
-def test_every_layout_is_read_with_both_extensions(write: Write, ending: str, content: str) -> None:
+def test_every_json_layout_is_read_with_both_extensions(write: Write, ending: str, content: str) -> None:
     path = write(f"a.{ending}", content)
     assert read(path) == ROWS
     assert read_examples(path)[2].get_text("text") == "three"
 
 
-def test_train_is_read_of_several_lists_and_logged(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+def test_list_named_train_is_read_and_logged_if_a_file_has_several_lists(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write("a.json", json.dumps({"train": ROWS, "test": ROWS[:1], "validation": []}))
     assert read(path) == ROWS
     assert "reading the list 'train' and ignoring 'test', 'validation'" in caplog.text
 
 
-def test_several_lists_without_train_are_rejected(write: Write) -> None:
+def test_file_with_several_lists_but_no_train_is_rejected(write: Write) -> None:
     with pytest.raises(DataError, match=r"a\.json contains several lists \(test, dev\): save the one to use"):
         read(write("a.json", json.dumps({"test": ROWS, "dev": ROWS})))
 
@@ -79,17 +81,17 @@ def test_detected_layout_is_logged(write: Write, caplog: pytest.LogCaptureFixtur
     ],
 )
 @pytest.mark.parametrize("indent", [None, 2])
-def test_single_record_with_lists_is_one_record(write: Write, row: dict[str, Any], indent: int | None) -> None:
+def test_single_object_with_lists_is_read_as_one_record(write: Write, row: dict[str, Any], indent: int | None) -> None:
     assert len(read(write("a.jsonl", json.dumps(row, indent=indent)))) == 1
 
 
-def test_columns_of_lists_are_columns(write: Write) -> None:
+def test_columns_whose_values_are_lists_are_read_as_columns(write: Write) -> None:
     [one, two] = read(write("a.json", json.dumps({"tokens": [["a"], ["b"]], "tags": [["O"], ["X"]]})))
     assert (one, two) == ({"tokens": ["a"], "tags": ["O"]}, {"tokens": ["b"], "tags": ["X"]})
 
 
 @pytest.mark.parametrize("content", ['{"text": "one"}', '{"text": ["one"], "label": ["a", "b"]}', '"one"', "7"])
-def test_value_without_records_is_rejected(write: Write, content: str) -> None:
+def test_json_value_without_records_is_rejected(write: Write, content: str) -> None:
     with pytest.raises(DataError, match=r"a\.json: expected a list of objects"):
         read(write("a.json", content))
 
@@ -105,7 +107,7 @@ def test_malformed_multiline_value_error_names_the_line(write: Write, content: s
         read(write("a.jsonl", content))
 
 
-def test_pandas_orients_are_read(write: Write) -> None:
+def test_json_of_every_pandas_orient_is_read(write: Write) -> None:
     import pandas
 
     table = pandas.DataFrame(ROWS)

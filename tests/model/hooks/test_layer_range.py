@@ -13,7 +13,7 @@ from tests.tiny import FAMILIES, shared_model
 
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_layer_by_layer_is_at_once(family: str) -> None:
+def test_running_layers_one_by_one_equals_running_the_whole_network(family: str) -> None:
     model = shared_model(family)
     ids, mask = laid_out([[5, 9, 77], [31, 8]], "right")
     trunk, layers = model.family.get_backbone(model.network), model.family.get_layers(model.network)
@@ -33,7 +33,7 @@ def test_layer_by_layer_is_at_once(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_a_prefix_on_a_ground_is_one_in_all_layers(family: str) -> None:
+def test_a_trained_and_a_frozen_prefix_equal_one_prefix_of_all_layers(family: str) -> None:
     model = shared_model(family)
     prefix = random_prefix(model, 4, seed=0, ground=1)
     ids, mask = laid_out([[5, 9, 77], [31, 8]], "right")
@@ -53,7 +53,7 @@ class Forgetful:
         pass
 
 
-def test_no_gradient_is_computed_below() -> None:
+def test_no_gradient_is_computed_below_the_trained_layers() -> None:
     model = shared_model("llama")
     assert isinstance(model, CausalModel)
     prefix = random_prefix(model, 4, seed=0, ground=2)

@@ -36,7 +36,7 @@ def logits(model: FrozenModel, *, words: torch.Tensor | None = None) -> torch.Te
 
 
 @pytest.mark.parametrize("family", [*SERVED, "bloom", "falcon"])
-def test_its_logits_are_the_same(family: str) -> None:
+def test_logits_of_a_packed_model_equal_those_of_the_original(family: str) -> None:
     model = packed(family)
     torch.testing.assert_close(logits(model), logits(shared_model(family)), atol=1e-4, rtol=0)
     some = torch.tensor([7, 3])
@@ -44,7 +44,7 @@ def test_its_logits_are_the_same(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", SERVED)
-def test_the_engine_writes_the_same_with_it(family: str) -> None:
+def test_the_engine_generates_the_same_tokens_with_a_packed_model(family: str) -> None:
     written = []
     for model in (shared_model(family), packed(family)):
         engine = Engine(model, max_num_seqs=3, max_model_len=60, max_num_batched_tokens=5)
@@ -60,7 +60,7 @@ def test_the_engine_writes_the_same_with_it(family: str) -> None:
     assert written[0] == written[1]
 
 
-def test_layers_like_llamas_are_made_of_fewer_calls() -> None:
+def test_llama_like_layers_are_replaced_by_packed_decoder_layers() -> None:
     for family, few in {"llama": True, "mistral": True, "qwen2": True, "qwen3": True, "gemma2": False}.items():
         model = packed(family)
         layer = model.family.get_layers(model.network)[0]
@@ -77,7 +77,7 @@ def test_packed_linear_equals_linear_for_any_row_count() -> None:
         torch.testing.assert_close(one(states), linear(states), atol=1e-5, rtol=0)
 
 
-def test_numbers_of_rows_are_few() -> None:
+def test_row_counts_are_rounded_up_to_few_values() -> None:
     assert [round_up_rows(count) for count in (0, 1, 16, 17, 33, 64, 65, 257, 1025)] == [
         0,
         1,
@@ -95,7 +95,7 @@ def test_numbers_of_rows_are_few() -> None:
     assert [round_up_rows(each) for each in found] == found
 
 
-def test_no_layer_multiplies_another_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_layer_multiplies_rounded_row_counts_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel of oneDNN is kept for each number of rows, so all batches are padded to few numbers."""
     met = set()
     multiply = torch.ops.mkldnn._linear_pointwise
@@ -119,20 +119,20 @@ def test_no_layer_multiplies_another_number(monkeypatch: pytest.MonkeyPatch) -> 
     assert met == {5, 11, 15, 22, 36, 40, 64, 120}
 
 
-def test_it_is_named_after_the_weights_that_it_was_packed_from() -> None:
+def test_a_packed_model_keeps_the_fingerprint_of_its_original_weights() -> None:
     model = packed("llama")
     assert model.fingerprint == compute_fingerprint(shared_model("llama").network)
     assert model.num_parameters == shared_model("llama").num_parameters
 
 
-def test_it_is_not_trained() -> None:
+def test_training_through_a_packed_model_is_rejected() -> None:
     model = packed("llama")
     embeddings = random_embeddings(model, 2, 0)
     with pytest.raises(SettingError, match="reload the model to train"):
         model.compile_payload(embeddings.with_tensor(embeddings.tensor.requires_grad_(True)))
 
 
-def test_other_precisions_stay_as_they_are() -> None:
+def test_weights_in_bfloat16_are_not_packed() -> None:
     model = tiny_model("llama")
     assert isinstance(model, CausalModel)
     model.network.to(torch.bfloat16)

@@ -28,7 +28,7 @@ def read_of(side: str) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_states_and_gradients_equal_the_full_layer(family: str, side: str) -> None:
+def test_states_and_gradients_of_the_sparse_layer_equal_those_of_the_full_layer(family: str, side: str) -> None:
     model = shared_model(family)
     ids, mask, reads = read_of(side)
     weights = torch.randn(int(reads.sum()), model.shape.hidden_size, generator=torch.Generator().manual_seed(0))
@@ -47,7 +47,7 @@ def test_states_and_gradients_equal_the_full_layer(family: str, side: str) -> No
 
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_states_are_equal_with_and_without_a_prompt(family: str) -> None:
+def test_sparse_and_full_layer_states_are_equal_with_and_without_a_prompt(family: str) -> None:
     model = shared_model(family)
     ids, mask, reads = read_of("right")
     for payload in (None, random_prefix(model, 3, seed=0), random_embeddings(model, 3, seed=0)):
@@ -57,7 +57,7 @@ def test_states_are_equal_with_and_without_a_prompt(family: str) -> None:
 
 
 @torch.no_grad()
-def test_states_are_equal_without_a_mask() -> None:
+def test_sparse_and_full_layer_states_are_equal_without_a_mask() -> None:
     """Without padding and prefix, transformers passes no mask to the layers."""
     model = shared_model("llama")
     ids = torch.tensor([TEXTS[0], TEXTS[0][::-1]])
@@ -78,8 +78,8 @@ def test_output_positions_are_padded_with_other_positions() -> None:
     assert select_output_positions(torch.zeros(2, 3, dtype=torch.bool)) is None  # no output positions
 
 
-def test_a_layer_that_is_recomputed_runs_for_everything() -> None:
-    """The first run of a sparse layer would be recomputed too, and stop early again."""
+def test_gradient_checkpointing_does_not_change_gradients_at_output_positions() -> None:
+    """With checkpointing, all positions run: a sparse layer would stop early again when it is recomputed."""
     model = tiny_model("llama")
     assert isinstance(model, CausalModel)
     ids, mask, reads = read_of("right")

@@ -1,4 +1,4 @@
-"""The key is looked at before a request's body: whoever has none costs the server nothing."""
+"""The key and scope of a request are checked before its body is read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def refused(server: Running, method: str, path: str, *headers: str) -> str:
     return f"{head.split()[1].decode()} {json.loads(body)['error']['code']}"
 
 
-def test_a_missing_key_is_rejected_before_the_body(server: Running) -> None:
+def test_a_missing_or_wrong_key_is_rejected_before_the_body_is_read(server: Running) -> None:
     for method, path in operations(server):
         if (method, path) in OPEN:
             continue
@@ -63,7 +63,7 @@ def test_a_missing_key_is_rejected_before_the_body(server: Running) -> None:
         assert refused(server, method, path) == "401 invalid_api_key", (method, path)
 
 
-def test_a_missing_scope_is_rejected_before_the_body(server: Running) -> None:
+def test_a_missing_scope_is_rejected_before_the_body_is_read(server: Running) -> None:
     with PromptRegistry.open(server.store.location) as store:
         _, text = store.api_keys.create_key("acme", "use")
     key = f"Authorization: Bearer {text}"

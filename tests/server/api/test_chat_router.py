@@ -39,7 +39,9 @@ def said(client: openai.OpenAI, model: str, **more: Any) -> str:
     return client.chat.completions.create(model=model, **asked).choices[0].message.content or ""
 
 
-def test_a_served_response_equals_that_of_the_prompt_alone(client: openai.OpenAI, alone: FrozenModel) -> None:
+def test_a_served_response_equals_that_of_the_python_function_respond(
+    client: openai.OpenAI, alone: FrozenModel
+) -> None:
     answer = client.chat.completions.create(model="answers", messages=FILM, max_tokens=12, temperature=0)
     choice = answer.choices[0]
     assert choice.message.content == written_alone(alone, ANSWERS, 0, "the film was great", 12).strip()
@@ -49,13 +51,13 @@ def test_a_served_response_equals_that_of_the_prompt_alone(client: openai.OpenAI
     assert answer.system_fingerprint == f"fp_{alone.fingerprint.removeprefix('sha256:')}"
 
 
-def test_an_alias_and_a_number_name_versions(client: openai.OpenAI, alone: FrozenModel) -> None:
+def test_an_alias_or_a_version_number_selects_a_version(client: openai.OpenAI, alone: FrozenModel) -> None:
     second = written_alone(alone, ANSWERS, 1, "the film was great", 12).strip()
     assert said(client, "answers@canary") == said(client, "answers@2") == second
     assert said(client, "answers@1") == said(client, "answers") != second
 
 
-def test_a_chat_prompt_and_the_base_read_the_whole_chat(client: openai.OpenAI, alone: FrozenModel) -> None:
+def test_a_chat_prompt_and_the_base_model_read_all_messages(client: openai.OpenAI, alone: FrozenModel) -> None:
     assert said(client, "chat") == written_alone(alone, ChatTask(), 4, "the film was great", 12)
     longer: Any = [{"role": "system", "content": "rice"}, *FILM]
     for model in ("chat", BASE):
@@ -63,7 +65,7 @@ def test_a_chat_prompt_and_the_base_read_the_whole_chat(client: openai.OpenAI, a
     assert said(client, "answers", messages=longer) == said(client, "answers")
 
 
-def test_messages_may_come_in_parts_and_from_developers(client: openai.OpenAI) -> None:
+def test_messages_may_have_text_parts_and_the_developer_role(client: openai.OpenAI) -> None:
     parts: Any = [{"role": "user", "content": [{"type": "text", "text": t} for t in ("the film ", "was great")]}]
     assert said(client, BASE, messages=parts) == said(client, BASE)
     by: Any = [[{"role": role, "content": "rice"}, *FILM] for role in ("developer", "system")]
@@ -92,7 +94,7 @@ def test_a_stream_equals_the_whole_response(client: openai.OpenAI) -> None:
         assert {chunk.model for chunk in chunks} == {whole.model}
 
 
-def test_usage_counts_the_tokens_of_texts(client: openai.OpenAI, alone: FrozenModel) -> None:
+def test_usage_counts_text_tokens_without_virtual_tokens(client: openai.OpenAI, alone: FrozenModel) -> None:
     usage = client.chat.completions.create(
         model="answers", messages=FILM, max_tokens=7, extra_body={"ignore_eos": True}
     ).usage
@@ -117,7 +119,7 @@ def test_usage_reports_cached_tokens(client: openai.OpenAI) -> None:
     assert 0 < (after.prompt_tokens_details.cached_tokens or 0) < after.prompt_tokens
 
 
-def test_each_response_has_its_own_seed(client: openai.OpenAI) -> None:
+def test_response_i_of_a_request_has_the_seed_plus_i(client: openai.OpenAI) -> None:
     asked: Any = {"model": "answers", "messages": FILM, "max_tokens": 12, "temperature": 1.5}
     three = client.chat.completions.create(**asked, n=3, seed=5).choices
     alone = [client.chat.completions.create(**asked, seed=5 + i).choices[0] for i in range(3)]
@@ -213,7 +215,7 @@ def test_fields_fill_a_template_with_several_fields(served: Running, client: ope
         assert word in error["message"]
 
 
-def test_curl(served: Running) -> None:
+def test_curl_receives_server_sent_events(served: Running) -> None:
     body = {"model": "answers", "messages": FILM, "max_tokens": 5, "temperature": 0, "stream": True}
     url = f"{served.url}/v1/chat/completions"
     command = ["curl", "-sN", url, "-H", "Content-Type: application/json", "-d", json.dumps(body)]

@@ -1,4 +1,4 @@
-"""Labels over HTTP."""
+"""`/v1/classify` over HTTP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.server.live_server import BASE, REVIEWS, Running, chatting_model, pro
 TEXTS = ["the film was great fun", "a bore", "its ending was awful, the plot a bore and the food bad", "tea"]
 
 
-def test_labels_equal_those_of_the_prompt_alone(served: Running) -> None:
+def test_served_labels_and_probabilities_equal_those_of_the_python_function_classify(served: Running) -> None:
     model = chatting_model()
     expected = classify(model, prompt_for(model, REVIEWS, 5), TEXTS)
     answer = served.post("/v1/classify", {"model": "reviews", "input": TEXTS}).json()
@@ -29,7 +29,9 @@ def test_labels_equal_those_of_the_prompt_alone(served: Running) -> None:
     assert by_field["data"] == one["data"]
 
 
-def test_classifications_run_beside_generations(served: Running, client: openai.OpenAI) -> None:
+def test_concurrent_classifications_and_generations_do_not_change_each_other(
+    served: Running, client: openai.OpenAI
+) -> None:
     asked: Any = {
         "model": "answers",
         "messages": [{"role": "user", "content": "tea"}],

@@ -31,7 +31,7 @@ def test_the_base_model_completes_texts_and_token_ids(client: openai.OpenAI, alo
         assert answer.model == BASE
 
 
-def test_several_texts_have_several_responses_each(client: openai.OpenAI) -> None:
+def test_a_request_with_several_texts_returns_n_responses_to_each(client: openai.OpenAI) -> None:
     asked: Any = {"model": "answers", "max_tokens": 8, "temperature": 1.2, "seed": 2}
     both = client.completions.create(prompt=["the film", "a bore"], n=2, **asked).choices
     each = [client.completions.create(prompt=text, n=2, **asked).choices for text in ("the film", "a bore")]
@@ -39,7 +39,7 @@ def test_several_texts_have_several_responses_each(client: openai.OpenAI) -> Non
     assert [choice.text for choice in both] == [choice.text for one in each for choice in one]
 
 
-def test_a_prompt_reads_a_text_as_in_a_chat(client: openai.OpenAI) -> None:
+def test_a_completion_with_a_prompt_equals_the_chat_response_to_the_same_text(client: openai.OpenAI) -> None:
     for model in ("answers", "chat", "behind"):
         text = client.completions.create(model=model, prompt="the film", max_tokens=10, temperature=0).choices[0].text
         chat = client.chat.completions.create(

@@ -1,4 +1,4 @@
-"""Who asks: keys, scopes, tenants; over HTTP."""
+"""Authentication over HTTP: keys, scopes, tenants."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_scopes_include_weaker_scopes(client: TestClient, store: PromptRegistry,
             assert answer.json()["error"]["code"] == "insufficient_permissions"
 
 
-def test_only_an_administrator_acts_for_other_tenants(client: TestClient, store: PromptRegistry) -> None:
+def test_only_the_admin_scope_may_act_for_other_tenants(client: TestClient, store: PromptRegistry) -> None:
     _, admin = store.api_keys.create_key("boss", "admin")
     _, own = store.api_keys.create_key("acme", "manage")
     asked = {"X-Softprompt-Tenant": "acme"}
@@ -115,7 +115,7 @@ def test_without_keys_every_request_has_the_admin_scope(store: PromptRegistry) -
     assert client.get("/admin", headers=bearing("anything")).json() == "default"
 
 
-def test_openais_client_raises_its_own_exceptions(store: PromptRegistry) -> None:
+def test_openais_client_raises_its_authentication_and_permission_errors(store: PromptRegistry) -> None:
     _, text = store.api_keys.create_key("acme")
     app = application(Authenticator(store.api_keys))
 
@@ -160,7 +160,7 @@ def streaming(gate: Authenticator, go_on: asyncio.Event, limits: TenantRateLimit
     return app
 
 
-def test_a_request_is_charged_until_its_stream_ends(store: PromptRegistry) -> None:
+def test_a_stream_counts_as_a_parallel_sequence_until_it_ends(store: PromptRegistry) -> None:
     limits, go_on = TenantRateLimiter(max_parallel_sequences=1), asyncio.Event()
     text, other = store.api_keys.create_key("acme")[1], store.api_keys.create_key("bolt")[1]
     with serving(streaming(Authenticator(store.api_keys), go_on, limits)) as (port, _server):
@@ -199,7 +199,7 @@ def test_a_stream_continues_after_its_key_is_revoked(store: PromptRegistry) -> N
             assert set("".join(pieces)) <= {"b"}  # to its end, which is none that broke off
 
 
-def test_unauthorized_requests_are_not_charged(store: PromptRegistry) -> None:
+def test_unauthorized_requests_do_not_count_toward_the_rate_limit(store: PromptRegistry) -> None:
     limits = TenantRateLimiter(sequences_per_minute=1)
     client = TestClient(streaming(Authenticator(store.api_keys), asyncio.Event(), limits))
     for _ in range(3):

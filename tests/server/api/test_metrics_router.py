@@ -1,4 +1,4 @@
-"""Counts, as Prometheus reads them; and who may read them."""
+"""`/metrics` in the Prometheus format, and the scope that it requires."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def samples(text: bytes) -> dict[tuple[str, str], float]:
     return {(s.name, ",".join(s.labels.values())): s.value for family in families for s in family.samples}
 
 
-def test_recorded_values_are_exported() -> None:
+def test_recorded_metrics_are_exported_in_the_prometheus_format() -> None:
     metrics = ServerMetrics()
     metrics.observe_first_token(0.2)
     metrics.observe_inter_token(0.01)
@@ -54,7 +54,7 @@ def test_recorded_values_are_exported() -> None:
     assert {name: found.get(name) for name in expected} == expected
 
 
-def test_tenant_labels_are_bounded() -> None:
+def test_the_number_of_tenant_labels_in_metrics_is_bounded() -> None:
     metrics = ServerMetrics(max_tenant_labels=2)
     for tenant in ("a", "b", "c", "d", "a"):
         metrics.count_tokens(tenant, prompt_tokens=1)

@@ -1,4 +1,4 @@
-"""What can be asked for."""
+"""`/v1/models` over HTTP, and the health endpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.server.live_server import ANSWERS, BASE, Running, prompt_for
 
 
-def test_models_are_the_base_model_and_the_prompts(served: Running, client: openai.OpenAI) -> None:
+def test_the_model_list_contains_the_base_model_and_all_prompts(served: Running, client: openai.OpenAI) -> None:
     found = {model.id: model.model_dump() for model in client.models.list()}
     assert next(iter(found)) == BASE
     assert set(found) == {BASE, "answers", "answers@canary", "behind", "chat", "foreign", "pairs", "reviews"}
@@ -20,7 +20,7 @@ def test_models_are_the_base_model_and_the_prompts(served: Running, client: open
     assert found["reviews"]["owned_by"] == "default"
 
 
-def test_models_are_paginated(served: Running) -> None:
+def test_the_model_list_is_paginated(served: Running) -> None:
     def page(**query: object) -> dict[str, Any]:
         return served.get("/v1/models?" + "&".join(f"{name}={value}" for name, value in query.items())).json()
 
@@ -38,13 +38,13 @@ def test_models_are_paginated(served: Running) -> None:
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=many", "after=answers@1", "after=No%20name"])
-def test_invalid_model_pages_are_rejected(served: Running, query: str) -> None:
+def test_invalid_page_parameters_of_the_model_list_are_rejected(served: Running, query: str) -> None:
     answer = served.get(f"/v1/models?{query}")
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_value", query.partition("=")[0])
 
 
-def test_a_prompt_that_is_called_as_the_base_model_is_listed_by_its_alias(served: Running) -> None:
+def test_a_prompt_with_the_name_of_the_base_model_is_listed_under_its_alias(served: Running) -> None:
     served.store.register_prompt(prompt_for(served.parts.model, ANSWERS), BASE)
     try:
         assert served.get("/v1/models?limit=1").json()["data"][0]["parent"] is None
@@ -56,7 +56,7 @@ def test_a_prompt_that_is_called_as_the_base_model_is_listed_by_its_alias(served
         served.store.remove_versions(BASE)
 
 
-def test_a_single_model_is_returned(client: openai.OpenAI) -> None:
+def test_a_model_is_retrieved_by_its_name_and_an_unknown_name_returns_404(client: openai.OpenAI) -> None:
     assert client.models.retrieve("answers@2").model_dump()["root"] == "answers@2"
     assert client.models.retrieve(BASE).id == BASE
     for name in ("nothing", "Nothing at all"):

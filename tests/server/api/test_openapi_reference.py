@@ -1,4 +1,4 @@
-"""The page at `/docs`: all that the server's own description says, from the server alone."""
+"""The page at `/docs` shows the whole OpenAPI description without external resources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from softprompt.server.api.openapi_reference import (
 from tests.server.live_server import Running
 
 
-def test_the_reference_is_complete_and_loads_no_external_resources(served: Running) -> None:
+def test_the_api_reference_is_complete_and_loads_no_external_resources(served: Running) -> None:
     page, described = served.get("/docs"), served.get("/openapi.json").json()
     assert page.status_code == 200
     assert page.headers["content-security-policy"] == served.get("/").headers["content-security-policy"]
@@ -35,7 +35,7 @@ def test_fastapis_own_pages_are_disabled(served: Running) -> None:
     assert served.get("/redoc").status_code == served.get("/docs/oauth2-redirect").status_code == 404
 
 
-def test_links_of_the_reference_resolve(served: Running) -> None:
+def test_links_of_the_api_reference_resolve(served: Running) -> None:
     page = served.get("/docs").text
     inside = set(re.findall(r'href="#([^"]*)"', page))
     assert inside <= set(re.findall(r'id="([^"]*)"', page))
@@ -43,7 +43,7 @@ def test_links_of_the_reference_resolve(served: Running) -> None:
         assert served.get(where).status_code == 200, where
 
 
-def test_descriptions_are_escaped() -> None:
+def test_html_in_the_openapi_description_is_escaped() -> None:
     hostile = "<script>alert(1)</script>"
     described = {
         "info": {"title": hostile, "version": "1", "description": hostile},
@@ -64,11 +64,11 @@ def test_descriptions_are_escaped() -> None:
         ({}, "anything"),
     ],
 )
-def test_types_are_described(schema: dict[str, Any], kind: str) -> None:
+def test_json_schema_types_are_described_in_words(schema: dict[str, Any], kind: str) -> None:
     assert describe_type(schema) == kind
 
 
-def test_a_field_has_its_constraints_and_default() -> None:
+def test_the_notes_of_a_field_state_its_constraints_and_default() -> None:
     schema = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100, "description": "How many."}
     [field] = list_object_fields({"properties": {"limit": schema}, "required": []})
     assert field.notes == "at least 1; at most 1,000; default: 100; How many."
@@ -78,7 +78,7 @@ def test_a_field_has_its_constraints_and_default() -> None:
     assert inner.notes == "at most 3"
 
 
-def test_form_fields_are_listed_with_the_operation(served: Running) -> None:
+def test_form_fields_of_an_upload_are_listed_with_its_operation(served: Running) -> None:
     [upload] = [
         each
         for each in list_operations(served.get("/openapi.json").json())

@@ -59,7 +59,7 @@ def page(browser: Browser, served: Running) -> Iterator[Page]:
         yield one
 
 
-def test_the_reference_is_accessible(browser: Browser, served: Running) -> None:
+def test_the_api_reference_is_accessible(browser: Browser, served: Running) -> None:
     with opened(browser, served) as page:
         page.goto("/docs")
         expect(page.get_by_role("heading", name="POST /v1/chat/completions")).to_be_visible()
@@ -83,7 +83,9 @@ def test_static_files_have_security_headers(served: Running) -> None:
         assert served.get(f"/playground/files/{name}").status_code == 404
 
 
-def test_two_versions_answer_side_by_side_as_the_api_does(page: Page, served: Running) -> None:
+def test_responses_of_several_prompts_stream_side_by_side_and_equal_those_of_the_api(
+    page: Page, served: Running
+) -> None:
     used = served.parts.usage_tracker.get_usage("default", "answers@2")  # by other tests, of the same server
     requests, tokens = used.num_requests + 1, used.completion_tokens + TOKENS
     with held(served, 12, rows=3):
@@ -107,7 +109,7 @@ def test_two_versions_answer_side_by_side_as_the_api_does(page: Page, served: Ru
     assert len({box["y"] for box in boxes if box}) == 1
 
 
-def test_the_playground_shows_labels_and_fields(page: Page, served: Running) -> None:
+def test_the_playground_shows_label_probabilities_and_template_fields(page: Page, served: Running) -> None:
     choose(page, "reviews", "pairs", BASE)
     page.get_by_label("Field name").fill("Aro")
     page.get_by_label("Field food").fill("fish")
@@ -126,7 +128,9 @@ def test_the_playground_shows_labels_and_fields(page: Page, served: Running) -> 
     expect(page.get_by_role("article")).to_have_count(1)
 
 
-def test_errors_are_shown_where_they_occur(page: Page, served: Running) -> None:
+def test_errors_are_shown_in_the_form_or_in_the_card_of_the_prompt_that_caused_them(
+    page: Page, served: Running
+) -> None:
     button, problem = page.get_by_role("button", name="Ask", exact=True), page.locator("#ask-problem")
     button.click()
     expect(problem).to_have_text("Choose a prompt first.")
@@ -150,7 +154,7 @@ def test_errors_are_shown_where_they_occur(page: Page, served: Running) -> None:
     expect(card(page, "answers").get_by_role("alert")).to_have_text("The server cannot be reached.")
 
 
-def test_stop_ends_the_generation_on_the_server(page: Page, served: Running) -> None:
+def test_the_stop_button_ends_the_generation_on_the_server(page: Page, served: Running) -> None:
     with held(served, 8):
         ask(page, "answers", tokens=100)
         expect(card(page, "answers").locator(".text")).not_to_be_empty()
@@ -169,7 +173,7 @@ def test_a_new_request_aborts_the_previous_one(page: Page, served: Running) -> N
     expect(card(page, "answers").locator(".state")).to_contain_text("3 tokens in")
 
 
-def test_the_page_works_with_the_keyboard_alone(page: Page) -> None:
+def test_the_playground_can_be_used_with_the_keyboard_alone(page: Page) -> None:
     def tab_to(what: Locator) -> None:
         for _ in range(30):
             page.keyboard.press("Tab")
@@ -202,7 +206,7 @@ def test_at_most_six_prompts_can_be_selected(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "other"), [("light", "dark"), ("dark", "light")])
-def test_the_playground_works_in_light_dark_and_narrow(
+def test_the_playground_is_accessible_in_both_themes_and_on_a_narrow_screen(
     browser: Browser, served: Running, scheme: Any, other: str
 ) -> None:
     papers = {"light": "rgb(251, 250, 247)", "dark": "rgb(23, 25, 28)"}
@@ -220,7 +224,7 @@ def test_the_playground_works_in_light_dark_and_narrow(
         expect(page.locator("body")).to_have_css("background-color", papers[other])
 
 
-def test_reduced_motion_is_respected(browser: Browser, served: Running) -> None:
+def test_reduced_motion_disables_the_blinking_cursor(browser: Browser, served: Running) -> None:
     for motion, animation in (("no-preference", "blink"), ("reduce", "none")):
         with opened(browser, served, reduced_motion=motion) as page, held(served, 8):
             ask(page, "answers", tokens=100)
@@ -231,7 +235,7 @@ def test_reduced_motion_is_respected(browser: Browser, served: Running) -> None:
             assert found == animation
 
 
-def test_a_key_stays_in_its_tab(browser: Browser, keyed: Running) -> None:
+def test_the_api_key_is_stored_only_in_its_tab(browser: Browser, keyed: Running) -> None:
     key, text = keyed.store.api_keys.create_key("acme", "use")
     with opened(browser, keyed) as page:
         field = page.get_by_label("API key")
@@ -256,7 +260,7 @@ def test_a_key_stays_in_its_tab(browser: Browser, keyed: Running) -> None:
             expect(another.get_by_label("API key")).to_be_visible()
 
 
-def test_a_prompt_is_found_among_many_by_name(browser: Browser, keyed: Running) -> None:
+def test_a_search_by_name_finds_a_prompt_among_many(browser: Browser, keyed: Running) -> None:
     _, text = keyed.store.api_keys.create_key("many", "use")
     with opened(browser, keyed) as page:
         page.get_by_label("API key").fill(text)

@@ -1,4 +1,4 @@
-"""`/v1/prompts` over HTTP: a tenant's prompts come in, change their aliases, go; another's are as unknown as none."""
+"""`/v1/prompts` over HTTP: uploads, aliases, removal and pages of a tenant's prompts."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_versions_are_activated_and_rolled_back(client: TestClient, store: Promp
     check_whole(store)
 
 
-def test_another_tenants_prompt_returns_404(client: TestClient, store: PromptRegistry) -> None:
+def test_changing_another_tenants_prompt_returns_404(client: TestClient, store: PromptRegistry) -> None:
     upload(client, key(store, "acme"), name="secret")
     before, other = store.list_prompts(), key(store, "bolt")
     assert client.get("/v1/prompts", headers=other).json()["data"] == []
@@ -108,7 +108,7 @@ def test_another_tenants_prompt_returns_404(client: TestClient, store: PromptReg
     assert store.list_prompts() == before
 
 
-def test_lists_are_paginated(client: TestClient, store: PromptRegistry) -> None:
+def test_prompts_versions_and_history_are_paginated(client: TestClient, store: PromptRegistry) -> None:
     headers = key(store, "acme")
     fill_store(store, SAVED[0], [("acme", name) for name in ("a", "b", "c-a")], versions=25)
 
@@ -147,7 +147,7 @@ def test_lists_are_paginated(client: TestClient, store: PromptRegistry) -> None:
 
 @pytest.mark.parametrize("path", ["", "/a/versions", "/a/history"])
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "after=" + "9" * 300])
-def test_invalid_pages_are_rejected(client: TestClient, store: PromptRegistry, path: str, query: str) -> None:
+def test_invalid_page_parameters_are_rejected(client: TestClient, store: PromptRegistry, path: str, query: str) -> None:
     answer = client.get(f"/v1/prompts{path}?{query}", headers=key(store, "acme"))
     assert refused(answer) == "400 invalid_value"
     assert answer.json()["error"]["param"] == query.partition("=")[0]
@@ -178,7 +178,7 @@ def test_endpoints_require_their_scopes(client: TestClient, store: PromptRegistr
         (None, {"colour": "red"}, "400 None"),
     ],
 )
-def test_a_rejected_upload_leaves_nothing(
+def test_a_rejected_upload_stores_nothing(
     client: TestClient, store: PromptRegistry, files: Any, fields: dict[str, str], expected: str
 ) -> None:
     assert refused(upload(client, key(store), files, **fields)) == expected
@@ -186,7 +186,7 @@ def test_a_rejected_upload_leaves_nothing(
     assert stored(store) == []
 
 
-def test_invalid_bodies_are_rejected(client: TestClient, store: PromptRegistry) -> None:
+def test_invalid_multipart_bodies_are_rejected(client: TestClient, store: PromptRegistry) -> None:
     headers = key(store)
     assert refused(client.post("/v1/prompts", headers=headers, json={})) == "415 unsupported_media_type"
     kind = {**headers, "Content-Type": "multipart/form-data"}
@@ -210,7 +210,9 @@ def test_a_tenants_storage_is_limited(store: PromptRegistry) -> None:
     assert len(store.resolve_version("reviews@2", tenant="acme").digest) == 64
 
 
-def test_queries_of_an_upload_do_not_grow_with_the_versions(client: TestClient, store: PromptRegistry) -> None:
+def test_the_queries_of_an_upload_do_not_depend_on_the_number_of_versions(
+    client: TestClient, store: PromptRegistry
+) -> None:
     headers = key(store)
     asked = []
     for versions in (1, 40):

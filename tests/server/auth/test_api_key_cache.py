@@ -1,4 +1,4 @@
-"""Keys that were looked up a moment ago need no query; what was revoked stops working all the same."""
+"""The key cache returns valid keys for a second without a query."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_key_is_cached_for_a_second(store: PromptRegistry) -> None:
     assert ring.get_cached_key(text) is None
 
 
-def test_a_key_that_is_found_to_be_revoked_is_forgotten_at_once(store: PromptRegistry) -> None:
+def test_a_lookup_that_finds_a_key_revoked_removes_it_from_the_cache(store: PromptRegistry) -> None:
     ring = ApiKeyCache(store.api_keys, Clock())
     key, text = store.api_keys.create_key()
     assert ring.look_up_key(text) == ring.get_cached_key(text) == key
@@ -45,7 +45,7 @@ def test_a_key_that_is_found_to_be_revoked_is_forgotten_at_once(store: PromptReg
     assert ring.get_cached_key(text) is None
 
 
-def test_an_expired_key_is_not_taken_from_the_cache(store: PromptRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_cache_does_not_return_an_expired_key(store: PromptRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     ring = ApiKeyCache(store.api_keys, Clock())
     key, text = store.api_keys.create_key(expires_in=timedelta(days=1))
     assert ring.look_up_key(text) == ring.get_cached_key(text) == key
@@ -53,7 +53,7 @@ def test_an_expired_key_is_not_taken_from_the_cache(store: PromptRegistry, monke
     assert ring.get_cached_key(text) is None
 
 
-def test_the_key_cache_is_bounded(store: PromptRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_the_key_cache_is_bounded(store: PromptRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEY_CACHE_SIZE", 3)
     ring = ApiKeyCache(store.api_keys, Clock())
     texts = [store.api_keys.create_key()[1] for _ in range(5)]

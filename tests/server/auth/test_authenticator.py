@@ -1,4 +1,4 @@
-"""From a key to its principal, below HTTP; over HTTP it is in `tests/server/api/test_dependencies.py`."""
+"""Authentication without HTTP; `tests/server/api/test_dependencies.py` tests it over HTTP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def store(tmp_path: Any) -> Iterator[PromptRegistry]:
         yield opened
 
 
-def test_requests_with_a_cached_key_need_no_query(store: PromptRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_key_is_authenticated_without_a_query(store: PromptRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, looked = Authenticator(store.api_keys), 0
     _, text = store.api_keys.create_key()
     find = store.api_keys.authenticate_secret

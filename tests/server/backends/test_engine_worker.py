@@ -70,7 +70,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(in_time())
 
 
-def test_its_thread_alone_divides_calls_of_torch() -> None:
+def test_only_the_model_thread_uses_several_torch_threads() -> None:
     async def test() -> None:
         worker = EngineWorker(
             Engine(tiny_model("llama"), max_num_seqs=4, max_model_len=128), ServerMetrics(), num_threads=2
@@ -86,7 +86,7 @@ def test_its_thread_alone_divides_calls_of_torch() -> None:
     run(test)
 
 
-def test_rows_are_answered_and_jobs_run_in_between() -> None:
+def test_jobs_run_in_the_model_thread_without_changing_responses() -> None:
     async def test() -> None:
         async with working() as worker:
             alone = (await answered(worker)).tokens
@@ -100,7 +100,7 @@ def test_rows_are_answered_and_jobs_run_in_between() -> None:
     run(test)
 
 
-def test_a_step_that_fails_fails_its_rows_alone(
+def test_a_failing_step_fails_only_the_sequences_in_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test() -> None:
@@ -156,7 +156,7 @@ def gauges(worker: EngineWorker) -> tuple[float | None, float | None]:
     return found[0], found[1]
 
 
-def test_cancelled_sequences_leave_the_gauges() -> None:
+def test_gauges_do_not_count_cancelled_sequences() -> None:
     async def test() -> None:
         async with working(max_num_seqs=1) as worker:
             held = threading.Event()
@@ -179,7 +179,7 @@ def test_cancelled_sequences_leave_the_gauges() -> None:
     run(test)
 
 
-def test_sequences_failed_by_shutdown_leave_the_gauges() -> None:
+def test_gauges_do_not_count_sequences_that_shutdown_failed() -> None:
     async def test() -> None:
         async with working(max_num_seqs=1) as worker:
             for _ in range(3):
@@ -190,7 +190,7 @@ def test_sequences_failed_by_shutdown_leave_the_gauges() -> None:
     run(test)
 
 
-def test_cancelling_a_submission_leaves_nothing() -> None:
+def test_cancelling_a_submission_leaves_no_sequence_in_the_engine() -> None:
     async def test() -> None:
         async with working(max_num_seqs=1) as worker:
             held = threading.Event()
@@ -243,7 +243,7 @@ def test_many_classifications_do_not_delay_other_tenants() -> None:
     run(test)
 
 
-def test_control_jobs_do_not_wait_for_passes() -> None:
+def test_jobs_between_steps_run_before_queued_forward_passes() -> None:
     async def test() -> None:
         async with working() as worker:
             held, done = threading.Event(), list[str]()
@@ -270,7 +270,7 @@ def test_errors_are_raised_to_the_submitter() -> None:
     run(test)
 
 
-def test_stopping_fails_waiting_requests() -> None:
+def test_stopping_the_worker_fails_open_requests() -> None:
     async def test() -> None:
         async with working() as worker:
             row = await worker.submit_request(LONG, None)

@@ -39,7 +39,7 @@ def test_a_handle_yields_outputs_up_to_the_last_one() -> None:
     asyncio.run(test())
 
 
-def test_an_error_is_raised_behind_the_outputs_before_it() -> None:
+def test_an_error_is_raised_after_the_outputs_that_precede_it() -> None:
     async def test() -> None:
         handle = ManualHandle()
         handle.push_output(token(1))
@@ -53,7 +53,7 @@ def test_an_error_is_raised_behind_the_outputs_before_it() -> None:
     asyncio.run(test())
 
 
-def test_merged_outputs_come_as_they_arrive() -> None:
+def test_merged_outputs_are_yielded_in_order_of_arrival() -> None:
     async def test() -> None:
         first, second = ManualHandle(), ManualHandle()
         merged = merge_outputs([first, second])

@@ -1,4 +1,4 @@
-"""Texts of several tenants and prompts in one pass, and one text in several: the answers are those of each alone."""
+"""Texts of several tenants and prompts share forward passes, and their scores equal those of each text alone."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def run(
     return asyncio.run(started()), passes
 
 
-def test_texts_of_several_tenants_and_prompts_share_a_pass(chatting: FrozenModel, prompts: list[LoadedPrompt]) -> None:
+def test_texts_of_several_tenants_and_prompts_share_a_forward_pass(
+    chatting: FrozenModel, prompts: list[LoadedPrompt]
+) -> None:
     texts = [row(chatting, 3 + i) for i in range(len(prompts))]
 
     async def test(batches: LabelBatcher, worker: EngineWorker) -> Any:
@@ -93,8 +95,10 @@ def test_texts_of_several_tenants_and_prompts_share_a_pass(chatting: FrozenModel
         assert scores == pytest.approx(alone(prompt, text), abs=1e-4)
 
 
-def test_a_text_that_is_much_is_scored_in_several_passes(chatting: FrozenModel, prompts: list[LoadedPrompt]) -> None:
-    """Others come in between: the tenant with many of them does not keep the other's waiting."""
+def test_a_long_text_is_scored_in_several_passes_and_does_not_delay_another_tenant(
+    chatting: FrozenModel, prompts: list[LoadedPrompt]
+) -> None:
+    """Another tenant's short text is scored first."""
     long, short = row(chatting, 60), row(chatting, 4)
     order: list[str] = []
 
@@ -157,10 +161,10 @@ def test_cancelled_texts_are_not_scored(chatting: FrozenModel, prompts: list[Loa
     assert passes == [2]
 
 
-def test_passes_are_shorter_while_another_tenant_comes(
+def test_forward_passes_are_shorter_while_another_tenant_is_active(
     chatting: FrozenModel, prompts: list[LoadedPrompt], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pass cannot be interrupted: whoever comes waits for it."""
+    """A forward pass cannot be interrupted: the requests of other tenants wait for it."""
     monkeypatch.setattr(PassSizeEstimator, "observe_pass", lambda *_: None)
     texts = [row(chatting, 8) for _ in range(60)]
 

@@ -1,4 +1,4 @@
-"""Prompts are made ready beside the thread that runs the model, and their virtual tokens piece by piece."""
+"""Tasks are bound in a thread of their own, and virtual tokens are compiled in several forward passes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from tests.server.live_server import REVIEWS
 from tests.strategies import random_embeddings
 
 
-def test_a_task_is_bound_beside_the_loop_and_the_model(chatting: FrozenModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_is_bound_outside_the_event_loop_and_model_threads(
+    chatting: FrozenModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     threads: list[str] = []
     bind = ClassificationTask.build_objective
 
@@ -34,7 +36,9 @@ def test_a_task_is_bound_beside_the_loop_and_the_model(chatting: FrozenModel, mo
 
 
 @pytest.mark.parametrize("placement", [Placement.BEFORE, Placement.AFTER_BOS])
-def test_many_virtual_tokens_are_compiled_in_passes_of_few(chatting: FrozenModel, placement: Placement) -> None:
+def test_many_virtual_tokens_are_compiled_in_several_small_forward_passes(
+    chatting: FrozenModel, placement: Placement
+) -> None:
     shelved, prompt, passes = make_ready(chatting, 37, placement)
     with torch.no_grad():
         whole = chatting.compile_payload(prompt.payload)

@@ -1,4 +1,4 @@
-"""Requests that come at once go on one in each round of the event loop, tenants in turn."""
+"""Concurrent requests use the event loop one at a time, and tenants take turns."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def order_of(turns: EventLoopScheduler, tenants: list[str], rounds: int = 
     return order, most
 
 
-def test_one_request_at_a_time_has_the_turn() -> None:
+def test_only_one_request_at_a_time_has_a_turn_on_the_event_loop() -> None:
     async def test() -> None:
         order, most = await order_of(EventLoopScheduler(), ["acme"] * 20)
         assert (len(order), most) == (20, 1)
@@ -47,7 +47,7 @@ def test_one_request_at_a_time_has_the_turn() -> None:
     run(test())
 
 
-def test_another_tenants_request_overtakes_earlier_ones() -> None:
+def test_the_first_request_of_a_tenant_overtakes_waiting_requests_of_another() -> None:
     async def test() -> None:
         order, _ = await order_of(EventLoopScheduler(), ["acme"] * 20 + ["other"])
         assert order.index("other") <= 2
@@ -55,7 +55,7 @@ def test_another_tenants_request_overtakes_earlier_ones() -> None:
     run(test())
 
 
-def test_a_turn_that_waits_for_io_does_not_block_others() -> None:
+def test_a_request_that_waits_for_io_does_not_block_the_turns_of_others() -> None:
     async def test() -> None:
         turns, released = EventLoopScheduler(), asyncio.Event()
 
@@ -73,7 +73,7 @@ def test_a_turn_that_waits_for_io_does_not_block_others() -> None:
     run(test())
 
 
-def test_ending_a_revoked_turn_does_not_end_another() -> None:
+def test_ending_a_revoked_turn_does_not_end_the_turn_of_another_request() -> None:
     async def test() -> None:
         turns = EventLoopScheduler()
         first, second, third = (EventLoopTurn(turns, "acme") for _ in range(3))
@@ -121,7 +121,7 @@ def front(tmp_path: Path, chatting: FrozenModel) -> Iterator[Running]:
         ("/v1/chat/completions", {"model": BASE, "messages": [{"role": "user", "content": "tea"}], "max_tokens": 2}),
     ],
 )
-def test_a_request_takes_a_turn_before_it_is_read_and_before_it_is_answered(
+def test_a_request_waits_for_a_turn_before_it_is_read_and_before_its_response(
     front: Running, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
 ) -> None:
     taken, take = list[str](), EventLoopTurn.wait_turn

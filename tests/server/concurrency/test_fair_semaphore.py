@@ -1,4 +1,4 @@
-"""How many go on at a time, and who is next."""
+"""The semaphore limits concurrent requests and admits tenants in turn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(test, 30))
 
 
-def test_a_tenant_with_many_waiting_keeps_no_other_waiting() -> None:
+def test_many_waiting_requests_of_one_tenant_do_not_delay_another_tenant() -> None:
     async def test() -> None:
         limit, order = FairSemaphore(1), list[str]()
 
@@ -32,7 +32,7 @@ def test_a_tenant_with_many_waiting_keeps_no_other_waiting() -> None:
     run(test())
 
 
-def test_the_capacity_is_never_exceeded() -> None:
+def test_the_semaphore_never_exceeds_its_capacity() -> None:
     async def test() -> None:
         limit, inside, most = FairSemaphore(3), 0, 0
 
@@ -85,7 +85,7 @@ def test_the_number_of_waiters_is_limited() -> None:
     run(test())
 
 
-def test_one_tenant_leaves_a_reserve_for_others_and_has_all_the_rest() -> None:
+def test_one_tenant_gets_all_slots_except_those_reserved_for_other_tenants() -> None:
     async def test() -> None:
         limit, released, order = FairSemaphore(6, num_reserved=2), asyncio.Event(), list[str]()
 
@@ -120,7 +120,7 @@ def test_idle_tenants_take_no_memory() -> None:
     run(test())
 
 
-def test_a_request_beyond_the_capacity_is_admitted_alone() -> None:
+def test_a_request_larger_than_the_capacity_is_admitted_on_its_own() -> None:
     async def test() -> None:
         limit = FairSemaphore(2)
         async with limit.acquire_slots("acme", 5):
@@ -129,7 +129,7 @@ def test_a_request_beyond_the_capacity_is_admitted_alone() -> None:
     run(test())
 
 
-def test_waiters_behind_a_cancelled_one_are_admitted() -> None:
+def test_waiters_after_a_cancelled_waiter_are_admitted() -> None:
     async def test() -> None:
         limit, done = FairSemaphore(4), list[str]()
 

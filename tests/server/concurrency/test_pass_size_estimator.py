@@ -1,4 +1,4 @@
-"""Passes are as large as the time that they may take."""
+"""The tokens of a forward pass are limited by its duration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from softprompt.server.concurrency.pass_size_estimator import MIN_PASS_TOKENS, PassSizeEstimator
 
 
-def test_a_pass_has_all_tokens_without_other_tenants() -> None:
+def test_a_pass_without_a_time_limit_may_have_the_maximum_of_tokens() -> None:
     size = PassSizeEstimator(256)
     assert size.get_max_tokens(None) == 256
     size.observe_pass(256, 1.0)
@@ -15,7 +15,7 @@ def test_a_pass_has_all_tokens_without_other_tenants() -> None:
 
 
 @pytest.mark.parametrize("overhead", [0.0, 0.01])
-def test_passes_come_to_take_the_time_that_they_may(overhead: float) -> None:
+def test_the_duration_of_passes_converges_to_the_time_limit(overhead: float) -> None:
     size = PassSizeEstimator(256)
     for _ in range(40):
         tokens = size.get_max_tokens(0.1)
@@ -23,7 +23,7 @@ def test_passes_come_to_take_the_time_that_they_may(overhead: float) -> None:
     assert overhead + tokens * 0.002 == pytest.approx(0.1, rel=0.1)
 
 
-def test_a_pass_has_some_tokens_however_long_it_takes() -> None:
+def test_slow_passes_still_have_the_minimum_of_tokens() -> None:
     size = PassSizeEstimator(256)
     size.observe_pass(256, 100.0)
     assert size.get_max_tokens(0.01) == MIN_PASS_TOKENS

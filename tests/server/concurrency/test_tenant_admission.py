@@ -1,4 +1,4 @@
-"""How many requests of each tenant are taken on, whatever the others do."""
+"""The number of accepted requests is limited for each tenant."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def filled(admission: TenantAdmission, tenant: str, running: int) -> int:
     return count
 
 
-def test_one_tenant_has_half_the_room_and_the_next_half_of_what_is_left() -> None:
+def test_each_further_tenant_may_fill_half_of_the_remaining_queue() -> None:
     admission = TenantAdmission(8)
     assert [filled(admission, tenant, 2) for tenant in ("acme", "bolt", "cats")] == [6, 3, 1]
 
 
-def test_finished_requests_free_their_places() -> None:
+def test_finished_requests_no_longer_count_toward_the_allowance() -> None:
     admission = TenantAdmission(4)
     with admission.track_requests("acme", 2):
         assert not admission.get_allowance("acme", 0)
@@ -37,10 +37,10 @@ def test_finished_requests_free_their_places() -> None:
     taken=st.lists(st.tuples(st.sampled_from(["acme", "bolt", "cats"]), st.integers(1, 30)), max_size=20),
     most=st.integers(1, 40),
 )
-def test_several_at_once_are_as_many_as_one_by_one(
+def test_the_allowance_for_several_requests_equals_that_for_single_requests_in_sequence(
     waiting: int, running: int, taken: list[tuple[str, int]], most: int
 ) -> None:
-    """And somebody who has nothing yet always finds room, unless several others share all of it."""
+    """A further tenant has an allowance, too, if at most one tenant has requests."""
     admission, single = TenantAdmission(waiting), TenantAdmission(waiting)
     for tenant, wanted in taken:
         allowance = admission.get_allowance(tenant, running, wanted)

@@ -1,4 +1,4 @@
-"""Limits: each tenant for itself, whatever the others do."""
+"""Rate limits apply to each tenant separately."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ask(limits: TenantRateLimiter, tenant: str = "acme") -> int:
         return error.retry_after_s
 
 
-def test_no_limits() -> None:
+def test_requests_are_unlimited_by_default() -> None:
     limits = TenantRateLimiter()
     assert [ask(limits) for _ in range(1000)] == [0] * 1000
 
@@ -59,21 +59,21 @@ def test_parallel_sequences_are_limited() -> None:
     assert limits.count_running("acme") == 0
 
 
-def test_a_request_that_fails_has_ended() -> None:
+def test_a_request_that_raises_releases_its_sequences() -> None:
     limits = TenantRateLimiter(max_parallel_sequences=1)
     with pytest.raises(RuntimeError), limits.acquire_lease("acme"):
         raise RuntimeError
     assert ask(limits) == 0
 
 
-def test_a_rejected_request_costs_nothing() -> None:
+def test_a_rejected_request_is_not_charged() -> None:
     limits = TenantRateLimiter(sequences_per_minute=2, max_parallel_sequences=1, clock=Clock())
     with limits.acquire_lease("acme"):
         assert [ask(limits) for _ in range(9)] == [1] * 9
     assert [ask(limits) for _ in range(2)] == [0, 30]
 
 
-def test_messages_name_the_limit() -> None:
+def test_a_rate_limit_error_has_a_retry_after_header_and_no_tenant_name() -> None:
     limits = TenantRateLimiter(sequences_per_minute=1, clock=Clock())
     ask(limits)
     with pytest.raises(RateLimitExceeded) as raised, limits.acquire_lease("acme"):
@@ -85,7 +85,7 @@ def test_messages_name_the_limit() -> None:
     assert "acme" not in error.message
 
 
-def test_a_request_is_charged_by_its_sequences() -> None:
+def test_a_request_is_charged_for_its_number_of_sequences() -> None:
     limits = TenantRateLimiter(max_parallel_sequences=10, sequences_per_minute=30, clock=Clock())
     with limits.acquire_lease("acme") as held:
         held.charge_sequences(8)
@@ -110,7 +110,7 @@ def test_a_request_is_charged_by_its_sequences() -> None:
 @pytest.mark.parametrize(
     ("limit", "said"), [({"max_parallel_sequences": 4}, "4 at once"), ({"sequences_per_minute": 4}, "4 in a minute")]
 )
-def test_a_request_beyond_a_limit_has_no_retry_after(limit: dict[str, int], said: str) -> None:
+def test_a_request_that_can_never_fit_a_limit_gets_no_retry_after(limit: dict[str, int], said: str) -> None:
     limits = TenantRateLimiter(**limit)
     with (
         limits.acquire_lease("acme") as held,
@@ -144,8 +144,8 @@ def test_the_number_of_buckets_is_bounded() -> None:
     a_minute=st.integers(1, 20),
     asked=st.lists(st.tuples(st.sampled_from(["acme", "bolt", "cats"]), st.floats(0, 30)), max_size=80),
 )
-def test_every_tenant_gets_exactly_its_limit(a_minute: int, asked: list[tuple[str, float]]) -> None:
-    """In any stretch of time no more begin than a bucketful and what flows in; and who waits as told is let in."""
+def test_no_tenant_exceeds_its_rate_limit_in_any_period(a_minute: int, asked: list[tuple[str, float]]) -> None:
+    """A period admits at most a full bucket and its refill, and after the retry time a request is admitted."""
     clock = Clock()
     limits = TenantRateLimiter(sequences_per_minute=a_minute, clock=clock)
     begun: dict[str, list[float]] = {}

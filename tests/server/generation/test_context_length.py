@@ -1,4 +1,4 @@
-"""Texts that do not fit: which of a request's texts it is, and by how many tokens."""
+"""The error for a text beyond the context length names the text and its excess of tokens."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_error_names_the_text_that_is_too_long(served: Running, path: str, b
     assert excess == asked - (128 if path == CLASSIFY else 129)  # what is written last is not read
 
 
-def test_the_reported_excess_is_exact(served: Running) -> None:
+def test_the_reported_excess_of_tokens_is_exact(served: Running) -> None:
     _, error = served.refused(COMPLETE, {"model": BASE, "prompt": [5] * 100, "max_tokens": 60})
     excess = int(re.findall(r"(\d+) too many", error["message"])[0])
     for fewer, status in ((excess - 1, 400), (excess, 200)):
@@ -85,7 +85,9 @@ def test_the_error_names_all_texts_that_are_too_long(served: Running) -> None:
         (CHAT, {"model": "pairs", "messages": said("tea"), "fields": {"drink": "tea"}}, "fields"),
     ],
 )
-def test_other_errors_of_a_text_name_the_text(served: Running, path: str, body: dict[str, Any], name: str) -> None:
+def test_other_errors_name_the_text_that_caused_them(
+    served: Running, path: str, body: dict[str, Any], name: str
+) -> None:
     status, error = served.refused(path, body)
     assert (status, error["param"]) == (400, name)
     assert "." not in name or name in error["message"]

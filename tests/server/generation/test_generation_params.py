@@ -1,4 +1,4 @@
-"""What a request asks for, within what there is room for."""
+"""Sampling parameters of a request, within the context length and the limits of the server."""
 
 from __future__ import annotations
 

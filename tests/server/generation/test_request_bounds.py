@@ -1,4 +1,4 @@
-"""What one request may cost: stop texts and forms beyond their bounds are refused, and say how to ask."""
+"""Stop strings, penalties and grammars beyond their bounds are rejected."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def body_for(path: str) -> dict[str, Any]:
         ({"repetition_penalty": 1e-310}, "repetition_penalty", "greater than or equal to 0.01"),
     ],
 )
-def test_values_beyond_a_bound_are_rejected_with_the_bound(
+def test_values_beyond_a_bound_are_rejected_and_the_error_states_the_bound(
     served: Running, path: str, more: Any, param: str, said: str
 ) -> None:
     status, error = served.refused(path, {**body_for(path), **more})
@@ -37,12 +37,12 @@ def test_values_beyond_a_bound_are_rejected_with_the_bound(
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETION])
-def test_the_maximum_of_stop_strings_is_accepted(served: Running, path: str) -> None:
+def test_stop_strings_of_the_maximum_number_and_length_are_accepted(served: Running, path: str) -> None:
     assert served.post(path, {**body_for(path), "stop": ["b" * 256] * 16}).status_code == 200
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETION])
-def test_an_endless_grammar_compilation_is_rejected(
+def test_a_grammar_that_takes_too_long_to_compile_is_rejected(
     served: Running, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(served.parts.grammar_compiler._compiler._checker, "_cpu_seconds", 0.2)
@@ -53,7 +53,7 @@ def test_an_endless_grammar_compilation_is_rejected(
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETION])
-def test_an_expensive_grammar_ends_with_an_error(served: Running, path: str) -> None:
+def test_an_expensive_grammar_ends_its_response_with_an_error(served: Running, path: str) -> None:
     body = {**body_for(path), "structured_outputs": {"regex": "(a?){1000}a{1000}"}}
     status, error = served.refused(path, body)
     assert (status, error["code"]) == (400, "grammar_failed")

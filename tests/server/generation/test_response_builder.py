@@ -1,4 +1,4 @@
-"""Answers that are built beside the event loop: the same as any, and others' come in between."""
+"""Responses are built off the event loop, and tenants take turns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def choice(index: int, text: str) -> CompletionChoice:
     return CompletionChoice(index=index, text=text, finish_reason="stop")
 
 
-def test_a_response_built_by_choices_equals_the_whole_response() -> None:
+def test_a_response_built_choice_by_choice_equals_the_response_built_at_once() -> None:
     async def built() -> bytes:
         builder = ResponseBuilder()
         try:
@@ -33,7 +33,7 @@ def test_a_response_built_by_choices_equals_the_whole_response() -> None:
     assert json.loads(asyncio.run(built())) == json.loads(whole.model_dump_json())
 
 
-def test_responses_are_built_fairly_and_off_the_event_loop() -> None:
+def test_a_small_response_overtakes_a_large_response_off_the_event_loop() -> None:
     order, threads = list[str](), set[str]()
 
     def build(_: int, name: str) -> CompletionChoice:

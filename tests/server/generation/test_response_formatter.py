@@ -1,4 +1,4 @@
-"""What becomes of generations in OpenAI's format, whole and in pieces."""
+"""Generations in OpenAI's format, whole and streamed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sent(formatter: ResponseFormatter[Any], **usage: Any) -> dict[str, Any]:
     return formatter.format_chunk(METADATA, choices, **usage).model_dump(exclude_unset=True)
 
 
-def test_a_chat_streams_role_text_and_finish_reason_apart(logprobs: LogprobsFormatter) -> None:
+def test_a_chat_streams_role_text_and_finish_reason_in_separate_chunks(logprobs: LogprobsFormatter) -> None:
     assert streamed(ChatFormatter(logprobs, has_logprobs=False), TEXT, SILENT, LAST) == [
         {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None},
         {"index": 0, "delta": {"content": "tea"}, "logprobs": None, "finish_reason": None},
@@ -72,7 +72,9 @@ def test_every_token_is_streamed_with_its_log_probability(logprobs: LogprobsForm
 
 
 @pytest.mark.parametrize("kind", [ChatFormatter, CompletionFormatter])
-def test_a_chunk_has_usage_only_if_it_is_given(logprobs: LogprobsFormatter, kind: type[ResponseFormatter[Any]]) -> None:
+def test_a_chunk_has_usage_only_if_usage_is_given(
+    logprobs: LogprobsFormatter, kind: type[ResponseFormatter[Any]]
+) -> None:
     formatter = kind(logprobs, has_logprobs=False)
     bare = sent(formatter)
     assert set(bare) == {"id", "object", "created", "model", "choices", "system_fingerprint"}

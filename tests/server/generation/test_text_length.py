@@ -1,4 +1,4 @@
-"""Texts that cannot fit are refused by their length, on every endpoint and before they are put in tokens."""
+"""Texts that cannot fit are rejected by their length, on every endpoint and before tokenization."""
 
 from __future__ import annotations
 
@@ -62,8 +62,7 @@ def test_a_text_that_may_fit_is_tokenized(chatting: FrozenModel) -> None:
         desk.close()
 
 
-def test_other_tenants_run_between_two_batches(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than some characters of a request are put in tokens in one turn."""
+def test_one_turn_tokenizes_a_bounded_number_of_characters(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     desk, turns = served.parts.prompt_renderer, list[int]()
     labelled = desk.render_classification
 

@@ -120,13 +120,13 @@ def refused(status: int, body: Any) -> str:
     return f"{status} {error['code']}"
 
 
-def test_a_body_within_the_limit(port: int) -> None:
+def test_a_body_within_the_limit_is_accepted(port: int) -> None:
     assert ask(port, request("/count", "Content-Length: 1000"), b"x" * 1000)[:2] == (200, 1000)
     assert ask(port, request("/count", "Transfer-Encoding: chunked"), chunk(400), chunk(600), b"0\r\n\r\n")[1] == 1000
     assert ask(port, request("/count", "Content-Length: 0"))[:2] == (200, 0)
 
 
-def test_a_path_with_a_limit_of_its_own(port: int) -> None:
+def test_the_limit_of_a_path_replaces_the_default(port: int) -> None:
     assert ask(port, request("/upload", "Content-Length: 50000"), b"x" * 50_000)[:2] == (200, 50_000)
     status, body, _ = ask(port, request("/upload", "Content-Length: 50001"))
     assert refused(status, body) == "413 too_large"
@@ -239,7 +239,7 @@ def endless(port: int) -> socket.socket:
 
 
 def test_a_connection_of_a_client_that_does_not_read_is_closed() -> None:
-    """By the connection: it is let go of, and what writes the stream ends."""
+    """The application that writes the stream ends."""
     told = Told()
     with serving(application(told), Hasty) as (port, server), endless(port):
         until(lambda: server.server_state.connections)
@@ -257,7 +257,7 @@ def test_a_connection_without_a_request_is_closed(beginning: bytes) -> None:
         until(lambda: not server.server_state.connections)
 
 
-def test_a_connection_with_regular_requests_is_kept() -> None:
+def test_a_connection_with_regular_requests_stays_open() -> None:
     asked = b"POST /count HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx"
     with (
         serving(application(Told()), Hasty) as (port, _server),

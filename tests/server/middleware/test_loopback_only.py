@@ -1,4 +1,4 @@
-"""Without keys: this machine alone, and no other's page."""
+"""Without keys, only requests to loopback that come from the server's own pages are accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the disk to RAM: once however many wait, no more than there is room for, and each failure by itself."""
+"""The prompt cache loads a prompt once, evicts by size and isolates corrupt prompts."""
 
 from __future__ import annotations
 
@@ -139,7 +139,9 @@ def test_a_cancelled_request_does_not_cancel_the_shared_load(
     on_a_shelf(store, model, test)
 
 
-def test_another_tenants_prompt_is_unknown(store: PromptRegistry, model: FrozenModel) -> None:
+def test_another_tenants_prompt_raises_the_same_error_as_a_missing_prompt(
+    store: PromptRegistry, model: FrozenModel
+) -> None:
     async def test(shelf: PromptCache) -> None:
         assert (await got(shelf, "secret", "other")).task == REVIEWS
         said = []
@@ -153,7 +155,7 @@ def test_another_tenants_prompt_is_unknown(store: PromptRegistry, model: FrozenM
     on_a_shelf(store, model, test)
 
 
-def test_a_corrupt_prompt_fails_alone_and_can_be_repaired(tmp_path: Path, model: FrozenModel) -> None:
+def test_a_corrupt_prompt_does_not_affect_others_and_can_be_repaired(tmp_path: Path, model: FrozenModel) -> None:
     good, damaged = prompt_for(model, ANSWERS, 1), prompt_for(model, ANSWERS, 2)
     with PromptRegistry.open(tmp_path / "store", create=True) as store:
         store.register_prompt(good, "good")

@@ -1,4 +1,4 @@
-"""Uploads: what a client brings is a prompt for this model, or it is refused, whatever the bytes."""
+"""An upload is a valid prompt for this base model or rejected, whatever its bytes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def refusal(files: dict[str, bytes]) -> str:
 
 
 @KINDS
-def test_a_prompt_is_read(files: dict[str, bytes]) -> None:
+def test_a_valid_upload_is_parsed(files: dict[str, bytes]) -> None:
     saved = UPLOADS.parse_prompt(files)
     assert saved.files == files
     assert UPLOADS.parse_prompt(forged(files)).manifest == saved.manifest
@@ -80,12 +80,12 @@ def test_a_prompt_is_read(files: dict[str, bytes]) -> None:
         ["softprompt.json", "../prompt.safetensors"],
     ],
 )
-def test_other_files_are_rejected(names: list[str]) -> None:
+def test_uploads_with_missing_or_unexpected_files_are_rejected(names: list[str]) -> None:
     with pytest.raises(NotASavedPrompt, match="send softprompt.json with"):
         UPLOADS.parse_prompt(dict.fromkeys(names, b""))
 
 
-def test_files_that_are_too_large_are_not_read() -> None:
+def test_files_that_are_too_large_are_rejected() -> None:
     uploads = UploadValidator(MODEL, UploadLimits(max_request_bytes=1000, max_manifest_bytes=10))
     with pytest.raises(UploadTooLarge) as raised:
         uploads.check_files({"softprompt.json": 11, "prompt.safetensors": 1})
@@ -95,7 +95,7 @@ def test_files_that_are_too_large_are_not_read() -> None:
         uploads.check_files({"softprompt.json": 1, "prompt.safetensors": 1001})
 
 
-def test_another_base_model_is_named_without_its_path() -> None:
+def test_a_prompt_for_another_base_model_is_rejected_without_showing_a_path() -> None:
     other = tiny_model("llama", seed=5)
     with pytest.raises(BaseModelMismatch, match="this server runs tiny-llama-0"):
         UPLOADS.parse_prompt(make(model=other, payload=random_embeddings(other, 3, seed=0)).files)
@@ -128,7 +128,9 @@ def entry(**changes: Any) -> Any:
         (b" " * 70_000 + b"{}", "a header of 70,002 bytes is invalid"),
     ],
 )
-def test_a_header_is_checked_before_tensors_are_made(change: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_safetensors_header_is_rejected_before_tensors_are_created(
+    change: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("softprompt.saved.payload_files.deserialize_tensors", None)
     assert said in refusal(with_header(PEFT, change))
 
@@ -173,8 +175,8 @@ def test_unsupported_placements_are_rejected(fields: dict[str, Any], said: str) 
     assert said in refusal(forged(files, **fields))
 
 
-def test_a_template_language_is_text() -> None:
-    """What would be code in one is a literal here: braces name fields, and nothing else."""
+def test_code_of_a_template_language_remains_literal_text() -> None:
+    """Braces name fields, and nothing else."""
     template = "{{{{ 7 * 7 }}}} {{% for x in y %}} {input}"
     saved = UPLOADS.parse_prompt(forged(PEFT, task={"kind": "generation", "template": template}))
     row = saved.build_objective(MODEL, saved.payload).encode_prompt(
@@ -186,7 +188,9 @@ def test_a_template_language_is_text() -> None:
 @KINDS
 @given(data=st.data())
 @settings(max_examples=60)
-def test_any_changed_byte_is_detected(files: dict[str, bytes], data: st.DataObject) -> None:
+def test_an_upload_with_changed_bytes_is_rejected_or_a_valid_prompt(
+    files: dict[str, bytes], data: st.DataObject
+) -> None:
     name = data.draw(st.sampled_from(sorted(files)))
     content = bytearray(files[name])
     at = data.draw(st.integers(0, len(content) - 1))
@@ -219,12 +223,12 @@ TASKS = [
 
 @given(change=st.dictionaries(st.sampled_from(fields), values, max_size=2), task=st.none() | st.sampled_from(TASKS))
 @settings(max_examples=80)
-def test_a_forgery_is_rejected_or_a_valid_prompt(change: dict[str, Any], task: dict[str, Any] | None) -> None:
+def test_a_forged_manifest_is_rejected_or_a_valid_prompt(change: dict[str, Any], task: dict[str, Any] | None) -> None:
     check(forged(PEFT, **{**change, **({} if task is None else {"task": task})}))
 
 
 @given(header=st.dictionaries(st.sampled_from(["prompt_embeddings", "head.bias", "x", "__metadata__"]), values))
-def test_forged_headers_are_rejected(header: dict[str, Any]) -> None:
+def test_a_forged_tensor_header_is_rejected_or_a_valid_prompt(header: dict[str, Any]) -> None:
     check(with_header(PEFT, header))
 
 

@@ -1,4 +1,4 @@
-"""What is counted of each prompt for the page."""
+"""The usage of each prompt, as the playground shows it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from softprompt.server.prompts.usage_tracker import UsageTracker, VersionUsage
 from tests.server.live_server import BASE, Running
 
 
-def test_usage_is_counted_per_tenant() -> None:
+def test_usage_is_counted_per_tenant_and_version() -> None:
     tally = UsageTracker()
     use = tally.get_usage("acme", "reviews@1")
     use.record_first_token(0.25)
@@ -26,7 +26,7 @@ def test_the_least_recently_used_version_is_dropped() -> None:
     assert list(tally.list_usages("acme")) == ["a@1", "c@1"]
 
 
-def test_the_server_records_usage(served: Running) -> None:
+def test_the_server_records_the_usage_of_completions_and_classifications(served: Running) -> None:
     def used(model: str) -> dict[str, float]:
         found: dict[str, float] = served.get("/playground/state").json()["usage"].get(model, {})
         return {

@@ -1,4 +1,4 @@
-"""Servers as they begin and end, and clients that go away."""
+"""Start, limits and shutdown of the API server, and clients that disconnect."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_port_in_use_is_reported() -> None:
 
 
 @pytest.mark.parametrize("host", ["no.such.name.invalid", "203.0.113.7"])
-def test_a_foreign_address_is_reported(host: str) -> None:
+def test_an_unusable_host_is_reported(host: str) -> None:
     with pytest.raises(SettingError, match=host):
         bind_socket(ServerConfig(host=host))
 

@@ -1,4 +1,4 @@
-"""How many connections there may be, by the limits of the process."""
+"""The connection limit follows from the limit of open files, which is raised as far as the process may."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_soft_limit_of_open_files_is_raised(
     assert limits.now == (raised, hard)
 
 
-def test_a_limit_without_any_connection_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_limit_too_low_for_any_connection_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "resource", Limits(64, 64))
     with pytest.raises(SettingError, match="limit of open files is 64.*ulimit -n"):
         ensure_connection_limit()
@@ -69,7 +69,7 @@ def _raise(told: Any) -> None:
     told.put((ensure_connection_limit(100), resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
 
 
-def test_the_limit_of_the_process_is_raised() -> None:
+def test_the_open_file_limit_of_a_real_process_is_raised() -> None:
     context = multiprocessing.get_context("fork")
     told = context.SimpleQueue()
     process = context.Process(target=_raise, args=(told,))

@@ -1,4 +1,4 @@
-"""Log lines that anybody can bring about: a few, however often they are."""
+"""Log lines that clients can cause are limited per interval."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_tracebacks_are_always_shown(shown: list[str]) -> None:
 
 
 def test_exhausted_descriptors_are_logged_once(shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said by asyncio for each connection that it could not take, with a traceback."""
+    """Asyncio logs a traceback for each connection that it cannot accept."""
 
     async def serve_without_descriptors() -> None:
         loop = asyncio.get_running_loop()

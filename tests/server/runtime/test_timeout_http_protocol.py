@@ -1,4 +1,4 @@
-"""Requests as bytes on a socket: what is refused, how much work the rest may be, and whom an idle client keeps out."""
+"""The protocol rejects ambiguous and oversized requests, and disconnects clients that are idle or hardly read."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def test_an_invalid_second_request_keeps_the_first_response_intact(port: int) ->
 
 @pytest.mark.parametrize("body", [b"", b"x" * 10_000])
 def test_protocol_upgrades_are_ignored(port: int, body: bytes) -> None:
-    """As Java's clients ask at first, and curl with --http2: its body is read, and so is what stands behind it."""
+    """As Java's clients send at first, and curl with --http2: the body is read, and so is the next request."""
     asking = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
     sent = f"{POST}{asking}Content-Length: {len(body)}\r\n\r\n".encode() + body
     assert answers(port, sent, GET) == [str(len(body)).encode(), b'"quick"']

@@ -1,4 +1,4 @@
-"""What a server sets for its process, in a process of its own."""
+"""Settings of the server's process, each tested in a process of its own."""
 
 from __future__ import annotations
 

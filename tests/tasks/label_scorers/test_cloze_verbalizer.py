@@ -24,7 +24,7 @@ def read(objective: ClassificationObjective, payload: Payload | None, *examples:
 
 
 @pytest.mark.parametrize("family", MASKED_FAMILIES)
-def test_one_token_a_label_is_a_softmax_at_the_mask(family: str) -> None:
+def test_labels_of_one_token_are_scored_by_a_softmax_at_the_mask(family: str) -> None:
     model = shared_model(family)
     task = ClassificationTask(labels=("good", "bad"), template="{text} so [MASK] it was")
     found = read(task.build_objective(model, 60), None, TEXT)[0]
@@ -38,7 +38,7 @@ def test_one_token_a_label_is_a_softmax_at_the_mask(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", MASKED_FAMILIES)
-def test_multi_token_labels_score_the_mean_over_masks(family: str) -> None:
+def test_labels_of_several_tokens_are_scored_by_the_mean_over_their_masks(family: str) -> None:
     model = shared_model(family)
     task = ClassificationTask(labels=("good", "bad"), words={"bad": "great fun"}, template="{text} so [MASK] .")
     found = read(task.build_objective(model, 60), None, TEXT)[0]
@@ -55,7 +55,7 @@ def test_multi_token_labels_score_the_mean_over_masks(family: str) -> None:
 
 
 @pytest.mark.parametrize("payload", ["embeddings", "prefix"])
-def test_batch_of_different_lengths_reads_each_mask(payload: str) -> None:
+def test_outputs_of_a_batch_of_different_lengths_equal_those_of_single_examples(payload: str) -> None:
     model = shared_model("roberta")
     made = random_embeddings(model, 3, 0) if payload == "embeddings" else random_prefix(model, 3, 0)
     task = ClassificationTask(labels=("good", "bad"), words={"bad": "a bore"}, template="{text} so [MASK] .")
@@ -83,18 +83,18 @@ def test_mask_token_in_a_text_is_ordinary_text() -> None:
         ("bert", "{text} [MASK] or [MASK]", "several"),
     ],
 )
-def test_unsupported_mask_is_rejected(family: str, template: str, match: str) -> None:
+def test_template_with_missing_or_unsupported_masks_is_rejected(family: str, template: str, match: str) -> None:
     with pytest.raises(TaskError, match=match):
         ClassificationTask(labels=("good", "bad"), template=template).build_objective(shared_model(family), 60)
 
 
 @pytest.mark.parametrize(("words", "match"), [([[5], [5]], "labels 1 and 2"), ([[5], []], "no tokens")])
-def test_labels_with_the_same_tokens_are_rejected(words: list[list[int]], match: str) -> None:
+def test_labels_with_the_same_or_no_tokens_are_rejected(words: list[list[int]], match: str) -> None:
     with pytest.raises(TaskError, match=match):
         ClozeVerbalizer(words, 3)
 
 
-def test_the_probabilities_sum_to_one() -> None:
+def test_the_label_probabilities_sum_to_one() -> None:
     objective = ClassificationTask(
         labels=("good", "bad", "fun"), words={"bad": "a bore"}, template="{text} [MASK]"
     ).build_objective(shared_model("albert"), 60)

@@ -69,7 +69,7 @@ def test_similar_labels_are_logged_with_counts(alike: tuple[str, str], caplog: p
     assert f"{alike[0]!r} (2 examples) and {alike[1]!r} (1 example) look alike" in notes.pop()
 
 
-def test_different_labels_are_not_similar() -> None:
+def test_different_labels_are_not_grouped_as_similar() -> None:
     assert group_similar_labels(["good", "goods", "1", "10", "1.5", "v1.0.0", "B-PER", "I-PER"]) == []
 
 
@@ -111,7 +111,7 @@ def test_invalid_unicode_labels_are_rejected(labels: list[str], verbalizer: dict
         infer_task(labels=labels, verbalizer=verbalizer)
 
 
-def test_label_split_at_a_comma_is_explained() -> None:
+def test_error_for_a_label_split_at_a_comma_suggests_quotes() -> None:
     with pytest.raises(
         TaskError,
         match=r'no training example has the label Food, drinks; labels found: "Food, drinks", Staff\. .*quote',

@@ -30,7 +30,7 @@ def log_probabilities(model: FrozenModel, head: LinearHead, sequences: list[list
     return objective.compute_log_probs(objective.forward_batch(batch, None), batch)
 
 
-def test_every_label_starts_equally_likely() -> None:
+def test_untrained_head_gives_every_label_the_same_probability() -> None:
     model = shared_model("llama")
     found = log_probabilities(model, LinearHead(3, model.shape.hidden_size), [[5, 6], [7]])
     torch.testing.assert_close(found.exp(), torch.full((2, 3), 1 / 3))
@@ -54,7 +54,7 @@ def test_head_appends_no_tokens() -> None:
     assert batch.input_ids.tolist() == [[5, 6, 7]]
 
 
-def test_the_gradient_reaches_weight_and_bias() -> None:
+def test_the_gradient_reaches_weight_and_bias_of_the_head() -> None:
     model = shared_model("llama")
     head = LinearHead(3, model.shape.hidden_size)
     log_probabilities(model, head, [[5, 6]])[0, 0].backward()

@@ -56,21 +56,21 @@ def branch_by_branch(model: FrozenModel, words: Words, prompt: list[int]) -> lis
 
 
 @given(family=causal_families, words=words, prompt=prompts)
-def test_trie_scores_equal_scores_by_branch(family: str, words: Words, prompt: list[int]) -> None:
+def test_trie_probabilities_equal_those_computed_branch_by_branch(family: str, words: Words, prompt: list[int]) -> None:
     model = shared_model(family)
     [found] = probabilities(model, words, [prompt])
     assert found == pytest.approx(branch_by_branch(model, words, prompt), abs=1e-5)
 
 
 @given(family=causal_families, words=words, rows=st.lists(prompts, min_size=1, max_size=3), seed=st.integers(0, 99))
-def test_probabilities_sum_to_one(family: str, words: Words, rows: list[list[int]], seed: int) -> None:
+def test_label_probabilities_sum_to_one(family: str, words: Words, rows: list[list[int]], seed: int) -> None:
     model = shared_model(family)
     for each in probabilities(model, words, rows, random_prefix(model, 3, seed)):
         assert sum(each) == pytest.approx(1, abs=1e-5)
         assert all(0 <= p <= 1 for p in each)
 
 
-def test_single_tokens_are_a_softmax_over_the_networks_logits() -> None:
+def test_labels_of_one_token_are_scored_by_a_softmax_over_next_token_logits() -> None:
     model, prompt = shared_model("llama"), [7, 8, 9]
     with torch.no_grad():
         logits = model.network(torch.tensor([prompt])).logits[0, -1]
@@ -78,13 +78,13 @@ def test_single_tokens_are_a_softmax_over_the_networks_logits() -> None:
     assert found == pytest.approx(logits[[40, 50, 60]].softmax(dim=0).tolist(), abs=1e-6)
 
 
-def test_single_tokens_append_nothing() -> None:
+def test_labels_of_one_token_append_no_tokens() -> None:
     verbalizer = Verbalizer([(40,), (50,)], terminator_id=1)
     assert verbalizer.appended_paths == ((),)
     assert verbalizer.output_nodes == [(0, 0)]
 
 
-def test_labels_with_a_common_prefix_part_after_it() -> None:
+def test_labels_with_a_common_prefix_are_scored_after_that_prefix() -> None:
     model, prompt = shared_model("llama"), [7, 8, 9]
     with torch.no_grad():
         logits = model.network(torch.tensor([[*prompt, 40]])).logits[0, -1]
@@ -92,7 +92,7 @@ def test_labels_with_a_common_prefix_part_after_it() -> None:
     assert found == pytest.approx(logits[[50, 60]].softmax(dim=0).tolist(), abs=1e-6)
 
 
-def test_prefix_label_competes_through_the_terminator() -> None:
+def test_label_that_is_a_prefix_of_another_is_scored_by_the_eos_token() -> None:
     model, prompt = shared_model("llama"), [7, 8, 9]
     with torch.no_grad():
         logits = model.network(torch.tensor([[*prompt, 40]])).logits[0, -1]
@@ -100,7 +100,7 @@ def test_prefix_label_competes_through_the_terminator() -> None:
     assert found == pytest.approx(logits[[model.eos_token_id, 50]].softmax(dim=0).tolist(), abs=1e-6)
 
 
-def test_prefix_label_without_eos_is_rejected() -> None:
+def test_label_that_is_a_prefix_of_another_is_rejected_if_the_model_has_no_eos() -> None:
     with pytest.raises(
         TaskError, match=r"label 2 is a prefix of another label, and this model has no end-of-text token"
     ):
@@ -108,7 +108,7 @@ def test_prefix_label_without_eos_is_rejected() -> None:
     assert Verbalizer([(50,), (40,)], None).branch_points == Verbalizer([(50,), (40,)], 1).branch_points
 
 
-def test_forced_tokens_do_not_lower_the_score() -> None:
+def test_tokens_without_alternatives_do_not_lower_the_score_of_a_label() -> None:
     model, prompt = shared_model("llama"), [7, 8, 9]
     [short] = probabilities(model, [(40,), (50,)], [prompt])
     [long] = probabilities(model, [(40, 60, 70, 80, 90), (50,)], [prompt])
@@ -123,14 +123,14 @@ def test_examples_of_a_batch_are_independent() -> None:
         assert found == pytest.approx(probabilities(model, words, [row])[0], abs=1e-5)
 
 
-def test_the_order_of_the_labels_is_the_order_of_their_probabilities() -> None:
+def test_probabilities_are_in_the_order_of_the_labels() -> None:
     model, words = shared_model("llama"), [(40,), (40, 50), (60, 70)]
     [straight], [turned] = (probabilities(model, order, [[7, 8]]) for order in (words, words[::-1]))
     assert straight == pytest.approx(turned[::-1], abs=1e-6)
 
 
 @given(words=words)
-def test_no_path_is_a_prefix_of_another(words: Words) -> None:
+def test_no_appended_path_is_a_prefix_of_another(words: Words) -> None:
     """Each appended path ends at a branch point."""
     verbalizer = Verbalizer(words, terminator_id=1)
     assert {(p, len(path)) for p, path in enumerate(verbalizer.appended_paths)} <= set(verbalizer.output_nodes)
@@ -153,13 +153,13 @@ def test_single_label_is_rejected() -> None:
         Verbalizer([(40, 50)], terminator_id=1)
 
 
-def test_terminated_label_equal_to_another_is_rejected() -> None:
+def test_label_that_equals_another_label_with_eos_is_rejected() -> None:
     """A label may contain the terminator, and then equal a terminated label."""
     with pytest.raises(TaskError, match="labels 1 and 2 have the same tokens"):
         Verbalizer([(40,), (40, 1)], terminator_id=1)
 
 
-def test_many_labels_score_like_single_ones() -> None:
+def test_probabilities_of_many_labels_equal_those_computed_branch_by_branch() -> None:
     """Labels have three tokens, and more branch points than one product holds."""
     model, prompt = shared_model("llama"), [7, 8, 9]
     words = [(3 + i % 20, 3 + i * 7 % 90, 3 + i % 11) for i in range(260)]
@@ -177,7 +177,7 @@ def test_many_labels_score_like_single_ones() -> None:
     ],
     ids=["pairs", "begin alike", "end alike", "deep"],
 )
-def test_building_work_is_linear_in_labels(words_of: Any) -> None:
+def test_work_of_building_a_verbalizer_is_linear_in_the_number_of_labels(words_of: Any) -> None:
     """Counts executed lines of Python: four times as many labels run four times as many lines."""
 
     def lines(count: int) -> int:
@@ -198,14 +198,14 @@ def test_building_work_is_linear_in_labels(words_of: Any) -> None:
     assert lines(256) < 4.6 * lines(64)
 
 
-def test_two_labels_with_one_word_are_rejected() -> None:
+def test_labels_with_the_same_word_are_rejected() -> None:
     task = ClassificationTask(labels=("1", "2"), words={"1": "good", "2": "good"})
     with pytest.raises(TaskError, match="label '1' .*'good'.* label '2' .*'good'.* have the same tokens"):
         task.build_objective(shared_model("llama"), 128)
 
 
 @pytest.mark.parametrize("labels", [("good", "good fun"), ("great", "great fun", "a bore"), ("好", "好评", "差评")])
-def test_label_probabilities_follow_the_paths(labels: tuple[str, ...]) -> None:
+def test_probabilities_of_label_words_equal_those_computed_branch_by_branch(labels: tuple[str, ...]) -> None:
     model = shared_model("llama")
     objective = ClassificationTask(labels=labels).build_objective(model, 128)
     row = EncodedExample(model.prompt_tokenizer.encode_text("the film was great\nLabel:"))

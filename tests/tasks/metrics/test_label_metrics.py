@@ -1,4 +1,4 @@
-"""Imbalanced labels: the headline metric, the selection key, and labels that are never predicted."""
+"""Label metrics, the headline metric, the selection key, and labels that are never predicted."""
 
 from __future__ import annotations
 
@@ -52,22 +52,24 @@ def test_majority_share_is_the_accuracy_of_a_constant_prediction() -> None:
         (0.4, 10, False),
     ],
 )
-def test_imbalance_threshold_is_halfway_to_all_examples(share: float, labels: int, uneven: bool) -> None:
+def test_imbalance_threshold_is_halfway_between_the_equal_share_and_all_examples(
+    share: float, labels: int, uneven: bool
+) -> None:
     assert is_imbalanced(share, labels) is uneven
 
 
-def test_imbalanced_labels_put_macro_f1_first() -> None:
+def test_macro_f1_is_the_first_metric_if_labels_are_imbalanced() -> None:
     found = objective(("complaint", "praise")).compute_metrics(answers(*[0] * 20, of=2), rows(*[0] * 19, 1))
     assert list(found) == ["macro_f1", "accuracy", "majority", "loss"]
     assert found["accuracy"] == found["majority"] == 0.95
     assert found["macro_f1"] == pytest.approx((2 * 19 / 39 + 0) / 2)
 
 
-def test_balanced_labels_put_accuracy_first() -> None:
+def test_accuracy_is_the_first_metric_if_labels_are_balanced() -> None:
     assert list(objective().compute_metrics(answers(0, 1, 2, 0), rows(0, 1, 2, 1))) == ["accuracy", "macro_f1", "loss"]
 
 
-def test_imbalanced_labels_are_selected_by_macro_f1() -> None:
+def test_selection_prefers_macro_f1_if_labels_are_imbalanced() -> None:
     bound, truth = objective(("complaint", "praise")), rows(*[0] * 18, 1, 1)
     constant = bound.compute_metrics(answers(*[0] * 20, of=2), truth)
     telling = bound.compute_metrics(answers(*[1] * 3, *[0] * 15, 1, 1, of=2), truth)
@@ -80,7 +82,7 @@ def test_unpredicted_labels_are_listed() -> None:
     assert objective().find_unpredicted_labels(answers(0, 2, 0, 1), rows(0, 1, 2, 0)) == ()
 
 
-def test_imbalanced_labels_have_equal_total_scores() -> None:
+def test_every_label_has_the_same_total_score_if_labels_are_imbalanced() -> None:
     truth = torch.tensor([0] * 9 + [2])
     assert score_predictions(torch.tensor([0] * 10), truth, 3).mean() == pytest.approx(0.5)
     assert score_predictions(truth, truth, 3).mean() == pytest.approx(1)
@@ -113,5 +115,5 @@ def test_macro_f1_counts_predicted_absent_labels() -> None:
     assert macro_f1_score(torch.tensor([0, 2]), torch.tensor([0, 0]), 3) == pytest.approx((2 / 3 + 0) / 2)
 
 
-def test_macro_f1_of_nothing_right_is_zero() -> None:
+def test_macro_f1_is_zero_if_no_prediction_is_right() -> None:
     assert macro_f1_score(torch.tensor([1, 0]), torch.tensor([0, 1]), 2) == 0.0

@@ -22,7 +22,7 @@ from softprompt.tasks.metrics.squad_metrics import exact_match_score, token_f1_s
         ("", "。"),
     ],
 )
-def test_case_width_and_punctuation_of_any_script_do_not_matter(answer: str, right: str) -> None:
+def test_case_width_and_punctuation_of_any_script_are_ignored(answer: str, right: str) -> None:
     assert (token_f1_score(answer, [right]), exact_match_score(answer, [right])) == (1, 1)
 
 
@@ -45,11 +45,11 @@ def test_scripts_without_spaces_are_compared_by_the_character(answer: str, right
     assert exact_match_score(answer, [right]) == 0
 
 
-def test_korean_words_are_one_in_an_exact_match() -> None:
+def test_spaces_between_korean_words_count_in_exact_match_but_not_in_f1() -> None:
     assert exact_match_score("서울 시", ["서울시"]) == 0
     assert token_f1_score("서울 시", ["서울시"]) == 1
 
 
-def test_closest_reference_counts() -> None:
+def test_answer_is_scored_against_the_closest_reference() -> None:
     assert token_f1_score("北京", ["上海", "北京市"]) == pytest.approx(4 / 5)
     assert exact_match_score("北京。", ["上海", "北京"]) == 1

@@ -1,4 +1,4 @@
-"""Metrics against values computed by hand."""
+"""Repetition detection and BLEU against values computed by hand and by sacrebleu."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_words_repeated_three_times_are_detected(text: str) -> None:
         "ดีมากดีมาก",
     ],
 )
-def test_fewer_repetitions_are_not_detected(text: str) -> None:
+def test_words_repeated_fewer_than_three_times_are_not_detected(text: str) -> None:
     assert not has_repeated_ngram(text)
 
 
@@ -51,16 +51,16 @@ def test_bleu_of_an_exact_match_is_100() -> None:
     assert corpus_bleu_score([text, text[4:]], [[text], [text[4:]]]) == pytest.approx(100)
 
 
-def test_bleu_takes_any_of_the_references() -> None:
+def test_bleu_of_a_text_that_equals_any_of_its_references_is_100() -> None:
     text = "the restaurant Aro serves cheap fish"
     assert corpus_bleu_score([text, text], [["nothing of the kind at all", text], [text]]) == pytest.approx(100)
 
 
-def test_bleu_of_other_words_is_zero() -> None:
+def test_bleu_is_zero_without_common_words() -> None:
     assert corpus_bleu_score(["a b c d e"], [["v w x y z"]]) == 0
 
 
-def test_bleu_by_hand() -> None:
+def test_bleu_equals_a_hand_computed_value() -> None:
     # Of "a b c d e f" against "a b c d x y": precisions 4/6, 3/5, 2/4, 1/3, and no penalty for being short.
     expected = 100 * (4 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25
     assert corpus_bleu_score(["a b c d e f"], [["a b c d x y"]]) == pytest.approx(expected)
@@ -81,7 +81,7 @@ def test_bleu_by_hand() -> None:
         "Yes, thank you.",
     ],
 )
-def test_bleu_of_identical_texts_is_100(text: str) -> None:
+def test_bleu_of_identical_short_texts_in_any_script_is_100(text: str) -> None:
     assert corpus_bleu_score([text], [[text]]) == 100
     assert sentence_bleu_score(text, ["nothing of the kind", text]) == 100
 

@@ -20,7 +20,5 @@ from softprompt.tasks.templates.template import Template
         ("{text}\n标签：", "good", " good"),
     ],
 )
-def test_an_answer_follows_behind_a_space_where_the_script_has_spaces(
-    template: str, answer: str, expected: str
-) -> None:
+def test_answer_is_joined_with_a_space_where_the_script_has_spaces(template: str, answer: str, expected: str) -> None:
     assert join_answer(Template(template), answer) == expected

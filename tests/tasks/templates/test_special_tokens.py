@@ -38,7 +38,7 @@ def test_special_tokens_of_the_model_are_not_duplicated(family: str, written: st
     assert ids(family, written) == ids(family, plain)
 
 
-def test_leading_markers_do_not_hide_special_tokens() -> None:
+def test_special_tokens_after_leading_markers_are_not_duplicated() -> None:
     assert ids("llama", "[P1-2]<s>{text}") == [
         0,
         get_placeholder_id(0),
@@ -51,21 +51,21 @@ def test_leading_markers_do_not_hide_special_tokens() -> None:
     ("family", "template"),
     [("llama", "{text} so</s>"), ("llama", "{text}</s><s>so"), ("qwen2", "<s>{text} so"), ("bert", "{text}[SEP]so")],
 )
-def test_other_special_tokens_are_kept(family: str, template: str) -> None:
+def test_special_tokens_that_the_model_does_not_add_are_not_removed(family: str, template: str) -> None:
     model = shared_model(family)
     plain = template.replace("</s>", "").replace("<s>", "").replace("[SEP]", "")
     assert len(ids(family, template)) == len(ids(family, plain)) + template.count("s>") + template.count("[SEP]")
     assert Template(template).find_duplicate_special_tokens(model) == []
 
 
-def test_special_tokens_in_a_field_are_text() -> None:
+def test_special_tokens_in_a_field_are_encoded_as_text() -> None:
     model = shared_model("llama")
     found = Template("{text}").encode_example(model, Example({"text": "<s>a bore"}), 60)[0]
     assert found.count(0) == 1
     assert "<s>a bore" in model.tokenizer.decode(found)
 
 
-def test_positions_inside_the_text_are_correct_with_special_tokens() -> None:
+def test_word_positions_do_not_change_with_a_duplicate_special_token_in_the_template() -> None:
     model = shared_model("llama")
     rows = []
     for template in ("<s>so {tokens}", "so {tokens}"):
@@ -74,7 +74,7 @@ def test_positions_inside_the_text_are_correct_with_special_tokens() -> None:
     assert rows[0] == rows[1]
 
 
-def test_labels_and_responses_follow_the_same_row() -> None:
+def test_encoded_examples_do_not_change_with_a_duplicate_special_token_in_the_template() -> None:
     model = shared_model("llama")
     for task in (ClassificationTask(labels=("good", "bad")), GenerationTask()):
         written = task.model_copy(update={"template": "<s>" + task.template})
@@ -84,7 +84,7 @@ def test_labels_and_responses_follow_the_same_row() -> None:
 
 
 @pytest.mark.parametrize("begins", ["{{ bos_token }}", ""])
-def test_chat_template_may_or_may_not_write_bos(begins: str) -> None:
+def test_chat_has_one_bos_whether_or_not_its_template_writes_one(begins: str) -> None:
     base = tiny_model("llama")
     tokenizer = copy.deepcopy(tiny_tokenizer(bos=True))
     tokenizer.chat_template = (

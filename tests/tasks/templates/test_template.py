@@ -56,7 +56,7 @@ def test_a_field_may_be_named_in_any_script() -> None:
     assert Template("评论：{正文}").field_names == ("正文",)
 
 
-def test_render_fills_every_mention() -> None:
+def test_every_mention_of_a_field_is_rendered() -> None:
     assert Template("{a}, {b}; {a}.").render_text({"a": "x", "b": "{y}"}) == "x, {y}; x."
 
 
@@ -86,7 +86,7 @@ def test_fitting_example_is_not_truncated() -> None:
     assert not cut
 
 
-def test_missing_field_is_a_record_error() -> None:
+def test_missing_field_raises_a_record_error() -> None:
     with pytest.raises(RecordError, match="a.jsonl:3: no field 'text'; its fields are review"):
         encoded("{text}", {"review": "fine"}, room=100)
 
@@ -102,7 +102,7 @@ def test_only_fields_are_truncated_at_character_boundaries(text: str, room: int)
 
 
 @pytest.mark.parametrize("text", ["scene " * 60, "Wörter und Wörter " * 12, "0123456789" * 9])
-def test_truncation_is_minimal(text: str) -> None:
+def test_truncation_removes_no_more_than_necessary(text: str) -> None:
     for room in range(20, 60):
         ids, cut = Template("[{text}] is").encode_example(MODEL, Example({"text": text}), room)
         assert cut
@@ -145,14 +145,14 @@ def test_too_long_template_is_rejected() -> None:
         encoded("{text}", {"text": "scene"}, room=-7)
 
 
-def test_markers_become_placeholders_and_no_lone_spaces() -> None:
+def test_markers_become_placeholders_without_spaces_around_them() -> None:
     found, _ = Template("[P1] [P2] {text} [P3] so").encode_example(MODEL, Example({"text": "the film"}), 50)
     assert found == MODEL.prompt_tokenizer.add_special_tokens(
         [-1, -2, *MODEL.prompt_tokenizer.tokenize(" the film"), -3, *MODEL.prompt_tokenizer.tokenize(" so")]
     )
 
 
-def test_special_tokens_are_control_in_a_template_and_words_in_a_text() -> None:
+def test_special_tokens_are_control_tokens_in_a_template_and_text_in_a_field() -> None:
     found, _ = Template("{text}</s>so").encode_example(MODEL, Example({"text": "the</s> film"}), 50)
     assert found.count(MODEL.eos_token_id) == 1
     assert (

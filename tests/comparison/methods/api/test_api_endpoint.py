@@ -13,13 +13,13 @@ from tests.comparison.methods.api.api_harness import ROWS, Asked
 from tests.comparison.methods.api.fake_openai import KEY, FakeApi
 
 
-class TestSettings:
+class TestEndpointSettings:
     def refused(self, asked: Asked, error: type[SoftPromptError], words: str, **settings: Any) -> None:
         with pytest.raises(error, match=words) as caught:
             asked.fitted(**settings)
         assert KEY not in str(caught.value)
 
-    def test_the_model_comes_from_the_settings(self, api: FakeApi, asked: Asked) -> None:
+    def test_the_model_name_is_read_from_the_settings(self, api: FakeApi, asked: Asked) -> None:
         asked.measured(ROWS[:1], argument=None, api_model="from-settings")
         assert api.requests[0]["model"] == "from-settings"
 
@@ -56,13 +56,13 @@ class TestSettings:
     def test_a_password_in_the_url_is_rejected(self, asked: Asked, url: str) -> None:
         self.refused(asked, SettingError, "`base_url` must not contain a password", base_url=url)
 
-    def test_missing_openai_is_reported(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_openai_package_is_reported(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "openai", None)
         for name in ("chat_client", "api_errors", "api_reply", "api_fitted_model"):
             monkeypatch.delitem(sys.modules, f"softprompt.comparison.methods.api.{name}", raising=False)
         self.refused(asked, SettingError, r"pip install 'softprompt\[compare\]'")
 
-    def test_a_task_that_is_not_to_be_had_in_words(self, asked: Asked) -> None:
+    def test_a_task_without_a_text_form_is_rejected(self, asked: Asked) -> None:
         self.refused(
             asked, TaskError, "token-classification is not supported with an API", task=TokenClassificationTask()
         )

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("here")
     ],
     ids=["key", "429", "rubbish"],
 )
-def test_one_that_fails_is_marked_and_the_others_finish(
+def test_a_failing_api_method_is_reported_and_the_other_methods_finish(
     always: Fault | None, keys: tuple[str, ...] | None, words: str, api: FakeApi, settings: Settings
 ) -> None:
     api.always, api.keys = always, keys
@@ -34,7 +34,9 @@ def test_one_that_fails_is_marked_and_the_others_finish(
     assert any("API" in change and "failed" in change for change in report.recommendation.caveats)
 
 
-def test_generation_is_measured_by_bleu_on_fifty_responses(api: FakeApi, settings: Settings, tmp_path: Path) -> None:
+def test_an_api_is_measured_on_generation_by_the_bleu_of_fifty_responses(
+    api: FakeApi, settings: Settings, tmp_path: Path
+) -> None:
     def rows(split: str, count: int) -> list[dict[str, Any]]:
         return [
             {"input": f"{split} {number}", "output": f"that is what number {number} says"} for number in range(count)

@@ -13,8 +13,8 @@ from tests.comparison.methods.api.api_harness import ROWS, SAID, TASK, Asked, sa
 from tests.comparison.methods.api.fake_openai import FakeApi
 
 
-class TestChoosing:
-    def test_right_labels_are_scored(self, api: FakeApi, asked: Asked) -> None:
+class TestClassification:
+    def test_replies_with_the_correct_label_have_a_score_of_1(self, api: FakeApi, asked: Asked) -> None:
         api.reply = says(SAID)
         found = asked.measured()
         assert found.scores == [1.0, 1.0, 0.0, 0.0]
@@ -22,16 +22,16 @@ class TestChoosing:
         assert list(found.metrics) == ["accuracy", "macro_f1"]
         assert found.confusion == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
 
-    def test_an_unreadable_reply_is_wrong_for_macro_f1_too(self, api: FakeApi, asked: Asked) -> None:
+    def test_an_unreadable_reply_counts_as_wrong_in_macro_f1(self, api: FakeApi, asked: Asked) -> None:
         api.reply = says(SAID)
         # bad: 1 of 1 found, 1 of 2 right; good: 1 of 2 found, 1 of 1 right; mixed: missed.
         assert asked.measured().metrics["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
 
-    def test_all_right_is_all_right(self, api: FakeApi, asked: Asked) -> None:
+    def test_metrics_are_1_if_all_replies_are_correct(self, api: FakeApi, asked: Asked) -> None:
         api.reply = says({row["text"]: row["label"] for row in ROWS})
         assert asked.measured().metrics == {"accuracy": 1.0, "macro_f1": 1.0}
 
-    def test_all_unreadable_is_all_wrong(self, api: FakeApi, asked: Asked) -> None:
+    def test_metrics_are_0_if_all_replies_are_unreadable(self, api: FakeApi, asked: Asked) -> None:
         api.reply = lambda messages: None
         found = asked.measured()
         assert found.metrics == {"accuracy": 0.0, "macro_f1": 0.0}
@@ -55,7 +55,7 @@ class TestChoosing:
         assert system["content"].endswith("\nbad\ngood\nmixed")
         assert user == {"role": "user", "content": "Review: great fun\nLabel:"}
 
-    def test_the_request_lists_the_verbalizers_words(self, api: FakeApi, asked: Asked) -> None:
+    def test_the_request_lists_the_words_of_the_verbalizer(self, api: FakeApi, asked: Asked) -> None:
         task = ClassificationTask(template="{text}\n", labels=("0", "1"), words={"0": "terrible", "1": "wonderful"})
         api.reply = says({"great": "Wonderful!", "bore": "terrible"})
         rows = [{"text": "great", "label": "1"}, {"text": "a bore", "label": "0"}]
@@ -69,13 +69,13 @@ class TestChoosing:
         assert asked.measured(rows, task).scores == [1.0, 1.0]
         assert "评论：很好看\n情感：" in api.users_words
 
-    def test_a_masked_models_blank_is_a_gap(self, api: FakeApi, asked: Asked) -> None:
+    def test_the_mask_in_a_template_is_sent_as_a_blank(self, api: FakeApi, asked: Asked) -> None:
         task = ClassificationTask(template="{text}. It was [MASK].", labels=("bad", "good"))
         asked.measured(ROWS[:1], task)
         assert api.users_words == ["great fun. It was _____."]
 
 
-class TestWriting:
+class TestGeneration:
     def test_generation_has_bleu_as_metric(self, api: FakeApi, asked: Asked) -> None:
         right = "Aro serves rice and fish every day."
         api.reply = says({"Aro": right, "Ber": "no idea at all, sorry about that"})
@@ -88,7 +88,7 @@ class TestWriting:
         assert found.confusion is None
         assert [len(request["messages"]) for request in api.requests] == [1, 1]
 
-    def test_the_closest_of_several_references_counts(self, api: FakeApi, asked: Asked) -> None:
+    def test_bleu_uses_the_closest_of_several_references(self, api: FakeApi, asked: Asked) -> None:
         api.reply = lambda messages: "The second of the two references."
         rows = [{"input": "x", "references": ["Something else entirely here.", "The second of the two references."]}]
         assert asked.measured(rows, GenerationTask()).metrics["bleu"] == pytest.approx(100)
@@ -108,12 +108,12 @@ class TestWriting:
         assert api.requests[0]["messages"] == messages
         assert found.metrics["bleu"] == pytest.approx(100)
 
-    def test_a_chat_that_the_assistant_begins_cannot_be_asked(self, asked: Asked) -> None:
+    def test_a_chat_that_the_assistant_begins_is_rejected(self, asked: Asked) -> None:
         with pytest.raises(RecordError, match="no message comes before the assistant"):
             asked.measured([{"messages": [{"role": "assistant", "content": "Hi"}]}], ChatTask())
 
 
-class TestCosts:
+class TestCost:
     def test_the_usage_counts_requests_and_tokens(self, asked: Asked) -> None:
         fitted, experiment = asked.fitted()
         fitted.evaluate(experiment.test)
@@ -126,19 +126,19 @@ class TestCosts:
         calls = fitted.api_usage
         assert (calls.prompt_tokens, calls.completion_tokens) == (None, None)
 
-    def test_nothing_is_asked_before_it_is_measured(self, api: FakeApi, asked: Asked) -> None:
+    def test_fitting_the_method_sends_no_requests(self, api: FakeApi, asked: Asked) -> None:
         fitted, _ = asked.fitted()
         assert api.requests == []
         assert fitted.api_usage.requests == 0
 
-    def test_the_same_is_not_asked_twice(self, api: FakeApi, asked: Asked) -> None:
+    def test_equal_examples_are_requested_once(self, api: FakeApi, asked: Asked) -> None:
         fitted, experiment = asked.fitted([*ROWS, ROWS[0]])
         first = fitted.evaluate(experiment.test)
         assert fitted.evaluate(experiment.test) == first
         assert len(first.scores) == 5
         assert len(api.requests) == 4
 
-    def test_the_method_describes_itself(self, asked: Asked) -> None:
+    def test_the_method_reports_its_properties_and_stored_bytes(self, asked: Asked) -> None:
         fitted, experiment = asked.fitted()
         assert (ApiMethod.kind, ApiMethod.is_trained, ApiMethod.is_stochastic) == (MethodKind.API, False, False)
         assert fitted.stored_bytes == len(TASK.template.encode())

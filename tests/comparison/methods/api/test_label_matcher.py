@@ -35,7 +35,7 @@ WORDS = ["good", "bad", "not good", "Sci/Tech", "正面", "负面", "C", "C++", 
         ("1.", "1"),
     ],
 )
-def test_the_reply_says(reply: str, word: str) -> None:
+def test_a_reply_that_names_a_label_matches_the_label(reply: str, word: str) -> None:
     found = match_label(reply, WORDS, "\nSay it.\nLabel: ")
     assert found is not None
     assert WORDS[found] == word
@@ -45,7 +45,7 @@ def test_the_reply_says(reply: str, word: str) -> None:
     "reply",
     ["", " ", "...", "fine", "goodness", "the film is good", "good or bad", "good/bad", "正面或负面", "–1", "Label:"],
 )
-def test_the_reply_does_not_say(reply: str) -> None:
+def test_a_reply_that_names_no_label_matches_no_label(reply: str) -> None:
     assert match_label(reply, WORDS, "\nLabel:") is None
 
 

@@ -17,7 +17,7 @@ from tests.comparison.methods.api.api_harness import MANY, ROWS, SAID, Asked
 from tests.comparison.methods.api.fake_openai import KEY, FakeApi, Fault, Messages
 
 
-class TestTrouble:
+class TestFailedRequests:
     def test_a_rejected_key_is_reported_without_the_key(
         self, api: FakeApi, asked: Asked, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -28,22 +28,26 @@ class TestTrouble:
             )
         assert KEY not in caplog.text
 
-    def test_the_key_is_nowhere_when_all_goes_well(self, asked: Asked, caplog: pytest.LogCaptureFixture) -> None:
+    def test_successful_requests_do_not_log_or_return_the_key(
+        self, asked: Asked, caplog: pytest.LogCaptureFixture
+    ) -> None:
         fitted, experiment = asked.fitted()
         with caplog.at_level(logging.DEBUG):
             found = fitted.evaluate(experiment.test)
         assert KEY not in f"{caplog.text}{found}{fitted!r}{fitted.api_usage}{fitted.client!r}{fitted.client.endpoint!r}"  # type: ignore[attr-defined]
 
-    def test_a_server_that_repeats_the_key(self, api: FakeApi, asked: Asked) -> None:
+    def test_a_key_in_the_error_message_of_the_server_is_redacted(self, api: FakeApi, asked: Asked) -> None:
         api.always = Fault(400, {"error": {"message": f"no model\x1b[31m for\n {KEY}"}})
         asked.fails(r"rejected a request for tiny with 400 \(no model\[31m for …\): fix the cause")
 
-    def test_a_refused_key_is_not_tried_again(self, api: FakeApi, asked: Asked) -> None:
+    def test_a_request_with_a_rejected_key_is_not_retried(self, api: FakeApi, asked: Asked) -> None:
         api.keys = ()
         asked.fails("rejected the API key", limits=RequestLimits(max_concurrency=1))
         assert len(api.requests) == 1
 
-    def test_a_server_that_requires_a_key_is_reported(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_key_is_reported_if_the_server_requires_one(
+        self, asked: Asked, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.delenv("OPENAI_API_KEY")
         asked.fails(r"requires an API key \(401\): set OPENAI_API_KEY")
 
@@ -54,7 +58,7 @@ class TestTrouble:
         api.keys = None
         assert asked.measured(ROWS[:1]).scores == [1.0]
 
-    def test_a_url_without_the_api_is_reported(self, api: FakeApi, asked: Asked) -> None:
+    def test_a_url_that_is_not_an_api_is_reported(self, api: FakeApi, asked: Asked) -> None:
         asked.fails(
             r"has no model tiny, or is not such an API \(Unknown path /chat/completions\): check `api_model`",
             base_url=api.url.removesuffix("/v1"),
@@ -68,7 +72,9 @@ class TestTrouble:
         assert (calls.requests, calls.retries, len(api.requests)) == (4, 2, 6)
 
     @pytest.mark.parametrize("status", [429, 500, 503])
-    def test_permanent_failures_end_after_the_last_attempt(self, api: FakeApi, asked: Asked, status: int) -> None:
+    def test_a_permanent_failure_is_raised_after_the_last_attempt(
+        self, api: FakeApi, asked: Asked, status: int
+    ) -> None:
         api.always = Fault(status, {"error": {"message": "Too much going on."}})
         asked.fails(
             rf"responded with {status} to every attempt \(Too much going on\)",
@@ -76,12 +82,12 @@ class TestTrouble:
         )
         assert len(api.requests) == 5
 
-    def test_waiting_too_long_is_not_waited(self, api: FakeApi, asked: Asked) -> None:
+    def test_a_request_with_a_long_retry_after_header_is_not_retried(self, api: FakeApi, asked: Asked) -> None:
         api.always = Fault(429, headers={"Retry-After": "3600"})
         asked.fails("429", limits=RequestLimits(max_concurrency=1))
         assert len(api.requests) == 1
 
-    def test_the_first_failure_ends_the_rest(self, api: FakeApi, asked: Asked) -> None:
+    def test_the_first_permanent_failure_cancels_the_other_requests(self, api: FakeApi, asked: Asked) -> None:
         api.faults = [Fault(400)]
         api.delay = 0.02
         asked.fails("400", MANY, limits=RequestLimits(max_concurrency=4))
@@ -96,16 +102,16 @@ class TestTrouble:
         assert len(set(api.users_words)) == 4
         assert len(api.requests) == 6
 
-    def test_a_server_that_is_silent(self, api: FakeApi, asked: Asked) -> None:
+    def test_a_server_that_does_not_respond_raises_a_timeout_error(self, api: FakeApi, asked: Asked) -> None:
         api.delay = 0.5
         asked.fails("timed out in every attempt", ROWS[:1], limits=RequestLimits(max_attempts=1, timeout=0.1))
 
-    def test_a_try_that_was_silent_is_tried_again(self, api: FakeApi, asked: Asked) -> None:
+    def test_a_request_that_timed_out_is_retried(self, api: FakeApi, asked: Asked) -> None:
         api.delay = 0.3
         asked.fails("timed out in every attempt", ROWS[:1], limits=RequestLimits(max_attempts=2, timeout=0.1))
         assert len(api.requests) == 2
 
-    def test_an_unreachable_endpoint_is_an_error(self, asked: Asked) -> None:
+    def test_an_unreachable_endpoint_raises_an_error(self, asked: Asked) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))  # bound, but not listening
             url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
@@ -118,24 +124,26 @@ class TestTrouble:
     @pytest.mark.parametrize(
         "body", ["<html>Hello</html>", "", "{", "[]", "{}", {"choices": []}, {"choices": [{"text": "good"}]}]
     )
-    def test_replies_that_are_no_completion_are_reported(self, api: FakeApi, asked: Asked, body: Any) -> None:
+    def test_responses_that_are_not_chat_completions_are_reported(self, api: FakeApi, asked: Asked, body: Any) -> None:
         api.always = Fault(200, body)
         asked.fails("returned something that is not a chat completion")
 
-    def test_a_page_in_place_of_an_api_is_quoted(self, api: FakeApi, asked: Asked) -> None:
+    def test_the_error_quotes_a_web_page_that_was_returned_by_mistake(self, api: FakeApi, asked: Asked) -> None:
         api.always = Fault(200, f"<html>\n<p>{KEY}</p>" + "a" * 500, {"Content-Type": "text/html"})
         error = asked.fails(r"not a chat completion \(<html> <p>…</p>a+\)")
         assert len(str(error)) < 400
 
 
-class TestManners:
-    def test_never_more_at_once_than_the_limit(self, api: FakeApi, asked: Asked) -> None:
+class TestSendingRequests:
+    def test_concurrent_requests_do_not_exceed_the_limit(self, api: FakeApi, asked: Asked) -> None:
         api.delay = 0.01
         asked.measured(MANY, limits=RequestLimits(max_concurrency=3))
         assert api.most_at_once == 3
         assert len(api.requests) == len(MANY)
 
-    def test_rows_keep_their_order_however_late_their_answers(self, api: FakeApi, asked: Asked) -> None:
+    def test_scores_are_in_the_order_of_the_examples_if_responses_arrive_in_another(
+        self, api: FakeApi, asked: Asked
+    ) -> None:
         def slow_at_first(messages: Messages) -> str:
             time.sleep(0.05 if "great fun" in messages[-1]["content"] else 0)
             return SAID[messages[-1]["content"].partition("Review: ")[2].partition("\n")[0]]
@@ -143,7 +151,9 @@ class TestManners:
         api.reply = slow_at_first
         assert asked.measured().scores == [1.0, 1.0, 0.0, 0.0]
 
-    def test_this_machine_is_behind_no_proxy(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_requests_to_localhost_ignore_the_proxy_settings(
+        self, asked: Asked, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         for name in ("NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):

@@ -1,4 +1,4 @@
-"""A reply is not paid for twice, even if the process that requested it was killed."""
+"""The cache of API replies: no reply is requested twice, even if the process that requested it was killed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.comparison.methods.api.api_harness import MANY, ROWS, Asked
 from tests.comparison.methods.api.fake_openai import KEY, FakeApi, Fault
 
 
-def test_after_a_late_failure_another_process_asks_for_the_rest_alone(api: FakeApi, asked: Asked) -> None:
+def test_only_missing_replies_are_requested_after_a_failure(api: FakeApi, asked: Asked) -> None:
     def failing_late(_: object) -> str:
         if len(api.requests) == 20:
             api.always = Fault(400)
@@ -26,7 +26,7 @@ def test_after_a_late_failure_another_process_asks_for_the_rest_alone(api: FakeA
     assert fitted.api_usage.prompt_tokens == 10 * len(MANY)
 
 
-def test_another_model_and_another_text_are_asked(api: FakeApi, asked: Asked) -> None:
+def test_replies_of_another_model_or_text_are_requested(api: FakeApi, asked: Asked) -> None:
     asked.measured(ROWS)
     asked.measured(ROWS, argument="larger")
     asked.measured(ROWS + MANY[:1])
@@ -34,7 +34,7 @@ def test_another_model_and_another_text_are_asked(api: FakeApi, asked: Asked) ->
     assert len(api.requests) == 2 * len(ROWS) + 1
 
 
-def test_a_line_that_a_kill_cut_short_is_asked_again(api: FakeApi, asked: Asked) -> None:
+def test_a_reply_in_a_truncated_line_is_requested_again(api: FakeApi, asked: Asked) -> None:
     asked.measured(ROWS)
     (file,) = written(asked)
     file.write_text(file.read_text("utf-8")[:-20], "utf-8")
@@ -44,7 +44,7 @@ def test_a_line_that_a_kill_cut_short_is_asked_again(api: FakeApi, asked: Asked)
     assert len(api.requests) == len(ROWS) + 1
 
 
-def test_the_cache_contains_neither_key_nor_request(api: FakeApi, asked: Asked) -> None:
+def test_the_cache_contains_neither_the_api_key_nor_the_request(api: FakeApi, asked: Asked) -> None:
     api.reply = lambda _: f"good, says {KEY}"
     asked.measured(ROWS)
     (file,) = written(asked)

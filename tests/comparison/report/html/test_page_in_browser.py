@@ -64,7 +64,7 @@ def looked_at(browser: Browser, report: Path, width: int, scheme: Literal["light
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
 @pytest.mark.parametrize("name", ["full", "failing", "long names", "wide"])
-def test_it_fits_and_the_console_is_silent(
+def test_the_page_fits_the_screen_and_logs_nothing_to_the_console(
     browser: Browser, folder_of: Callable[[str], Path], name: str, width: int
 ) -> None:
     with looked_at(browser, folder_of(name) / "report.html", width) as seen:
@@ -74,14 +74,14 @@ def test_it_fits_and_the_console_is_silent(
         assert seen.page.evaluate(CLIPPED) == ""
 
 
-def test_it_fetches_nothing_but_itself(browser: Browser, folder_of: Callable[[str], Path]) -> None:
+def test_the_page_requests_no_other_resource(browser: Browser, folder_of: Callable[[str], Path]) -> None:
     report = folder_of("full") / "report.html"
     with looked_at(browser, report, DESK) as seen:
         assert [url for url in seen.fetched if not url.startswith("data:")] == [report.resolve().as_uri()]
 
 
 @pytest.mark.parametrize(("scheme", "colours"), [("light", LIGHT_PALETTE), ("dark", DARK_PALETTE)])
-def test_page_and_plots_follow_the_reader_s_theme(
+def test_the_page_and_its_plots_follow_the_color_scheme_of_the_browser(
     browser: Browser, folder_of: Callable[[str], Path], scheme: Literal["light", "dark"], colours: dict[str, str]
 ) -> None:
     with looked_at(browser, folder_of("full") / "report.html", DESK, scheme) as seen:

@@ -83,7 +83,7 @@ def page_of(report: dict[str, Any], folder: Path) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_page_is_whole_and_fetches_nothing(written: tuple[dict[str, Any], Path]):
+def test_the_page_is_valid_html_without_scripts_or_external_resources(written: tuple[dict[str, Any], Path]):
     text = (written[1] / "report.html").read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     page = Page(text)
@@ -98,7 +98,7 @@ def test_the_page_is_whole_and_fetches_nothing(written: tuple[dict[str, Any], Pa
     assert "default-src 'none'" in text
 
 
-def test_the_page_names_every_method_and_holds_the_command(written: tuple[dict[str, Any], Path]):
+def test_the_page_names_every_method_and_contains_the_command(written: tuple[dict[str, Any], Path]):
     report, folder = written
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     for method in report["methods"].values():
@@ -121,7 +121,7 @@ def test_incomparable_methods_and_skipped_runs_are_listed(folder_of: Callable[[s
     assert "250" in page.text("td")  # number of API requests
 
 
-def test_headings_are_in_order_and_none_is_skipped(written: tuple[dict[str, Any], Path]):
+def test_heading_levels_are_not_skipped(written: tuple[dict[str, Any], Path]):
     headings = Page((written[1] / "report.html").read_text(encoding="utf-8")).headings
     levels = [level for level, _ in headings]
     assert levels[0] == 1
@@ -131,7 +131,7 @@ def test_headings_are_in_order_and_none_is_skipped(written: tuple[dict[str, Any]
     assert all(words.strip() for _, words in headings)
 
 
-def test_every_plot_and_table_is_named_for_those_who_do_not_see_it(written: tuple[dict[str, Any], Path]):
+def test_every_plot_and_table_has_an_accessible_name(written: tuple[dict[str, Any], Path]):
     page = Page((written[1] / "report.html").read_text(encoding="utf-8"))
     ids = page.having("id")
     assert len(ids) == len(set(ids))
@@ -162,7 +162,7 @@ def test_a_full_page_has_every_section(full: Path):
     assert sum(tag == "svg" for tag, _ in page.elements) == 7
 
 
-def test_the_table_holds_what_was_measured(full: Path):
+def test_the_methods_table_contains_the_measurements(full: Path):
     page = Page((full / "report.html").read_text(encoding="utf-8"))
     values, small = page.text("td"), page.text("small")
     for words in ("91.2%", "90.7%", "460,800", "1.8 MB", "2 min 22 s", "121", "1.4 GB", "32.5"):
@@ -171,7 +171,7 @@ def test_the_table_holds_what_was_measured(full: Path):
         assert words in small
 
 
-def test_differences_carry_the_verdict_in_words_and_not_by_colour_alone(full: Path):
+def test_every_difference_has_its_verdict_as_text(full: Path):
     page, report = Page((full / "report.html").read_text(encoding="utf-8")), classifying()
     verdicts = [test["verdict"] for method in report["methods"].values() for test in method["pairwise_tests"].values()]
     hidden = page.text("span")
@@ -179,7 +179,7 @@ def test_differences_carry_the_verdict_in_words_and_not_by_colour_alone(full: Pa
         assert hidden.count(f" {verdict} ") >= verdicts.count(verdict) > 0
 
 
-def test_many_labels_give_a_list_of_mistakes(tmp_path: Path):
+def test_a_list_of_mistakes_replaces_the_confusion_matrix_of_many_labels(tmp_path: Path):
     report = classifying(("hard", "prefix"), thorough=False)
     labels = [f"intent {n}" for n in range(20)]
     report["task"]["labels"] = labels
@@ -216,11 +216,11 @@ def test_user_text_is_never_parsed_as_html(tmp_path: Path):
         assert "<script" not in svg.read_text(encoding="utf-8")
 
 
-def test_report_json_is_the_report(full: Path):
+def test_report_json_contains_the_whole_report(full: Path):
     assert json.loads((full / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(classifying()))
 
 
-def test_every_plot_is_a_picture_of_both_kinds(full: Path):
+def test_every_plot_is_written_as_png_and_svg(full: Path):
     plots = sorted(path.name for path in (full / "plots").iterdir())
     names = ("learning", "low-data", "quality", "quality-parameters", "quality-time", "sweep-1", "sweep-2")
     assert plots == sorted(f"{name}.{form}" for name in names for form in ("png", "svg"))
@@ -229,7 +229,7 @@ def test_every_plot_is_a_picture_of_both_kinds(full: Path):
         assert content.startswith(b"\x89PNG") if path.suffix == ".png" else b"<svg" in content
 
 
-def test_non_finite_numbers_become_null(tmp_path: Path):
+def test_non_finite_numbers_are_written_as_null(tmp_path: Path):
     report = classifying(("hard", "prefix"), thorough=False)
     report["methods"]["prefix"]["metrics"]["loss"]["mean"] = math.nan
     report["methods"]["prefix"]["useful_tokens_per_second"] = math.inf
@@ -253,7 +253,7 @@ def test_missing_measurements_are_shown_as_dashes(tmp_path: Path):
     assert page.text("td").count("–") >= 10
 
 
-def test_writing_again_gives_the_same_files_and_leaves_nothing_beside_them(tmp_path: Path):
+def test_writing_a_report_again_writes_the_same_bytes_and_leaves_no_temporary_files(tmp_path: Path):
     report = classifying(("hard",), thorough=False)
     write_report(parse_report(report), tmp_path)
     first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -262,7 +262,7 @@ def test_writing_again_gives_the_same_files_and_leaves_nothing_beside_them(tmp_p
     assert not any(path.name.endswith(".tmp") for path in first)
 
 
-def test_a_full_disk_leaves_the_page_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_previous_page_survives_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     report = classifying(("hard",), thorough=False)
     before = page_of(report, tmp_path)
 
@@ -279,7 +279,7 @@ def test_a_full_disk_leaves_the_page_that_was_there(tmp_path: Path, monkeypatch:
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["command"] == report["command"]
 
 
-def test_a_failing_plot_keeps_the_measurements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_report_json_is_written_even_if_a_plot_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(findings: ReportView) -> None:
         raise ArithmeticError
 

@@ -57,13 +57,13 @@ def test_plots_without_metrics_are_left_out():
 
 
 @pytest.mark.parametrize("name", ["quality", "quality-parameters", "quality-time", "low-data"])
-def test_every_method_is_named_in_the_plots_of_all(full: dict[str, ReportPlot], name: str):
+def test_plots_of_all_methods_name_every_method(full: dict[str, ReportPlot], name: str):
     found = " ".join(words(full[name].figure))
     for title, *_ in CLASSIFYING.values():
         assert title in found
 
 
-def test_methods_that_train_nothing_have_a_place_left_of_all_others():
+def test_methods_without_trained_parameters_are_drawn_left_of_all_others():
     findings = ReportView(parse_report(classifying()))
     axes = plot_quality_by_parameters(findings).figure.axes[0]
     marks = {line.get_color(): float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() != "None"}
@@ -77,14 +77,14 @@ def test_methods_that_train_nothing_have_a_place_left_of_all_others():
     assert axes.get_xticklabels()[0].get_text() == "none"
 
 
-def test_a_method_has_one_colour_in_every_plot(full: dict[str, ReportPlot]):
+def test_a_method_has_the_same_color_in_every_plot(full: dict[str, ReportPlot]):
     colour = LIGHT_PALETTE[get_color_role(list(CLASSIFYING).index("prefix"))]
     assert all(colour in render_figure(chart.figure, "svg").decode() for chart in full.values())
     assert len({get_color_role(place) for place in range(len(METHOD_ROLES))}) == len(METHOD_ROLES)
 
 
 @pytest.mark.parametrize("name", ["quality-parameters", "quality-time", "learning", "low-data", "sweep-1"])
-def test_no_label_covers_another_or_leaves_the_plot(full: dict[str, ReportPlot], name: str):
+def test_labels_do_not_overlap_and_are_inside_the_plot(full: dict[str, ReportPlot], name: str):
     figure = full[name].figure
     renderer = FigureCanvasAgg(figure).get_renderer()
     labels = [text for text in figure.axes[0].texts if text.get_text()]
@@ -99,7 +99,7 @@ def test_no_label_covers_another_or_leaves_the_plot(full: dict[str, ReportPlot],
         assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1, label
 
 
-def test_numbers_of_a_sweep_stand_on_an_axis_and_words_side_by_side(full: dict[str, ReportPlot]):
+def test_swept_numbers_have_a_logarithmic_axis_and_swept_words_a_categorical_one(full: dict[str, ReportPlot]):
     numbers, categories = (full[name].figure.axes[0] for name in ("sweep-1", "sweep-2"))
     places = numbers.get_xticks()
     assert [tick.get_text() for tick in numbers.get_xticklabels()] == ["1", "5", "20", "100"]
@@ -113,13 +113,13 @@ def test_the_low_data_curve_ends_with_all_examples(full: dict[str, ReportPlot]):
     assert sorted(ticks, key=int) == ["16", "64", "256", "500"]
 
 
-def test_one_bad_perplexity_does_not_flatten_the_others():
+def test_perplexity_has_a_logarithmic_axis():
     chart = charts(writing())["quality-parameters"]
     assert chart.figure.axes[0].get_yscale() == "log"
     assert "lower is better" in " ".join(words(chart.figure))
 
 
-def test_the_same_report_gives_the_same_bytes():
+def test_plots_of_the_same_report_have_the_same_bytes():
     first, again = (charts(classifying(("hard", "prefix"), thorough=False)) for _ in range(2))
     for name, chart in first.items():
         for form in ("svg", "png"):
@@ -127,7 +127,7 @@ def test_the_same_report_gives_the_same_bytes():
             assert b"Matplotlib" not in render_figure(chart.figure, form)
 
 
-def test_in_the_page_a_plot_has_the_page_s_colours_and_ids_of_its_own(full: dict[str, ReportPlot]):
+def test_an_inline_plot_uses_the_colors_of_the_page_and_unique_ids(full: dict[str, ReportPlot]):
     text = make_inline_svg(full["quality"], render_figure(full["quality"].figure, "svg"), "about-quality")
     assert not re.search(r"#[0-9a-f]{6}", text)
     assert set(re.findall(r"var\(--([\w-]+)\)", text)) <= set(LIGHT_PALETTE)
@@ -138,7 +138,7 @@ def test_in_the_page_a_plot_has_the_page_s_colours_and_ids_of_its_own(full: dict
     assert 'role="img" aria-labelledby="about-quality"' in text
 
 
-def test_titles_are_drawn_as_they_are_written():
+def test_special_characters_in_titles_are_drawn_literally():
     report = classifying(("hard", "prefix"), thorough=False)
     report["methods"]["prefix"]["title"] = "$x_$ <b> & 前缀"
     for chart in charts(finished(report)).values():
@@ -146,7 +146,7 @@ def test_titles_are_drawn_as_they_are_written():
     assert "$x_$ <b> & 前缀" in " ".join(words(charts(report)["quality"].figure))
 
 
-def test_eleven_methods_have_distinct_markers():
+def test_twelve_methods_have_distinct_markers_or_colors():
     report = classifying(("hard", "prefix"), thorough=False)
     extra = {f"more-{n}": report["methods"]["prefix"] | {"title": f"way {n}"} for n in range(10)}
     report["methods"] |= extra
@@ -157,7 +157,7 @@ def test_eleven_methods_have_distinct_markers():
 
 
 @pytest.mark.parametrize("colours", [LIGHT_PALETTE, DARK_PALETTE])
-def test_colours_stand_out_from_their_paper(colours: dict[str, str]):
+def test_colors_have_enough_contrast_with_the_background(colours: dict[str, str]):
     for role in ("ink", "muted", "good", "bad"):
         assert min(contrast(colours[role], colours[ground]) for ground in ("paper", "panel")) >= 4.5, role
     for role in METHOD_ROLES:
@@ -165,7 +165,7 @@ def test_colours_stand_out_from_their_paper(colours: dict[str, str]):
     assert len(set(colours.values())) == len(colours)  # each color has one role in the page
 
 
-def test_both_themes_have_the_same_roles():
+def test_the_light_and_dark_palettes_have_the_same_color_roles():
     assert list(LIGHT_PALETTE) == list(DARK_PALETTE)
 
 
@@ -189,7 +189,7 @@ def luminance(colour: str) -> float:
         ([], []),
     ],
 )
-def test_powers_of_ten_are_marked(values: Sequence[float], ticks: list[str]):
+def test_a_logarithmic_axis_has_ticks_at_powers_of_ten(values: Sequence[float], ticks: list[str]):
     found = list(get_power_ticks(values).values())
     assert found == ticks or found == ticks[:-1]
 
@@ -202,6 +202,6 @@ def test_powers_of_ten_are_marked(values: Sequence[float], ticks: list[str]):
         ([], []),
     ],
 )
-def test_times_are_marked_in_their_units(values: Sequence[float], ticks: list[str]):
+def test_a_time_axis_has_ticks_at_round_times_with_units(values: Sequence[float], ticks: list[str]):
     assert set(ticks) <= set(get_time_ticks(values).values())
     assert len(get_time_ticks(values)) <= len(ticks) + 2

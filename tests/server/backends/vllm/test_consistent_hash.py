@@ -1,4 +1,4 @@
-"""Whose turn it is, by names and numbers alone."""
+"""Requests are assigned to replicas by a hash ring, with bounded loads."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def owners(ring: HashRing) -> dict[str, str]:
     return {key: ring.rank_replicas(key)[0] for key in KEYS}
 
 
-def test_the_order_of_a_key_has_each_once_and_is_the_same_everywhere() -> None:
+def test_ranking_has_each_replica_once_and_does_not_depend_on_their_order() -> None:
     ring, other = HashRing.from_names(NAMES), HashRing.from_names(NAMES[::-1])
     for key in KEYS[:100]:
         assert sorted(ring.rank_replicas(key)) == NAMES
         assert ring.rank_replicas(key) == other.rank_replicas(key)
 
 
-def test_replicas_have_even_shares() -> None:
+def test_replicas_have_similar_numbers_of_keys() -> None:
     counts = Counter(owners(HashRing.from_names(NAMES)).values())
     assert max(counts.values()) < 1.5 * len(KEYS) / len(NAMES)
     assert min(counts.values()) > 0.5 * len(KEYS) / len(NAMES)
@@ -41,7 +41,7 @@ def test_only_the_keys_of_a_removed_replica_move() -> None:
     )
 
 
-def test_few_requests_stay_on_their_own_replica() -> None:
+def test_the_preferred_replica_is_picked_up_to_the_minimum_capacity() -> None:
     loads = dict.fromkeys(NAMES, 0)
     for _ in range(MIN_CAPACITY):
         found = pick_replica(NAMES, loads)
@@ -51,7 +51,7 @@ def test_few_requests_stay_on_their_own_replica() -> None:
 
 
 @given(orders=st.lists(st.permutations(NAMES[:3]), max_size=200))
-def test_the_load_is_bounded(orders: list[list[str]]) -> None:
+def test_the_load_of_a_replica_is_bounded_by_the_mean_load(orders: list[list[str]]) -> None:
     loads = dict.fromkeys(NAMES[:3], 0)
     for order in orders:
         found = pick_replica(order, loads)

@@ -1,4 +1,4 @@
-"""Values at the edge of what OpenAI takes: they are taken, and mean what they mean there, whoever runs the model."""
+"""Parameters at the limits of OpenAI's ranges are accepted with OpenAI's meaning, by the engine and by a gateway."""
 
 from __future__ import annotations
 
@@ -78,18 +78,18 @@ def answered(server: Running, path: str, **more: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("path", "more"), CASES)
-def test_neutral_values_count_as_missing(server: Running, path: str, more: dict[str, Any]) -> None:
+def test_neutral_values_do_not_change_the_response(server: Running, path: str, more: dict[str, Any]) -> None:
     assert answered(server, path, **more) == answered(server, path)
 
 
 @pytest.mark.parametrize("path", ROUTES)
-def test_max_tokens_null_equals_its_absence(server: Running, path: str) -> None:
+def test_max_tokens_null_is_the_same_as_no_max_tokens(server: Running, path: str) -> None:
     bare = answered(server, path, max_tokens=None)
     assert bare == server.post(path, {**ROUTES[path], "temperature": 0}).json()["choices"]
 
 
 @pytest.mark.parametrize("path", ROUTES)
-def test_a_top_p_of_0_takes_one_token_in_every_response(server: Running, path: str) -> None:
+def test_a_top_p_of_0_is_greedy_in_every_response(server: Running, path: str) -> None:
     [greedy] = answered(server, path)
     several = answered(server, path, n=3, top_p=0, temperature=1.5)
     assert several == [{**greedy, "index": index} for index in range(3)]
@@ -108,7 +108,9 @@ def test_a_top_p_of_0_takes_one_token_in_every_response(server: Running, path: s
         ("/v1/completions", {"suffix": "."}, "suffix"),
     ],
 )
-def test_beyond_the_edge_it_is_refused(server: Running, path: str, more: dict[str, Any], param: str) -> None:
+def test_unsupported_and_out_of_range_parameters_return_400(
+    server: Running, path: str, more: dict[str, Any], param: str
+) -> None:
     status, error = server.refused(path, {**ROUTES[path], **more})
     assert status == 400
     assert param in error["message"] or param in str(error["param"])

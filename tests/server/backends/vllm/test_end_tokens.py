@@ -1,4 +1,4 @@
-"""A model with several end tokens, behind HTTP: each ends a response, and none stands in it, whoever runs the model."""
+"""Each of a model's end tokens ends a response and is not part of its text, with the engine and with a gateway."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def expected(model: FrozenModel, past: list[int]) -> str:
     return str(model.tokenizer.decode(past[: past.index(past[PLACE])]))
 
 
-def test_it_ends_there_and_says_so(server: Running, ending: FrozenModel, past: list[int]) -> None:
+def test_a_response_ends_at_any_end_token_with_finish_reason_stop(
+    server: Running, ending: FrozenModel, past: list[int]
+) -> None:
     answer = server.post(COMPLETE, body(n=2, logprobs=1)).json()
     for choice in answer["choices"]:
         assert (choice["text"], choice["finish_reason"]) == (expected(ending, past), "stop")
@@ -80,7 +82,7 @@ def test_it_ends_there_and_says_so(server: Running, ending: FrozenModel, past: l
     assert answer["usage"]["completion_tokens"] == 2 * (past.index(past[PLACE]) + 1)
 
 
-def test_streamed_it_is_the_same(server: Running, ending: FrozenModel, past: list[int]) -> None:
+def test_a_streamed_response_ends_at_any_end_token(server: Running, ending: FrozenModel, past: list[int]) -> None:
     lines = server.post(COMPLETE, body(stream=True)).text.split("\n\n")
     events = [json.loads(line.removeprefix("data: ")) for line in lines if line and "[DONE]" not in line]
     assert "".join(event["choices"][0]["text"] for event in events) == expected(ending, past)
@@ -93,7 +95,7 @@ def test_ignore_eos_continues_past_end_tokens(server: Running, ending: FrozenMod
     assert choice["text"] == ending.tokenizer.decode(past, skip_special_tokens=True)
 
 
-def test_a_form_may_end_with_any_of_them(server: Running) -> None:
+def test_a_grammar_constrained_response_ends_at_an_end_token(server: Running) -> None:
     answer = server.post(COMPLETE, body(structured_outputs={"regex": "[ab]{3,5}"}))
     assert answer.status_code == 200, answer.text
     [choice] = answer.json()["choices"]

@@ -1,4 +1,4 @@
-"""A vLLM server of the gateway's own, by a program that stands in for vLLM's: what it is started with, and its end."""
+"""Start, arguments and end of a local vLLM server, with a fake vLLM program."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def program(folder: Path, text: str, name: str = "python") -> str:
     return str(file)
 
 
-def test_it_begins_answers_and_ends_with_all_that_it_started(tmp_path: Path) -> None:
+def test_a_local_server_starts_and_stops_with_its_child_processes(tmp_path: Path) -> None:
     port = free_port()
     words = build_arguments(
         "base",
@@ -63,7 +63,7 @@ def test_it_begins_answers_and_ends_with_all_that_it_started(tmp_path: Path) -> 
     until(lambda: not psutil.pid_exists(int(child)) or psutil.Process(int(child)).status() == psutil.STATUS_ZOMBIE)
 
 
-def test_the_log_of_a_failed_start_is_shown(tmp_path: Path) -> None:
+def test_a_failed_start_raises_an_error_with_the_log(tmp_path: Path) -> None:
     failing = program(tmp_path, "import sys; print('no room for the model'); sys.exit(3)")
     with LocalVllmServer(failing, [], free_port()) as replica, pytest.raises(SettingError, match="(?s)3.*no room for"):
         replica.wait_until_ready()

@@ -1,4 +1,4 @@
-"""How a gateway reaches its replicas."""
+"""Connections of the HTTP client between a gateway and its replicas."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 from softprompt.server.backends.vllm.replica_http_client import create_http_client
 
 
-def test_no_request_is_held_back_for_more_to_send() -> None:
+def test_requests_to_replicas_are_sent_without_delay() -> None:
     """Nagle's algorithm is off towards replicas, too."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Replicas that die, come back, hang, and are none: what becomes of requests."""
+"""Requests are retried when replicas fail or hang, and end with an error where no replica can answer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def count(server: Running, name: str, **labels: str) -> float:
     return server.parts.metrics.registry.get_sample_value(f"softprompt_{name}", labels) or 0.0
 
 
-def test_a_prompt_stays_where_it_is_warm(front: Running, two: tuple[Speaking, Speaking]) -> None:
+def test_requests_with_a_prompt_are_routed_to_the_same_replica(front: Running, two: tuple[Speaking, Speaking]) -> None:
     own, other = of(front, two)
     for _ in range(3):
         front.post(COMPLETE, ASKED)
@@ -69,7 +69,9 @@ def test_a_prompt_stays_where_it_is_warm(front: Running, two: tuple[Speaking, Sp
     assert count(front, "replica_requests_total", replica=own.url, outcome="success") == 4
 
 
-def test_load_beyond_a_replicas_share_is_spilled(front: Running, two: tuple[Speaking, Speaking]) -> None:
+def test_load_beyond_a_replicas_share_is_sent_to_another_replica(
+    front: Running, two: tuple[Speaking, Speaking]
+) -> None:
     own, other = of(front, two)
     own.vllm.hold = other.vllm.hold = 1
     with ThreadPoolExecutor(20) as pool:
@@ -82,7 +84,7 @@ def test_load_beyond_a_replicas_share_is_spilled(front: Running, two: tuple[Spea
 
 
 def test_no_request_is_lost_when_a_replica_dies(front: Running, two: tuple[Speaking, Speaking]) -> None:
-    """Those that had not begun, and those that had: the other replica says the same again."""
+    """Requests that have begun are repeated on the other replica."""
     own, other = of(front, two)
     whole = front.post(COMPLETE, ASKED).json()["choices"]
     own.vllm.hold = 5
@@ -109,7 +111,7 @@ def test_a_stream_continues_on_another_replica(front: Running, two: tuple[Speaki
     assert len(chunks) == 12
 
 
-def test_a_stream_without_another_replica_ends_with_an_error(
+def test_a_stream_that_no_other_replica_can_continue_ends_with_an_error(
     two: tuple[Speaking, Speaking], fronting: Fronting
 ) -> None:
     only = two[0]
@@ -129,10 +131,10 @@ def test_a_stream_without_another_replica_ends_with_an_error(
         assert (status, error["code"]) == (503, "no_healthy_replica")
 
 
-def test_a_stream_with_other_tokens_ends_with_an_error(
+def test_a_stream_ends_with_an_error_if_the_other_replica_generates_other_tokens(
     two: tuple[Speaking, Speaking], fronting: Fronting, folder: Path, copies: list[FrozenModel]
 ) -> None:
-    """A replica that says something else, as one that rounds otherwise may."""
+    """Replicas that round differently may generate other tokens."""
     strange = copy.deepcopy(copies[3])
     strange.network.get_output_embeddings().weight.data.mul_(-1)
     with speaking(Vllm(strange, folder / "prompts")) as other, fronting(two[0], other) as server:
@@ -174,7 +176,9 @@ def test_a_replica_without_the_plugin_is_not_used(
     until(lambda: used(front) == {own.url, other.url})
 
 
-def test_a_prompt_that_one_replica_cannot_read_another_may(front: Running, two: tuple[Speaking, Speaking]) -> None:
+def test_a_request_whose_prompt_one_replica_cannot_read_is_retried_on_another(
+    front: Running, two: tuple[Speaking, Speaking]
+) -> None:
     own, other = of(front, two)
     own.vllm.error = "softprompt: the files of this prompt are damaged"
     assert front.post(COMPLETE, ASKED).status_code == 200
@@ -194,10 +198,10 @@ def test_an_invalid_request_is_not_retried_on_another_replica(front: Running, tw
     assert not other.vllm.asked
 
 
-def test_numbers_that_overflow_on_a_replica_are_the_prompt_s_fault(
+def test_non_finite_logits_on_a_replica_return_400_and_name_the_prompt(
     front: Running, two: tuple[Speaking, Speaking]
 ) -> None:
-    """VLLM cannot write their probabilities: nobody else is asked, and no replica is given up."""
+    """VLLM cannot serialize the probabilities: the request is not retried, and the replicas stay healthy."""
     own, other = of(front, two)
     own.vllm.error = other.vllm.error = "Out of range float values are not JSON compliant: nan"
     for path, body in ((COMPLETE, ASKED), ("/v1/classify", {"model": "reviews", "input": "the film"})):
@@ -207,7 +211,7 @@ def test_numbers_that_overflow_on_a_replica_are_the_prompt_s_fault(
     assert len(used(front)) == 2
 
 
-def test_a_grammar_that_fails_on_a_replica_ends_its_response_alone(
+def test_a_grammar_that_fails_on_a_replica_ends_only_its_own_response(
     front: Running, two: tuple[Speaking, Speaking]
 ) -> None:
     """VLLM reports an internal error then: no other replica is asked, and none becomes unhealthy."""
@@ -232,7 +236,9 @@ def test_a_disconnected_client_ends_its_response(front: Running, two: tuple[Spea
     until(lambda: count(front, "replica_num_seqs", replica=own.url) == 0)
 
 
-def test_a_response_that_takes_too_long_is_ended(two: tuple[Speaking, Speaking], fronting: Fronting) -> None:
+def test_a_response_that_exceeds_the_timeout_returns_504_and_ends_on_the_replica(
+    two: tuple[Speaking, Speaking], fronting: Fronting
+) -> None:
     with fronting(two[0], request_timeout=0.5) as server:
         two[0].vllm.hold = 2
         status, error = server.refused(COMPLETE, ASKED)
@@ -292,6 +298,6 @@ def test_a_silent_replica_becomes_unhealthy(
     until(lambda: used(front) == {own.url, other.url})
 
 
-def test_cached_tokens_are_reported(front: Running) -> None:
-    """Of what vLLM found in its cache the prompt's own positions are none of the text's."""
+def test_reported_cached_tokens_exclude_positions_of_the_prompt(front: Running) -> None:
+    """VLLM counts the prompt's positions too."""
     assert front.post(COMPLETE, ASKED).json()["usage"]["prompt_tokens_details"] == {"cached_tokens": 2}

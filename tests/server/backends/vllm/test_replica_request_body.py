@@ -1,4 +1,4 @@
-"""What is said to a replica."""
+"""Bodies of the requests that a gateway sends to a replica."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_base_model_requests_name_no_prompt() -> None:
     assert "kv_transfer_params" not in body
 
 
-def test_stop_texts_are_found_here_and_the_end_is_ours() -> None:
+def test_stop_strings_are_not_sent_and_end_tokens_are_sent_as_stop_tokens() -> None:
     body = build_completion_body(REQUEST, 3, eos_token_ids=[1, 7])
     assert "stop" not in body
     assert (body["ignore_eos"], body["stop_token_ids"]) == (True, [1, 7])
@@ -46,7 +46,7 @@ def test_stop_texts_are_found_here_and_the_end_is_ours() -> None:
     )
 
 
-def test_a_seed_is_one_to_vllm_too() -> None:
+def test_a_negative_seed_is_mapped_to_a_seed_that_vllm_accepts() -> None:
     assert build_completion_body(REQUEST, 3, eos_token_ids=[1, 7])["seed"] == 2**63 - 1
 
 
@@ -69,12 +69,12 @@ def test_unset_parameters_are_absent_from_the_body() -> None:
     assert body["structured_outputs"] == {"regex": "a+"}
 
 
-def test_tenants_and_prompts_share_nothing() -> None:
+def test_each_tenant_and_prompt_has_its_own_cache_salt() -> None:
     pairs = [("acme", CONTENT), ("acme", ""), ("other", CONTENT), ("", f"acme{CONTENT}"), (f"acme{CONTENT}", "")]
     assert len({make_cache_salt(*pair) for pair in pairs}) == len(pairs)
 
 
-def test_a_body_of_several_rows_requests_one_token() -> None:
+def test_a_next_token_body_has_all_sequences_and_a_limit_of_one_token() -> None:
     body = build_next_token_body([[5], [6, 7]], 2, "acme", CONTENT)
     assert body["prompt"] == [[0, 0, 5], [0, 0, 6, 7]]
     assert (body["max_tokens"], body["logprobs"]) == (1, 20)

@@ -1,4 +1,4 @@
-"""What vLLM says, word by word."""
+"""Events, choices and errors in the responses of a replica are parsed."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_malformed_responses_are_connection_errors(changes: dict[str, Any]) -> N
         parse_delta(said(**changes), 2)
 
 
-def test_next_tokens_of_several_rows_stand_in_their_order() -> None:
+def test_next_tokens_of_several_sequences_are_in_the_order_of_their_indices() -> None:
     choices = [
         {**said()["choices"][0], "index": i, "logprobs": {"top_logprobs": [{f"token_id:{i}": -1.0}]}} for i in (1, 0)
     ]
@@ -117,13 +117,15 @@ def test_next_tokens_of_several_rows_stand_in_their_order() -> None:
         (404, {"error": {"message": "no such model", "code": 404}}, False, False),
     ],
 )
-def test_errors_are_classified(status: int, body: Any, is_about_request: bool, is_ours: bool) -> None:
+def test_errors_are_attributed_to_the_request_or_the_plugin(
+    status: int, body: Any, is_about_request: bool, is_ours: bool
+) -> None:
     error = parse_error(status, body)
     assert (error.is_client_error, error.is_from_plugin) == (is_about_request, is_ours)
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
-def test_a_probability_that_is_no_number_is_an_overflow_and_no_lost_replica(value: float | None) -> None:
+def test_null_and_non_finite_logprobs_are_an_overflow_and_not_a_connection_error(value: float | None) -> None:
     """VLLM writes NaN as null in a stream."""
     top = [{"token_id:5": value, "token_id:9": value}]
     event = said(logprobs={"token_logprobs": [value], "top_logprobs": top})

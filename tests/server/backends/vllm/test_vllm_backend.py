@@ -1,4 +1,4 @@
-"""What is asked of a gateway is answered as by the engine itself, whatever it is."""
+"""A gateway with vLLM returns the responses of the engine, and rejects what vLLM does not support."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def close(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_responses_equal_the_engines(embedded: Running, gateway: Running, name: str) -> None:
+def test_gateway_responses_equal_those_of_the_engine(embedded: Running, gateway: Running, name: str) -> None:
     path, body = ASKED[name]
     body = body if path == CLASSIFY else {"temperature": 0, **body}
     own, other = embedded.post(path, body), gateway.post(path, body)
@@ -97,7 +97,7 @@ def test_responses_equal_the_engines(embedded: Running, gateway: Running, name: 
 
 
 @pytest.mark.parametrize("name", ["prompt", "chat", "stop", "logprobs"])
-def test_streams_equal_the_engines(embedded: Running, gateway: Running, name: str) -> None:
+def test_gateway_streams_equal_those_of_the_engine(embedded: Running, gateway: Running, name: str) -> None:
     path, body = ASKED[name]
     body = {"temperature": 0, **body, "n": 1, "stream": True, "stream_options": {"include_usage": True}}
     own, other = (streamed(server, path, body) for server in (embedded, gateway))
@@ -122,7 +122,9 @@ def test_requests_with_parameters_for_vllm_are_rejected(gateway: Running, field:
         assert field in error["message"]
 
 
-def test_the_request_names_the_prompt_and_salts_by_tenant(gateway: Running, replica: Speaking) -> None:
+def test_a_replica_request_names_its_prompt_and_has_a_cache_salt_of_its_own(
+    gateway: Running, replica: Speaking
+) -> None:
     [version] = next(each for each in gateway.store.list_prompts() if each.name == "answers").versions
     gateway.post(COMPLETE, {"model": "answers", "prompt": "the film", "user": "eve", "metadata": {"cache_salt": "x"}})
     body = replica.vllm.asked[-1]
@@ -134,7 +136,7 @@ def test_the_request_names_the_prompt_and_salts_by_tenant(gateway: Running, repl
     assert replica.vllm.asked[-1]["cache_salt"] != body["cache_salt"]
 
 
-def test_cancelled_responses_are_not_counted(gateway: Running, replica: Speaking) -> None:
+def test_gauges_do_not_count_cancelled_responses(gateway: Running, replica: Speaking) -> None:
     def gauge(name: str, **labels: str) -> float | None:
         return gateway.parts.metrics.registry.get_sample_value(f"softprompt_{name}", labels)
 
@@ -145,13 +147,13 @@ def test_cancelled_responses_are_not_counted(gateway: Running, replica: Speaking
     assert gauge("num_requests_waiting") == 0
 
 
-def test_embeddings_are_refused_with_what_to_do(gateway: Running) -> None:
+def test_prompt_embeddings_are_rejected_with_a_remedy(gateway: Running) -> None:
     status, error = gateway.refused(COMPLETE, {"model": "embeddings", "prompt": "a"})
     assert (status, error["code"]) == (400, "prompt_not_compiled")
     assert "compile the prompt to a prefix" in error["message"]
 
 
-def test_uploads_of_embeddings_are_rejected(gateway: Running, chatting: FrozenModel) -> None:
+def test_uploads_of_prompt_embeddings_are_rejected(gateway: Running, chatting: FrozenModel) -> None:
     saved = prompt_for(chatting, ANSWERS, 7)
     for prompt, status in ((saved, 400), (saved.to_prefix(chatting), 201)):
         files = [("file", (name, content)) for name, content in prompt.files.items()]

@@ -1,4 +1,4 @@
-"""A tenant that classifies without end keeps no other from being answered: over HTTP, through a gateway."""
+"""A tenant with many classifications does not keep others from being served by a gateway, over HTTP."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_one_tenants_classifications_never_fill_the_queue(front: Running, two: t
     until(lambda: len(front.parts.backend._admission) == 0)
 
 
-def test_a_tenant_s_own_requests_find_room_beside_its_classification(
+def test_a_tenants_classification_leaves_capacity_for_its_other_requests(
     front: Running, two: tuple[Speaking, Speaking]
 ) -> None:
     with ThreadPoolExecutor(4) as pool, hanging(two[0].vllm):
@@ -78,7 +78,7 @@ def test_a_tenant_s_own_requests_find_room_beside_its_classification(
         assert (small.result().status_code, large.result().status_code) == (200, 200)
 
 
-def test_labels_are_the_same_however_little_room_there_is(
+def test_labels_do_not_depend_on_the_number_of_slots(
     front: Running, gateway: Running, two: tuple[Speaking, Speaking]
 ) -> None:
     asked = {"model": "places", "input": ["great fun", "a bore", "the plot"] * 8}
@@ -89,8 +89,10 @@ def test_labels_are_the_same_however_little_room_there_is(
     assert max(len(body["prompt"]) for body in two[0].vllm.asked) <= (SLOTS + WAITING) / 2
 
 
-def test_waiting_requests_are_admitted_by_tenant(front: Running, two: tuple[Speaking, Speaking]) -> None:
-    """And what one tenant has at the replicas at a time leaves room for another's."""
+def test_a_tenant_with_many_requests_leaves_slots_for_another_tenant(
+    front: Running, two: tuple[Speaking, Speaking]
+) -> None:
+    """Waiting requests are admitted by tenant."""
     asked = {"model": BASE, "prompt": "tea", "max_tokens": 2}
     with ThreadPoolExecutor(8) as pool, hanging(two[0].vllm):
         flood = pool.submit(front.post, COMPLETE, {**asked, "n": 5})
@@ -106,7 +108,7 @@ def test_waiting_requests_are_admitted_by_tenant(front: Running, two: tuple[Spea
     until(lambda: len(front.parts.backend._semaphore) == 0)
 
 
-def test_a_tenant_gets_few_sequences_until_steps_are_known_while_another_is_active(
+def test_sequences_are_limited_before_steps_are_observed_while_another_tenant_is_active(
     fronting: Fronting, two: tuple[Speaking, Speaking]
 ) -> None:
     asked = {"model": BASE, "prompt": "tea", "max_tokens": 2}
