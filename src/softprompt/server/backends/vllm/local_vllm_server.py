@@ -108,7 +108,9 @@ class LocalVllmServer:
         log_file: file with the output of the server, in a temporary folder.
     """
 
-    def __init__(self, executable: str, arguments: Sequence[str], port: int, *, kv_cache_bytes: int = 2**31):
+    def __init__(
+        self, executable: str, arguments: Sequence[str], port: int, *, kv_cache_bytes: int = ServerConfig.kv_cache_bytes
+    ):
         self.url = f"http://127.0.0.1:{port}"
         self.log_file = Path(tempfile.mkdtemp(prefix="softprompt-vllm-")) / "vllm.log"
         with self.log_file.open("wb") as log:
@@ -121,7 +123,9 @@ class LocalVllmServer:
                 preexec_fn=_set_parent_death_signal,
                 env={
                     "VLLM_NO_USAGE_STATS": "1",
-                    "VLLM_CPU_KVCACHE_SPACE": str(max(1, kv_cache_bytes // 2**30)),  # GiB; vLLM's default: most RAM
+                    "VLLM_CPU_KVCACHE_SPACE": str(
+                        max(1, kv_cache_bytes // 2**30)
+                    ),  # GiB; else vLLM takes a share of all RAM
                     **remove_own_choice(os.environ),
                 },
             )
