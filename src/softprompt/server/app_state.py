@@ -19,6 +19,11 @@ from softprompt.server.backends.engine_backend import EngineBackend
 from softprompt.server.backends.inference_backend import BackendFactory, InferenceBackend
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.concurrency.event_loop_scheduler import EventLoopScheduler
+from softprompt.server.concurrency.python_time_budget import (
+    SHARE_BESIDE_MODEL,
+    SHARE_WITHOUT_MODEL,
+    PythonTimeBudget,
+)
 from softprompt.server.concurrency.tenant_rate_limiter import TenantRateLimiter
 from softprompt.server.generation.async_grammar_compiler import AsyncGrammarCompiler
 from softprompt.server.generation.logprobs_formatter import LogprobsFormatter
@@ -92,6 +97,8 @@ class AppState:
         """
         metrics = ServerMetrics()
         backend = backend_factory(config, model, metrics)
+        is_model_here = model.device.type != "meta"
+        time_budget = PythonTimeBudget(SHARE_BESIDE_MODEL if is_model_here else SHARE_WITHOUT_MODEL)
         tokenizer = copy.deepcopy(model.tokenizer)  # never modified, unlike those of the worker and the renderer
         fast_tokenizer, checker = cast(PreTrainedTokenizerFast, tokenizer), GrammarChecker()
         compiler = GuidanceCompiler(fast_tokenizer, model.shape.vocab_size, model.eos_token_ids, checker)
@@ -107,13 +114,15 @@ class AppState:
             upload_validator=UploadValidator(
                 model, validate_prompt=backend.validate_prompt, verify_prompt=backend.verify_prompt
             ),
-            prompt_renderer=PromptRenderer(model, min(config.max_model_len, model.shape.window)),
+            prompt_renderer=PromptRenderer(
+                model, min(config.max_model_len, model.shape.window), time_budget=time_budget
+            ),
             logprobs_formatter=LogprobsFormatter(tokenizer),
-            response_builder=ResponseBuilder(),
-            grammar_compiler=AsyncGrammarCompiler(compiler),
+            response_builder=ResponseBuilder(time_budget=time_budget),
+            grammar_compiler=AsyncGrammarCompiler(compiler, time_budget=time_budget),
             metrics=metrics,
             usage_tracker=UsageTracker(),
-            loop_scheduler=EventLoopScheduler(),
+            loop_scheduler=EventLoopScheduler(time_budget),
             started_at=int(time.time()),
         )
 

@@ -258,6 +258,33 @@ def test_jobs_between_steps_run_before_queued_forward_passes() -> None:
     run(test)
 
 
+def test_a_new_sequence_has_its_first_step_before_the_passes_of_another_tenant() -> None:
+    async def test() -> None:
+        async with working() as worker:
+            started, held, computed = threading.Event(), threading.Event(), list[int]()
+
+            def hold_thread() -> None:
+                started.set()
+                held.wait()
+
+            jobs = [asyncio.create_task(worker.run_job("bolt", hold_thread))]
+            await asyncio.to_thread(started.wait)
+            row = asyncio.create_task(worker.submit_request(ASKED, None))
+            await asyncio.sleep(0)
+
+            def record_progress() -> None:
+                computed.append(sum(each.num_computed_tokens for each in worker.engine.scheduler.running))
+
+            jobs.append(asyncio.create_task(worker.run_job("bolt", record_progress)))
+            await asyncio.sleep(0)
+            held.set()
+            await asyncio.gather(*jobs)
+            assert computed[0] > 0
+            (await row).close()
+
+    run(test)
+
+
 def test_errors_are_raised_to_the_submitter() -> None:
     async def test() -> None:
         async with working() as worker:

@@ -165,7 +165,11 @@ def test_a_slow_body_above_the_minimum_rate_is_accepted() -> None:
     assert asyncio.run(guarded(pieces=20, seconds=0.1, size=1)) == ("refused", 408)
 
 
-async def guarded(pieces: int, seconds: float, size: int = 4000) -> tuple[str, int]:
+def test_the_time_before_the_application_reads_the_body_does_not_count() -> None:
+    assert asyncio.run(guarded(pieces=2, seconds=0.1, size=1, wait=0.5)) == ("read", 2)
+
+
+async def guarded(pieces: int, seconds: float, size: int = 4000, wait: float = 0) -> tuple[str, int]:
     """A body in pieces with a pause before each, through a guard that waits 0.4 seconds, and 10,000 bytes a second."""
     left, sent = pieces, list[Message]()
 
@@ -182,6 +186,7 @@ async def guarded(pieces: int, seconds: float, size: int = 4000) -> tuple[str, i
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal read
+        await asyncio.sleep(wait)
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":

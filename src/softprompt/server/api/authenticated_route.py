@@ -45,7 +45,7 @@ class AuthenticatedRoute(APIRoute):
             turn = request.state.turn = EventLoopTurn(state.loop_scheduler, principal.tenant)
             try:
                 await turn.wait_turn()
-                return await handle(request)
+                return await state.loop_scheduler.time_budget.charge_steps(principal.tenant, handle(request))
             finally:
                 turn.end_turn()
 

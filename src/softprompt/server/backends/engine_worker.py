@@ -177,13 +177,13 @@ class EngineWorker:
     def _run_iteration(self) -> None:
         for _ in range(len(self._control_queue)):
             self._control_queue.popleft().run_job()
+        if not self.engine.is_idle:
+            self._step_engine()  # before the job, so that a new sequence does not wait for it
+        self._record_load()
+        self._flush_events()
         self._running_tenants = {sequence.request.tenant for sequence in self.engine.scheduler.running}
         if (job := self._take_next_job()) is not None:
             self._execute_job(*job)
-        if not self.engine.is_idle:
-            self._step_engine()
-        self._record_load()
-        self._flush_events()
 
     def get_max_pass_seconds(self, tenants: Collection[str]) -> float | None:
         """Return the maximum seconds of a pass for tenants; None for no limit. For the model's thread only."""

@@ -2,8 +2,7 @@
 
 The work of a request on the event loop (parsing and validating the body, building the response) takes milliseconds.
 Without turns, a burst of requests of one tenant would delay all others. A tenant with a constant stream of requests
-could still occupy a core that the model needs. So while other tenants have requests, a tenant rests between two turns
-for as long as its last turn took. Independent of FastAPI.
+would still delay the model. So a tenant has its next turn once its time budget allows it. Independent of FastAPI.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from softprompt.fair_queue import FairQueue
-from softprompt.recent_tenants import RecentTenants
+from softprompt.server.concurrency.python_time_budget import PythonTimeBudget
 
 # The next turn is granted after this time even if the current one has not ended: it may wait for I/O.
 MAX_TURN_S = 0.005
@@ -21,14 +20,15 @@ class EventLoopScheduler:
     """A scheduler that grants one turn at a time, next to the tenant with the fewest turns. For one event loop.
 
     The queue is unbounded: every connection waits for at most one turn.
+
+    Args:
+        time_budget: decides how long a tenant waits for its next turn; None for a budget of its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, time_budget: PythonTimeBudget | None = None) -> None:
+        self.time_budget = PythonTimeBudget() if time_budget is None else time_budget
         self._queue: FairQueue[EventLoopTurn] = FairQueue(2**31)
         self._current: EventLoopTurn | None = None
-        self._recent = RecentTenants()
-        self._last_tenant = ""  # tenant of the last turn
-        self._turn_start = self._rest_until = 0.0  # start of the last turn, and end of its tenant's rest
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -36,7 +36,7 @@ class EventLoopScheduler:
         return len(self._queue)
 
     def _add_turn(self, tenant: str, turn: EventLoopTurn) -> None:
-        self._recent.add_request(tenant)
+        self.time_budget.add_request(tenant)
         self._queue.put(tenant, turn)
         if self._current is None:
             self._grant_next_turn()
@@ -48,24 +48,32 @@ class EventLoopScheduler:
     def _revoke_turn(self) -> None:
         """End the current turn."""
         self._current = None
-        now = asyncio.get_running_loop().time()
-        self._rest_until = now + (now - self._turn_start) if self._recent.has_others([self._last_tenant]) else now
         self._grant_next_turn()
 
     def _grant_next_turn(self) -> None:
-        """Grant the next turn; the tenant of the last turn has to rest first."""
+        """Grant the next turn, as soon as a waiting tenant's budget allows it."""
         loop = asyncio.get_running_loop()
         if self._timer is not None:
             self._timer.cancel()
         while self._queue and self._current is None:
-            tenant, turn = self._queue.peek()
-            if tenant == self._last_tenant and loop.time() < self._rest_until:
-                self._timer = loop.call_at(self._rest_until, self._grant_next_turn)
+            tenant, wait_s = self._find_next_tenant()
+            if wait_s:
+                self._timer = loop.call_later(wait_s, self._grant_next_turn)
                 return
-            self._queue.get()
+            turn = self._queue.get_from_tenant(tenant)
             if turn.start_turn():
-                self._current, self._last_tenant, self._turn_start = turn, tenant, loop.time()
+                self._current = turn
                 self._timer = loop.call_later(MAX_TURN_S, self._revoke_turn)
+
+    def _find_next_tenant(self) -> tuple[str, float]:
+        """Return the tenant of the next turn, and the seconds until its turn may start."""
+        tenant, _ = self._queue.peek()
+        if self.time_budget.get_wait(tenant):
+            tenant = min(
+                self._queue.waiting_tenants,
+                key=lambda name: (self.time_budget.get_wait(name), self._queue.get_tenant_service(name)),
+            )
+        return tenant, self.time_budget.get_wait(tenant)
 
 
 class EventLoopTurn:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from softprompt.fair_queue import FairQueue
+from softprompt.server.concurrency.python_time_budget import PythonTimeBudget
 from softprompt.server.concurrency.queued_job import QueuedJob
 from softprompt.server.request_errors import QueueFull
 
@@ -24,9 +25,11 @@ class FairExecutor:
     Args:
         name: name of the thread.
         max_jobs: maximum jobs that wait, half of them of one tenant.
+        time_budget: budget that the jobs are charged to; None for no budget.
     """
 
-    def __init__(self, name: str, max_jobs: int = 4096):
+    def __init__(self, name: str, max_jobs: int = 4096, time_budget: PythonTimeBudget | None = None):
+        self._time_budget = time_budget
         self._pool = ThreadPoolExecutor(1, name)
         self._jobs, self._lock = FairQueue[QueuedJob](max_jobs), threading.Lock()
 
@@ -55,7 +58,9 @@ class FairExecutor:
     def _run_next_job(self) -> None:
         with self._lock:
             tenant, job = self._jobs.get()
-        started_at = time.monotonic()
+        started_at, cpu_started_at = time.monotonic(), time.thread_time()
         job.run_job()
+        if self._time_budget is not None:
+            self._time_budget.charge_tenant(tenant, time.thread_time() - cpu_started_at)
         with self._lock:
             self._jobs.charge_tenant(tenant, time.monotonic() - started_at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from softprompt.sampling.grammar import CompiledGrammar, GuidanceCompiler
 from softprompt.server.concurrency.fair_executor import FairExecutor
+from softprompt.server.concurrency.python_time_budget import PythonTimeBudget
 from softprompt.server.generation.generation_params import compile_grammar
 from softprompt.server.schemas.generation_request import ResponseFormat, StructuredOutputs
 
@@ -14,11 +15,12 @@ class AsyncGrammarCompiler:
     Args:
         compiler: compiles the grammars for one model.
         max_jobs: maximum jobs that wait, half of them of one tenant.
+        time_budget: budget that the jobs are charged to; None for no budget.
     """
 
-    def __init__(self, compiler: GuidanceCompiler, max_jobs: int = 256):
+    def __init__(self, compiler: GuidanceCompiler, max_jobs: int = 256, time_budget: PythonTimeBudget | None = None):
         self._compiler = compiler
-        self._executor = FairExecutor("grammars", max_jobs)
+        self._executor = FairExecutor("grammars", max_jobs, time_budget)
 
     async def compile_grammar(
         self, tenant: str, constraint: ResponseFormat | StructuredOutputs

@@ -10,6 +10,7 @@ from softprompt.errors import TaskError
 from softprompt.model import FrozenModel
 from softprompt.server.backends.loaded_prompt import UNLIMITED_LENGTH, LoadedPrompt
 from softprompt.server.concurrency.fair_executor import FairExecutor
+from softprompt.server.concurrency.python_time_budget import PythonTimeBudget
 from softprompt.server.generation.input_names import attribute_errors_to
 from softprompt.server.generation.text_length import TextLengthCheck
 from softprompt.server.generation.tokenized_prompt import TokenizedPrompt
@@ -32,16 +33,23 @@ class PromptRenderer:
         model: base model of the server.
         max_model_len: maximum positions of a sequence; longer texts are rejected unread. None to tokenize all texts.
         max_jobs: maximum jobs that wait, half of them of one tenant.
+        time_budget: budget that the jobs are charged to; None for no budget.
 
     Attributes:
         model: the base model with the renderer's own tokenizer.
     """
 
-    def __init__(self, model: FrozenModel, max_model_len: int | None = None, max_jobs: int = 4096):
+    def __init__(
+        self,
+        model: FrozenModel,
+        max_model_len: int | None = None,
+        max_jobs: int = 4096,
+        time_budget: PythonTimeBudget | None = None,
+    ):
         self.model = with_private_tokenizer(model)
         if max_model_len is not None:
             self.model.prompt_tokenizer.text_validator = TextLengthCheck(self.model.tokenizer, max_model_len)
-        self._executor = FairExecutor("tokens", max_jobs)
+        self._executor = FairExecutor("tokens", max_jobs, time_budget)
 
     async def run_in_thread(self, tenant: str, function: Callable[[], T]) -> T:
         """Run a function in the renderer's thread; tenants share its time equally.

@@ -14,6 +14,7 @@ from fastapi import Response
 from pydantic import BaseModel
 
 from softprompt.server.concurrency.fair_executor import FairExecutor
+from softprompt.server.concurrency.python_time_budget import PythonTimeBudget
 
 T = TypeVar("T")
 
@@ -21,10 +22,15 @@ EMPTY_CHOICES = b'"choices":[]'  # occurs once: quotes in texts are escaped
 
 
 class ResponseBuilder:
-    """A builder of responses with a thread of its own, in which tenants take turns after each choice."""
+    """A builder of responses with a thread of its own, in which tenants take turns after each choice.
 
-    def __init__(self, max_jobs: int = 2**20):
-        self._executor = FairExecutor("answers", max_jobs)
+    Args:
+        max_jobs: maximum jobs that wait, half of them of one tenant.
+        time_budget: budget that the jobs are charged to; None for no budget.
+    """
+
+    def __init__(self, max_jobs: int = 2**20, time_budget: PythonTimeBudget | None = None):
+        self._executor = FairExecutor("answers", max_jobs, time_budget)
 
     async def build_response(
         self, tenant: str, base_response: BaseModel, outputs: Sequence[T], build_choice: Callable[[int, T], BaseModel]

@@ -26,7 +26,8 @@ class BodyLimitMiddleware:
         app: wrapped application.
         max_bytes: maximum bytes of a body.
         path_limits: maximum bytes by path, where they differ.
-        timeout_s: maximum seconds of a body; each `min_bytes_per_second` bytes extend them by a second.
+        timeout_s: maximum seconds of a body, once the application reads it; each `min_bytes_per_second` bytes extend
+            them by a second.
         min_bytes_per_second: minimum rate of a slow body.
     """
 
@@ -66,7 +67,8 @@ class _LimitedBody:
         self.middleware, self.max_bytes = middleware, max_bytes
         self.error: ApiError | None = None
         self._receive, self._send = receive, send
-        self._started_at, self._num_received = time.monotonic(), 0
+        self._started_at: float | None = None  # time at which the application began to read
+        self._num_received = 0
         self._is_complete, self._is_response_started = False, False
 
     async def receive_message(self) -> Message:
@@ -105,11 +107,11 @@ class _LimitedBody:
         return ApiError(413, f"the body is larger than the maximum of {self.max_bytes:,} bytes", code="too_large")
 
     def _get_remaining_seconds(self) -> float:
-        return (
-            self.middleware.timeout_s
-            + self._num_received / self.middleware.min_bytes_per_second
-            - (time.monotonic() - self._started_at)
-        )
+        now = time.monotonic()
+        if self._started_at is None:
+            self._started_at = now
+        max_seconds = self.middleware.timeout_s + self._num_received / self.middleware.min_bytes_per_second
+        return max_seconds - (now - self._started_at)
 
     def _reject_body(self, error: ApiError) -> Message:
         self.error = error
