@@ -25,6 +25,18 @@ def test_step_costs_are_estimated_from_observed_steps() -> None:
     )
 
 
+def test_the_positions_that_tokens_read_are_a_cost_of_their_own() -> None:
+    model = StepCostModel()
+    for _ in range(20):
+        for prefill, decode, positions in ((0, 1, 10), (0, 8, 9000), (4, 0, 4), (0, 9, 900), (16, 1, 1000), (0, 2, 20)):
+            seconds = 0.02 + 0.001 * prefill + 0.0005 * decode + 4e-6 * positions
+            model.observe_step(prefill, decode, seconds, num_positions=positions)
+    assert (model.base_seconds, model.decode_token_seconds, model.position_seconds) == pytest.approx(
+        (0.02, 0.0005, 4e-6), rel=0.05
+    )
+    assert model.estimate_seconds(0, 1, 1500) == pytest.approx(0.0065, rel=0.05)
+
+
 def test_estimates_persist_while_all_steps_are_alike() -> None:
     model = fit_cost_model(0.02, 0.001, 0.003)
     for _ in range(2000):

@@ -50,6 +50,23 @@ def test_a_single_sequence_is_in_every_step_while_many_others_take_turns() -> No
     assert max(output_lengths) - min(output_lengths) <= 2
 
 
+def test_a_short_sequence_does_not_wait_for_the_long_ones_of_another_tenant() -> None:
+    """The long ones read many positions at each token, so that fewer of them are in a step."""
+    sizes = []
+    for position_seconds in (0.0, 0.005):
+        scheduler = build_scheduler({"much": 8}, text=250)
+        while not all(sequence.is_decoding for sequence in scheduler.running):
+            run_step(scheduler)
+        scheduler.add_request(EngineRequest((5,), SamplingParams(max_new_tokens=9), tenant="little"))
+        scheduler.admit_waiting()
+        run_step(scheduler)
+        scheduler.cost_model.position_seconds = position_seconds
+        tokens = run_step(scheduler)
+        assert tokens["little"] == 1
+        sizes.append(tokens["much"])
+    assert sizes[1] < sizes[0]
+
+
 def test_tenants_with_equal_demand_have_equal_parts_of_a_step() -> None:
     scheduler = build_scheduler({"one": 30, "other": 30})
     num_tokens = sum((run_step(scheduler) for _ in range(20)), Counter())

@@ -151,6 +151,7 @@ class Engine:
         if not (chunks := plan.chunks):
             return
         self.last_step_seconds = self._estimate_tenant_costs(plan)
+        num_positions = plan.count_positions()
         hidden = self._run_forward(plan)
         sampled = self._sample_chunks(hidden, chunks, [chunk for chunk in chunks if chunk.is_last])
         for chunk in chunks:
@@ -161,7 +162,8 @@ class Engine:
                 self._cache_blocks(chunk.sequence)
         for chunk, token in sampled.items():
             self._emit_token(chunk.sequence, token)
-        self.scheduler.cost_model.observe_step(*plan.count_tokens(), time.perf_counter() - start_time)
+        seconds = time.perf_counter() - start_time
+        self.scheduler.cost_model.observe_step(*plan.count_tokens(), seconds, num_positions=num_positions)
 
     def _estimate_tenant_costs(self, plan: StepPlan) -> dict[str, float]:
         """Return the time of a step for each tenant: an equal part of the fixed cost, plus its own tokens."""

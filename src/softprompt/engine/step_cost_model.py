@@ -4,6 +4,9 @@ A tenant with few sequences would wait for a tenant with many at every token. So
 K tenants could expect if they took turns: three quarters of K times the time of its own part alone. If a step of
 many tokens takes hardly longer than one of few, as on an accelerator, this bounds nothing.
 
+A token late in a long sequence costs more than an early one, since it reads the keys and values of all positions before
+it. With one cost for all decoded tokens, a tenant with a short sequence would be granted the step of a long one.
+
 A new request waits for the step that runs. While other tenants send requests now and then, a step therefore takes at
 most a few times the fixed cost of a step.
 """
@@ -19,7 +22,9 @@ MAX_STEP_FACTOR = 3.0  # limit while other tenants are active, in multiples of a
 MIN_STEP_S = 0.01  # a step may always take this long
 FAIR_STEP_FRACTION = 0.75  # of K times the time of a tenant's own part
 OBSERVATION_DECAY = 0.99  # weight of a step at the next one: about the last hundred count
-RIDGE_PENALTY = 1.0  # in tokens squared: how much step sizes must vary before the costs of a token change
+# In tokens squared, or thousands of positions squared: how much steps must vary before the costs change.
+RIDGE_PENALTY = 1.0
+POSITION_UNIT = 1000  # so that numbers of positions and of tokens are of one order
 
 
 class StepCostModel:
@@ -29,28 +34,43 @@ class StepCostModel:
         base_seconds: fixed cost of a step.
         prefill_token_seconds: additional seconds for each prefilled token.
         decode_token_seconds: additional seconds for each decoded token.
+        position_seconds: additional seconds for each position whose keys and values a sequence reads.
     """
 
     def __init__(self) -> None:
-        self.base_seconds = self.prefill_token_seconds = self.decode_token_seconds = 0.0
-        self._gram_matrix: NDArray[np.float64] = np.zeros((3, 3))
-        self._weighted_seconds: NDArray[np.float64] = np.zeros(3)
+        self.base_seconds = self.prefill_token_seconds = self.decode_token_seconds = self.position_seconds = 0.0
+        self._gram_matrix: NDArray[np.float64] = np.zeros((4, 4))
+        self._weighted_seconds: NDArray[np.float64] = np.zeros(4)
 
-    def observe_step(self, num_prefill_tokens: int, num_decode_tokens: int, seconds: float) -> None:
+    def observe_step(
+        self, num_prefill_tokens: int, num_decode_tokens: int, seconds: float, *, num_positions: int = 0
+    ) -> None:
         """Update the model with the size and duration of a step."""
-        sizes = np.array([1.0, num_prefill_tokens, num_decode_tokens])
+        sizes = np.array([1.0, num_prefill_tokens, num_decode_tokens, num_positions / POSITION_UNIT])
         self._gram_matrix = OBSERVATION_DECAY * self._gram_matrix + np.outer(sizes, sizes)
         self._weighted_seconds = OBSERVATION_DECAY * self._weighted_seconds + sizes * seconds
-        ridge = np.diag([0.0, RIDGE_PENALTY, RIDGE_PENALTY])
-        previous = np.array([self.base_seconds, self.prefill_token_seconds, self.decode_token_seconds])
+        ridge = np.diag([0.0, RIDGE_PENALTY, RIDGE_PENALTY, RIDGE_PENALTY])
+        previous = np.array(
+            [
+                self.base_seconds,
+                self.prefill_token_seconds,
+                self.decode_token_seconds,
+                self.position_seconds * POSITION_UNIT,
+            ]
+        )
         costs = np.linalg.solve(self._gram_matrix + ridge, self._weighted_seconds + ridge @ previous)
-        self.base_seconds, self.prefill_token_seconds, self.decode_token_seconds = (
+        self.base_seconds, self.prefill_token_seconds, self.decode_token_seconds, unit_seconds = (
             max(0.0, float(cost)) for cost in costs
         )
+        self.position_seconds = unit_seconds / POSITION_UNIT
 
-    def estimate_seconds(self, num_prefill_tokens: int, num_decode_tokens: int) -> float:
-        """Return the seconds that tokens add to a step."""
-        return self.prefill_token_seconds * num_prefill_tokens + self.decode_token_seconds * num_decode_tokens
+    def estimate_seconds(self, num_prefill_tokens: int, num_decode_tokens: int, num_positions: int = 0) -> float:
+        """Return the seconds that tokens, which read keys and values of positions, add to a step."""
+        return (
+            self.prefill_token_seconds * num_prefill_tokens
+            + self.decode_token_seconds * num_decode_tokens
+            + self.position_seconds * num_positions
+        )
 
     @property
     def max_step_seconds(self) -> float | None:

@@ -34,6 +34,11 @@ class ScheduledChunk:
         return self.sequence.tenant
 
     @property
+    def num_positions(self) -> int:
+        """Number of positions whose keys and values the chunk reads, its own included."""
+        return self.sequence.prefix_length + self.sequence.num_computed_tokens + self.num_tokens
+
+    @property
     def is_last(self) -> bool:
         """Whether the chunk contains the newest token, so that the next token can be sampled."""
         return self.sequence.num_computed_tokens + self.num_tokens == len(self.sequence.token_ids)
@@ -60,12 +65,18 @@ class StepPlan:
         """Return the numbers of prefilled and decoded tokens."""
         return sum(chunk.num_tokens for chunk in self.prefill), len(self.decode)
 
+    def count_positions(self) -> int:
+        """Return the number of positions whose keys and values the chunks read, before they are computed."""
+        return sum(chunk.num_positions for chunk in self.chunks)
+
     def estimate_tenant_seconds(self, cost_model: StepCostModel) -> dict[str, float]:
         """Return the time of each tenant's tokens in seconds, without the fixed cost of a step."""
         decode, prefill = group_by_tenant(self.decode), group_by_tenant(self.prefill)
         return {
             tenant: cost_model.estimate_seconds(
-                sum(chunk.num_tokens for chunk in prefill.get(tenant, ())), len(decode.get(tenant, ()))
+                sum(chunk.num_tokens for chunk in prefill.get(tenant, ())),
+                len(decode.get(tenant, ())),
+                sum(chunk.num_positions for chunk in (*prefill.get(tenant, ()), *decode.get(tenant, ()))),
             )
             for tenant in {**decode, **prefill}
         }
@@ -121,6 +132,7 @@ def _fit_chunks(chunks: Sequence[ScheduledChunk], seconds: float, cost_model: St
         seconds_per_token = (
             cost_model.decode_token_seconds if chunk.sequence.is_decoding else cost_model.prefill_token_seconds
         )
+        seconds -= cost_model.position_seconds * chunk.num_positions
         num_affordable = _count_affordable_tokens(seconds, seconds_per_token)
         num_tokens = min(chunk.num_tokens, max(num_affordable, 0 if fitting else 1))
         if not num_tokens:
