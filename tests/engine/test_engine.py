@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 import torch
 
 from softprompt.engine import Engine, EngineRequest, FinishReason, SamplingParams, TokenOutput
+from softprompt.engine.step_cost_model import StepCostModel
 from softprompt.errors import ModelNotSupported, SettingError
 from softprompt.model import FrozenModel
 from tests.strategies import random_embeddings, random_prefix
@@ -230,6 +232,21 @@ def test_memory_of_a_long_sequence_is_released(model: FrozenModel, monkeypatch: 
     assert get_token_ids(among) == get_token_ids(alone)
     assert get_token_ids(long) == get_token_ids(alone)[:20]
     assert engine.kv_cache._resident_positions == [4, 4, 4]
+
+
+def test_a_stall_of_the_thread_is_no_cost_of_a_step(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads may have the cores or the interpreter meanwhile; the tokens cost no more for that."""
+    run_forward = engine._run_forward
+
+    def stall(plan: Any) -> Any:
+        time.sleep(0.2)
+        return run_forward(plan)
+
+    generate(engine, SamplingParams(max_new_tokens=4, ignore_eos=True))  # the first calls take longer
+    engine.scheduler.cost_model = StepCostModel()
+    monkeypatch.setattr(engine, "_run_forward", stall)
+    generate(engine, SamplingParams(max_new_tokens=4, ignore_eos=True))
+    assert 0 < engine.scheduler.cost_model.base_seconds < 0.1
 
 
 @pytest.mark.parametrize("ending", ["is non-finite", "is cancelled", "fails", "is preempted"])

@@ -79,6 +79,8 @@ class Engine:
             )
         model.check_lm_head()
         self.model, self._clock = model, clock
+        # On a CPU the time of the thread, so that a stall caused by other threads is not taken for a cost of tokens.
+        self._step_clock = time.thread_time if model.device.type == "cpu" else time.perf_counter
         max_model_len = min(max_model_len, model.shape.window)
         bytes_per_position = math.prod(model.shape.get_prefix_shape(1)) * model.dtype.itemsize
         max_kv_positions = None if kv_cache_bytes is None else kv_cache_bytes // bytes_per_position
@@ -146,7 +148,7 @@ class Engine:
             self._load_prefix(sequence)
         others_active = self.recent_tenants.has_others({sequence.tenant for sequence in self.scheduler.running})
         plan = self.scheduler.schedule_step(self._find_blocked_sequences(), others_active=others_active)
-        start_time = time.perf_counter()  # waiting for masks is not a cost of the step
+        start_time = self._step_clock()  # waiting for masks is not a cost of the step
         self.last_step_seconds = {}
         if not (chunks := plan.chunks):
             return
@@ -162,7 +164,7 @@ class Engine:
                 self._cache_blocks(chunk.sequence)
         for chunk, token in sampled.items():
             self._emit_token(chunk.sequence, token)
-        seconds = time.perf_counter() - start_time
+        seconds = self._step_clock() - start_time
         self.scheduler.cost_model.observe_step(*plan.count_tokens(), seconds, num_positions=num_positions)
 
     def _estimate_tenant_costs(self, plan: StepPlan) -> dict[str, float]:

@@ -22,9 +22,9 @@ MAX_STEP_FACTOR = 3.0  # limit while other tenants are active, in multiples of a
 MIN_STEP_S = 0.01  # a step may always take this long
 FAIR_STEP_FRACTION = 0.75  # of K times the time of a tenant's own part
 OBSERVATION_DECAY = 0.99  # weight of a step at the next one: about the last hundred count
-# In tokens squared, or thousands of positions squared: how much steps must vary before the costs change.
+# In tokens squared, or units of positions squared: how much steps must vary before the costs change.
 RIDGE_PENALTY = 1.0
-POSITION_UNIT = 1000  # so that numbers of positions and of tokens are of one order
+POSITION_UNIT = 10_000  # the cost of a position changes only with steps of long sequences
 
 
 class StepCostModel:
