@@ -218,11 +218,11 @@ def send_small_request(http: httpx2.Client, model: str) -> int:
 
 
 def wait_until_quiet(http: httpx2.Client, model: str, usual_seconds: float) -> None:
-    """Wait until the effects of a load are over: three requests in a row take as long as usual."""
+    """Wait until the effects of a load are over: six requests in a row take as long as usual."""
     end, calm = time.monotonic() + 60, 0
-    while calm < 3 and time.monotonic() < end:
+    while calm < 6 and time.monotonic() < end:
         [(seconds, _)] = time_requests(http, model, 1, 60)
-        calm = calm + 1 if seconds < 1.5 * usual_seconds else 0
+        calm = calm + 1 if seconds < 1.25 * usual_seconds else 0
 
 
 @contextmanager
