@@ -110,7 +110,7 @@ def resolve_settings(options: dict[str, Any], config: Path | None, resume: bool)
     """
     from softprompt.training import TuneSettings
     from softprompt.training.run_folder import RunFolder
-    from softprompt.training.tune_settings import get_run_folder
+    from softprompt.training.run_settings import get_run_folder
 
     options = {**_read_config_settings(config), **options}
     if not resume:

@@ -26,8 +26,8 @@ from softprompt.training.checkpoint import TrainerState
 from softprompt.training.optimizer import ScheduledOptimizer
 from softprompt.training.process_group import ProcessGroup, SingleProcess, is_distributed
 from softprompt.training.recorder import NullRecorder, RunRecorder
+from softprompt.training.run_settings import RunSettings
 from softprompt.training.trainable import BatchLoss, Trainable
-from softprompt.training.tune_settings import TuneSettings
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class DistributedGroup(ProcessGroup):
         items: list[Item] = gather_object([item])
         return items
 
-    def load_model(self, settings: TuneSettings) -> FrozenModel:
+    def load_model(self, settings: RunSettings) -> FrozenModel:
         """Load the settings' model; with FSDP, a shard of each of its layers."""
         sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
         if sharded:

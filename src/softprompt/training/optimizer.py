@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from softprompt.training.run_settings import RunSettings
 from softprompt.training.trainable import Trainable
-from softprompt.training.tune_settings import TuneSettings
 
 #: A run has about a hundred steps, and its first gradients are many times larger than its last: the usual 0.999 would
 #: remember them for ten times the length of the run.
@@ -64,7 +64,7 @@ class ScheduledOptimizer:
 
     @classmethod
     def from_settings(
-        cls, settings: TuneSettings, trainable: Trainable, peak_learning_rate: float
+        cls, settings: RunSettings, trainable: Trainable, peak_learning_rate: float
     ) -> ScheduledOptimizer:
         """Build the optimizer that the settings describe."""
         return cls(

@@ -9,8 +9,8 @@ from softprompt.errors import SettingError
 from softprompt.model import FrozenModel, load_model
 from softprompt.training.callbacks import TrainerCallback
 from softprompt.training.recorder import RunRecorder
+from softprompt.training.run_settings import RunSettings
 from softprompt.training.trainable import Trainable
-from softprompt.training.tune_settings import TuneSettings
 
 
 class ProcessGroup(ABC):
@@ -27,7 +27,7 @@ class ProcessGroup(ABC):
         """Wait until all processes are here."""
 
     @abstractmethod
-    def load_model(self, settings: TuneSettings) -> FrozenModel:
+    def load_model(self, settings: RunSettings) -> FrozenModel:
         """Load the settings' model for this process."""
 
     @abstractmethod
@@ -51,7 +51,7 @@ class SingleProcess(ProcessGroup):
     def wait_for_everyone(self) -> None:
         """Return at once."""
 
-    def load_model(self, settings: TuneSettings) -> FrozenModel:
+    def load_model(self, settings: RunSettings) -> FrozenModel:
         """See `ProcessGroup`."""
         return load_model(settings.model, device=settings.device, dtype=settings.dtype)
 

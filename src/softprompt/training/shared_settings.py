@@ -26,6 +26,11 @@ DataSource = Annotated[str, BeforeValidator(_normalize_source)]
 """A source of examples: a file, a folder, or a dataset on the Hub (`hf:NAME`)."""
 
 
+TRAINING_DATA_DESCRIPTION = (
+    "Training examples: JSONL, JSON, CSV, TSV, Parquet, a folder of save_to_disk, or hf:NAME[:1000] on the Hub."
+)
+
+
 class SettingGroup(StrEnum):
     """Group of settings, which is a panel of a command's help page; panels have the order of the groups."""
 
@@ -51,10 +56,6 @@ class SharedSettings(BaseModel):
     model: str = Field(
         default="smollm2-135m",
         description="Base model: smollm2-135m (bundled), a folder, a .gguf file, or a Hub id.",
-    )
-    data: DataSource = Field(
-        description="Training examples: JSONL, JSON, CSV, TSV, Parquet, a folder of save_to_disk, "
-        "or hf:NAME[:1000] on the Hub."
     )
     validation: DataSource | None = Field(
         default=None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from softprompt.errors import SettingError
 from softprompt.training.callbacks import EvalEvent, StepEvent
-from softprompt.training.tune_settings import TuneSettings
+from softprompt.training.run_settings import RunSettings
 
 TRACKER_NAMES = ("tensorboard", "wandb", "trackio")
 
@@ -22,7 +22,7 @@ class TrackerCallback:
 
     @classmethod
     @contextmanager
-    def open_tracker(cls, name: str, settings: TuneSettings) -> Iterator[TrackerCallback]:
+    def open_tracker(cls, name: str, settings: RunSettings) -> Iterator[TrackerCallback]:
         """Open a tracker for a run, and close it at the end.
 
         Args:
@@ -70,7 +70,7 @@ class TrackerCallback:
         return False
 
 
-def _flatten_settings(settings: TuneSettings) -> dict[str, Any]:
+def _flatten_settings(settings: RunSettings) -> dict[str, Any]:
     """Convert settings to plain values, which all trackers accept."""
     return {
         n: v if isinstance(v, int | float | str | bool) else str(v) for n, v in settings.model_dump(mode="json").items()

@@ -18,8 +18,8 @@ from softprompt.training.encoded_dataset import EncodedDataset
 from softprompt.training.learning_rate_detector import HighLearningRateDetector
 from softprompt.training.optimizer import ScheduledOptimizer
 from softprompt.training.recorder import RunRecorder
+from softprompt.training.run_settings import RunSettings
 from softprompt.training.trainable import BatchLoss, Trainable
-from softprompt.training.tune_settings import TuneSettings
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Trainer:
         trainable: Trainable,
         train_dataset: EncodedDataset,
         validation_dataset: Sequence[EncodedExample],
-        settings: TuneSettings,
+        settings: RunSettings,
         optimizer: ScheduledOptimizer,
         recorder: RunRecorder,
         callback: TrainerCallback,
@@ -219,7 +219,7 @@ def _clone_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.detach().clone() for name, t in tensors.items()}
 
 
-def _is_out_of_patience(state: TrainerState, settings: TuneSettings) -> bool:
+def _is_out_of_patience(state: TrainerState, settings: RunSettings) -> bool:
     return settings.early_stopping_patience is not None and state.evals_since_best >= settings.early_stopping_patience
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from softprompt.training import TuneSettings
-from softprompt.training.shared_settings import DataSource, SharedSettings
+from softprompt.training.shared_settings import TRAINING_DATA_DESCRIPTION, DataSource, SharedSettings
 
 DEFAULT_METHODS = ("hard", "few-shot:8", "prompt", "prefix", "lora", "full")
 
@@ -38,6 +38,7 @@ class CompareSettings(SharedSettings):
         api_prices: US dollars per million prompt tokens and per million completion tokens.
     """
 
+    data: DataSource = Field(description=TRAINING_DATA_DESCRIPTION)
     test: DataSource
     out_of_domain: DataSource | None = None
     reference_text: Path | None = None
@@ -66,4 +67,4 @@ class CompareSettings(SharedSettings):
         Raises:
             SettingError: an override is invalid.
         """
-        return TuneSettings.from_dict({**self.model_dump(include=set(SharedSettings.model_fields)), **overrides})
+        return TuneSettings.from_dict({**self.model_dump(include={*SharedSettings.model_fields, "data"}), **overrides})
