@@ -20,6 +20,8 @@ from softprompt.thread_wait_policy import set_thread_wait_policy
 if TYPE_CHECKING:
     from softprompt.comparison import CompareSettings as CompareSettings
     from softprompt.comparison import compare as compare
+    from softprompt.distillation import DistillSettings as DistillSettings
+    from softprompt.distillation import distil as distil
     from softprompt.errors import SoftPromptError as SoftPromptError
     from softprompt.evaluation import classify as classify
     from softprompt.evaluation import evaluate as evaluate
@@ -45,6 +47,7 @@ set_thread_wait_policy()  # before torch is imported
 _LAZY_IMPORTS = {
     "CompareSettings": "softprompt.comparison",
     "DataCollatorForCausalLM": "softprompt.hf_model",
+    "DistillSettings": "softprompt.distillation",
     "SamplingParams": "softprompt.sampling",
     "SavedPrompt": "softprompt.saved",
     "SoftPromptError": "softprompt.errors",
@@ -53,6 +56,7 @@ _LAZY_IMPORTS = {
     "TuneSettings": "softprompt.training",
     "classify": "softprompt.evaluation",
     "compare": "softprompt.comparison",
+    "distil": "softprompt.distillation",
     "evaluate": "softprompt.evaluation",
     "extract": "softprompt.evaluation",
     "load_model": "softprompt.model",

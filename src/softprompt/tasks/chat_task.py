@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from softprompt.data import Example
 from softprompt.data.example import missing_field_message
@@ -36,12 +36,18 @@ class ChatTask(BaseModel):
 
     Attributes:
         messages_field: name of the field with the messages, each with a `role` and a `content`.
+        system_message: source of the system message of conversations that have none: the model's chat `template`, which
+            may have a default one, or the soft `prompt`, whose virtual tokens contain it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["chat"] = "chat"
     messages_field: str = "messages"
+    # Not written with its default value, so that prompts of earlier versions keep their hash.
+    system_message: Literal["template", "prompt"] = Field(
+        default="template", exclude_if=lambda value: value == "template"
+    )
 
     def build_init_text(self, model: FrozenModel, examples: Sequence[Example], max_length: int) -> str:  # noqa: ARG002
         """Return the text that virtual tokens are initialized from: a description of the task."""
@@ -147,7 +153,7 @@ class ChatObjective(LanguageModelingObjective):
         if not isinstance(model, CausalModel):
             raise TaskError(f"{model.name} is not a causal model, which a chat requires")
         self.task = task
-        self._tokenizer = ChatTokenizer(model)
+        self._tokenizer = ChatTokenizer(model, omits_system_message=task.system_message == "prompt")
 
     def with_model(self, model: FrozenModel) -> ChatObjective:
         """See `Objective`."""

@@ -12,6 +12,8 @@ from softprompt.data.formats.chat_messages import (
     ASSISTANT,
     CONTENT,
     ROLE,
+    SYSTEM,
+    USER,
     MessageDict,
     drop_weight,
     find_supervised_messages,
@@ -50,10 +52,12 @@ class ChatTokenizer:
 
     Args:
         model: model with a chat template.
+        omits_system_message: whether conversations without a system message are rendered as they continue after the
+            text of one. Then the virtual tokens contain the conversation's beginning, see `tokenize_system_message`.
     """
 
-    def __init__(self, model: FrozenModel):
-        self.model = model
+    def __init__(self, model: FrozenModel, *, omits_system_message: bool = False):
+        self.model, self._omits_system_message = model, omits_system_message
         self._shields = {
             token: chr(SHIELD_BASE + i) for i, token in enumerate(model.prompt_tokenizer.special_token_ids.values())
         }
@@ -66,6 +70,35 @@ class ChatTokenizer:
         tokenizer = copy.copy(self)
         tokenizer.model = model
         return tokenizer
+
+    def tokenize_system_message(self, text: str) -> list[int] | None:
+        """Return the ids of a conversation's beginning up to the end of a system message's text, with BOS.
+
+        What follows the text depends on the template: the end of a system turn, or the user's first message.
+
+        Returns:
+            The token ids, or None if the chat template has no place for a system message.
+        """
+        try:
+            beginning = self._render_around_system_message([{ROLE: USER, CONTENT: "."}], "the chat template")
+        except RecordError:  # raised by templates without system messages
+            return None
+        if beginning is None:
+            return None
+        return self.prepend_bos(self._tokenize_shielded("", beginning[0] + self._shield_special_tokens(text)))
+
+    def _render_around_system_message(
+        self, messages: list[MessageDict], location: str, add_generation_prompt: bool = False
+    ) -> tuple[str, str] | None:
+        """Render a conversation with a system message in front, and return what is before and after its text.
+
+        Raises:
+            RecordError: the chat template fails.
+        """
+        system_message: MessageDict = {ROLE: SYSTEM, CONTENT: CONTENT_PLACEHOLDER}
+        text = self._apply_full_template([system_message, *messages], location, add_generation_prompt)
+        before, placeholder, after = text.partition(CONTENT_PLACEHOLDER)
+        return (before, after) if placeholder else None
 
     def tokenize_generation_prompt(self, messages: list[MessageDict], location: str) -> list[int]:
         """Return the ids of a conversation up to the assistant's next answer, with BOS.
@@ -159,6 +192,15 @@ class ChatTokenizer:
     def _apply_chat_template(
         self, messages: list[MessageDict], location: str, add_generation_prompt: bool = False
     ) -> str:
+        """Render a conversation, or what follows the text of the system message that the virtual tokens contain."""
+        if not self._omits_system_message or messages[0][ROLE] == SYSTEM:
+            return self._apply_full_template(messages, location, add_generation_prompt)
+        rendered = self._render_around_system_message(messages, location, add_generation_prompt)
+        if rendered is None:
+            raise RecordError(location, "the model's chat template has no place for the prompt's system message")
+        return rendered[1]
+
+    def _apply_full_template(self, messages: list[MessageDict], location: str, add_generation_prompt: bool) -> str:
         shielded = [
             drop_weight(message) | {CONTENT: self._shield_special_tokens(message[CONTENT])} for message in messages
         ]

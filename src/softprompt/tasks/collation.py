@@ -16,6 +16,19 @@ from softprompt.tasks.encoded_example import EncodedExample
 
 
 @dataclass(frozen=True)
+class SoftTargets:
+    """A teacher's probabilities for a batch: of its labels, or of the likeliest tokens at its supervised positions.
+
+    Attributes:
+        log_probs: log-probabilities `[R, C]` of C tokens at each of R positions, or `[B, K]` of all labels.
+        token_ids: ids of the tokens, `[R, C]`; None for labels.
+    """
+
+    log_probs: Float[Tensor, "R C"]
+    token_ids: Int[Tensor, "R C"] | None = None
+
+
+@dataclass(frozen=True)
 class Batch:
     """A batch of B examples as N sequences of T tokens, padded on the right, with the positions whose states are read.
 
@@ -28,6 +41,7 @@ class Batch:
         example_weights: weight of each example, `[B]`: 1, or the number of its supervised tokens.
         sequences_per_example: N / B.
         branches: continuations of the sequences that share one computation of each sequence; None without branches.
+        soft_targets: a teacher's probabilities, if the examples have them.
     """
 
     input_ids: Int[Tensor, "N T"]
@@ -37,6 +51,7 @@ class Batch:
     example_weights: Float[Tensor, "B"]
     sequences_per_example: int = 1
     branches: SequenceBranches | None = None
+    soft_targets: SoftTargets | None = None
 
     @property
     def output_mask(self) -> Bool[Tensor, "N T"]:

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from jaxtyping import Float, Int
+from torch import Tensor
+
 from softprompt.tasks.templates.token_alignment import TokenAlignment
 
 
@@ -14,6 +17,19 @@ class LabelTarget:
     """The right label of a classification."""
 
     label_index: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoftLabelTarget:
+    """Probabilities of the labels, as a teacher gives them.
+
+    Attributes:
+        log_probs: log-probability of each label, `[K]`.
+        label_index: index of the right label; -1 if it is unknown.
+    """
+
+    log_probs: Float[Tensor, "K"]
+    label_index: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,19 @@ class ResponseTarget:
         """Build the target of a response whose tokens all have a loss."""
         ids = tuple(token_ids)
         return cls(ids, range(len(ids)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoftResponseTarget(ResponseTarget):
+    """The tokens of a response, each with the probabilities that a teacher gives its most likely tokens there.
+
+    Attributes:
+        top_token_ids: ids of the C most likely tokens at each of the n `loss_positions`, `[n, C]`, the likeliest first.
+        top_log_probs: their log-probabilities, `[n, C]`.
+    """
+
+    top_token_ids: Int[Tensor, "n C"] = field(kw_only=True)
+    top_log_probs: Float[Tensor, "n C"] = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +86,7 @@ class SpanTarget:
     token_span: tuple[int, int] | None
 
 
-Supervision = LabelTarget | ResponseTarget | TagTargets | SpanTarget
+Supervision = LabelTarget | SoftLabelTarget | ResponseTarget | TagTargets | SpanTarget
 """What an example teaches. The hash depends only on the tokens or indices to predict."""
 
 SupervisionT = TypeVar("SupervisionT", bound=Supervision)
@@ -92,7 +121,7 @@ class EncodedExample:
     @property
     def label_index(self) -> int:
         """Index of the right label; -1 without one."""
-        return self.supervision.label_index if isinstance(self.supervision, LabelTarget) else -1
+        return self.supervision.label_index if isinstance(self.supervision, LabelTarget | SoftLabelTarget) else -1
 
     @property
     def is_target_truncated(self) -> bool:

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import tee
-from typing import overload
+from typing import Protocol, overload, runtime_checkable
 
 from softprompt.data import Example, ExampleDataset
 from softprompt.errors import TaskError
@@ -16,6 +16,17 @@ from softprompt.tasks.compact_examples import CompactExamples
 from softprompt.training.task_mixture import TaskMixture
 
 logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class TrainDataset(Protocol):
+    """Interface of encoded examples that are trained on."""
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Number of tokens of each example."""
+
+    def __getitem__(self, index: int, /) -> EncodedExample: ...
 
 
 @dataclass(frozen=True, eq=False)

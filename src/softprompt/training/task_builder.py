@@ -20,12 +20,12 @@ from softprompt.tasks import (
     TokenClassificationTask,
 )
 from softprompt.tasks.templates.template import Template
-from softprompt.training.tune_settings import TuneSettings
+from softprompt.training.shared_settings import SharedSettings
 
-DEFAULT_LABEL_FIELD = TuneSettings.model_fields["label_field"].default
+DEFAULT_LABEL_FIELD = SharedSettings.model_fields["label_field"].default
 
 
-def build_task(settings: TuneSettings, examples: ExampleDataset) -> Task:
+def build_task(settings: SharedSettings, examples: ExampleDataset) -> Task:
     """Build the task that the settings name or the examples' format implies, complete with its labels.
 
     Raises:
@@ -39,25 +39,25 @@ def build_task(settings: TuneSettings, examples: ExampleDataset) -> Task:
     return task.prepare(examples)
 
 
-def _build_classification_task(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
+def _build_classification_task(settings: SharedSettings, template: Mapping[str, Any]) -> Task:
     return ClassificationTask(
         labels=settings.labels or (), words=settings.verbalizer, label_field=settings.label_field, **template
     )
 
 
-def _build_generation_task(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
+def _build_generation_task(settings: SharedSettings, template: Mapping[str, Any]) -> Task:
     _check_no_labels(settings, "a generation")
     return GenerationTask(response_field=settings.response_field, **template)
 
 
-def _build_chat_task(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
+def _build_chat_task(settings: SharedSettings, template: Mapping[str, Any]) -> Task:
     _check_no_labels(settings, "a chat")
     if template:
         raise TaskError("a chat uses the model's chat template: leave `template` out")
     return ChatTask()
 
 
-def _build_tagging_task(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
+def _build_tagging_task(settings: SharedSettings, template: Mapping[str, Any]) -> Task:
     if settings.verbalizer:
         raise TaskError(
             "`verbalizer` is for the classification of whole texts, and a linear head predicts tags: leave it out"
@@ -65,12 +65,12 @@ def _build_tagging_task(settings: TuneSettings, template: Mapping[str, Any]) -> 
     return TokenClassificationTask(labels=settings.labels or (), **template)
 
 
-def _build_extraction_task(settings: TuneSettings, template: Mapping[str, Any]) -> Task:
+def _build_extraction_task(settings: SharedSettings, template: Mapping[str, Any]) -> Task:
     _check_no_labels(settings, "an extraction")
     return ExtractiveQATask(**template)
 
 
-TASK_BUILDERS: dict[str, Callable[[TuneSettings, Mapping[str, Any]], Task]] = {
+TASK_BUILDERS: dict[str, Callable[[SharedSettings, Mapping[str, Any]], Task]] = {
     "classification": _build_classification_task,
     "generation": _build_generation_task,
     "chat": _build_chat_task,
@@ -79,14 +79,14 @@ TASK_BUILDERS: dict[str, Callable[[TuneSettings, Mapping[str, Any]], Task]] = {
 }
 
 
-def _check_no_labels(settings: TuneSettings, task_name: str) -> None:
+def _check_no_labels(settings: SharedSettings, task_name: str) -> None:
     if settings.labels or settings.verbalizer:
         raise TaskError(
             f"`labels` and `verbalizer` are for classification, and this task is {task_name}: leave them out"
         )
 
 
-def _detect_task_kind(settings: TuneSettings, format_task: str | None, example: Example) -> str:
+def _detect_task_kind(settings: SharedSettings, format_task: str | None, example: Example) -> str:
     """Detect the kind of task from the settings' labels and fields, or else from the format."""
     if format_task == "token-classification":  # in this format `labels` are tags
         return format_task

@@ -14,7 +14,7 @@ from softprompt.tasks import EncodedExample, Objective
 from softprompt.training.batch_sampler import BatchSampler
 from softprompt.training.callbacks import EvalEvent, StepEvent, TrainerCallback
 from softprompt.training.checkpoint import BestCheckpoint, TrainerState
-from softprompt.training.encoded_dataset import EncodedDataset
+from softprompt.training.encoded_dataset import TrainDataset
 from softprompt.training.learning_rate_detector import HighLearningRateDetector
 from softprompt.training.optimizer import ScheduledOptimizer
 from softprompt.training.recorder import RunRecorder
@@ -53,7 +53,7 @@ class Trainer:
         self,
         objective: Objective,
         trainable: Trainable,
-        train_dataset: EncodedDataset,
+        train_dataset: TrainDataset,
         validation_dataset: Sequence[EncodedExample],
         settings: RunSettings,
         optimizer: ScheduledOptimizer,

@@ -1,0 +1,175 @@
+"""One distillation, which is started, trained and saved in its folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softprompt.distillation.distill_result import DistillResult
+from softprompt.distillation.distill_run_folder import DistillRunFolder
+from softprompt.distillation.distill_setup import DistillSetup
+from softprompt.distillation.distilled_prefix import DistilledPrefix
+from softprompt.distillation.initial_prefix import PREFIX_STARTS
+from softprompt.distillation.reference_objective import build_distillation_objective
+from softprompt.distillation.targeted_inputs import ProgressCallback, prepare_targets
+from softprompt.errors import TrainingDiverged
+from softprompt.prompts.spread_cache import get_kv_spread
+from softprompt.saved import SavedPrompt
+from softprompt.tasks import Objective
+from softprompt.training.callbacks import TrainerCallback
+from softprompt.training.checkpoint import compute_run_hash
+from softprompt.training.loss_plot import plot_loss
+from softprompt.training.optimizer import ScheduledOptimizer
+from softprompt.training.prompt_trainable import PromptTrainable
+from softprompt.training.recorder import FolderRecorder
+from softprompt.training.run_metadata import check_same_run
+from softprompt.training.trainer import Trainer, TrainOutcome
+
+logger = logging.getLogger(__name__)
+
+METHOD_NAME = "distillation"
+DEFAULT_LEARNING_RATE = 0.01  # in units of the spread of keys and values over tokens
+
+
+@dataclass(frozen=True)
+class DistillRun:
+    """Started run.
+
+    Attributes:
+        setup: Settings, text, model, task and encoded inputs.
+        run_folder: Folder of the run's own files.
+        prompt: Prefix to train.
+        initial_parameters: Parameters of the prefix before the first step.
+        objective: Divergence from the teacher.
+        trainer: Trainer of the prefix.
+    """
+
+    setup: DistillSetup
+    run_folder: DistillRunFolder
+    prompt: DistilledPrefix
+    initial_parameters: Mapping[str, Tensor]
+    objective: Objective
+    trainer: Trainer
+
+    @classmethod
+    def start(
+        cls,
+        setup: DistillSetup,
+        run_folder: DistillRunFolder,
+        callback: TrainerCallback,
+        on_progress: ProgressCallback | None = None,
+        *,
+        resume: bool = False,
+    ) -> DistillRun:
+        """Write run.json, ask the teacher, load the checkpoint if there is one, and evaluate the initial prefix.
+
+        Raises:
+            CheckpointError: If a resumed run began with other settings or data.
+            DiskFull: If the disk is full.
+        """
+        settings, model = setup.settings, setup.model
+        learning_rate = settings.learning_rate or DEFAULT_LEARNING_RATE
+        run_hash = _initialize_folder(setup, run_folder, learning_rate, resume=resume)
+        inputs = prepare_targets(setup, run_folder, on_progress)
+        initial_value = PREFIX_STARTS[settings.init](
+            model, setup.context, int(settings.num_virtual_tokens), settings.seed
+        )
+        logger.info("the prefix starts from %s", initial_value.description)
+        prompt = DistilledPrefix(initial_value, get_kv_spread(model), setup.context.prefix.placement).to(model.device)
+        initial_parameters = {name: tensor.clone() for name, tensor in prompt.state_dict().items()}
+        objective = build_distillation_objective(setup, inputs)
+        trainable = PromptTrainable(prompt)
+        optimizer = ScheduledOptimizer.from_settings(settings, trainable, learning_rate)
+        recorder = FolderRecorder(run_folder, run_hash)
+        trainer = Trainer(objective, trainable, inputs, inputs.validation, settings, optimizer, recorder, callback)
+        trainer.evaluate_before_training()
+        return cls(setup, run_folder, prompt, initial_parameters, objective, trainer)
+
+    def save_result(self, outcome: TrainOutcome) -> DistillResult:
+        """Save the prefix of a run that has ended, and plot its loss.
+
+        The initial prefix is kept if no step is better.
+
+        Raises:
+            TrainingDiverged: If the loss was not a number; the best prefix before that was saved.
+        """
+        setup, state = self.setup, outcome.state
+        initial_metrics = state.initial_metrics or {}
+        if outcome.stopped:
+            return DistillResult(None, setup.settings.output, setup.context.num_tokens, state.step, state.train_seconds)
+        step, metrics = self._restore_best(outcome)
+        prompt = self._export(step, metrics)
+        prompt.save_to(setup.settings.output, overwrite=True)
+        plot_loss(self.run_folder, f"{setup.settings.output.name}: distilled on {setup.model.name}")
+        if outcome.diverged:
+            raise TrainingDiverged(
+                f"the loss or its gradient was not a number at step {state.step + 1}; the prefix of step {step or 0} "
+                f"is in {setup.settings.output}. Lower `learning_rate`"
+            )
+        return DistillResult(
+            prompt,
+            setup.settings.output,
+            setup.context.num_tokens,
+            state.step,
+            state.train_seconds,
+            step,
+            metrics,
+            initial_metrics,
+        )
+
+    def _restore_best(self, outcome: TrainOutcome) -> tuple[int | None, Mapping[str, float]]:
+        """Restore the best prefix, the initial one included, and return its step and metrics."""
+        best, initial_metrics = outcome.state.best, outcome.state.initial_metrics or {}
+        key = self.objective.selection_key
+        if best is not None and (not initial_metrics or key(best.metrics) > key(initial_metrics)):
+            self.prompt.load_state_dict(best.parameters)
+            return best.step, best.metrics
+        if not initial_metrics and not outcome.diverged:  # no validation inputs: the last step
+            return None, {}
+        self.prompt.load_state_dict(self.initial_parameters)
+        if outcome.state.step:
+            logger.warning("no step is better than the initial prefix, which is kept: try another `learning_rate`")
+        return 0, initial_metrics
+
+    def _export(self, step: int | None, metrics: Mapping[str, float]) -> SavedPrompt:
+        setup = self.setup
+        with torch.no_grad():
+            payload = self.prompt()
+        return SavedPrompt.from_payload(
+            setup.model,
+            payload,
+            setup.task,
+            method=describe_method(setup),
+            trained_parameters=self.prompt.num_parameters,
+            metrics={"step": step, "validation": dict(metrics)} if metrics else {},
+        )
+
+
+def describe_method(setup: DistillSetup) -> dict[str, Any]:
+    """Describe the distillation and its source for the manifest."""
+    settings = setup.settings
+    return {
+        "name": METHOD_NAME,
+        "source": setup.source.describe(setup.context.num_tokens),
+        **({} if settings.is_exact else {"init": settings.init, "seed": settings.seed}),
+    }
+
+
+def _initialize_folder(setup: DistillSetup, run_folder: DistillRunFolder, learning_rate: float, *, resume: bool) -> str:
+    """Write run.json, or check that it belongs to this run. Returns the hash that the run's checkpoints hold."""
+    metadata = {
+        "settings": setup.settings.model_dump(mode="json"),
+        "data": {**setup.digests, "base": setup.model.fingerprint},
+        "learning_rate": learning_rate,
+        "start": setup.settings.init,
+    }
+    if resume:
+        check_same_run(run_folder, metadata)
+        return compute_run_hash(run_folder.read_metadata())
+    run_folder.initialize_run(metadata)
+    return compute_run_hash(metadata)

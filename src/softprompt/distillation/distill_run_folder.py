@@ -1,0 +1,24 @@
+"""The run folder of a distillation, which also holds the teacher's targets and the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from softprompt.training.run_folder import RunFolder
+
+
+class DistillRunFolder(RunFolder):
+    """Folder of one distillation.
+
+    Attributes:
+        targets_file: The teacher's targets.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self.targets_file = path / "teacher.safetensors"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that a run writes. Other files in the folder are left alone."""
+        return (*super().files, self.targets_file)

@@ -1,0 +1,77 @@
+"""The settings of a distillation. The command line, TOML files and Python keywords all become `DistillSettings`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from softprompt.errors import SettingError
+from softprompt.training.run_settings import RunSettings
+from softprompt.training.shared_settings import DataSource, SettingGroup
+
+
+class DistillSettings(RunSettings):
+    """Settings of a distillation. None means that the default depends on other settings."""
+
+    context: Path | None = Field(default=None, description="Text file with an instruction, such as a system prompt.")
+    examples: DataSource | None = Field(
+        default=None, description="Examples with answers, which stand in front of every text as a few-shot prompt."
+    )
+    document: Path | None = Field(default=None, description="Text file with a document to answer questions about.")
+    data: DataSource | None = Field(
+        default=None, description="Inputs without answers, for which the model behind the whole text is the teacher."
+    )
+    num_virtual_tokens: Annotated[int | Literal["all"], SettingGroup.PROMPT] = Field(
+        default=32, description="Number of virtual tokens, or all: the keys and values of the whole text, exact."
+    )
+    init: Annotated[Literal["last-tokens", "random"], SettingGroup.PROMPT] = Field(
+        default="last-tokens",
+        description="Initial prefix: last-tokens (keys and values of the text's last tokens) or random.",
+    )
+    calibration: Annotated[Literal["batch", "contextual", "none"], SettingGroup.TASK] = Field(
+        default="batch",
+        description="Calibration of a classifying teacher, which prefers some labels for any text: batch (its mean "
+        "over the inputs), contextual (its answers to texts without content) or none.",
+    )
+    max_new_tokens: Annotated[int, SettingGroup.TASK] = Field(
+        default=128, gt=0, description="Maximum length of the teacher's responses, in tokens."
+    )
+    top_logprobs: Annotated[int, SettingGroup.TRAINING] = Field(
+        default=32, gt=0, description="Number of most likely tokens whose probabilities the student learns."
+    )
+    max_steps: Annotated[int, SettingGroup.TRAINING] = Field(
+        default=100, ge=0, description="Number of training steps; 0 keeps the initial prefix."
+    )
+
+    @field_validator("num_virtual_tokens")
+    @classmethod
+    def _check_positive(cls, value: int | Literal["all"]) -> int | Literal["all"]:
+        if value != "all" and value < 1:
+            raise ValueError("choose at least 1, or all")
+        return value
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the whole text is compiled, without training."""
+        return self.num_virtual_tokens == "all"
+
+    def check_sources(self) -> None:
+        """Check that there is one text to distill, and inputs to learn from if there is something to train.
+
+        Raises:
+            SettingError: There is no text, or several, or no inputs.
+        """
+        sources = [name for name in ("context", "examples", "document") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            given = " and ".join(f"`{name}`" for name in sources) or "none"
+            raise SettingError(
+                f"one text is distilled, and {given} is given: pass `context` (an instruction), `examples` (a few-shot "
+                "prompt) or `document`"
+            )
+        if self.data is None and not self.is_exact:
+            raise SettingError(
+                "there are no inputs to learn from: pass `data` with texts as users will send them, without answers, "
+                'or `num_virtual_tokens="all"`, which keeps the whole text and needs none'
+            )

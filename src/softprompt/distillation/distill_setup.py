@@ -1,0 +1,121 @@
+"""Setup of a distillation: the text in front of the inputs, the task, and the encoded inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from softprompt.data import ExampleDataset, read_examples
+from softprompt.distillation.context import Context, encode_few_shot_prompt, encode_text
+from softprompt.distillation.distill_settings import DistillSettings
+from softprompt.distillation.distill_task import DistillableTask, build_distill_task
+from softprompt.distillation.inputs import DistillInputs, encode_inputs
+from softprompt.distillation.label_teacher import LabelTeacher
+from softprompt.distillation.response_teacher import ResponseTeacher
+from softprompt.distillation.source_text import SourceKind, SourceText
+from softprompt.errors import SettingError
+from softprompt.model import CausalModel, FrozenModel
+from softprompt.tasks import EncodedExample, Objective
+from softprompt.tasks.classification_task import ClassificationObjective
+from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DistillSetup:
+    """Setup of a run.
+
+    Attributes:
+        settings: Settings of the run.
+        model: Frozen base model.
+        source: Text to distill.
+        task: Task of the prompt.
+        context: The text in front of the inputs.
+        objective: Objective of the task behind the whole text.
+        train_examples: Encoded inputs to train on; empty if the whole text is compiled.
+        validation_examples: Encoded inputs that select the best step.
+        digests: Hash of the content of each data source, by the name of its setting.
+    """
+
+    settings: DistillSettings
+    model: CausalModel
+    source: SourceText
+    task: DistillableTask
+    context: Context
+    objective: Objective
+    train_examples: Sequence[EncodedExample]
+    validation_examples: Sequence[EncodedExample]
+    digests: dict[str, str]
+
+    @classmethod
+    def from_settings(cls, settings: DistillSettings, model: FrozenModel) -> DistillSetup:
+        """Read the text and the inputs, and compute the keys and values of the text.
+
+        Raises:
+            SoftPromptError: If settings, text, inputs and model are incompatible.
+        """
+        if not isinstance(model, CausalModel):
+            raise SettingError(
+                f"{model.name} is {model.shape.kind}: only causal models read a text once for all inputs"
+            )
+        inputs = None if settings.data is None else DistillInputs.from_settings(settings)
+        examples = (
+            None if settings.examples is None else read_examples(settings.examples, settings.map, settings.format)
+        )
+        task = build_distill_task(settings, model, examples, None if inputs is None else inputs.train)
+        source, token_ids = _encode_source(settings, task, model, examples)
+        context = Context.from_token_ids(token_ids, model)
+        logger.info("%s: %d tokens in front of every input", source.path, context.num_tokens)
+        objective = task.build_objective(model, model.shape.window - context.prefix.num_positions)
+        _check_size(settings, context)
+        splits = [] if inputs is None or settings.is_exact else [inputs.train, inputs.validation]
+        encoded = [encode_inputs(objective, task, split, settings.max_new_tokens) for split in splits]
+        train_examples, validation_examples = encoded or ((), ())
+        digests = {"source": source.digest, **({} if inputs is None else inputs.digests)}
+        return cls(settings, model, source, task, context, objective, train_examples, validation_examples, digests)
+
+    def create_teacher(self) -> LabelTeacher | ResponseTeacher:
+        """Create the teacher: the frozen model behind the whole text."""
+        if isinstance(self.objective, ClassificationObjective):
+            return LabelTeacher(self.objective, self.context, self.settings.calibration)
+        assert isinstance(self.objective, LanguageModelingObjective)
+        settings = self.settings
+        return ResponseTeacher(self.objective, self.context, settings.max_new_tokens, settings.top_logprobs)
+
+    def compute_targets_digest(self) -> str:
+        """Hash everything that the teacher's targets depend on."""
+        settings = self.settings
+        content = {
+            "model": [self.model.fingerprint, self.model.precision],
+            "context": self.context.token_ids,
+            "inputs": [example.prompt_ids for example in (*self.train_examples, *self.validation_examples)],
+            "task": self.task.model_dump(mode="json"),
+            "settings": [settings.calibration, settings.max_new_tokens, settings.top_logprobs],
+        }
+        return "sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _encode_source(
+    settings: DistillSettings, task: DistillableTask, model: CausalModel, examples: ExampleDataset | None
+) -> tuple[SourceText, list[int]]:
+    """Return the text to distill, and its token ids in front of an input."""
+    if examples is not None:
+        source = SourceText(SourceKind.EXAMPLES, str(settings.examples), "", examples.digest)
+        return source, encode_few_shot_prompt(list(examples), task, model)
+    kind = SourceKind.CONTEXT if settings.context is not None else SourceKind.DOCUMENT
+    path = settings.context or settings.document
+    assert path is not None
+    source = SourceText.from_file(kind, path)
+    return source, encode_text(source.text, task, model)
+
+
+def _check_size(settings: DistillSettings, context: Context) -> None:
+    if not settings.is_exact and int(settings.num_virtual_tokens) >= context.num_tokens:
+        raise SettingError(
+            f"`num_virtual_tokens={settings.num_virtual_tokens}`, and the text has {context.num_tokens} tokens: choose "
+            "fewer, or `all`, which keeps the text's own keys and values without training"
+        )

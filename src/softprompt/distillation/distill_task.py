@@ -1,0 +1,98 @@
+"""The task of a distilled prompt: from the settings, a few-shot prompt, or the model's chat template."""
+
+from __future__ import annotations
+
+from softprompt.data import Example, ExampleDataset
+from softprompt.distillation.distill_settings import DistillSettings
+from softprompt.errors import TaskError
+from softprompt.model import CausalModel
+from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, Task
+from softprompt.tasks.chat_tokenizer import ChatTokenizer
+from softprompt.training.task_builder import build_task
+
+DistillableTask = ClassificationTask | GenerationTask | ChatTask
+
+
+def build_distill_task(
+    settings: DistillSettings, model: CausalModel, examples: ExampleDataset | None, inputs: ExampleDataset | None
+) -> DistillableTask:
+    """Build the task of a run.
+
+    Examples of a few-shot prompt define the task as in `tune`. Labels make a classification and a template a
+    generation. Otherwise a model with a chat template gets a chat, and other models a generation.
+
+    Args:
+        settings: Settings of the run.
+        model: Base model.
+        examples: Examples of a few-shot prompt, if that is distilled.
+        inputs: Inputs of the teacher, if there are any.
+
+    Raises:
+        TaskError: If the settings do not fit together, or the task cannot be distilled.
+        RecordError: If an example has no answer.
+    """
+    if examples is not None:
+        return _require_distillable(build_task(settings, examples))
+    kind = settings.task or _detect_task_kind(settings, model, inputs)
+    template = {} if settings.template is None else {"template": settings.template}
+    match kind:
+        case "classification":
+            task = ClassificationTask(
+                labels=settings.labels or (), words=settings.verbalizer, label_field=settings.label_field, **template
+            ).strip_labels()
+            if not task.labels:
+                raise TaskError("a classification needs its labels: pass `labels`")
+            task.check_labels(set(task.labels))
+            return task
+        case "generation":
+            return GenerationTask(response_field=settings.response_field, **template)
+        case "chat":
+            return _build_chat_task(settings, model)
+    raise TaskError(f"`task={kind!r}` cannot be distilled: choose classification, generation or chat")
+
+
+def _detect_task_kind(settings: DistillSettings, model: CausalModel, inputs: ExampleDataset | None) -> str:
+    if settings.labels:
+        return "classification"
+    has_messages = inputs is not None and "messages" in inputs[0].fields
+    if has_messages or (settings.template is None and model.tokenizer.chat_template is not None):
+        return "chat"
+    return "generation"
+
+
+def _build_chat_task(settings: DistillSettings, model: CausalModel) -> ChatTask:
+    """Build a chat whose system message is the distilled text, if the chat template has a place for one."""
+    if settings.template is not None:
+        raise TaskError('a chat uses the model\'s chat template: leave `template` out, or pass `task="generation"`')
+    task = ChatTask()
+    task.build_objective(model, model.shape.window)  # raises if the model has no chat template
+    has_place = ChatTokenizer(model).tokenize_system_message("") is not None
+    return ChatTask(system_message="prompt") if has_place else task
+
+
+def _require_distillable(task: Task) -> DistillableTask:
+    if isinstance(task, ClassificationTask | GenerationTask):
+        return task
+    raise TaskError(
+        f"examples of {task.kind} make no few-shot prompt: pass examples with `input` and `output`, or with labels"
+    )
+
+
+def find_input_text(task: DistillableTask, example: Example) -> str | None:
+    """Return the text of an input that is the user's message of a chat; None if the example has messages.
+
+    Raises:
+        TaskError: If the example has several fields with text, and none has a usual name.
+    """
+    if not isinstance(task, ChatTask) or task.messages_field in example.fields:
+        return None
+    texts = {name: value for name, value in example.fields.items() if isinstance(value, str)}
+    for name in ("input", "text", "question", "prompt", "instruction"):
+        if name in texts:
+            return texts[name]
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    raise TaskError(
+        f"{example.location} has no field `input`, `text`, `question`, `prompt` or `messages` "
+        f"(its fields are {', '.join(example.fields)}): pass `map`, or a `template`"
+    )

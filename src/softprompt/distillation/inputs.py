@@ -1,0 +1,115 @@
+"""The inputs of a distillation: read without answers, split, and encoded for the teacher and the student alike."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from softprompt.data import Example, ExampleDataset, read_examples
+from softprompt.distillation.distill_settings import DistillSettings
+from softprompt.distillation.distill_task import DistillableTask, find_input_text
+from softprompt.errors import RecordError
+from softprompt.tasks import EncodedExample, LabelTarget, Objective
+from softprompt.tasks.classification_task import ClassificationObjective
+from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
+from softprompt.training.example_splits import MAX_VALIDATION_EXAMPLES, MIN_VALIDATION_EXAMPLES, VALIDATION_FRACTION
+from softprompt.training.random_streams import RandomStream, draw_permutation
+
+logger = logging.getLogger(__name__)
+
+UNLABELLED_FORMAT = "fields"  # the record format that requires no answers
+
+
+@dataclass(frozen=True)
+class DistillInputs:
+    """Inputs of a run.
+
+    Attributes:
+        train: Inputs to train on.
+        validation: Inputs that select the best step; empty if there are too few.
+        digests: Hash of the content of each data source, by the name of its setting.
+    """
+
+    train: ExampleDataset
+    validation: ExampleDataset
+    digests: dict[str, str]
+
+    @classmethod
+    def from_settings(cls, settings: DistillSettings) -> DistillInputs:
+        """Read the inputs. Without `validation`, a tenth of `data` is held out.
+
+        Raises:
+            DataError, SettingError, HubUnreachable: If the data cannot be read.
+        """
+        assert settings.data is not None
+        data = _read(settings.data, settings)
+        logger.info("%s", data.summary)
+        if settings.validation is not None:
+            validation = _read(settings.validation, settings)
+            digests = {"data": data.digest, "validation": validation.digest}
+            return cls(data, _limit(validation, settings.max_eval_samples), digests)
+        count = min(round(len(data) * VALIDATION_FRACTION), settings.max_eval_samples or MAX_VALIDATION_EXAMPLES)
+        if count < MIN_VALIDATION_EXAMPLES:
+            logger.warning("too few inputs to hold some out: the prompt of the last step is kept, and not measured")
+            return cls(data, data[:0], {"data": data.digest})
+        order = draw_permutation(len(data), settings.seed, RandomStream.VALIDATION_SPLIT)
+        train, held_out = data.select(sorted(order[count:])), data.select(sorted(order[:count]))
+        logger.info("no `validation`: %d of %d inputs are held out to select the best step", count, len(data))
+        return cls(train, held_out, {"data": data.digest})
+
+
+def _read(source: str, settings: DistillSettings) -> ExampleDataset:
+    return read_examples(source, settings.map, settings.format or UNLABELLED_FORMAT)
+
+
+def _limit(inputs: ExampleDataset, max_inputs: int) -> ExampleDataset:
+    return inputs[:max_inputs] if max_inputs else inputs
+
+
+def encode_inputs(
+    objective: Objective, task: DistillableTask, inputs: Iterable[Example], max_new_tokens: int
+) -> list[EncodedExample]:
+    """Encode inputs without answers. A known label is kept for measuring, and not trained on.
+
+    Args:
+        objective: Objective of the task on the teacher's model, which leaves space for the whole text.
+        task: Task of the inputs.
+        inputs: Inputs to encode.
+        max_new_tokens: Space for the teacher's response, in tokens.
+
+    Raises:
+        RecordError: If an input does not fit the task.
+        TaskError: If it is not clear which field is the user's message.
+    """
+    encoded = [_encode_input(objective, task, example, max_new_tokens) for example in inputs]
+    if num_truncated := sum(example.is_truncated for example in encoded):
+        logger.warning(
+            "%d of %d inputs were truncated: the text to distill leaves them no more space in the context window",
+            num_truncated,
+            len(encoded),
+        )
+    return encoded
+
+
+def _encode_input(objective: Objective, task: DistillableTask, example: Example, max_new_tokens: int) -> EncodedExample:
+    if isinstance(objective, ClassificationObjective):
+        encoded = objective.encode_unlabeled(example)
+        label = _find_label(objective, example)
+        return encoded if label is None else replace(encoded, supervision=LabelTarget(label))
+    assert isinstance(objective, LanguageModelingObjective)
+    text = find_input_text(task, example)
+    if text is not None:
+        example = replace(objective.build_example(text), location=example.location)
+    return objective.encode_prompt(example, max_new_tokens)
+
+
+def _find_label(objective: ClassificationObjective, example: Example) -> int | None:
+    """Return the index of an input's label, if it has one."""
+    if example.fields.get(objective.task.label_field) in (None, ""):
+        return None
+    try:
+        return objective.task.get_label_index(example)
+    except RecordError:
+        logger.warning("%s: its label is not one of the task's, and is ignored", example.location)
+        return None

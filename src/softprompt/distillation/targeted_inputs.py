@@ -1,0 +1,66 @@
+"""Inputs with the teacher's targets: read from the run folder, or asked for and kept there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from softprompt.distillation.distill_run_folder import DistillRunFolder
+from softprompt.distillation.distill_setup import DistillSetup
+from softprompt.distillation.target_store import read_targets, write_targets
+from softprompt.tasks import EncodedExample
+
+TEACHER_STAGE = "asking the teacher"
+
+ProgressCallback = Callable[[str, int, int], None]
+"""Called with the stage, the number of finished items and their total number."""
+
+
+@dataclass(frozen=True)
+class TargetedInputs:
+    """Inputs with the teacher's targets.
+
+    Attributes:
+        train: Inputs to train on.
+        validation: Inputs that select the best step; empty if there are too few.
+    """
+
+    train: Sequence[EncodedExample]
+    validation: Sequence[EncodedExample]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Number of tokens of each input to train on, with the teacher's response."""
+        return [len(example) for example in self.train]
+
+    def __getitem__(self, index: int) -> EncodedExample:
+        """Return an input to train on."""
+        return self.train[index]
+
+
+def prepare_targets(
+    setup: DistillSetup, run_folder: DistillRunFolder, on_progress: ProgressCallback | None = None
+) -> TargetedInputs:
+    """Return the inputs with the teacher's targets, and keep the targets in the run folder for a resumed run.
+
+    Args:
+        setup: Setup of the run.
+        run_folder: Folder of the run.
+        on_progress: Called with the stage, the number of answered inputs and their total number.
+
+    Raises:
+        DiskFull: The disk is full.
+    """
+    examples = [*setup.train_examples, *setup.validation_examples]
+    digest = setup.compute_targets_digest()
+    targeted = read_targets(run_folder.targets_file, examples, digest)
+    if targeted is None:
+
+        def count_done(num_done: int) -> None:
+            if on_progress is not None:
+                on_progress(TEACHER_STAGE, num_done, len(examples))
+
+        targeted = setup.create_teacher().add_targets(examples, count_done)
+        write_targets(run_folder.targets_file, targeted, digest)
+    num_train = len(setup.train_examples)
+    return TargetedInputs(targeted[:num_train], targeted[num_train:])
