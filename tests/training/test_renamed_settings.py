@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from softprompt.cli.tune_command import resolve_settings
+from softprompt.cli.settings_resolution import resolve_settings
 from softprompt.comparison import CompareSettings
 from softprompt.errors import CheckpointError, SettingError
 from softprompt.training import TuneResult, TuneSettings, tune_from_settings
@@ -64,11 +64,11 @@ def test_compare_settings_translate_their_own_settings_only() -> None:
 def test_an_old_toml_key_is_read_and_the_command_line_takes_precedence(tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     config.write_text('data = "train.jsonl"\noutput = "p"\nsteps = 7\nvirtual-tokens = 5\n', "utf-8")
-    settings = resolve_settings({"max_steps": 9}, config, resume=False)
+    settings = resolve_settings(TuneSettings, {"max_steps": 9}, config, resume=False)
     assert (settings.max_steps, settings.num_virtual_tokens) == (9, 5)
     config.write_text('data = "train.jsonl"\noutput = "p"\nsteps = 7\nmax-steps = 5\n', "utf-8")
     with pytest.raises(SettingError, match="`steps` is the earlier name of `max_steps`"):
-        resolve_settings({}, config, resume=False)
+        resolve_settings(TuneSettings, {}, config, resume=False)
 
 
 def test_a_task_file_with_old_keys_is_read(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def resume(settings: TuneSettings) -> TuneResult:
 
 
 def test_a_run_with_old_names_in_its_run_json_is_resumed(old_run: RunFolder) -> None:
-    settings = resolve_settings({"output": Path("prompt")}, None, resume=True)
+    settings = resolve_settings(TuneSettings, {"output": Path("prompt")}, None, resume=True)
     assert (settings.max_steps, settings.gradient_accumulation_steps, settings.max_grad_norm) == (4, 2, 0.5)
     logged = old_run.read_log()
     result = resume(settings)
@@ -119,7 +119,7 @@ def test_a_run_with_old_names_in_its_run_json_is_resumed(old_run: RunFolder) -> 
 
 
 def test_an_old_run_is_not_resumed_with_a_changed_setting(old_run: RunFolder) -> None:
-    settings = resolve_settings({"output": Path("prompt")}, None, resume=True)
+    settings = resolve_settings(TuneSettings, {"output": Path("prompt")}, None, resume=True)
     changed = settings.model_copy(update={"max_grad_norm": 1.0})
     with pytest.raises(CheckpointError, match=r"`max_grad_norm` \(was 0\.5\)"):
         resume(changed)

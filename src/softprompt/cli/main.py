@@ -21,6 +21,7 @@ from softprompt.cli.compare_command import compare_command
 from softprompt.cli.compose_commands import compose_command, similarity_command
 from softprompt.cli.data_commands import app as data_app
 from softprompt.cli.demo_command import demo_command
+from softprompt.cli.distil_command import distil_command
 from softprompt.cli.evaluate_command import evaluate_command
 from softprompt.cli.export_import_commands import export_command, import_command
 from softprompt.cli.extract_command import extract_command
@@ -31,7 +32,7 @@ from softprompt.cli.prompts_commands import app as prompts_app
 from softprompt.cli.repeat_filter import RepeatFilter
 from softprompt.cli.safe_console import SafeConsole
 from softprompt.cli.serve_command import serve_command
-from softprompt.cli.settings_command import SettingsCommand
+from softprompt.cli.settings_command import DistillSettingsCommand, TuneSettingsCommand
 from softprompt.cli.show_command import show_command
 from softprompt.cli.sigterm_handler import EXIT_TERMINATED, SigtermReceived
 from softprompt.cli.tag_command import tag_command
@@ -58,7 +59,8 @@ does not change, so one copy of the model serves any number of prompts.
 `--debug` anywhere on the command line shows the traceback. `tune` reads settings from a TOML file: `--config run.toml`.""",
 )
 
-app.command("tune", cls=SettingsCommand, rich_help_panel="Make")(tune_command)
+app.command("tune", cls=TuneSettingsCommand, rich_help_panel="Make")(tune_command)
+app.command("distil", cls=DistillSettingsCommand, rich_help_panel="Make")(distil_command)
 app.command("compare", rich_help_panel="Make")(compare_command)
 app.command("demo", rich_help_panel="Make")(demo_command)
 app.add_typer(data_app, rich_help_panel="Make")

@@ -39,6 +39,11 @@ class ProgressBar:
         self.plain_lines = ProgressLines(console, self.activity)
         self.interrupt_handler = InterruptHandler(console)
 
+    def on_progress(self, stage: str, completed: int, total: int) -> None:
+        """Show the progress of a stage before training."""
+        self.activity.on_progress(stage, completed, total)
+        self.status.update(f"{stage}: {completed} of {total}")
+
     def on_begin(self, steps: int, done: int) -> None:
         """Start the bar."""
         self.status.stop()

@@ -1,4 +1,4 @@
-"""A command whose options are settings: one option per field of `TuneSettings`."""
+"""Commands whose options are settings: one option per field of `TuneSettings` or `DistillSettings`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import inspect
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -18,6 +19,8 @@ from softprompt.message_parameters import replace_parameters
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from softprompt.training.run_settings import RunSettings
+
 OPTION_TYPES = (bool, int, float, Path)  # settings of other types are given as text
 
 
@@ -27,6 +30,10 @@ class SettingsCommand(TyperCommand):
     The function finds the settings that were given, by name, in `obj` of its `typer.Context`. The options are made on first
     use, because other commands must not wait for the settings' module.
     """
+
+    def load_settings_class(self) -> type[RunSettings]:
+        """Import the class of the settings."""
+        raise NotImplementedError
 
     context_class = typer.Context
 
@@ -43,15 +50,34 @@ class SettingsCommand(TyperCommand):
     def setting_options(self) -> list[Any]:
         """The options for the settings."""
         with pause_gc():
-            from softprompt.training.tune_settings import TuneSettings
-
-        return build_options(TuneSettings.model_fields)
+            settings_class = self.load_settings_class()
+        return build_options(settings_class.model_fields)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the function, with the given settings in the context's `obj`."""
         settings = {option.name: ctx.params.pop(option.name) for option in self.setting_options}
         ctx.obj = {name: value for name, value in settings.items() if value is not None}
         return super().invoke(ctx)
+
+
+class TuneSettingsCommand(SettingsCommand):
+    """A command with an option for each setting of `tune`."""
+
+    def load_settings_class(self) -> type[RunSettings]:
+        """Import the class of the settings."""
+        from softprompt.training.tune_settings import TuneSettings
+
+        return TuneSettings
+
+
+class DistillSettingsCommand(SettingsCommand):
+    """A command with an option for each setting of `distil`."""
+
+    def load_settings_class(self) -> type[RunSettings]:
+        """Import the class of the settings."""
+        from softprompt.distillation.distill_settings import DistillSettings
+
+        return DistillSettings
 
 
 def build_options(fields: dict[str, FieldInfo]) -> list[Any]:
@@ -69,8 +95,9 @@ def _build_parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """Build a parameter of a function from which typer makes the option for a setting."""
     from softprompt.training.shared_settings import SettingGroup
 
-    types = {field.annotation, *get_args(field.annotation)}
-    option_type: Any = next((kind for kind in OPTION_TYPES if kind in types), str)
+    types = {*get_args(field.annotation), field.annotation} - {NoneType}
+    types = types - {field.annotation} or types
+    option_type: Any = next((kind for kind in OPTION_TYPES if types == {kind}), str)
     group = next((item for item in field.metadata if isinstance(item, SettingGroup)), None)
     option = typer.Option(_format_flag(name), help=_format_help(name, field), rich_help_panel=group)
     return inspect.Parameter(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from softprompt.cli.console import is_main_process, print_json, stderr_console
 from softprompt.cli.option_parser import parse_options
 from softprompt.cli.options import JsonOption
+from softprompt.cli.settings_resolution import read_config_settings, read_tracker_name, resolve_settings
 from softprompt.cli.tune_report import print_result, summarize_result
-from softprompt.errors import CheckpointError, DataError, SettingError
+from softprompt.errors import SettingError
 
 if TYPE_CHECKING:
     from softprompt.training import TrainerCallback, TuneResult, TuneSettings
@@ -76,99 +77,26 @@ def tune_command(
     The command saves the prompt of the step with the best validation result in OUTPUT. OUTPUT.run contains metrics.jsonl,
     the resolved settings, a plot of the loss, and the checkpoint for --resume.
     """
+    from softprompt.training.tune_settings import TuneSettings
+
     options = parse_options(context.obj)
     if sweep or tasks is not None:
         from softprompt.cli.tune_many_command import plan_runs, tune_many
 
         if report_to is not None:
             raise SettingError("--report-to logs a single run: remove it, or remove --sweep and --tasks")
-        runs = plan_runs(_read_config_settings(config), options, sweep, tasks)
+        runs = plan_runs(read_config_settings(TuneSettings, config), options, sweep, tasks)
         tune_many(runs, ray=ray, resume=resume, overwrite=overwrite, best_first=tasks is None, as_json=as_json)
         return
     if ray:
         raise SettingError("--ray distributes several runs: pass --sweep or --tasks")
-    settings = resolve_settings(options, config, resume)
-    report_to = report_to or _read_config_file(config, quiet=True).get("report_to")
+    settings = resolve_settings(TuneSettings, options, config, resume)
+    report_to = report_to or read_tracker_name(TuneSettings, config)
     result = run_with_progress(settings, resume=resume, overwrite=overwrite, report_to=report_to)
     if as_json:
         print_json(summarize_result(result))
     else:
         print_result(result)
-
-
-def resolve_settings(options: dict[str, Any], config: Path | None, resume: bool) -> TuneSettings:
-    """Resolve the settings of a run.
-
-    Args:
-        options: settings from the command line, which override all others.
-        config: TOML file with settings.
-        resume: whether to start from the settings of the run to resume.
-
-    Raises:
-        SettingError: a setting is unknown or invalid, or `resume` lacks an output folder.
-        CheckpointError: the run to resume has other settings.
-    """
-    from softprompt.training import TuneSettings
-    from softprompt.training.run_folder import RunFolder
-    from softprompt.training.run_settings import get_run_folder
-
-    options = {**_read_config_settings(config), **options}
-    if not resume:
-        return TuneSettings.from_dict(options)
-    if "output" not in options:
-        raise SettingError("--resume needs --output: pass the output folder of the run")
-    folder = RunFolder(get_run_folder(Path(options["output"])))
-    previous = TuneSettings.from_dict(folder.read_metadata()["settings"])
-    settings = TuneSettings.from_dict({**previous.model_dump(), **options})
-    if changed := [name for name in options if getattr(settings, name) != getattr(previous, name) and name != "output"]:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-        raise CheckpointError(
-            f"the run started with other values of {names}: resume with its settings, or pass --overwrite"
-        )
-    return settings
-
-
-def _read_config_settings(config: Path | None) -> dict[str, Any]:
-    """Return the settings in a TOML file, without `report_to`, which is no setting of a run."""
-    return {name: value for name, value in _read_config_file(config).items() if name != "report_to"}
-
-
-def _read_config_file(config: Path | None, *, quiet: bool = False) -> dict[str, Any]:
-    if config is None:
-        return {}
-    import tomllib
-
-    from softprompt.training.renamed_settings import rename_settings
-
-    try:
-        content = tomllib.loads(config.read_text("utf-8"))
-    except OSError as error:
-        raise DataError(f"file not found: {config}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{config} is not valid TOML: {error}") from error
-    values = {_normalize_setting_name(name, config): value for name, value in content.items()}
-    return rename_settings(values, _earlier_names(), quiet=quiet)
-
-
-def _earlier_names() -> dict[str, str]:
-    """Return the current name of each setting that a file of an earlier version may have under another name."""
-    from softprompt.training.renamed_settings import RENAMED_SETTINGS
-
-    return {**RENAMED_SETTINGS, "track": "report_to"}
-
-
-def _normalize_setting_name(name: str, config: Path) -> str:
-    """Convert the name of a setting in a TOML file to its Python name.
-
-    Raises:
-        SettingError: there is no such setting.
-    """
-    from softprompt.training import TuneSettings
-
-    known = [*TuneSettings.model_fields, "report_to"]
-    if name.replace("-", "_") not in {*known, *_earlier_names()}:
-        raise SettingError(f"{config}: unknown setting {name!r}: choose one of {', '.join(known).replace('_', '-')}")
-    return name.replace("-", "_")
 
 
 def run_with_progress(

@@ -24,8 +24,8 @@ class Context:
 
     Attributes:
         token_ids: Token ids of the text, BOS included.
-        prefix: Keys and values of these tokens, `[L, 2, G, N, D]`, which stand in front of the same inputs as the
-            distilled prefix.
+        prefix: Keys and values of these tokens, `[L, 2, G, N, D]`, which precede the same inputs as the distilled
+            prefix.
     """
 
     token_ids: tuple[int, ...]
@@ -57,7 +57,7 @@ class Context:
 
 
 def encode_text(text: str, task: DistillableTask, model: CausalModel) -> list[int]:
-    """Tokenize a text that stands in front of a task's inputs, with BOS.
+    """Tokenize a text that precedes a task's inputs, with BOS.
 
     In a chat it is the system message, if the chat template has a place for one. Otherwise a blank line follows it.
     Special tokens in it are ordinary text.

@@ -17,7 +17,7 @@ class DistillSettings(RunSettings):
 
     context: Path | None = Field(default=None, description="Text file with an instruction, such as a system prompt.")
     examples: DataSource | None = Field(
-        default=None, description="Examples with answers, which stand in front of every text as a few-shot prompt."
+        default=None, description="Examples with answers, which precede every input as a few-shot prompt."
     )
     document: Path | None = Field(default=None, description="Text file with a document to answer questions about.")
     data: DataSource | None = Field(

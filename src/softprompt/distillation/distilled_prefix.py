@@ -16,7 +16,7 @@ class DistilledPrefix(PrefixPrompt):
 
     The keys and values of the first token of a text keep their values. Every query attends to them if nothing else is
     relevant (an attention sink), and moving them disturbs every head (Cartridges, arXiv 2506.06266). With BOS the first
-    token is BOS, which stands in front of the prefix; without it, the first virtual token is frozen.
+    token is BOS, which precedes the prefix; without it, the first virtual token is frozen.
 
     Args:
         init: initial keys and values, `[L, 2, G, P, D]`.

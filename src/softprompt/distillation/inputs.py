@@ -18,7 +18,7 @@ from softprompt.training.random_streams import RandomStream, draw_permutation
 
 logger = logging.getLogger(__name__)
 
-UNLABELLED_FORMAT = "fields"  # the record format that requires no answers
+UNLABELED_FORMAT = "fields"  # the record format that requires no answers
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class DistillInputs:
 
 
 def _read(source: str, settings: DistillSettings) -> ExampleDataset:
-    return read_examples(source, settings.map, settings.format or UNLABELLED_FORMAT)
+    return read_examples(source, settings.map, settings.format or UNLABELED_FORMAT)
 
 
 def _limit(inputs: ExampleDataset, max_inputs: int) -> ExampleDataset:

@@ -34,8 +34,8 @@ def write_targets(path: Path, examples: Sequence[EncodedExample], digest: str) -
     Raises:
         DiskFull: The disk is full.
     """
-    is_labelled = isinstance(examples[0].supervision, SoftLabelTarget)
-    tensors = _pack_labels(examples) if is_labelled else _pack_responses(examples)
+    has_labels = isinstance(examples[0].supervision, SoftLabelTarget)
+    tensors = _pack_labels(examples) if has_labels else _pack_responses(examples)
     with translate_os_errors(path):
         atomic_write_file(path, save(tensors, {DIGEST_KEY: digest}))
 

@@ -1,4 +1,4 @@
-"""Inputs with the teacher's targets: read from the run folder, or asked for and kept there."""
+"""Inputs with the teacher's targets: read from the run folder, or computed and kept there."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class ChatTokenizer:
     Args:
         model: model with a chat template.
         omits_system_message: whether conversations without a system message are rendered as they continue after the
-            text of one. Then the virtual tokens contain the conversation's beginning, see `tokenize_system_message`.
+            text of one. Then the virtual tokens contain the conversation up to there, see `tokenize_system_message`.
     """
 
     def __init__(self, model: FrozenModel, *, omits_system_message: bool = False):
@@ -80,12 +80,12 @@ class ChatTokenizer:
             The token ids, or None if the chat template has no place for a system message.
         """
         try:
-            beginning = self._render_around_system_message([{ROLE: USER, CONTENT: "."}], "the chat template")
+            parts = self._render_around_system_message([{ROLE: USER, CONTENT: "."}], "the chat template")
         except RecordError:  # raised by templates without system messages
             return None
-        if beginning is None:
+        if parts is None:
             return None
-        return self.prepend_bos(self._tokenize_shielded("", beginning[0] + self._shield_special_tokens(text)))
+        return self.prepend_bos(self._tokenize_shielded("", parts[0] + self._shield_special_tokens(text)))
 
     def _render_around_system_message(
         self, messages: list[MessageDict], location: str, add_generation_prompt: bool = False

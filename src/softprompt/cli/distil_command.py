@@ -1,0 +1,90 @@
+"""`softprompt distil`: turns a text in front of every input into a few virtual tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from softprompt.cli.console import print_json, stderr_console, stdout_console
+from softprompt.cli.option_parser import parse_options
+from softprompt.cli.options import JsonOption
+from softprompt.cli.settings_resolution import resolve_settings
+
+if TYPE_CHECKING:
+    from softprompt.distillation import DistillResult
+
+
+def distil_command(
+    context: typer.Context,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Resume the run of OUTPUT from its folder, with its settings.", rich_help_panel="Run"
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing prompt or run.", rich_help_panel="Run")
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with settings, named like the options. The command line overrides the file.",
+            rich_help_panel="Run",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    r"""Turn a text in front of every input into a few virtual tokens: an instruction, examples, or a document.
+
+    The model behind the whole text answers the inputs of --data, and the virtual tokens learn its answers. With
+    --num-virtual-tokens all, the text's own keys and values are kept, exactly and without training.
+
+        softprompt distil --context system.txt --data inputs.jsonl --output prompts/tone
+
+    The result is a saved prompt as `tune` writes it. Requests no longer contain the text.
+    """
+    from softprompt.cli.progress_bar import ProgressBar
+    from softprompt.distillation import DistillSettings, distil_from_settings
+
+    settings = resolve_settings(DistillSettings, parse_options(context.obj), config, resume)
+    with ProgressBar(stderr_console).show_live() as bar:
+        result = distil_from_settings(
+            settings, callback=bar, on_progress=bar.on_progress, resume=resume, overwrite=overwrite
+        )
+    if as_json:
+        print_json(summarize_result(result))
+    else:
+        print_result(result)
+
+
+def summarize_result(result: DistillResult) -> dict[str, Any]:
+    """Return the result as the JSON object that `--json` prints."""
+    return {
+        "prompt": None if result.prompt is None else str(result.folder),
+        "num_context_tokens": result.num_context_tokens,
+        "num_virtual_tokens": None if result.prompt is None else result.prompt.manifest.num_virtual_tokens,
+        "steps": result.steps,
+        "seconds": round(result.seconds, 2),
+        "best_step": result.best_step,
+        "metrics": dict(result.metrics),
+        "initial_metrics": dict(result.initial_metrics),
+    }
+
+
+def print_result(result: DistillResult) -> None:
+    """Print the result as text."""
+    folder = escape(str(result.folder))
+    if result.prompt is None:
+        stdout_console.print(
+            f"Stopped after step {result.steps}. Continue:  softprompt distil --output {folder} --resume"
+        )
+        return
+    num_virtual_tokens = result.prompt.manifest.num_virtual_tokens
+    stdout_console.print(f"{result.num_context_tokens} tokens became {num_virtual_tokens} virtual tokens.")
+    if result.metrics:
+        values = "  ".join(f"{name} {value:.3g}" for name, value in result.metrics.items() if name != "loss")
+        stdout_console.print(f"On the validation inputs: {values} (step {result.best_step} of {result.steps}).")
+    stdout_console.print(f"Saved in [bold]{folder}[/].")
