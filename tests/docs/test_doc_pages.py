@@ -45,10 +45,12 @@ from softprompt.cli.main import run_cli
 from softprompt.comparison import CompareSettings
 from softprompt.comparison.runs.method_job import MethodJob
 from softprompt.comparison.runs.method_worker import EventWriter, run_job
+from softprompt.distillation import DistillSettings
 from softprompt.prompts import TUNING_METHODS
 from softprompt.prompts.initializers import EMBEDDING_INITIALIZERS, PREFIX_INITIALIZERS
 from softprompt.saved import BaseModelInfo, Manifest
 from softprompt.training import TuneSettings
+from softprompt.training.run_settings import RunSettings
 from tests.hub.fake_hub import connected
 from tests.tiny import tiny_tokenizer
 
@@ -139,7 +141,10 @@ def substituted(tiny: Path) -> Iterator[pytest.MonkeyPatch]:
             {**values, "max_steps": min(values.get("max_steps", STEPS), STEPS), "layers": values.get("layers") and 1}
         )
 
-    compared = CompareSettings.from_dict
+    compared, distilled = CompareSettings.from_dict, DistillSettings.from_dict
+
+    def short_distillation(values: dict[str, Any]) -> DistillSettings:
+        return distilled({**values, "max_steps": min(values.get("max_steps", STEPS), STEPS)})
 
     def brief(values: dict[str, Any]) -> CompareSettings:
         return compared({**values, "max_steps": 1, "seeds": 1, "trials": 1})
@@ -151,6 +156,7 @@ def substituted(tiny: Path) -> Iterator[pytest.MonkeyPatch]:
             patch.setattr(f"softprompt.model.{module}.unpack_bundled_model", lambda _: tiny)
         patch.setattr(TuneSettings, "from_dict", staticmethod(short))
         patch.setattr(CompareSettings, "from_dict", staticmethod(brief))
+        patch.setattr(DistillSettings, "from_dict", staticmethod(short_distillation))
         patch.setattr("softprompt.comparison.comparison_runner.run_in_subprocess", run_here)
         yield patch
     logger.handlers[:], logger.level, logger.propagate = before
@@ -298,6 +304,7 @@ def test_links_on_a_page_resolve(page: Path) -> None:
     ("page", "names"),
     [
         ("training", TuneSettings.model_fields),
+        ("distillation", set(DistillSettings.model_fields) - set(RunSettings.model_fields)),
         ("prompts", {**TUNING_METHODS, **EMBEDDING_INITIALIZERS, **PREFIX_INITIALIZERS}),
         ("saved_prompt", {**Manifest.model_fields, **BaseModelInfo.model_fields}),
         (

@@ -62,7 +62,7 @@ class ResponseTeacher:
     def _write_responses(self, examples: Sequence[EncodedExample]) -> list[list[int]]:
         """Write the greedy response to each input, with the token that ends it."""
         responses: list[list[int]] = [[] for _ in examples]
-        sampling = SamplingParams(max_new_tokens=self.max_new_tokens, temperature=0)
+        sampling = SamplingParams(max_new_tokens=self.max_new_tokens)
         payloads = [self.context.prefix] * len(examples)
         for outputs in decode_steps(
             self.objective.model, examples, payloads, [sampling] * len(examples), is_streamed=False
