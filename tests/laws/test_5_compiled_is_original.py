@@ -1,6 +1,7 @@
 """Law 5: the compiled prefix gives the logits of the embeddings it came from.
 
 Models in which every token attends to the text cannot run the embeddings beforehand; there, compiling keeps embeddings.
+The exact form of a distilled text gives the logits of the text itself in front of the input.
 """
 
 from __future__ import annotations
@@ -11,12 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from softprompt.model import EncoderDecoderModel, FrozenModel, KVPrefix, Payload, Placement
+from softprompt.data import Example
+from softprompt.model import CausalModel, EncoderDecoderModel, FrozenModel, KVPrefix, Payload, Placement
 from softprompt.model.payload import get_placeholder_id
 from softprompt.model.prompt_tokenizer import DECODER_START
-from tests.laws.few import few
+from softprompt.tasks.chat_tokenizer import ChatTokenizer
+from tests.chat_templates import OTHER_TEMPLATES, SYSTEM_TEMPLATES, chat_model
+from tests.distillation.exact_form import compute_logits_behind, compute_plain_logits, distil_exactly
+from tests.laws.few import few, fewest
 from tests.strategies import as_row, lengths, payloads, random_embeddings, rows, seeds
 from tests.tiny import ALL_FAMILIES, FAMILIES, shared_model
+
+#: Texts with everything that could be read as something else: special tokens, markers, template fields, white space.
+parts = st.sampled_from(["the film", " was", " fun.", "</s>", "<s>", "[P1]", "{text}", "\n", "{{", "é", "你"])
+instructions = st.lists(parts, max_size=5).map("".join).filter(lambda text: bool(text.strip()))
+messages = st.sampled_from(["name: Aro", "was it fun?", "</s>", "{text} [P1]"])
 
 
 @torch.no_grad()
@@ -92,6 +102,61 @@ def test_a_prefix_extended_by_the_common_text_of_examples_gives_the_same_logits(
 def logits(model: FrozenModel, sequence: list[int], payload: Payload | None) -> Tensor:
     ids = torch.tensor([sequence])
     return model.compute_logits(model.compute_hidden_states(ids, torch.ones_like(ids, dtype=torch.bool), payload))[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(text=instructions, message=messages)
+@few
+def test_the_exact_form_gives_the_logits_of_the_text_before_the_input(family: str, text: str, message: str) -> None:
+    model = shared_model(family)
+    assert isinstance(model, CausalModel)
+    prompt = distil_exactly(model, text, task="generation", template="{input}\nLabel:")
+    tokenize, template = model.prompt_tokenizer.tokenize, "\nLabel:"
+    token_ids = [
+        *tokenize(text.rstrip() + "\n\n", split_special_tokens=True),
+        *tokenize(message, split_special_tokens=True),
+        *tokenize(template),
+    ]
+    expected = compute_plain_logits(model, model.prompt_tokenizer.add_special_tokens(token_ids))
+    found = compute_logits_behind(model, prompt, Example({"input": message}))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama"])
+@pytest.mark.parametrize("template", SYSTEM_TEMPLATES)
+@given(text=instructions, said=st.lists(messages, min_size=1, max_size=3).filter(lambda said: len(said) != 2))
+@few
+def test_the_exact_form_gives_the_logits_of_a_chat_with_the_text_as_system_message(
+    template: str, family: str, text: str, said: list[str]
+) -> None:
+    model = chat_model(SYSTEM_TEMPLATES[template], family)
+    turns = [{"role": ("user", "assistant")[i % 2], "content": message} for i, message in enumerate(said)]
+    chat = [{"role": "system", "content": text.rstrip()}, *turns]
+    expected = compute_plain_logits(model, encode_chat(model, chat))
+    found = compute_logits_behind(model, distil_exactly(model, text), Example({"messages": turns}))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama"])
+@pytest.mark.parametrize("template", OTHER_TEMPLATES)
+@given(text=instructions, said=st.lists(messages, min_size=1, max_size=3).filter(lambda said: len(said) != 2))
+@fewest
+def test_the_exact_form_gives_the_logits_of_the_text_before_a_chat_without_a_place_for_a_system_message(
+    template: str, family: str, text: str, said: list[str]
+) -> None:
+    model = chat_model(OTHER_TEMPLATES[template], family)
+    turns = [{"role": ("user", "assistant")[i % 2], "content": message} for i, message in enumerate(said)]
+    text_ids = model.prompt_tokenizer.tokenize(text.rstrip() + "\n\n", split_special_tokens=True)
+    chat_ids = encode_chat(model, turns)
+    bos = chat_ids[: int(model.prompt_tokenizer.bos_token_id is not None)]
+    expected = compute_plain_logits(model, [*bos, *text_ids, *chat_ids[len(bos) :]])
+    found = compute_logits_behind(model, distil_exactly(model, text), Example({"messages": turns}))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def encode_chat(model: CausalModel, chat: list[dict[str, str]]) -> list[int]:
+    """Encode a conversation up to the next answer, in one piece; without a system message the template adds its own."""
+    return ChatTokenizer(model).tokenize_generation_prompt(chat, "the chat")
 
 
 @pytest.mark.real

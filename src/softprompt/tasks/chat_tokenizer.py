@@ -20,6 +20,7 @@ from softprompt.data.formats.chat_messages import (
 )
 from softprompt.errors import RecordError
 from softprompt.model import FrozenModel
+from softprompt.tasks.demonstrations import BLANK_LINE
 
 #: Private-use characters that replace special tokens in message texts, unlike those that the chat template writes.
 SHIELD_BASE = 0x100000
@@ -58,6 +59,8 @@ class ChatTokenizer:
 
     def __init__(self, model: FrozenModel, *, omits_system_message: bool = False):
         self.model, self._omits_system_message = model, omits_system_message
+        # Some tokenizers begin a text with a space, unless it continues another one.
+        self._text_before = CONTENT_PLACEHOLDER if omits_system_message else ""
         self._shields = {
             token: chr(SHIELD_BASE + i) for i, token in enumerate(model.prompt_tokenizer.special_token_ids.values())
         }
@@ -77,28 +80,42 @@ class ChatTokenizer:
         What follows the text depends on the template: the end of a system turn, or the user's first message.
 
         Returns:
-            The token ids, or None if the chat template has no place for a system message.
+            The token ids, or None if the chat template has no place for a system message in front of all others.
         """
+        system_text = self._shield_special_tokens(text) + CONTENT_PLACEHOLDER  # the template may change the text
+        user, assistant = {ROLE: USER, CONTENT: "."}, {ROLE: ASSISTANT, CONTENT: "."}
         try:
-            parts = self._render_around_system_message([{ROLE: USER, CONTENT: "."}], "the chat template")
+            rendered = [
+                self._apply_full_template([{ROLE: SYSTEM, CONTENT: system_text}, *messages], "the chat template", True)
+                for messages in ([user], [user, assistant, user])
+            ]
         except RecordError:  # raised by templates without system messages
             return None
-        if parts is None:
+        prefixes = {(marker, before) for before, marker, _ in (r.rpartition(CONTENT_PLACEHOLDER) for r in rendered)}
+        marker, text_before = prefixes.pop()
+        if prefixes or not marker:  # the text is in front of the user's last message, or dropped
             return None
-        return self.prepend_bos(self._tokenize_shielded("", parts[0] + self._shield_special_tokens(text)))
+        return self.prepend_bos(self._tokenize_shielded("", text_before))
 
-    def _render_around_system_message(
-        self, messages: list[MessageDict], location: str, add_generation_prompt: bool = False
-    ) -> tuple[str, str] | None:
-        """Render a conversation with a system message in front, and return what is before and after its text.
+    def _render_after_system_message(
+        self, messages: list[MessageDict], location: str, add_generation_prompt: bool
+    ) -> str:
+        """Render a conversation with a system message in front, and return what follows its text.
+
+        The text of the conversation's own system message, if it has one, continues that of the prompt's.
 
         Raises:
-            RecordError: the chat template fails.
+            RecordError: the chat template fails, or has no place for a system message.
         """
-        system_message: MessageDict = {ROLE: SYSTEM, CONTENT: CONTENT_PLACEHOLDER}
+        system_text = CONTENT_PLACEHOLDER
+        if messages[0][ROLE] == SYSTEM:
+            system_text, messages = f"{CONTENT_PLACEHOLDER}{BLANK_LINE}{messages[0][CONTENT]}", messages[1:]
+        system_message: MessageDict = {ROLE: SYSTEM, CONTENT: system_text}
         text = self._apply_full_template([system_message, *messages], location, add_generation_prompt)
-        before, placeholder, after = text.partition(CONTENT_PLACEHOLDER)
-        return (before, after) if placeholder else None
+        _, placeholder, after = text.partition(CONTENT_PLACEHOLDER)
+        if not placeholder:
+            raise RecordError(location, "the model's chat template has no place for the prompt's system message")
+        return after
 
     def tokenize_generation_prompt(self, messages: list[MessageDict], location: str) -> list[int]:
         """Return the ids of a conversation up to the assistant's next answer, with BOS.
@@ -108,7 +125,7 @@ class ChatTokenizer:
         """
         text = self._render_generation_prompt(messages, location)
         self.model.prompt_tokenizer.check_text(text)  # checked as a whole, because parts of it are tokenized one by one
-        return self.prepend_bos(self._tokenize_shielded("", text))
+        return self.prepend_bos(self._tokenize_shielded(self._text_before, text))
 
     def tokenize_conversation(self, messages: list[MessageDict], location: str) -> TokenizedChat:
         """Tokenize a conversation whose last message is the assistant's.
@@ -122,8 +139,8 @@ class ChatTokenizer:
         rendered = self._render_conversation(messages, location)
         text, ids, supervised, previous_end = rendered.text, list[int](), list[int](), 0
         for start, end in rendered.answer_spans:
-            ids += self._tokenize_shielded(text[:previous_end], text[previous_end:start])
-            answer_ids = self._tokenize_shielded(text[:start], text[start:end])
+            ids += self._tokenize_shielded(self._text_before + text[:previous_end], text[previous_end:start])
+            answer_ids = self._tokenize_shielded(self._text_before + text[:start], text[start:end])
             supervised += range(len(ids), len(ids) + len(answer_ids))
             ids, previous_end = ids + answer_ids, end
         return TokenizedChat(ids, supervised)
@@ -193,12 +210,9 @@ class ChatTokenizer:
         self, messages: list[MessageDict], location: str, add_generation_prompt: bool = False
     ) -> str:
         """Render a conversation, or what follows the text of the system message that the virtual tokens contain."""
-        if not self._omits_system_message or messages[0][ROLE] == SYSTEM:
-            return self._apply_full_template(messages, location, add_generation_prompt)
-        rendered = self._render_around_system_message(messages, location, add_generation_prompt)
-        if rendered is None:
-            raise RecordError(location, "the model's chat template has no place for the prompt's system message")
-        return rendered[1]
+        if self._omits_system_message:
+            return self._render_after_system_message(messages, location, add_generation_prompt)
+        return self._apply_full_template(messages, location, add_generation_prompt)
 
     def _apply_full_template(self, messages: list[MessageDict], location: str, add_generation_prompt: bool) -> str:
         shielded = [
