@@ -11,7 +11,7 @@ import pytest
 import softprompt
 from softprompt.model import FrozenModel
 from tests.strategies import METHODS_ON_FAMILIES, tuning
-from tests.tiny import template_for, tiny_model
+from tests.tiny import FAMILIES, template_for, tiny_model
 
 
 def weights_hash(model: FrozenModel) -> str:
@@ -37,6 +37,30 @@ def test_training_changes_no_weight_of_the_base_model(family: str, method: str, 
             **tuning(method, 3),
         )
     assert tuned.steps == 3
+    assert weights_hash(model) == before
+    assert not any(p.requires_grad or p.grad is not None for p in model.network.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("labels", [("good", "bad"), None], ids=["labels", "responses"])
+def test_distillation_changes_no_weight_of_the_base_model(
+    family: str, labels: tuple[str, str] | None, reviews: Path, tmp_path: Path
+) -> None:
+    model = tiny_model(family)
+    before = weights_hash(model)
+    (tmp_path / "text.txt").write_text("the film was great fun, so say good or bad", "utf-8")
+    distilled = softprompt.distil(
+        model,
+        context=tmp_path / "text.txt",
+        data=reviews,
+        labels=labels,
+        output=tmp_path / "p",
+        num_virtual_tokens=3,
+        max_new_tokens=3,
+        max_steps=2,
+        batch_size=4,
+    )
+    assert distilled.steps == 2
     assert weights_hash(model) == before
     assert not any(p.requires_grad or p.grad is not None for p in model.network.parameters())
 

@@ -7,11 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softprompt.model import Payload
+from softprompt.model import CausalModel, Payload
+from tests.distillation.targets import INPUTS, KINDS, compute_outputs, teach
 from tests.laws.few import few
 from tests.laws.together import FEW_SERVED, check_alone, joining, texts
 from tests.strategies import as_row, families, laid_out, payloads, rows
-from tests.tiny import ALL_FAMILIES, shared_model
+from tests.tiny import ALL_FAMILIES, FAMILIES, shared_model
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
@@ -45,6 +46,25 @@ def test_a_sequence_among_mixed_prompts_in_the_engine_equals_the_sequence_alone(
     asked = [(row, data.draw(payloads(model, family) | st.none())) for row in rows]
     for each, told in zip(asked, joining(data, model, asked), strict=True):
         check_alone(model, each, told)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", FAMILIES)
+@given(data=st.data())
+@few
+def test_an_input_of_a_distillation_has_the_divergence_of_the_input_alone(
+    family: str, kind: str, data: st.DataObject
+) -> None:
+    """Inputs and responses of mixed lengths, each with a prompt of its own."""
+    model = shared_model(family)
+    assert isinstance(model, CausalModel)
+    objective, examples = teach(model, kind)
+    each = [data.draw(payloads(model, family).filter(lambda p: p.placement != "after-text")) for _ in INPUTS]
+    losses, outputs = compute_outputs(objective, examples, each)
+    for i, (example, payload) in enumerate(zip(examples, each, strict=True)):
+        loss, output = compute_outputs(objective, [example], [payload])
+        torch.testing.assert_close(losses[i], loss[0], atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(outputs[i], output[0], atol=1e-4, rtol=1e-5)
 
 
 @given(data=st.data(), family=families)

@@ -10,20 +10,29 @@ import torch
 from hypothesis import given
 
 from softprompt.data import Example
-from softprompt.model import FrozenModel, Placement
+from softprompt.distillation.distilled_prefix import DistilledPrefix
+from softprompt.distillation.initial_prefix import PREFIX_STARTS
+from softprompt.model import CausalModel, FrozenModel, Placement
 from softprompt.prompts import PromptOptions, build_prompt
+from softprompt.prompts.soft_prompt import SoftPrompt
+from softprompt.prompts.spread_cache import get_kv_spread
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask
+from tests.distillation.targets import build_context
 from tests.laws.few import fewest
 from tests.strategies import METHODS_ON_FAMILIES, lengths, options, seeds
-from tests.tiny import MASKED_FAMILIES, WITH_BOS, shared_model, template_for
+from tests.tiny import FAMILIES, MASKED_FAMILIES, WITH_BOS, shared_model, template_for
 
 
 def round_trip(model: FrozenModel, given: PromptOptions, template: str = "{text}\nLabel:") -> None:
-    """Change every parameter without training; save, load, and compare the labels' probabilities."""
     task = ClassificationTask(labels=("good", "bad"), template=template)
     prompt, _ = build_prompt(given, model, "a film", task.labels)
-    generator = torch.Generator().manual_seed(given.seed)
+    check_saved(model, prompt, task, given.method, given.seed)
+
+
+def check_saved(model: FrozenModel, prompt: SoftPrompt, task: ClassificationTask, method: str, seed: int) -> None:
+    """Change every parameter without training; save, load, and compare the labels' probabilities."""
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in prompt.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
@@ -35,7 +44,7 @@ def round_trip(model: FrozenModel, given: PromptOptions, template: str = "{text}
         before = objective.compute_log_probs(objective.forward_batch(batch, payload), batch)
     with TemporaryDirectory() as folder:
         made = SavedPrompt.from_payload(
-            model, trained, task, method={"name": given.method}, trained_parameters=1, head=prompt.head
+            model, trained, task, method={"name": method}, trained_parameters=1, head=prompt.head
         )
         made.save_to(Path(folder) / "p")
         loaded = SavedPrompt.from_folder(Path(folder) / "p")
@@ -67,6 +76,22 @@ def test_a_loaded_prompt_of_any_placement_gives_the_probabilities_of_the_trained
         marked = "[P1] [P2] {text} [P3] so" if placement is Placement.IN_TEMPLATE else "{text} so"
         blank = " [MASK]" if family in MASKED_FAMILIES else ""
         round_trip(model, PromptOptions("prompt", 3, placement=placement), marked + blank)
+
+
+@pytest.mark.parametrize("init", PREFIX_STARTS)
+@pytest.mark.parametrize("family", FAMILIES)
+@given(P=lengths, seed=seeds)
+@fewest
+def test_a_loaded_prompt_gives_the_probabilities_of_the_distilled_prefix(
+    family: str, init: str, P: int, seed: int
+) -> None:
+    model = shared_model(family)
+    assert isinstance(model, CausalModel)
+    context = build_context(model)
+    initial_value = PREFIX_STARTS[init](model, context, P, seed)
+    prompt = DistilledPrefix(initial_value, get_kv_spread(model), context.prefix.placement)
+    task = ClassificationTask(labels=("good", "bad"), template="{text}\nLabel:")
+    check_saved(model, prompt, task, "distillation", seed)
 
 
 @pytest.mark.real

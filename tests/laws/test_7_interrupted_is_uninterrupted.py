@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import softprompt
+from softprompt.distillation import target_store
 from softprompt.training import EvalEvent, StepEvent
 from tests.strategies import METHODS, tuning
 from tests.tiny import FAMILIES, tiny_model
@@ -70,6 +73,46 @@ def top(data: str, output: str, kill_at: int = 0, resume: bool = False) -> None:
     )
 
 
+def distil(
+    task: str, context: str, data: str, output: str, kill_at: int = 0, answered: int = 0, resume: bool = False
+) -> None:
+    """Distil a text; kill the process at a step, or after a number of the teacher's answers."""
+
+    def on_progress(stage: str, completed: int, total: int) -> None:
+        if 0 < answered <= completed:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    softprompt.distil(
+        tiny_model("llama"),
+        context=context,
+        data=data,
+        validation=data,
+        output=output,
+        task=task,
+        labels=("good", "bad") if task == "classification" else None,
+        num_virtual_tokens=3,
+        max_new_tokens=4,
+        max_steps=STEPS,
+        batch_size=3,
+        gradient_accumulation_steps=2,
+        eval_steps=2,
+        callback=KilledAt(kill_at),
+        on_progress=on_progress,
+        resume=resume,
+    )
+
+
+def distil_on_a_lost_disk(task: str, context: str, data: str, output: str) -> None:
+    """Distil a text; kill the process after half of the teacher's targets were written."""
+
+    def write_half(path: Path, content: bytes) -> None:
+        path.write_bytes(content[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    target_store.atomic_write_file = write_half  # type: ignore[assignment]
+    distil(task, context, data, output)
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -111,6 +154,46 @@ def test_a_killed_and_resumed_run_with_a_hidden_state_cache_equals_an_uninterrup
     assert (tmp_path / "cache" / "trunks.sqlite").is_file()
     monkeypatch.setattr("softprompt.training.prompt_setup.get_cache_folder", lambda: tmp_path / resumed)
     top(str(reviews), str(disturbed), resume=True)
+    assert content(disturbed) == content(undisturbed)
+
+
+@pytest.fixture
+def instruction(tmp_path: Path) -> str:
+    """Path of a text to distill."""
+    path = tmp_path / "text.txt"
+    path.write_text("the film was great fun and the food is awful, say good or bad", "utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("task", ["classification", "generation"])
+@pytest.mark.parametrize("kill", [{"answered": 1}, {"kill_at": 1}, {"kill_at": 5}, {"kill_at": STEPS}], ids=str)
+def test_a_killed_and_resumed_distillation_equals_an_uninterrupted_one(
+    kill: dict[str, int],
+    task: str,
+    instruction: str,
+    write_jsonl: Callable[[str, Sequence[Any]], Path],
+    tmp_path: Path,
+) -> None:
+    data = str(write_jsonl("inputs.jsonl", [{"text": f"film {i} " + "was " * i} for i in range(9)]))
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    distil(task, instruction, data, str(undisturbed))
+    killed = exit_code(distil, task, instruction, data, str(disturbed), *map(kill.get, ("kill_at", "answered"), (0, 0)))
+    assert killed == -signal.SIGKILL
+    assert not disturbed.exists()
+    distil(task, instruction, data, str(disturbed), resume=True)
+    assert content(disturbed) == content(undisturbed)
+    steps = [line for line in lines(tmp_path / "disturbed.run") if "loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, STEPS + 1))
+
+
+def test_a_distillation_killed_while_the_targets_are_written_equals_an_uninterrupted_one(
+    instruction: str, write_jsonl: Callable[[str, Sequence[Any]], Path], tmp_path: Path
+) -> None:
+    data = str(write_jsonl("inputs.jsonl", [{"text": f"film {i} " + "was " * i} for i in range(9)]))
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    distil("generation", instruction, data, str(undisturbed))
+    assert exit_code(distil_on_a_lost_disk, "generation", instruction, data, str(disturbed)) == -signal.SIGKILL
+    distil("generation", instruction, data, str(disturbed), resume=True)
     assert content(disturbed) == content(undisturbed)
 
 

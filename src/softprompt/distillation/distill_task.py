@@ -79,12 +79,17 @@ def _require_distillable(task: Task) -> DistillableTask:
 
 
 def find_input_text(task: DistillableTask, example: Example) -> str | None:
-    """Return the text of an input that is the user's message of a chat; None if the example has messages.
+    """Return the whole text of an input: the user's message of a chat, or what a response follows.
+
+    Returns:
+        The text; None if the example has messages, or the fields of a template that the user chose.
 
     Raises:
         TaskError: If the example has several fields with text, and none has a usual name.
     """
-    if not isinstance(task, ChatTask) or task.messages_field in example.fields:
+    if isinstance(task, ClassificationTask) or task.template != type(task)().template:
+        return None
+    if isinstance(task, ChatTask) and task.messages_field in example.fields:
         return None
     texts = {name: value for name, value in example.fields.items() if isinstance(value, str)}
     for name in ("input", "text", "question", "prompt", "instruction"):
