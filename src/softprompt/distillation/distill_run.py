@@ -16,6 +16,7 @@ from softprompt.distillation.distill_setup import DistillSetup
 from softprompt.distillation.distilled_prefix import DistilledPrefix
 from softprompt.distillation.initial_prefix import PREFIX_STARTS
 from softprompt.distillation.reference_objective import build_distillation_objective
+from softprompt.distillation.study_inputs import study_document
 from softprompt.distillation.targeted_inputs import ProgressCallback, prepare_targets
 from softprompt.errors import TrainingDiverged
 from softprompt.prompts.spread_cache import get_kv_spread
@@ -75,7 +76,8 @@ class DistillRun:
         settings, model = setup.settings, setup.model
         learning_rate = settings.learning_rate or DEFAULT_LEARNING_RATE
         run_hash = _initialize_folder(setup, run_folder, learning_rate, resume=resume)
-        inputs = prepare_targets(setup, run_folder, on_progress)
+        encoded_inputs = setup.inputs or study_document(setup, run_folder, on_progress)
+        inputs = prepare_targets(setup, encoded_inputs, run_folder, on_progress)
         initial_value = PREFIX_STARTS[settings.init](
             model, setup.context, int(settings.num_virtual_tokens), settings.seed
         )

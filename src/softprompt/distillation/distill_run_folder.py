@@ -12,13 +12,15 @@ class DistillRunFolder(RunFolder):
 
     Attributes:
         targets_file: The teacher's targets.
+        questions_file: Inputs that the model wrote about a document.
     """
 
     def __init__(self, path: Path):
         super().__init__(path)
         self.targets_file = path / "teacher.safetensors"
+        self.questions_file = path / "questions.jsonl"
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Files that a run writes. Other files in the folder are left alone."""
-        return (*super().files, self.targets_file)
+        return (*super().files, self.targets_file, self.questions_file)

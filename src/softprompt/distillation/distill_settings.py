@@ -21,7 +21,13 @@ class DistillSettings(RunSettings):
     )
     document: Path | None = Field(default=None, description="Text file with a document to answer questions about.")
     data: DataSource | None = Field(
-        default=None, description="Inputs without answers, for which the model behind the whole text is the teacher."
+        default=None, description="Inputs without answers, as users will send them: the teacher answers them."
+    )
+    questions: DataSource | None = Field(
+        default=None, description="Questions about the document, without answers. [default: the model writes them]"
+    )
+    num_questions: Annotated[int, SettingGroup.TASK] = Field(
+        default=256, ge=8, description="Number of inputs that the model writes about a document."
     )
     num_virtual_tokens: Annotated[int | Literal["all"], SettingGroup.PROMPT] = Field(
         default=32, description="Number of virtual tokens, or all: the keys and values of the whole text, exact."
@@ -53,6 +59,11 @@ class DistillSettings(RunSettings):
         return value
 
     @property
+    def input_source(self) -> str | None:
+        """Source of the inputs; None if the model writes them, or there are none."""
+        return self.data if self.questions is None else self.questions
+
+    @property
     def is_exact(self) -> bool:
         """Whether the whole text is compiled, without training."""
         return self.num_virtual_tokens == "all"
@@ -70,7 +81,9 @@ class DistillSettings(RunSettings):
                 f"one text is distilled, and {given} is given: pass `context` (an instruction), `examples` (a few-shot "
                 "prompt) or `document`"
             )
-        if self.data is None and not self.is_exact:
+        if self.questions is not None and (self.document is None or self.data is not None):
+            raise SettingError("`questions` are inputs about a `document`, instead of `data`: pass one of them")
+        if self.input_source is None and self.document is None and not self.is_exact:
             raise SettingError(
                 "there are no inputs to learn from: pass `data` with texts as users will send them, without answers, "
                 'or `num_virtual_tokens="all"`, which keeps the whole text and needs none'

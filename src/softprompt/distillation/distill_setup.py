@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from softprompt.data import ExampleDataset, read_examples
+from softprompt.data import read_examples
 from softprompt.distillation.context import Context, encode_few_shot_prompt, encode_text
 from softprompt.distillation.distill_settings import DistillSettings
 from softprompt.distillation.distill_task import DistillableTask, build_distill_task
-from softprompt.distillation.inputs import DistillInputs, encode_inputs
+from softprompt.distillation.inputs import DistillInputs, EncodedInputs, encode_inputs
 from softprompt.distillation.label_teacher import LabelTeacher
 from softprompt.distillation.response_teacher import ResponseTeacher
 from softprompt.distillation.source_text import SourceKind, SourceText
 from softprompt.errors import SettingError
 from softprompt.model import CausalModel, FrozenModel
-from softprompt.tasks import EncodedExample, Objective
+from softprompt.tasks import Objective
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
 
@@ -36,8 +35,7 @@ class DistillSetup:
         task: Task of the prompt.
         context: The text in front of the inputs.
         objective: Objective of the task behind the whole text.
-        train_examples: Encoded inputs to train on; empty if the whole text is compiled.
-        validation_examples: Encoded inputs that select the best step.
+        inputs: Encoded inputs; None if the model writes them, or the whole text is compiled.
         digests: Hash of the content of each data source, by the name of its setting.
     """
 
@@ -47,8 +45,7 @@ class DistillSetup:
     task: DistillableTask
     context: Context
     objective: Objective
-    train_examples: Sequence[EncodedExample]
-    validation_examples: Sequence[EncodedExample]
+    inputs: EncodedInputs | None
     digests: dict[str, str]
 
     @classmethod
@@ -62,21 +59,31 @@ class DistillSetup:
             raise SettingError(
                 f"{model.name} is {model.shape.kind}: only causal models read a text once for all inputs"
             )
-        inputs = None if settings.data is None else DistillInputs.from_settings(settings)
+        inputs = None if settings.input_source is None else DistillInputs.from_settings(settings)
         examples = (
             None if settings.examples is None else read_examples(settings.examples, settings.map, settings.format)
         )
-        task = build_distill_task(settings, model, examples, None if inputs is None else inputs.train)
-        source, token_ids = _encode_source(settings, task, model, examples)
+        source = (
+            _read_source(settings) if examples is None else SourceText.from_examples(str(settings.examples), examples)
+        )
+        task = build_distill_task(settings, model, examples, None if inputs is None else inputs.train, source)
+        token_ids = (
+            encode_text(source.text, task, model)
+            if examples is None
+            else encode_few_shot_prompt(list(examples), task, model)
+        )
         context = Context.from_token_ids(token_ids, model)
         logger.info("%s: %d tokens in front of every input", source.path, context.num_tokens)
         objective = task.build_objective(model, model.shape.window - context.prefix.num_positions)
         _check_size(settings, context)
-        splits = [] if inputs is None or settings.is_exact else [inputs.train, inputs.validation]
-        encoded = [encode_inputs(objective, task, split, settings.max_new_tokens) for split in splits]
-        train_examples, validation_examples = encoded or ((), ())
+        encoded_inputs = None
+        if inputs is not None and not settings.is_exact:
+            splits = (inputs.train, inputs.validation)
+            encoded_inputs = EncodedInputs(
+                *(encode_inputs(objective, task, split, settings.max_new_tokens) for split in splits)
+            )
         digests = {"source": source.digest, **({} if inputs is None else inputs.digests)}
-        return cls(settings, model, source, task, context, objective, train_examples, validation_examples, digests)
+        return cls(settings, model, source, task, context, objective, encoded_inputs, digests)
 
     def create_teacher(self) -> LabelTeacher | ResponseTeacher:
         """Create the teacher: the frozen model behind the whole text."""
@@ -86,31 +93,24 @@ class DistillSetup:
         settings = self.settings
         return ResponseTeacher(self.objective, self.context, settings.max_new_tokens, settings.top_logprobs)
 
-    def compute_targets_digest(self) -> str:
-        """Hash everything that the teacher's targets depend on."""
+    def compute_targets_digest(self, inputs: EncodedInputs) -> str:
+        """Hash everything that the teacher's targets of inputs depend on."""
         settings = self.settings
         content = {
             "model": [self.model.fingerprint, self.model.precision],
             "context": self.context.token_ids,
-            "inputs": [example.prompt_ids for example in (*self.train_examples, *self.validation_examples)],
+            "inputs": [[e.prompt_ids, list(e.response_ids)] for e in (*inputs.train, *inputs.validation)],
             "task": self.task.model_dump(mode="json"),
             "settings": [settings.calibration, settings.max_new_tokens, settings.top_logprobs],
         }
         return "sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _encode_source(
-    settings: DistillSettings, task: DistillableTask, model: CausalModel, examples: ExampleDataset | None
-) -> tuple[SourceText, list[int]]:
-    """Return the text to distill, and its token ids in front of an input."""
-    if examples is not None:
-        source = SourceText(SourceKind.EXAMPLES, str(settings.examples), "", examples.digest)
-        return source, encode_few_shot_prompt(list(examples), task, model)
-    kind = SourceKind.CONTEXT if settings.context is not None else SourceKind.DOCUMENT
-    path = settings.context or settings.document
-    assert path is not None
-    source = SourceText.from_file(kind, path)
-    return source, encode_text(source.text, task, model)
+def _read_source(settings: DistillSettings) -> SourceText:
+    if settings.context is not None:
+        return SourceText.from_file(SourceKind.CONTEXT, settings.context)
+    assert settings.document is not None
+    return SourceText.from_file(SourceKind.DOCUMENT, settings.document)
 
 
 def _check_size(settings: DistillSettings, context: Context) -> None:

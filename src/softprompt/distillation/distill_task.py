@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from softprompt.data import Example, ExampleDataset
 from softprompt.distillation.distill_settings import DistillSettings
+from softprompt.distillation.source_text import SourceKind, SourceText
+from softprompt.distillation.study_prompts import select_study_prompts
 from softprompt.errors import TaskError
 from softprompt.model import CausalModel
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, Task
@@ -14,7 +16,11 @@ DistillableTask = ClassificationTask | GenerationTask | ChatTask
 
 
 def build_distill_task(
-    settings: DistillSettings, model: CausalModel, examples: ExampleDataset | None, inputs: ExampleDataset | None
+    settings: DistillSettings,
+    model: CausalModel,
+    examples: ExampleDataset | None,
+    inputs: ExampleDataset | None,
+    source: SourceText,
 ) -> DistillableTask:
     """Build the task of a run.
 
@@ -26,6 +32,7 @@ def build_distill_task(
         model: Base model.
         examples: Examples of a few-shot prompt, if that is distilled.
         inputs: Inputs of the teacher, if there are any.
+        source: Text to distill.
 
     Raises:
         TaskError: If the settings do not fit together, or the task cannot be distilled.
@@ -37,6 +44,8 @@ def build_distill_task(
     template = {} if settings.template is None else {"template": settings.template}
     match kind:
         case "classification":
+            if source.kind is SourceKind.DOCUMENT and inputs is None:
+                raise TaskError("the model cannot write inputs of a classification: pass them as `data`")
             task = ClassificationTask(
                 labels=settings.labels or (), words=settings.verbalizer, label_field=settings.label_field, **template
             ).strip_labels()
@@ -45,6 +54,8 @@ def build_distill_task(
             task.check_labels(set(task.labels))
             return task
         case "generation":
+            if source.kind is SourceKind.DOCUMENT and not template:
+                template = {"template": select_study_prompts(source.text).question_template}
             return GenerationTask(response_field=settings.response_field, **template)
         case "chat":
             return _build_chat_task(settings, model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from softprompt.data import Example, ExampleDataset, read_examples
@@ -19,6 +19,19 @@ from softprompt.training.random_streams import RandomStream, draw_permutation
 logger = logging.getLogger(__name__)
 
 UNLABELED_FORMAT = "fields"  # the record format that requires no answers
+
+
+@dataclass(frozen=True)
+class EncodedInputs:
+    """Encoded inputs of a run, the same for the teacher and the student.
+
+    Attributes:
+        train: Inputs to train on.
+        validation: Inputs that select the best step; empty if there are too few.
+    """
+
+    train: Sequence[EncodedExample]
+    validation: Sequence[EncodedExample]
 
 
 @dataclass(frozen=True)
@@ -42,8 +55,8 @@ class DistillInputs:
         Raises:
             DataError, SettingError, HubUnreachable: If the data cannot be read.
         """
-        assert settings.data is not None
-        data = _read(settings.data, settings)
+        assert settings.input_source is not None
+        data = _read(settings.input_source, settings)
         logger.info("%s", data.summary)
         if settings.validation is not None:
             validation = _read(settings.validation, settings)

@@ -42,22 +42,28 @@ class ResponseTeacher:
         """Return the inputs with the teacher's greedy responses and its probabilities as supervision.
 
         Args:
-            examples: encoded inputs.
+            examples: encoded inputs; those with a response keep it.
             on_progress: called with the number of finished examples.
         """
         answered: dict[int, EncodedExample] = {}
         order = sorted(range(len(examples)), key=lambda i: len(examples[i]))
         for start in range(0, len(order), DECODING_BATCH_SIZE):
             indices = order[start : start + DECODING_BATCH_SIZE]
-            responses = self._write_responses([examples[i] for i in indices])
-            written = [
-                replace(examples[i], supervision=ResponseTarget.from_tokens(response))
-                for i, response in zip(indices, responses, strict=True)
-            ]
+            written = self._write_missing_responses([examples[i] for i in indices])
             answered |= zip(indices, self._rate_tokens(written), strict=True)
             if on_progress is not None:
                 on_progress(len(answered))
         return [answered[i] for i in range(len(examples))]
+
+    def _write_missing_responses(self, examples: Sequence[EncodedExample]) -> list[EncodedExample]:
+        """Return the examples, with the teacher's response where there is none."""
+        responses = iter(self._write_responses([example for example in examples if example.supervision is None]))
+        return [
+            replace(example, supervision=ResponseTarget.from_tokens(next(responses)))
+            if example.supervision is None
+            else example
+            for example in examples
+        ]
 
     def _write_responses(self, examples: Sequence[EncodedExample]) -> list[list[int]]:
         """Write the greedy response to each input, with the token that ends it."""

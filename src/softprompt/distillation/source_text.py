@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from softprompt.data import ExampleDataset
 from softprompt.errors import DataError, translate_os_errors
 
 
@@ -26,8 +27,8 @@ class SourceText:
     Attributes:
         kind: Kind of the text.
         path: File of the text, as the user wrote it.
-        text: The whole text, without white space at its end.
-        digest: SHA-256 of the file.
+        text: The whole text, without white space at its end; empty for examples.
+        digest: SHA-256 of the file, or of the records of examples.
     """
 
     kind: SourceKind
@@ -57,6 +58,11 @@ class SourceText:
         if not text.strip():
             raise DataError(f"{path} is empty: pass a file with the text to distill")
         return cls(kind, str(path), text.rstrip(), hashlib.sha256(content).hexdigest())
+
+    @classmethod
+    def from_examples(cls, path: str, examples: ExampleDataset) -> SourceText:
+        """Describe the examples of a few-shot prompt."""
+        return cls(SourceKind.EXAMPLES, path, "", examples.digest)
 
     def describe(self, num_tokens: int) -> dict[str, Any]:
         """Describe the text for the manifest of the prompt that is distilled from it."""

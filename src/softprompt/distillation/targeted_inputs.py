@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from softprompt.distillation.distill_run_folder import DistillRunFolder
 from softprompt.distillation.distill_setup import DistillSetup
+from softprompt.distillation.inputs import EncodedInputs
 from softprompt.distillation.target_store import read_targets, write_targets
 from softprompt.tasks import EncodedExample
 
@@ -39,20 +40,24 @@ class TargetedInputs:
 
 
 def prepare_targets(
-    setup: DistillSetup, run_folder: DistillRunFolder, on_progress: ProgressCallback | None = None
+    setup: DistillSetup,
+    inputs: EncodedInputs,
+    run_folder: DistillRunFolder,
+    on_progress: ProgressCallback | None = None,
 ) -> TargetedInputs:
     """Return the inputs with the teacher's targets, and keep the targets in the run folder for a resumed run.
 
     Args:
         setup: Setup of the run.
+        inputs: Encoded inputs.
         run_folder: Folder of the run.
         on_progress: Called with the stage, the number of answered inputs and their total number.
 
     Raises:
         DiskFull: The disk is full.
     """
-    examples = [*setup.train_examples, *setup.validation_examples]
-    digest = setup.compute_targets_digest()
+    examples = [*inputs.train, *inputs.validation]
+    digest = setup.compute_targets_digest(inputs)
     targeted = read_targets(run_folder.targets_file, examples, digest)
     if targeted is None:
 
@@ -62,5 +67,5 @@ def prepare_targets(
 
         targeted = setup.create_teacher().add_targets(examples, count_done)
         write_targets(run_folder.targets_file, targeted, digest)
-    num_train = len(setup.train_examples)
+    num_train = len(inputs.train)
     return TargetedInputs(targeted[:num_train], targeted[num_train:])

@@ -1,0 +1,123 @@
+"""Self-study: the model writes the inputs that its prefix learns a document from (Cartridges, arXiv 2506.06266).
+
+Most inputs are questions that the model writes about a passage, at a high temperature; the teacher, which reads the
+whole document, answers them. The others ask for summaries of a passage, or for the passage itself, whose answer is
+known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+
+from softprompt.distillation.context import Context, encode_text
+from softprompt.distillation.distill_task import DistillableTask
+from softprompt.distillation.document_passages import split_passages
+from softprompt.distillation.study_prompts import StudyPrompts, select_study_prompts
+from softprompt.evaluation.text_generation import generate_texts
+from softprompt.model import CausalModel
+from softprompt.sampling import SamplingParams
+from softprompt.tasks import ChatTask, EncodedExample
+from softprompt.tasks.chat_task import ChatObjective
+
+MAX_PASSAGE_TOKENS = 200
+MAX_QUESTION_TOKENS = 48
+OPENING_LENGTH = 40  # characters of a passage that name it
+REPETITION_SHARE, SUMMARY_SHARE = 0.15, 0.1  # of all inputs
+QUESTION_SAMPLING = SamplingParams(MAX_QUESTION_TOKENS, temperature=0.9, top_p=0.95, stop=("\n",))
+
+
+@dataclass(frozen=True)
+class StudyInput:
+    """Input about a document.
+
+    Attributes:
+        input: Text of the input.
+        output: Known answer; None if the teacher answers.
+    """
+
+    input: str
+    output: str | None = None
+
+
+class SelfStudy:
+    """Writer of inputs about one document.
+
+    Args:
+        model: model that writes the questions.
+        task: task of the inputs.
+        document: text of the document.
+    """
+
+    def __init__(self, model: CausalModel, task: DistillableTask, document: str):
+        self.model, self.task = model, task
+        self.prompts: StudyPrompts = select_study_prompts(document)
+        self.passages = split_passages(
+            document, MAX_PASSAGE_TOKENS, lambda text: len(model.prompt_tokenizer.tokenize(text))
+        )
+
+    def write_inputs(
+        self, num_inputs: int, seed: int, on_progress: Callable[[int], None] | None = None
+    ) -> list[StudyInput]:
+        """Write inputs about all passages, each about as often as the others. Equal ones are kept once.
+
+        Args:
+            num_inputs: number of inputs to write.
+            seed: seed of the sampled questions.
+            on_progress: called with the number of written questions.
+        """
+        num_repetitions = max(len(self.passages), round(REPETITION_SHARE * num_inputs))
+        num_summaries = round(SUMMARY_SHARE * num_inputs)
+        fixed = [*self._request_repetitions(num_repetitions), *self._request_summaries(num_summaries)]
+        questions = self._write_questions(max(1, num_inputs - len(fixed)), seed, on_progress)
+        return list(dict.fromkeys([*questions, *fixed]))
+
+    def _request_repetitions(self, count: int) -> list[StudyInput]:
+        return [
+            StudyInput(self.prompts.repetition_request.format(opening=_get_opening(passage)), passage)
+            for passage in islice(cycle(self.passages), count)
+        ]
+
+    def _request_summaries(self, count: int) -> list[StudyInput]:
+        pairs = zip(cycle(self.passages), cycle(self.prompts.summary_requests), strict=False)
+        return [StudyInput(request.format(opening=_get_opening(passage))) for passage, request in islice(pairs, count)]
+
+    def _write_questions(self, count: int, seed: int, on_progress: Callable[[int], None] | None) -> list[StudyInput]:
+        contexts = [Context.from_token_ids(encode_text(p, self.task, self.model), self.model) for p in self.passages]
+        indices = [i % len(contexts) for i in range(count)]
+        requests = [
+            self.prompts.question_requests[i // len(contexts) % len(self.prompts.question_requests)]
+            for i in range(count)
+        ]
+        texts = generate_texts(
+            self.model,
+            self._encode_requests(requests),
+            [contexts[i].prefix for i in indices],
+            replace(QUESTION_SAMPLING, seed=seed * count),
+            on_progress=on_progress,
+        )
+        return [StudyInput(question) for question in map(_clean_question, texts) if question]
+
+    def _encode_requests(self, requests: Sequence[str]) -> list[EncodedExample]:
+        """Encode requests for questions. A model without a chat template continues a passage with a question."""
+        if not isinstance(self.task, ChatTask):
+            token_ids = self.model.prompt_tokenizer.encode_text(self.prompts.question_label)
+            return [EncodedExample(token_ids)] * len(requests)
+        objective = self.task.build_objective(self.model, self.model.shape.window)
+        assert isinstance(objective, ChatObjective)
+        return [objective.encode_prompt(objective.build_example(request), MAX_QUESTION_TOKENS) for request in requests]
+
+
+def _get_opening(passage: str) -> str:
+    """Return the first words of a passage, without the marks of a heading."""
+    line = next(line for line in passage.splitlines() if line.strip("#*->| \t")).strip("#*->| \t")
+    return line if len(line) <= OPENING_LENGTH else line[:OPENING_LENGTH].rpartition(" ")[0] or line[:OPENING_LENGTH]
+
+
+def _clean_question(text: str) -> str:
+    """Remove what models write around a question: a label, quotation marks."""
+    cleaned = text.strip().strip('"“”*').strip()
+    for label in ("Question:", "Q:", "问题：", "问题:"):
+        cleaned = cleaned.removeprefix(label).strip()
+    return cleaned.strip('"“”')
