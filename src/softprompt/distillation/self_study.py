@@ -7,7 +7,7 @@ known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
@@ -20,10 +20,12 @@ from softprompt.model import CausalModel
 from softprompt.sampling import SamplingParams
 from softprompt.tasks import ChatTask, EncodedExample
 from softprompt.tasks.chat_task import ChatObjective
+from softprompt.tasks.templates.answer_text import is_wide_character
 
 MAX_PASSAGE_TOKENS = 200
 MAX_QUESTION_TOKENS = 48
 OPENING_LENGTH = 40  # characters of a passage that name it
+QUESTION_MARKS = ("?", "？")
 REPETITION_SHARE, SUMMARY_SHARE = 0.15, 0.1  # of all inputs
 QUESTION_SAMPLING = SamplingParams(MAX_QUESTION_TOKENS, temperature=0.9, top_p=0.95, stop=("\n",))
 
@@ -86,38 +88,37 @@ class SelfStudy:
     def _write_questions(self, count: int, seed: int, on_progress: Callable[[int], None] | None) -> list[StudyInput]:
         contexts = [Context.from_token_ids(encode_text(p, self.task, self.model), self.model) for p in self.passages]
         indices = [i % len(contexts) for i in range(count)]
-        requests = [
-            self.prompts.question_requests[i // len(contexts) % len(self.prompts.question_requests)]
+        openings = [
+            self.prompts.question_openings[i // len(contexts) % len(self.prompts.question_openings)]
             for i in range(count)
         ]
         texts = generate_texts(
             self.model,
-            self._encode_requests(requests),
+            [self._encode_opening(opening) for opening in openings],
             [contexts[i].prefix for i in indices],
             replace(QUESTION_SAMPLING, seed=seed * count),
             on_progress=on_progress,
         )
-        return [StudyInput(question) for question in map(_clean_question, texts) if question]
+        questions = [_join_words(opening, text) for opening, text in zip(openings, texts, strict=True)]
+        return [StudyInput(question) for question in questions if question.endswith(QUESTION_MARKS)]
 
-    def _encode_requests(self, requests: Sequence[str]) -> list[EncodedExample]:
-        """Encode requests for questions. A model without a chat template continues a passage with a question."""
+    def _encode_opening(self, opening: str) -> EncodedExample:
+        """Encode a request for a question with its first words, which the model continues."""
         if not isinstance(self.task, ChatTask):
-            token_ids = self.model.prompt_tokenizer.encode_text(self.prompts.question_label)
-            return [EncodedExample(token_ids)] * len(requests)
+            return EncodedExample(self.model.prompt_tokenizer.encode_text(f"{self.prompts.question_label} {opening}"))
         objective = self.task.build_objective(self.model, self.model.shape.window)
         assert isinstance(objective, ChatObjective)
-        return [objective.encode_prompt(objective.build_example(request), MAX_QUESTION_TOKENS) for request in requests]
+        example = objective.build_example(self.prompts.question_request)
+        request = objective.encode_prompt(example, MAX_QUESTION_TOKENS)
+        return EncodedExample([*request.prompt_ids, *self.model.prompt_tokenizer.tokenize(opening)])
+
+
+def _join_words(first: str, rest: str) -> str:
+    """Join parts of a question by a space, unless the script has none between words."""
+    return f"{first}{rest}" if is_wide_character(rest[:1]) else f"{first} {rest}"
 
 
 def _get_opening(passage: str) -> str:
     """Return the first words of a passage, without the marks of a heading."""
     line = next(line for line in passage.splitlines() if line.strip("#*->| \t")).strip("#*->| \t")
     return line if len(line) <= OPENING_LENGTH else line[:OPENING_LENGTH].rpartition(" ")[0] or line[:OPENING_LENGTH]
-
-
-def _clean_question(text: str) -> str:
-    """Remove what models write around a question: a label, quotation marks."""
-    cleaned = text.strip().strip('"“”*').strip()
-    for label in ("Question:", "Q:", "问题：", "问题:"):
-        cleaned = cleaned.removeprefix(label).strip()
-    return cleaned.strip('"“”')

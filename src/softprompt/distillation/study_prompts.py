@@ -20,14 +20,17 @@ class StudyPrompts:
     """Requests in one language.
 
     Attributes:
-        question_requests: requests for a question about a passage, which the model writes.
+        question_request: request for a question about a passage, which the model writes.
+        question_openings: first words of the questions, which the model continues. Small models write better and more
+            different questions than if the request describes the kind of question.
         summary_requests: inputs about a passage, which contain its first words as `{opening}`.
         repetition_request: input that is answered by a passage itself, which contains its first words as `{opening}`.
         question_label: word before a question, for models without a chat template.
         question_template: template of a question and its answer, for models without a chat template.
     """
 
-    question_requests: tuple[str, ...]
+    question_request: str
+    question_openings: tuple[str, ...]
     summary_requests: tuple[str, ...]
     repetition_request: str
     question_label: str
@@ -35,13 +38,20 @@ class StudyPrompts:
 
 
 ENGLISH_PROMPTS = StudyPrompts(
-    question_requests=(
-        "Write one short question about a fact in this text. Reply with the question only.",
-        "Write one question whose answer is a number, a name or a date in this text. Reply with the question only.",
-        "Write one question of a person who wants to do what this text explains. Reply with the question only.",
-        "Write one question about a reason that this text gives. Reply with the question only.",
-        "Write one question that can be answered with yes or no from this text. Reply with the question only.",
-        "Describe in one sentence a situation in which a person needs this text, and end with the person's question.",
+    question_request="Write one short question that this text answers. Reply with the question only.",
+    question_openings=(
+        "What",
+        "How many",
+        "When",
+        "Who",
+        "Why",
+        "How do I",
+        "Which",
+        "Where",
+        "Can",
+        "What happens if",
+        "Is",
+        "How long",
     ),
     summary_requests=(
         "Summarize the part that begins with “{opening}”.",
@@ -53,13 +63,20 @@ ENGLISH_PROMPTS = StudyPrompts(
 )
 
 CHINESE_PROMPTS = StudyPrompts(
-    question_requests=(
-        "请针对这段文字中的一个事实写一个简短的问题。只回复问题。",
-        "请写一个问题，其答案是这段文字中的数字、名称或日期。只回复问题。",
-        "有人想做这段文字所说明的事情，请写出他会问的一个问题。只回复问题。",
-        "请针对这段文字给出的一个原因写一个问题。只回复问题。",
-        "请写一个可以根据这段文字用“是”或“否”回答的问题。只回复问题。",
-        "请用一句话描述一个需要这段文字的情景，并以其中人物的问题结尾。",
+    question_request="请写一个这段文字能够回答的简短问题。只回复问题。",
+    question_openings=(
+        "什么",
+        "多少",
+        "什么时候",
+        "谁",
+        "为什么",
+        "怎样",
+        "哪个",
+        "哪里",
+        "可以",
+        "如果",
+        "是否",
+        "多长时间",
     ),
     summary_requests=("请概括以“{opening}”开头的部分。", "请列出以“{opening}”开头的部分的要点。"),
     repetition_request="请逐字重复以“{opening}”开头的部分。",

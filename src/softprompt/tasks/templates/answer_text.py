@@ -12,11 +12,11 @@ def join_answer(template: Template, answer: str) -> str:
     """
     if template.has_mask:
         return " " + answer if template.text_before_answer.endswith(" ") else answer
-    spaced = not template.text[-1:].isspace() and not _is_wide_character(answer[:1])
+    spaced = not template.text[-1:].isspace() and not is_wide_character(answer[:1])
     return " " + answer if spaced else answer
 
 
-def _is_wide_character(character: str) -> bool:
+def is_wide_character(character: str) -> bool:
     """Return whether a character belongs to a script without spaces between words (Chinese, Japanese)."""
     return any(
         start <= character <= end for start, end in (("\u3000", "\u9fff"), ("\uf900", "\ufaff"), ("\uff00", "\uffef"))
