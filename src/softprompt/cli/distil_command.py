@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +12,11 @@ from rich.markup import escape
 from softprompt.cli.console import print_json, stderr_console, stdout_console
 from softprompt.cli.option_parser import parse_options
 from softprompt.cli.options import JsonOption
-from softprompt.cli.settings_resolution import resolve_settings
+from softprompt.cli.settings_resolution import read_tracker_name, resolve_settings
 
 if TYPE_CHECKING:
-    from softprompt.distillation import DistillResult
+    from softprompt.distillation import DistillResult, DistillSettings
+    from softprompt.training import TrainerCallback
 
 
 def distil_command(
@@ -35,6 +37,9 @@ def distil_command(
             rich_help_panel="Run",
         ),
     ] = None,
+    report_to: Annotated[
+        str | None, typer.Option(help="Log metrics to tensorboard, wandb or trackio.", rich_help_panel="Run")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     r"""Turn a text in front of every input into a few virtual tokens: an instruction, examples, or a document.
@@ -46,18 +51,34 @@ def distil_command(
 
     The result is a saved prompt as `tune` writes it. Requests no longer contain the text.
     """
-    from softprompt.cli.progress_bar import ProgressBar
-    from softprompt.distillation import DistillSettings, distil_from_settings
+    from softprompt.distillation import DistillSettings
 
     settings = resolve_settings(DistillSettings, parse_options(context.obj), config, resume)
-    with ProgressBar(stderr_console).show_live() as bar:
-        result = distil_from_settings(
-            settings, callback=bar, on_progress=bar.on_progress, resume=resume, overwrite=overwrite
-        )
+    report_to = report_to or read_tracker_name(DistillSettings, config)
+    result = distil_with_progress(settings, resume=resume, overwrite=overwrite, report_to=report_to)
     if as_json:
         print_json(summarize_result(result))
     else:
         print_result(result)
+
+
+def distil_with_progress(
+    settings: DistillSettings, *, resume: bool = False, overwrite: bool = False, report_to: str | None = None
+) -> DistillResult:
+    """Distil a text with a progress bar, and with a tracker if `report_to` names one."""
+    from softprompt.cli.progress_bar import ProgressBar
+    from softprompt.distillation import distil_from_settings
+    from softprompt.training.callbacks import CallbackList
+    from softprompt.training.tracker_callback import TrackerCallback
+
+    with ExitStack() as stack:
+        bar = stack.enter_context(ProgressBar(stderr_console).show_live())
+        callbacks: list[TrainerCallback] = [bar]
+        if report_to:
+            callbacks.append(stack.enter_context(TrackerCallback.open_tracker(report_to, settings)))
+        return distil_from_settings(
+            settings, None, CallbackList(callbacks), bar.on_progress, resume=resume, overwrite=overwrite
+        )
 
 
 def summarize_result(result: DistillResult) -> dict[str, Any]:
@@ -78,9 +99,8 @@ def print_result(result: DistillResult) -> None:
     """Print the result as text."""
     folder = escape(str(result.folder))
     if result.prompt is None:
-        stdout_console.print(
-            f"Stopped after step {result.steps}. Continue:  softprompt distil --output {folder} --resume"
-        )
+        place = f"after step {result.steps}" if result.steps else "before training"
+        stdout_console.print(f"Stopped {place}. Continue:  softprompt distil --output {folder} --resume")
         return
     num_virtual_tokens = result.prompt.manifest.num_virtual_tokens
     stdout_console.print(f"{result.num_context_tokens} tokens became {num_virtual_tokens} virtual tokens.")

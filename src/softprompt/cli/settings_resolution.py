@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from softprompt.errors import CheckpointError, DataError, SettingError
 
 if TYPE_CHECKING:
+    from softprompt.training.run_folder import RunFolder
     from softprompt.training.run_settings import RunSettings
 
     Settings = TypeVar("Settings", bound=RunSettings)
@@ -39,7 +40,7 @@ def resolve_settings(
     if "output" not in options:
         raise SettingError("--resume needs --output: pass the output folder of the run")
     folder = RunFolder(get_run_folder(Path(options["output"])))
-    previous = settings_class.from_dict(folder.read_metadata()["settings"])
+    previous = _read_previous_settings(settings_class, folder)
     settings = settings_class.from_dict({**previous.model_dump(), **options})
     if changed := [name for name in options if getattr(settings, name) != getattr(previous, name) and name != "output"]:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
@@ -47,6 +48,24 @@ def resolve_settings(
             f"the run started with other values of {names}: resume with its settings, or pass --overwrite"
         )
     return settings
+
+
+def _read_previous_settings(settings_class: type[Settings], folder: RunFolder) -> Settings:
+    """Return the settings of the run in a folder.
+
+    Raises:
+        SettingError: a setting is invalid.
+        CheckpointError: there is no run, or another command wrote it.
+    """
+    from softprompt.training.renamed_settings import rename_settings
+
+    stored = rename_settings(folder.read_metadata()["settings"])
+    if unknown := sorted(stored.keys() - settings_class.model_fields.keys()):
+        raise CheckpointError(
+            f"{folder.path} holds a run of another command or version, whose settings are unknown here "
+            f"({', '.join(unknown)}): resume it with that command, or pass --overwrite"
+        )
+    return settings_class.from_dict(stored)
 
 
 def read_config_settings(settings_class: type[RunSettings], config: Path | None) -> dict[str, Any]:

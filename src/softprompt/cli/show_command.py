@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,8 +75,11 @@ def _describe_prompt(saved_prompt: SavedPrompt) -> dict[str, Any]:
 
 def _build_table(description: dict[str, Any]) -> Table:
     base, task = description["base_model"], description["task"]
+    source = description["settings"].get("source")
+    source_row = {"distilled from": _describe_source(source)} if isinstance(source, Mapping) else {}
     rows = {
         "method": f"{description['method']} ({description['payload']}, {description['placement']})",
+        **source_row,
         "initializer": description["settings"].get("init", "–"),
         "virtual tokens": str(description["num_virtual_tokens"]),
         "parameters": f"{description['parameters']:,} ({100 * description['share_of_base']:.3f}% of the base); {description['trained_parameters']:,} trained",
@@ -93,6 +97,12 @@ def _build_table(description: dict[str, Any]) -> Table:
     for name, value in rows.items():
         table.add_row(f"[bold]{name}[/]", escape(escape_controls(value, keep="")))
     return table
+
+
+def _describe_source(source: Mapping[str, Any]) -> str:
+    """Describe the text that a prompt was distilled from; a foreign manifest may lack parts of it."""
+    kind, path, num_tokens = (source.get(name, "?") for name in ("kind", "path", "num_tokens"))
+    return f"{kind} {Path(str(path)).name}, {num_tokens} tokens"
 
 
 def _build_neighbors_table(neighbors: list[TokenNeighbors]) -> Table:

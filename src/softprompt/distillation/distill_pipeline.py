@@ -86,8 +86,28 @@ def distil_from_settings(
     setup = DistillSetup.from_settings(settings, model)
     if settings.is_exact:
         return _save_exact(setup)
-    run = DistillRun.start(setup, run_folder, callback or NullCallback(), on_progress, resume=resume)
+    callback = callback or NullCallback()
+    try:
+        run = DistillRun.start(setup, run_folder, callback, _stop_between(callback, on_progress), resume=resume)
+    except _StoppedBeforeTraining:
+        return DistillResult(None, settings.output, setup.context.num_tokens)
     return run.save_result(run.trainer.train())
+
+
+class _StoppedBeforeTraining(Exception):
+    """A callback stopped the run while the teacher answered."""
+
+
+def _stop_between(callback: TrainerCallback, on_progress: ProgressCallback | None) -> ProgressCallback:
+    """Return a progress callback that stops the run between two answers, if the run's callback requests it."""
+
+    def report_progress(stage: str, completed: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress(stage, completed, total)
+        if completed < total and callback.should_stop():
+            raise _StoppedBeforeTraining
+
+    return report_progress
 
 
 def _check_run_folder(settings: DistillSettings, run_folder: DistillRunFolder, resume: bool, overwrite: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from softprompt.errors import SettingError
 from softprompt.training.run_settings import RunSettings
@@ -51,12 +52,13 @@ class DistillSettings(RunSettings):
         default=100, ge=0, description="Number of training steps; 0 keeps the initial prefix."
     )
 
-    @field_validator("num_virtual_tokens")
+    @field_validator("num_virtual_tokens", mode="before")
     @classmethod
-    def _check_positive(cls, value: int | Literal["all"]) -> int | Literal["all"]:
-        if value != "all" and value < 1:
-            raise ValueError("choose at least 1, or all")
-        return value
+    def _parse_num_virtual_tokens(cls, value: object) -> int | Literal["all"]:
+        number = str(value)
+        if number != "all" and not (number.isdecimal() and int(number) > 0):
+            raise PydanticCustomError("num_virtual_tokens", "choose a number of at least 1, or all")
+        return "all" if number == "all" else int(number)
 
     @property
     def input_source(self) -> str | None:
@@ -76,9 +78,9 @@ class DistillSettings(RunSettings):
         """
         sources = [name for name in ("context", "examples", "document") if getattr(self, name) is not None]
         if len(sources) != 1:
-            given = " and ".join(f"`{name}`" for name in sources) or "none"
+            given = f"{' and '.join(f'`{name}`' for name in sources)} are" if sources else "none is"
             raise SettingError(
-                f"one text is distilled, and {given} is given: pass `context` (an instruction), `examples` (a few-shot "
+                f"one text is distilled, and {given} given: pass `context` (an instruction), `examples` (a few-shot "
                 "prompt) or `document`"
             )
         if self.questions is not None and (self.document is None or self.data is not None):

@@ -10,7 +10,7 @@ from softprompt.errors import TaskError
 from softprompt.model import CausalModel
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, Task
 from softprompt.tasks.chat_tokenizer import ChatTokenizer
-from softprompt.training.task_builder import build_task
+from softprompt.training.task_builder import build_task, check_no_labels
 
 DistillableTask = ClassificationTask | GenerationTask | ChatTask
 
@@ -54,10 +54,12 @@ def build_distill_task(
             task.check_labels(set(task.labels))
             return task
         case "generation":
+            check_no_labels(settings, "a generation")
             if source.kind is SourceKind.DOCUMENT and not template:
                 template = {"template": select_study_prompts(source.text).question_template}
             return GenerationTask(response_field=settings.response_field, **template)
         case "chat":
+            check_no_labels(settings, "a chat")
             return _build_chat_task(settings, model)
     raise TaskError(f"`task={kind!r}` cannot be distilled: choose classification, generation or chat")
 
@@ -85,7 +87,8 @@ def _require_distillable(task: Task) -> DistillableTask:
     if isinstance(task, ClassificationTask | GenerationTask):
         return task
     raise TaskError(
-        f"examples of {task.kind} make no few-shot prompt: pass examples with `input` and `output`, or with labels"
+        f"examples of {task.kind} make no few-shot prompt: pass examples with the fields 'input' and 'output', or with "
+        "labels"
     )
 
 

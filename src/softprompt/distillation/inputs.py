@@ -10,7 +10,7 @@ from softprompt.data import Example, ExampleDataset, read_examples
 from softprompt.distillation.distill_settings import DistillSettings
 from softprompt.distillation.distill_task import DistillableTask, find_input_text
 from softprompt.errors import RecordError
-from softprompt.tasks import EncodedExample, LabelTarget, Objective
+from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget, Objective
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
 from softprompt.training.example_splits import MAX_VALIDATION_EXAMPLES, MIN_VALIDATION_EXAMPLES, VALIDATION_FRACTION
@@ -50,7 +50,7 @@ class DistillInputs:
 
     @classmethod
     def from_settings(cls, settings: DistillSettings) -> DistillInputs:
-        """Read the inputs. Without `validation`, a tenth of `data` is held out.
+        """Read the inputs. Without `validation`, a tenth of `data` is held out, if there is something to train.
 
         Raises:
             DataError, SettingError, HubUnreachable: If the data cannot be read.
@@ -58,8 +58,12 @@ class DistillInputs:
         assert settings.input_source is not None
         data = _read(settings.input_source, settings)
         logger.info("%s", data.summary)
+        if settings.is_exact:
+            return cls(data, data[:0], {"data": data.digest})
         if settings.validation is not None:
             validation = _read(settings.validation, settings)
+            if validation.digest == data.digest:
+                logger.warning("`validation` holds the same inputs as `data`: its metrics will be too good")
             digests = {"data": data.digest, "validation": validation.digest}
             return cls(data, _limit(validation, settings.max_eval_samples), digests)
         count = min(round(len(data) * VALIDATION_FRACTION), settings.max_eval_samples or MAX_VALIDATION_EXAMPLES)
@@ -95,7 +99,9 @@ def encode_inputs(
         RecordError: If an input does not fit the task.
         TaskError: If it is not clear which field is the user's message.
     """
-    encoded = [_encode_input(objective, task, example, max_new_tokens) for example in inputs]
+    examples = list(inputs)
+    encoded = [_encode_input(objective, task, example, max_new_tokens) for example in examples]
+    _warn_about_labels(task, examples)
     if num_truncated := sum(example.is_truncated for example in encoded):
         logger.warning(
             "%d of %d inputs were truncated: the text to distill leaves them no more space in the context window",
@@ -108,7 +114,7 @@ def encode_inputs(
 def _encode_input(objective: Objective, task: DistillableTask, example: Example, max_new_tokens: int) -> EncodedExample:
     if isinstance(objective, ClassificationObjective):
         encoded = objective.encode_unlabeled(example)
-        label = _find_label(objective, example)
+        label = _find_label(objective.task, example)
         return encoded if label is None else replace(encoded, supervision=LabelTarget(label))
     assert isinstance(objective, LanguageModelingObjective)
     text = find_input_text(task, example)
@@ -117,12 +123,30 @@ def _encode_input(objective: Objective, task: DistillableTask, example: Example,
     return objective.encode_prompt(example, max_new_tokens)
 
 
-def _find_label(objective: ClassificationObjective, example: Example) -> int | None:
-    """Return the index of an input's label, if it has one."""
-    if example.fields.get(objective.task.label_field) in (None, ""):
+def _warn_about_labels(task: DistillableTask, inputs: Sequence[Example]) -> None:
+    """Warn if inputs of a classification have labels that the task does not have."""
+    if not isinstance(task, ClassificationTask):
+        return
+    unknown = [example for example in inputs if _has_label(task, example) and _find_label(task, example) is None]
+    if unknown:
+        logger.warning(
+            "the labels of %d of %d inputs are ignored, because the task does not have them: %r at %s, for example",
+            len(unknown),
+            len(inputs),
+            unknown[0].fields[task.label_field],
+            unknown[0].location,
+        )
+
+
+def _has_label(task: ClassificationTask, example: Example) -> bool:
+    return example.fields.get(task.label_field) not in (None, "")
+
+
+def _find_label(task: ClassificationTask, example: Example) -> int | None:
+    """Return the index of an input's label, if it has one of the task's."""
+    if not _has_label(task, example):
         return None
     try:
-        return objective.task.get_label_index(example)
+        return task.get_label_index(example)
     except RecordError:
-        logger.warning("%s: its label is not one of the task's, and is ignored", example.location)
         return None

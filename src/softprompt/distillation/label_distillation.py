@@ -16,6 +16,8 @@ from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.collation import SoftTargets
 from softprompt.tasks.encoded_example import SoftLabelTarget, get_supervision
 
+MIN_KL = 1e-6  # divergence without a prompt, in nats, of which a share is recovered; less is rounding
+
 
 class LabelDistillationObjective(DistillationObjective[ClassificationObjective]):
     """The divergence of the labels' probabilities from the teacher's, in nats.
@@ -51,7 +53,7 @@ class LabelDistillationObjective(DistillationObjective[ClassificationObjective])
         teacher, student = _stack_teacher(examples).double(), outputs.double()
         kl = float(_compute_kl(teacher, student).mean())
         metrics = {"agreement": float((teacher.argmax(1) == student.argmax(1)).double().mean()), "kl": kl, "loss": kl}
-        if self._untrained_kl:
+        if self._untrained_kl is not None and self._untrained_kl > MIN_KL:
             metrics = {"recovery": 1 - kl / self._untrained_kl, **metrics}
         labels = torch.tensor([example.label_index for example in examples])
         if (labels >= 0).all():

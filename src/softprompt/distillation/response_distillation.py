@@ -17,6 +17,7 @@ from softprompt.tasks.collation import SoftTargets
 from softprompt.tasks.encoded_example import SoftResponseTarget, get_supervision
 from softprompt.tasks.language_modeling_objective import MAX_LOGITS, LanguageModelingObjective
 
+MIN_GAIN = 1e-4  # nats a token that a text must make its responses likelier; less is rounding
 MIN_REMAINING_PROB = 1e-6  # of all tokens but the likeliest ones; rounding can make it zero or negative
 
 
@@ -32,9 +33,14 @@ class ResponseNLL:
     without_context: float
     with_context: float
 
-    def compute_recovery(self, nll: float) -> float:
-        """Compute which share of the difference between the two a prompt recovers; more than 1 is possible."""
-        return (self.without_context - nll) / (self.without_context - self.with_context)
+    def compute_recovery(self, nll: float) -> float | None:
+        """Compute which share of the difference between the two a prompt recovers; more than 1 is possible.
+
+        Returns:
+            The share; None if the text does not make its responses likelier, so that there is nothing to recover.
+        """
+        gain = self.without_context - self.with_context
+        return (self.without_context - nll) / gain if gain > MIN_GAIN else None
 
 
 class ResponseDistillationObjective(DistillationObjective[LanguageModelingObjective]):
@@ -111,9 +117,8 @@ class ResponseDistillationObjective(DistillationObjective[LanguageModelingObject
         """Compute the divergence a token, the share of tokens that are the teacher's, and the recovery."""
         kl, nll, agreement, num_tokens = outputs.double().sum(dim=0).tolist()
         metrics = {"kl": kl / num_tokens, "agreement": agreement / num_tokens, "loss": kl / num_tokens}
-        if self._reference_nll is None:
-            return metrics
-        return {"recovery": self._reference_nll.compute_recovery(nll / num_tokens), **metrics}
+        recovery = None if self._reference_nll is None else self._reference_nll.compute_recovery(nll / num_tokens)
+        return metrics if recovery is None else {"recovery": recovery, **metrics}
 
     def score_examples(self, outputs: Float[Tensor, "N 4"], examples: Sequence[EncodedExample]) -> list[float]:  # noqa: ARG002
         """Return the negated mean divergence of each example."""

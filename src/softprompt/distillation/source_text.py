@@ -43,6 +43,8 @@ class SourceText:
         Raises:
             DataError: The file is missing, empty, or not UTF-8 text.
         """
+        if path.is_dir():
+            raise DataError(f"{path} is a folder: pass a text file, such as .txt or .md")
         if not path.is_file():
             raise DataError(f"file not found: {path}")
         with translate_os_errors(path):

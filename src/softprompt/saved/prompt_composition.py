@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,8 @@ import torch
 from softprompt.errors import SettingError
 from softprompt.model import FrozenModel, compose_payloads
 from softprompt.saved.saved_prompt import SavedPrompt
+
+logger = logging.getLogger(__name__)
 
 
 def compose_prompts(model: FrozenModel, prompts: Sequence[SavedPrompt]) -> SavedPrompt:
@@ -21,6 +24,11 @@ def compose_prompts(model: FrozenModel, prompts: Sequence[SavedPrompt]) -> Saved
     if any(prompt.head is not None for prompt in prompts[1:]):
         raise SettingError(
             "only the first of several composed prompts may have a linear head, because the task of the first is kept"
+        )
+    if sum(prompt.manifest.method["name"] == "distillation" for prompt in prompts) > 1:
+        logger.warning(
+            "prompts that were distilled apart do not add up, because each learned to be alone in front of the input "
+            "(arXiv 2606.04557): evaluate the result, or distil the texts together"
         )
     for prompt in prompts:
         prompt.check_base_model(model)

@@ -122,7 +122,7 @@ class ChatTask(BaseModel):
         if model.tokenizer.chat_template is None:
             raise TaskError(
                 f"{model.name} has no chat template: use a chat model, "
-                "or convert each conversation to `input` and `output`"
+                "or convert each conversation to the fields 'input' and 'output'"
             )
         return ChatObjective(model, self, max_length)
 

@@ -15,7 +15,9 @@ from softprompt.model import CausalModel, FrozenModel, Placement
 from softprompt.model.cache_folder import get_cache_folder
 from softprompt.model.sqlite_tensor_store import SQLiteTensorStore
 from softprompt.prompts import PromptOptions, SoftPrompt, num_virtual_tokens, uses_demonstrations
+from softprompt.saved import Manifest
 from softprompt.tasks import (
+    ChatTask,
     ClassificationTask,
     ExtractiveQATask,
     FewShotContext,
@@ -75,6 +77,23 @@ def _with_linear_head(options: PromptOptions, task: Task) -> PromptOptions:
             '`placement="after-text"`: tokens inside the text do not see what follows them: choose another placement'
         )
     return replace(options, head="linear")
+
+
+def adopt_system_message(task: Task, init: str | None) -> Task:
+    """Return the task of a prompt that starts from a saved prompt.
+
+    If that prompt's virtual tokens contain the system message of a chat, so do those that start from them.
+
+    Raises:
+        NotASavedPrompt, CorruptPrompt, UnsupportedPromptFormat: If the saved prompt cannot be read.
+    """
+    name, _, folder = (init or "").partition(":")
+    if name != "prompt" or not isinstance(task, ChatTask):
+        return task
+    previous = Manifest.from_folder(Path(folder)).task
+    if not isinstance(previous, ChatTask):
+        return task
+    return task.model_copy(update={"system_message": previous.system_message})
 
 
 def build_init_source(

@@ -46,12 +46,12 @@ def _build_classification_task(settings: SharedSettings, template: Mapping[str, 
 
 
 def _build_generation_task(settings: SharedSettings, template: Mapping[str, Any]) -> Task:
-    _check_no_labels(settings, "a generation")
+    check_no_labels(settings, "a generation")
     return GenerationTask(response_field=settings.response_field, **template)
 
 
 def _build_chat_task(settings: SharedSettings, template: Mapping[str, Any]) -> Task:
-    _check_no_labels(settings, "a chat")
+    check_no_labels(settings, "a chat")
     if template:
         raise TaskError("a chat uses the model's chat template: leave `template` out")
     return ChatTask()
@@ -66,7 +66,7 @@ def _build_tagging_task(settings: SharedSettings, template: Mapping[str, Any]) -
 
 
 def _build_extraction_task(settings: SharedSettings, template: Mapping[str, Any]) -> Task:
-    _check_no_labels(settings, "an extraction")
+    check_no_labels(settings, "an extraction")
     return ExtractiveQATask(**template)
 
 
@@ -79,7 +79,16 @@ TASK_BUILDERS: dict[str, Callable[[SharedSettings, Mapping[str, Any]], Task]] = 
 }
 
 
-def _check_no_labels(settings: SharedSettings, task_name: str) -> None:
+def check_no_labels(settings: SharedSettings, task_name: str) -> None:
+    """Check that settings for a task other than a classification have no labels.
+
+    Args:
+        settings: Settings of a run.
+        task_name: The task with its article, for the message.
+
+    Raises:
+        TaskError: If there are labels or words for them.
+    """
     if settings.labels or settings.verbalizer:
         raise TaskError(
             f"`labels` and `verbalizer` are for classification, and this task is {task_name}: leave them out"

@@ -16,7 +16,12 @@ from softprompt.training.dataset_cache import DatasetCache, TrainingData
 from softprompt.training.encoded_dataset import EncodedDataset
 from softprompt.training.optimizer import ScheduledOptimizer
 from softprompt.training.process_group import ProcessGroup
-from softprompt.training.prompt_setup import bind_task, resolve_prompt_options, with_hidden_state_cache
+from softprompt.training.prompt_setup import (
+    adopt_system_message,
+    bind_task,
+    resolve_prompt_options,
+    with_hidden_state_cache,
+)
 from softprompt.training.prompt_trainable import PromptTrainable
 from softprompt.training.recorder import RunRecorder
 from softprompt.training.trainer import Trainer
@@ -76,8 +81,10 @@ class TrainingSetup:
         Raises:
             SoftPromptError: If settings, task, model and examples are incompatible.
         """
-        task, mixture, dataset_cache = data.task, data.mixture, dataset_cache or DatasetCache()
-        options = replace(resolve_prompt_options(settings, task), tasks=() if mixture is None else mixture.task_names)
+        mixture, dataset_cache = data.mixture, dataset_cache or DatasetCache()
+        options = resolve_prompt_options(settings, data.task)
+        options = replace(options, tasks=() if mixture is None else mixture.task_names)
+        task = adopt_system_message(data.task, options.init)
         init_source = dataset_cache.get_init_source(settings, options, task, model, data.train_examples)
         prompt, init_description = build_prompt(options, model, init_source, task.labels)
         if settings.layers is not None:

@@ -1,0 +1,506 @@
+"""`softprompt distil`: its options, its files, its output, and what other commands do with its prompts."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import softprompt as package
+from softprompt.distillation.response_teacher import ResponseTeacher
+from softprompt.saved import SavedPrompt
+from softprompt.training import EvalEvent, StepEvent
+from tests.chat_templates import WITH_DEFAULT_SYSTEM, chat_model
+from tests.cli.conftest import Ran, Softprompt, files, logged, saved_model
+from tests.conftest import REVIEWS
+
+WriteJsonl = Callable[[str, Sequence[Any]], Path]
+Distil = Callable[..., Ran]
+
+TEXT = "the film was great fun and the food is awful, so say good or bad"
+
+
+@pytest.fixture
+def instruction(tmp_path: Path) -> Path:
+    """Text to distill."""
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, "utf-8")
+    return path
+
+
+@pytest.fixture
+def inputs(write_jsonl: WriteJsonl) -> Path:
+    """Inputs without answers."""
+    return write_jsonl("inputs.jsonl", [{"input": f"food: {food}"} for food in ("rice", "fish", "tea", "pie")])
+
+
+@pytest.fixture(scope="session")
+def chat_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a model whose chat template has a default system message."""
+    folder, model = tmp_path_factory.mktemp("chat"), chat_model(WITH_DEFAULT_SYSTEM)
+    model.network.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def distil(softprompt: Softprompt, base: Path, instruction: Path, inputs: Path, output: Path) -> Distil:
+    """Function that runs `distil` for two steps on the inputs, unless the options override it."""
+
+    def call(
+        *options: object, source: Sequence[object] = ("--context", instruction), data: Path | None = inputs
+    ) -> Ran:
+        defaults = ("--model", base, "--max-steps", 2, "--num-virtual-tokens", 3, "--max-new-tokens", 4)
+        learned = () if data is None else ("--data", data)
+        return softprompt("distil", *defaults, "--output", output, *source, *learned, *options)
+
+    return call
+
+
+def test_distil_json_has_the_prompt_and_its_metrics(distil: Distil, inputs: Path, output: Path) -> None:
+    found = distil("--validation", inputs, "--json").json
+    assert {"prompt": str(output), "num_virtual_tokens": 3, "steps": 2}.items() <= found.items()
+    assert {"recovery", "kl", "agreement"} <= found["metrics"].keys() == found["initial_metrics"].keys()
+    manifest = SavedPrompt.from_folder(output).manifest
+    assert manifest.metrics["validation"] == found["metrics"]
+    assert manifest.method["source"]["num_tokens"] == found["num_context_tokens"] > 3
+
+
+def test_distil_prints_a_summary(distil: Distil, inputs: Path) -> None:
+    ran = distil("--validation", inputs)
+    out = " ".join(ran.out.split())
+    assert ran.code == 0
+    for words in ("tokens became 3 virtual tokens", "On the validation inputs: recovery", "of 2)", "Saved in"):
+        assert words in out
+    assert "the prefix starts from the last 3 of" in ran.err
+
+
+def test_distil_writes_a_run_folder(distil: Distil, output: Path) -> None:
+    assert distil().code == 0
+    assert set(files(output.with_name("p.run"))) == {
+        "run.json",
+        "metrics.jsonl",
+        "loss.png",
+        "checkpoint.safetensors",
+        "teacher.safetensors",
+    }
+    assert [line["step"] for line in logged(output)] == [1, 2]
+
+
+def test_the_exact_form_needs_no_inputs_and_no_run_folder(distil: Distil, output: Path) -> None:
+    found = distil("--num-virtual-tokens", "all", "--json", data=None).json
+    assert found["num_virtual_tokens"] == found["num_context_tokens"]
+    assert not output.with_name("p.run").exists()
+
+
+def test_the_exact_form_with_inputs_holds_none_of_them_out(distil: Distil) -> None:
+    ran = distil("--num-virtual-tokens", "all")
+    assert ran.code == 0
+    assert "hold" not in ran.err
+
+
+def test_distil_reads_settings_from_a_config_file(
+    softprompt: Softprompt, base: Path, instruction: Path, inputs: Path, output: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run.toml").write_text(
+        f'model = "{base}"\ncontext = "{instruction}"\ndata = "{inputs}"\noutput = "{output}"\n'
+        "num-virtual-tokens = 5\nmax_steps = 9\nmax-new-tokens = 4\n"
+    )
+    found = softprompt("distil", "--config", tmp_path / "run.toml", "--max-steps", 1, "--json").json
+    assert (found["num_virtual_tokens"], found["steps"]) == (5, 1)
+
+
+def test_distil_logs_to_a_tracker(distil: Distil, output: Path) -> None:
+    assert distil("--report-to", "tensorboard").code == 0
+    assert any("tfevents" in name for name in files(output.parent))
+    distil("--report-to", "paper", "--overwrite").refused("unknown tracker 'paper'", "tensorboard")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--num-virtual-tokens", "0"], ["--num-virtual-tokens 0: choose a number of at least 1, or all"]),
+        (["--num-virtual-tokens", "-1"], ["--num-virtual-tokens -1: choose a number of at least 1, or all"]),
+        (["--num-virtual-tokens", "many"], ["--num-virtual-tokens many: choose a number of at least 1, or all"]),
+        (["--num-virtual-tokens", "1.5"], ["--num-virtual-tokens 1.5: choose"]),
+        (["--num-virtual-tokens", "90"], ["--num-virtual-tokens 90, and the text has", "choose fewer, or `all`"]),
+        (["--document", "other.txt"], ["--context and --document are given: pass --context"]),
+        (
+            ["--task", "extraction"],
+            ["--task extraction cannot be distilled: choose classification, generation"],
+        ),
+        (["--task", "classification"], ["a classification needs its labels: pass --labels"]),
+        (["--task", "chat"], ["has no chat template", "'input' and 'output'"]),
+        (["--labels", "good"], ["at least two different labels"]),
+        (["--labels", "good,bad"], ["inputs.jsonl:1: no field 'text'; its fields are input"]),
+        (["--verbalizer", "good=great"], ["--labels and --verbalizer are for classification", "a generation"]),
+        (["--labels", "good,bad", "--task", "generation"], ["are for classification", "a generation"]),
+        (["--template", "{question} is"], ["inputs.jsonl:1: no field 'question'; its fields are input"]),
+        (["--template", "is"], ["has no field"]),
+        (["--init", "zeros"], ["--init zeros: input should be 'last-tokens'"]),
+        (["--calibration", "cold"], ["--calibration cold"]),
+        (["--max-new-tokens", "0"], ["--max-new-tokens 0"]),
+        (["--max-new-tokens", "120"], ["--max-new-tokens 120: choose 1 to"]),
+        (["--top-logprobs", "0"], ["--top-logprobs 0"]),
+        (["--max-steps", "-1"], ["--max-steps -1"]),
+        (["--learning-rate", "nan"], ["--learning-rate nan"]),
+        (["--method", "prefix"], ["No such option: --method"]),
+        (["--resume"], ["nothing to resume", "run.json is missing"]),
+        (["--output", "."], ["--output . has no name"]),
+        (["--validation", "/gone.jsonl"], ["file not found: /gone.jsonl"]),
+    ],
+    ids=" ".join,
+)
+def test_distil_rejects_invalid_settings(distil: Distil, output: Path, options: list[str], words: list[str]) -> None:
+    distil(*options).refused(*words)
+    assert not output.parent.exists()
+
+
+def test_distil_without_a_text_or_inputs_is_rejected(distil: Distil, output: Path) -> None:
+    distil(source=()).refused("one text is distilled, and none is given: pass --context")
+    distil(data=None).refused("there are no inputs to learn from: pass --data", "--num-virtual-tokens all")
+    distil("--labels", "good,bad", data=None).refused("there are no inputs to learn from")
+    assert not output.parent.exists()
+
+
+@pytest.mark.parametrize("virtual_tokens", ["3", "all"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["text.txt is empty: pass a file with the text to distill"]),
+        (b" \n\t\n", ["text.txt is empty"]),
+        (b"PK\x03\x04\0\0", ["text.txt is a binary file"]),
+        ("café au lait".encode("latin-1"), ["text.txt is not a text in UTF-8", "at byte 3", "convert it"]),
+        ("film".encode("utf-16"), ["text.txt is not a text in UTF-8", "at byte 0"]),
+        (b"scene " * 150, ["the text has", "tokens, and the window of", "has 128", "shorten the text"]),
+        (None, ["file not found", "text.txt"]),
+    ],
+    ids=["empty", "blank", "binary", "latin-1", "utf-16", "longer than the window", "missing"],
+)
+def test_distil_rejects_unreadable_texts(
+    distil: Distil, instruction: Path, output: Path, content: bytes | None, words: list[str], virtual_tokens: str
+) -> None:
+    instruction.unlink()
+    if content is not None:
+        instruction.write_bytes(content)
+    distil("--num-virtual-tokens", virtual_tokens).refused(*words)
+    assert not output.parent.exists()
+
+
+def test_distil_rejects_a_folder_as_text(distil: Distil, tmp_path: Path, output: Path) -> None:
+    distil(source=("--context", tmp_path)).refused("is a folder: pass a text file")
+    assert not output.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([], ["has no examples"]),
+        (
+            [{"title": "a", "body": "b"}],
+            ["bad.jsonl:1 has no field `input`, `text`", "its fields are title, body", "pass --map, or a --template"],
+        ),
+        ([["a"]], ["bad.jsonl, row 1: expected an object"]),
+        ([{"input": "a"}, {"input": None}], ["bad.jsonl:2"]),
+        ([{"messages": [{"role": "user", "content": "a"}]}], ["has no chat template"]),
+    ],
+)
+def test_distil_rejects_inputs_that_do_not_fit(
+    distil: Distil, write_jsonl: WriteJsonl, output: Path, rows: list[Any], words: list[str]
+) -> None:
+    distil(data=write_jsonl("bad.jsonl", rows)).refused(*words)
+    assert not output.parent.exists()
+
+
+def test_inputs_may_have_more_fields_and_any_usual_name(distil: Distil, write_jsonl: WriteJsonl) -> None:
+    rows = [{"question": "a", "id": 3, "meta": {"tags": ["x"]}}, {"text": "b", "id": 4, "meta": None}]
+    assert distil(data=write_jsonl("more.jsonl", rows)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"text": "great"}], ["shots.jsonl:1 has neither a field 'label' nor 'output'"]),
+        (
+            [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}],
+            ["examples of chat make no few-shot prompt", "'input' and 'output'"],
+        ),
+        ([{"text": "great", "label": "good"}], ["at least two different labels"]),
+    ],
+)
+def test_distil_rejects_examples_that_make_no_few_shot_prompt(
+    distil: Distil, write_jsonl: WriteJsonl, output: Path, rows: list[Any], words: list[str]
+) -> None:
+    distil(source=("--examples", write_jsonl("shots.jsonl", rows))).refused(*words)
+    assert not output.parent.exists()
+
+
+@pytest.mark.parametrize("family", ["bert", "t5"])
+def test_distil_rejects_models_that_read_no_text_in_advance(
+    distil: Distil, family: str, tmp_path: Path, output: Path
+) -> None:
+    distil("--model", saved_model(tmp_path / family, 0, family)).refused("only causal models")
+    assert not output.parent.exists()
+
+
+def test_distil_rejects_several_processes(distil: Distil, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    distil().refused("distillation runs in one process: start it without accelerate launch or torchrun")
+    assert not output.parent.exists()
+
+
+def test_truncated_inputs_are_counted(distil: Distil, write_jsonl: WriteJsonl) -> None:
+    ran = distil(data=write_jsonl("long.jsonl", [{"input": "scene " * 200}, {"input": "a"}]))
+    assert ran.code == 0
+    assert "1 of 2 inputs were truncated" in ran.err
+
+
+def test_unknown_labels_of_inputs_are_counted_and_ignored(distil: Distil, write_jsonl: WriteJsonl) -> None:
+    rows = [{"text": f"film {i}", "label": ("good", "ugly")[i % 2]} for i in range(6)]
+    ran = distil("--labels", "good,bad", data=write_jsonl("ugly.jsonl", rows))
+    assert ran.code == 0
+    assert "the labels of 3 of 6 inputs are ignored" in ran.err
+    assert "'ugly' at" in ran.err
+
+
+def test_validation_inputs_that_are_trained_on_are_reported(distil: Distil, inputs: Path) -> None:
+    ran = distil("--validation", inputs)
+    assert "--validation holds the same inputs as --data" in ran.err
+
+
+@pytest.mark.parametrize("options", [["--dtype", "bfloat16"], ["--dtype", "float16"], ["--gradient-checkpointing"]])
+@pytest.mark.parametrize("labels", [[], ["--labels", "good,bad", "--template", "{input} is"]])
+def test_distil_with_less_memory(distil: Distil, inputs: Path, options: list[str], labels: list[str]) -> None:
+    metrics = distil(*options, *labels, "--validation", inputs, "--json").json["metrics"]
+    assert all(value == value for value in metrics.values())
+
+
+# Existing outputs and interrupted runs
+
+
+def test_distil_protects_existing_outputs(distil: Distil, output: Path) -> None:
+    assert distil().code == 0
+    before = files(output.parent)
+    for virtual_tokens in ("3", "all"):
+        distil("--num-virtual-tokens", virtual_tokens).refused("exists", "--overwrite")
+    assert files(output.parent) == before
+    assert distil("--overwrite").code == 0
+
+
+def test_distil_leaves_foreign_files_alone(distil: Distil, output: Path) -> None:
+    run_folder = output.with_name("p.run")
+    run_folder.mkdir(parents=True)
+    (run_folder / "notes.txt").write_text("mine")
+    assert distil("--overwrite").code == 0
+    assert (run_folder / "notes.txt").read_text() == "mine"
+
+
+def test_distil_overwrites_no_foreign_targets(distil: Distil, output: Path) -> None:
+    run_folder = output.with_name("p.run")
+    run_folder.mkdir(parents=True)
+    (run_folder / "teacher.safetensors").write_text("mine")
+    distil("--overwrite").refused("is not the folder of a run, so teacher.safetensors in it is not overwritten")
+    assert files(output.parent) == {"p.run/teacher.safetensors": b"mine"}
+
+
+class StopAfter:
+    """Callback that requests a stop after a step."""
+
+    def __init__(self, step: int):
+        self.step, self.seen = step, 0
+
+    def on_begin(self, steps: int, done: int) -> None: ...
+
+    def on_step(self, event: StepEvent) -> None:
+        self.seen = event.step
+
+    def on_evaluate(self, event: EvalEvent) -> None: ...
+
+    def should_stop(self) -> bool:
+        return self.seen >= self.step
+
+
+@pytest.fixture
+def stopped(base: Path, instruction: Path, inputs: Path, output: Path) -> Path:
+    """Output of a distillation that was stopped after two of its four steps."""
+    package.distil(
+        str(base),
+        context=instruction,
+        data=inputs,
+        output=output,
+        max_steps=4,
+        max_new_tokens=4,
+        num_virtual_tokens=3,
+        callback=StopAfter(2),
+    )
+    return output
+
+
+def test_resume_continues_with_the_settings_of_the_run(softprompt: Softprompt, stopped: Path) -> None:
+    ran = softprompt("distil", "--output", stopped, "--resume", "--json")
+    assert ran.json["steps"] == 4
+    assert "continuing after step 2" in ran.err
+    assert [line["step"] for line in logged(stopped)] == [1, 2, 3, 4]
+
+
+def test_resume_rejects_a_changed_setting_or_text(softprompt: Softprompt, stopped: Path, instruction: Path) -> None:
+    before = files(stopped.parent)
+    softprompt("distil", "--output", stopped, "--resume", "--max-steps", 7).refused("other values of --max-steps")
+    instruction.write_text(TEXT + " now")
+    softprompt("distil", "--output", stopped, "--resume").refused("began with other data: source", "--overwrite")
+    assert files(stopped.parent) == before
+
+
+def test_an_unfinished_run_is_restarted_only_with_overwrite(distil: Distil, stopped: Path) -> None:
+    distil().refused("p.run holds an unfinished run", "--resume", "--overwrite")
+    assert distil("--overwrite", "--json").json["steps"] == 2
+
+
+def test_a_run_is_resumed_only_by_its_command(softprompt: Softprompt, base: Path, reviews: Path, stopped: Path) -> None:
+    before = files(stopped.parent)
+    softprompt("tune", "--output", stopped, "--resume").refused("holds a run of another command", "context")
+    assert files(stopped.parent) == before
+    tuned = stopped.with_name("tuned")
+    package.tune(str(base), data=reviews, output=tuned, max_steps=3, num_virtual_tokens=3, callback=StopAfter(1))
+    softprompt("distil", "--output", tuned, "--resume").refused("holds a run of another command", "method")
+
+
+def test_ctrl_c_stops_between_answers_of_the_teacher(
+    distil: Distil, softprompt: Softprompt, inputs: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, batches = ResponseTeacher._write_responses, itertools.count(1)
+
+    def press(self: ResponseTeacher, examples: Any) -> Any:
+        if next(batches) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return write(self, examples)
+
+    monkeypatch.setattr("softprompt.distillation.response_teacher.DECODING_BATCH_SIZE", 2)
+    monkeypatch.setattr(ResponseTeacher, "_write_responses", press)
+    ran = distil()
+    assert ran.code == 0
+    assert "Stopped before training." in ran.out
+    assert next(batches) == 2
+    assert not output.exists()
+    assert softprompt("distil", "--output", output, "--resume", "--json").json["steps"] == 2
+
+
+def test_a_damaged_file_of_targets_is_computed_again(softprompt: Softprompt, stopped: Path) -> None:
+    targets = stopped.with_name("p.run") / "teacher.safetensors"
+    content = targets.read_bytes()
+    targets.write_bytes(content[: len(content) // 2])
+    assert softprompt("distil", "--output", stopped, "--resume").code == 0
+    assert targets.read_bytes() == content
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_full_disk_at_any_write_leaves_the_old_or_the_new_prompt(
+    distil: Distil, output: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    before: dict[str, bytes] = {}
+    if overwrite:
+        assert distil("--init", "random").code == 0
+        before = files(output)
+    left, fsync = [], os.fsync
+    for n in itertools.count(1):
+        calls = itertools.count(1)
+
+        def full(descriptor: int, calls: Any = calls, n: int = n) -> None:
+            if next(calls) == n:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", full)
+        ran = distil("--overwrite")
+        if ran.code == 0:
+            break
+        ran.refused("no space left for")
+        left.append(files(output))
+        assert not [name for name in files(output.parent) if ".tmp" in name]
+    assert n > 5
+    assert all(each in (before, files(output)) for each in left)
+    assert before in left
+
+
+# Other commands
+
+
+@pytest.fixture
+def exact(softprompt: Softprompt, chat_base: Path, instruction: Path, output: Path) -> Path:
+    """Exact form of a system message."""
+    options = ("--context", instruction, "--num-virtual-tokens", "all", "--output", output)
+    assert softprompt("distil", "--model", chat_base, *options).code == 0
+    return output
+
+
+def test_show_names_the_text(softprompt: Softprompt, exact: Path, instruction: Path) -> None:
+    shown = softprompt("show", exact, "--no-neighbors").out
+    assert "distilled from context text.txt," in " ".join(shown.split())
+    source = softprompt("show", exact, "--no-neighbors", "--json").json["settings"]["source"]
+    assert (source["kind"], source["path"]) == ("context", str(instruction))
+
+
+def test_generate_behind_the_exact_form_equals_generate_with_the_system_message(
+    softprompt: Softprompt, exact: Path, chat_base: Path
+) -> None:
+    model = chat_model(WITH_DEFAULT_SYSTEM)
+    chat = [{"role": "system", "content": TEXT}, {"role": "user", "content": "food: tea"}]
+    text = model.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    ids = model.tokenizer(text, add_special_tokens=False, return_tensors="pt")
+    written = model.network.generate(**ids, max_new_tokens=6, do_sample=False)[0, ids.input_ids.shape[1] :]
+    expected = model.tokenizer.decode(written, skip_special_tokens=True).strip()
+    found = softprompt("generate", exact, "--prompt", "food: tea", "--max-new-tokens", 6)
+    assert found.code == 0
+    assert found.out.strip() == expected
+
+
+def test_classify_and_evaluate_a_distilled_classifier(
+    distil: Distil, softprompt: Softprompt, reviews: Path, output: Path
+) -> None:
+    assert distil("--labels", "good,bad", data=reviews).code == 0
+    assert softprompt("classify", output, "the film was fun").code == 0
+    assert softprompt("evaluate", output, "--data", reviews, "--json").code == 0
+
+
+def test_few_shot_examples_become_a_classifier(
+    distil: Distil, write_jsonl: WriteJsonl, reviews: Path, output: Path
+) -> None:
+    shots = write_jsonl("shots.jsonl", REVIEWS[:4])
+    assert distil(source=("--examples", shots), data=reviews).code == 0
+    manifest = SavedPrompt.from_folder(output).manifest
+    assert manifest.task.labels == ("bad", "good")
+    assert manifest.method["source"]["kind"] == "examples"
+
+
+def test_tuning_starts_from_an_exact_form_with_its_system_message(
+    softprompt: Softprompt, exact: Path, chat_base: Path, write_jsonl: WriteJsonl
+) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "fun"}]
+    data, tuned = write_jsonl("chats.jsonl", [{"messages": turns}] * 3), exact.with_name("tuned")
+    size = SavedPrompt.from_folder(exact).manifest.num_virtual_tokens
+    options = ("--init", f"prompt:{exact}", "--num-virtual-tokens", size, "--max-steps", 1, "--output", tuned)
+    assert softprompt("tune", "--model", chat_base, "--data", data, *options).code == 0
+    assert SavedPrompt.from_folder(tuned).manifest.task == SavedPrompt.from_folder(exact).manifest.task
+
+
+def test_a_distilled_prompt_is_exported(softprompt: Softprompt, exact: Path, tmp_path: Path) -> None:
+    assert softprompt("export", exact, tmp_path / "adapter", "--format", "peft").code == 0
+    assert (tmp_path / "adapter" / "adapter_config.json").is_file()
+
+
+def test_composing_distilled_prompts_warns(softprompt: Softprompt, exact: Path) -> None:
+    ran = softprompt("compose", exact, exact, "--output", exact.with_name("composed"))
+    assert ran.code == 0
+    assert "prompts that were distilled apart do not add up" in ran.err
+
+
+def test_the_manifest_of_a_distilled_chat_names_the_source_of_its_system_message(exact: Path) -> None:
+    task = json.loads((exact / "softprompt.json").read_text())["task"]
+    assert task == {"kind": "chat", "messages_field": "messages", "system_message": "prompt"}
