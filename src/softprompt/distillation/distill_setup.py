@@ -119,3 +119,5 @@ def _check_size(settings: DistillSettings, context: Context) -> None:
             f"`num_virtual_tokens={settings.num_virtual_tokens}`, and the text has {context.num_tokens} tokens: choose "
             "fewer, or `all`, which keeps the text's own keys and values without training"
         )
+    if settings.num_virtual_tokens == 1 and not context.prefix.has_bos:
+        logger.warning("the only virtual token is the attention sink, which is not trained: choose more of them")
