@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from softprompt.distillation.context import Context, encode_text
 from softprompt.distillation.distill_setup import DistillSetup
 from softprompt.distillation.label_distillation import LabelDistillationObjective
 from softprompt.distillation.response_distillation import ResponseDistillationObjective, ResponseNLL
 from softprompt.distillation.targeted_inputs import TargetedInputs
 from softprompt.evaluation.batch_inference import collect_outputs, compute_metrics
+from softprompt.model import KVPrefix
+from softprompt.tasks import ChatTask
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
 
@@ -40,6 +43,17 @@ def _measure_nll(base: LanguageModelingObjective, setup: DistillSetup, inputs: T
     objective = ResponseDistillationObjective(base)
     without, with_context = (
         collect_outputs(objective, payload, inputs.validation).double().sum(dim=0)
-        for payload in (None, setup.context.prefix)
+        for payload in (_compile_empty_text(setup), setup.context.prefix)
     )
     return ResponseNLL(float(without[1] / without[3]), float(with_context[1] / with_context[3]))
+
+
+def _compile_empty_text(setup: DistillSetup) -> KVPrefix | None:
+    """Return what precedes the inputs without the text: the beginning of a chat with an empty system message, if any.
+
+    The inputs of such a chat continue a system message, so they do not begin a conversation themselves.
+    """
+    if not (isinstance(setup.task, ChatTask) and setup.task.system_message == "prompt"):
+        return None
+    token_ids = encode_text("", setup.task, setup.model)
+    return Context.from_token_ids(token_ids, setup.model).prefix if token_ids else None

@@ -17,7 +17,7 @@ from softprompt.evaluation.text_generation import check_sampling, generate_texts
 from softprompt.model import FrozenModel, Payload
 from softprompt.sampling import SamplingParams
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import EncodedExample, Objective, Task, filter_answered
+from softprompt.tasks import ChatTask, EncodedExample, Objective, Task, filter_answered
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.compact_examples import CompactExamples
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
@@ -112,7 +112,7 @@ def _evaluate_hard_prompt(
     A template without a blank, for example, needs a linear head.
     """
     try:
-        objective = task.build_objective(model, model.shape.window)
+        objective = _build_hard_objective(model, task)
     except (TaskError, IncompleteModel) as error:
         if not has_head:  # with a head this is expected: the user has nothing to fix
             logger.warning("the hard prompt was not evaluated: %s", error)
@@ -120,10 +120,21 @@ def _evaluate_hard_prompt(
     return _compute_prompt_metrics(objective, None, examples, sampling, on_progress)
 
 
+def _build_hard_objective(model: FrozenModel, task: Task) -> Objective:
+    """Bind a task without virtual tokens. A chat whose system message they contain gets that of the chat template.
+
+    Raises:
+        TaskError, IncompleteModel: the template alone defines no task.
+    """
+    if isinstance(task, ChatTask):
+        task = task.model_copy(update={"system_message": "template"})
+    return task.build_objective(model, model.shape.window)
+
+
 def compute_hard_prompt_metrics(model: FrozenModel, task: Task, examples: Sequence[Example]) -> dict[str, float] | None:
     """Compute the template's metrics without virtual tokens and generation; None if it defines no task."""
     try:
-        objective = task.build_objective(model, model.shape.window)
+        objective = _build_hard_objective(model, task)
     except (TaskError, IncompleteModel):
         return None
     return compute_metrics(objective, None, CompactExamples(objective.encode_examples(examples)))

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -13,11 +14,14 @@ import pytest
 from openai.types import CompletionUsage
 
 from softprompt.evaluation import SamplingParams, respond
-from softprompt.model import FrozenModel
+from softprompt.model import CausalModel, FrozenModel
+from softprompt.registry import PromptRegistry
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ChatTask
+from softprompt.tasks.chat_tokenizer import ChatTokenizer
 from softprompt.tasks.task import Task
-from tests.server.live_server import ANSWERS, BASE, Running, chatting_model, prompt_for
+from tests.distillation.exact_form import distil_exactly
+from tests.server.live_server import ANSWERS, BASE, Running, chatting_model, prompt_for, running
 
 FILM: Any = [{"role": "user", "content": "the film was great"}]
 
@@ -102,6 +106,25 @@ def test_usage_counts_text_tokens_without_virtual_tokens(client: openai.OpenAI, 
     text = alone.prompt_tokenizer.encode_text("the film was great\nAnswer:")
     assert (usage.prompt_tokens, usage.completion_tokens) == (len(text), 7)
     assert usage.total_tokens == len(text) + 7
+
+
+def test_a_distilled_system_message_is_neither_sent_nor_counted(alone: FrozenModel, tmp_path: Path) -> None:
+    """A chat behind the exact form equals a chat with the text as system message; a message of its own continues it."""
+    assert isinstance(alone, CausalModel)
+    text, own = "the food is awful", {"role": "system", "content": "be lovely"}
+    with PromptRegistry.open(tmp_path / "store", create=True) as store:
+        store.register_prompt(distil_exactly(alone, text), "instructed")
+    with running(tmp_path / "store", chatting_model()) as server, server.client() as client:
+        for said_first, whole in (([], text), ([own], f"{text}\n\n{own['content']}")):
+            asked: Any = {"max_tokens": 8, "temperature": 0, "extra_body": {"ignore_eos": True}}
+            short = client.chat.completions.create(model="instructed", messages=[*said_first, *FILM], **asked)
+            system: Any = {"role": "system", "content": whole}
+            long = client.chat.completions.create(model=BASE, messages=[system, *FILM], **asked)
+            assert short.choices[0].message.content == long.choices[0].message.content
+            assert short.usage is not None
+            assert long.usage is not None
+            num_distilled = len(ChatTokenizer(alone).tokenize_system_message(text) or ())
+            assert long.usage.prompt_tokens - short.usage.prompt_tokens == num_distilled
 
 
 def test_usage_reports_cached_tokens(client: openai.OpenAI) -> None:
