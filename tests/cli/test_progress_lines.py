@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,18 @@ def console(*, terminal: bool = False) -> Console:
 def printed(where: Console) -> list[str]:
     assert isinstance(where.file, io.StringIO)
     return where.file.getvalue().splitlines()
+
+
+def test_distil_prints_how_many_inputs_are_answered(
+    softprompt: Softprompt, base: Path, pairs: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("softprompt.distillation.response_teacher.DECODING_BATCH_SIZE", 1)
+    clock.step = 1.0
+    (tmp_path / "text.txt").write_text("the film was great fun, so say good or bad")
+    options = ("--data", pairs, "--output", tmp_path / "p", "--num-virtual-tokens", 3, "--max-new-tokens", 2)
+    ran = softprompt("distil", "--model", base, "--context", tmp_path / "text.txt", "--max-steps", 1, *options)
+    assert ran.code == 0
+    assert re.search(r"asking the teacher: \d+ of 12, about", ran.err)
 
 
 def test_progress_lines_start_after_two_seconds_and_become_less_frequent(clock: Clock) -> None:

@@ -41,6 +41,8 @@ def test_a_text_is_read_as_it_is_without_bom_and_white_space_at_its_end(
         (b"", "is empty"),
         (b"\xef\xbb\xbf \n", "is empty"),
         (b"a\0b", "is a binary file"),
+        (b"\x7fELF\xe9\0", "is a binary file"),
+        ("film".encode("utf-16"), "is not a text in UTF-8"),
         (b"caf\xe9", "is not a text in UTF-8"),
         (b"\xed\xa0\x80", "is not a text in UTF-8"),
     ],

@@ -39,6 +39,7 @@ TASKS: dict[str, Task] = {
     "writing": GenerationTask(template="Review: {input}\nOur answer:"),
     "writing of two": GenerationTask(template="Q: {question} {{C}}: {context}\nA:"),
     "chat": ChatTask(),
+    "distilled chat": ChatTask(system_message="prompt"),
 }
 
 

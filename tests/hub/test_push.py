@@ -90,6 +90,27 @@ def test_the_local_path_of_the_initial_prompt_is_not_published(hub: FakeHub, sav
     assert not any(b"alice" in file for file in hub.repositories[NAME].files.values())
 
 
+@pytest.mark.parametrize(
+    ("path", "published"),
+    [
+        ("/home/alice/secret/system.txt", "system.txt"),
+        ("..\\alice\\system.txt", "system.txt"),
+        ("~", "text"),
+        ("hf:tiny/shots", "hf:tiny/shots"),
+    ],
+)
+def test_the_local_path_of_a_distilled_text_is_not_published(
+    hub: FakeHub, saved: SavedPrompt, path: str, published: str
+) -> None:
+    source = {"kind": "context", "path": path, "sha256": "0f", "num_tokens": 9}
+    method = {"name": "distillation", "source": source, "init": "last-tokens"}
+    manifest = saved.manifest.model_copy(update={"method": method}).with_content_hash()
+    push_to_hub(replace(saved, manifest=manifest), NAME)
+    pushed = json.loads(hub.repositories[NAME].files["softprompt.json"])["method"]
+    assert pushed == {**method, "source": {**source, "path": published}}
+    assert not any(b"alice" in file for file in hub.repositories[NAME].files.values())
+
+
 def test_pushing_a_pulled_prompt_creates_no_commit(hub: FakeHub, saved: SavedPrompt, tmp_path: Path) -> None:
     first = push_to_hub(renamed(saved, "/home/alice/models/tiny"), NAME)
     pull_from_hub(NAME, tmp_path / "back")

@@ -48,6 +48,14 @@ def learnt(model: FrozenModel, row: EncodedExample) -> str:
     return str(model.tokenizer.decode([response.token_ids[i] for i in response.loss_positions]))
 
 
+def test_only_a_task_with_its_own_system_message_writes_a_field_for_it() -> None:
+    """So manifests of chats that earlier versions wrote keep their hash."""
+    assert ChatTask().model_dump() == {"kind": "chat", "messages_field": "messages"}
+    task = ChatTask(system_message="prompt")
+    assert task.model_dump()["system_message"] == "prompt"
+    assert ChatTask.model_validate(task.model_dump()) == task
+
+
 def test_the_loss_covers_the_response_of_an_exchange() -> None:
     model = chatty()
     row = bound(model).encode_example(chat("name: Aro", "good food"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -49,14 +50,14 @@ class SourceText:
             raise DataError(f"file not found: {path}")
         with translate_os_errors(path):
             content = path.read_bytes()
+        if b"\0" in content and not content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DataError(f"{path} is a binary file: pass a text file, such as .txt or .md")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{path} is not a text in UTF-8 ({error.reason} at byte {error.start}): convert it"
             ) from error
-        if "\0" in text:
-            raise DataError(f"{path} is a binary file: pass a text file, such as .txt or .md")
         if not text.strip():
             raise DataError(f"{path} is empty: pass a file with the text to distill")
         return cls(kind, str(path), text.rstrip(), hashlib.sha256(content).hexdigest())

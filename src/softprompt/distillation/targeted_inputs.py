@@ -65,6 +65,7 @@ def prepare_targets(
             if on_progress is not None:
                 on_progress(TEACHER_STAGE, num_done, len(examples))
 
+        count_done(0)
         targeted = setup.create_teacher().add_targets(examples, count_done)
         write_targets(run_folder.targets_file, targeted, digest)
     num_train = len(inputs.train)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PureWindowsPath
 
@@ -9,6 +10,8 @@ from softprompt.hub.base_model_source import BaseModelSource
 from softprompt.saved import Manifest, SavedPrompt
 from softprompt.saved import manifest as manifests
 from softprompt.saved.peft_format import ADAPTER_CONFIG_FILE, serialize_peft_adapter
+
+HUB_DATASET_PREFIX = "hf:"
 
 
 def strip_local_paths(prompt: SavedPrompt, base_source: BaseModelSource) -> SavedPrompt:
@@ -34,12 +37,15 @@ def _strip_manifest_paths(manifest: Manifest, base_source: BaseModelSource) -> M
     kind, _, folder = str(method.get("init", "")).partition(":")
     if kind == "prompt":
         method["init"] = f"prompt:{_last_path_part(folder)}"
+    source = method.get("source")
+    if isinstance(source, Mapping) and not str(source.get("path")).startswith(HUB_DATASET_PREFIX):
+        method["source"] = {**source, "path": _last_path_part(str(source.get("path")), default="text")}
     if base_source is BaseModelSource.FOLDER:
         model = model.model_copy(update={"name": f"./{_last_path_part(model.name)}"})
     return manifest.model_copy(update={"method": method, "base": model})
 
 
-def _last_path_part(path: str) -> str:
-    """Return the last part of a path of any operating system."""
+def _last_path_part(path: str, default: str = "model") -> str:
+    """Return the last part of a path of any operating system; the default if it has no name."""
     name = PureWindowsPath(path).name
-    return name if name.strip(".~") else "model"
+    return name if name.strip(".~") else default
