@@ -282,6 +282,42 @@ def test_distil_with_less_memory(distil: Distil, inputs: Path, options: list[str
     assert all(value == value for value in metrics.values())
 
 
+DOCUMENT = "The film was great fun.\n\nThe food is awful."
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--num-questions", "0"], ["--num-questions 0"]),
+        (["--template", "{one} {two}"], ["the template has several fields (one, two)"]),
+        (["--max-new-tokens", "60"], ["tokens of the window for a question and its answer", "choose a smaller"]),
+        (["--validation", "/gone.jsonl"], ["file not found: /gone.jsonl"]),
+        (["--labels", "good,bad"], ["the model cannot write inputs of a classification: pass them as --data"]),
+        (["--questions", "/gone.jsonl"], ["file not found: /gone.jsonl"]),
+    ],
+    ids=" ".join,
+)
+def test_distil_rejects_a_document_before_questions_are_written(
+    distil: Distil, instruction: Path, output: Path, options: list[str], words: list[str]
+) -> None:
+    instruction.write_text(DOCUMENT)
+    distil(*options, source=("--document", instruction), data=None).refused(*words)
+    assert not output.parent.exists()
+
+
+def test_questions_belong_to_a_document(distil: Distil, instruction: Path, inputs: Path) -> None:
+    words = "--questions are inputs about a --document, instead of --data"
+    distil("--questions", inputs).refused(words)
+    distil("--questions", inputs, source=("--document", instruction)).refused(words)
+
+
+def test_a_document_is_studied(distil: Distil, instruction: Path, output: Path) -> None:
+    instruction.write_text(DOCUMENT)
+    ran = distil("--num-questions", 8, source=("--document", instruction), data=None)
+    assert ran.code == 0, ran.err
+    assert SavedPrompt.from_folder(output).manifest.method["source"]["kind"] == "document"
+
+
 # Existing outputs and interrupted runs
 
 

@@ -102,6 +102,29 @@ def distil(
     )
 
 
+def study(document: str, output: str, stage: str = "", kill_at: int = 0, resume: bool = False) -> None:
+    """Distil a document from the model's own questions; kill the process in a stage before training, or at a step."""
+
+    def on_progress(current: str, completed: int, total: int) -> None:
+        if current == stage and completed > 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    softprompt.distil(
+        tiny_model("llama"),
+        document=document,
+        num_questions=8,
+        output=output,
+        num_virtual_tokens=3,
+        max_new_tokens=4,
+        max_steps=STEPS,
+        batch_size=3,
+        eval_steps=2,
+        callback=KilledAt(kill_at),
+        on_progress=on_progress,
+        resume=resume,
+    )
+
+
 def distil_on_a_lost_disk(task: str, context: str, data: str, output: str) -> None:
     """Distil a text; kill the process after half of the teacher's targets were written."""
 
@@ -194,6 +217,17 @@ def test_a_distillation_killed_while_the_targets_are_written_equals_an_uninterru
     distil("generation", instruction, data, str(undisturbed))
     assert exit_code(distil_on_a_lost_disk, "generation", instruction, data, str(disturbed)) == -signal.SIGKILL
     distil("generation", instruction, data, str(disturbed), resume=True)
+    assert content(disturbed) == content(undisturbed)
+
+
+@pytest.mark.parametrize("kill", [("writing questions", 0), ("asking the teacher", 0), ("", 5)], ids=str)
+def test_a_killed_and_resumed_distillation_of_a_document_equals_an_uninterrupted_one(
+    kill: tuple[str, int], instruction: str, tmp_path: Path
+) -> None:
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    study(instruction, str(undisturbed))
+    assert exit_code(study, instruction, str(disturbed), *kill) == -signal.SIGKILL
+    study(instruction, str(disturbed), resume=True)
     assert content(disturbed) == content(undisturbed)
 
 

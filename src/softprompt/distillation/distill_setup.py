@@ -11,17 +11,20 @@ from softprompt.data import read_examples
 from softprompt.distillation.context import Context, encode_few_shot_prompt, encode_text
 from softprompt.distillation.distill_settings import DistillSettings
 from softprompt.distillation.distill_task import DistillableTask, build_distill_task
-from softprompt.distillation.inputs import DistillInputs, EncodedInputs, encode_inputs
+from softprompt.distillation.inputs import UNLABELED_FORMAT, DistillInputs, EncodedInputs, encode_inputs
 from softprompt.distillation.label_teacher import LabelTeacher
 from softprompt.distillation.response_teacher import ResponseTeacher
 from softprompt.distillation.source_text import SourceKind, SourceText
 from softprompt.errors import SettingError
 from softprompt.model import CausalModel, FrozenModel
-from softprompt.tasks import Objective
+from softprompt.tasks import GenerationTask, Objective
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
+from softprompt.tasks.templates.template import Template
 
 logger = logging.getLogger(__name__)
+
+MIN_QUESTION_TOKENS = 64  # positions beside the answer that a document must leave for a question about it
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class DistillSetup:
         logger.info("%s: %d tokens in front of every input", source.path, context.num_tokens)
         objective = task.build_objective(model, model.shape.window - context.prefix.num_positions)
         _check_size(settings, context)
+        if inputs is None and not settings.is_exact:
+            _check_study(settings, task, objective)
         encoded_inputs = None
         if inputs is not None and not settings.is_exact:
             splits = (inputs.train, inputs.validation)
@@ -111,6 +116,26 @@ def _read_source(settings: DistillSettings) -> SourceText:
         return SourceText.from_file(SourceKind.CONTEXT, settings.context)
     assert settings.document is not None
     return SourceText.from_file(SourceKind.DOCUMENT, settings.document)
+
+
+def _check_study(settings: DistillSettings, task: DistillableTask, objective: Objective) -> None:
+    """Check that the model can write inputs about a document, before it does so for minutes.
+
+    Raises:
+        TaskError: The template has several fields.
+        SettingError: The document leaves no space for questions and answers, or the validation inputs cannot be read.
+    """
+    if isinstance(task, GenerationTask):
+        Template(task.template).get_single_field()
+    if objective.max_length < settings.max_new_tokens + MIN_QUESTION_TOKENS:
+        raise SettingError(
+            f"the document leaves {objective.max_length} tokens of the window for a question and its answer, and "
+            f"{MIN_QUESTION_TOKENS} + `max_new_tokens={settings.max_new_tokens}` are needed: shorten the document, or "
+            "choose a smaller `max_new_tokens`"
+        )
+    if settings.validation is not None:
+        validation = read_examples(settings.validation, settings.map, settings.format or UNLABELED_FORMAT)
+        encode_inputs(objective, task, validation[:1], settings.max_new_tokens)
 
 
 def _check_size(settings: DistillSettings, context: Context) -> None:

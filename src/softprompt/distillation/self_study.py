@@ -25,6 +25,7 @@ from softprompt.tasks.templates.answer_text import is_wide_character
 MAX_PASSAGE_TOKENS = 200
 MAX_QUESTION_TOKENS = 48
 OPENING_LENGTH = 40  # characters of a passage that name it
+LINE_MARKS = "#*->| \t"  # of headings, lists, quotations and tables
 QUESTION_MARKS = ("?", "？")
 REPETITION_SHARE, SUMMARY_SHARE = 0.15, 0.1  # of all inputs
 QUESTION_SAMPLING = SamplingParams(MAX_QUESTION_TOKENS, temperature=0.9, top_p=0.95, stop=("\n",))
@@ -50,14 +51,18 @@ class SelfStudy:
         model: model that writes the questions.
         task: task of the inputs.
         document: text of the document.
+        max_passage_tokens: maximum length of a passage that is repeated, in tokens.
     """
 
-    def __init__(self, model: CausalModel, task: DistillableTask, document: str):
-        self.model, self.task = model, task
+    def __init__(
+        self, model: CausalModel, task: DistillableTask, document: str, max_passage_tokens: int = MAX_PASSAGE_TOKENS
+    ):
+        self.model, self.task, self.max_passage_tokens = model, task, max_passage_tokens
         self.prompts: StudyPrompts = select_study_prompts(document)
-        self.passages = split_passages(
-            document, MAX_PASSAGE_TOKENS, lambda text: len(model.prompt_tokenizer.tokenize(text))
-        )
+        self.passages = split_passages(document, max_passage_tokens, self._count_tokens)
+
+    def _count_tokens(self, text: str) -> int:
+        return len(self.model.prompt_tokenizer.tokenize(text))
 
     def write_inputs(
         self, num_inputs: int, seed: int, on_progress: Callable[[int], None] | None = None
@@ -76,9 +81,11 @@ class SelfStudy:
         return list(dict.fromkeys([*questions, *fixed]))
 
     def _request_repetitions(self, count: int) -> list[StudyInput]:
+        """Request the passages themselves, except single sentences that are too long."""
+        short = [passage for passage in self.passages if self._count_tokens(passage) <= self.max_passage_tokens]
         return [
             StudyInput(self.prompts.repetition_request.format(opening=_get_opening(passage)), passage)
-            for passage in islice(cycle(self.passages), count)
+            for passage in islice(cycle(short), count)
         ]
 
     def _request_summaries(self, count: int) -> list[StudyInput]:
@@ -119,6 +126,7 @@ def _join_words(first: str, rest: str) -> str:
 
 
 def _get_opening(passage: str) -> str:
-    """Return the first words of a passage, without the marks of a heading."""
-    line = next(line for line in passage.splitlines() if line.strip("#*->| \t")).strip("#*->| \t")
+    """Return the first words of a passage, without the marks of a heading, if it has any words."""
+    lines = (line.strip(LINE_MARKS) for line in passage.splitlines())
+    line = next(filter(None, lines), passage.strip())
     return line if len(line) <= OPENING_LENGTH else line[:OPENING_LENGTH].rpartition(" ")[0] or line[:OPENING_LENGTH]

@@ -11,10 +11,10 @@ from softprompt.atomic import atomic_write_file
 from softprompt.data import Example, read_examples
 from softprompt.data.formats.chat_messages import ASSISTANT, CONTENT, ROLE, USER
 from softprompt.distillation.distill_run_folder import DistillRunFolder
-from softprompt.distillation.distill_setup import DistillSetup
+from softprompt.distillation.distill_setup import MIN_QUESTION_TOKENS, DistillSetup
 from softprompt.distillation.distill_task import DistillableTask
 from softprompt.distillation.inputs import EncodedInputs, encode_inputs
-from softprompt.distillation.self_study import SelfStudy, StudyInput
+from softprompt.distillation.self_study import MAX_PASSAGE_TOKENS, SelfStudy, StudyInput
 from softprompt.distillation.targeted_inputs import ProgressCallback
 from softprompt.errors import translate_os_errors
 from softprompt.tasks import ChatTask, EncodedExample, GenerationTask
@@ -74,7 +74,8 @@ def _write_study_inputs(
         if on_progress is not None:
             on_progress(STUDY_STAGE, num_done, settings.num_questions)
 
-    study = SelfStudy(setup.model, setup.task, setup.source.text)
+    max_passage_tokens = min(MAX_PASSAGE_TOKENS, setup.objective.max_length - MIN_QUESTION_TOKENS)
+    study = SelfStudy(setup.model, setup.task, setup.source.text, max_passage_tokens)
     written = study.write_inputs(settings.num_questions, settings.seed, count_done)
     logger.info("the model wrote %d different inputs about %s", len(written), setup.source.path)
     lines = "".join(json.dumps(asdict(study_input), ensure_ascii=False) + "\n" for study_input in written)
