@@ -318,6 +318,20 @@ def test_a_document_is_studied(distil: Distil, instruction: Path, output: Path) 
     assert SavedPrompt.from_folder(output).manifest.method["source"]["kind"] == "document"
 
 
+@pytest.mark.parametrize("damaged", [None, "", "{", "[]", '{"input": 3}', "\udce9"])
+def test_a_document_is_studied_again_if_its_questions_are_damaged(
+    distil: Distil, softprompt: Softprompt, instruction: Path, output: Path, damaged: str | None
+) -> None:
+    instruction.write_text(DOCUMENT.replace("great", "great\u2028\x85"), "utf-8")
+    assert distil("--num-questions", 8, source=("--document", instruction), data=None).code == 0
+    before, questions = files(output), output.with_name("p.run") / "questions.jsonl"
+    if damaged is not None:
+        questions.write_text(damaged, "utf-8", "surrogateescape")
+    (output.with_name("p.run") / "teacher.safetensors").unlink()
+    assert softprompt("distil", "--output", output, "--resume").code == 0
+    assert files(output) == before
+
+
 # Existing outputs and interrupted runs
 
 

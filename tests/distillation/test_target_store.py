@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from softprompt.distillation.target_store import read_targets, write_targets
 from softprompt.errors import DiskFull
@@ -54,6 +55,21 @@ def test_targets_of_another_run_and_damaged_files_are_not_read(kind: str, tmp_pa
     path.unlink()
     path.mkdir()
     assert read_targets(path, examples, "sha256:1") is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_targets_that_do_not_fit_the_inputs_are_not_read(kind: str, tmp_path: Path) -> None:
+    examples, path = taught(kind), tmp_path / "t.safetensors"
+    write_targets(path, examples[:-1], "sha256:1")
+    assert read_targets(path, examples, "sha256:1") is None
+    write_targets(path, examples, "sha256:1")
+    tensors = load_file(path)
+    for name in tensors:
+        cut = {each: tensor[:-1] if each == name else tensor for each, tensor in tensors.items()}
+        save_file(cut, path, {"digest": "sha256:1"})
+        assert read_targets(path, examples, "sha256:1") is None
+        save_file({each: tensor for each, tensor in tensors.items() if each != name}, path, {"digest": "sha256:1"})
+        assert read_targets(path, examples, "sha256:1") is None
 
 
 def test_a_full_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from pydantic import TypeAdapter
+
 from softprompt.atomic import atomic_write_file
 from softprompt.data import Example, read_examples
 from softprompt.data.formats.chat_messages import ASSISTANT, CONTENT, ROLE, USER
@@ -24,6 +26,7 @@ from softprompt.training.random_streams import RandomStream, draw_permutation
 
 logger = logging.getLogger(__name__)
 
+STUDY_INPUT = TypeAdapter(StudyInput)
 STUDY_STAGE = "writing questions"
 
 
@@ -57,11 +60,12 @@ def study_document(
 
 
 def _read_study_inputs(run_folder: DistillRunFolder) -> list[StudyInput]:
-    """Return the inputs in the run folder of a resumed run; empty if there are none yet."""
-    if not run_folder.questions_file.is_file():
+    """Return the inputs in the run folder of a resumed run; empty if there are none yet, or the file is damaged."""
+    try:
+        lines = run_folder.questions_file.read_text("utf-8").rstrip("\n").split("\n")
+        return [STUDY_INPUT.validate_json(line) for line in lines]
+    except (OSError, ValueError):
         return []
-    lines = run_folder.questions_file.read_text("utf-8").splitlines()
-    return [StudyInput(**json.loads(line)) for line in lines]
 
 
 def _write_study_inputs(

@@ -51,9 +51,10 @@ def read_targets(path: Path, examples: Sequence[EncodedExample], digest: str) ->
             if (file.metadata() or {}).get(DIGEST_KEY) != digest:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError):
+        unpack = _unpack_labels if "label_log_probs" in tensors else _unpack_responses
+        return unpack(tensors, examples)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError):
         return None
-    return _unpack_labels(tensors, examples) if "label_log_probs" in tensors else _unpack_responses(tensors, examples)
 
 
 def _pack_labels(examples: Sequence[EncodedExample]) -> dict[str, Tensor]:
