@@ -144,6 +144,7 @@ def test_distil_logs_to_a_tracker(distil: Distil, output: Path) -> None:
         (["--labels", "good,bad", "--task", "generation"], ["are for classification", "a generation"]),
         (["--template", "{question} is"], ["inputs.jsonl:1: no field 'question'; its fields are input"]),
         (["--template", "is"], ["has no field"]),
+        (["--template", "[P1] {input} is"], ["precedes the template: remove the markers of virtual tokens, [P1]"]),
         (["--init", "zeros"], ["--init zeros: input should be 'last-tokens'"]),
         (["--calibration", "cold"], ["--calibration cold"]),
         (["--max-new-tokens", "0"], ["--max-new-tokens 0"]),
@@ -209,18 +210,22 @@ def test_distil_rejects_a_folder_as_text(distil: Distil, tmp_path: Path, output:
         ),
         ([["a"]], ["bad.jsonl, row 1: expected an object"]),
         ([{"input": "a"}, {"input": None}], ["bad.jsonl:2"]),
+        ([{"input": ["a"]}], ["bad.jsonl:1: field 'input' is list, not text"]),
+        ([{"input": "\ud83d"}], ["bad.jsonl:1", "not valid Unicode text"]),
         ([{"messages": [{"role": "user", "content": "a"}]}], ["has no chat template"]),
     ],
 )
 def test_distil_rejects_inputs_that_do_not_fit(
-    distil: Distil, write_jsonl: WriteJsonl, output: Path, rows: list[Any], words: list[str]
+    distil: Distil, tmp_path: Path, output: Path, rows: list[Any], words: list[str]
 ) -> None:
-    distil(data=write_jsonl("bad.jsonl", rows)).refused(*words)
+    data = tmp_path / "bad.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))  # ASCII, which can express lone surrogates
+    distil(data=data).refused(*words)
     assert not output.parent.exists()
 
 
 def test_inputs_may_have_more_fields_and_any_usual_name(distil: Distil, write_jsonl: WriteJsonl) -> None:
-    rows = [{"question": "a", "id": 3, "meta": {"tags": ["x"]}}, {"text": "b", "id": 4, "meta": None}]
+    rows = [{"question": "a", "id": 3, "meta": {"tags": ["x"]}}, {"text": 4, "input": None}, {"sentence": "b", "id": 5}]
     assert distil(data=write_jsonl("more.jsonl", rows)).code == 0
 
 

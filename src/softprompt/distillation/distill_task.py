@@ -10,6 +10,7 @@ from softprompt.errors import TaskError
 from softprompt.model import CausalModel
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, Task
 from softprompt.tasks.chat_tokenizer import ChatTokenizer
+from softprompt.tasks.templates.template import Template
 from softprompt.training.task_builder import build_task, check_no_labels
 
 DistillableTask = ClassificationTask | GenerationTask | ChatTask
@@ -38,6 +39,8 @@ def build_distill_task(
         TaskError: If the settings do not fit together, or the task cannot be distilled.
         RecordError: If an example has no answer.
     """
+    if settings.template is not None and Template(settings.template).num_virtual_tokens:
+        raise TaskError("a distilled text precedes the template: remove the markers of virtual tokens, [P1] and so on")
     if examples is not None:
         return _require_distillable(build_task(settings, examples))
     kind = settings.task or _detect_task_kind(settings, model, inputs)
@@ -100,17 +103,18 @@ def find_input_text(task: DistillableTask, example: Example) -> str | None:
 
     Raises:
         TaskError: If the example has several fields with text, and none has a usual name.
+        RecordError: If the field does not contain text.
     """
     if isinstance(task, ClassificationTask) or task.template != type(task)().template:
         return None
     if isinstance(task, ChatTask) and task.messages_field in example.fields:
         return None
-    texts = {name: value for name, value in example.fields.items() if isinstance(value, str)}
     for name in ("input", "text", "question", "prompt", "instruction"):
-        if name in texts:
-            return texts[name]
-    if len(texts) == 1:
-        return next(iter(texts.values()))
+        if example.fields.get(name) is not None:
+            return example.get_text(name)
+    names = [name for name, value in example.fields.items() if isinstance(value, str)]
+    if len(names) == 1:
+        return example.get_text(names[0])
     raise TaskError(
         f"{example.location} has no field `input`, `text`, `question`, `prompt` or `messages` "
         f"(its fields are {', '.join(example.fields)}): pass `map`, or a `template`"
