@@ -165,3 +165,17 @@ def test_a_compiled_prompt_of_the_bundled_model_gives_the_logits_of_its_embeddin
     sequence = smollm2.prompt_tokenizer.tokenize("Review: a gorgeous, moving film\nSentiment:")
     found = compiled(smollm2, virtual, sequence, Placement.BEFORE)
     torch.testing.assert_close(found, original(smollm2, virtual, sequence), atol=1e-4, rtol=0)
+
+
+@pytest.mark.real
+def test_the_exact_form_of_the_bundled_model_gives_the_logits_of_a_chat_with_the_text_as_system_message(
+    smollm2: FrozenModel,
+) -> None:
+    assert isinstance(smollm2, CausalModel)
+    text, turns = "Answer in one short sentence, and be kind.", [{"role": "user", "content": "Where is my parcel?"}]
+    rendered = smollm2.tokenizer.apply_chat_template(
+        [{"role": "system", "content": text}, *turns], tokenize=False, add_generation_prompt=True
+    )
+    expected = compute_plain_logits(smollm2, smollm2.tokenizer(rendered, add_special_tokens=False).input_ids)
+    found = compute_logits_behind(smollm2, distil_exactly(smollm2, text), Example({"messages": turns}))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
