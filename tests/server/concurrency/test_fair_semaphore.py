@@ -171,3 +171,41 @@ def test_a_tenant_with_slots_gets_no_more_beyond_the_shared_capacity_while_other
         assert len(limit) == 0
 
     run(test())
+
+
+def test_the_shared_capacity_bounds_the_load_of_holders_which_can_become_lower() -> None:
+    async def test() -> None:
+        limit, may_lower = FairSemaphore(10, get_shared_capacity=lambda: 8), asyncio.Event()
+
+        async def use(load: int) -> None:
+            async with limit.acquire_slots("many", load=load) as lease:
+                await may_lower.wait()
+                lease.lower_load(1)
+                await asyncio.sleep(60)
+
+        async with limit.acquire_slots("other"):
+            pass
+        large = [asyncio.create_task(use(6)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert len(limit) == 1  # two of them exceed the capacity together
+        may_lower.set()
+        for _ in range(6):
+            await asyncio.sleep(0)
+        assert len(limit) == 3  # each lowers its load, and the next one fits
+        for task in large:
+            task.cancel()
+        await asyncio.gather(*large, return_exceptions=True)
+        assert len(limit) == 0
+        async with limit.acquire_slots("other", load=8), limit.acquire_slots("many", load=8):
+            assert len(limit) == 2  # the first slot of every tenant, since no load is left over
+
+    run(test())
+
+
+def test_a_load_above_the_shared_capacity_is_admitted_for_a_tenant_without_slots() -> None:
+    async def test() -> None:
+        limit = FairSemaphore(10, get_shared_capacity=lambda: 2)
+        async with limit.acquire_slots("other"), limit.acquire_slots("many", load=16):
+            assert len(limit) == 2
+
+    run(test())

@@ -11,7 +11,9 @@ import pytest
 
 from softprompt.model import FrozenModel
 from softprompt.server.api.dependencies import TENANT_HEADER
-from softprompt.server.backends.vllm.shared_sequence_limit import INITIAL_LIMIT
+from softprompt.server.backends.vllm.remote_label_scorer import MAX_TEXTS_PER_QUERY
+from softprompt.server.backends.vllm.shared_step_limit import INITIAL_LIMIT
+from softprompt.server.backends.vllm.vllm_backend import MAX_SHARED_TEXTS_PER_REQUEST
 from tests.server.backends.vllm.conftest import Fronting
 from tests.server.backends.vllm.fake_vllm import Speaking, Vllm
 from tests.server.live_server import BASE, REVIEWS, Running, prompt_for, until
@@ -106,6 +108,34 @@ def test_a_tenant_with_many_requests_leaves_slots_for_another_tenant(
         two[0].vllm.hangs = False
         assert (other.result().status_code, flood.result().status_code) == (200, 200)
     until(lambda: len(front.parts.backend._semaphore) == 0)
+
+
+def test_classifications_send_few_texts_in_a_request_while_another_tenant_is_active(
+    fronting: Fronting, two: tuple[Speaking, Speaking], chatting: FrozenModel
+) -> None:
+    with fronting(two[0]) as front:
+        two[0].vllm.asked.clear()
+        assert front.post(CLASSIFY, FLOOD).status_code == 200
+        assert max(len(body["prompt"]) for body in two[0].vllm.asked) == MAX_TEXTS_PER_QUERY
+        asked = {"model": BASE, "prompt": "tea", "max_tokens": 2}
+        assert front.post(COMPLETE, asked, **OTHER).status_code == 200
+        two[0].vllm.asked.clear()
+        assert front.post(CLASSIFY, FLOOD).status_code == 200
+        assert max(len(body["prompt"]) for body in two[0].vllm.asked) == MAX_SHARED_TEXTS_PER_REQUEST
+
+
+def test_long_texts_count_their_prefill_until_their_first_token(
+    fronting: Fronting, two: tuple[Speaking, Speaking]
+) -> None:
+    asked = {"model": BASE, "prompt": "tea", "max_tokens": 2}
+    with fronting(two[0]) as front, ThreadPoolExecutor(8) as pool:
+        assert front.post(COMPLETE, asked, **OTHER).status_code == 200
+        with hanging(two[0].vllm):
+            flood = pool.submit(front.post, COMPLETE, {**asked, "prompt": "the film was great fun " * 4, "n": 4})
+            until(lambda: len(front.parts.backend._streams) == 4 and load(front) == 1)
+            assert len(front.parts.backend._semaphore) == 1
+            two[0].vllm.hangs = False
+            assert flood.result().status_code == 200
 
 
 def test_sequences_are_limited_before_steps_are_observed_while_another_tenant_is_active(

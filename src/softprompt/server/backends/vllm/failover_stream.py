@@ -23,7 +23,8 @@ from softprompt.server.backends.vllm.replica_response_parser import (
     get_cached_tokens,
     parse_delta,
 )
-from softprompt.server.concurrency.fair_semaphore import FairSemaphore
+from softprompt.server.backends.vllm.shared_step_limit import count_step_tokens
+from softprompt.server.concurrency.fair_semaphore import FairSemaphore, SlotLease
 from softprompt.server.request_errors import InferenceFailed, InvalidRequest, RequestError, StreamInterrupted
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class FailoverStream(GenerationHandle):
         self._routing_key = replica_request_body.make_routing_key(
             request.tenant, replica_request_body.strip_digest_prefix(request.prompt_digest or "")
         )
+        self._num_first_step_tokens = count_step_tokens(len(request.prompt_token_ids))
         self._detokenizer = StopAwareDetokenizer(decode, request.sampling.stop)
         self._emitted_token_ids: list[int] = []
         self._task = asyncio.create_task(self._run())
@@ -105,15 +107,20 @@ class FailoverStream(GenerationHandle):
 
     async def _run_with_deadline(self) -> None:
         try:
-            async with asyncio.timeout_at(self._request.deadline) as scope, self._semaphore.acquire_slots(self.tenant):
-                await self._replica_pool.run_with_failover(self._routing_key, self._stream_from)
+            async with (
+                asyncio.timeout_at(self._request.deadline) as scope,
+                self._semaphore.acquire_slots(self.tenant, load=self._num_first_step_tokens) as lease,
+            ):
+                await self._replica_pool.run_with_failover(
+                    self._routing_key, lambda replica: self._stream_from(replica, lease)
+                )
         except TimeoutError:
             if not scope.expired():
                 raise
             self.push_output(TokenOutput(None, self._detokenizer.flush_text(), FinishReason.TIMEOUT))
 
-    async def _stream_from(self, replica: ReplicaClient) -> None:
-        """Generate the whole response with one replica.
+    async def _stream_from(self, replica: ReplicaClient, lease: SlotLease) -> None:
+        """Generate the whole response with one replica, in a slot whose load is the sequence's tokens in a step.
 
         Raises:
             ReplicaConnectionError, ReplicaStatusError: the replica failed; another one may succeed.
@@ -122,12 +129,13 @@ class FailoverStream(GenerationHandle):
         replayed_token_ids, final_output = iter(self._emitted_token_ids[:]), None
         last_token_time: float | None = None
         try:
-            async with replica.stream_completion(self._body) as events:
+            async with replica.stream_completion(self._body, lambda: lease.load) as events:
                 async for event in events:
                     delta = parse_delta(event, self._request.sampling.logprobs)
                     if delta is None:
                         self._cached_tokens = max(0, get_cached_tokens(event) - self._num_prefix_positions)
                     elif final_output is None:
+                        lease.lower_load(1)
                         last_token_time = self._observe_step(replica, last_token_time, len(delta.tokens))
                         final_output = self._emit_new_tokens(delta, replayed_token_ids)
                     if self._detokenizer.is_stopped:
@@ -158,7 +166,7 @@ class FailoverStream(GenerationHandle):
         """
         now = time.monotonic()
         if last_token_time is not None and num_tokens:
-            replica.sequence_limit.observe_step(replica.load, (now - last_token_time) / num_tokens)
+            replica.step_limit.observe_step(max(1, replica.step_tokens), (now - last_token_time) / num_tokens)
             self._semaphore.admit_waiters()  # the limit may have grown
         return now
 

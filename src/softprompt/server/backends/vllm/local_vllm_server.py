@@ -26,6 +26,7 @@ from softprompt.model import FrozenModel
 from softprompt.model.bundled_models import BUNDLED_MODELS
 from softprompt.model.model_files import resolve_model_files
 from softprompt.server.backends.vllm.replica_options import REQUIRED_OPTIONS, count_spare_sequences
+from softprompt.server.backends.vllm.shared_step_limit import MAX_PREFILL_TOKENS
 from softprompt.server.server_config import ServerConfig
 from softprompt.thread_wait_policy import remove_own_choice
 from softprompt.vllm_protocol import build_kv_transfer_config
@@ -33,11 +34,6 @@ from softprompt.vllm_protocol import build_kv_transfer_config
 LOG_TAIL_LINES = 12  # log lines in the message of a failed start
 STOP_TIMEOUT_S = 10.0
 POLL_INTERVAL_S = 0.2
-
-#: Tokens of one text in a step on a CPU, while there are other requests. A step takes about as long as its tokens, so
-#: without this limit every token of other requests would wait for as many tokens of a long text as a step may have.
-#: vLLM does not apply it to a request that is alone.
-LONG_PREFILL_TOKEN_THRESHOLD = 8
 
 
 def find_interpreter(program: str) -> str:
@@ -95,7 +91,9 @@ def build_arguments(
     if not torch.accelerator.is_available():
         options["block-size"] = 32  # vLLM's minimum on a CPU
         options["max-num-batched-tokens"] = max(max_num_batched_tokens, max_num_seqs)  # its default takes seconds
-        options["long-prefill-token-threshold"] = min(LONG_PREFILL_TOKEN_THRESHOLD, max_model_len)
+        # A step takes about as long as its tokens, so each token of other requests would wait for as many tokens of a
+        # long text as a step may have. vLLM does not apply the limit to a request that is alone.
+        options["long-prefill-token-threshold"] = min(MAX_PREFILL_TOKENS, max_model_len)
     arguments = [argument for name, value in options.items() for argument in (f"--{name}", str(value)) if argument]
     return ["-m", "vllm.entrypoints.openai.api_server", *arguments]
 

@@ -10,16 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softprompt.server.backends.vllm import replica_request_body
-from softprompt.server.backends.vllm.replica_request_body import RequestBody
 from softprompt.tasks.label_scorers.label_trie import BranchPoint
 from softprompt.tasks.label_scorers.verbalizer import Verbalizer
 
-TEXTS_PER_REQUEST = 16  # texts in one request to a replica
+MAX_TEXTS_PER_QUERY = 16  # texts in one query
 MAX_CONCURRENT_TEXTS = 64  # concurrent texts of one classification
 
-NextTokenQuery = Callable[[RequestBody, int], Awaitable[list[dict[int, float]]]]
-"""Sends a body with a number of sequences; returns log-probabilities by token for each sequence."""
+NextTokenQuery = Callable[[Sequence[Sequence[int]], int | None], Awaitable[list[dict[int, float]]]]
+"""Queries the next tokens of sequences, or a single token; returns log-probabilities by token for each sequence."""
 
 
 class RemoteLabelScorer:
@@ -32,28 +30,21 @@ class RemoteLabelScorer:
 
     Args:
         verbalizer: verbalizer with the branch points of the labels.
-        num_prefix_positions: positions of the soft prompt.
-        tenant: tenant of the request.
-        prompt_digest: digest of the prompt.
-        query_next_tokens: sends a request to a replica.
+        query_next_tokens: queries the replicas.
         max_concurrent_texts: maximum texts at replicas at a time.
     """
 
     def __init__(
         self,
         verbalizer: Verbalizer,
-        num_prefix_positions: int,
-        tenant: str,
-        prompt_digest: str,
         query_next_tokens: NextTokenQuery,
         max_concurrent_texts: int = MAX_CONCURRENT_TEXTS,
     ):
         self._verbalizer, self._query, self._max_concurrent_texts = verbalizer, query_next_tokens, max_concurrent_texts
-        self._prefix_args = (num_prefix_positions, tenant, prompt_digest)
 
     async def score_labels(self, sequences: Sequence[Sequence[int]]) -> Float[Tensor, "B K"]:
         """Return the log-probabilities of the labels of each sequence."""
-        size = min(TEXTS_PER_REQUEST, len(sequences), self._max_concurrent_texts)
+        size = min(MAX_TEXTS_PER_QUERY, len(sequences), self._max_concurrent_texts)
         semaphore = asyncio.Semaphore(self._max_concurrent_texts // size)
         batches = [sequences[i : i + size] for i in range(0, len(sequences), size)]
         scores = await asyncio.gather(
@@ -93,6 +84,4 @@ class RemoteLabelScorer:
         self, sequences: Sequence[Sequence[int]], only_token_id: int | None, semaphore: asyncio.Semaphore
     ) -> list[dict[int, float]]:
         async with semaphore:
-            return await self._query(
-                replica_request_body.build_next_token_body(sequences, *self._prefix_args, only_token_id), len(sequences)
-            )
+            return await self._query(sequences, only_token_id)

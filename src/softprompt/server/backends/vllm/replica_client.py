@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from softprompt.server.backends.vllm.replica_response_parser import (
     iter_sse_events,
     parse_error,
 )
-from softprompt.server.backends.vllm.shared_sequence_limit import SharedSequenceLimit
+from softprompt.server.backends.vllm.shared_step_limit import SharedStepLimit
 from softprompt.server.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class ReplicaClient:
 
     Attributes:
         load: sequences that the replica runs for this gateway.
-        sequence_limit: limit on a tenant's sequences while other tenants are active.
+        step_limit: limit on a tenant's tokens in a step while other tenants are active.
         max_model_len: maximum positions of a sequence on the replica; None if unknown.
         unhealthy_reason: why the replica receives no requests; None while it is healthy.
     """
@@ -47,7 +47,8 @@ class ReplicaClient:
     def __init__(self, url: str, client: httpx2.AsyncClient, metrics: ServerMetrics):
         self.url, self._client, self._metrics = url, client, metrics
         self.load = 0
-        self.sequence_limit = SharedSequenceLimit()
+        self._step_tokens: list[Callable[[], int]] = []  # of the running requests
+        self.step_limit = SharedStepLimit()
         self.max_model_len: int | None = None
         self.unhealthy_reason: str | None = "no response so far"
         self._missed_probes = 0
@@ -119,28 +120,35 @@ class ReplicaClient:
             )
         return "softprompt's plugin is not active: the replica accepted a prompt that does not exist"
 
-    async def request_completion(self, body: RequestBody, num_sequences: int) -> dict[str, Any]:
+    async def request_completion(self, body: RequestBody, num_sequences: int, num_step_tokens: int) -> dict[str, Any]:
         """Request a complete response.
 
         Args:
             body: body of the request.
             num_sequences: number of sequences in the request.
+            num_step_tokens: tokens of the sequences in a step.
 
         Raises:
             ReplicaConnectionError, ReplicaStatusError: the request failed.
         """
-        with self._track_load(num_sequences):
+        with self._track_load(num_sequences, lambda: num_step_tokens):
             async with self._cancel_when_unhealthy():
                 return await self._request_json("POST", COMPLETIONS_PATH, body)
 
     @asynccontextmanager
-    async def stream_completion(self, body: RequestBody) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    async def stream_completion(
+        self, body: RequestBody, get_step_tokens: Callable[[], int]
+    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """Stream a response as events; leaving the context stops the replica.
+
+        Args:
+            body: body of the request.
+            get_step_tokens: returns the tokens of the sequence in the next step.
 
         Raises:
             ReplicaConnectionError, ReplicaStatusError: the stream does not start, or breaks off.
         """
-        with self._track_load(1):
+        with self._track_load(1, get_step_tokens):
             async with (
                 self._cancel_when_unhealthy(),
                 self._send_request("POST", COMPLETIONS_PATH, body) as response,
@@ -186,14 +194,21 @@ class ReplicaClient:
                 raise
             raise ReplicaConnectionError(self.unhealthy_reason or "the replica became unhealthy") from None
 
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of all running sequences in the next step."""
+        return sum(get_step_tokens() for get_step_tokens in self._step_tokens)
+
     @contextmanager
-    def _track_load(self, num_sequences: int) -> Iterator[None]:
+    def _track_load(self, num_sequences: int, get_step_tokens: Callable[[], int]) -> Iterator[None]:
         self.load += num_sequences
+        self._step_tokens.append(get_step_tokens)
         self._metrics.set_replica_load(self.url, self.load)
         try:
             yield
         finally:
             self.load -= num_sequences
+            self._step_tokens.remove(get_step_tokens)
             self._metrics.set_replica_load(self.url, self.load)
 
 

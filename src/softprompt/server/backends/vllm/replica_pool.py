@@ -61,9 +61,9 @@ class ReplicaPool:
         )
 
     @property
-    def max_shared_sequences(self) -> int:
-        """Sequences at all healthy replicas beyond which a tenant gets no more while other tenants are active."""
-        return max(1, sum(replica.sequence_limit.max_sequences for replica in self.healthy_replicas.values()))
+    def max_shared_step_tokens(self) -> int:
+        """Tokens in the steps of all healthy replicas beyond which a tenant gets no more while others are active."""
+        return max(1, sum(replica.step_limit.max_tokens for replica in self.healthy_replicas.values()))
 
     async def start(self) -> None:
         """Probe every replica once, and periodically from then on."""

@@ -18,11 +18,16 @@ from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.backends.task_binder import TaskBinder
 from softprompt.server.backends.vllm import replica_request_body
 from softprompt.server.backends.vllm.failover_stream import FailoverStream
-from softprompt.server.backends.vllm.remote_label_scorer import MAX_CONCURRENT_TEXTS, RemoteLabelScorer
+from softprompt.server.backends.vllm.remote_label_scorer import (
+    MAX_CONCURRENT_TEXTS,
+    MAX_TEXTS_PER_QUERY,
+    RemoteLabelScorer,
+)
 from softprompt.server.backends.vllm.replica_client import ReplicaClient
 from softprompt.server.backends.vllm.replica_options import count_spare_sequences
 from softprompt.server.backends.vllm.replica_pool import ReplicaPool
 from softprompt.server.backends.vllm.replica_response_parser import NonFiniteLogits, parse_next_tokens
+from softprompt.server.backends.vllm.shared_step_limit import count_step_tokens
 from softprompt.server.concurrency.fair_semaphore import FairSemaphore
 from softprompt.server.concurrency.tenant_admission import TenantAdmission
 from softprompt.server.private_tokenizer import with_private_tokenizer
@@ -43,6 +48,7 @@ from softprompt.tasks.collation import apply_payload
 from softprompt.tasks.label_scorers.verbalizer import Verbalizer
 from softprompt.vllm_protocol import starts_with_placeholders
 
+MAX_SHARED_TEXTS_PER_REQUEST = 2  # texts of a classification in one request while other tenants are active
 UNBOUNDED_QUEUE = 2**31  # unbounded: TenantAdmission has limited the requests before
 
 
@@ -100,7 +106,7 @@ class VllmBackend:
             self._max_running_sequences,
             UNBOUNDED_QUEUE,
             self._num_spare_sequences,
-            lambda: self.replica_pool.max_shared_sequences,
+            lambda: self.replica_pool.max_shared_step_tokens,
         )
 
     @classmethod
@@ -219,25 +225,21 @@ class VllmBackend:
             tenant, len(examples) * len(objective.label_scorer.branch_points)
         )
 
+        num_prefix_positions = loaded_prompt.payload.num_positions
+
         async def query_next_tokens(
-            body: replica_request_body.RequestBody, num_sequences: int
+            sequences: Sequence[Sequence[int]], only_token_id: int | None
         ) -> list[dict[int, float]]:
-            async def query_replica(replica: ReplicaClient) -> list[dict[int, float]]:
-                return parse_next_tokens(await replica.request_completion(body, num_sequences), num_sequences)
-
-            async with self._semaphore.acquire_slots(tenant, num_sequences):
-                return await self.replica_pool.run_with_failover(
-                    replica_request_body.make_routing_key(tenant, digest), query_replica
+            log_probs: list[dict[int, float]] = []
+            while len(log_probs) < len(sequences):
+                part = sequences[len(log_probs) :][: self._max_texts_per_request(tenant)]
+                body = replica_request_body.build_next_token_body(
+                    part, num_prefix_positions, tenant, digest, only_token_id
                 )
+                log_probs += await self._request_next_tokens(body, part, tenant, digest)
+            return log_probs
 
-        scorer = RemoteLabelScorer(
-            objective.label_scorer,
-            loaded_prompt.payload.num_positions,
-            tenant,
-            digest,
-            query_next_tokens,
-            max_concurrent_texts,
-        )
+        scorer = RemoteLabelScorer(objective.label_scorer, query_next_tokens, max_concurrent_texts)
         sequences = [apply_payload(example, loaded_prompt.payload)[0] for example in examples]
         try:
             with self._admission.track_requests(tenant, max_concurrent_texts):
@@ -247,6 +249,32 @@ class VllmBackend:
             return [[math.nan] * len(loaded_prompt.task.labels)] * len(examples)
         except TimeoutError:
             raise RequestTimeout(self._config.request_timeout) from None
+
+    def _max_texts_per_request(self, tenant: str) -> int:
+        """Return the maximum texts in one request of a classification: few while other tenants are active.
+
+        All of them are computed in one step, for which the other sequences wait.
+        """
+        return MAX_SHARED_TEXTS_PER_REQUEST if self._semaphore.has_other_tenants(tenant) else MAX_TEXTS_PER_QUERY
+
+    async def _request_next_tokens(
+        self,
+        body: replica_request_body.RequestBody,
+        sequences: Sequence[Sequence[int]],
+        tenant: str,
+        prompt_digest: str,
+    ) -> list[dict[int, float]]:
+        """Request the next token's log-probabilities of a few sequences from a replica."""
+        num_step_tokens = sum(count_step_tokens(len(sequence)) for sequence in sequences)
+
+        async def query_replica(replica: ReplicaClient) -> list[dict[int, float]]:
+            response = await replica.request_completion(body, len(sequences), num_step_tokens)
+            return parse_next_tokens(response, len(sequences))
+
+        async with self._semaphore.acquire_slots(tenant, len(sequences), num_step_tokens):
+            return await self.replica_pool.run_with_failover(
+                replica_request_body.make_routing_key(tenant, prompt_digest), query_replica
+            )
 
     def _max_running_sequences(self) -> int:
         """Return the maximum sequences at the replicas; further ones wait in the gateway, tenants in turn."""

@@ -1,10 +1,17 @@
-"""Limit on a tenant's sequences at a replica while other tenants are active."""
+"""Limit on a tenant's tokens in a replica's step while other tenants are active."""
 
 from __future__ import annotations
 
 import itertools
 
-from softprompt.server.backends.vllm.shared_sequence_limit import INITIAL_LIMIT, SharedSequenceLimit
+import pytest
+
+from softprompt.server.backends.vllm.shared_step_limit import (
+    INITIAL_LIMIT,
+    MAX_PREFILL_TOKENS,
+    SharedStepLimit,
+    count_step_tokens,
+)
 
 
 class SimulatedReplica:
@@ -12,7 +19,7 @@ class SimulatedReplica:
 
     def __init__(self, base: float, per_sequence: float):
         self.base, self.per_sequence, self.now = base, per_sequence, 0.0
-        self.limit = SharedSequenceLimit(lambda: self.now)
+        self.limit = SharedStepLimit(lambda: self.now)
 
     def run_steps(self, num_sequences: int, count: int = 20) -> None:
         """Run steps; every sequence observes each of them."""
@@ -27,9 +34,14 @@ class SimulatedReplica:
         limits = []
         for _ in range(rounds):
             self.run_steps(1, 3)
-            self.run_steps(self.limit.max_sequences)
-            limits.append(self.limit.max_sequences)
+            self.run_steps(self.limit.max_tokens)
+            limits.append(self.limit.max_tokens)
         return limits
+
+
+@pytest.mark.parametrize(("length", "counted"), [(0, 1), (1, 1), (5, 5), (2000, MAX_PREFILL_TOKENS)])
+def test_a_new_sequence_counts_the_tokens_of_its_text_that_a_step_takes(length: int, counted: int) -> None:
+    assert count_step_tokens(length) == counted
 
 
 def test_the_limit_starts_low_and_at_most_doubles() -> None:
