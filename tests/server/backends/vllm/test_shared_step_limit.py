@@ -39,7 +39,7 @@ class SimulatedReplica:
         return limits
 
 
-@pytest.mark.parametrize(("length", "counted"), [(0, 1), (1, 1), (5, 5), (2000, MAX_PREFILL_TOKENS)])
+@pytest.mark.parametrize(("length", "counted"), [(0, 1), (1, 1), (3, 3), (2000, MAX_PREFILL_TOKENS)])
 def test_a_new_sequence_counts_the_tokens_of_its_text_that_a_step_takes(length: int, counted: int) -> None:
     assert count_step_tokens(length) == counted
 

@@ -12,7 +12,7 @@ import pytest
 from softprompt.model import FrozenModel
 from softprompt.server.api.dependencies import TENANT_HEADER
 from softprompt.server.backends.vllm.remote_label_scorer import MAX_TEXTS_PER_QUERY
-from softprompt.server.backends.vllm.shared_step_limit import INITIAL_LIMIT
+from softprompt.server.backends.vllm.shared_step_limit import INITIAL_LIMIT, count_step_tokens
 from softprompt.server.backends.vllm.vllm_backend import MAX_SHARED_TEXTS_PER_REQUEST
 from tests.server.backends.vllm.conftest import Fronting
 from tests.server.backends.vllm.fake_vllm import Speaking, Vllm
@@ -139,14 +139,15 @@ def test_long_texts_count_their_prefill_until_their_first_token(
 
 
 def test_sequences_are_limited_before_steps_are_observed_while_another_tenant_is_active(
-    fronting: Fronting, two: tuple[Speaking, Speaking]
+    fronting: Fronting, two: tuple[Speaking, Speaking], chatting: FrozenModel
 ) -> None:
     asked = {"model": BASE, "prompt": "tea", "max_tokens": 2}
+    num_allowed = INITIAL_LIMIT // count_step_tokens(len(chatting.prompt_tokenizer.encode_text("tea")))
     with fronting(two[0]) as front, ThreadPoolExecutor(8) as pool:
         assert front.post(COMPLETE, asked, **OTHER).status_code == 200
         with hanging(two[0].vllm):
             flood = pool.submit(front.post, COMPLETE, {**asked, "n": 20})
-            until(lambda: len(front.parts.backend._streams) == 20 and load(front) == INITIAL_LIMIT)
-            assert len(front.parts.backend._semaphore) == INITIAL_LIMIT
+            until(lambda: len(front.parts.backend._streams) == 20 and load(front) == num_allowed)
+            assert len(front.parts.backend._semaphore) == num_allowed
             two[0].vllm.hangs = False
             assert flood.result().status_code == 200

@@ -5,8 +5,8 @@ token of a step delays those of the other sequences. While other tenants send re
 gets only as many tokens as keep a step below `MAX_SLOWDOWN` times the step of a single token. A generating sequence
 counts one token. A new one counts the tokens of its text, at most `MAX_PREFILL_TOKENS`, until its first token.
 
-The limit is learned from the times between tokens. It starts low and grows as larger steps are seen ("slow start", as in
-TCP congestion control: Jacobson 1988, doi 10.1145/52324.52356). On an accelerator, where a step of many tokens takes
+The limit is learned from the times between tokens. It starts low and grows as larger steps are seen ("slow start", as
+in TCP congestion control: Jacobson 1988, doi 10.1145/52324.52356). On an accelerator, where a step of many tokens takes
 hardly longer than one of few, it soon limits nothing.
 """
 
@@ -20,7 +20,7 @@ from softprompt.engine.step_cost_model import StepCostModel
 MAX_SLOWDOWN = 1.5  # of a step, compared with a step of one token
 INITIAL_LIMIT = 4
 GROWTH_FACTOR = 2  # the limit is at most this multiple of the largest number of tokens seen
-MAX_PREFILL_TOKENS = 8  # of a text in a step: vLLM's `--long-prefill-token-threshold` on a CPU
+MAX_PREFILL_TOKENS = 4  # of a text in a step: vLLM's `--long-prefill-token-threshold` on a CPU
 
 
 class SharedStepLimit:
