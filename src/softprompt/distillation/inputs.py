@@ -7,17 +7,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from softprompt.data import Example, ExampleDataset, read_examples
+from softprompt.data.formats.chat_messages import ASSISTANT, CONTENT, ROLE, USER
 from softprompt.distillation.distill_settings import DistillSettings
 from softprompt.distillation.distill_task import DistillableTask, find_input_text
 from softprompt.errors import RecordError
-from softprompt.tasks import ClassificationTask, EncodedExample, LabelTarget, Objective
+from softprompt.tasks import ChatTask, ClassificationTask, EncodedExample, GenerationTask, LabelTarget, Objective
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
+from softprompt.tasks.templates.template import Template
 from softprompt.training.example_splits import MAX_VALIDATION_EXAMPLES, MIN_VALIDATION_EXAMPLES, VALIDATION_FRACTION
 from softprompt.training.random_streams import RandomStream, draw_permutation
 
 logger = logging.getLogger(__name__)
 
+ANSWER_FIELDS = ("output", "answer", "response")
 UNLABELED_FORMAT = "fields"  # the record format that requires no answers
 
 
@@ -28,10 +31,12 @@ class EncodedInputs:
     Attributes:
         train: Inputs to train on.
         validation: Inputs that select the best step; empty if there are too few.
+        answered: Those of the validation inputs whose right response is known, with that response.
     """
 
     train: Sequence[EncodedExample]
     validation: Sequence[EncodedExample]
+    answered: Sequence[EncodedExample] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,53 @@ def encode_inputs(
             len(encoded),
         )
     return encoded
+
+
+def encode_answered_inputs(
+    objective: Objective, task: DistillableTask, inputs: Iterable[Example]
+) -> list[EncodedExample]:
+    """Encode the inputs that have a right response, with that response. Empty for a classification.
+
+    Args:
+        objective: Objective of the task on the teacher's model, which leaves space for the whole text.
+        task: Task of the inputs.
+        inputs: Inputs to encode.
+
+    Raises:
+        RecordError: If a response leaves no space for the input.
+    """
+    if isinstance(task, ClassificationTask):
+        return []
+    answered = []
+    for example in inputs:
+        answer = _find_answer(task, example)
+        text = find_input_text(task, example)
+        if text is not None and answer is not None:
+            answered.append(objective.encode_example(build_answered_example(task, text, answer)))
+        elif answer is not None:
+            answered.append(objective.encode_example(example))
+    return answered
+
+
+def build_answered_example(task: DistillableTask, text: str, answer: str) -> Example:
+    """Build an example of a generation or chat from the text of an input and its right response."""
+    if isinstance(task, ChatTask):
+        messages = [{ROLE: USER, CONTENT: text}, {ROLE: ASSISTANT, CONTENT: answer}]
+        return Example({task.messages_field: messages})
+    assert isinstance(task, GenerationTask)
+    return Example({Template(task.template).get_single_field(): text, task.response_field: answer})
+
+
+def _find_answer(task: ChatTask | GenerationTask, example: Example) -> str | None:
+    """Return the right response to an input, if it has one that is not blank."""
+    if isinstance(task, ChatTask) and task.messages_field in example.fields:
+        return task.split_last_answer(example)[1] if task.has_answer(example) else None
+    response_field = task.response_field if isinstance(task, GenerationTask) else ANSWER_FIELDS[0]
+    for field in (response_field, *ANSWER_FIELDS):
+        answer = example.fields.get(field)
+        if isinstance(answer, str) and answer.strip():
+            return answer
+    return None
 
 
 def _encode_input(objective: Objective, task: DistillableTask, example: Example, max_new_tokens: int) -> EncodedExample:

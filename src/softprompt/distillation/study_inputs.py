@@ -11,15 +11,14 @@ from pydantic import TypeAdapter
 
 from softprompt.atomic import atomic_write_file
 from softprompt.data import Example, read_examples
-from softprompt.data.formats.chat_messages import ASSISTANT, CONTENT, ROLE, USER
 from softprompt.distillation.distill_run_folder import DistillRunFolder
 from softprompt.distillation.distill_setup import MIN_QUESTION_TOKENS, DistillSetup
 from softprompt.distillation.distill_task import DistillableTask
-from softprompt.distillation.inputs import EncodedInputs, encode_inputs
+from softprompt.distillation.inputs import EncodedInputs, build_answered_example, encode_answered_inputs, encode_inputs
 from softprompt.distillation.self_study import MAX_PASSAGE_TOKENS, SelfStudy, StudyInput
 from softprompt.distillation.targeted_inputs import ProgressCallback
 from softprompt.errors import translate_os_errors
-from softprompt.tasks import ChatTask, EncodedExample, GenerationTask
+from softprompt.tasks import ChatTask, EncodedExample
 from softprompt.tasks.templates.template import Template
 from softprompt.training.example_splits import VALIDATION_FRACTION
 from softprompt.training.random_streams import RandomStream, draw_permutation
@@ -51,7 +50,8 @@ def study_document(
     if settings.validation is not None:
         validation = read_examples(settings.validation, settings.map, settings.format or "fields")
         encoded_validation = encode_inputs(setup.objective, setup.task, validation, settings.max_new_tokens)
-        return EncodedInputs(_encode(setup, written), encoded_validation)
+        answered = encode_answered_inputs(setup.objective, setup.task, validation)
+        return EncodedInputs(_encode(setup, written), encoded_validation, answered)
     questions = [study_input for study_input in written if study_input.output is None]
     order = draw_permutation(len(questions), settings.seed, RandomStream.VALIDATION_SPLIT)
     held_out = {questions[i] for i in order[: max(1, round(len(questions) * VALIDATION_FRACTION))]}
@@ -94,18 +94,10 @@ def _encode(setup: DistillSetup, study_inputs: Sequence[StudyInput]) -> list[Enc
     return [
         encode_inputs(setup.objective, setup.task, [_build_input(setup.task, study_input.input)], max_new_tokens)[0]
         if study_input.output is None
-        else setup.objective.encode_example(_build_answered_example(setup.task, study_input.input, study_input.output))
+        else setup.objective.encode_example(build_answered_example(setup.task, study_input.input, study_input.output))
         for study_input in study_inputs
     ]
 
 
 def _build_input(task: DistillableTask, text: str) -> Example:
     return Example({"input" if isinstance(task, ChatTask) else Template(task.template).get_single_field(): text})
-
-
-def _build_answered_example(task: DistillableTask, text: str, answer: str) -> Example:
-    if isinstance(task, ChatTask):
-        messages = [{ROLE: USER, CONTENT: text}, {ROLE: ASSISTANT, CONTENT: answer}]
-        return Example({task.messages_field: messages})
-    assert isinstance(task, GenerationTask)
-    return Example({Template(task.template).get_single_field(): text, task.response_field: answer})
