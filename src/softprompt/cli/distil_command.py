@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from softprompt.cli.console import print_json, stderr_console, stdout_console
+from softprompt.cli.console import print_json, stderr_console
+from softprompt.cli.distil_result_printer import print_result, summarize_result
 from softprompt.cli.option_parser import parse_options
 from softprompt.cli.options import JsonOption
 from softprompt.cli.settings_resolution import read_tracker_name, resolve_settings
@@ -37,6 +37,10 @@ def distil_command(
             rich_help_panel="Run",
         ),
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Continue although the teacher is no better than chance.", rich_help_panel="Run"),
+    ] = False,
     report_to: Annotated[
         str | None, typer.Option(help="Log metrics to tensorboard, wandb or trackio.", rich_help_panel="Run")
     ] = None,
@@ -49,13 +53,14 @@ def distil_command(
 
         softprompt distil --context system.txt --data inputs.jsonl --output prompts/tone
 
-    The result is a saved prompt as `tune` writes it. Requests no longer contain the text.
+    The result is a saved prompt as `tune` writes it. Requests no longer contain the text. OUTPUT.run has the report, with
+    a picture: what the virtual tokens recover of the text, beside the text cut to this length and a summary.
     """
     from softprompt.distillation import DistillSettings
 
     settings = resolve_settings(DistillSettings, parse_options(context.obj), config, resume)
     report_to = report_to or read_tracker_name(DistillSettings, config)
-    result = distil_with_progress(settings, resume=resume, overwrite=overwrite, report_to=report_to)
+    result = distil_with_progress(settings, resume=resume, overwrite=overwrite, force=force, report_to=report_to)
     if as_json:
         print_json(summarize_result(result))
     else:
@@ -63,7 +68,12 @@ def distil_command(
 
 
 def distil_with_progress(
-    settings: DistillSettings, *, resume: bool = False, overwrite: bool = False, report_to: str | None = None
+    settings: DistillSettings,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    force: bool = False,
+    report_to: str | None = None,
 ) -> DistillResult:
     """Distil a text with a progress bar, and with a tracker if `report_to` names one."""
     from softprompt.cli.progress_bar import ProgressBar
@@ -77,34 +87,5 @@ def distil_with_progress(
         if report_to:
             callbacks.append(stack.enter_context(TrackerCallback.open_tracker(report_to, settings)))
         return distil_from_settings(
-            settings, None, CallbackList(callbacks), bar.on_progress, resume=resume, overwrite=overwrite
+            settings, None, CallbackList(callbacks), bar.on_progress, resume=resume, overwrite=overwrite, force=force
         )
-
-
-def summarize_result(result: DistillResult) -> dict[str, Any]:
-    """Return the result as the JSON object that `--json` prints."""
-    return {
-        "prompt": None if result.prompt is None else str(result.folder),
-        "num_context_tokens": result.num_context_tokens,
-        "num_virtual_tokens": None if result.prompt is None else result.prompt.manifest.num_virtual_tokens,
-        "steps": result.steps,
-        "seconds": round(result.seconds, 2),
-        "best_step": result.best_step,
-        "metrics": dict(result.metrics),
-        "initial_metrics": dict(result.initial_metrics),
-    }
-
-
-def print_result(result: DistillResult) -> None:
-    """Print the result as text."""
-    folder = escape(str(result.folder))
-    if result.prompt is None:
-        place = f"after step {result.steps}" if result.steps else "before training"
-        stdout_console.print(f"Stopped {place}. Continue:  softprompt distil --output {folder} --resume")
-        return
-    num_virtual_tokens = result.prompt.manifest.num_virtual_tokens
-    stdout_console.print(f"{result.num_context_tokens} tokens became {num_virtual_tokens} virtual tokens.")
-    if result.metrics:
-        values = "  ".join(f"{name} {value:.3g}" for name, value in result.metrics.items() if name != "loss")
-        stdout_console.print(f"On the validation inputs: {values} (step {result.best_step} of {result.steps}).")
-    stdout_console.print(f"Saved in [bold]{folder}[/].")

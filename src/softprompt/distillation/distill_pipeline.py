@@ -28,6 +28,7 @@ def distil(
     on_progress: ProgressCallback | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    force: bool = False,
     **settings: Any,
 ) -> DistillResult:
     """Turn a text in front of every input into a few virtual tokens of the same model, and save them as a prompt.
@@ -41,6 +42,7 @@ def distil(
         on_progress: Called with the stage before training, the number of finished items and their total number.
         resume: Whether to continue from the run's folder.
         overwrite: Whether to replace an existing prompt or run.
+        force: Whether to continue although the teacher is at chance.
         **settings: Fields of `DistillSettings`; `output` and one of `context`, `examples` and `document` are required.
 
     Raises:
@@ -57,6 +59,7 @@ def distil(
         on_progress,
         resume=resume,
         overwrite=overwrite,
+        force=force,
     )
 
 
@@ -68,6 +71,7 @@ def distil_from_settings(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    force: bool = False,
 ) -> DistillResult:
     """Distil a text and save the prompt: see `distil`.
 
@@ -88,10 +92,12 @@ def distil_from_settings(
         return _save_exact(setup)
     callback = callback or NullCallback()
     try:
-        run = DistillRun.start(setup, run_folder, callback, _stop_between(callback, on_progress), resume=resume)
+        run = DistillRun.start(
+            setup, run_folder, callback, _stop_between(callback, on_progress), resume=resume, force=force
+        )
     except _StoppedBeforeTraining:
         return DistillResult(None, settings.output, setup.context.num_tokens)
-    return run.save_result(run.trainer.train())
+    return run.save_result(run.trainer.train(), on_progress)
 
 
 class _StoppedBeforeTraining(Exception):

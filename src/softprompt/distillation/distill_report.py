@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
-
-REPORT_VERSION = 1
 
 
 class ReportRow(BaseModel):
@@ -18,8 +16,9 @@ class ReportRow(BaseModel):
         num_request_tokens: Number of tokens that each request repeats.
         num_positions: Number of positions of the window that it takes.
         kv_bytes: Bytes of its keys and values in the model's precision.
-        first_token_seconds: Time to the first token of one request in seconds, its repeated tokens included.
-        metrics: Metrics on the validation inputs by name, see docs/distillation.md.
+        first_token_seconds: Time to the first token of one input in seconds, with the tokens that a request repeats.
+        cached_first_token_seconds: The same if a prefix cache has those tokens' keys and values.
+        metrics: Metrics on the validation inputs by name: docs/distillation.md defines them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -29,6 +28,7 @@ class ReportRow(BaseModel):
     num_positions: int
     kv_bytes: int
     first_token_seconds: float
+    cached_first_token_seconds: float
     metrics: dict[str, float]
 
 
@@ -41,24 +41,16 @@ class DistillReport(BaseModel):
         source: Kind, path, hash and length of the text.
         num_virtual_tokens: Number of virtual tokens, P.
         num_validation_inputs: Number of inputs that were measured.
-        teacher: Quality of the teacher on inputs whose answer is known; empty if none is.
+        num_answered_inputs: Number of those with a right answer.
         rows: Ways to prepare the model, the distilled prefix last.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    version: int = REPORT_VERSION
+    version: Literal[1] = 1
     model: str
     source: Mapping[str, Any]
     num_virtual_tokens: int
     num_validation_inputs: int
-    teacher: dict[str, float]
+    num_answered_inputs: int
     rows: list[ReportRow]
-
-    def get_row(self, name: str) -> ReportRow:
-        """Return the row with a name.
-
-        Raises:
-            KeyError: There is no such row.
-        """
-        return {row.name: row for row in self.rows}[name]

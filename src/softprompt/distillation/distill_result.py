@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from softprompt.distillation.distill_report import DistillReport
 from softprompt.saved import SavedPrompt
 
 
@@ -22,6 +23,7 @@ class DistillResult:
         best_step: Step whose prompt was kept; None without validation inputs.
         metrics: Metrics of the kept prompt on the validation inputs; empty without them.
         initial_metrics: Metrics of the initial prefix on the validation inputs; empty without them.
+        report: The prefix beside its alternatives; None without validation inputs.
     """
 
     prompt: SavedPrompt | None
@@ -32,3 +34,4 @@ class DistillResult:
     best_step: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     initial_metrics: Mapping[str, float] = field(default_factory=dict)
+    report: DistillReport | None = None

@@ -10,18 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from softprompt.atomic import atomic_write_file
+from softprompt.distillation.distill_report import DistillReport
 from softprompt.distillation.distill_result import DistillResult
 from softprompt.distillation.distill_run_folder import DistillRunFolder
 from softprompt.distillation.distill_setup import DistillSetup
 from softprompt.distillation.distilled_prefix import DistilledPrefix
 from softprompt.distillation.initial_prefix import PREFIX_STARTS
-from softprompt.distillation.reference_objective import build_distillation_objective
+from softprompt.distillation.recovery_plot import plot_recovery
+from softprompt.distillation.reference_objective import DistillationObjectives, build_distillation_objective
+from softprompt.distillation.report_builder import build_report
 from softprompt.distillation.study_inputs import study_document
-from softprompt.distillation.targeted_inputs import ProgressCallback, prepare_targets
-from softprompt.errors import TrainingDiverged
+from softprompt.distillation.targeted_inputs import ProgressCallback, TargetedInputs, prepare_targets
+from softprompt.distillation.teacher_quality import check_teacher
+from softprompt.errors import TrainingDiverged, translate_os_errors
+from softprompt.model import KVPrefix
 from softprompt.prompts.spread_cache import get_kv_spread
 from softprompt.saved import SavedPrompt
-from softprompt.tasks import Objective
 from softprompt.training.callbacks import TrainerCallback
 from softprompt.training.checkpoint import compute_run_hash
 from softprompt.training.loss_plot import plot_loss
@@ -46,6 +51,7 @@ class DistillRun:
         run_folder: Folder of the run's own files.
         prompt: Prefix to train.
         initial_parameters: Parameters of the prefix before the first step.
+        inputs: Inputs with the teacher's targets.
         objective: Divergence from the teacher.
         trainer: Trainer of the prefix.
     """
@@ -54,7 +60,8 @@ class DistillRun:
     run_folder: DistillRunFolder
     prompt: DistilledPrefix
     initial_parameters: Mapping[str, Tensor]
-    objective: Objective
+    inputs: TargetedInputs
+    objective: DistillationObjectives
     trainer: Trainer
 
     @classmethod
@@ -66,10 +73,12 @@ class DistillRun:
         on_progress: ProgressCallback | None = None,
         *,
         resume: bool = False,
+        force: bool = False,
     ) -> DistillRun:
         """Write run.json, ask the teacher, load the checkpoint if there is one, and evaluate the initial prefix.
 
         Raises:
+            SettingError: If the teacher is at chance, unless `force` is set.
             CheckpointError: If a resumed run began with other settings or data.
             DiskFull: If the disk is full.
         """
@@ -78,6 +87,7 @@ class DistillRun:
         run_hash = _initialize_folder(setup, run_folder, learning_rate, resume=resume)
         encoded_inputs = setup.inputs or study_document(setup, run_folder, on_progress)
         inputs = prepare_targets(setup, encoded_inputs, run_folder, on_progress)
+        check_teacher([*inputs.train, *inputs.validation], force=force)
         initial_value = PREFIX_STARTS[settings.init](
             model, setup.context, int(settings.num_virtual_tokens), settings.seed
         )
@@ -90,12 +100,16 @@ class DistillRun:
         recorder = FolderRecorder(run_folder, run_hash)
         trainer = Trainer(objective, trainable, inputs, inputs.validation, settings, optimizer, recorder, callback)
         trainer.evaluate_before_training()
-        return cls(setup, run_folder, prompt, initial_parameters, objective, trainer)
+        return cls(setup, run_folder, prompt, initial_parameters, inputs, objective, trainer)
 
-    def save_result(self, outcome: TrainOutcome) -> DistillResult:
-        """Save the prefix of a run that has ended, and plot its loss.
+    def save_result(self, outcome: TrainOutcome, on_progress: ProgressCallback | None = None) -> DistillResult:
+        """Save the prefix of a run that has ended, plot its loss, and write its report.
 
         The initial prefix is kept if no step is better.
+
+        Args:
+            outcome: Outcome of the training.
+            on_progress: Called with the stage, the number of measured alternatives and their total number.
 
         Raises:
             TrainingDiverged: If the loss was not a number; the best prefix before that was saved.
@@ -113,6 +127,7 @@ class DistillRun:
                 f"the loss or its gradient was not a number at step {state.step + 1}; the prefix of step {step or 0} "
                 f"is in {setup.settings.output}. Lower `learning_rate`"
             )
+        report = self._write_report(on_progress) if self.inputs.validation else None
         return DistillResult(
             prompt,
             setup.settings.output,
@@ -122,7 +137,28 @@ class DistillRun:
             step,
             metrics,
             initial_metrics,
+            report,
         )
+
+    @torch.no_grad()
+    def _write_report(self, on_progress: ProgressCallback | None) -> DistillReport:
+        """Measure the prefix beside its alternatives, and keep the report in the run folder."""
+        setup, run_folder = self.setup, self.run_folder
+        distilled = self._compile_prefix()
+        parameters = {name: tensor.clone() for name, tensor in self.prompt.state_dict().items()}
+        self.prompt.load_state_dict(self.initial_parameters)
+        initial = self._compile_prefix()
+        self.prompt.load_state_dict(parameters)
+        report = build_report(setup, self.objective, self.inputs, initial, distilled, on_progress)
+        with translate_os_errors(run_folder.report_file):
+            atomic_write_file(run_folder.report_file, (report.model_dump_json(indent=2) + "\n").encode())
+        plot_recovery(report, run_folder.recovery_plot_file)
+        return report
+
+    def _compile_prefix(self) -> KVPrefix:
+        prefix = self.setup.model.compile_payload(self.prompt())
+        assert isinstance(prefix, KVPrefix)
+        return prefix
 
     def _restore_best(self, outcome: TrainOutcome) -> tuple[int | None, Mapping[str, float]]:
         """Restore the best prefix, the initial one included, and return its step and metrics."""

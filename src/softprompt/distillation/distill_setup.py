@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from softprompt.data import read_examples
+from softprompt.data import Example, read_examples
 from softprompt.distillation.context import Context, encode_few_shot_prompt, encode_text
 from softprompt.distillation.distill_settings import DistillSettings
 from softprompt.distillation.distill_task import DistillableTask, build_distill_task
-from softprompt.distillation.inputs import UNLABELED_FORMAT, DistillInputs, EncodedInputs, encode_inputs
+from softprompt.distillation.inputs import (
+    UNLABELED_FORMAT,
+    DistillInputs,
+    EncodedInputs,
+    encode_answered_inputs,
+    encode_inputs,
+)
 from softprompt.distillation.label_teacher import LabelTeacher
 from softprompt.distillation.response_teacher import ResponseTeacher
 from softprompt.distillation.source_text import SourceKind, SourceText
@@ -38,6 +45,7 @@ class DistillSetup:
         task: Task of the prompt.
         context: The text in front of the inputs.
         objective: Objective of the task behind the whole text.
+        demonstrations: Examples of a few-shot prompt; empty for other texts.
         inputs: Encoded inputs; None if the model writes them, or the whole text is compiled.
         digests: Hash of the content of each data source, by the name of its setting.
     """
@@ -48,6 +56,7 @@ class DistillSetup:
     task: DistillableTask
     context: Context
     objective: Objective
+    demonstrations: Sequence[Example]
     inputs: EncodedInputs | None
     digests: dict[str, str]
 
@@ -83,12 +92,16 @@ class DistillSetup:
             _check_study(settings, task, objective)
         encoded_inputs = None
         if inputs is not None and not settings.is_exact:
-            splits = (inputs.train, inputs.validation)
+            train, validation = (
+                encode_inputs(objective, task, split, settings.max_new_tokens)
+                for split in (inputs.train, inputs.validation)
+            )
             encoded_inputs = EncodedInputs(
-                *(encode_inputs(objective, task, split, settings.max_new_tokens) for split in splits)
+                train, validation, encode_answered_inputs(objective, task, inputs.validation)
             )
         digests = {"source": source.digest, **({} if inputs is None else inputs.digests)}
-        return cls(settings, model, source, task, context, objective, encoded_inputs, digests)
+        demonstrations = () if examples is None else list(examples)
+        return cls(settings, model, source, task, context, objective, demonstrations, encoded_inputs, digests)
 
     def create_teacher(self) -> LabelTeacher | ResponseTeacher:
         """Create the teacher: the frozen model behind the whole text."""

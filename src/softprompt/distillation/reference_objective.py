@@ -43,12 +43,12 @@ def _measure_nll(base: LanguageModelingObjective, setup: DistillSetup, inputs: T
     objective = ResponseDistillationObjective(base)
     without, with_context = (
         collect_outputs(objective, payload, inputs.validation).double().sum(dim=0)
-        for payload in (_compile_empty_text(setup), setup.context.prefix)
+        for payload in (compile_empty_text(setup), setup.context.prefix)
     )
     return ResponseNLL(float(without[1] / without[3]), float(with_context[1] / with_context[3]))
 
 
-def _compile_empty_text(setup: DistillSetup) -> KVPrefix | None:
+def compile_empty_text(setup: DistillSetup) -> KVPrefix | None:
     """Return what precedes the inputs without the text: the beginning of a chat with an empty system message, if any.
 
     The inputs of such a chat continue a system message, so they do not begin a conversation themselves.

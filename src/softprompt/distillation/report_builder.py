@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
 
 import torch
@@ -11,23 +11,21 @@ import torch
 from softprompt.distillation.alternatives import Alternative, build_alternatives
 from softprompt.distillation.distill_report import DistillReport, ReportRow
 from softprompt.distillation.distill_setup import DistillSetup
-from softprompt.distillation.distillation_objective import DistillationObjective
+from softprompt.distillation.reference_objective import DistillationObjectives
 from softprompt.distillation.targeted_inputs import ProgressCallback, TargetedInputs
-from softprompt.distillation.teacher_quality import TeacherQuality
 from softprompt.evaluation.batch_inference import collect_outputs, compute_metrics
 from softprompt.model import KVPrefix
-from softprompt.tasks import EncodedExample
+from softprompt.model.causal_model import CausalModel
 
-INITIAL_NAME, DISTILLED_NAME = "initial prefix", "distilled"
+INITIAL_PREFIX, DISTILLED = "initial prefix", "distilled"
 REPORT_STAGE = "measuring the alternatives"
 NUM_TIMINGS = 3
 
 
 def build_report(
     setup: DistillSetup,
-    objective: DistillationObjective,
+    objective: DistillationObjectives,
     inputs: TargetedInputs,
-    teacher: TeacherQuality,
     initial_prefix: KVPrefix,
     distilled_prefix: KVPrefix,
     on_progress: ProgressCallback | None = None,
@@ -37,58 +35,66 @@ def build_report(
     Args:
         setup: Setup of the run.
         objective: Divergence from the teacher.
-        inputs: Inputs with the teacher's targets; at least one to validate with.
-        teacher: Quality of the teacher.
+        inputs: Inputs with the teacher's targets; at least one for validation.
         initial_prefix: Compiled prefix before training.
         distilled_prefix: Compiled prefix after training.
         on_progress: Called with the stage, the number of measured alternatives and their total number.
     """
-    num_virtual_tokens = distilled_prefix.num_virtual_tokens
     alternatives = [
-        *build_alternatives(setup, num_virtual_tokens),
-        Alternative(INITIAL_NAME, initial_prefix, 0),
-        Alternative(DISTILLED_NAME, distilled_prefix, 0),
+        *build_alternatives(setup, distilled_prefix.num_virtual_tokens),
+        Alternative(INITIAL_PREFIX, initial_prefix),
+        Alternative(DISTILLED, distilled_prefix),
     ]
-    rows = []
+    rows: list[ReportRow] = []
     for alternative in alternatives:
         if on_progress is not None:
             on_progress(REPORT_STAGE, len(rows), len(alternatives))
-        rows.append(_measure(setup, objective, inputs, alternative))
+        rows.append(_measure(setup.model, objective, inputs, alternative))
     return DistillReport(
         model=setup.model.name,
         source=setup.source.describe(setup.context.num_tokens),
-        num_virtual_tokens=num_virtual_tokens,
+        num_virtual_tokens=distilled_prefix.num_virtual_tokens,
         num_validation_inputs=len(inputs.validation),
-        teacher=teacher.to_metrics(),
+        num_answered_inputs=len(inputs.answered) or sum(example.label_index >= 0 for example in inputs.validation),
         rows=rows,
     )
 
 
 def _measure(
-    setup: DistillSetup, objective: DistillationObjective, inputs: TargetedInputs, alternative: Alternative
+    model: CausalModel, objective: DistillationObjectives, inputs: TargetedInputs, alternative: Alternative
 ) -> ReportRow:
     prefix = alternative.prefix
-    outputs = collect_outputs(objective, prefix, inputs.validation)
-    metrics = objective.compute_metrics(outputs, inputs.validation)
-    metrics.pop("loss")
+    metrics = objective.compute_metrics(collect_outputs(objective, prefix, inputs.validation), inputs.validation)
+    del metrics["loss"]
     if inputs.answered:
         metrics["answer_nll"] = compute_metrics(objective.base, prefix, inputs.answered)["loss"]
-    num_positions = 0 if prefix is None else prefix.num_positions
+    input_ids = inputs.validation[0].prompt_ids
+    cached_seconds = _time_pass(model, input_ids, prefix)
+    has_request_tokens = bool(alternative.token_ids)
+    text_ids = input_ids[prefix.has_bos :] if has_request_tokens and prefix is not None else input_ids
     return ReportRow(
         name=alternative.name,
         num_request_tokens=alternative.num_request_tokens,
-        num_positions=num_positions,
-        kv_bytes=0 if prefix is None else prefix.tensor.numel() * setup.model.dtype.itemsize,
-        first_token_seconds=_time_first_token(objective, inputs.validation[0], alternative, setup),
+        num_positions=0 if prefix is None else prefix.num_positions,
+        kv_bytes=0 if prefix is None else prefix.tensor.numel() * model.dtype.itemsize,
+        first_token_seconds=(
+            _time_pass(model, [*alternative.token_ids, *text_ids], None) if has_request_tokens else cached_seconds
+        ),
+        cached_first_token_seconds=cached_seconds,
         metrics=metrics,
     )
 
 
-def _time_first_token(
-    objective: DistillationObjective, example: EncodedExample, alternative: Alternative, setup: DistillSetup
-) -> float:
-    """Time the pass that computes the first token, over the tokens that the request has."""
-    if alternative.num_request_tokens:
-        token_ids = [*_get_token_ids(alternative, setup), *example.prompt_ids]
-        return _time_pass(setup, token_ids, None)
-    return _time_pass(setup, example.prompt_ids, alternative.prefix)
+@torch.no_grad()
+def _time_pass(model: CausalModel, token_ids: Sequence[int], prefix: KVPrefix | None) -> float:
+    """Time the pass that computes the first token of a response: the median of a few."""
+    ids = list(token_ids) if prefix is None else prefix.apply_to_prompt(list(token_ids))
+    input_ids = torch.tensor([ids], device=model.device)
+    is_last = torch.arange(len(ids), device=model.device).unsqueeze(0) == len(ids) - 1
+    times = []
+    for _ in range(NUM_TIMINGS):
+        started = time.perf_counter()
+        hidden = model.compute_hidden_states(input_ids, torch.ones_like(is_last), prefix, is_last)
+        model.compute_logits(hidden[0, -1]).argmax().item()
+        times.append(time.perf_counter() - started)
+    return median(times)

@@ -25,6 +25,8 @@ class StudyPrompts:
             different questions than if the request describes the kind of question.
         summary_requests: inputs about a passage, which contain its first words as `{opening}`.
         repetition_request: input that is answered by a passage itself, which contains its first words as `{opening}`.
+        summary_instruction: request for a short version of a whole text.
+        summary_label: word before a summary, for models without a chat template.
         question_label: word before a question, for models without a chat template.
         question_template: template of a question and its answer, for models without a chat template.
     """
@@ -33,6 +35,8 @@ class StudyPrompts:
     question_openings: tuple[str, ...]
     summary_requests: tuple[str, ...]
     repetition_request: str
+    summary_instruction: str
+    summary_label: str
     question_label: str
     question_template: str
 
@@ -58,6 +62,8 @@ ENGLISH_PROMPTS = StudyPrompts(
         "List the main points of the part that begins with “{opening}”.",
     ),
     repetition_request="Repeat the part that begins with “{opening}”, word for word.",
+    summary_instruction="Summarize this text as briefly as possible, with all its facts and rules.",
+    summary_label="Summary:",
     question_label="Question:",
     question_template="Question: {input}\nAnswer:",
 )
@@ -80,6 +86,8 @@ CHINESE_PROMPTS = StudyPrompts(
     ),
     summary_requests=("请概括以“{opening}”开头的部分。", "请列出以“{opening}”开头的部分的要点。"),
     repetition_request="请逐字重复以“{opening}”开头的部分。",
+    summary_instruction="请尽量简短地概括这段文字，保留所有事实和规则。",
+    summary_label="概括：",
     question_label="问题：",
     question_template="问题：{input}\n回答：",
 )

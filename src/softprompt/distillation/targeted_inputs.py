@@ -24,10 +24,12 @@ class TargetedInputs:
     Attributes:
         train: Inputs to train on.
         validation: Inputs that select the best step; empty if there are too few.
+        answered: Those of the validation inputs whose right response is known, with that response instead.
     """
 
     train: Sequence[EncodedExample]
     validation: Sequence[EncodedExample]
+    answered: Sequence[EncodedExample] = ()
 
     @property
     def lengths(self) -> list[int]:
@@ -69,4 +71,4 @@ def prepare_targets(
         targeted = setup.create_teacher().add_targets(examples, count_done)
         write_targets(run_folder.targets_file, targeted, digest)
     num_train = len(inputs.train)
-    return TargetedInputs(targeted[:num_train], targeted[num_train:])
+    return TargetedInputs(targeted[:num_train], targeted[num_train:], inputs.answered)
