@@ -76,6 +76,9 @@ CONFIGS: dict[str, PreTrainedConfig] = {
 
 FAMILIES = tuple(CONFIGS)
 
+#: Causal families whose attention does not show its queries.
+WITHOUT_QUERIES = ("bloom", "falcon", "falcon-new", "falcon-alibi")
+
 _ENCODER: dict[str, Any] = {**_SIZE, "intermediate_size": 40, "max_position_embeddings": 64, "pad_token_id": 2}
 
 MASKED_CONFIGS: dict[str, PreTrainedConfig] = {

@@ -8,6 +8,7 @@ import torch
 
 from softprompt.data import Example
 from softprompt.distillation.context import Context
+from softprompt.distillation.initial_prefix import ATTENTION_MATCHING, DISTILL_INITIALIZERS
 from softprompt.distillation.label_distillation import LabelDistillationObjective
 from softprompt.distillation.label_teacher import LabelTeacher
 from softprompt.distillation.response_distillation import ResponseDistillationObjective
@@ -16,10 +17,19 @@ from softprompt.model import CausalModel
 from softprompt.tasks import ClassificationTask, EncodedExample, GenerationTask, Objective
 from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
+from tests.tiny import FAMILIES, WITHOUT_QUERIES
 
 TEXT = "the film was great fun and the food is awful so say good or bad"
 INPUTS = ("the film", "a bore", "the plot was lovely, the ending awful", "tea", "each scene was the name of a fish")
 KINDS = ("classification", "generation")
+
+#: Families with each of the initial prefixes that they support.
+FAMILIES_AND_STARTS = [
+    (family, init)
+    for family in FAMILIES
+    for init in DISTILL_INITIALIZERS
+    if init != ATTENTION_MATCHING or family not in WITHOUT_QUERIES
+]
 
 
 def build_base(model: CausalModel, kind: str) -> ClassificationObjective | LanguageModelingObjective:

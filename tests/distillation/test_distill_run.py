@@ -12,7 +12,7 @@ import torch
 
 import softprompt
 from softprompt.distillation import DistillResult
-from softprompt.distillation.initial_prefix import take_last_tokens
+from softprompt.distillation.initial_prefix import PrefixInitContext, take_last_tokens
 from softprompt.distillation.label_distillation import LabelDistillationObjective
 from softprompt.distillation.response_distillation import ResponseDistillationObjective
 from softprompt.errors import SettingError, TrainingDiverged
@@ -57,7 +57,9 @@ def test_no_steps_keep_the_initial_prefix(distil: Distil) -> None:
     model = shared_model("llama")
     assert isinstance(model, CausalModel)
     context = build_context(model, TEXT + "\n\n")
-    torch.testing.assert_close(result.prompt.payload.tensor, take_last_tokens(model, context, 4, 0).tensor)
+    torch.testing.assert_close(
+        result.prompt.payload.tensor, take_last_tokens(PrefixInitContext(model, context, (), 4, 0)).tensor
+    )
 
 
 def test_the_initial_prefix_is_kept_if_training_makes_it_worse(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from softprompt.distillation.distilled_prefix import DistilledPrefix
-from softprompt.distillation.initial_prefix import take_last_tokens
+from softprompt.distillation.initial_prefix import PrefixInitContext, take_last_tokens
 from softprompt.model import CausalModel
 from softprompt.prompts.spread_cache import get_kv_spread
 from tests.distillation.targets import build_context
@@ -18,7 +18,7 @@ def build(family: str, P: int, value_lr_multiplier: float = 1.0) -> tuple[Distil
     model = shared_model(family)
     assert isinstance(model, CausalModel)
     context = build_context(model)
-    init = take_last_tokens(model, context, P, 0)
+    init = take_last_tokens(PrefixInitContext(model, context, (), P, 0))
     prefix = DistilledPrefix(init, get_kv_spread(model), context.prefix.placement, value_lr_multiplier)
     return prefix, init.tensor
 

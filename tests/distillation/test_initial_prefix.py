@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softprompt.distillation.initial_prefix import PREFIX_STARTS, draw_random, take_last_tokens
+from softprompt.distillation.initial_prefix import (
+    DISTILL_INITIALIZERS,
+    PrefixInitContext,
+    draw_random,
+    take_last_tokens,
+)
 from softprompt.model import CausalModel
 from softprompt.model.rotary import shift_positions
-from tests.distillation.targets import build_context
+from tests.distillation.targets import FAMILIES_AND_STARTS, build_context
 from tests.tiny import FAMILIES, WITH_BOS, shared_model
 
 
@@ -23,19 +28,19 @@ def test_all_but_one_of_the_tokens_shift_by_one(family: str) -> None:
     model = load(family)
     context = build_context(model)
     P = context.num_tokens - 1
-    value = take_last_tokens(model, context, P, seed=0)
+    value = take_last_tokens(PrefixInitContext(model, context, (), P, 0))
     whole = context.prefix.tensor
     num_first = int(not context.prefix.has_bos)
     expected = shift_positions(model, whole[:, :, :, -(P - num_first) :], -1)
     torch.testing.assert_close(value.tensor[:, :, :, num_first:], expected)
-    assert value.description == f"the last {P} of {context.num_tokens} tokens"
+    assert value.description == f"the first and the last tokens, {context.num_tokens} tokens to {P}"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_first_token_keeps_its_position(family: str) -> None:
     model = load(family)
     context = build_context(model)
-    value = take_last_tokens(model, context, 3, seed=0).tensor
+    value = take_last_tokens(PrefixInitContext(model, context, (), 3, 0)).tensor
     if family in WITH_BOS:
         assert context.prefix.has_bos
         assert value.shape[3] == 3
@@ -48,7 +53,7 @@ def test_the_last_key_gets_the_attention_that_it_had_behind_the_whole_text(P: in
     """The score of a query and a key depends on their distance alone, which is as before."""
     model = load("llama")
     context = build_context(model)
-    value = take_last_tokens(model, context, P, seed=0).tensor
+    value = take_last_tokens(PrefixInitContext(model, context, (), P, 0)).tensor
     query = torch.randn(value.shape[0], 1, value.shape[2], 1, value.shape[4])
     query = torch.cat([query, query], dim=1)
     behind_text, behind_prefix = (shift_positions(model, query, n + 1)[:, 0] for n in (context.num_tokens, P))
@@ -56,12 +61,11 @@ def test_the_last_key_gets_the_attention_that_it_had_behind_the_whole_text(P: in
     torch.testing.assert_close((behind_prefix * value[:, 0]).sum(-1), expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("init", PREFIX_STARTS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "init"), FAMILIES_AND_STARTS)
 def test_initial_values_are_finite_and_have_the_prefix_shape(family: str, init: str) -> None:
     model = load(family)
     for P in (1, 5):
-        tensor = PREFIX_STARTS[init](model, build_context(model), P, 3).tensor
+        tensor = DISTILL_INITIALIZERS[init](PrefixInitContext(model, build_context(model), (), P, 3)).tensor
         assert tensor.shape == model.shape.get_prefix_shape(P)
         assert tensor.isfinite().all()
 
@@ -70,11 +74,13 @@ def test_a_text_of_one_or_two_tokens_has_a_finite_random_start() -> None:
     model = load("qwen2")
     context = build_context(model, "the film")
     assert context.num_tokens <= 2
-    assert draw_random(model, context, 1, 0).tensor.isfinite().all()
+    assert draw_random(PrefixInitContext(model, context, (), 1, 0)).tensor.isfinite().all()
 
 
 def test_the_seed_determines_a_random_start() -> None:
     model = load("llama")
-    one, same, other = (draw_random(model, build_context(model), 4, seed).tensor for seed in (1, 1, 2))
+    one, same, other = (
+        draw_random(PrefixInitContext(model, build_context(model), (), 4, seed)).tensor for seed in (1, 1, 2)
+    )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)

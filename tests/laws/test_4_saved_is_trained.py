@@ -11,17 +11,17 @@ from hypothesis import given
 
 from softprompt.data import Example
 from softprompt.distillation.distilled_prefix import DistilledPrefix
-from softprompt.distillation.initial_prefix import PREFIX_STARTS
+from softprompt.distillation.initial_prefix import DISTILL_INITIALIZERS, PrefixInitContext
 from softprompt.model import CausalModel, FrozenModel, Placement
 from softprompt.prompts import PromptOptions, build_prompt
 from softprompt.prompts.soft_prompt import SoftPrompt
 from softprompt.prompts.spread_cache import get_kv_spread
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask
-from tests.distillation.targets import build_context
+from tests.distillation.targets import FAMILIES_AND_STARTS, build_context
 from tests.laws.few import fewest
 from tests.strategies import METHODS_ON_FAMILIES, lengths, options, seeds
-from tests.tiny import FAMILIES, MASKED_FAMILIES, WITH_BOS, shared_model, template_for
+from tests.tiny import MASKED_FAMILIES, WITH_BOS, shared_model, template_for
 
 
 def round_trip(model: FrozenModel, given: PromptOptions, template: str = "{text}\nLabel:") -> None:
@@ -78,8 +78,7 @@ def test_a_loaded_prompt_of_any_placement_gives_the_probabilities_of_the_trained
         round_trip(model, PromptOptions("prompt", 3, placement=placement), marked + blank)
 
 
-@pytest.mark.parametrize("init", PREFIX_STARTS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "init"), FAMILIES_AND_STARTS)
 @given(P=lengths, seed=seeds)
 @fewest
 def test_a_loaded_prompt_gives_the_probabilities_of_the_distilled_prefix(
@@ -88,7 +87,7 @@ def test_a_loaded_prompt_gives_the_probabilities_of_the_distilled_prefix(
     model = shared_model(family)
     assert isinstance(model, CausalModel)
     context = build_context(model)
-    initial_value = PREFIX_STARTS[init](model, context, P, seed)
+    initial_value = DISTILL_INITIALIZERS[init](PrefixInitContext(model, context, (), P, seed))
     prompt = DistilledPrefix(initial_value, get_kv_spread(model), context.prefix.placement)
     task = ClassificationTask(labels=("good", "bad"), template="{text}\nLabel:")
     check_saved(model, prompt, task, "distillation", seed)

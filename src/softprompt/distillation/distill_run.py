@@ -16,7 +16,7 @@ from softprompt.distillation.distill_result import DistillResult
 from softprompt.distillation.distill_run_folder import DistillRunFolder
 from softprompt.distillation.distill_setup import DistillSetup
 from softprompt.distillation.distilled_prefix import DistilledPrefix
-from softprompt.distillation.initial_prefix import PREFIX_STARTS
+from softprompt.distillation.initial_prefix import PrefixInitContext, select_initializer
 from softprompt.distillation.recovery_plot import plot_recovery
 from softprompt.distillation.reference_objective import DistillationObjectives, build_distillation_objective
 from softprompt.distillation.report_builder import build_report
@@ -88,8 +88,9 @@ class DistillRun:
         encoded_inputs = setup.inputs or study_document(setup, run_folder, on_progress)
         inputs = prepare_targets(setup, encoded_inputs, run_folder, on_progress)
         check_teacher([*inputs.train, *inputs.validation], force=force)
-        initial_value = PREFIX_STARTS[settings.init](
-            model, setup.context, int(settings.num_virtual_tokens), settings.seed
+        initialize = select_initializer(settings.init, model)
+        initial_value = initialize(
+            PrefixInitContext(model, setup.context, inputs.train, int(settings.num_virtual_tokens), settings.seed)
         )
         logger.info("the prefix starts from %s", initial_value.description)
         prompt = DistilledPrefix(initial_value, get_kv_spread(model), setup.context.prefix.placement).to(model.device)

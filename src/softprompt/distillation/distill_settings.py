@@ -33,9 +33,10 @@ class DistillSettings(RunSettings):
     num_virtual_tokens: Annotated[int | Literal["all"], SettingGroup.PROMPT] = Field(
         default=32, description="Number of virtual tokens, or all: the keys and values of the whole text, exact."
     )
-    init: Annotated[Literal["last-tokens", "random"], SettingGroup.PROMPT] = Field(
-        default="last-tokens",
-        description="Initial prefix: last-tokens (keys and values of the text's last tokens) or random.",
+    init: Annotated[Literal["attention-matching", "last-tokens", "random"] | None, SettingGroup.PROMPT] = Field(
+        default=None,
+        description="Initial prefix: attention-matching (fewer keys and values with the same attention output), "
+        "last-tokens or random. [default: attention-matching, where the model's attention can be read]",
     )
     calibration: Annotated[Literal["batch", "contextual", "none"], SettingGroup.TASK] = Field(
         default="batch",
@@ -85,8 +86,8 @@ class DistillSettings(RunSettings):
             )
         if self.questions is not None and (self.document is None or self.data is not None):
             raise SettingError("`questions` are inputs about a `document`, instead of `data`: pass one of them")
-        if self.input_source is None and self.document is None and not self.is_exact:
+        if self.input_source is None and self.document is None and self.max_steps and not self.is_exact:
             raise SettingError(
-                "there are no inputs to learn from: pass `data` with texts as users will send them, without answers, "
-                'or `num_virtual_tokens="all"`, which keeps the whole text and needs none'
+                "there are no inputs to learn from: pass `data` with texts as users will send them, without answers. "
+                'Or choose `max_steps=0`, which needs none, or `num_virtual_tokens="all"`, which keeps the whole text'
             )

@@ -13,11 +13,11 @@ from softprompt.distillation.context import Context, encode_few_shot_prompt, enc
 from softprompt.distillation.distill_settings import DistillSettings
 from softprompt.distillation.distill_task import DistillableTask, build_distill_task
 from softprompt.distillation.inputs import (
-    UNLABELED_FORMAT,
     DistillInputs,
     EncodedInputs,
     encode_answered_inputs,
     encode_inputs,
+    read_inputs,
 )
 from softprompt.distillation.label_teacher import LabelTeacher
 from softprompt.distillation.response_teacher import ResponseTeacher
@@ -88,9 +88,11 @@ class DistillSetup:
         logger.info("%s: %d tokens in front of every input", source.path, context.num_tokens)
         objective = task.build_objective(model, model.shape.window - context.prefix.num_positions)
         _check_size(settings, context)
-        if inputs is None and not settings.is_exact:
+        if inputs is None and settings.max_steps and not settings.is_exact:
             _check_study(settings, task, objective)
         encoded_inputs = None
+        if inputs is None and not settings.max_steps and not settings.is_exact:
+            encoded_inputs = _encode_validation_only(settings, objective, task)
         if inputs is not None and not settings.is_exact:
             train, validation = (
                 encode_inputs(objective, task, split, settings.max_new_tokens)
@@ -147,8 +149,17 @@ def _check_study(settings: DistillSettings, task: DistillableTask, objective: Ob
             "choose a smaller `max_new_tokens`"
         )
     if settings.validation is not None:
-        validation = read_examples(settings.validation, settings.map, settings.format or UNLABELED_FORMAT)
+        validation = read_inputs(settings.validation, settings)
         encode_inputs(objective, task, validation[:1], settings.max_new_tokens)
+
+
+def _encode_validation_only(settings: DistillSettings, objective: Objective, task: DistillableTask) -> EncodedInputs:
+    """Encode the validation inputs, if there are any, of a prefix that is computed without training."""
+    if settings.validation is None:
+        return EncodedInputs((), ())
+    validation = read_inputs(settings.validation, settings)
+    encoded = encode_inputs(objective, task, validation, settings.max_new_tokens)
+    return EncodedInputs((), encoded, encode_answered_inputs(objective, task, validation))
 
 
 def _check_size(settings: DistillSettings, context: Context) -> None:

@@ -2,42 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
+from softprompt.distillation.attention_matching import compress_prefix, truncate_prefix
 from softprompt.distillation.context import Context
-from softprompt.model import CausalModel
-from softprompt.model.rotary import shift_positions
+from softprompt.distillation.reference_queries import compute_reference_queries, split_into_chunks
+from softprompt.model import CausalModel, KVPrefix
+from softprompt.model.hooks.query_recorder import can_record_queries
 from softprompt.prompts.initializers import InitialValue
 from softprompt.prompts.spread_cache import get_kv_spread
+from softprompt.tasks import EncodedExample
 
-Initializer = Callable[[CausalModel, Context, int, int], InitialValue]
-"""Function of the model, the text, the number of virtual tokens and the seed."""
+MAX_REFERENCE_TOKENS = 4096  # of inputs with their responses, whose queries are matched
 
 
-def take_last_tokens(model: CausalModel, context: Context, num_virtual_tokens: int, seed: int) -> InitialValue:  # noqa: ARG001
-    """Return the keys and values of the first token and of the last ones, `[L, 2, G, P, D]`.
+@dataclass(frozen=True)
+class PrefixInitContext:
+    """What an initial prefix is computed from.
 
-    The keys are rotated, so that the distance of each to the inputs stays the same. BOS, if there is one, is not part
-    of the value; else the first token is the attention sink, which keeps its position.
+    Attributes:
+        model: model of the prefix.
+        context: text to distill.
+        inputs: inputs with the teacher's responses; may be empty.
+        num_virtual_tokens: number of virtual tokens, P.
+        seed: seed of random values.
     """
-    prefix = context.prefix
-    num_first = int(not prefix.has_bos)
-    last = prefix.tensor[:, :, :, prefix.num_positions - num_virtual_tokens + num_first :]
-    shifted = shift_positions(model, last, num_virtual_tokens - context.num_tokens)
-    tensor = torch.cat([prefix.tensor[:, :, :, :num_first], shifted], dim=3)
-    return InitialValue(tensor.float().cpu(), f"the last {num_virtual_tokens} of {context.num_tokens} tokens")
+
+    model: CausalModel
+    context: Context
+    inputs: Sequence[EncodedExample]
+    num_virtual_tokens: int
+    seed: int = 0
+
+    @property
+    def length_change(self) -> str:
+        """Description of the two lengths."""
+        return f"{self.context.num_tokens} tokens to {self.num_virtual_tokens}"
 
 
-def draw_random(model: CausalModel, context: Context, num_virtual_tokens: int, seed: int) -> InitialValue:
+def match_attention(init: PrefixInitContext) -> InitialValue:
+    """Return keys and values whose attention output is that of the whole text, `[L, 2, G, P, D]`.
+
+    It is matched at the tokens of inputs and responses, or else of the text itself.
+
+    Raises:
+        SettingError: The queries of the model's family cannot be read.
+    """
+    queries = compute_reference_queries(init.model, init.context.prefix, _collect_reference_texts(init))
+    prefix = compress_prefix(init.model, init.context.prefix, queries, init.num_virtual_tokens)
+    return _make_value(prefix, f"attention matching, {init.length_change}")
+
+
+def take_last_tokens(init: PrefixInitContext) -> InitialValue:
+    """Return the keys and values of the first token and of the last ones, `[L, 2, G, P, D]`."""
+    prefix = truncate_prefix(init.model, init.context.prefix, init.num_virtual_tokens)
+    return _make_value(prefix, f"the first and the last tokens, {init.length_change}")
+
+
+def draw_random(init: PrefixInitContext) -> InitialValue:
     """Return normal noise around the mean of the text's keys and values, `[L, 2, G, P, D]`, with their spread."""
-    tensor = context.prefix.tensor.float().cpu()
+    tensor = init.context.prefix.tensor.float().cpu()
     mean = tensor.mean(dim=3, keepdim=True)
-    generator = torch.Generator().manual_seed(seed)
-    shape = (*tensor.shape[:3], num_virtual_tokens, tensor.shape[4])
-    noise = torch.randn(shape, generator=generator) * get_kv_spread(model).cpu()[:, :, None, None, None]
+    generator = torch.Generator().manual_seed(init.seed)
+    shape = (*tensor.shape[:3], init.num_virtual_tokens, tensor.shape[4])
+    noise = torch.randn(shape, generator=generator) * get_kv_spread(init.model).cpu()[:, :, None, None, None]
     return InitialValue(mean + noise, "random keys and values")
 
 
-PREFIX_STARTS: dict[str, Initializer] = {"last-tokens": take_last_tokens, "random": draw_random}
+ATTENTION_MATCHING, LAST_TOKENS = "attention-matching", "last-tokens"
+
+DISTILL_INITIALIZERS: dict[str, Callable[[PrefixInitContext], InitialValue]] = {
+    ATTENTION_MATCHING: match_attention,
+    LAST_TOKENS: take_last_tokens,
+    "random": draw_random,
+}
+
+
+def select_initializer(name: str | None, model: CausalModel) -> Callable[[PrefixInitContext], InitialValue]:
+    """Return the initializer with a name; None for the best one that the model supports."""
+    default = ATTENTION_MATCHING if can_record_queries(model.network) else LAST_TOKENS
+    return DISTILL_INITIALIZERS[name or default]
+
+
+def _collect_reference_texts(init: PrefixInitContext) -> list[list[int]]:
+    """Return the token ids of inputs with their responses as they follow the text, or else of the text in chunks."""
+    texts, num_tokens = list[list[int]](), 0
+    for example in init.inputs:
+        text = [*init.context.prefix.apply_to_prompt(example.prompt_ids), *example.response_ids]
+        num_tokens += len(text)
+        if texts and num_tokens > MAX_REFERENCE_TOKENS:
+            break
+        texts.append(text)
+    return texts or split_into_chunks(init.context.prefix.apply_to_prompt(list(init.context.token_ids)))
+
+
+def _make_value(prefix: KVPrefix, description: str) -> InitialValue:
+    """Make the initial value of the virtual tokens, which BOS is not part of."""
+    return InitialValue(prefix.tensor[:, :, :, prefix.has_bos :].float().cpu(), description)

@@ -61,12 +61,12 @@ class DistillInputs:
             DataError, SettingError, HubUnreachable: If the data cannot be read.
         """
         assert settings.input_source is not None
-        data = _read(settings.input_source, settings)
+        data = read_inputs(settings.input_source, settings)
         logger.info("%s", data.summary)
         if settings.is_exact:
             return cls(data, data[:0], {"data": data.digest})
         if settings.validation is not None:
-            validation = _read(settings.validation, settings)
+            validation = read_inputs(settings.validation, settings)
             if validation.digest == data.digest:
                 logger.warning("`validation` holds the same inputs as `data`: its metrics will be too good")
             digests = {"data": data.digest, "validation": validation.digest}
@@ -81,7 +81,12 @@ class DistillInputs:
         return cls(train, held_out, {"data": data.digest})
 
 
-def _read(source: str, settings: DistillSettings) -> ExampleDataset:
+def read_inputs(source: str, settings: DistillSettings) -> ExampleDataset:
+    """Read inputs with or without answers.
+
+    Raises:
+        DataError, SettingError, HubUnreachable: If they cannot be read.
+    """
     return read_examples(source, settings.map, settings.format or UNLABELED_FORMAT)
 
 

@@ -10,11 +10,17 @@ from dataclasses import asdict
 from pydantic import TypeAdapter
 
 from softprompt.atomic import atomic_write_file
-from softprompt.data import Example, read_examples
+from softprompt.data import Example
 from softprompt.distillation.distill_run_folder import DistillRunFolder
 from softprompt.distillation.distill_setup import MIN_QUESTION_TOKENS, DistillSetup
 from softprompt.distillation.distill_task import DistillableTask
-from softprompt.distillation.inputs import EncodedInputs, build_answered_example, encode_answered_inputs, encode_inputs
+from softprompt.distillation.inputs import (
+    EncodedInputs,
+    build_answered_example,
+    encode_answered_inputs,
+    encode_inputs,
+    read_inputs,
+)
 from softprompt.distillation.self_study import MAX_PASSAGE_TOKENS, SelfStudy, StudyInput
 from softprompt.distillation.targeted_inputs import ProgressCallback
 from softprompt.errors import translate_os_errors
@@ -48,7 +54,7 @@ def study_document(
     written = _read_study_inputs(run_folder) or _write_study_inputs(setup, run_folder, on_progress)
     settings = setup.settings
     if settings.validation is not None:
-        validation = read_examples(settings.validation, settings.map, settings.format or "fields")
+        validation = read_inputs(settings.validation, settings)
         encoded_validation = encode_inputs(setup.objective, setup.task, validation, settings.max_new_tokens)
         answered = encode_answered_inputs(setup.objective, setup.task, validation)
         return EncodedInputs(_encode(setup, written), encoded_validation, answered)

@@ -59,6 +59,8 @@ def prepare_targets(
         DiskFull: The disk is full.
     """
     examples = [*inputs.train, *inputs.validation]
+    if not examples:
+        return TargetedInputs((), ())
     digest = setup.compute_targets_digest(inputs)
     targeted = read_targets(run_folder.targets_file, examples, digest)
     if targeted is None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
+from softprompt.errors import SettingError
 from softprompt.model.branches import BranchedHiddenStates, SequenceBranches, run_in_micro_batches
 from softprompt.model.generative_model import DecodingState, GenerativeModel
 from softprompt.model.hidden_state_cache import HiddenStateCache, TensorStore, compute_config_digest
@@ -24,6 +25,7 @@ from softprompt.model.hooks.cache_layers import (
     StoppingCacheLayer,
 )
 from softprompt.model.hooks.packed_layers import can_pack_weights, move_to_huge_pages, pack_layers
+from softprompt.model.hooks.query_recorder import can_record_queries, record_queries
 from softprompt.model.layer_runner import LayerRunner
 from softprompt.model.past_state import PastState, build_growing_past_state, build_past_state
 from softprompt.model.payload import FrozenPrefix, KVPrefix, Payload, Placement, PromptEmbeddings
@@ -246,6 +248,32 @@ class CausalModel(GenerativeModel):
             self._layer_runner.run_into_cache(self.embed_tokens(token_ids.unsqueeze(1)), Cache(layers=[layer]))
         assert layer.values is not None
         return layer.values.flatten(1).float()
+
+    def compute_queries(
+        self, input_ids: Int[Tensor, "B T"], attention_mask: Bool[Tensor, "B T"], payloads: BatchPayloads = None
+    ) -> Float[Tensor, "L A _ D"]:
+        """Compute the queries of all tokens that are not padding, one sequence after the other, in every layer.
+
+        They are as attention sees them: after the rotary embedding, and multiplied by the layer's attention scale, so
+        that their products with keys are the logits of attention.
+
+        Args:
+            input_ids: token ids.
+            attention_mask: False at padding.
+            payloads: compiled payloads that precede the sequences.
+
+        Raises:
+            SettingError: the layers of this family do not let a library see their queries (BLOOM, Falcon).
+        """
+        if not can_record_queries(self.network):
+            raise SettingError(
+                f"the attention queries of {self.name} cannot be recorded: the layers of type "
+                f"{self.network.config.model_type!r} do not call a registered attention function"
+            )
+        past = self.make_past_state(payloads, input_ids.shape[0])
+        with record_queries(self.network) as layer_queries:
+            self.forward_with_past(input_ids, attention_mask, past)
+        return torch.stack([queries.transpose(0, 1)[:, attention_mask] for queries in layer_queries])
 
     def _embed_bos(self) -> Float[Tensor, "1 E"]:
         """Embed the BOS token; only called if the model has one (`prompts.check_placement`)."""

@@ -177,6 +177,11 @@ def get_logit_softcap(config: PreTrainedConfig) -> float | None:
     return getattr(config, "final_logit_softcapping", None)
 
 
+def get_attention_softcap(config: PreTrainedConfig) -> float | None:
+    """Return the softcap of attention logits, `softcap * tanh(logit / softcap)` (Gemma 2), or None."""
+    return getattr(config, "attn_logit_softcapping", None)
+
+
 def get_sliding_window(config: PreTrainedConfig) -> int | None:
     """Return the sliding window in tokens; None if all layers attend to the whole sequence."""
     types = getattr(config, "layer_types", None) or ()
