@@ -115,7 +115,7 @@ def test_attention_matching_recovers_more_of_a_text_on_the_bundled_model(
 ) -> None:
     text = (
         "The workshop opens at 6:45 and closes at 19:30. There are three kilns: Ember, Finch and Old Tom. Ember is "
-        "used for stoneware. Finch is electric. Old Tom burns ash wood and is fired only in March and October. Two people "
+        "used for stoneware. Finch is electric. Old Tom burns ash wood and is fired only in March. Two people "
         "sign the blue book before a kiln is opened. Broken pieces are entered in the red book. Visitors wear a yellow "
         "badge. Tours are on Tuesdays and Thursdays at 14:00."
     )
