@@ -119,7 +119,7 @@ def summarize(
 ) -> dict[str, Any]:
     """Summarize a run: its report, and what the case measures on its own."""
     assert result.report is not None
-    found = {"seed": seed, "seconds": round(seconds, 1), "best_step": result.best_step}
+    found: dict[str, Any] = {"seed": seed, "seconds": round(seconds, 1), "best_step": result.best_step}
     if arguments.case == "shots":
         found["test"] = evaluate_test_set(model, arguments.data, result)
     if arguments.case == "style":
