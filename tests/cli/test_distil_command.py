@@ -77,9 +77,15 @@ def test_distil_prints_a_summary(distil: Distil, inputs: Path) -> None:
     ran = distil("--validation", inputs)
     out = " ".join(ran.out.split())
     assert ran.code == 0
-    for words in ("tokens became 3 virtual tokens", "On the validation inputs: recovery", "of 2)", "Saved in"):
+    for words in (
+        "tokens became 3 virtual tokens",
+        "4 validation inputs; the prefix of step",
+        "whole text",
+        "distilled",
+        "Saved in",
+    ):
         assert words in out
-    assert "the prefix starts from the last 3 of" in ran.err
+    assert "the prefix starts from attention matching, 26 tokens to 3" in ran.err
 
 
 def test_distil_writes_a_run_folder(distil: Distil, output: Path) -> None:
@@ -145,7 +151,7 @@ def test_distil_logs_to_a_tracker(distil: Distil, output: Path) -> None:
         (["--template", "{question} is"], ["inputs.jsonl:1: no field 'question'; its fields are input"]),
         (["--template", "is"], ["has no field"]),
         (["--template", "[P1] {input} is"], ["precedes the template: remove the markers of virtual tokens, [P1]"]),
-        (["--init", "zeros"], ["--init zeros: input should be 'last-tokens'"]),
+        (["--init", "zeros"], ["--init zeros: input should be 'attention-matching', 'last-tokens'"]),
         (["--calibration", "cold"], ["--calibration cold"]),
         (["--max-new-tokens", "0"], ["--max-new-tokens 0"]),
         (["--max-new-tokens", "120"], ["--max-new-tokens 120: choose 1 to"]),
@@ -269,7 +275,7 @@ def test_truncated_inputs_are_counted(distil: Distil, write_jsonl: WriteJsonl) -
 
 def test_unknown_labels_of_inputs_are_counted_and_ignored(distil: Distil, write_jsonl: WriteJsonl) -> None:
     rows = [{"text": f"film {i}", "label": ("good", "ugly")[i % 2]} for i in range(6)]
-    ran = distil("--labels", "good,bad", data=write_jsonl("ugly.jsonl", rows))
+    ran = distil("--labels", "good,bad", "--force", data=write_jsonl("ugly.jsonl", rows))
     assert ran.code == 0
     assert "the labels of 3 of 6 inputs are ignored" in ran.err
     assert "'ugly' at" in ran.err
@@ -519,7 +525,7 @@ def test_generate_behind_the_exact_form_equals_generate_with_the_system_message(
 def test_classify_and_evaluate_a_distilled_classifier(
     distil: Distil, softprompt: Softprompt, reviews: Path, output: Path
 ) -> None:
-    assert distil("--labels", "good,bad", data=reviews).code == 0
+    assert distil("--labels", "good,bad", "--force", data=reviews).code == 0
     assert softprompt("classify", output, "the film was fun").code == 0
     assert softprompt("evaluate", output, "--data", reviews, "--json").code == 0
 
@@ -528,7 +534,7 @@ def test_few_shot_examples_become_a_classifier(
     distil: Distil, write_jsonl: WriteJsonl, reviews: Path, output: Path
 ) -> None:
     shots = write_jsonl("shots.jsonl", REVIEWS[:4])
-    assert distil(source=("--examples", shots), data=reviews).code == 0
+    assert distil("--force", source=("--examples", shots), data=reviews).code == 0
     manifest = SavedPrompt.from_folder(output).manifest
     assert manifest.task.labels == ("bad", "good")
     assert manifest.method["source"]["kind"] == "examples"
@@ -559,3 +565,17 @@ def test_composing_distilled_prompts_warns(softprompt: Softprompt, exact: Path) 
 def test_the_manifest_of_a_distilled_chat_names_the_source_of_its_system_message(exact: Path) -> None:
     task = json.loads((exact / "softprompt.json").read_text())["task"]
     assert task == {"kind": "chat", "messages_field": "messages", "system_message": "prompt"}
+
+
+def test_check_sources_names_prompts_whose_text_changed(
+    distil: Distil, softprompt: Softprompt, instruction: Path, output: Path, tmp_path: Path
+) -> None:
+    assert distil("--num-virtual-tokens", "all", data=None).code == 0
+    store = tmp_path / "store"
+    assert softprompt("prompts", "add", output, "--name", "tone", "--store", store).code == 0
+    [source] = softprompt("prompts", "check-sources", "--store", store, "--json").json["sources"]
+    assert (source["version"], source["path"], source["state"]) == ("tone@1", str(instruction), "unchanged")
+    instruction.write_text("another text", "utf-8")
+    changed = softprompt("prompts", "check-sources", "--store", store)
+    assert changed.code == 2
+    assert "changed" in changed.out
