@@ -11,6 +11,7 @@ import typer
 from rich.filesize import decimal
 from rich.markup import escape
 
+from softprompt.cli.check_sources_command import check_sources_command
 from softprompt.cli.console import print_json, stderr_console, stdout_console
 from softprompt.cli.list_printer import print_json_list, print_rows
 from softprompt.cli.options import JsonOption
@@ -28,13 +29,10 @@ from softprompt.cli.registry_options import (
 from softprompt.cli.registry_tables import EVENT_COLUMNS, PROMPT_COLUMNS, iter_event_rows, iter_prompt_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from softprompt.registry import AuditEvent, CorruptArtifact, PromptRegistry, PromptVersion, RegisteredPrompt
+    from softprompt.registry import AuditEvent, CorruptArtifact, PromptVersion, RegisteredPrompt
     from softprompt.saved import SavedPrompt
 
 EXIT_CORRUPT_PROMPTS = 2
-EXIT_CHANGED_SOURCES = 2
 
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Maximum number of prompts.  \\[default: all]")]
 VersionArgument = Annotated[
@@ -254,38 +252,7 @@ def verify_store_command(location: StoreOption = DEFAULT_STORE, as_json: JsonOpt
         raise typer.Exit(EXIT_CORRUPT_PROMPTS)
 
 
-@app.command("check-sources")
-def check_sources_command(
-    tenant: TenantFilterOption = None, location: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
-) -> None:
-    """Compare distilled prompts that have an alias with the texts they were distilled from. The exit code is 2 if one changed.
-
-    A relative path is looked up in the current folder. A text that changed should be distilled again.
-    """
-    from softprompt.distillation.source_check import SourceState, check_source
-    from softprompt.registry import PromptRegistry
-
-    rows: list[dict[str, str]] = []
-    with PromptRegistry.open(location) as registry, show_activity(stderr_console, "checking sources"):
-        for version in _iterate_distilled_versions(registry, tenant):
-            source = registry.load_prompt(version).manifest.method.get("source", {})
-            state = check_source(source)
-            rows.append(
-                {"tenant": version.tenant, "version": str(version), "path": str(source.get("path")), "state": state}
-            )
-    if as_json:
-        print_json({"sources": rows})
-    elif not print_rows(("tenant", "version", "source", "state"), (tuple(row.values()) for row in rows)):
-        stdout_console.print("There are no distilled prompts with an alias.")
-    if any(row["state"] == SourceState.CHANGED for row in rows):
-        raise typer.Exit(EXIT_CHANGED_SOURCES)
-
-
-def _iterate_distilled_versions(registry: PromptRegistry, tenant: str | None) -> Iterator[PromptVersion]:
-    """Yield the versions that have an alias and were distilled."""
-    for prompt in registry.iterate_prompts(tenant):
-        aliased = set(prompt.aliases.values())
-        yield from (v for v in prompt.versions if v.number in aliased and v.method == "distillation")
+app.command("check-sources")(check_sources_command)
 
 
 @app.command("gc")
