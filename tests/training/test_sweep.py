@@ -32,7 +32,7 @@ def test_characters_invalid_in_folder_names_are_replaced() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("pace=1,2", "`sweep` cannot vary 'pace': choose one of data, .*or lr"),
+        ("pace=1,2", "`sweep` cannot vary 'pace': choose one of validation, .*data, .*or lr"),
         ("output=a,b", "`sweep` cannot vary 'output': choose one of"),
         ("0,1", "write it like lr="),
         ("seed=", "write it like"),
