@@ -9,12 +9,15 @@ from softprompt.distillation.initial_prefix import (
     DISTILL_INITIALIZERS,
     PrefixInitContext,
     draw_random,
+    match_attention,
+    select_initializer,
     take_last_tokens,
 )
+from softprompt.errors import SettingError
 from softprompt.model import CausalModel
 from softprompt.model.rotary import shift_positions
 from tests.distillation.targets import FAMILIES_AND_STARTS, build_context
-from tests.tiny import FAMILIES, WITH_BOS, shared_model
+from tests.tiny import FAMILIES, WITH_BOS, WITHOUT_QUERIES, shared_model
 
 
 def load(family: str) -> CausalModel:
@@ -84,3 +87,15 @@ def test_the_seed_determines_a_random_start() -> None:
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("family", WITHOUT_QUERIES)
+def test_models_without_queries_start_from_the_last_tokens_and_refuse_attention_matching(family: str) -> None:
+    model = load(family)
+    assert select_initializer(None, model) is take_last_tokens
+    with pytest.raises(SettingError, match="needs the queries of the attention"):
+        select_initializer("attention-matching", model)
+
+
+def test_other_models_start_from_attention_matching() -> None:
+    assert select_initializer(None, load("llama")) is match_attention

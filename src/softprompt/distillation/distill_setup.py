@@ -12,6 +12,7 @@ from softprompt.data import Example, read_examples
 from softprompt.distillation.context import Context, encode_few_shot_prompt, encode_text
 from softprompt.distillation.distill_settings import DistillSettings
 from softprompt.distillation.distill_task import DistillableTask, build_distill_task
+from softprompt.distillation.initial_prefix import select_initializer
 from softprompt.distillation.inputs import (
     DistillInputs,
     EncodedInputs,
@@ -88,6 +89,7 @@ class DistillSetup:
         logger.info("%s: %d tokens in front of every input", source.path, context.num_tokens)
         objective = task.build_objective(model, model.shape.window - context.prefix.num_positions)
         _check_size(settings, context)
+        select_initializer(settings.init, model)  # raises before inputs are written for minutes
         if inputs is None and settings.max_steps and not settings.is_exact:
             _check_study(settings, task, objective)
         encoded_inputs = None

@@ -10,6 +10,7 @@ import torch
 from softprompt.distillation.attention_matching import compress_prefix, truncate_prefix
 from softprompt.distillation.context import Context
 from softprompt.distillation.reference_queries import compute_reference_queries, split_into_chunks
+from softprompt.errors import SettingError
 from softprompt.model import CausalModel, KVPrefix
 from softprompt.model.hooks.query_recorder import can_record_queries
 from softprompt.prompts.initializers import InitialValue
@@ -82,9 +83,18 @@ DISTILL_INITIALIZERS: dict[str, Callable[[PrefixInitContext], InitialValue]] = {
 
 
 def select_initializer(name: str | None, model: CausalModel) -> Callable[[PrefixInitContext], InitialValue]:
-    """Return the initializer with a name; None for the best one that the model supports."""
-    default = ATTENTION_MATCHING if can_record_queries(model.network) else LAST_TOKENS
-    return DISTILL_INITIALIZERS[name or default]
+    """Return the initializer with a name; None for the best one that the model supports.
+
+    Raises:
+        SettingError: The model does not support the initializer.
+    """
+    has_queries = can_record_queries(model.network)
+    if name == ATTENTION_MATCHING and not has_queries:
+        raise SettingError(
+            f'`init="{name}"` needs the queries of the attention, which {model.name} does not show: choose '
+            f'`init="{LAST_TOKENS}"`'
+        )
+    return DISTILL_INITIALIZERS[name or (ATTENTION_MATCHING if has_queries else LAST_TOKENS)]
 
 
 def _collect_reference_texts(init: PrefixInitContext) -> list[list[int]]:
