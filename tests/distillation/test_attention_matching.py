@@ -85,6 +85,15 @@ def test_the_first_position_keeps_its_key(family: str) -> None:
     assert (compressed.has_bos, compressed.placement) == (context.has_bos, context.placement)
 
 
+@pytest.mark.parametrize("family", MATCHED)
+def test_bos_keeps_its_value_because_no_prompt_can_change_it(family: str) -> None:
+    model = load(family)
+    context = build_context(model, TEXT).prefix
+    compressed = compress_prefix(model, context, compute_text_queries(model, context), 4)
+    is_kept = torch.equal(compressed.tensor[:, 1, :, 0], context.tensor[:, 1, :, 0])
+    assert is_kept == context.has_bos
+
+
 @pytest.mark.parametrize("num_queries", [1, 3])
 def test_fewer_queries_than_virtual_tokens_give_finite_values(num_queries: int) -> None:
     model = load("qwen2")

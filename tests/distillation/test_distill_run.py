@@ -15,12 +15,12 @@ from softprompt.distillation import DistillResult
 from softprompt.distillation.initial_prefix import PrefixInitContext, take_last_tokens
 from softprompt.distillation.label_distillation import LabelDistillationObjective
 from softprompt.distillation.response_distillation import ResponseDistillationObjective
-from softprompt.errors import SettingError, TrainingDiverged
+from softprompt.errors import CheckpointError, SettingError, TrainingDiverged
 from softprompt.model import CausalModel
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import Batch
 from tests.distillation.targets import TEXT, build_context
-from tests.tiny import shared_model
+from tests.tiny import shared_model, tiny_model
 
 Distil = Callable[..., DistillResult]
 
@@ -147,3 +147,86 @@ def test_one_virtual_token_is_distilled(
     assert result.prompt is not None
     assert result.prompt.payload.tensor.isfinite().all()
     assert ("attention sink, which is not trained" in caplog.text) == (family == "qwen2")
+
+
+@pytest.mark.parametrize(("family", "init"), [("llama", "attention-matching"), ("bloom", "last-tokens")])
+def test_the_manifest_names_the_initial_prefix_that_was_chosen(distil: Distil, family: str, init: str) -> None:
+    result = distil(family, init=None, max_steps=0)
+    assert result.prompt is not None
+    assert result.prompt.manifest.method["init"] == init
+
+
+# Documents: the model writes the inputs, or there are none
+
+
+@pytest.fixture
+def distil_document(tmp_path: Path) -> Distil:
+    """Function that distils a document into four virtual tokens."""
+    (tmp_path / "document.md").write_text(f"{TEXT}.\n\nThe plot is lovely and the ending is awful.", "utf-8")
+
+    def call(**settings: Any) -> DistillResult:
+        defaults = {"num_virtual_tokens": 4, "max_steps": 2, "max_new_tokens": 4, "num_questions": 8}
+        return softprompt.distil(
+            shared_model("llama"),
+            document=tmp_path / "document.md",
+            output=tmp_path / "p",
+            **{**defaults, **settings},
+        )
+
+    return call
+
+
+@pytest.mark.parametrize("max_steps", [0, 2])
+def test_max_eval_samples_limits_the_validation_inputs_of_a_document(
+    distil_document: Distil, reviews: Path, max_steps: int
+) -> None:
+    result = distil_document(validation=reviews, max_eval_samples=3, max_steps=max_steps)
+    assert result.report is not None
+    assert result.report.num_validation_inputs == 3
+
+
+@pytest.mark.parametrize("max_steps", [0, 2])
+def test_a_document_is_not_resumed_with_other_validation_inputs(
+    distil_document: Distil, write_jsonl: Callable[[str, Sequence[Any]], Path], max_steps: int
+) -> None:
+    validation = write_jsonl("validation.jsonl", [{"input": f"film {i}"} for i in range(4)])
+    distil_document(validation=validation, max_steps=max_steps)
+    write_jsonl("validation.jsonl", [{"input": f"food {i}"} for i in range(4)])
+    with pytest.raises(CheckpointError, match="began with other data: validation"):
+        distil_document(validation=validation, max_steps=max_steps, resume=True)
+
+
+@pytest.mark.parametrize("name", ["input", "question", "text"])
+def test_questions_about_a_document_have_any_usual_name(
+    distil_document: Distil, write_jsonl: Callable[[str, Sequence[Any]], Path], name: str
+) -> None:
+    questions = write_jsonl("questions.jsonl", [{name: f"film {i}"} for i in range(4)])
+    answered = write_jsonl("answered.jsonl", [{name: f"food {i}", "answer": "awful"} for i in range(4)])
+    result = distil_document(questions=questions, validation=answered)
+    assert result.report is not None
+    assert result.report.num_answered_inputs == 4
+
+
+@pytest.mark.parametrize("labels", [("good", "bad"), None])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_gradient_checkpointing_gives_the_same_prefix(
+    reviews: Path, tmp_path: Path, labels: tuple[str, str] | None, family: str
+) -> None:
+    (tmp_path / "text.txt").write_text(TEXT, "utf-8")
+    found = []
+    for gradient_checkpointing in (False, True):
+        prompt = softprompt.distil(
+            tiny_model(family),
+            context=tmp_path / "text.txt",
+            data=reviews,
+            output=tmp_path / f"p{gradient_checkpointing}",
+            num_virtual_tokens=4,
+            max_steps=3,
+            max_new_tokens=4,
+            labels=labels,
+            force=True,
+            gradient_checkpointing=gradient_checkpointing,
+        ).prompt
+        assert prompt is not None
+        found.append(prompt.payload.tensor)
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from softprompt.distillation.attention_matching import compress_prefix
+from softprompt.distillation.context import Context
 from softprompt.distillation.initial_prefix import (
     DISTILL_INITIALIZERS,
     PrefixInitContext,
@@ -13,8 +15,9 @@ from softprompt.distillation.initial_prefix import (
     select_initializer,
     take_last_tokens,
 )
+from softprompt.distillation.reference_queries import compute_reference_queries, split_into_chunks
 from softprompt.errors import SettingError
-from softprompt.model import CausalModel
+from softprompt.model import CausalModel, KVPrefix
 from softprompt.model.rotary import shift_positions
 from tests.distillation.targets import FAMILIES_AND_STARTS, build_context
 from tests.tiny import FAMILIES, WITH_BOS, WITHOUT_QUERIES, shared_model
@@ -71,6 +74,38 @@ def test_initial_values_are_finite_and_have_the_prefix_shape(family: str, init: 
         tensor = DISTILL_INITIALIZERS[init](PrefixInitContext(model, build_context(model), (), P, 3)).tensor
         assert tensor.shape == model.shape.get_prefix_shape(P)
         assert tensor.isfinite().all()
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in WITHOUT_QUERIES])
+def test_the_matched_prefix_is_the_one_that_is_used(family: str) -> None:
+    """A compiled prompt has the model's own keys and values of BOS, so the others are fitted to those."""
+    model = load(family)
+    context = build_context(model)
+    init = match_attention(PrefixInitContext(model, context, (), 4, 0))
+    used = model.compile_payload(KVPrefix(init.tensor, context.prefix.placement))
+    assert isinstance(used, KVPrefix)
+    chunks = split_into_chunks(context.prefix.apply_to_prompt(list(context.token_ids)))
+    fitted = compress_prefix(model, context.prefix, compute_reference_queries(model, context.prefix, chunks), 4)
+    torch.testing.assert_close(used.tensor, fitted.tensor, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen2"])
+@pytest.mark.parametrize("num_free", [16, 17, 31])
+def test_a_text_that_nearly_fills_the_window_is_matched_inside_it(
+    family: str, num_free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(family)
+    token_ids = model.prompt_tokenizer.encode_text("tea so good " * model.shape.window)
+    context = Context.from_token_ids(token_ids[: model.shape.window - num_free], model)
+    lengths, compute_queries = [], CausalModel.compute_queries
+
+    def note_length(self: CausalModel, ids: torch.Tensor, *rest: object) -> torch.Tensor:
+        lengths.append(ids.shape[1])
+        return compute_queries(self, ids, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(CausalModel, "compute_queries", note_length)
+    assert match_attention(PrefixInitContext(model, context, (), 4, 0)).tensor.isfinite().all()
+    assert max(lengths) == num_free
 
 
 def test_a_text_of_one_or_two_tokens_has_a_finite_random_start() -> None:

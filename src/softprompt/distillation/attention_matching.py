@@ -7,7 +7,8 @@ Each KV head of each layer is compressed by itself, in closed form, for the quer
 2. All selected keys but the first get the same addition, so that the sum of their exponentiated logits, which text
    tokens compete with, is that of all keys. The paper adds a bias to the logits instead, but no server has a place for
    one. Queries have a common direction, and an addition along it is close to a bias.
-3. Values are fitted by least squares, with a ridge towards the values of the selected tokens.
+3. Values are fitted by least squares, with a ridge towards the values of the selected tokens. BOS keeps its own, which
+   no prompt can change.
 
 Then the keys are rotated, so that each keeps its distance to the text, which begins at a lower position.
 """
@@ -55,7 +56,7 @@ def compress_prefix(
         return context
     softcap = get_attention_softcap(model.network.config)
     layers = [
-        _compress_layer(keys, values, layer_queries, num_positions, softcap)
+        _compress_layer(keys, values, layer_queries, num_positions, softcap, num_fixed=int(context.has_bos))
         for (keys, values), layer_queries in zip(
             context.tensor.float(), _group_queries(queries.float(), context.tensor.shape[2]), strict=True
         )
@@ -113,6 +114,7 @@ def _compress_layer(
     queries: Float[Tensor, "G m D"],
     num_positions: int,
     softcap: float | None,
+    num_fixed: int,
 ) -> Float[Tensor, "2 G P D"]:
     logits = _compute_logits(queries, keys, softcap)
     attention = logits.softmax(dim=-1)
@@ -121,7 +123,8 @@ def _compress_layer(
     selected_keys = keys.take_along_dim(indices, dim=1)
     selected_keys = _restore_attention_mass(selected_keys, queries, logits.logsumexp(dim=-1), softcap)
     weights = _compute_logits(queries, selected_keys, softcap).softmax(dim=-1)
-    return torch.stack([selected_keys, _fit_values(weights, output, values.take_along_dim(indices, dim=1))])
+    selected_values = values.take_along_dim(indices, dim=1)
+    return torch.stack([selected_keys, _fit_values(weights, output, selected_values, num_fixed)])
 
 
 def _compute_logits(
@@ -176,12 +179,17 @@ def _find_common_direction(queries: Float[Tensor, "G m D"]) -> Float[Tensor, "G 
 
 
 def _fit_values(
-    weights: Float[Tensor, "G m P"], output: Float[Tensor, "G m D"], values: Float[Tensor, "G P D"]
+    weights: Float[Tensor, "G m P"], output: Float[Tensor, "G m D"], values: Float[Tensor, "G P D"], num_fixed: int
 ) -> Float[Tensor, "G P D"]:
-    """Fit values whose weighted sums are the output, by least squares with a ridge towards the given values."""
+    """Fit values whose weighted sums are the output, by least squares with a ridge towards the given values.
+
+    The first `num_fixed` values stay as they are.
+    """
     weights, values = weights.double(), values.double()
-    residual = weights.transpose(1, 2) @ (output.double() - weights @ values)
-    return (values + _solve_ridge(weights.transpose(1, 2) @ weights, residual, VALUE_RIDGE)).float()
+    residual = output.double() - weights @ values
+    free = weights[:, :, num_fixed:]
+    change = _solve_ridge(free.transpose(1, 2) @ free, free.transpose(1, 2) @ residual, VALUE_RIDGE)
+    return torch.cat([values[:, :num_fixed], values[:, num_fixed:] + change], dim=1).float()
 
 
 def _solve_ridge(gram: Float[Tensor, "G K K"], target: Float[Tensor, "G K C"], ridge: float) -> Float[Tensor, "G K C"]:

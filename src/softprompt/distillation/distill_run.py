@@ -16,7 +16,7 @@ from softprompt.distillation.distill_result import DistillResult
 from softprompt.distillation.distill_run_folder import DistillRunFolder
 from softprompt.distillation.distill_setup import DistillSetup
 from softprompt.distillation.distilled_prefix import DistilledPrefix
-from softprompt.distillation.initial_prefix import PrefixInitContext, select_initializer
+from softprompt.distillation.initial_prefix import PrefixInitContext, resolve_initializer_name, select_initializer
 from softprompt.distillation.recovery_plot import plot_recovery
 from softprompt.distillation.reference_objective import DistillationObjectives, build_distillation_objective
 from softprompt.distillation.report_builder import build_report
@@ -192,11 +192,10 @@ class DistillRun:
 def describe_method(setup: DistillSetup) -> dict[str, Any]:
     """Describe the distillation and its source for the manifest."""
     settings = setup.settings
-    return {
-        "name": METHOD_NAME,
-        "source": setup.source.describe(setup.context.num_tokens),
-        **({} if settings.is_exact else {"init": settings.init, "seed": settings.seed}),
-    }
+    method = {"name": METHOD_NAME, "source": setup.source.describe(setup.context.num_tokens)}
+    if settings.is_exact:
+        return method
+    return {**method, "init": resolve_initializer_name(settings.init, setup.model), "seed": settings.seed}
 
 
 def _initialize_folder(setup: DistillSetup, run_folder: DistillRunFolder, learning_rate: float, *, resume: bool) -> str:
@@ -205,7 +204,7 @@ def _initialize_folder(setup: DistillSetup, run_folder: DistillRunFolder, learni
         "settings": setup.settings.model_dump(mode="json"),
         "data": {**setup.digests, "base": setup.model.fingerprint},
         "learning_rate": learning_rate,
-        "start": setup.settings.init,
+        "start": resolve_initializer_name(setup.settings.init, setup.model),
     }
     if resume:
         check_same_run(run_folder, metadata)

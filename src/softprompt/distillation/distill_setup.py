@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from softprompt.data import Example, read_examples
+from softprompt.data import Example, ExampleDataset, read_examples
 from softprompt.distillation.context import Context, encode_few_shot_prompt, encode_text
 from softprompt.distillation.distill_settings import DistillSettings
 from softprompt.distillation.distill_task import DistillableTask, build_distill_task
@@ -18,7 +18,7 @@ from softprompt.distillation.inputs import (
     EncodedInputs,
     encode_answered_inputs,
     encode_inputs,
-    read_inputs,
+    read_validation_inputs,
 )
 from softprompt.distillation.label_teacher import LabelTeacher
 from softprompt.distillation.response_teacher import ResponseTeacher
@@ -73,6 +73,7 @@ class DistillSetup:
                 f"{model.name} is {model.shape.kind}: only causal models read a text once for all inputs"
             )
         inputs = None if settings.input_source is None else DistillInputs.from_settings(settings)
+        validation = None if inputs is not None or settings.is_exact else read_validation_inputs(settings)
         examples = (
             None if settings.examples is None else read_examples(settings.examples, settings.map, settings.format)
         )
@@ -91,19 +92,19 @@ class DistillSetup:
         _check_size(settings, context)
         select_initializer(settings.init, model)  # raises before inputs are written for minutes
         if inputs is None and settings.max_steps and not settings.is_exact:
-            _check_study(settings, task, objective)
+            _check_study(settings, task, objective, validation)
         encoded_inputs = None
         if inputs is None and not settings.max_steps and not settings.is_exact:
-            encoded_inputs = _encode_validation_only(settings, objective, task)
+            encoded_inputs = _encode_validation_only(settings, objective, task, validation)
         if inputs is not None and not settings.is_exact:
-            train, validation = (
+            train, held_out = (
                 encode_inputs(objective, task, split, settings.max_new_tokens)
                 for split in (inputs.train, inputs.validation)
             )
-            encoded_inputs = EncodedInputs(
-                train, validation, encode_answered_inputs(objective, task, inputs.validation)
-            )
+            encoded_inputs = EncodedInputs(train, held_out, encode_answered_inputs(objective, task, inputs.validation))
         digests = {"source": source.digest, **({} if inputs is None else inputs.digests)}
+        if validation is not None:
+            digests["validation"] = validation.digest
         demonstrations = () if examples is None else list(examples)
         return cls(settings, model, source, task, context, objective, demonstrations, encoded_inputs, digests)
 
@@ -135,12 +136,15 @@ def _read_source(settings: DistillSettings) -> SourceText:
     return SourceText.from_file(SourceKind.DOCUMENT, settings.document)
 
 
-def _check_study(settings: DistillSettings, task: DistillableTask, objective: Objective) -> None:
+def _check_study(
+    settings: DistillSettings, task: DistillableTask, objective: Objective, validation: ExampleDataset | None
+) -> None:
     """Check that the model can write inputs about a document, before it does so for minutes.
 
     Raises:
         TaskError: The template has several fields.
-        SettingError: The document leaves no space for questions and answers, or the validation inputs cannot be read.
+        SettingError: The document leaves no space for questions and answers.
+        RecordError: The validation inputs do not fit the task.
     """
     if isinstance(task, GenerationTask):
         Template(task.template).get_single_field()
@@ -150,16 +154,16 @@ def _check_study(settings: DistillSettings, task: DistillableTask, objective: Ob
             f"{MIN_QUESTION_TOKENS} + `max_new_tokens={settings.max_new_tokens}` are needed: shorten the document, or "
             "choose a smaller `max_new_tokens`"
         )
-    if settings.validation is not None:
-        validation = read_inputs(settings.validation, settings)
+    if validation is not None:
         encode_inputs(objective, task, validation[:1], settings.max_new_tokens)
 
 
-def _encode_validation_only(settings: DistillSettings, objective: Objective, task: DistillableTask) -> EncodedInputs:
+def _encode_validation_only(
+    settings: DistillSettings, objective: Objective, task: DistillableTask, validation: ExampleDataset | None
+) -> EncodedInputs:
     """Encode the validation inputs, if there are any, of a prefix that is computed without training."""
-    if settings.validation is None:
+    if validation is None:
         return EncodedInputs((), ())
-    validation = read_inputs(settings.validation, settings)
     encoded = encode_inputs(objective, task, validation, settings.max_new_tokens)
     return EncodedInputs((), encoded, encode_answered_inputs(objective, task, validation))
 

@@ -15,6 +15,8 @@ from softprompt.training.task_builder import build_task, check_no_labels
 
 DistillableTask = ClassificationTask | GenerationTask | ChatTask
 
+DEFAULT_FIELD_NAMES = Template(GenerationTask().template).field_names
+
 
 def build_distill_task(
     settings: DistillSettings,
@@ -99,13 +101,15 @@ def find_input_text(task: DistillableTask, example: Example) -> str | None:
     """Return the whole text of an input: the user's message of a chat, or what a response follows.
 
     Returns:
-        The text; None if the example has messages, or the fields of a template that the user chose.
+        The text; None if the example has messages, or the template has other fields than `input`.
 
     Raises:
         TaskError: If the example has several fields with text, and none has a usual name.
         RecordError: If the field does not contain text.
     """
-    if isinstance(task, ClassificationTask) or task.template != type(task)().template:
+    if isinstance(task, ClassificationTask):
+        return None
+    if isinstance(task, GenerationTask) and Template(task.template).field_names != DEFAULT_FIELD_NAMES:
         return None
     if isinstance(task, ChatTask) and task.messages_field in example.fields:
         return None

@@ -88,13 +88,22 @@ def select_initializer(name: str | None, model: CausalModel) -> Callable[[Prefix
     Raises:
         SettingError: The model does not support the initializer.
     """
+    return DISTILL_INITIALIZERS[resolve_initializer_name(name, model)]
+
+
+def resolve_initializer_name(name: str | None, model: CausalModel) -> str:
+    """Return the name of an initializer: the given one, or else the best one that the model supports.
+
+    Raises:
+        SettingError: The model does not support the initializer.
+    """
     has_queries = can_record_queries(model.network)
     if name == ATTENTION_MATCHING and not has_queries:
         raise SettingError(
             f'`init="{name}"` needs the queries of the attention, which {model.name} does not show: choose '
             f'`init="{LAST_TOKENS}"`'
         )
-    return DISTILL_INITIALIZERS[name or (ATTENTION_MATCHING if has_queries else LAST_TOKENS)]
+    return name or (ATTENTION_MATCHING if has_queries else LAST_TOKENS)
 
 
 def _collect_reference_texts(init: PrefixInitContext) -> list[list[int]]:
@@ -106,7 +115,9 @@ def _collect_reference_texts(init: PrefixInitContext) -> list[list[int]]:
         if texts and num_tokens > MAX_REFERENCE_TOKENS:
             break
         texts.append(text)
-    return texts or split_into_chunks(init.context.prefix.apply_to_prompt(list(init.context.token_ids)))
+    context = init.context
+    num_free = init.model.shape.window - context.prefix.num_positions
+    return texts or split_into_chunks(context.prefix.apply_to_prompt(list(context.token_ids)), num_free)
 
 
 def _make_value(prefix: KVPrefix, description: str) -> InitialValue:

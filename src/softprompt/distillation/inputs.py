@@ -55,7 +55,7 @@ class DistillInputs:
 
     @classmethod
     def from_settings(cls, settings: DistillSettings) -> DistillInputs:
-        """Read the inputs. Without `validation`, a tenth of `data` is held out, if there is something to train.
+        """Read the inputs. Without `validation`, a tenth of `data` is held out, except for the exact form.
 
         Raises:
             DataError, SettingError, HubUnreachable: If the data cannot be read.
@@ -65,12 +65,11 @@ class DistillInputs:
         logger.info("%s", data.summary)
         if settings.is_exact:
             return cls(data, data[:0], {"data": data.digest})
-        if settings.validation is not None:
-            validation = read_inputs(settings.validation, settings)
+        if (validation := read_validation_inputs(settings)) is not None:
             if validation.digest == data.digest:
                 logger.warning("`validation` holds the same inputs as `data`: its metrics will be too good")
             digests = {"data": data.digest, "validation": validation.digest}
-            return cls(data, _limit(validation, settings.max_eval_samples), digests)
+            return cls(data, validation, digests)
         count = min(round(len(data) * VALIDATION_FRACTION), settings.max_eval_samples or MAX_VALIDATION_EXAMPLES)
         if count < MIN_VALIDATION_EXAMPLES:
             logger.warning("too few inputs to hold some out: the prompt of the last step is kept, and not measured")
@@ -90,8 +89,16 @@ def read_inputs(source: str, settings: DistillSettings) -> ExampleDataset:
     return read_examples(source, settings.map, settings.format or UNLABELED_FORMAT)
 
 
-def _limit(inputs: ExampleDataset, max_inputs: int) -> ExampleDataset:
-    return inputs[:max_inputs] if max_inputs else inputs
+def read_validation_inputs(settings: DistillSettings) -> ExampleDataset | None:
+    """Read the validation inputs, at most `max_eval_samples` of them; None if there are none.
+
+    Raises:
+        DataError, SettingError, HubUnreachable: If they cannot be read.
+    """
+    if settings.validation is None:
+        return None
+    inputs = read_inputs(settings.validation, settings)
+    return inputs[: settings.max_eval_samples] if settings.max_eval_samples else inputs
 
 
 def encode_inputs(

@@ -16,9 +16,15 @@ CHUNK_LENGTH = 32  # tokens; measured: 128 recovers less, perhaps because inputs
 MAX_BATCH_SIZE = 8  # the context's keys and values are copied for each sequence of a forward pass
 
 
-def split_into_chunks(token_ids: Sequence[int]) -> list[list[int]]:
-    """Split a text into chunks that serve as its own reference texts, if nothing is known about later inputs."""
-    return [list(token_ids[start : start + CHUNK_LENGTH]) for start in range(0, len(token_ids), CHUNK_LENGTH)]
+def split_into_chunks(token_ids: Sequence[int], max_length: int = CHUNK_LENGTH) -> list[list[int]]:
+    """Split a text into chunks that serve as its own reference texts, if nothing is known about later inputs.
+
+    Args:
+        token_ids: token ids of the text.
+        max_length: positions that the window has behind the context, at least 1.
+    """
+    length = min(CHUNK_LENGTH, max_length)
+    return [list(token_ids[start : start + length]) for start in range(0, len(token_ids), length)]
 
 
 @torch.no_grad()

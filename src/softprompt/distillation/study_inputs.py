@@ -19,7 +19,7 @@ from softprompt.distillation.inputs import (
     build_answered_example,
     encode_answered_inputs,
     encode_inputs,
-    read_inputs,
+    read_validation_inputs,
 )
 from softprompt.distillation.self_study import MAX_PASSAGE_TOKENS, SelfStudy, StudyInput
 from softprompt.distillation.targeted_inputs import ProgressCallback
@@ -53,8 +53,7 @@ def study_document(
     """
     written = _read_study_inputs(run_folder) or _write_study_inputs(setup, run_folder, on_progress)
     settings = setup.settings
-    if settings.validation is not None:
-        validation = read_inputs(settings.validation, settings)
+    if (validation := read_validation_inputs(settings)) is not None:
         encoded_validation = encode_inputs(setup.objective, setup.task, validation, settings.max_new_tokens)
         answered = encode_answered_inputs(setup.objective, setup.task, validation)
         return EncodedInputs(_encode(setup, written), encoded_validation, answered)
