@@ -25,13 +25,19 @@ from rich.console import Console
 from rich.table import Table
 
 import softprompt
+from benchmarks.lib.distillation_texts import (
+    SUPPORT_STYLE_FILE,
+    get_document_file,
+    get_questions_file,
+    get_support_messages_file,
+    load_support_messages,
+)
 from benchmarks.lib.machine_info import describe_environment
 from softprompt.data import read_examples
 from softprompt.distillation import DistillResult
 from softprompt.model import FrozenModel
 from softprompt.saved import SavedPrompt
 
-DOCUMENTS = Path(__file__).with_name("documents")
 NUM_SHOTS, NUM_UNLABELED, NUM_VALIDATION = 16, 500, 200
 MAX_ANSWER_TOKENS = 96
 
@@ -79,15 +85,15 @@ def build_settings(arguments: argparse.Namespace, output: Path, seed: int) -> di
         case "style":
             return {
                 **settings,
-                "context": DOCUMENTS / "support_style.txt",
-                "data": DOCUMENTS / "support_messages.train.jsonl",
-                "validation": DOCUMENTS / "support_messages.test.jsonl",
+                "context": SUPPORT_STYLE_FILE,
+                "data": get_support_messages_file("train"),
+                "validation": get_support_messages_file("test"),
                 "max_new_tokens": MAX_ANSWER_TOKENS,
             }
     return {
         **settings,
-        "document": DOCUMENTS / f"{arguments.case}.md",
-        "validation": DOCUMENTS / f"{arguments.case}.jsonl",
+        "document": get_document_file(arguments.case),
+        "validation": get_questions_file(arguments.case),
         "num_questions": arguments.questions,
         "max_new_tokens": 48,
     }
@@ -137,11 +143,11 @@ def score_style(model: FrozenModel, result: DistillResult) -> dict[str, float]:
     """Return the share of answers that follow the checkable rules: of the distilled prompt and of the whole text."""
     assert result.prompt is not None
     exact = softprompt.distil(
-        model, context=DOCUMENTS / "support_style.txt", output=result.folder.with_name("exact"),
+        model, context=SUPPORT_STYLE_FILE, output=result.folder.with_name("exact"),
         num_virtual_tokens="all", overwrite=True,
     ).prompt  # fmt: skip
     assert exact is not None
-    inputs = [example.get_text("input") for example in read_examples(DOCUMENTS / "support_messages.test.jsonl")]
+    inputs = load_support_messages("test")
     prompts = {"distilled": result.prompt, "whole_text": exact}
     return {
         name: sum(follows_style(answer(model, prompt, text)) for text in inputs) / len(inputs)

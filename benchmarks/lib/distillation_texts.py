@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 FOLDER = Path(__file__).parents[1] / "documents"
+SUPPORT_STYLE_FILE = FOLDER / "support_style.txt"
 ENGLISH_DOCUMENTS = ("employee_handbook", "device_manual", "town_guide")
 CHINESE_DOCUMENTS = ("museum_guide_zh",)
 
@@ -38,19 +39,34 @@ class QuestionedDocument:
     questions: tuple[DocumentQuestion, ...]
 
 
+def get_document_file(name: str) -> Path:
+    """Return the file of a document's text."""
+    return FOLDER / f"{name}.md"
+
+
+def get_questions_file(name: str) -> Path:
+    """Return the file of the questions about a document."""
+    return FOLDER / f"{name}.jsonl"
+
+
+def get_support_messages_file(split: Literal["train", "test"]) -> Path:
+    """Return the file of the customers' messages to train on, or of the held-out ones."""
+    return FOLDER / f"support_messages.{split}.jsonl"
+
+
 def load_document(name: str) -> QuestionedDocument:
     """Load one of `ENGLISH_DOCUMENTS` or `CHINESE_DOCUMENTS`. The text has no white space at its end."""
-    lines = (FOLDER / f"{name}.jsonl").read_text("utf-8").splitlines()
+    lines = get_questions_file(name).read_text("utf-8").splitlines()
     questions = tuple(DocumentQuestion(**json.loads(line)) for line in lines)
-    return QuestionedDocument((FOLDER / f"{name}.md").read_text("utf-8").rstrip(), questions)
+    return QuestionedDocument(get_document_file(name).read_text("utf-8").rstrip(), questions)
 
 
 def load_support_style() -> str:
     """Load the instruction of the support assistant. It has no white space at its end."""
-    return (FOLDER / "support_style.txt").read_text("utf-8").rstrip()
+    return SUPPORT_STYLE_FILE.read_text("utf-8").rstrip()
 
 
 def load_support_messages(split: Literal["train", "test"]) -> list[str]:
     """Load the customers' messages to train on, or the held-out ones."""
-    lines = (FOLDER / f"support_messages.{split}.jsonl").read_text("utf-8").splitlines()
+    lines = get_support_messages_file(split).read_text("utf-8").splitlines()
     return [json.loads(line)["input"] for line in lines]
