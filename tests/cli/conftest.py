@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import pytest
 
 import softprompt as package
 from softprompt.cli.main import run_cli
+from softprompt.training import EvalEvent, StepEvent
+from tests.chat_templates import WITH_DEFAULT_SYSTEM, chat_model
 from tests.conftest import REVIEWS
 from tests.tiny import tiny_model
 
@@ -43,8 +45,29 @@ class Ran:
         assert self.out == ""
 
 
+class StopAfter:
+    """Callback that requests a stop after a step, as Ctrl-C does."""
+
+    def __init__(self, step: int):
+        self.step, self.seen = step, 0
+
+    def on_begin(self, steps: int, done: int) -> None: ...
+
+    def on_step(self, event: StepEvent) -> None:
+        self.seen = event.step
+
+    def on_evaluate(self, event: EvalEvent) -> None: ...
+
+    def should_stop(self) -> bool:
+        return self.seen >= self.step
+
+
 Softprompt = Callable[..., Ran]
 Tune = Callable[..., Ran]
+Distil = Callable[..., Ran]
+WriteJsonl = Callable[[str, Sequence[Any]], Path]
+
+DISTILLED_TEXT = "the film was great fun and the food is awful, so say good or bad"
 
 
 @pytest.fixture
@@ -124,6 +147,43 @@ def tune(softprompt: Softprompt, base: Path, reviews: Path, output: Path) -> Tun
     def call(*options: object, data: Path = reviews) -> Ran:
         defaults = ("--model", base, "--max-steps", 3, "--batch-size", 4, "--num-virtual-tokens", 3)
         return softprompt("tune", *defaults, "--data", data, "--output", output, *options)
+
+    return call
+
+
+@pytest.fixture
+def instruction(tmp_path: Path) -> Path:
+    """Text to distill."""
+    path = tmp_path / "text.txt"
+    path.write_text(DISTILLED_TEXT, "utf-8")
+    return path
+
+
+@pytest.fixture
+def inputs(write_jsonl: WriteJsonl) -> Path:
+    """Inputs without answers."""
+    return write_jsonl("inputs.jsonl", [{"input": f"food: {food}"} for food in ("rice", "fish", "tea", "pie")])
+
+
+@pytest.fixture(scope="session")
+def chat_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a model whose chat template has a default system message."""
+    folder, model = tmp_path_factory.mktemp("chat"), chat_model(WITH_DEFAULT_SYSTEM)
+    model.network.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def distil(softprompt: Softprompt, base: Path, instruction: Path, inputs: Path, output: Path) -> Distil:
+    """Function that runs `distil` for two steps on the inputs, unless the options override it."""
+
+    def call(
+        *options: object, source: Sequence[object] = ("--context", instruction), data: Path | None = inputs
+    ) -> Ran:
+        defaults = ("--model", base, "--max-steps", 2, "--num-virtual-tokens", 3, "--max-new-tokens", 4)
+        learned = () if data is None else ("--data", data)
+        return softprompt("distil", *defaults, "--output", output, *source, *learned, *options)
 
     return call
 

@@ -16,25 +16,7 @@ import torch
 import softprompt as package
 from softprompt.saved import SavedPrompt
 from softprompt.tasks.classification_task import ClassificationObjective
-from softprompt.training import EvalEvent, StepEvent
-from tests.cli.conftest import Softprompt, Tune, files, logged
-
-
-class StopAfter:
-    """Callback that requests a stop, as Ctrl-C does."""
-
-    def __init__(self, step: int):
-        self.step, self.seen = step, 0
-
-    def on_begin(self, steps: int, done: int) -> None: ...
-
-    def on_step(self, event: StepEvent) -> None:
-        self.seen = event.step
-
-    def on_evaluate(self, event: EvalEvent) -> None: ...
-
-    def should_stop(self) -> bool:
-        return self.seen >= self.step
+from tests.cli.conftest import Softprompt, StopAfter, Tune, files, logged
 
 
 @pytest.fixture

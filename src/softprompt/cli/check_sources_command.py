@@ -47,6 +47,8 @@ def check_sources_command(
 
 def _iterate_distilled_versions(registry: PromptRegistry, tenant: str | None) -> Iterator[PromptVersion]:
     """Yield the versions that have an alias and were distilled."""
+    from softprompt.saved.manifest import DISTILLATION_METHOD
+
     for prompt in registry.iterate_prompts(tenant):
         aliased = set(prompt.aliases.values())
-        yield from (v for v in prompt.versions if v.number in aliased and v.method == "distillation")
+        yield from (v for v in prompt.versions if v.number in aliased and v.method == DISTILLATION_METHOD)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from softprompt.cli.console import print_json, stderr_console
+from softprompt.cli.console import print_json
 from softprompt.cli.distil_result_printer import print_result, summarize_result
 from softprompt.cli.option_parser import parse_options
-from softprompt.cli.options import JsonOption
+from softprompt.cli.options import ConfigOption, JsonOption, OverwriteOption, ReportToOption
+from softprompt.cli.run_callbacks import open_run_callbacks
 from softprompt.cli.settings_resolution import read_tracker_name, resolve_settings
 
 if TYPE_CHECKING:
     from softprompt.distillation import DistillResult, DistillSettings
-    from softprompt.training import TrainerCallback
 
 
 def distil_command(
@@ -27,23 +25,13 @@ def distil_command(
             "--resume", help="Resume the run of OUTPUT from its folder, with its settings.", rich_help_panel="Run"
         ),
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing prompt or run.", rich_help_panel="Run")
-    ] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="TOML file with settings, named like the options. The command line overrides the file.",
-            rich_help_panel="Run",
-        ),
-    ] = None,
+    overwrite: OverwriteOption = False,
+    config: ConfigOption = None,
     force: Annotated[
         bool,
         typer.Option("--force", help="Continue although the teacher is no better than chance.", rich_help_panel="Run"),
     ] = False,
-    report_to: Annotated[
-        str | None, typer.Option(help="Log metrics to tensorboard, wandb or trackio.", rich_help_panel="Run")
-    ] = None,
+    report_to: ReportToOption = None,
     as_json: JsonOption = False,
 ) -> None:
     r"""Turn a text in front of every input into a few virtual tokens: an instruction, examples, or a document.
@@ -76,16 +64,9 @@ def distil_with_progress(
     report_to: str | None = None,
 ) -> DistillResult:
     """Distil a text with a progress bar, and with a tracker if `report_to` names one."""
-    from softprompt.cli.progress_bar import ProgressBar
     from softprompt.distillation import distil_from_settings
-    from softprompt.training.callbacks import CallbackList
-    from softprompt.training.tracker_callback import TrackerCallback
 
-    with ExitStack() as stack:
-        bar = stack.enter_context(ProgressBar(stderr_console).show_live())
-        callbacks: list[TrainerCallback] = [bar]
-        if report_to:
-            callbacks.append(stack.enter_context(TrackerCallback.open_tracker(report_to, settings)))
+    with open_run_callbacks(settings, report_to) as (callbacks, bar):
         return distil_from_settings(
-            settings, None, CallbackList(callbacks), bar.on_progress, resume=resume, overwrite=overwrite, force=force
+            settings, None, callbacks, bar.on_progress, resume=resume, overwrite=overwrite, force=force
         )

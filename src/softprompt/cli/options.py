@@ -9,9 +9,22 @@ import typer
 
 from softprompt.cli.option_parser import TEXT_FORM_HELP
 
-TASK_PANEL, MACHINE_PANEL = "Task", "Machine"
+TASK_PANEL, MACHINE_PANEL, RUN_PANEL = "Task", "Machine", "Run"
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an existing prompt or run.", rich_help_panel=RUN_PANEL)
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="TOML file with settings, named like the options. The command line overrides the file.",
+        rich_help_panel=RUN_PANEL,
+    ),
+]
+ReportToOption = Annotated[
+    str | None, typer.Option(help="Log metrics to tensorboard, wandb or trackio.", rich_help_panel=RUN_PANEL)
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=MACHINE_PANEL)]
 DtypeOption = Annotated[
     str,

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from softprompt.cli.console import is_main_process, print_json, stderr_console
+from softprompt.cli.console import print_json
 from softprompt.cli.option_parser import parse_options
-from softprompt.cli.options import JsonOption
+from softprompt.cli.options import ConfigOption, JsonOption, OverwriteOption, ReportToOption
+from softprompt.cli.run_callbacks import open_run_callbacks
 from softprompt.cli.settings_resolution import read_config_settings, read_tracker_name, resolve_settings
 from softprompt.cli.tune_report import print_result, summarize_result
 from softprompt.errors import SettingError
 
 if TYPE_CHECKING:
-    from softprompt.training import TrainerCallback, TuneResult, TuneSettings
+    from softprompt.training import TuneResult, TuneSettings
 
 
 def tune_command(
@@ -29,16 +29,8 @@ def tune_command(
             rich_help_panel="Run",
         ),
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing prompt or run.", rich_help_panel="Run")
-    ] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="TOML file with settings, named like the options. The command line overrides the file.",
-            rich_help_panel="Run",
-        ),
-    ] = None,
+    overwrite: OverwriteOption = False,
+    config: ConfigOption = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,9 +54,7 @@ def tune_command(
             rich_help_panel="Run",
         ),
     ] = False,
-    report_to: Annotated[
-        str | None, typer.Option(help="Log metrics to tensorboard, wandb or trackio.", rich_help_panel="Run")
-    ] = None,
+    report_to: ReportToOption = None,
     as_json: JsonOption = False,
 ) -> None:
     r"""Train a soft prompt on examples and save it.
@@ -103,19 +93,7 @@ def run_with_progress(
     settings: TuneSettings, *, resume: bool = False, overwrite: bool = False, report_to: str | None = None
 ) -> TuneResult:
     """Train a prompt with a progress bar, and with a tracker if `report_to` names one."""
-    from softprompt.cli.progress_bar import ProgressBar
     from softprompt.training import tune_from_settings
-    from softprompt.training.callbacks import CallbackList
-    from softprompt.training.tracker_callback import TrackerCallback
 
-    with ExitStack() as stack:
-        bar = stack.enter_context(ProgressBar(stderr_console).show_live())
-        callbacks: list[TrainerCallback] = [
-            bar,
-            *(
-                [stack.enter_context(TrackerCallback.open_tracker(report_to, settings))]
-                if report_to and is_main_process
-                else []
-            ),
-        ]
-        return tune_from_settings(settings, callback=CallbackList(callbacks), resume=resume, overwrite=overwrite)
+    with open_run_callbacks(settings, report_to) as (callbacks, _):
+        return tune_from_settings(settings, callback=callbacks, resume=resume, overwrite=overwrite)

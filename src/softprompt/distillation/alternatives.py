@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from softprompt.distillation.context import Context, encode_few_shot_prompt, encode_text
@@ -28,11 +28,13 @@ class Alternative:
         name: Name in the report.
         prefix: Keys and values before each input; None for none.
         token_ids: Token ids that each request repeats before its input; empty for virtual tokens.
+        metrics: Metrics on the validation inputs, if they are known; None to measure them.
     """
 
     name: str
     prefix: KVPrefix | None
     token_ids: Sequence[int] = ()
+    metrics: Mapping[str, float] | None = None
 
     @property
     def num_request_tokens(self) -> int:

@@ -13,12 +13,12 @@ from softprompt.distillation.distill_run_folder import DistillRunFolder
 from softprompt.distillation.distill_settings import DistillSettings
 from softprompt.distillation.distill_setup import DistillSetup
 from softprompt.distillation.targeted_inputs import ProgressCallback
-from softprompt.errors import OutputExists
 from softprompt.model import FrozenModel, load_model
 from softprompt.saved import SavedPrompt
 from softprompt.saved.output_folder import check_output_free
 from softprompt.training.callbacks import NullCallback, TrainerCallback
 from softprompt.training.process_group import require_single_process
+from softprompt.training.run_output import check_run_output
 
 
 def distil(
@@ -81,9 +81,10 @@ def distil_from_settings(
     require_single_process("distillation")
     settings.check_sources()
     run_folder = DistillRunFolder(settings.run_folder)
-    check_output_free(settings.output, overwrite or resume)
-    if not settings.is_exact:
-        _check_run_folder(settings, run_folder, resume, overwrite)
+    if settings.is_exact:
+        check_output_free(settings.output, overwrite or resume)
+    else:
+        check_run_output(settings, run_folder, resume=resume, overwrite=overwrite)
     model = model or load_model(settings.model, device=settings.device, dtype=settings.dtype)
     if settings.gradient_checkpointing:
         model.enable_gradient_checkpointing()
@@ -114,17 +115,6 @@ def _stop_between(callback: TrainerCallback, on_progress: ProgressCallback | Non
             raise _StoppedBeforeTraining
 
     return report_progress
-
-
-def _check_run_folder(settings: DistillSettings, run_folder: DistillRunFolder, resume: bool, overwrite: bool) -> None:
-    if resume:
-        return
-    run_folder.check_overwritable()
-    if run_folder.settings_file.is_file() and not settings.output.exists() and not overwrite:
-        raise OutputExists(
-            f"{run_folder.path} holds an unfinished run: continue with `resume=True`, or start over with "
-            "`overwrite=True`"
-        )
 
 
 def _save_exact(setup: DistillSetup) -> DistillResult:

@@ -19,7 +19,7 @@ from softprompt.distillation.distilled_prefix import DistilledPrefix
 from softprompt.distillation.initial_prefix import PrefixInitContext, resolve_initializer_name, select_initializer
 from softprompt.distillation.recovery_plot import plot_recovery
 from softprompt.distillation.reference_objective import DistillationObjectives, build_distillation_objective
-from softprompt.distillation.report_builder import build_report
+from softprompt.distillation.report_builder import MeasuredPrefix, build_report
 from softprompt.distillation.study_inputs import study_document
 from softprompt.distillation.targeted_inputs import ProgressCallback, TargetedInputs, prepare_targets
 from softprompt.distillation.teacher_quality import check_teacher
@@ -27,18 +27,18 @@ from softprompt.errors import TrainingDiverged, translate_os_errors
 from softprompt.model import KVPrefix
 from softprompt.prompts.spread_cache import get_kv_spread
 from softprompt.saved import SavedPrompt
+from softprompt.saved.manifest import DISTILLATION_METHOD
 from softprompt.training.callbacks import TrainerCallback
 from softprompt.training.checkpoint import compute_run_hash
 from softprompt.training.loss_plot import plot_loss
 from softprompt.training.optimizer import ScheduledOptimizer
 from softprompt.training.prompt_trainable import PromptTrainable
 from softprompt.training.recorder import FolderRecorder
-from softprompt.training.run_metadata import check_same_run
+from softprompt.training.run_metadata import check_same_run, collect_run_metadata
 from softprompt.training.trainer import Trainer, TrainOutcome
 
 logger = logging.getLogger(__name__)
 
-METHOD_NAME = "distillation"
 DEFAULT_LEARNING_RATE = 0.01  # in units of the spread of keys and values over tokens
 
 
@@ -85,7 +85,7 @@ class DistillRun:
         settings, model = setup.settings, setup.model
         learning_rate = settings.learning_rate or DEFAULT_LEARNING_RATE
         run_hash = _initialize_folder(setup, run_folder, learning_rate, resume=resume)
-        encoded_inputs = setup.inputs or study_document(setup, run_folder, on_progress)
+        encoded_inputs = study_document(setup, run_folder, on_progress) if setup.needs_study else setup.inputs
         inputs = prepare_targets(setup, encoded_inputs, run_folder, on_progress)
         check_teacher([*inputs.train, *inputs.validation], force=force)
         initialize = select_initializer(settings.init, model)
@@ -128,7 +128,7 @@ class DistillRun:
                 f"the loss or its gradient was not a number at step {state.step + 1}; the prefix of step {step or 0} "
                 f"is in {setup.settings.output}. Lower `learning_rate`"
             )
-        report = self._write_report(on_progress) if self.inputs.validation else None
+        report = self._write_report(initial_metrics, metrics, on_progress) if self.inputs.validation else None
         return DistillResult(
             prompt,
             setup.settings.output,
@@ -142,13 +142,18 @@ class DistillRun:
         )
 
     @torch.no_grad()
-    def _write_report(self, on_progress: ProgressCallback | None) -> DistillReport:
+    def _write_report(
+        self,
+        initial_metrics: Mapping[str, float],
+        metrics: Mapping[str, float],
+        on_progress: ProgressCallback | None,
+    ) -> DistillReport:
         """Measure the prefix beside its alternatives, and keep the report in the run folder."""
         setup, run_folder = self.setup, self.run_folder
-        distilled = self._compile_prefix()
+        distilled = MeasuredPrefix(self._compile_prefix(), metrics)
         parameters = {name: tensor.clone() for name, tensor in self.prompt.state_dict().items()}
         self.prompt.load_state_dict(self.initial_parameters)
-        initial = self._compile_prefix()
+        initial = MeasuredPrefix(self._compile_prefix(), initial_metrics)
         self.prompt.load_state_dict(parameters)
         report = build_report(setup, self.objective, self.inputs, initial, distilled, on_progress)
         with translate_os_errors(run_folder.report_file):
@@ -192,7 +197,7 @@ class DistillRun:
 def describe_method(setup: DistillSetup) -> dict[str, Any]:
     """Describe the distillation and its source for the manifest."""
     settings = setup.settings
-    method = {"name": METHOD_NAME, "source": setup.source.describe(setup.context.num_tokens)}
+    method = {"name": DISTILLATION_METHOD, "source": setup.source.describe(setup.context.num_tokens)}
     if settings.is_exact:
         return method
     return {**method, "init": resolve_initializer_name(settings.init, setup.model), "seed": settings.seed}
@@ -200,12 +205,8 @@ def describe_method(setup: DistillSetup) -> dict[str, Any]:
 
 def _initialize_folder(setup: DistillSetup, run_folder: DistillRunFolder, learning_rate: float, *, resume: bool) -> str:
     """Write run.json, or check that it belongs to this run. Returns the hash that the run's checkpoints hold."""
-    metadata = {
-        "settings": setup.settings.model_dump(mode="json"),
-        "data": {**setup.digests, "base": setup.model.fingerprint},
-        "learning_rate": learning_rate,
-        "start": resolve_initializer_name(setup.settings.init, setup.model),
-    }
+    start = resolve_initializer_name(setup.settings.init, setup.model)
+    metadata = collect_run_metadata(setup.settings, setup.model, setup.digests, learning_rate, start)
     if resume:
         check_same_run(run_folder, metadata)
         return compute_run_hash(run_folder.read_metadata())

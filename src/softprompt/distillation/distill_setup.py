@@ -47,7 +47,7 @@ class DistillSetup:
         context: The text in front of the inputs.
         objective: Objective of the task behind the whole text.
         demonstrations: Examples of a few-shot prompt; empty for other texts.
-        inputs: Encoded inputs; None if the model writes them, or the whole text is compiled.
+        inputs: Encoded inputs; without any to train on if the model writes them, or nothing is trained.
         digests: Hash of the content of each data source, by the name of its setting.
     """
 
@@ -58,7 +58,7 @@ class DistillSetup:
     context: Context
     objective: Objective
     demonstrations: Sequence[Example]
-    inputs: EncodedInputs | None
+    inputs: EncodedInputs
     digests: dict[str, str]
 
     @classmethod
@@ -92,21 +92,18 @@ class DistillSetup:
         _check_size(settings, context)
         select_initializer(settings.init, model)  # raises before inputs are written for minutes
         if inputs is None and settings.max_steps and not settings.is_exact:
-            _check_study(settings, task, objective, validation)
-        encoded_inputs = None
-        if inputs is None and not settings.max_steps and not settings.is_exact:
-            encoded_inputs = _encode_validation_only(settings, objective, task, validation)
-        if inputs is not None and not settings.is_exact:
-            train, held_out = (
-                encode_inputs(objective, task, split, settings.max_new_tokens)
-                for split in (inputs.train, inputs.validation)
-            )
-            encoded_inputs = EncodedInputs(train, held_out, encode_answered_inputs(objective, task, inputs.validation))
+            _check_study(settings, task, objective)
+        encoded_inputs = _encode_splits(settings, objective, task, inputs, validation)
         digests = {"source": source.digest, **({} if inputs is None else inputs.digests)}
         if validation is not None:
             digests["validation"] = validation.digest
         demonstrations = () if examples is None else list(examples)
         return cls(settings, model, source, task, context, objective, demonstrations, encoded_inputs, digests)
+
+    @property
+    def needs_study(self) -> bool:
+        """Whether the model writes the inputs to train on."""
+        return self.settings.input_source is None and self.settings.max_steps > 0 and not self.settings.is_exact
 
     def create_teacher(self) -> LabelTeacher | ResponseTeacher:
         """Create the teacher: the frozen model behind the whole text."""
@@ -136,15 +133,12 @@ def _read_source(settings: DistillSettings) -> SourceText:
     return SourceText.from_file(SourceKind.DOCUMENT, settings.document)
 
 
-def _check_study(
-    settings: DistillSettings, task: DistillableTask, objective: Objective, validation: ExampleDataset | None
-) -> None:
+def _check_study(settings: DistillSettings, task: DistillableTask, objective: Objective) -> None:
     """Check that the model can write inputs about a document, before it does so for minutes.
 
     Raises:
         TaskError: The template has several fields.
         SettingError: The document leaves no space for questions and answers.
-        RecordError: The validation inputs do not fit the task.
     """
     if isinstance(task, GenerationTask):
         Template(task.template).get_single_field()
@@ -154,18 +148,32 @@ def _check_study(
             f"{MIN_QUESTION_TOKENS} + `max_new_tokens={settings.max_new_tokens}` are needed: shorten the document, or "
             "choose a smaller `max_new_tokens`"
         )
-    if validation is not None:
-        encode_inputs(objective, task, validation[:1], settings.max_new_tokens)
 
 
-def _encode_validation_only(
-    settings: DistillSettings, objective: Objective, task: DistillableTask, validation: ExampleDataset | None
+def _encode_splits(
+    settings: DistillSettings,
+    objective: Objective,
+    task: DistillableTask,
+    inputs: DistillInputs | None,
+    validation: ExampleDataset | None,
 ) -> EncodedInputs:
-    """Encode the validation inputs, if there are any, of a prefix that is computed without training."""
-    if validation is None:
+    """Encode the inputs that were given: those to train on, if any, and those that select the best step.
+
+    Args:
+        settings: Settings of the run.
+        objective: Objective of the task behind the whole text.
+        task: Task of the inputs.
+        inputs: Inputs to train on and to validate with; None if the model writes those to train on.
+        validation: Validation inputs if there are no others; None for none.
+    """
+    if settings.is_exact:
         return EncodedInputs((), ())
-    encoded = encode_inputs(objective, task, validation, settings.max_new_tokens)
-    return EncodedInputs((), encoded, encode_answered_inputs(objective, task, validation))
+    train, held_out = ((), validation or ()) if inputs is None else (inputs.train, inputs.validation)
+    return EncodedInputs(
+        encode_inputs(objective, task, train, settings.max_new_tokens),
+        encode_inputs(objective, task, held_out, settings.max_new_tokens),
+        encode_answered_inputs(objective, task, held_out),
+    )
 
 
 def _check_size(settings: DistillSettings, context: Context) -> None:

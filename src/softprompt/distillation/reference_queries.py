@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from softprompt.model import CausalModel, KVPrefix
 from softprompt.tasks.length_buckets import bucket_by_length
 
-CHUNK_LENGTH = 32  # tokens; measured: 128 recovers less, perhaps because inputs directly follow the context
+CHUNK_LENGTH = 32  # tokens: short, because inputs directly follow the context
 MAX_BATCH_SIZE = 8  # the context's keys and values are copied for each sequence of a forward pass
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import NamedTuple
 
 import torch
 
@@ -13,7 +14,7 @@ from softprompt.distillation.distill_report import DistillReport, ReportRow
 from softprompt.distillation.distill_setup import DistillSetup
 from softprompt.distillation.reference_objective import DistillationObjectives
 from softprompt.distillation.targeted_inputs import ProgressCallback, TargetedInputs
-from softprompt.evaluation.batch_inference import collect_outputs, compute_metrics
+from softprompt.evaluation.batch_inference import compute_metrics
 from softprompt.model import KVPrefix
 from softprompt.model.causal_model import CausalModel
 
@@ -22,12 +23,19 @@ REPORT_STAGE = "measuring the alternatives"
 NUM_TIMINGS = 3
 
 
+class MeasuredPrefix(NamedTuple):
+    """A compiled prefix, and its metrics on the validation inputs, which the training has measured."""
+
+    prefix: KVPrefix
+    metrics: Mapping[str, float]
+
+
 def build_report(
     setup: DistillSetup,
     objective: DistillationObjectives,
     inputs: TargetedInputs,
-    initial_prefix: KVPrefix,
-    distilled_prefix: KVPrefix,
+    initial: MeasuredPrefix,
+    distilled: MeasuredPrefix,
     on_progress: ProgressCallback | None = None,
 ) -> DistillReport:
     """Measure a distilled prefix beside its alternatives.
@@ -36,14 +44,14 @@ def build_report(
         setup: Setup of the run.
         objective: Divergence from the teacher.
         inputs: Inputs with the teacher's targets; at least one for validation.
-        initial_prefix: Compiled prefix before training.
-        distilled_prefix: Compiled prefix after training.
+        initial: Prefix before training.
+        distilled: Prefix after training.
         on_progress: Called with the stage, the number of measured alternatives and their total number.
     """
     alternatives = [
-        *build_alternatives(setup, distilled_prefix.num_virtual_tokens),
-        Alternative(INITIAL_PREFIX, initial_prefix),
-        Alternative(DISTILLED, distilled_prefix),
+        *build_alternatives(setup, distilled.prefix.num_virtual_tokens),
+        Alternative(INITIAL_PREFIX, initial.prefix, metrics=initial.metrics),
+        Alternative(DISTILLED, distilled.prefix, metrics=distilled.metrics),
     ]
     rows: list[ReportRow] = []
     for alternative in alternatives:
@@ -53,7 +61,7 @@ def build_report(
     return DistillReport(
         model=setup.model.name,
         source=setup.source.describe(setup.context.num_tokens),
-        num_virtual_tokens=distilled_prefix.num_virtual_tokens,
+        num_virtual_tokens=distilled.prefix.num_virtual_tokens,
         num_validation_inputs=len(inputs.validation),
         num_answered_inputs=len(inputs.answered) or sum(example.label_index >= 0 for example in inputs.validation),
         rows=rows,
@@ -64,8 +72,8 @@ def _measure(
     model: CausalModel, objective: DistillationObjectives, inputs: TargetedInputs, alternative: Alternative
 ) -> ReportRow:
     prefix = alternative.prefix
-    metrics = objective.compute_metrics(collect_outputs(objective, prefix, inputs.validation), inputs.validation)
-    del metrics["loss"]
+    known = alternative.metrics or compute_metrics(objective, prefix, inputs.validation)
+    metrics = {name: value for name, value in known.items() if name != "loss"}
     if inputs.answered:
         metrics["answer_nll"] = compute_metrics(objective.base, prefix, inputs.answered)["loss"]
     input_ids = inputs.validation[0].prompt_ids

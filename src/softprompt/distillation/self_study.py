@@ -99,9 +99,10 @@ class SelfStudy:
             self.prompts.question_openings[i // len(contexts) % len(self.prompts.question_openings)]
             for i in range(count)
         ]
+        requests = {opening: self._encode_opening(opening) for opening in set(openings)}
         texts = generate_texts(
             self.model,
-            [self._encode_opening(opening) for opening in openings],
+            [requests[opening] for opening in openings],
             [contexts[i].prefix for i in indices],
             replace(QUESTION_SAMPLING, seed=seed * count),
             on_progress=on_progress,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from pydantic import TypeAdapter
 
@@ -14,13 +14,7 @@ from softprompt.data import Example
 from softprompt.distillation.distill_run_folder import DistillRunFolder
 from softprompt.distillation.distill_setup import MIN_QUESTION_TOKENS, DistillSetup
 from softprompt.distillation.distill_task import DistillableTask
-from softprompt.distillation.inputs import (
-    EncodedInputs,
-    build_answered_example,
-    encode_answered_inputs,
-    encode_inputs,
-    read_validation_inputs,
-)
+from softprompt.distillation.inputs import EncodedInputs, build_answered_example, encode_inputs
 from softprompt.distillation.self_study import MAX_PASSAGE_TOKENS, SelfStudy, StudyInput
 from softprompt.distillation.targeted_inputs import ProgressCallback
 from softprompt.errors import translate_os_errors
@@ -49,16 +43,12 @@ def study_document(
 
     Raises:
         DiskFull: The disk is full.
-        DataError: The validation inputs cannot be read.
     """
     written = _read_study_inputs(run_folder) or _write_study_inputs(setup, run_folder, on_progress)
-    settings = setup.settings
-    if (validation := read_validation_inputs(settings)) is not None:
-        encoded_validation = encode_inputs(setup.objective, setup.task, validation, settings.max_new_tokens)
-        answered = encode_answered_inputs(setup.objective, setup.task, validation)
-        return EncodedInputs(_encode(setup, written), encoded_validation, answered)
+    if setup.inputs.validation:
+        return replace(setup.inputs, train=_encode(setup, written))
     questions = [study_input for study_input in written if study_input.output is None]
-    order = draw_permutation(len(questions), settings.seed, RandomStream.VALIDATION_SPLIT)
+    order = draw_permutation(len(questions), setup.settings.seed, RandomStream.VALIDATION_SPLIT)
     held_out = {questions[i] for i in order[: max(1, round(len(questions) * VALIDATION_FRACTION))]}
     train = [study_input for study_input in written if study_input not in held_out]
     return EncodedInputs(_encode(setup, train), _encode(setup, sorted(held_out, key=written.index)))

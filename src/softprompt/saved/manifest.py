@@ -15,6 +15,7 @@ from softprompt.tasks import Task
 
 MANIFEST_FILE = "softprompt.json"
 FORMAT_VERSION = 1
+DISTILLATION_METHOD = "distillation"  # name of the method of prompts that were distilled from a text
 
 
 class BaseModelInfo(BaseModel):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from softprompt.errors import OutputExists, TrainingDiverged
+from softprompt.errors import TrainingDiverged
 from softprompt.evaluation.evaluate import compute_hard_prompt_metrics
 from softprompt.model import FrozenModel
-from softprompt.saved.output_folder import check_output_free
 from softprompt.training.baselines import BaselineMetrics, warn_if_not_better
 from softprompt.training.callbacks import TrainerCallback
 from softprompt.training.checkpoint import compute_run_hash
@@ -19,6 +18,7 @@ from softprompt.training.prompt_export import ExportedPrompts
 from softprompt.training.recorder import FolderRecorder
 from softprompt.training.run_folder import RunFolder
 from softprompt.training.run_metadata import check_same_run, collect_run_metadata
+from softprompt.training.run_output import check_run_output
 from softprompt.training.trainer import Trainer, TrainOutcome
 from softprompt.training.training_setup import TrainingSetup
 from softprompt.training.tune_result import TuneResult
@@ -60,14 +60,20 @@ class PreparedRun:
             SoftPromptError: As for `tune_from_settings`.
         """
         run_folder = RunFolder(settings.run_folder)
-        _check_output(settings, run_folder, resume, overwrite)
+        check_run_output(settings, run_folder, resume=resume, overwrite=overwrite)
         process_group, dataset_cache = process_group or SingleProcess(), dataset_cache or DatasetCache()
         data = dataset_cache.prepare_data(settings)
         model = model or process_group.load_model(settings)
         if settings.gradient_checkpointing:
             model.enable_gradient_checkpointing()
         setup = TrainingSetup.from_settings(settings, model, data, dataset_cache)
-        return cls(setup, run_folder, collect_run_metadata(setup, data.digests), resume, process_group)
+        return cls(
+            setup,
+            run_folder,
+            collect_run_metadata(settings, model, data.digests, setup.peak_learning_rate, setup.init_description),
+            resume,
+            process_group,
+        )
 
     def start_training(self, callback: TrainerCallback) -> Trainer:
         """Write run.json, load the checkpoint if there is one, and run the evaluation before the first step.
@@ -118,18 +124,6 @@ class PreparedRun:
         if outcome.diverged:
             raise _build_divergence_error(outcome, setup, exported)
         return TuneResult.from_outcome(outcome, setup, exported, baselines)
-
-
-def _check_output(settings: TuneSettings, run_folder: RunFolder, resume: bool, overwrite: bool) -> None:
-    check_output_free(settings.output, overwrite or resume)
-    if not resume:
-        run_folder.check_overwritable()
-    unfinished = run_folder.settings_file.is_file() and not settings.output.exists()
-    if unfinished and not (resume or overwrite):
-        raise OutputExists(
-            f"{run_folder.path} holds an unfinished run: continue with `resume=True`, or start over with "
-            "`overwrite=True`"
-        )
 
 
 def _evaluate_baselines(outcome: TrainOutcome, setup: TrainingSetup) -> BaselineMetrics:

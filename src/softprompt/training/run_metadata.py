@@ -6,23 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from softprompt.errors import CheckpointError
+from softprompt.model import FrozenModel
 from softprompt.training.renamed_settings import rename_settings
 from softprompt.training.run_folder import RunFolder
-from softprompt.training.training_setup import TrainingSetup
+from softprompt.training.run_settings import RunSettings
 
 
-def collect_run_metadata(setup: TrainingSetup, digests: Mapping[str, str]) -> dict[str, Any]:
+def collect_run_metadata(
+    settings: RunSettings, model: FrozenModel, digests: Mapping[str, str], learning_rate: float, start: str
+) -> dict[str, Any]:
     """Collect the content of run.json.
 
     Args:
-        setup: Setup of the run.
+        settings: Settings of the run.
+        model: Base model.
         digests: Hash of the content of each data source, by the name of its setting.
+        learning_rate: Learning rate at the end of the warm-up.
+        start: Description of what the virtual tokens start from.
     """
     return {
-        "settings": setup.settings.model_dump(mode="json"),
-        "data": {**digests, "base": setup.model.fingerprint},
-        "learning_rate": setup.peak_learning_rate,
-        "start": setup.init_description,
+        "settings": settings.model_dump(mode="json"),
+        "data": {**digests, "base": model.fingerprint},
+        "learning_rate": learning_rate,
+        "start": start,
     }
 
 

@@ -154,7 +154,7 @@ class FailoverStream(GenerationHandle):
         self.push_output(final_output)
 
     def _observe_step(self, replica: ReplicaClient, last_token_time: float | None, num_tokens: int) -> float:
-        """Update the replica's sequence limit with the duration of its last step.
+        """Update the replica's limit on a step with the duration of its last one.
 
         Args:
             replica: replica that generated the tokens.
@@ -166,8 +166,10 @@ class FailoverStream(GenerationHandle):
         """
         now = time.monotonic()
         if last_token_time is not None and num_tokens:
-            replica.step_limit.observe_step(max(1, replica.step_tokens), (now - last_token_time) / num_tokens)
-            self._semaphore.admit_waiters()  # the limit may have grown
+            seconds = (now - last_token_time) / num_tokens
+            if replica.step_limit.is_new_step(seconds):  # counting the tokens takes time for each sequence
+                replica.step_limit.observe_step(max(1, replica.step_tokens), seconds)
+                self._semaphore.admit_waiters()  # the limit may have grown
         return now
 
     def _emit_new_tokens(self, delta: CompletionDelta, replayed_token_ids: Iterator[int]) -> TokenOutput | None:

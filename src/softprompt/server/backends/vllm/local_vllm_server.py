@@ -91,8 +91,8 @@ def build_arguments(
     if not torch.accelerator.is_available():
         options["block-size"] = 32  # vLLM's minimum on a CPU
         options["max-num-batched-tokens"] = max(max_num_batched_tokens, max_num_seqs)  # its default takes seconds
-        # A step takes about as long as its tokens, so each token of other requests would wait for as many tokens of a
-        # long text as a step may have. vLLM does not apply the limit to a request that is alone.
+        # Each token makes a step longer, so each token of other requests would wait for as many tokens of a long text
+        # as a step may have. vLLM does not apply the limit to a request that is alone.
         options["long-prefill-token-threshold"] = min(MAX_PREFILL_TOKENS, max_model_len)
     arguments = [argument for name, value in options.items() for argument in (f"--{name}", str(value)) if argument]
     return ["-m", "vllm.entrypoints.openai.api_server", *arguments]

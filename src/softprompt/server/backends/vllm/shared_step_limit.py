@@ -36,20 +36,26 @@ class SharedStepLimit:
         self._max_observed = 0
         self._last_observation = float("-inf")
 
-    def observe_step(self, num_tokens: int, seconds: float) -> None:
-        """Update the limit with the time between two tokens of a sequence.
+    def is_new_step(self, seconds: float) -> bool:
+        """Return whether a step that has just ended was not observed yet.
 
-        All sequences of a step observe the same step, so observations within half a step of the previous one are
-        ignored.
+        All sequences of a step observe it, so observations within half a step of the previous one are the same step.
+
+        Args:
+            seconds: time between two tokens of a sequence.
+        """
+        return self._clock() - self._last_observation >= seconds / 2
+
+    def observe_step(self, num_tokens: int, seconds: float) -> None:
+        """Update the limit with the time between two tokens of a sequence, unless the step was observed already.
 
         Args:
             num_tokens: tokens in the step, at least 1.
             seconds: time between the tokens.
         """
-        now = self._clock()
-        if now - self._last_observation < seconds / 2:
+        if not self.is_new_step(seconds):
             return
-        self._last_observation = now
+        self._last_observation = self._clock()
         self._max_observed = max(self._max_observed, num_tokens)
         self._step_costs.observe_step(0, num_tokens, seconds)
 
