@@ -12,9 +12,10 @@ import pytest
 from softprompt.engine import Engine
 from softprompt.evaluation.batch_inference import collect_outputs
 from softprompt.model import FrozenModel, Placement
-from softprompt.server.backends import label_batcher
+from softprompt.server.backends import label_batcher, label_request
 from softprompt.server.backends.engine_worker import EngineWorker
 from softprompt.server.backends.label_batcher import LabelBatcher
+from softprompt.server.backends.label_request import LabelRequest
 from softprompt.server.backends.loaded_prompt import LoadedPrompt
 from softprompt.server.concurrency.pass_size_estimator import PassSizeEstimator
 from softprompt.server.request_errors import InferenceFailed
@@ -120,6 +121,59 @@ def test_a_long_text_is_scored_in_several_passes_and_does_not_delay_another_tena
         for each in scores:
             assert each == pytest.approx(alone(prompt, long), abs=1e-4)
     assert found[-1][0] == pytest.approx(alone(prompts[0], short), abs=1e-4)
+
+
+def test_tenants_pay_for_their_texts_in_a_shared_pass(
+    chatting: FrozenModel, prompts: list[LoadedPrompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is first in the queue does not pay for the others."""
+    texts = {name: row(chatting, length) for name, length in (("first", 4), ("second", 12), ("third", 40))}
+
+    async def test(batches: LabelBatcher, worker: EngineWorker) -> Any:
+        held, paid = threading.Event(), list[dict[str, float]]()
+        charge = worker._charge_tenants
+        monkeypatch.setattr(worker, "_charge_tenants", lambda *args: paid.append(charge(*args)) or paid[-1])
+        blocking = asyncio.create_task(worker.run_job("held", held.wait))
+        asked = [asyncio.create_task(batches.score_labels(prompts[0], [text], name)) for name, text in texts.items()]
+        await asyncio.sleep(0.01)
+        held.set()
+        await asyncio.gather(blocking, *asked)
+        await worker.run_between_steps(lambda: None)  # runs once the job before it was charged
+        service = {name: worker._job_queue.get_tenant_service(name) for name in texts}
+        return paid[-1], service, worker.engine.recent_tenants
+
+    (paid, service, recent), passes = run(chatting, 4096, test)
+    assert passes == [3]
+    assert service == pytest.approx(paid)
+    costs = {name: LabelRequest(prompts[0], text).estimate_cost(4096) for name, text in texts.items()}
+    assert {name: seconds / sum(paid.values()) for name, seconds in paid.items()} == pytest.approx(
+        {name: cost / sum(costs.values()) for name, cost in costs.items()}
+    )
+    assert all(recent.has_others([*(texts.keys() - {name}), "held"]) for name in texts)
+
+
+@pytest.mark.parametrize("max_tokens", [8, 24, 4096])
+@pytest.mark.parametrize("length", [25, 60])
+def test_a_text_is_charged_for_the_tokens_that_are_computed(
+    chatting: FrozenModel, prompts: list[LoadedPrompt], monkeypatch: pytest.MonkeyPatch, length: int, max_tokens: int
+) -> None:
+    """Also if its last part is smaller than a pass, or if each part computes virtual tokens again."""
+    monkeypatch.setattr(label_request, "POSITION_COST", 0.0)
+    charged, computed = list[float](), list[int]()
+
+    async def score(batches: LabelBatcher, prompt: LoadedPrompt) -> None:
+        charge = batches._queue.charge_tenant
+        monkeypatch.setattr(batches._queue, "charge_tenant", lambda *args: charged.append(args[1]) or charge(*args))
+        await batches.score_labels(prompt, [row(chatting, length)], "acme")
+
+    embedding = chatting.network.get_input_embeddings()
+    hook = embedding.register_forward_hook(lambda *args: computed.append(args[1][0].numel()))
+    for prompt in prompts:
+        charged.clear()
+        computed.clear()
+        run(chatting, max_tokens, lambda batches, _, prompt=prompt: score(batches, prompt))
+        assert sum(charged) == sum(computed)
+    hook.remove()
 
 
 def test_a_failing_text_does_not_fail_its_batch(

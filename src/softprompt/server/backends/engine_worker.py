@@ -63,7 +63,8 @@ class EngineWorker:
         # Jobs with a forward pass, charged by seconds.
         self._job_queue: FairQueue[QueuedJob] = FairQueue(max_jobs, credit=IDLE_CREDIT_S)
         self._running_tenants: set[str] = set()  # tenants whose sequences would wait for a pass
-        self._job_durations: dict[str, float] = {}  # mean seconds of a pass by tenant
+        self._job_durations: dict[str, float] = {}  # mean seconds of a tenant's part of a pass
+        self._job_shares: Mapping[str, float] = {}  # of the tenants in the running job
         self._handles: dict[EngineSequence, EngineGenerationHandle] = {}
         self._events: list[tuple[EngineGenerationHandle, TokenOutput | RequestError]] = []
         self._is_stopped = False
@@ -114,6 +115,10 @@ class EngineWorker:
 
     async def run_job(self, tenant: str, function: Callable[[], T]) -> T:
         """Run a job with a forward pass between two steps; tenants take turns.
+
+        Args:
+            tenant: tenant whose turn the job takes.
+            function: work of the job. If it is for several tenants, it calls `set_job_shares`.
 
         Raises:
             QueueFull: too many jobs are waiting.
@@ -193,6 +198,10 @@ class EngineWorker:
             else None
         )
 
+    def set_job_shares(self, shares: Mapping[str, float]) -> None:
+        """Charge these tenants for the running job, in proportion to their shares. For the model's thread only."""
+        self._job_shares = shares
+
     def _take_next_job(self) -> tuple[str, QueuedJob] | None:
         """Take the next job; None while tenants whose sequences would wait for it are served first."""
         with self._condition:
@@ -209,22 +218,24 @@ class EngineWorker:
             return self._job_queue.get()
 
     def _execute_job(self, tenant: str, job: QueuedJob) -> None:
-        self.engine.recent_tenants.add_request(tenant)
+        self._job_shares = {tenant: 1.0}
         started_at = time.monotonic()
         job.run_job()
-        seconds = time.monotonic() - started_at
-        if len(self._job_durations) >= MAX_TRACKED_TENANTS:
-            self._job_durations.clear()
-        mean = self._job_durations.get(tenant, seconds)
-        self._job_durations[tenant] = mean + (seconds - mean) / 4
-        self._charge_tenants({tenant: 1.0}, seconds)
+        for name, seconds in self._charge_tenants(self._job_shares, time.monotonic() - started_at).items():
+            self.engine.recent_tenants.add_request(name)
+            if len(self._job_durations) >= MAX_TRACKED_TENANTS:
+                self._job_durations.clear()
+            mean = self._job_durations.get(name, seconds)
+            self._job_durations[name] = mean + (seconds - mean) / 4
 
-    def _charge_tenants(self, shares: Mapping[str, float], seconds: float) -> None:
-        """Charge tenants for the thread's time in proportion to their shares."""
+    def _charge_tenants(self, shares: Mapping[str, float], seconds: float) -> dict[str, float]:
+        """Charge tenants for the thread's time in proportion to their shares, and return the seconds of each."""
         total = sum(shares.values()) or 1.0
+        charges = {tenant: seconds * share / total for tenant, share in shares.items()}
         with self._condition:
-            for tenant, share in shares.items():
-                self._job_queue.charge_tenant(tenant, seconds * share / total)
+            for tenant, charge in charges.items():
+                self._job_queue.charge_tenant(tenant, charge)
+        return charges
 
     def _wait_for_work(self) -> bool:
         """Wait for work; False once the worker has been stopped."""

@@ -1,6 +1,7 @@
 """Batches of the classified texts of all tenants: texts that wait at the same time share a forward pass.
 
-A pass has a maximum number of tokens, takes texts of the tenants in turn, and is one job of the model's thread.
+A pass has a maximum number of tokens, takes texts of the tenants in turn, and is one job of the model's thread. Each
+tenant is charged for its texts in the pass.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from softprompt.fair_queue import FairQueue
 from softprompt.model import FrozenModel
@@ -35,7 +37,7 @@ class LabelBatcher:
     """
 
     def __init__(self, worker: EngineWorker, model: FrozenModel, max_num_batched_tokens: int):
-        self._worker, self._model, self._max_num_batched_tokens = worker, model, max_num_batched_tokens
+        self._worker, self._model = worker, model
         self._pass_size = PassSizeEstimator(max_num_batched_tokens)
         self._queue: FairQueue[LabelRequest] = FairQueue(2**31)  # unbounded: admission is decided in EngineBackend
         self._lock = threading.Lock()
@@ -53,9 +55,8 @@ class LabelBatcher:
         """
         requests = [LabelRequest(loaded_prompt, example) for example in examples]
         with self._lock:
-            for request in requests:  # later parts are charged when they are requeued
-                cost = min(request.num_remaining_tokens, self._max_num_batched_tokens)
-                self._queue.put(tenant, request, float(cost))
+            for request in requests:
+                self._queue.put(tenant, request, cost=0.0)  # charged when a pass takes it
         futures = [asyncio.get_running_loop().create_future() for _ in requests]
         self._futures |= dict(zip(requests, futures, strict=True))
         if self._batch_task is None or self._batch_task.done():
@@ -82,7 +83,7 @@ class LabelBatcher:
                 self._resolve_future(request, error)
 
     def _peek_tenant(self) -> str:
-        """Return the tenant that the next pass is queued and charged for: that of its first text."""
+        """Return the tenant whose turn the next pass takes: that of its first text."""
         with self._lock:
             return self._queue.peek()[0]
 
@@ -103,21 +104,32 @@ class LabelBatcher:
             tenants = {*self._queue.waiting_tenants}
         max_tokens = self._pass_size.get_max_tokens(self._worker.get_max_pass_seconds(tenants))
         batch = self._take_batch(max_tokens)
+        self._worker.set_job_shares(_sum_costs(batch, max_tokens))
         requests = [request for _, request in batch]
         started_at = time.monotonic()
-        num_tokens = sum(min(request.num_remaining_tokens, max_tokens) for request in requests)
         try:
-            if len(requests) == 1 and requests[0].num_remaining_tokens > max_tokens:
-                requests[0].compute_next_part(self._model, max_tokens)
-            elif requests:
-                score_batch(self._model, requests)
+            num_tokens = self._compute_batch(batch, max_tokens)
             self._pass_size.observe_pass(num_tokens, time.monotonic() - started_at)
         except Exception:
             logger.exception("a batch of %d texts failed: each text is scored by itself", len(requests))
             for request in requests:
                 self._score_individually(request)
-        self._requeue_unfinished(batch, max_tokens)
+        self._requeue_unfinished(batch)
         return [request for request in requests if request.is_finished]
+
+    def _compute_batch(self, batch: Sequence[tuple[str, LabelRequest]], max_tokens: int) -> int:
+        """Compute the texts of a pass, or the next part of a text that exceeds it; return the number of tokens."""
+        requests = [request for _, request in batch]
+        num_tokens = sum(request.num_remaining_tokens for request in requests)
+        if len(requests) > 1 or num_tokens <= max_tokens:
+            if requests:
+                score_batch(self._model, requests)
+            return num_tokens
+        [(tenant, request)] = batch
+        num_computed = request.compute_next_part(self._model, max_tokens)
+        with self._lock:  # `_take_batch` charged for the maximum
+            self._queue.charge_tenant(tenant, float(num_computed - max_tokens))
+        return num_computed
 
     def _score_individually(self, request: LabelRequest) -> None:
         try:
@@ -126,15 +138,14 @@ class LabelBatcher:
             logger.exception("scoring the labels of a text failed")
             request.error = InferenceFailed()
 
-    def _requeue_unfinished(self, batch: Sequence[tuple[str, LabelRequest]], max_tokens: int) -> None:
+    def _requeue_unfinished(self, batch: Sequence[tuple[str, LabelRequest]]) -> None:
         with self._lock:
             for tenant, request in batch:
                 if not request.is_finished:
                     self._queue.put_back(tenant, request)
-                    self._queue.charge_tenant(tenant, float(max_tokens))
 
     def _take_batch(self, max_tokens: int) -> list[tuple[str, LabelRequest]]:
-        """Take the next texts from the queue: as many as fit in the batch, and at least one."""
+        """Take the next texts from the queue, and charge their tenants: as many as fit in the batch, at least one."""
         batch: list[tuple[str, LabelRequest]] = []
         with self._lock:
             while self._queue:
@@ -142,9 +153,10 @@ class LabelBatcher:
                 requests = [*(previous for _, previous in batch), request]
                 if not request.is_cancelled and batch and not self._fits_in_batch(requests, max_tokens):
                     break
-                self._queue.get()
                 if not request.is_cancelled:
+                    self._queue.charge_tenant(tenant, request.estimate_cost(max_tokens))
                     batch.append((tenant, request))
+                self._queue.get_from_tenant(tenant)
         return batch
 
     def _fits_in_batch(self, requests: Sequence[LabelRequest], max_tokens: int) -> bool:
@@ -153,3 +165,11 @@ class LabelBatcher:
         return len(requests) * max(request.num_remaining_tokens for request in requests) <= max_tokens and (
             has_one_payload or len(requests) * num_positions <= MAX_PREFIX_POSITIONS
         )
+
+
+def _sum_costs(batch: Sequence[tuple[str, LabelRequest]], max_tokens: int) -> Mapping[str, float]:
+    """Return the cost of each tenant's texts in a pass, in tokens."""
+    costs = defaultdict[str, float](float)
+    for tenant, request in batch:
+        costs[tenant] += request.estimate_cost(max_tokens)
+    return costs
