@@ -180,7 +180,7 @@ def test_the_shared_capacity_bounds_the_load_of_holders_which_can_become_lower()
         async def use(load: int) -> None:
             async with limit.acquire_slots("many", load=load) as lease:
                 await may_lower.wait()
-                lease.lower_load(1)
+                lease.set_load(1)
                 await asyncio.sleep(60)
 
         async with limit.acquire_slots("other"):

@@ -33,10 +33,10 @@ class SlotLease:
     def __init__(self, semaphore: FairSemaphore, load: int):
         self._semaphore, self.load = semaphore, load
 
-    def lower_load(self, load: int) -> None:
-        """Lower the load of the holder, and admit waiters that fit now."""
-        self._semaphore.change_load(min(load, self.load) - self.load)
-        self.load = min(load, self.load)
+    def set_load(self, load: int) -> None:
+        """Set the load of the holder, which keeps its slots; a lower load admits waiters that fit now."""
+        change, self.load = load - self.load, load
+        self._semaphore.change_load(change)
 
 
 class FairSemaphore:

@@ -138,6 +138,27 @@ def test_long_texts_count_their_prefill_until_their_first_token(
             assert flood.result().status_code == 200
 
 
+def test_long_texts_count_their_prefill_again_on_another_replica(
+    fronting: Fronting, two: tuple[Speaking, Speaking], chatting: FrozenModel
+) -> None:
+    text = "the film was great fun"
+    asked = {"model": "answers", "prompt": text, "max_tokens": 4, "ignore_eos": True, "n": 3}
+    num_text_tokens = count_step_tokens(len(chatting.prompt_tokenizer.encode_text(text)))
+    with fronting(*two) as front, ThreadPoolExecutor(1) as pool:
+        assert front.post(COMPLETE, asked).status_code == 200
+        own, other = two if two[0].vllm.asked else reversed(two)
+        taking_over = front.parts.backend.replica_pool.replicas[other.url]
+        own.vllm.hold = 2
+        with hanging(other.vllm):
+            responses = pool.submit(front.post, COMPLETE, asked)
+            until(lambda: own.vllm.open == 3 and front.parts.backend._semaphore._load == 3)
+            own.die()
+            until(lambda: taking_over.load == 3)
+            assert taking_over.step_tokens == front.parts.backend._semaphore._load == 3 * num_text_tokens
+        assert responses.result().status_code == 200
+        until(lambda: front.parts.backend._semaphore._load == 0)
+
+
 def test_sequences_are_limited_before_steps_are_observed_while_another_tenant_is_active(
     fronting: Fronting, two: tuple[Speaking, Speaking], chatting: FrozenModel
 ) -> None:

@@ -126,6 +126,7 @@ class FailoverStream(GenerationHandle):
             ReplicaConnectionError, ReplicaStatusError: the replica failed; another one may succeed.
             GrammarDeadEnd, StreamInterrupted: the response ends.
         """
+        lease.set_load(self._num_first_step_tokens)  # every replica computes the whole text
         replayed_token_ids, final_output = iter(self._emitted_token_ids[:]), None
         last_token_time: float | None = None
         try:
@@ -135,7 +136,7 @@ class FailoverStream(GenerationHandle):
                     if delta is None:
                         self._cached_tokens = max(0, get_cached_tokens(event) - self._num_prefix_positions)
                     elif final_output is None:
-                        lease.lower_load(1)
+                        lease.set_load(1)
                         last_token_time = self._observe_step(replica, last_token_time, len(delta.tokens))
                         final_output = self._emit_new_tokens(delta, replayed_token_ids)
                     if self._detokenizer.is_stopped:
