@@ -163,7 +163,7 @@ def open_filled_store(workload: ServingWorkload, path: Path, num_prompts: int) -
     there = {prompt.tenant for prompt in store.list_prompts()}
     for number in track(range(len(there), num_prompts), f"a store of {num_prompts:,}", console=Console(stderr=True)):
         store.register_prompt(
-            make_saved_prompt(workload, workload.make_prefix(number), number), PROMPT_NAME, tenant=f"t{number}"
+            make_saved_prompt(workload.model, workload.make_prefix(number), number), PROMPT_NAME, tenant=f"t{number}"
         )
     return store
 

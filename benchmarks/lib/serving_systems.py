@@ -16,10 +16,10 @@ from softprompt.saved import SavedPrompt
 from softprompt.tasks import GenerationTask
 
 
-def make_saved_prompt(workload: ServingWorkload, prefix: KVPrefix, number: int) -> SavedPrompt:
+def make_saved_prompt(model: FrozenModel, prefix: KVPrefix, number: int) -> SavedPrompt:
     """Make a saved prompt of a tenant's prefix."""
     return SavedPrompt.from_payload(
-        workload.model,
+        model,
         prefix,
         GenerationTask(),
         method={"name": "prefix", "seed": number},
@@ -83,7 +83,7 @@ class PeftSystem:
     ):
         self._workload, self._tenants, self._tenants_per_round = workload, tenants, tenants_per_round
         for tenant in range(tenants):
-            make_saved_prompt(workload, workload.get_prefix(tenant), tenant).save_to(folder / str(tenant))
+            make_saved_prompt(workload.model, workload.get_prefix(tenant), tenant).save_to(folder / str(tenant))
         network = model.network
         network.generation_config.eos_token_id = (
             None  # continues after the end-of-text token without a logits processor

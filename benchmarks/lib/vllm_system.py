@@ -67,7 +67,7 @@ class PluginConnectorSetup(ConnectorSetup):
     def __init__(self, workload: ServingWorkload, tenants: int, folder: Path):
         self._digests, self._P = list[str](), workload.P
         for tenant in range(tenants):
-            prompt = make_saved_prompt(workload, workload.get_prefix(tenant), tenant)
+            prompt = make_saved_prompt(workload.model, workload.get_prefix(tenant), tenant)
             self._digests.append(prompt.manifest.content_hash.removeprefix("sha256:"))
             prompt.save_to(folder / self._digests[-1])
         self.config = build_kv_transfer_config(str(folder))

@@ -41,7 +41,12 @@ def run_with_preemption(
     """Return the outputs of a sequence, which is preempted for another tenant's request at a given step."""
     engine, outputs = Engine(model, max_num_seqs=2, max_model_len=96, max_num_batched_tokens=8), list[TokenOutput]()
     token_ids = tuple(range(-payload.num_positions, 0)) + TEXT if isinstance(payload, PromptEmbeddings) else TEXT
-    engine.add_request(EngineRequest(TEXT * 2, SamplingParams(30, ignore_eos=True), "much"), None, lambda _: None)
+    longer = engine.add_request(
+        EngineRequest(TEXT * 2, SamplingParams(30, ignore_eos=True), "much"), None, lambda _: None
+    )
+    assert longer is not None
+    while not longer.is_decoding:  # has more computed tokens, so that the other one is preempted
+        engine.step()
     sequence = engine.add_request(
         EngineRequest(token_ids, sampling, "much", prompt_digest=prompt), payload, outputs.append
     )

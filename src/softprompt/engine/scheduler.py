@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from softprompt.engine.prefill_order import PrefillOrder
 from softprompt.engine.request import EngineRequest
 from softprompt.engine.sequence import EngineSequence
 from softprompt.engine.step_cost_model import StepCostModel
@@ -71,7 +72,7 @@ class Scheduler:
         self.running: list[EngineSequence] = []
         self._waiting: FairQueue[EngineSequence] = FairQueue(max_waiting_requests)
         self._tenant_shares = TenantShares(max_num_seqs, self.max_kv_positions)
-        self.cost_model, self._step_index = StepCostModel(), 0
+        self.cost_model, self._prefill_order, self._step_index = StepCostModel(), PrefillOrder(), 0
 
     @property
     def num_waiting(self) -> int:
@@ -157,7 +158,9 @@ class Scheduler:
         """
         self._step_index += 1
         sequences = [sequence for sequence in self.running if sequence not in blocked] if blocked else self.running
-        plan = plan_step(sequences, self.max_num_batched_tokens, self.cost_model, others_active=others_active)
+        plan = plan_step(
+            sequences, self.max_num_batched_tokens, self.cost_model, self._prefill_order, others_active=others_active
+        )
         for chunk in plan.chunks:
             chunk.sequence.last_step = self._step_index
         return plan

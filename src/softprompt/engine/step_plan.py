@@ -2,7 +2,8 @@
 
 Decoding sequences come first, with one token each; the rest of the budget prefills other sequences in chunks. While
 several tenants take part, the time of a step may be bounded (`step_cost_model.py`); a tenant's sequences then take
-turns.
+turns. How many tokens a step prefills follows from equal parts of the tenants; they are then spent on one tenant after
+the other (`prefill_order.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 
+from softprompt.engine.prefill_order import PrefillOrder
 from softprompt.engine.sequence import EngineSequence, group_by_tenant
 from softprompt.engine.step_cost_model import StepCostModel, divide_max_min
 
@@ -83,7 +85,12 @@ class StepPlan:
 
 
 def plan_step(
-    sequences: Sequence[EngineSequence], max_tokens: int, cost_model: StepCostModel, *, others_active: bool = False
+    sequences: Sequence[EngineSequence],
+    max_tokens: int,
+    cost_model: StepCostModel,
+    prefill_order: PrefillOrder,
+    *,
+    others_active: bool = False,
 ) -> StepPlan:
     """Return the plan of a step.
 
@@ -93,19 +100,20 @@ def plan_step(
         sequences: sequences that may take part.
         max_tokens: maximum number of tokens in the step.
         cost_model: estimates the time of steps.
+        prefill_order: order of the tenants' prefills.
         others_active: whether tenants without a running sequence may send requests during the step.
     """
     decode = [ScheduledChunk(sequence, 1) for sequence in sequences if sequence.is_decoding]
-    prefill = _plan_prefill(
-        [sequence for sequence in sequences if not sequence.is_decoding],
-        max_tokens - len(decode) if decode else IDLE_PREFILL_FACTOR * max_tokens,
-    )
+    waiting = [sequence for sequence in sequences if not sequence.is_decoding]
+    prefill = _share_prefill(waiting, max_tokens - len(decode) if decode else IDLE_PREFILL_FACTOR * max_tokens)
     plan = StepPlan(decode, prefill)
     seconds_by_tenant = plan.estimate_tenant_seconds(cost_model)
     limit = cost_model.compute_step_limit(seconds_by_tenant, others_active=others_active)
-    if limit is None or limit >= sum(seconds_by_tenant.values()):
-        return plan
-    return _shorten_plan(plan, divide_max_min(seconds_by_tenant, limit), cost_model)
+    if limit is not None and limit < sum(seconds_by_tenant.values()):
+        plan = _shorten_plan(plan, divide_max_min(seconds_by_tenant, limit), cost_model)
+    num_prefill_tokens, _ = plan.count_tokens()
+    assigned = prefill_order.assign_tokens(waiting, num_prefill_tokens)
+    return StepPlan(plan.decode, [ScheduledChunk(sequence, length) for sequence, length in assigned.items()])
 
 
 def _shorten_plan(plan: StepPlan, seconds_by_tenant: Mapping[str, float], cost_model: StepCostModel) -> StepPlan:
@@ -149,7 +157,7 @@ def _count_affordable_tokens(seconds: float, seconds_per_token: float) -> int:
     )
 
 
-def _plan_prefill(sequences: Sequence[EngineSequence], max_tokens: int) -> list[ScheduledChunk]:
+def _share_prefill(sequences: Sequence[EngineSequence], max_tokens: int) -> list[ScheduledChunk]:
     """Divide the prefill tokens of a step among the tenants: equally, but unused tokens go to the others."""
     chunks: list[ScheduledChunk] = []
     groups = sorted(
@@ -164,15 +172,11 @@ def _plan_prefill(sequences: Sequence[EngineSequence], max_tokens: int) -> list[
 
 
 def _plan_tenant_prefill(sequences: Sequence[EngineSequence], max_tokens: int) -> list[ScheduledChunk]:
-    """Divide a tenant's prefill tokens among its sequences.
-
-    A sequence takes at most half of the remaining tokens while others follow, so that a long prompt does not delay the
-    start of short ones.
-    """
-    chunks = []
+    """Return the chunks of a tenant's first sequences that fit."""
+    chunks: list[ScheduledChunk] = []
     for sequence in sequences:
-        share = max_tokens if sequence is sequences[-1] else (max_tokens + 1) // 2
-        if share:
-            chunks.append(ScheduledChunk(sequence, min(share, sequence.num_uncomputed_tokens)))
-            max_tokens -= chunks[-1].num_tokens
+        if not max_tokens:
+            break
+        chunks.append(ScheduledChunk(sequence, min(max_tokens, sequence.num_uncomputed_tokens)))
+        max_tokens -= chunks[-1].num_tokens
     return chunks
