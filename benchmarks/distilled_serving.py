@@ -186,7 +186,7 @@ async def send_requests(url: str, bodies: Sequence[dict[str, Any]]) -> list[floa
 def measure_methods(
     serve: Serve, texts: TokenRows, questions: TokenRows, prefixes: list[KVPrefix]
 ) -> dict[str, dict[str, float]]:
-    """Serve one request of each tenant by each of the three methods; the first fills the prefix cache for the second."""
+    """Serve one request of each tenant by each of the three methods; the first fills the cache for the second."""
     no_prefixes = [None] * len(texts)
     serve([row[:4] for row in questions[:2]], no_prefixes[:2])  # warm-up
     requests = [[*text, *question] for text, question in zip(texts, questions, strict=True)]

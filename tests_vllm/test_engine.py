@@ -119,6 +119,26 @@ def test_a_thousand_prompts_are_served_with_a_cache_for_fifty(llm: Any, model: F
     assert [found[at].tokens for at in some] == tokens(expected(model, [rows[at] for at in some], 2))
 
 
+def test_a_prompt_that_was_evicted_from_ram_blocks_no_step(
+    llm: Any, model: FrozenModel, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [Row(text(number), put(place, model, drawn(model, POSITIONS, 5000 + number))) for number in range(KEPT + 10)]
+    found = answers(llm, rows, 2)
+    llm.reset_prefix_cache()
+    worker = halves(llm)[1]
+    loads, start = [], worker._connector_worker.start_load_kv
+
+    def noted(metadata: Any, layers: Any) -> None:
+        loads.extend((each.params.digest in worker._prefix_cache, True) for each in metadata.sync_loads)
+        loads.extend((each.params.digest in worker._prefix_cache, False) for each in metadata.async_loads)
+        start(metadata, layers)
+
+    monkeypatch.setattr(worker._connector_worker, "start_load_kv", noted)
+    asked_again = [rows[0], rows[-1]]  # the first is the least recently used
+    assert tokens(answers(llm, asked_again, 2)) == [found[0].tokens, found[-1].tokens]
+    assert sorted(loads) == [(False, False), (True, True)]
+
+
 def test_prompts_with_the_same_cache_salt_share_no_blocks(llm: Any, model: FrozenModel, place: Path) -> None:
     class Salted(Row):
         salt = "the same for all"

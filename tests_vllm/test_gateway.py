@@ -24,6 +24,7 @@ from softprompt.server.app_state import AppState
 from softprompt.server.backends.engine_backend import EngineBackend
 from softprompt.server.backends.inference_backend import BackendFactory
 from softprompt.server.backends.vllm import VllmBackend
+from softprompt.server.backends.vllm.local_server_supervisor import LocalServerSupervisor
 from softprompt.server.backends.vllm.local_vllm_server import LocalVllmServer, build_arguments
 from softprompt.server.runtime.api_server import ApiServer, bind_socket
 from softprompt.server.server_config import ServerConfig
@@ -274,7 +275,7 @@ def test_a_client_that_disconnects_ends_its_response(gateway: Place, replicas: l
 def test_no_request_is_lost_when_a_replica_is_killed_under_load(
     gateway: Place, replicas: list[LocalVllmServer]
 ) -> None:
-    """The last test of the file: it leaves one replica."""
+    """It leaves one replica; the next test starts the other one again."""
     bodies = [asked(number % (PROMPTS + 4), max_tokens=20 + number % 60) for number in range(96)]
     right = [each["choices"] for each in together(gateway, COMPLETE, bodies)]
     replica_pool = gateway.parts.backend.replica_pool  # type: ignore[attr-defined]
@@ -287,6 +288,7 @@ def test_no_request_is_lost_when_a_replica_is_killed_under_load(
             )
         )
         doomed = max(replicas, key=lambda each: replica_pool.replicas[each.url].load)
+        assert doomed._process is not None
         doomed._process.send_signal(signal.SIGKILL)
         found = [each.result() for each in answers]
     assert doomed.url not in replica_pool.healthy_replicas
@@ -295,3 +297,17 @@ def test_no_request_is_lost_when_a_replica_is_killed_under_load(
     assert len(lost) <= 2  # that had begun, and that rounding let go on otherwise
     for answer, expected in zip(found, right, strict=True):
         assert answer.status_code != 200 or agree(answer.json()["choices"], expected)
+
+
+def test_a_killed_replica_is_started_again_and_serves(gateway: Place, replicas: list[LocalVllmServer]) -> None:
+    replica_pool = gateway.parts.backend.replica_pool  # type: ignore[attr-defined]
+    [killed] = [each for each in replicas if not each.is_running]
+    bodies = [asked(number % (PROMPTS + 4)) for number in range(48)]
+    right = [each["choices"] for each in together(gateway, COMPLETE, bodies)]
+    with LocalServerSupervisor(killed, first_wait_s=0.1):
+        until(lambda: killed.url in replica_pool.healthy_replicas, 240)
+        answers = together(gateway, COMPLETE, bodies)
+        served = httpx2.get(f"{killed.url}/metrics", timeout=30).text
+    assert all(agree(answer["choices"], expected) for answer, expected in zip(answers, right, strict=True))
+    counts = re.findall(r"^vllm:request_success_total\{.*\} (\S+)$", served, re.M)
+    assert sum(map(float, counts)) > 0

@@ -229,14 +229,16 @@ def _open_vllm_state(
         from softprompt.model import load_meta_model
         from softprompt.server.app_state import AppState
         from softprompt.server.backends.vllm import VllmBackend, local_vllm_server
+        from softprompt.server.backends.vllm.local_server_supervisor import LocalServerSupervisor
 
         base = load_meta_model(model)
     if python is None:
         yield AppState.from_config(config, base, registry, VllmBackend.create_factory(replica_urls))
         return
-    with local_vllm_server.launch_server(python, config, base, registry.artifact_location, dtype) as replica:
+    with local_vllm_server.build_server(python, config, base, registry.artifact_location, dtype) as replica:
         with show_activity(stderr_console, f"starting vLLM, which takes minutes; its log is {replica.log_file}"):
             replica.wait_until_ready()
-        yield AppState.from_config(
-            config, base, registry, VllmBackend.create_factory([replica.url], lambda: replica.is_running)
-        )
+        with LocalServerSupervisor(replica) as supervisor:
+            yield AppState.from_config(
+                config, base, registry, VllmBackend.create_factory([replica.url], lambda: supervisor.is_alive)
+            )

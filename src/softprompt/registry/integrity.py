@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from softprompt.registry.prompt_version import PromptVersion
 
 if TYPE_CHECKING:
     from softprompt.saved import SavedPrompt
+    from softprompt.saved.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -90,18 +93,47 @@ def load_prompt_artifact(artifacts: ArtifactStore, digest: str) -> SavedPrompt:
     """
     from softprompt.saved import SavedPrompt  # imports torch, which other operations do not need
 
-    try:
+    with _report_corruption(artifacts, digest):
         files = artifacts.read_files(digest)
         prompt = SavedPrompt.from_files(files, Path(digest))
+        _check_unchanged(prompt.manifest, digest, is_same=prompt.files == files)
+    return prompt
+
+
+def load_prompt_manifest(artifacts: ArtifactStore, digest: str) -> Manifest:
+    """Load the manifest of the saved prompt with a digest, and check the hash of its tensors without parsing them.
+
+    Raises:
+        CorruptPrompt: the artifact is missing or was changed.
+        StoreError: the artifact store cannot be reached.
+    """
+    from softprompt.saved.manifest import MANIFEST_FILE, Manifest
+    from softprompt.saved.payload_files import check_tensor_hash
+
+    with _report_corruption(artifacts, digest):
+        files = artifacts.read_files(digest)
+        manifest = Manifest.from_bytes(files.get(MANIFEST_FILE, b""), Path(digest))
+        check_tensor_hash(files, manifest, Path(digest))
+        _check_unchanged(manifest, digest)
+    return manifest
+
+
+@contextmanager
+def _report_corruption(artifacts: ArtifactStore, digest: str) -> Iterator[None]:
+    """Raise CorruptPrompt with the store's name for an artifact that is missing, unreadable or damaged."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise _make_corrupt_error(artifacts, f"{digest} is missing ({summarize_error(error)})") from error
     except OSError as error:
         raise _make_corrupt_error(artifacts, f"{digest} cannot be read ({summarize_error(error)})") from error
     except SavedPromptError as error:
         raise _make_corrupt_error(artifacts, str(error)) from error
-    if prompt.manifest.content_hash != f"sha256:{digest}" or prompt.files != files:
-        raise _make_corrupt_error(artifacts, f"{digest} was changed after it was written")
-    return prompt
+
+
+def _check_unchanged(manifest: Manifest, digest: str, *, is_same: bool = True) -> None:
+    if manifest.content_hash != f"sha256:{digest}" or not is_same:
+        raise CorruptPrompt(f"{digest} was changed after it was written")
 
 
 def _make_corrupt_error(artifacts: ArtifactStore, problem: str) -> CorruptPrompt:

@@ -13,7 +13,7 @@ from softprompt.model import KVPrefix, ModelShape, Payload, Placement
 from softprompt.saved import peft_format
 from softprompt.saved.foreign_files import PROMPT_TENSORS_FILE
 from softprompt.saved.manifest import Manifest
-from softprompt.saved.tensor_files import deserialize_tensors, serialize_tensors
+from softprompt.saved.tensor_files import check_content_hash, deserialize_tensors, serialize_tensors
 
 
 def serialize_payload_files(
@@ -79,6 +79,18 @@ def _parse_payload(tensors: dict[str, Tensor], manifest: Manifest, path: Path) -
     return replace(payload, placement=manifest.placement)
 
 
+def check_tensor_hash(files: Mapping[str, bytes], manifest: Manifest, folder: Path) -> None:
+    """Check the hash of the tensor file without parsing it; the arguments are those of `parse_payload_files`.
+
+    Raises:
+        CorruptPrompt: the file is missing or was changed.
+    """
+    name = PROMPT_TENSORS_FILE if PROMPT_TENSORS_FILE in files else peft_format.ADAPTER_WEIGHTS_FILE
+    if name not in files:
+        raise CorruptPrompt(f"{folder / name} is missing")
+    check_content_hash(files[name], folder / name, manifest.tensors_sha256)
+
+
 def _check_placement(is_prefix: bool, manifest: Manifest) -> None:
     """Check the manifest's placement: a KV prefix is before the text, and only a prefix after-bos contains BOS."""
     placement = manifest.placement
@@ -95,8 +107,9 @@ def _check_placement(is_prefix: bool, manifest: Manifest) -> None:
 
 def _check_adapter_config(content: bytes, folder: Path, payload: Payload, manifest: Manifest) -> bytes:
     """Check peft's configuration, which no hash covers: it must be the one that this prompt's adapter has."""
-    adapter = peft_format.serialize_peft_adapter(payload, manifest.base.shape, manifest.base.name)
-    if content != adapter[peft_format.ADAPTER_CONFIG_FILE]:
+    shape, name = manifest.base.shape, manifest.base.name
+    is_adapter = peft_format.find_peft_incompatibility(payload, shape, has_head=False) is None
+    if not is_adapter or content != peft_format.serialize_adapter_config(payload, shape, name):
         raise CorruptPrompt(
             f"{folder / peft_format.ADAPTER_CONFIG_FILE} was changed after it was written: peft would misread it"
         )

@@ -26,7 +26,7 @@ PROMPT_EMBEDDINGS_KEY = "prompt_embeddings"
 #: context-aware prompt tuning, added into them.
 SUPPORTED_PEFT_TYPES = ("PROMPT_TUNING", "P_TUNING", "CPT", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING")
 
-#: Keys of the configurations that `serialize_peft_adapter` writes; those that peft writes have many more.
+#: Keys of the configurations that `serialize_adapter_config` writes; those that peft writes have many more.
 _COMMON_KEYS = (
     "base_model_name_or_path", "inference_mode", "num_layers", "num_transformer_submodules", "num_virtual_tokens",
     "task_type", "peft_type", "token_dim", "num_attention_heads",
@@ -86,6 +86,15 @@ def serialize_peft_adapter(
             f"peft cannot express {reason}. Keep softprompt's format, or compile the prompt to a prefix "
             "(`SavedPrompt.to_prefix`, or `softprompt export --format prefix`)"
         )
+    tensor = to_peft_layout(payload.tensor) if isinstance(payload, KVPrefix) else payload.tensor
+    return {
+        ADAPTER_CONFIG_FILE: serialize_adapter_config(payload, shape, base_model_name),
+        ADAPTER_WEIGHTS_FILE: serialize_tensors({PROMPT_EMBEDDINGS_KEY: tensor}),
+    }
+
+
+def serialize_adapter_config(payload: Payload, shape: ModelShape, base_model_name: str) -> bytes:
+    """Serialize the configuration of a peft adapter; arguments as for `serialize_peft_adapter`."""
     config: dict[str, Any] = {
         "base_model_name_or_path": base_model_name,
         "inference_mode": True,
@@ -96,7 +105,6 @@ def serialize_peft_adapter(
     }
     match payload:
         case PromptEmbeddings():
-            tensor = payload.tensor
             config |= {
                 "peft_type": "PROMPT_TUNING",
                 "prompt_tuning_init": "RANDOM",  # peft uses it only to create a prompt
@@ -104,7 +112,6 @@ def serialize_peft_adapter(
                 "num_attention_heads": shape.num_kv_heads,
             }
         case KVPrefix():
-            tensor = to_peft_layout(payload.tensor)
             config |= {
                 "peft_type": "PREFIX_TUNING",
                 "prefix_projection": False,
@@ -112,11 +119,7 @@ def serialize_peft_adapter(
                 "token_dim": shape.num_kv_heads * shape.head_dim,
                 "num_attention_heads": shape.num_kv_heads,
             }
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    return {
-        ADAPTER_CONFIG_FILE: text.encode(),
-        ADAPTER_WEIGHTS_FILE: serialize_tensors({PROMPT_EMBEDDINGS_KEY: tensor}),
-    }
+    return (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:

@@ -23,6 +23,18 @@ def compute_sha256(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
+def check_content_hash(content: bytes, path: Path, expected_hash: str) -> None:
+    """Check the SHA-256 of a file's content.
+
+    Raises:
+        CorruptPrompt: the file is truncated or changed.
+    """
+    if compute_sha256(content) != expected_hash:
+        raise CorruptPrompt(
+            f"{path} was truncated or changed after it was written: its hash does not match the manifest"
+        )
+
+
 def deserialize_tensors(content: bytes, path: Path, expected_hash: str | None = None) -> dict[str, Tensor]:
     """Parse the tensors of a safetensors file and check them.
 
@@ -34,10 +46,8 @@ def deserialize_tensors(content: bytes, path: Path, expected_hash: str | None = 
     Raises:
         CorruptPrompt: the file is truncated, changed, invalid, or contains values that are not finite.
     """
-    if expected_hash is not None and compute_sha256(content) != expected_hash:
-        raise CorruptPrompt(
-            f"{path} was truncated or changed after it was written: its hash does not match the manifest"
-        )
+    if expected_hash is not None:
+        check_content_hash(content, path, expected_hash)
     try:
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError) as error:

@@ -27,7 +27,12 @@ from softprompt.vllm.cpu_generators import patch_cpu_model_runner
 from softprompt.vllm.host_prefix_cache import ConnectorCounters, HostPrefixCache
 from softprompt.vllm.kv_layout import extract_layer_index, get_local_kv_heads, to_cache_layout
 from softprompt.vllm.prefix_loader import PrefixLoader
-from softprompt.vllm.vllm_config import read_engine_facts, read_plugin_config, read_served_model
+from softprompt.vllm.vllm_config import (
+    read_engine_facts,
+    read_plugin_config,
+    read_position_bytes,
+    read_served_model,
+)
 from softprompt.vllm_protocol import PLUGIN_NAME
 
 logger = init_logger(f"vllm.{__name__}")  # vLLM configures loggers under this name
@@ -53,7 +58,9 @@ class SoftpromptConnector(KVConnectorBase_V1):
         check_vllm_version(vllm.__version__)
         check_engine_facts(read_engine_facts(vllm_config, kv_cache_config))
         self._reported = ConnectorCounters()
-        self._connector_scheduler, self._num_layers = SoftpromptConnectorScheduler(), 0
+        cache_bytes = read_plugin_config(vllm_config).cache_bytes
+        self._connector_scheduler = SoftpromptConnectorScheduler(cache_bytes // read_position_bytes(kv_cache_config))
+        self._num_layers = 0
         self._connector_worker: SoftpromptConnectorWorker | None = None
         self._counters, self._reports_stats = self._connector_scheduler.counters, True
         if role is KVConnectorRole.WORKER:

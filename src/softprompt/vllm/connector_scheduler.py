@@ -1,7 +1,8 @@
 """The scheduler's side of the connector: tracks the prompts of requests, and rejects requests.
 
-A prompt that no worker has loaded yet is loaded asynchronously: other requests continue, and if the prompt is
-unreadable the request ends before its first token. Loaded prompts are written in the step that needs them.
+A prompt that the workers do not have in RAM is loaded asynchronously: other requests continue, and if the prompt is
+unreadable the request ends before its first token. Prompts in RAM are written in the step that needs them. The
+scheduler cannot see the workers' caches, but it knows their size, and which prompts they loaded last.
 """
 
 from __future__ import annotations
@@ -19,23 +20,25 @@ from softprompt.vllm_protocol import PLUGIN_NAME, PromptTransferParams, parse_kv
 
 logger = init_logger(f"vllm.{__name__}")  # vLLM configures loggers under this name
 
-MAX_LOADED_DIGESTS = 100_000  # digests that are known to be loadable
-
 
 class SoftpromptConnectorScheduler:
     """Tracker of requests from arrival to completion. The public methods implement vLLM's hooks.
+
+    Args:
+        max_cached_positions: number of positions whose keys and values fit into a worker's cache.
 
     Attributes:
         counters: counters of rejected requests.
     """
 
-    def __init__(self) -> None:
-        self.counters = ConnectorCounters()
+    def __init__(self, max_cached_positions: int) -> None:
+        self.counters, self._max_cached_positions = ConnectorCounters(), max_cached_positions
         self._params: dict[str, PromptTransferParams] = {}
         self._rejected: set[str] = set()
         self._expected_tokens: dict[str, int] = {}
-        self._loading: dict[str, str] = {}
-        self._loaded: OrderedDict[str, None] = OrderedDict()  # the least recently used digest first
+        self._loading: dict[str, PromptTransferParams] = {}
+        self._loaded: OrderedDict[str, int] = OrderedDict()  # positions by digest, the least recently used first
+        self._num_loaded_positions = 0
         self._metadata = SoftpromptConnectorMetadata()
 
     def on_new_request(self, request: Any) -> None:
@@ -90,7 +93,7 @@ class SoftpromptConnectorScheduler:
             self._loaded.move_to_end(params.digest)
             self._metadata.sync_loads.append(load)
         else:
-            self._loading[request_id] = params.digest
+            self._loading[request_id] = params
             self._metadata.async_loads.append(load)
 
     def build_connector_meta(self) -> SoftpromptConnectorMetadata:
@@ -101,12 +104,20 @@ class SoftpromptConnectorScheduler:
     def update_connector_output(self, finished_recving: set[str], failed_recving: set[str]) -> None:
         """Record the finished loads of the workers."""
         for request_id in finished_recving:
-            digest = self._loading.pop(request_id, None)
-            if digest is not None and request_id not in failed_recving:
-                self._loaded[digest] = None
-                self._loaded.move_to_end(digest)
-        while len(self._loaded) > MAX_LOADED_DIGESTS:
-            self._loaded.popitem(last=False)
+            params = self._loading.pop(request_id, None)
+            if params is not None and request_id not in failed_recving:
+                self._remember_loaded(params)
+
+    def _remember_loaded(self, params: PromptTransferParams) -> None:
+        """Record that the workers have loaded a prompt, and forget those that they have evicted for it."""
+        self._forget_loaded(params.digest)
+        self._loaded[params.digest] = params.num_positions
+        self._num_loaded_positions += params.num_positions
+        while self._num_loaded_positions > self._max_cached_positions and len(self._loaded) > 1:
+            self._forget_loaded(next(iter(self._loaded)))
+
+    def _forget_loaded(self, digest: str) -> None:
+        self._num_loaded_positions -= self._loaded.pop(digest, 0)
 
     def request_finished(self, request: Any, *, is_error: bool) -> dict[str, Any] | None:
         """Forget a finished request, and return the `kv_transfer_params` of its response."""
@@ -118,7 +129,7 @@ class SoftpromptConnectorScheduler:
             return None
         if is_error:
             self.counters.requests_rejected += 1
-            self._loaded.pop(params.digest, None)  # the next request loads async, so an error ends it before it starts
+            self._forget_loaded(params.digest)  # the next request loads async, so an error ends it before it starts
         return params.to_kv_transfer_params()
 
     def _expect_tokens(self, request: Any, num_tokens: int) -> int:

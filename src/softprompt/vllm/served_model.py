@@ -13,6 +13,7 @@ from softprompt.model import KVPrefix
 from softprompt.model.checkpoint_info import read_fingerprint
 from softprompt.model.model_files import DOWNLOAD_PATTERNS
 from softprompt.saved import SavedPrompt
+from softprompt.saved.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -40,24 +41,34 @@ class ServedModel:
             BaseModelMismatch: the prompt belongs to another model.
             PeftExportError: the prompt's payload is embeddings.
         """
-        base = prompt.manifest.base
+        self.check_manifest(prompt.manifest)
+        assert isinstance(prompt.payload, KVPrefix)  # its shape is that of the manifest
+        return prompt.payload
+
+    def check_manifest(self, manifest: Manifest) -> None:
+        """Check by its manifest that a prompt can be served.
+
+        Raises:
+            BaseModelMismatch: the prompt belongs to another model.
+            PeftExportError: the prompt's payload is embeddings.
+        """
+        base, shape = manifest.base, manifest.base.shape
         if base.fingerprint != self.fingerprint:
             raise BaseModelMismatch(
                 f"the prompt was trained for {base.name} ({base.fingerprint}), but this server runs {self.name} "
                 f"({self.fingerprint})"
             )
-        prefix = prompt.payload
-        if not isinstance(prefix, KVPrefix):
+        if manifest.payload != "prefix":
             raise PeftExportError(
                 "the prompt contains embeddings, but vLLM needs keys and values: add the prompt compiled, with "
                 "`softprompt prompts add … --compile MODEL`"
             )
-        L, _, G, _, D = prefix.tensor.shape
-        if (self.num_layers, self.num_kv_heads, self.head_dim) != (L, G, D):
+        sizes = shape.num_layers, shape.num_kv_heads, shape.head_dim
+        if sizes != (self.num_layers, self.num_kv_heads, self.head_dim):
             raise BaseModelMismatch(
-                f"the prompt's keys and values, {tuple(prefix.tensor.shape)}, do not fit {self.name}"
+                f"the prompt's keys and values have (layers, KV heads, head dimensions) {sizes}, which do not fit "
+                f"{self.name}, with {(self.num_layers, self.num_kv_heads, self.head_dim)}"
             )
-        return prefix
 
 
 def resolve_model_fingerprint(model: str, revision: str | None = None, cache_dir: str | None = None) -> str:

@@ -31,6 +31,13 @@ def read_plugin_config(vllm_config: Any) -> PluginConfig:
     return PluginConfig.from_extra_config(vllm_config.kv_transfer_config.kv_connector_extra_config)
 
 
+def read_position_bytes(kv_cache_config: Any) -> int:
+    """Read the size of a position's keys and values in a worker, all layers together, in bytes."""
+    group = kv_cache_config.kv_cache_groups[0]
+    spec = group.kv_cache_spec
+    return int(2 * len(group.layer_names) * spec.num_kv_heads * spec.head_size * spec.dtype.itemsize)
+
+
 def read_served_model(vllm_config: Any, plugin_config: PluginConfig) -> ServedModel:
     """Read the properties of the running model.
 

@@ -99,7 +99,7 @@ def build_arguments(
 
 
 class LocalVllmServer:
-    """A vLLM server in a process group of its own.
+    """A vLLM server in a process group of its own, which a context manager starts and stops.
 
     Args:
         executable: Python interpreter.
@@ -117,27 +117,38 @@ class LocalVllmServer:
     ):
         self.url = f"http://127.0.0.1:{port}"
         self.log_file = Path(tempfile.mkdtemp(prefix="softprompt-vllm-")) / "vllm.log"
-        with self.log_file.open("wb") as log:
+        self._command = [executable, *arguments]
+        self._environment = {
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_CPU_KVCACHE_SPACE": str(max(1, kv_cache_bytes // 2**30)),  # GiB; else vLLM takes a share of all RAM
+            **remove_own_choice(os.environ),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server, without waiting until it is ready. One that has exited is started again."""
+        self._kill_group(signal.SIGKILL)  # the child processes of a server that was killed would keep their memory
+        with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [executable, *arguments],
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches only the gateway, which finishes running requests first
                 preexec_fn=_set_parent_death_signal,
-                env={
-                    "VLLM_NO_USAGE_STATS": "1",
-                    "VLLM_CPU_KVCACHE_SPACE": str(
-                        max(1, kv_cache_bytes // 2**30)
-                    ),  # GiB; else vLLM takes a share of all RAM
-                    **remove_own_choice(os.environ),
-                },
+                env=self._environment,
             )
 
     @property
     def is_running(self) -> bool:
         """Whether the process runs."""
-        return self._process.poll() is None
+        return self._process is not None and self._process.poll() is None
+
+    def describe_exit(self) -> str:
+        """Describe how the process ended, with the end of its log."""
+        tail = self.log_file.read_text("utf-8", "replace").splitlines()[-LOG_TAIL_LINES:]
+        status = None if self._process is None else self._process.returncode
+        return "\n".join([f"vLLM exited with code {status} (full log: {self.log_file}):", *tail])
 
     def wait_until_ready(self) -> None:
         """Wait until the server is healthy.
@@ -151,23 +162,26 @@ class LocalVllmServer:
                     if client.get(f"{self.url}/health").status_code == httpx2.codes.OK:
                         return
                 time.sleep(POLL_INTERVAL_S)
-        tail = self.log_file.read_text("utf-8", "replace").splitlines()[-LOG_TAIL_LINES:]
-        raise SettingError(
-            "\n".join([f"vLLM exited with code {self._process.returncode} (full log: {self.log_file}):", *tail])
-        )
+        raise SettingError(self.describe_exit())
 
     def stop(self) -> None:
         """Stop the server and its child processes. Keeps the log of a server that had exited by itself."""
         has_failed = not self.is_running
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal_number)
+            self._kill_group(signal_number)
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_TIMEOUT_S)
+                if self._process is not None:
+                    self._process.wait(STOP_TIMEOUT_S)
         if not has_failed:
             shutil.rmtree(self.log_file.parent, ignore_errors=True)
 
+    def _kill_group(self, signal_number: signal.Signals) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal_number)
+
     def __enter__(self) -> LocalVllmServer:
+        self.start()
         return self
 
     def __exit__(
@@ -176,10 +190,10 @@ class LocalVllmServer:
         self.stop()
 
 
-def launch_server(
+def build_server(
     executable: str, config: ServerConfig, model: FrozenModel, artifact_location: str, dtype: str
 ) -> LocalVllmServer:
-    """Launch a vLLM server of the gateway's size, without waiting until it is ready.
+    """Build a vLLM server of the gateway's size, which is not started.
 
     Args:
         executable: Python interpreter of vLLM's environment.

@@ -81,7 +81,7 @@ class VllmBackend:
         model: base model of the replicas, without weights.
         metrics: metrics of the server.
         urls: URLs of the replicas.
-        is_server_alive: whether the gateway's own vLLM server runs.
+        is_server_alive: whether the gateway's own vLLM server runs, or will be started again.
 
     Raises:
         SettingError: there is no URL, or a URL is invalid.
@@ -123,7 +123,7 @@ class VllmBackend:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the gateway's own vLLM server runs, if there is one."""
+        """Whether the gateway's own vLLM server, if there is one, runs or will be started again."""
         return self._is_server_alive()
 
     def check_available(self) -> None:
