@@ -35,8 +35,11 @@ from benchmarks.lib.distillation_texts import (
 from benchmarks.lib.machine_info import describe_environment
 from softprompt.data import read_examples
 from softprompt.distillation import DistillResult
-from softprompt.model import FrozenModel
+from softprompt.evaluation.text_generation import generate_texts
+from softprompt.model import FrozenModel, GenerativeModel
 from softprompt.saved import SavedPrompt
+from softprompt.saved.objective_check import require_objective
+from softprompt.tasks.language_modeling_objective import LanguageModelingObjective
 
 NUM_SHOTS, NUM_UNLABELED, NUM_VALIDATION = 16, 500, 200
 MAX_ANSWER_TOKENS = 96
@@ -147,17 +150,22 @@ def score_style(model: FrozenModel, result: DistillResult) -> dict[str, float]:
         num_virtual_tokens="all", overwrite=True,
     ).prompt  # fmt: skip
     assert exact is not None
-    inputs = load_support_messages("test")
     prompts = {"distilled": result.prompt, "whole_text": exact}
-    return {
-        name: sum(follows_style(answer(model, prompt, text)) for text in inputs) / len(inputs)
-        for name, prompt in prompts.items()
-    }
+    return {name: measure_style(model, prompt) for name, prompt in prompts.items()}
 
 
-def answer(model: FrozenModel, prompt: SavedPrompt, text: str) -> str:
+def measure_style(model: FrozenModel, prompt: SavedPrompt) -> float:
+    """Return the share of a prompt's answers to the test messages that follow the rules."""
+    assert isinstance(model, GenerativeModel)
+    payload = prompt.compile_for(model)
+    objective = require_objective(prompt, model, payload, LanguageModelingObjective, "generate text")
+    examples = [
+        objective.encode_prompt(objective.build_example(text), MAX_ANSWER_TOKENS)
+        for text in load_support_messages("test")
+    ]
     sampling = softprompt.SamplingParams(max_new_tokens=MAX_ANSWER_TOKENS)
-    return "".join(softprompt.respond(model, prompt, text, sampling)).strip()
+    answers = generate_texts(model, examples, [payload] * len(examples), sampling)
+    return sum(follows_style(answer.strip()) for answer in answers) / len(answers)
 
 
 def follows_style(text: str) -> bool:
