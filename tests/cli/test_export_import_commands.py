@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from peft import (
+    CartridgeConfig,
     LoraConfig,
     PeftConfig,
     PeftModel,
@@ -25,7 +26,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from softprompt.model import KVPrefix, load_model
 from softprompt.saved import SavedPrompt
 from softprompt.tasks import ClassificationTask, GenerationTask
-from tests.cli.conftest import Softprompt
+from tests.cli.conftest import Softprompt, saved_model
 
 IDS = torch.tensor([[5, 9, 77, 300, 12]])
 
@@ -33,6 +34,7 @@ CONFIGS: dict[str, PeftConfig] = {
     "prompt tuning": PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
     "P-tuning": PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=4, encoder_hidden_size=16),
     "prefix": PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+    "cartridge": CartridgeConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
 }
 
 
@@ -78,6 +80,31 @@ def test_peft_loads_an_exported_prompt_with_equal_logits(
     assert files(tmp_path / "peft") == set(found["files"])
     wrapped = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(tmp_path / "peft")).eval()
     torch.testing.assert_close(logits(wrapped), ours(folder, base), atol=1e-4, rtol=0)
+
+
+def test_export_to_a_cartridge_changes_only_the_configuration(
+    softprompt: Softprompt, classifier: Path, base: Path, tmp_path: Path
+) -> None:
+    assert softprompt("export", classifier, tmp_path / "peft", "--format", "peft").code == 0
+    found = softprompt("export", classifier, tmp_path / "cartridge", "--format", "peft-cartridge", "--json").json
+    assert (found["format"], set(found["files"])) == ("peft-cartridge", files(tmp_path / "peft"))
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("peft", "cartridge")]
+    assert weights[0] == weights[1]
+    kinds = [PeftConfig.from_pretrained(str(tmp_path / name)).peft_type.value for name in ("peft", "cartridge")]
+    assert kinds == ["PREFIX_TUNING", "CARTRIDGE"]
+    network = AutoModelForCausalLM.from_pretrained(base)
+    wrapped = PeftModel.from_pretrained(network, str(tmp_path / "cartridge")).eval()
+    torch.testing.assert_close(logits(wrapped), ours(classifier, base), atol=1e-4, rtol=0)
+
+
+def test_export_of_embeddings_to_a_cartridge_is_rejected_and_possible_once_compiled(
+    softprompt: Softprompt, writer: Path, tmp_path: Path
+) -> None:
+    options = ["--format", "peft-cartridge"]
+    softprompt("export", writer, tmp_path / "peft", *options).refused("holds embeddings", "--format prefix")
+    assert not (tmp_path / "peft").exists()
+    assert softprompt("export", writer, tmp_path / "prefix", "--format", "prefix").code == 0
+    assert softprompt("export", tmp_path / "prefix", tmp_path / "peft", *options).code == 0
 
 
 def test_export_as_a_prefix_has_equal_logits(softprompt: Softprompt, writer: Path, base: Path, tmp_path: Path) -> None:
@@ -155,7 +182,9 @@ def test_export_never_replaces_a_folder_that_is_not_a_saved_prompt(
 
 
 def test_export_rejects_an_unknown_format(softprompt: Softprompt, writer: Path, tmp_path: Path) -> None:
-    softprompt("export", writer, tmp_path / "p", "--format", "onnx").refused("onnx", "peft, prefix or prompt-embeds")
+    softprompt("export", writer, tmp_path / "p", "--format", "onnx").refused(
+        "onnx", "peft, peft-cartridge, prefix or prompt-embeds"
+    )
     assert not (tmp_path / "p").exists()
 
 
@@ -193,14 +222,18 @@ def test_import_saves_the_template_labels_and_verbalizer_of_the_options(
     assert set(result["probabilities"]) == {"0", "1"}
 
 
+@pytest.mark.parametrize(("name", "format_"), [("prefix", "peft"), ("cartridge", "peft-cartridge")])
 def test_export_of_an_imported_adapter_writes_the_same_tensors(
-    softprompt: Softprompt, base: Path, tmp_path: Path
+    softprompt: Softprompt, base: Path, tmp_path: Path, name: str, format_: str
 ) -> None:
-    folder, _ = adapter(tmp_path / "peft", base, CONFIGS["prefix"])
+    folder, theirs = adapter(tmp_path / "peft", base, CONFIGS[name])
     assert softprompt("import", folder, tmp_path / "p").code == 0
-    assert softprompt("export", tmp_path / "p", tmp_path / "again", "--format", "peft").code == 0
-    name = "adapter_model.safetensors"
-    assert (tmp_path / "again" / name).read_bytes()[-64:] == (folder / name).read_bytes()[-64:]
+    for _ in range(2):  # the second export replaces the first one
+        assert softprompt("export", tmp_path / "p", tmp_path / "again", "--format", format_, "--overwrite").code == 0
+    before, after = (load_file(each / "adapter_model.safetensors") for each in (folder, tmp_path / "again"))
+    assert torch.equal(before["prompt_embeddings"], after["prompt_embeddings"])
+    wrapped = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(tmp_path / "again")).eval()
+    assert torch.equal(logits(wrapped), theirs)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +270,20 @@ def test_import_rejects_an_adapter_of_another_shape(softprompt: Softprompt, base
     config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**config, "peft_type": "PROMPT_TUNING"}))
     softprompt("import", folder, tmp_path / "p").refused("this model needs [P, 24]")
+
+
+def test_import_of_a_cartridge_names_what_does_not_fit(softprompt: Softprompt, base: Path, tmp_path: Path) -> None:
+    folder, _ = adapter(tmp_path / "peft", base, CONFIGS["cartridge"])
+    larger = saved_model(tmp_path / "larger", seed=0, family="gpt2")
+    softprompt("import", folder, tmp_path / "p", "--model", larger).refused("this model needs [P, 144]")
+    path = folder / "adapter_config.json"
+    config: dict[str, Any] = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "num_frozen_tokens": 9}))
+    softprompt("import", folder, tmp_path / "p").refused("num_frozen_tokens is 9", "an integer from 0 to 4")
+    path.write_text(json.dumps(config))
+    (folder / "adapter_model.safetensors").unlink()
+    softprompt("import", folder, tmp_path / "p").refused("adapter_model.safetensors cannot be read")
+    assert not (tmp_path / "p").exists()
 
 
 @pytest.mark.parametrize("name", [None, ""])

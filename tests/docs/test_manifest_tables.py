@@ -11,8 +11,9 @@ import pytest
 
 from softprompt.model import ModelShape, Placement
 from softprompt.model.model_shape import ModelKind
-from softprompt.saved import Manifest, peft_format
+from softprompt.saved import Manifest
 from softprompt.saved.manifest import BaseModelInfo
+from softprompt.saved.peft_adapter_reader import SUPPORTED_PEFT_TYPES
 from softprompt.tasks import Task
 from tests.saved.factories import make
 
@@ -68,4 +69,4 @@ def test_a_manifest_table_lists_the_values_of_the_code(before: str, name: str, v
 
 def test_the_documented_adapter_types_are_those_of_the_code() -> None:
     [said] = re.findall(r"reads adapters of the types (.*?)\. peft", PAGE.replace("\n", " "))
-    assert set(re.findall(r"`([A-Z_]+)`", said)) == set(peft_format.SUPPORTED_PEFT_TYPES)
+    assert set(re.findall(r"`([A-Z_]+)`", said)) == set(SUPPORTED_PEFT_TYPES)

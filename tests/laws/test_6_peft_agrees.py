@@ -11,7 +11,15 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 from hypothesis import given
-from peft import PeftConfig, PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
+from peft import (
+    CartridgeConfig,
+    PeftConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
+    get_peft_model,
+)
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,7 +27,7 @@ from softprompt.errors import NotASavedPrompt
 from softprompt.model import EncoderDecoderModel, FrozenModel, Payload
 from softprompt.model.prompt_tokenizer import DECODER_START
 from softprompt.prompts import PromptOptions, build_prompt
-from softprompt.saved import SavedPrompt, read_peft_adapter
+from softprompt.saved import SavedPrompt, read_peft_adapter, serialize_cartridge_adapter
 from softprompt.tasks import GenerationTask
 from tests.laws.few import fewest
 from tests.strategies import METHODS, METHODS_ON_FAMILIES, lengths, options, random_prefix, seeds
@@ -113,11 +121,14 @@ CONFIGS = {
     "prefix, projected": lambda task, P: PrefixTuningConfig(
         task_type=task, num_virtual_tokens=P, prefix_projection=True, encoder_hidden_size=16
     ),
+    "cartridge": lambda task, P: CartridgeConfig(task_type=task, num_virtual_tokens=P),
+    "cartridge, unfrozen": lambda task, P: CartridgeConfig(task_type=task, num_virtual_tokens=P, num_frozen_tokens=0),
 }
+PREFIXES = tuple(name for name in CONFIGS if name.startswith(("prefix", "cartridge")))
 
 
 #: What peft itself cannot train: it gives a model of one key/value head a prefix with a head for each query's.
-PEFT_CANNOT = [("prefix", "falcon"), ("prefix, projected", "falcon")]
+PEFT_CANNOT = [(name, "falcon") for name in PREFIXES]
 
 
 @pytest.mark.parametrize(("name", "family"), [pair for pair in product(CONFIGS, FAMILIES) if pair not in PEFT_CANNOT])
@@ -130,7 +141,7 @@ def test_a_prompt_trained_by_peft_gives_the_same_logits_after_import(name: str, 
 
 
 @pytest.mark.parametrize("family", ENCODER_DECODER_FAMILIES)
-@pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("prefix")])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in PREFIXES])
 def test_a_prompt_trained_by_peft_on_an_encoder_decoder_gives_the_same_logits_after_import(
     name: str, family: str, tmp_path: Path
 ) -> None:
@@ -144,8 +155,31 @@ def test_a_prompt_trained_by_peft_on_an_encoder_decoder_gives_the_same_logits_af
     torch.testing.assert_close(ours(model, payload), theirs(wrapped), atol=1e-4, rtol=0)
 
 
+def cartridge_round_trip(model: FrozenModel, folder: Path) -> None:
+    """Import a cartridge that peft trained, export it, and load the export in peft: the same numbers each time."""
+    wrapped = trained_by_peft(model, CartridgeConfig(task_type="CAUSAL_LM", num_virtual_tokens=4))
+    wrapped.save_pretrained(str(folder / "peft"))
+    payload = read_peft_adapter(folder / "peft", model.shape)
+    torch.testing.assert_close(ours(model, payload), theirs(wrapped), atol=1e-4, rtol=0)
+    (folder / "again").mkdir()
+    for name, content in serialize_cartridge_adapter(payload, model.shape, model.name).items():
+        (folder / "again" / name).write_bytes(content)
+    weights = [load_file(folder / name / "adapter_model.safetensors") for name in ("peft", "again")]
+    assert torch.equal(*(tensors["prompt_embeddings"] for tensors in weights))
+    again = PeftModel.from_pretrained(copy.deepcopy(model.network), str(folder / "again")).eval()
+    assert torch.equal(theirs(again), theirs(wrapped))
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if ("cartridge", family) not in PEFT_CANNOT])
+def test_a_cartridge_returns_to_peft_unchanged(family: str, tmp_path: Path) -> None:
+    cartridge_round_trip(shared_model(family), tmp_path)
+
+
+@pytest.mark.parametrize("config_class", [PrefixTuningConfig, CartridgeConfig])
 @pytest.mark.parametrize("family", ENCODER_DECODER_FAMILIES)
-def test_prefixes_of_encoder_decoders_are_rejected_in_export_and_import(family: str, tmp_path: Path) -> None:
+def test_prefixes_of_encoder_decoders_are_rejected_in_export_and_import(
+    family: str, config_class: type[PeftConfig], tmp_path: Path
+) -> None:
     """In peft they are in the decoder's self-attention only."""
     model = shared_model(family)
     method = {"name": "prefix"}
@@ -153,7 +187,7 @@ def test_prefixes_of_encoder_decoders_are_rejected_in_export_and_import(family: 
         model, random_prefix(model, 3, 0), GenerationTask(), method=method, trained_parameters=1
     )
     assert saved.peft_incompatibility is not None
-    config = PrefixTuningConfig(
+    config = config_class(
         task_type="SEQ_2_SEQ_LM", num_virtual_tokens=3, num_layers=3, num_attention_heads=4, token_dim=24
     )
     get_peft_model(copy.deepcopy(model.network), config).save_pretrained(str(tmp_path))
@@ -184,3 +218,8 @@ def test_the_strategies_cover_every_tuning_method_and_encoder() -> None:
 @pytest.mark.parametrize("method", ["prompt", "prefix"])
 def test_a_prompt_of_the_bundled_model_gives_the_same_logits_in_peft(smollm2: FrozenModel, method: str) -> None:
     exported(smollm2, PromptOptions(method, 6))
+
+
+@pytest.mark.real
+def test_a_cartridge_of_the_bundled_model_returns_to_peft_unchanged(smollm2: FrozenModel, tmp_path: Path) -> None:
+    cartridge_round_trip(smollm2, tmp_path)

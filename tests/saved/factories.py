@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softprompt.model import FrozenModel, Payload
+from softprompt.model import FrozenModel, ModelKind, ModelShape, Payload
 from softprompt.saved import Manifest, SavedPrompt
 from softprompt.saved.manifest import MANIFEST_FILE
 from softprompt.saved.tensor_files import compute_sha256, serialize_tensors
@@ -17,6 +17,23 @@ from tests.strategies import random_embeddings
 from tests.tiny import shared_model
 
 TASK = ClassificationTask(labels=("good", "bad"), template="Review: {text}\nIt is")
+
+#: Shape of a causal model whose sizes all differ.
+SHAPE = ModelShape(
+    kind=ModelKind.CAUSAL,
+    num_layers=3,
+    num_kv_heads=2,
+    head_dim=5,
+    hidden_size=20,
+    embedding_size=20,
+    vocab_size=100,
+    window=64,
+)
+
+
+def numbered(*shape: int) -> Tensor:
+    """Make a tensor whose elements are 0, 1, 2 and so on."""
+    return torch.arange(torch.Size(shape).numel(), dtype=torch.float32).view(shape)
 
 
 def make(

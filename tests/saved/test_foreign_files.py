@@ -12,7 +12,7 @@ import torch
 
 from softprompt.atomic import atomic_write_folder
 from softprompt.errors import OutputExists
-from softprompt.saved import SavedPrompt, serialize_peft_adapter
+from softprompt.saved import SavedPrompt, serialize_cartridge_adapter, serialize_peft_adapter
 from softprompt.saved.foreign_files import PROMPT_EMBEDS_FILE, PROMPT_EMBEDS_KEY, find_foreign_files, join_names
 from softprompt.saved.output_folder import check_output_free
 from softprompt.saved.tensor_files import serialize_tensors
@@ -132,6 +132,7 @@ def own() -> dict[str, Callable[[Path], None]]:
         ),
         "exported embeddings": exported(serialize_peft_adapter(embeddings, model.shape, "some/base")),
         "an exported prefix": exported(serialize_peft_adapter(prefix, model.shape, "some/base")),
+        "an exported cartridge": exported(serialize_cartridge_adapter(prefix, model.shape, "some/base")),
         "an embedded text": exported({PROMPT_EMBEDS_FILE: serialize_tensors({PROMPT_EMBEDS_KEY: torch.ones(4, 24)})}),
     }
 

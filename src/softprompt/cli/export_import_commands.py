@@ -23,8 +23,8 @@ def export_command(
         str,
         typer.Option(
             "--format",
-            help="peft: a peft adapter. prefix: the prompt compiled to keys and values. prompt-embeds: embeddings of the "
-            "prompt and a text.",
+            help="peft: a peft adapter. peft-cartridge: a prefix as a CARTRIDGE adapter of peft. prefix: the prompt "
+            "compiled to keys and values. prompt-embeds: embeddings of the prompt and a text.",
         ),
     ],
     text: Annotated[
@@ -43,22 +43,24 @@ def export_command(
     """Convert a prompt to another format.
 
     `--format peft`: only the files of the peft adapter. A saved prompt that peft can express already contains these files;
-    the command refuses prompts that peft would apply incorrectly. `--format prefix`: runs the virtual tokens through the
+    the command refuses prompts that peft would apply incorrectly. `--format peft-cartridge`: the same keys and values as
+    `--format peft` writes for a prefix, under peft's type CARTRIDGE. `--format prefix`: runs the virtual tokens through the
     model once and saves their keys and values of every layer, the form that serving engines load. `--format prompt-embeds`:
     the input embeddings of one text, virtual tokens included, the form that vLLM accepts as `prompt_embeds`.
     """
     from softprompt.atomic import atomic_write_folder
-    from softprompt.saved import SavedPrompt, serialize_peft_adapter
+    from softprompt.saved import SavedPrompt, serialize_cartridge_adapter, serialize_peft_adapter
     from softprompt.saved.foreign_files import PROMPT_EMBEDS_FILE, PROMPT_EMBEDS_KEY
     from softprompt.saved.output_folder import check_output_free
 
     if (text is None) == (format_ == PROMPT_EMBEDS_FORMAT):
         raise SettingError(f"--text and --format {PROMPT_EMBEDS_FORMAT} need each other: pass both or neither")
     match format_:
-        case "peft":
+        case "peft" | "peft-cartridge":
             saved = SavedPrompt.from_folder(prompt)
             base = saved.manifest.base
-            files = serialize_peft_adapter(saved.payload, base.shape, base.name, has_head=saved.head is not None)
+            serialize = serialize_peft_adapter if format_ == "peft" else serialize_cartridge_adapter
+            files = serialize(saved.payload, base.shape, base.name, has_head=saved.head is not None)
         case "prefix":
             from softprompt.cli.prompt_and_model import load_prompt_and_model
 
@@ -77,7 +79,9 @@ def export_command(
                 )
             }
         case _:
-            raise SettingError(f"unknown format {format_!r}: choose peft, prefix or {PROMPT_EMBEDS_FORMAT}")
+            raise SettingError(
+                f"unknown format {format_!r}: choose peft, peft-cartridge, prefix or {PROMPT_EMBEDS_FORMAT}"
+            )
     check_output_free(output, overwrite)
     atomic_write_folder(output, files)
     if as_json:
@@ -90,7 +94,7 @@ def import_command(
     peft_folder: Annotated[
         Path,
         typer.Argument(
-            help="Folder of a peft adapter: prompt tuning (also multitask), P-tuning, CPT or prefix tuning."
+            help="Folder of a peft adapter: prompt tuning (also multitask), P-tuning, CPT, prefix tuning or CARTRIDGE."
         ),
     ],
     output: Annotated[Path, typer.Argument(help="Folder for the new saved prompt.")],
@@ -115,7 +119,7 @@ def import_command(
     from softprompt.cli.option_parser import parse_options
     from softprompt.model import load_model
     from softprompt.saved import SavedPrompt, read_peft_adapter
-    from softprompt.saved.peft_format import read_adapter_config
+    from softprompt.saved.peft_adapter_reader import read_adapter_config
     from softprompt.tasks.task import infer_task
 
     config = read_adapter_config(peft_folder)

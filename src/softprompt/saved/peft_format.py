@@ -1,8 +1,9 @@
-"""peft's adapter format: `adapter_config.json` and `adapter_model.safetensors`.
+"""peft's adapter format, `adapter_config.json` and `adapter_model.safetensors`: its layout, and how it is written.
 
-Prompt tuning, P-tuning and CPT store `prompt_embeddings` `[P, H]`. Prefix tuning stores `[P, 2·L·G·D]`: for each
-virtual token `L0.K, L0.V, L1.K, …` of shape `(G, D)`. A prompt that peft cannot express is refused, because peft would
-misread it.
+Prompt tuning, P-tuning and CPT store `prompt_embeddings` `[P, H]`. Prefix tuning and CARTRIDGE store `[P, 2·L·G·D]`:
+for each virtual token `L0.K, L0.V, L1.K, …` of shape `(G, D)`. The two differ only in training: CARTRIDGE leaves the
+first `num_frozen_tokens` virtual tokens as they are, and stores all of them. A prompt that peft cannot express is
+refused, because peft would misread it.
 """
 
 from __future__ import annotations
@@ -14,19 +15,18 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from softprompt.errors import CorruptPrompt, NotASavedPrompt, PeftExportError
+from softprompt.errors import CorruptPrompt, PeftExportError
 from softprompt.model import KVPrefix, ModelKind, ModelShape, Payload, Placement, PromptEmbeddings
-from softprompt.saved.tensor_files import deserialize_tensors, read_prompt_file, serialize_tensors
+from softprompt.saved.tensor_files import serialize_tensors
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
 PROMPT_EMBEDDINGS_KEY = "prompt_embeddings"
 
-#: Adapter types whose file contains only the virtual tokens. The encoder that trained them is discarded, or, in
-#: context-aware prompt tuning, added into them.
-SUPPORTED_PEFT_TYPES = ("PROMPT_TUNING", "P_TUNING", "CPT", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING")
+#: peft's default for CARTRIDGE: training does not change the first virtual token, an attention sink.
+DEFAULT_FROZEN_TOKENS = 1
 
-#: Keys of the configurations that `serialize_adapter_config` writes; those that peft writes have many more.
+#: Keys of the configurations that this module writes; those that peft writes have others.
 _COMMON_KEYS = (
     "base_model_name_or_path", "inference_mode", "num_layers", "num_transformer_submodules", "num_virtual_tokens",
     "task_type", "peft_type", "token_dim", "num_attention_heads",
@@ -34,6 +34,7 @@ _COMMON_KEYS = (
 ADAPTER_CONFIG_KEYS = {
     "PROMPT_TUNING": (*_COMMON_KEYS, "prompt_tuning_init"),
     "PREFIX_TUNING": (*_COMMON_KEYS, "prefix_projection", "encoder_hidden_size"),
+    "CARTRIDGE": (*_COMMON_KEYS, "num_frozen_tokens"),
 }
 
 #: peft prepends a prompt only for task types that it knows. It has none for masked models; this one runs the model
@@ -70,7 +71,7 @@ def find_peft_incompatibility(payload: Payload, shape: ModelShape, has_head: boo
 def serialize_peft_adapter(
     payload: Payload, shape: ModelShape, base_model_name: str, has_head: bool = False
 ) -> dict[str, bytes]:
-    """Serialize a payload into the files of a peft adapter.
+    """Serialize a payload into the files of a peft adapter: of prompt tuning, or of prefix tuning for a KV prefix.
 
     Args:
         payload: the payload.
@@ -81,119 +82,80 @@ def serialize_peft_adapter(
     Raises:
         PeftExportError: peft cannot express the prompt.
     """
+    _check_expressible(payload, shape, has_head)
+    return _serialize_files(payload, serialize_adapter_config(payload, shape, base_model_name))
+
+
+def serialize_adapter_config(payload: Payload, shape: ModelShape, base_model_name: str) -> bytes:
+    """Serialize the configuration of a peft adapter; arguments as for `serialize_peft_adapter`."""
+    match payload:
+        case PromptEmbeddings():
+            config = {
+                "peft_type": "PROMPT_TUNING",
+                "prompt_tuning_init": "RANDOM",  # peft uses it only to create a prompt
+                "token_dim": shape.embedding_size,
+            }
+        case KVPrefix():
+            config = {
+                "peft_type": "PREFIX_TUNING",
+                "prefix_projection": False,
+                "encoder_hidden_size": shape.embedding_size,
+                "token_dim": shape.num_kv_heads * shape.head_dim,
+            }
+    return _serialize_config(config, payload, shape, base_model_name)
+
+
+def serialize_cartridge_adapter(
+    payload: Payload, shape: ModelShape, base_model_name: str, has_head: bool = False
+) -> dict[str, bytes]:
+    """Serialize a KV prefix into the files of a CARTRIDGE adapter; arguments as for `serialize_peft_adapter`.
+
+    Raises:
+        PeftExportError: peft cannot express the prompt, or it is not a KV prefix.
+    """
+    _check_expressible(payload, shape, has_head)
+    if not isinstance(payload, KVPrefix):
+        raise PeftExportError(
+            "a CARTRIDGE adapter holds keys and values, and this prompt holds embeddings: compile it to a prefix first "
+            "(`SavedPrompt.to_prefix`, or `softprompt export --format prefix`), or export it with `--format peft`"
+        )
+    config = {
+        "peft_type": "CARTRIDGE",
+        "num_frozen_tokens": DEFAULT_FROZEN_TOKENS,
+        "token_dim": shape.num_kv_heads * shape.head_dim,
+    }
+    return _serialize_files(payload, _serialize_config(config, payload, shape, base_model_name))
+
+
+def _check_expressible(payload: Payload, shape: ModelShape, has_head: bool) -> None:
+    """Raise `PeftExportError` if peft cannot express a prompt."""
     if reason := find_peft_incompatibility(payload, shape, has_head):
         raise PeftExportError(
             f"peft cannot express {reason}. Keep softprompt's format, or compile the prompt to a prefix "
             "(`SavedPrompt.to_prefix`, or `softprompt export --format prefix`)"
         )
-    tensor = to_peft_layout(payload.tensor) if isinstance(payload, KVPrefix) else payload.tensor
-    return {
-        ADAPTER_CONFIG_FILE: serialize_adapter_config(payload, shape, base_model_name),
-        ADAPTER_WEIGHTS_FILE: serialize_tensors({PROMPT_EMBEDDINGS_KEY: tensor}),
-    }
 
 
-def serialize_adapter_config(payload: Payload, shape: ModelShape, base_model_name: str) -> bytes:
-    """Serialize the configuration of a peft adapter; arguments as for `serialize_peft_adapter`."""
-    config: dict[str, Any] = {
+def _serialize_config(
+    config_of_type: dict[str, Any], payload: Payload, shape: ModelShape, base_model_name: str
+) -> bytes:
+    """Serialize the configuration: the settings of its type, and those that all types have."""
+    config = {
         "base_model_name_or_path": base_model_name,
         "inference_mode": True,
+        "num_attention_heads": shape.num_kv_heads,
         "num_layers": shape.num_layers,
         "num_transformer_submodules": 1,
         "num_virtual_tokens": payload.num_virtual_tokens,
         "task_type": PEFT_TASK_TYPES[shape.kind],
+        **config_of_type,
     }
-    match payload:
-        case PromptEmbeddings():
-            config |= {
-                "peft_type": "PROMPT_TUNING",
-                "prompt_tuning_init": "RANDOM",  # peft uses it only to create a prompt
-                "token_dim": shape.embedding_size,
-                "num_attention_heads": shape.num_kv_heads,
-            }
-        case KVPrefix():
-            config |= {
-                "peft_type": "PREFIX_TUNING",
-                "prefix_projection": False,
-                "encoder_hidden_size": shape.embedding_size,
-                "token_dim": shape.num_kv_heads * shape.head_dim,
-                "num_attention_heads": shape.num_kv_heads,
-            }
     return (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()
 
 
-def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """Read the configuration of a peft adapter.
-
-    Raises:
-        NotASavedPrompt: the folder does not contain a peft adapter.
-        CorruptPrompt: the configuration is not a JSON object.
-    """
-    try:
-        config = json.loads((folder / ADAPTER_CONFIG_FILE).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NotASavedPrompt(f"{folder} is not a peft adapter: it has no {ADAPTER_CONFIG_FILE}") from error
-    except (ValueError, RecursionError) as error:
-        raise CorruptPrompt(f"{folder / ADAPTER_CONFIG_FILE} is damaged: {error}") from error
-    if not isinstance(config, dict):
-        raise CorruptPrompt(f"{folder / ADAPTER_CONFIG_FILE} is damaged: it is not a JSON object")
-    return config
-
-
-def read_peft_adapter(folder: Path, shape: ModelShape, task: int | None = None) -> Payload:
-    """Read the payload of a peft adapter of a type in `SUPPORTED_PEFT_TYPES`.
-
-    Args:
-        folder: folder of the adapter.
-        shape: shape of the base model.
-        task: index of the task in an adapter of several tasks; None for an adapter of one task.
-
-    Raises:
-        NotASavedPrompt: the folder is not an adapter of a supported type, or `task` does not match the adapter.
-        CorruptPrompt: the tensors are truncated, not finite, or do not match the model's shape.
-    """
-    config = read_adapter_config(folder)
-    peft_type, path = config.get("peft_type"), folder / ADAPTER_WEIGHTS_FILE
-    if peft_type not in SUPPORTED_PEFT_TYPES:
-        raise NotASavedPrompt(
-            f"{folder} is a peft adapter of type {peft_type}, which is not a soft prompt: import one of "
-            f"{', '.join(SUPPORTED_PEFT_TYPES)}"
-        )
-    if peft_type == "PREFIX_TUNING" and shape.kind is ModelKind.ENCODER_DECODER:
-        raise NotASavedPrompt(f"{folder} is a prefix for the decoder only, which is not supported: train a new prompt")
-    tensors = deserialize_tensors(read_prompt_file(path), path)
-    if peft_type == "MULTITASK_PROMPT_TUNING":
-        tensors = _select_task(tensors, task, path)
-    elif task is not None:
-        raise NotASavedPrompt(f"{folder} has a single task ({peft_type}): leave `task` out")
-    payload = payload_from_tensors(tensors, shape, path, is_prefix=peft_type == "PREFIX_TUNING")
-    if isinstance(payload, PromptEmbeddings) and config.get("num_transformer_submodules") == 2:
-        # For an encoder-decoder, peft stores the same number of virtual tokens for the decoder and never uses them.
-        return payload.with_tensor(payload.tensor.chunk(2)[0])
-    return payload
-
-
-def _select_task(tensors: dict[str, Tensor], task_index: int | None, path: Path) -> dict[str, Tensor]:
-    """Return the virtual tokens of one task: the elementwise product of the shared ones and the task's low-rank matrix.
-
-    Raises:
-        NotASavedPrompt: `task` is missing or out of range.
-        CorruptPrompt: the factors are missing or their shapes do not match.
-    """
-    try:
-        shared, columns, rows = (
-            tensors[name] for name in (PROMPT_EMBEDDINGS_KEY, "prefix_task_cols", "prefix_task_rows")
-        )
-        products = shared * (columns @ rows)
-    except (KeyError, RuntimeError) as error:
-        raise CorruptPrompt(
-            f"{path}: the shared prompt or the task factors are missing or invalid ({error})"
-        ) from error
-    if task_index is None or not 0 <= task_index < len(products):
-        raise NotASavedPrompt(
-            f"{path} has {len(products)} tasks: choose one with `task`, from 0 to {len(products) - 1}"
-        )
-    return {PROMPT_EMBEDDINGS_KEY: products[task_index]}
+def _serialize_files(payload: Payload, config: bytes) -> dict[str, bytes]:
+    tensor = to_peft_layout(payload.tensor) if isinstance(payload, KVPrefix) else payload.tensor
+    return {ADAPTER_CONFIG_FILE: config, ADAPTER_WEIGHTS_FILE: serialize_tensors({PROMPT_EMBEDDINGS_KEY: tensor})}
 
 
 def payload_from_tensors(tensors: dict[str, Tensor], shape: ModelShape, path: Path, *, is_prefix: bool) -> Payload:
