@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from softprompt.sampling import FinishReason, SampledToken, SamplingParams
 from softprompt.sampling.deferred_detokenizer import DeferredDetokenizer
@@ -106,6 +107,45 @@ def test_generated_tokens_are_counted_once() -> None:
     state.penalties.add_tokens(SinglePassList([1, 1, 2]))
     for _ in range(3):
         assert state.penalties.apply_penalties(torch.zeros(V))[:3].tolist() == [0.0, -2.0, -1.0]
+
+
+@given(counts=st.lists(st.sampled_from([None, 0, 1, 5, 20]), min_size=1, max_size=6), seed=st.integers(0, 2**32))
+def test_logprobs_are_those_of_each_sequence_alone(counts: list[int | None], seed: int) -> None:
+    logits = torch.randn(len(counts), V, generator=torch.Generator().manual_seed(seed))
+    states = [build_state(SamplingParams(logprobs=count), []) for count in counts]
+    for token, count, row in zip(sample_tokens(logits, states), counts, logits, strict=True):
+        assert token.token_id == int(row.argmax())
+        if count is None:
+            assert (token.logprob, token.top_logprobs) == (None, ())
+        else:
+            expected = row.log_softmax(dim=-1)
+            assert token.logprob == pytest.approx(float(expected[token.token_id]), abs=1e-5)
+            top = expected.topk(count)
+            assert [top_id for top_id, _ in token.top_logprobs] == top.indices.tolist()
+            assert [value for _, value in token.top_logprobs] == pytest.approx(top.values.tolist(), abs=1e-5)
+
+
+class CallCounter(TorchDispatchMode):
+    """Count of the tensor operations within a context."""
+
+    calls = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("logprobs", [None, 20])
+def test_the_number_of_tensor_operations_does_not_grow_with_greedy_sequences(logprobs: int | None) -> None:
+    """The thread of the model waits for other threads at each of them."""
+
+    def count_calls(num_sequences: int) -> int:
+        states = [build_state(SamplingParams(logprobs=logprobs), []) for _ in range(num_sequences)]
+        with CallCounter() as counter:
+            sample_tokens(torch.zeros(num_sequences, V), states)
+        return counter.calls
+
+    assert count_calls(32) == count_calls(2)
 
 
 NON_FINITE_VALUES = (float("nan"), float("inf"), float("-inf"))

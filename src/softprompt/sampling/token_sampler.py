@@ -21,7 +21,7 @@ def sample_tokens(logits: Float[Tensor, "B V"], states: Sequence[OutputState]) -
     are_argmax_only = [_is_argmax_only(state) for state in states]
     argmax_ids = logits.argmax(dim=-1).tolist() if any(are_argmax_only) else [None] * len(states)
     are_finite = has_finite_logits(logits).tolist()
-    return [
+    tokens = [
         _sample_token(sequence_logits, state, token_id if is_argmax_only else None)
         if is_finite
         else SampledToken(None, finish_reason=FinishReason.NON_FINITE)
@@ -29,6 +29,7 @@ def sample_tokens(logits: Float[Tensor, "B V"], states: Sequence[OutputState]) -
             logits, states, argmax_ids, are_argmax_only, are_finite, strict=True
         )
     ]
+    return _add_logprobs(tokens, logits, [state.params.logprobs for state in states])
 
 
 def _is_argmax_only(state: OutputState) -> bool:
@@ -42,7 +43,7 @@ def _sample_token(logits: Float[Tensor, "V"], state: OutputState, token_id: int 
         if adjusted is None:
             return SampledToken(None, finish_reason=FinishReason.GRAMMAR_DEAD_END)
         token_id = int(adjusted.argmax()) if state.params.is_greedy else _draw_token(adjusted, state)
-    return _add_logprobs(token_id, logits, state.params.logprobs)
+    return SampledToken(token_id)
 
 
 def _adjust_logits(logits: Float[Tensor, "V"], state: OutputState) -> Float[Tensor, "V"] | None:
@@ -62,11 +63,26 @@ def _draw_token(logits: Float[Tensor, "V"], state: OutputState) -> int:
     return draw_token(probabilities, state.params, uniform)
 
 
-def _add_logprobs(token_id: int, logits: Float[Tensor, "V"], count: int | None) -> SampledToken:
-    if count is None:
-        return SampledToken(token_id)
-    logprobs = logits.float().log_softmax(dim=-1)
-    top_logprobs, top_ids = logprobs.topk(count)
-    return SampledToken(
-        token_id, float(logprobs[token_id]), tuple(zip(top_ids.tolist(), top_logprobs.tolist(), strict=True))
-    )
+def _add_logprobs(
+    tokens: Sequence[SampledToken], logits: Float[Tensor, "B V"], counts: Sequence[int | None]
+) -> list[SampledToken]:
+    """Add log-probabilities to the tokens for which a number of top tokens is requested, all in the same few calls.
+
+    With calls for each token, the thread of the model would wait for Python's other threads at each of them.
+    """
+    tokens = list(tokens)
+    requested = [
+        (index, token.token_id, count)
+        for index, (token, count) in enumerate(zip(tokens, counts, strict=True))
+        if token.token_id is not None and count is not None
+    ]
+    if not requested:
+        return tokens
+    indices, token_ids, requested_counts = zip(*requested, strict=True)
+    logprobs = logits[list(indices)].float().log_softmax(dim=-1)
+    sampled_logprobs = logprobs.gather(1, torch.tensor(token_ids, device=logits.device).unsqueeze(1))[:, 0].tolist()
+    top_logprobs, top_ids = (values.tolist() for values in logprobs.topk(max(requested_counts)))
+    for row, (index, token_id, count) in enumerate(requested):
+        top = tuple(zip(top_ids[row][:count], top_logprobs[row][:count], strict=True))
+        tokens[index] = SampledToken(token_id, sampled_logprobs[row], top)
+    return tokens
