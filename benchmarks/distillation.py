@@ -2,7 +2,7 @@
 
     python -m benchmarks.distillation --case shots --data FOLDER --seeds 0,1,2
     python -m benchmarks.distillation --case style --model FILE --virtual-tokens 16,32
-    python -m benchmarks.distillation --case town_guide --model FILE --virtual-tokens 64,128 --steps 0
+    python -m benchmarks.distillation --case town_guide --model FILE --virtual-tokens 64,128 --steps 0 --plot FIGURE
 
 `shots`: 16 movie reviews with labels become virtual tokens, learned from 500 reviews without labels; FOLDER has
 movie_reviews.train.jsonl, .validation.jsonl and .test.jsonl (text, label). `style`: an instruction, learned from 200
@@ -10,7 +10,8 @@ messages of customers; of the answers to 50 others, the share that follows the r
 cases are documents in benchmarks/documents: the model studies them itself, and the questions of people with their
 answers are the validation inputs. All other settings are softprompt's defaults.
 
-Prints the report of each run as one JSON line, and a table of them.
+Prints the report of each run as one JSON line, and a table of them. `--plot` draws the recovery over the number of
+virtual tokens, beside the alternatives.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from benchmarks.lib.distillation_texts import (
     get_support_messages_file,
     load_support_messages,
 )
+from benchmarks.lib.frontier_plot import plot_recovery_frontier
 from benchmarks.lib.machine_info import describe_environment
 from softprompt.data import read_examples
 from softprompt.distillation import DistillResult
@@ -50,17 +53,21 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     model = softprompt.load_model(arguments.model)
     runs: list[dict[str, Any]] = []
-    for seed in map(int, arguments.seeds.split(",")):
-        for num_virtual_tokens in map(int, arguments.virtual_tokens.split(",")):
-            output = arguments.output / f"{arguments.case}-{num_virtual_tokens}-{seed}"
-            settings = {"num_virtual_tokens": num_virtual_tokens, "seed": seed, "max_steps": arguments.steps}
-            started = time.perf_counter()
-            result = softprompt.distil(
-                model, output=output, overwrite=True, **settings, **build_settings(arguments, output, seed)
-            )
-            runs.append(summarize(model, arguments, result, seed, time.perf_counter() - started))
-            print(json.dumps(runs[-1], ensure_ascii=False), flush=True)
+    for seed, num_virtual_tokens, init in product(
+        map(int, arguments.seeds.split(",")), map(int, arguments.virtual_tokens.split(",")), arguments.init.split(",")
+    ):
+        output = arguments.output / f"{arguments.case}-{num_virtual_tokens}-{init}-{seed}"
+        settings = {"num_virtual_tokens": num_virtual_tokens, "seed": seed, "max_steps": arguments.steps, "init": init}
+        started = time.perf_counter()
+        result = softprompt.distil(
+            model, output=output, overwrite=True, **settings, **build_settings(arguments, output, seed)
+        )
+        seconds = round(time.perf_counter() - started, 1)
+        runs.append({"init": init, "seconds": seconds, **summarize(model, arguments, result, seed)})
+        print(json.dumps(runs[-1], ensure_ascii=False), flush=True)
     print_table(runs)
+    if arguments.plot is not None:
+        plot_recovery_frontier(runs, f"{arguments.case}, {arguments.model}", arguments.plot)
     environment = {"machine": describe_environment(), "model": arguments.model, "case": arguments.case}
     print(json.dumps({"benchmark": "distillation", **environment, "steps": arguments.steps, "runs": runs}))
 
@@ -75,26 +82,24 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--questions", type=int, default=256)
-    parser.add_argument("--init", help="initial prefix; the default of the model otherwise")
+    parser.add_argument("--init", default="attention-matching", help="initial prefixes")
+    parser.add_argument("--plot", type=Path, help="file for a figure of the recovery, over the virtual tokens")
     return parser.parse_args()
 
 
 def build_settings(arguments: argparse.Namespace, output: Path, seed: int) -> dict[str, Any]:
     """Build the settings of a case."""
-    settings: dict[str, Any] = {} if arguments.init is None else {"init": arguments.init}
     match arguments.case:
         case "shots":
-            return {**settings, **build_shots_settings(arguments.data, output, seed)}
+            return build_shots_settings(arguments.data, output, seed)
         case "style":
             return {
-                **settings,
                 "context": SUPPORT_STYLE_FILE,
                 "data": get_support_messages_file("train"),
                 "validation": get_support_messages_file("test"),
                 "max_new_tokens": MAX_ANSWER_TOKENS,
             }
     return {
-        **settings,
         "document": get_document_file(arguments.case),
         "validation": get_questions_file(arguments.case),
         "num_questions": arguments.questions,
@@ -123,12 +128,10 @@ def build_shots_settings(folder: Path, output: Path, seed: int) -> dict[str, Any
     }
 
 
-def summarize(
-    model: FrozenModel, arguments: argparse.Namespace, result: DistillResult, seed: int, seconds: float
-) -> dict[str, Any]:
+def summarize(model: FrozenModel, arguments: argparse.Namespace, result: DistillResult, seed: int) -> dict[str, Any]:
     """Summarize a run: its report, and what the case measures on its own."""
     assert result.report is not None
-    found: dict[str, Any] = {"seed": seed, "seconds": round(seconds, 1), "best_step": result.best_step}
+    found: dict[str, Any] = {"seed": seed, "best_step": result.best_step}
     if arguments.case == "shots":
         found["test"] = evaluate_test_set(model, arguments.data, result)
     if arguments.case == "style":
@@ -182,13 +185,12 @@ def follows_style(text: str) -> bool:
 
 def print_table(runs: list[dict[str, Any]]) -> None:
     metrics = list(runs[0]["report"]["rows"][-1]["metrics"])
-    table = Table("virtual tokens", "seed", "seconds", "", *metrics)
+    table = Table("virtual tokens", "init", "seed", "seconds", "", *metrics)
     for run in runs:
         for row in run["report"]["rows"]:
             values = [f"{row['metrics'].get(name, float('nan')):.3f}" for name in metrics]
-            table.add_row(
-                str(run["report"]["num_virtual_tokens"]), str(run["seed"]), str(run["seconds"]), row["name"], *values
-            )
+            settings = [str(run["report"]["num_virtual_tokens"]), run["init"], str(run["seed"]), str(run["seconds"])]
+            table.add_row(*settings, row["name"], *values)
     Console(stderr=True).print(table)
 
 

@@ -97,6 +97,17 @@ def test_the_card_states_template_labels_fingerprint_training_and_metrics() -> N
         assert words in text
 
 
+def test_the_card_of_a_distilled_prompt_states_that_it_holds_the_text() -> None:
+    source = {"kind": "document", "path": "hand`book.md", "sha256": "0" * 64, "num_tokens": 949}
+    saved = make()
+    method = {"name": "distillation", "source": source, "seed": 0}
+    distilled = replace(saved, manifest=saved.manifest.model_copy(update={"method": method}).with_content_hash())
+    card = build_model_card(distilled, NAME, BaseModelSource.BUNDLED)
+    assert "distilled from a text of 949 tokens (document:\n`` hand`book.md ``). **They hold its content**" in card
+    assert "sha256" not in card.split("## The prompt")[1].split("Content hash")[0].split("Method")[1]
+    assert "They hold" not in build_model_card(saved, NAME, BaseModelSource.BUNDLED)
+
+
 def test_the_card_lists_the_verbalizer_and_the_fields_of_the_template() -> None:
     text = build_model_card(about(TASKS["two fields"]), NAME, BaseModelSource.BUNDLED)
     assert "- `0`, for which the model predicts `no`\n- `1`\n" in text

@@ -56,6 +56,18 @@ def test_the_prompts_files_and_a_card_arrive_in_one_commit(hub: FakeHub, folder:
     assert pushed == replace(pushed, repo_id=NAME, url=f"{hub.url}/{NAME}", commit=there.sha(), is_new_commit=True)
 
 
+@pytest.mark.parametrize(("is_private", "name"), [(False, "distillation"), (True, "distillation"), (False, "prefix")])
+def test_a_public_push_of_a_distilled_prompt_warns_that_it_holds_the_text(
+    hub: FakeHub, saved: SavedPrompt, caplog: pytest.LogCaptureFixture, is_private: bool, name: str
+) -> None:
+    source = {"kind": "document", "path": "/home/ada/handbook.md", "sha256": "0" * 64, "num_tokens": 949}
+    manifest = saved.manifest.model_copy(update={"method": {"name": name, "source": source}}).with_content_hash()
+    files = {**saved.files, "softprompt.json": manifest.to_json().encode()}
+    pushed = push_to_hub(replace(saved, manifest=manifest, files=files), NAME, private=is_private)
+    assert ("holds the content of the text" in caplog.text) == (not is_private and name == "distillation")
+    assert pushed.prompt.manifest.method["source"]["path"] == "handbook.md"
+
+
 def test_a_prompt_for_a_base_model_on_the_hub_is_pushed_and_pulled_unchanged(
     hub: FakeHub, saved: SavedPrompt, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import PureWindowsPath
 from softprompt.hub.base_model_source import BaseModelSource
 from softprompt.saved import Manifest, SavedPrompt
 from softprompt.saved import manifest as manifests
-from softprompt.saved.peft_format import ADAPTER_CONFIG_FILE, serialize_peft_adapter
+from softprompt.saved.peft_format import ADAPTER_CONFIG_FILE, serialize_adapter_config
 
 HUB_DATASET_PREFIX = "hf:"
 
@@ -26,9 +26,7 @@ def strip_local_paths(prompt: SavedPrompt, base_source: BaseModelSource) -> Save
     stripped = stripped.with_content_hash()
     files = {**prompt.files, manifests.MANIFEST_FILE: stripped.to_json().encode()}
     if ADAPTER_CONFIG_FILE in files:
-        files[ADAPTER_CONFIG_FILE] = serialize_peft_adapter(prompt.payload, stripped.base.shape, stripped.base.name)[
-            ADAPTER_CONFIG_FILE
-        ]
+        files[ADAPTER_CONFIG_FILE] = serialize_adapter_config(prompt.payload, stripped.base.shape, stripped.base.name)
     return replace(prompt, manifest=stripped, files=files)
 
 

@@ -15,6 +15,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from softprompt.hub.base_model_source import BaseModelSource
 from softprompt.model import ModelKind
 from softprompt.saved import Manifest, SavedPrompt
+from softprompt.saved.manifest import is_distilled
 from softprompt.tasks.classification_task import ClassificationTask
 from softprompt.tasks.task import COMMAND_BY_TASK_KIND
 from softprompt.tasks.templates.answer_text import join_answer
@@ -90,7 +91,12 @@ def _build_context(prompt: SavedPrompt) -> dict[str, Any]:
         "manifest": manifest,
         "task": manifest.task,
         "base": manifest.base,
-        "method_settings": {n: v for n, v in manifest.method.items() if n not in ("name", "start") and v is not None},
+        "method_settings": {
+            name: value
+            for name, value in manifest.method.items()
+            if name not in ("name", "start", "source") and value is not None
+        },
+        "source": manifest.method.get("source") if is_distilled(manifest) else None,
         "kind": manifest.base.shape.kind.value,
         "auto_class": AUTO_CLASS_NAMES[manifest.base.shape.kind],
         "fields": Template(manifest.task.template).field_names,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from softprompt.hub.repository import (
     list_repo_files,
 )
 from softprompt.saved import SavedPrompt
-from softprompt.saved.manifest import MANIFEST_FILE
+from softprompt.saved.manifest import MANIFEST_FILE, is_distilled
+
+logger = logging.getLogger(__name__)
 
 #: Files that the Hub creates by itself, or that a person may add before the first push.
 ALLOWED_EXISTING_FILES = {".gitattributes", MODEL_CARD_FILE, "LICENSE"}
@@ -69,6 +72,12 @@ def push_to_hub(
     _check_logged_in(repo_id)
     existing = _find_existing_repo(repo_id)
     _check_target_repo(repo_id, existing, private)
+    if is_distilled(prompt.manifest) and not (private or (existing is not None and existing.private)):
+        logger.warning(
+            "the prompt holds the content of the text that it was distilled from, and %s is public: make it private if "
+            "the text is not public",
+            repo_id,
+        )
     base_source = detect_source(prompt.manifest.base.name)
     pushed_prompt = strip_local_paths(prompt, base_source)
     model_card = build_model_card(pushed_prompt, repo_id, base_source)

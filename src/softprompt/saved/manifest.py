@@ -158,3 +158,8 @@ def _check_format(fields: Any, folder: Path) -> None:
             f"{folder} has format {fields['format']}, but this softprompt reads formats up to {FORMAT_VERSION}: "
             "upgrade softprompt"
         )
+
+
+def is_distilled(manifest: Manifest) -> bool:
+    """Whether a prompt was distilled from a text, so that it holds the content of that text."""
+    return manifest.method.get("name") == DISTILLATION_METHOD

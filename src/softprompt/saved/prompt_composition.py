@@ -9,7 +9,7 @@ import torch
 
 from softprompt.errors import SettingError
 from softprompt.model import FrozenModel, compose_payloads
-from softprompt.saved.manifest import DISTILLATION_METHOD
+from softprompt.saved.manifest import is_distilled
 from softprompt.saved.saved_prompt import SavedPrompt
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def compose_prompts(model: FrozenModel, prompts: Sequence[SavedPrompt]) -> Saved
         raise SettingError(
             "only the first of several composed prompts may have a linear head, because the task of the first is kept"
         )
-    if sum(prompt.manifest.method["name"] == DISTILLATION_METHOD for prompt in prompts) > 1:
+    if sum(is_distilled(prompt.manifest) for prompt in prompts) > 1:
         logger.warning(
             "prompts that were distilled apart do not add up, because each learned to be alone in front of the input "
             "(arXiv 2606.04557): evaluate the result, or distil the texts together"
