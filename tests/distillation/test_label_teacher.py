@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 
-from softprompt.distillation.label_teacher import CONTENT_FREE_TEXTS, Calibration, LabelTeacher
+from softprompt.distillation.label_teacher import CONTENT_FREE_TEXTS, MIN_BATCH_INPUTS, Calibration, LabelTeacher
 from softprompt.evaluation.batch_inference import collect_outputs
 from softprompt.model import CausalModel
 from softprompt.tasks import LabelTarget
@@ -15,13 +17,13 @@ from tests.distillation.targets import INPUTS, build_base, build_context, encode
 from tests.tiny import shared_model
 
 
-def teach(calibration: Calibration) -> tuple[torch.Tensor, torch.Tensor]:
+def teach(calibration: Calibration, texts: Sequence[str] = INPUTS) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the teacher's log-probabilities of the inputs, and those of the model behind the text."""
     model = shared_model("llama")
     assert isinstance(model, CausalModel)
     base, context = build_base(model, "classification"), build_context(model)
     assert isinstance(base, ClassificationObjective)
-    inputs = encode(base, INPUTS)
+    inputs = encode(base, texts)
     taught = LabelTeacher(base, context, calibration).add_targets(inputs)
     targets = torch.stack([get_supervision(example, SoftLabelTarget).log_probs for example in taught])
     return targets, collect_outputs(base, context.prefix, inputs)
@@ -65,3 +67,23 @@ def test_known_labels_are_kept() -> None:
     taught = LabelTeacher(base, build_context(model), "batch").add_targets(inputs, seen.append)
     assert [example.label_index for example in taught] == [-1, 2, -1, -1, -1]
     assert seen[-1] == len(INPUTS)
+
+
+@pytest.mark.parametrize("num_inputs", range(1, MIN_BATCH_INPUTS))
+def test_a_mean_over_too_few_inputs_is_replaced_by_texts_without_content(
+    num_inputs: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The mean over a single input would make all labels equally probable."""
+    texts = INPUTS[:num_inputs]
+    targets, _ = teach("batch", texts)
+    assert f"{num_inputs} are too few" in caplog.text
+    torch.testing.assert_close(targets, teach("contextual", texts)[0])
+    assert (targets.exp().max(dim=1).values > 1 / 3 + 1e-3).all()
+
+
+@pytest.mark.parametrize(("calibration", "num_inputs"), [("batch", MIN_BATCH_INPUTS), ("contextual", 1), ("none", 1)])
+def test_calibrations_that_fit_the_inputs_are_kept_without_a_warning(
+    calibration: Calibration, num_inputs: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    teach(calibration, INPUTS[:num_inputs])
+    assert not caplog.text

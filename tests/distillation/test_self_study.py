@@ -81,3 +81,12 @@ def test_requests_are_in_the_language_of_the_document() -> None:
     assert select_study_prompts("The film was fun.") is ENGLISH_PROMPTS
     assert select_study_prompts("天气很好。Tea") is CHINESE_PROMPTS
     assert select_study_prompts("---") is select_study_prompts("") is not None
+
+
+@pytest.mark.parametrize(("ending", "warns"), [(".", True), ("", True), ("?", False), ("？", False)])
+def test_a_model_that_writes_no_question_is_warned_about(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ending: str, warns: bool
+) -> None:
+    monkeypatch.setattr(self_study, "generate_texts", lambda _, examples, *__, **___: [f"is{ending}" for _ in examples])
+    assert build().write_inputs(12, seed=0)
+    assert ("ends with a question mark, for example 'What is" in caplog.text) == warns

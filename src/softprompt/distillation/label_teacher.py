@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -17,9 +18,12 @@ from softprompt.tasks.classification_task import ClassificationObjective
 from softprompt.tasks.encoded_example import SoftLabelTarget
 from softprompt.tasks.templates.template import Template
 
+logger = logging.getLogger(__name__)
+
 Calibration = Literal["batch", "contextual", "none"]
 
 CONTENT_FREE_TEXTS = ("N/A", "[MASK]", "")  # Zhao et al. 2021
+MIN_BATCH_INPUTS = 4  # for a batch calibration: the mean over one input is the input itself, its quotient uniform
 
 
 class LabelTeacher:
@@ -28,7 +32,8 @@ class LabelTeacher:
     A few-shot prompt makes a model prefer some labels whatever the text, for example that of the last example. A
     student would learn that. So the probabilities are divided by those of an average text: the mean over the inputs
     (batch calibration, Zhou et al. 2023, arXiv 2309.17249), which assumes about equally many inputs of each label, or
-    those of texts without content (contextual calibration, Zhao et al. 2021, arXiv 2102.09690).
+    those of texts without content (contextual calibration, Zhao et al. 2021, arXiv 2102.09690), which also replaces the
+    former where there are too few inputs for a mean.
 
     Args:
         objective: objective of the classification on the teacher's model.
@@ -55,7 +60,7 @@ class LabelTeacher:
         ]
 
     def _calibrate(self, log_probs: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
-        match self.calibration:
+        match self._select_calibration(len(log_probs)):
             case "batch":
                 mean = log_probs.exp().mean(dim=0)
             case "contextual":
@@ -63,6 +68,17 @@ class LabelTeacher:
             case "none":
                 return log_probs
         return (log_probs - mean.log()).log_softmax(dim=1)
+
+    def _select_calibration(self, num_inputs: int) -> Calibration:
+        """Return the calibration, or the contextual one with a warning if there are too few inputs for their mean."""
+        if self.calibration != "batch" or num_inputs >= MIN_BATCH_INPUTS:
+            return self.calibration
+        logger.warning(
+            '`calibration="batch"` divides by the mean over the inputs, of which %d are too few: the teacher is '
+            'calibrated by texts without content instead, as `calibration="contextual"` does',
+            num_inputs,
+        )
+        return "contextual"
 
     def _encode_empty_texts(self) -> list[EncodedExample]:
         """Encode the template with texts without content in all fields."""

@@ -7,6 +7,7 @@ known.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
@@ -21,6 +22,8 @@ from softprompt.sampling import SamplingParams
 from softprompt.tasks import ChatTask, EncodedExample
 from softprompt.tasks.chat_task import ChatObjective
 from softprompt.tasks.templates.answer_text import is_wide_character
+
+logger = logging.getLogger(__name__)
 
 MAX_PASSAGE_TOKENS = 200
 MAX_QUESTION_TOKENS = 48
@@ -107,8 +110,17 @@ class SelfStudy:
             replace(QUESTION_SAMPLING, seed=seed * count),
             on_progress=on_progress,
         )
-        questions = [_join_words(opening, text) for opening, text in zip(openings, texts, strict=True)]
-        return [StudyInput(question) for question in questions if question.endswith(QUESTION_MARKS)]
+        written = [_join_words(opening, text) for opening, text in zip(openings, texts, strict=True)]
+        questions = [StudyInput(text) for text in written if text.endswith(QUESTION_MARKS)]
+        if not questions:
+            logger.warning(
+                "none of the %d texts that the model wrote as questions ends with a question mark, for example %r: the "
+                "virtual tokens learn from repeated passages and summaries alone: pass `questions`, or choose a model "
+                "that writes questions",
+                count,
+                written[0],
+            )
+        return questions
 
     def _encode_opening(self, opening: str) -> EncodedExample:
         """Encode a request for a question with its first words, which the model continues."""
