@@ -76,6 +76,7 @@ PAGE_OF = {
     "hub_probe": "hub",
     "log_formatter": "errors",
     "message_parameters": "errors",
+    "model_api": "comparison",
     "placement": "prompts",
     "recent_tenants": "server",
     "registry": "store",

@@ -15,12 +15,12 @@ from softprompt.comparison.analysis.aggregation import (
     load_scores,
     summarize_method,
 )
-from softprompt.comparison.methods.fitted_model import ApiCounts
 from softprompt.comparison.methods.method_registry import get_method
 from softprompt.comparison.report.method_result import ApiUsage, PairwiseTest
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
 from softprompt.comparison.runs.run_plan import plan_runs
 from softprompt.comparison.runs.run_store import RunStore
+from softprompt.model_api.api_counts import ApiCounts
 from tests.comparison.conftest import Settings
 
 

@@ -12,7 +12,7 @@ from numpy import ndarray
 from softprompt.comparison.analysis.paired_bootstrap import ScoreDifference, Scores, compare_pairs
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.methods.adaptation_method import AdaptationMethod
-from softprompt.comparison.methods.fitted_model import ApiCounts, ServingResult
+from softprompt.comparison.methods.fitted_model import ServingResult
 from softprompt.comparison.report.method_result import (
     ApiUsage,
     CurvePoint,
@@ -28,6 +28,7 @@ from softprompt.comparison.report.method_result import (
 from softprompt.comparison.runs.run_plan import RunSpec
 from softprompt.comparison.runs.run_result import MeasuredRun, TrialResult
 from softprompt.comparison.runs.run_store import RunStore
+from softprompt.model_api.api_counts import ApiCounts
 
 
 def summarize_method(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from softprompt.data import Example
+from softprompt.model_api.api_counts import ApiCounts
 
 #: Number of responses that BLEU is computed from, and their largest number of tokens. Generation costs far more than
 #: reading; all methods generate responses to the same examples.
@@ -59,25 +60,6 @@ class ServingResult:
     latency_seconds: float
     requests_per_second: float
     tokens_per_second: float
-
-
-@dataclass(frozen=True)
-class ApiCounts:
-    """Requests and tokens of an API so far.
-
-    Attributes:
-        requests: different texts that were answered.
-        retries: repeated requests.
-        unreadable: replies that name no label, or are empty.
-        prompt_tokens: prompt tokens; None if the API does not report them.
-        completion_tokens: completion tokens; None if the API does not report them.
-    """
-
-    requests: int
-    retries: int
-    unreadable: int
-    prompt_tokens: int | None
-    completion_tokens: int | None
 
 
 class FittedModel(ABC):

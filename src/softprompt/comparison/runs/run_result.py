@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from softprompt.comparison.methods.fitted_model import ApiCounts, ServingResult
+from softprompt.comparison.methods.fitted_model import ServingResult
+from softprompt.model_api.api_counts import ApiCounts
 
 
 class RunResult(BaseModel):

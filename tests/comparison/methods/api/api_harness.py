@@ -10,12 +10,12 @@ import pytest
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.methods.adaptation_method import FitConfig
 from softprompt.comparison.methods.api.api_method import ApiMethod
-from softprompt.comparison.methods.api.request_limits import RequestLimits
 from softprompt.comparison.methods.fitted_model import EvalResult, FittedModel
 from softprompt.errors import ModelApiError
+from softprompt.model_api.request_limits import RequestLimits
 from softprompt.tasks import ClassificationTask, Task
 from softprompt.training.callbacks import NullCallback
-from tests.comparison.methods.api.fake_openai import KEY, FakeApi, Messages
+from tests.model_api.fake_openai import KEY, FakeApi, Messages
 
 TASK = ClassificationTask(template="[P1-4]Review: {text}\nLabel:", labels=("bad", "good", "mixed"))
 ROWS = [

@@ -13,7 +13,7 @@ from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.data import read_examples
 from softprompt.tasks import Task
 from tests.comparison.methods.api.api_harness import Asked
-from tests.comparison.methods.api.fake_openai import KEY, FakeApi, serving
+from tests.model_api.fake_openai import KEY, FakeApi, serving
 
 
 @pytest.fixture

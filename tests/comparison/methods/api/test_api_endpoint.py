@@ -10,7 +10,7 @@ import pytest
 from softprompt.errors import SettingError, SoftPromptError, TaskError
 from softprompt.tasks import TokenClassificationTask
 from tests.comparison.methods.api.api_harness import ROWS, Asked
-from tests.comparison.methods.api.fake_openai import KEY, FakeApi
+from tests.model_api.fake_openai import KEY, FakeApi
 
 
 class TestEndpointSettings:
@@ -58,8 +58,8 @@ class TestEndpointSettings:
 
     def test_a_missing_openai_package_is_reported(self, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "openai", None)
-        for name in ("chat_client", "api_errors", "api_reply", "api_fitted_model"):
-            monkeypatch.delitem(sys.modules, f"softprompt.comparison.methods.api.{name}", raising=False)
+        for name in ("chat_client", "openai_errors"):
+            monkeypatch.delitem(sys.modules, f"softprompt.model_api.{name}", raising=False)
         self.refused(asked, SettingError, r"pip install 'softprompt\[compare\]'")
 
     def test_a_task_without_a_text_form_is_rejected(self, asked: Asked) -> None:

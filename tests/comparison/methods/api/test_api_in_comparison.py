@@ -9,7 +9,7 @@ import pytest
 
 from softprompt.comparison import run_comparison as compare_as
 from tests.comparison.conftest import Settings, written
-from tests.comparison.methods.api.fake_openai import FakeApi, Fault
+from tests.model_api.fake_openai import FakeApi, Fault
 
 pytestmark = pytest.mark.usefixtures("here")
 

@@ -6,11 +6,11 @@ import pytest
 
 from softprompt.comparison.methods.adaptation_method import MethodKind
 from softprompt.comparison.methods.api.api_method import ApiMethod
-from softprompt.comparison.methods.fitted_model import ApiCounts
 from softprompt.errors import RecordError
+from softprompt.model_api.api_counts import ApiCounts
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask
 from tests.comparison.methods.api.api_harness import ROWS, SAID, TASK, Asked, says
-from tests.comparison.methods.api.fake_openai import FakeApi
+from tests.model_api.fake_openai import FakeApi
 
 
 class TestClassification:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from softprompt.comparison.methods.api.request_limits import RequestLimits
 from softprompt.comparison.methods.fitted_model import EvalResult
 from softprompt.errors import ModelApiError
+from softprompt.model_api.request_limits import RequestLimits
 from tests.comparison.methods.api.api_harness import MANY, ROWS, SAID, Asked
-from tests.comparison.methods.api.fake_openai import KEY, FakeApi, Fault, Messages
+from tests.model_api.fake_openai import KEY, FakeApi, Fault, Messages
 
 
 class TestFailedRequests:
@@ -60,7 +60,7 @@ class TestFailedRequests:
 
     def test_a_url_that_is_not_an_api_is_reported(self, api: FakeApi, asked: Asked) -> None:
         asked.fails(
-            r"has no model tiny, or is not such an API \(Unknown path /chat/completions\): check `api_model`",
+            r"has no model tiny, or is not such an API \(Unknown path /chat/completions\): check its name",
             base_url=api.url.removesuffix("/v1"),
         )
 

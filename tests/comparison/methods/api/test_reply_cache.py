@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from softprompt.comparison.methods.api.request_limits import RequestLimits
+from softprompt.model_api.request_limits import RequestLimits
 from tests.comparison.methods.api.api_harness import MANY, ROWS, Asked
-from tests.comparison.methods.api.fake_openai import KEY, FakeApi, Fault
+from tests.model_api.fake_openai import KEY, FakeApi, Fault
 
 
 def test_only_missing_replies_are_requested_after_a_failure(api: FakeApi, asked: Asked) -> None:

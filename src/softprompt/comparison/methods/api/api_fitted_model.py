@@ -1,13 +1,17 @@
-"""The fitted model of the API method. The module imports openai, so it is imported lazily."""
+"""The fitted model of the API method."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from softprompt.comparison.methods.api.chat_client import ChatClient
-from softprompt.comparison.methods.api.task_prompter import Conversation, TaskPrompter
+from softprompt.comparison.methods.api.task_prompter import TaskPrompter
 from softprompt.comparison.methods.fitted_model import EvalResult, FittedModel
 from softprompt.data import Example
+from softprompt.model_api.conversation import Conversation
+
+if TYPE_CHECKING:
+    from softprompt.model_api.chat_client import ChatClient
 
 
 class ApiFittedModel(FittedModel):

@@ -10,11 +10,13 @@ from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.method_kind import MethodKind
 from softprompt.comparison.methods.adaptation_method import AdaptationMethod, FitConfig
-from softprompt.comparison.methods.api.api_endpoint import ApiEndpoint
-from softprompt.comparison.methods.api.request_limits import RequestLimits
+from softprompt.comparison.methods.api.api_fitted_model import ApiFittedModel
 from softprompt.comparison.methods.api.task_prompter import create_prompter
 from softprompt.comparison.methods.fitted_model import FittedModel
 from softprompt.errors import SettingError
+from softprompt.model_api.api_endpoint import ApiEndpoint
+from softprompt.model_api.client_factory import create_chat_client
+from softprompt.model_api.request_limits import RequestLimits
 from softprompt.training import TrainerCallback
 
 
@@ -40,15 +42,8 @@ class ApiMethod(AdaptationMethod):
         """
         prompter, model = create_prompter(experiment.task), self._resolve_model(experiment.settings)
         endpoint = ApiEndpoint.from_base_url(experiment.settings.base_url)
-        try:
-            from softprompt.comparison.methods.api.api_fitted_model import ApiFittedModel
-            from softprompt.comparison.methods.api.chat_client import ChatClient
-            from softprompt.comparison.methods.api.reply_cache import ReplyCache
-        except ImportError as error:
-            raise SettingError("openai is not installed: pip install 'softprompt[compare]'") from error
-        stored_bytes = len(experiment.task.template.encode())
-        reply_cache = ReplyCache(experiment.settings.output / REPLIES_FOLDER, endpoint.url, model)
-        return ApiFittedModel(ChatClient(endpoint, model, self.limits, reply_cache), prompter, stored_bytes)
+        client = create_chat_client(endpoint, model, experiment.settings.output / REPLIES_FOLDER, self.limits)
+        return ApiFittedModel(client, prompter, stored_bytes=len(experiment.task.template.encode()))
 
     def _resolve_model(self, settings: CompareSettings) -> str:
         model = self.model or settings.api_model

@@ -12,6 +12,7 @@ from softprompt.comparison.methods.fitted_model import GENERATION_MAX_TOKENS, GE
 from softprompt.data import Example
 from softprompt.data.formats.chat_messages import CONTENT, ROLE, SYSTEM, USER
 from softprompt.errors import RecordError, TaskError
+from softprompt.model_api.conversation import Conversation
 from softprompt.tasks import ChatTask, ClassificationTask, GenerationTask, Task
 from softprompt.tasks.metrics.label_metrics import (
     accuracy_score,
@@ -23,9 +24,6 @@ from softprompt.tasks.metrics.label_metrics import (
 from softprompt.tasks.metrics.text_metrics import corpus_bleu_score, sentence_bleu_score
 from softprompt.tasks.templates.template import Template
 from softprompt.tasks.templates.template_parser import MASK_MARKER
-
-Conversation = tuple[tuple[str, str], ...]
-"""Messages of a conversation: pairs of role and text."""
 
 MASK_TEXT = "_____"  # in place of the mask of a masked model
 

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
-from softprompt.comparison.methods.api.api_reply import ApiReply
-from softprompt.comparison.methods.api.task_prompter import Conversation
 from softprompt.errors import translate_os_errors
+from softprompt.model_api.api_reply import ApiReply
+from softprompt.model_api.conversation import Conversation
 
 
 class ReplyCache:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 
-from softprompt.comparison.methods.api.api_endpoint import API_KEY_VARIABLE, ApiEndpoint
 from softprompt.errors import ModelApiError, summarize_error
+from softprompt.model_api.api_endpoint import API_KEY_VARIABLE, ApiEndpoint
 
 RETRYABLE_STATUSES = (408, 409)
 
@@ -56,7 +56,7 @@ def _translate_status_error(error: APIStatusError, endpoint: ApiEndpoint, model:
         )
     if status == 404:
         return ModelApiError(
-            f"{where} has no model {model}, or is not such an API{words}: check `api_model` and `base_url`"
+            f"{where} has no model {model}, or is not such an API{words}: check its name and `base_url`"
         )
     if status == 429:
         return ModelApiError(

@@ -35,14 +35,13 @@ class ApiEndpoint:
             SettingError: the URL is invalid, the key for OpenAI is missing, or the environment has another URL.
         """
         if base_url is None and os.environ.get(BASE_URL_VARIABLE):  # must be explicit: the report names the URL
-            raise SettingError(f'`methods=["api"]`: {BASE_URL_VARIABLE} is set: pass the same URL as `base_url`')
+            raise SettingError(f"{BASE_URL_VARIABLE} is set: pass the same URL as `base_url`")
         url = base_url or OPENAI_URL
         _check_url(url)
         key = _read_api_key()
         if key is None and url == OPENAI_URL:
             raise SettingError(
-                f'`methods=["api"]`: no API key: set {API_KEY_VARIABLE}, or pass the `base_url` of a server that needs '
-                "none"
+                f"no API key: set {API_KEY_VARIABLE}, or pass the `base_url` of a server that needs none"
             )
         return cls(url, key)
 

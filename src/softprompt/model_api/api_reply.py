@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, Field, ValidationError
 
-from softprompt.comparison.methods.api.api_endpoint import ApiEndpoint
 from softprompt.errors import ModelApiError
+from softprompt.model_api.api_endpoint import ApiEndpoint
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from anyio import create_task_group
 from anyio.from_thread import start_blocking_portal
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-from softprompt.comparison.methods.api.api_endpoint import PLACEHOLDER_KEY, ApiEndpoint
-from softprompt.comparison.methods.api.api_reply import ApiReply
-from softprompt.comparison.methods.api.openai_errors import translate_api_errors
-from softprompt.comparison.methods.api.reply_cache import ReplyCache
-from softprompt.comparison.methods.api.request_limits import RequestLimits
-from softprompt.comparison.methods.api.task_prompter import Conversation
-from softprompt.comparison.methods.fitted_model import ApiCounts
+from softprompt.model_api.api_counts import ApiCounts
+from softprompt.model_api.api_endpoint import PLACEHOLDER_KEY, ApiEndpoint
+from softprompt.model_api.api_reply import ApiReply
+from softprompt.model_api.conversation import Conversation
+from softprompt.model_api.openai_errors import translate_api_errors
+from softprompt.model_api.reply_cache import ReplyCache
+from softprompt.model_api.request_limits import RequestLimits
 
 
 class ChatClient:

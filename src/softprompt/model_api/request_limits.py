@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """The limits on the requests of a comparison to an API.
+    """The limits on the requests to an API.
 
     Attributes:
         max_attempts: number of attempts per request. The openai package waits between them, longer each time, or as

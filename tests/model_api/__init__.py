@@ -1,0 +1,1 @@
+"""Tests of the client for language models behind APIs."""
