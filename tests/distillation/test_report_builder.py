@@ -73,7 +73,7 @@ def test_only_texts_are_repeated_in_requests_and_shorter_ones_have_at_most_as_ma
     assert 0 < rows["text cut to this length"].num_request_tokens <= 4
     assert rows["distilled"].num_request_tokens == rows["initial prefix"].num_request_tokens == 0
     assert rows["distilled"].kv_bytes < rows["whole text"].kv_bytes
-    assert all(row.first_token_seconds > 0 for row in rows.values())
+    assert all(row.first_token_seconds > 0 and row.tokens_per_second > 0 for row in rows.values())
 
 
 def test_known_answers_are_measured_and_blank_ones_are_not(distil: Callable[..., DistillResult]) -> None:

@@ -23,6 +23,7 @@ METRIC_HEADINGS = {
     "answer_nll": "NLL of right answers",
 }
 PERCENTAGES = ("agreement", "accuracy")
+COST_HEADINGS = ("tokens a request", "first token", "tokens/s", "KV cache")
 
 
 def summarize_result(result: DistillResult) -> dict[str, Any]:
@@ -62,12 +63,11 @@ def _build_table(report: DistillReport, best_step: int | None, steps: int) -> Ta
     table = Table(title=title, title_justify="left")
     names = [name for name in METRIC_HEADINGS if name in report.rows[-1].metrics]
     table.add_column("")
-    for heading in (*(METRIC_HEADINGS[name] for name in names), "tokens a request", "first token", "KV cache"):
+    for heading in (*(METRIC_HEADINGS[name] for name in names), *COST_HEADINGS):
         table.add_column(heading, justify="right")
     for row in report.rows:
         metrics = [_format_metric(name, row.metrics.get(name)) for name in names]
-        costs = (str(row.num_request_tokens), _format_first_token(row), decimal(row.kv_bytes))
-        table.add_row(row.name, *metrics, *costs, style="bold" if row is report.rows[-1] else None)
+        table.add_row(row.name, *metrics, *_format_costs(row), style="bold" if row is report.rows[-1] else None)
     return table
 
 
@@ -75,6 +75,12 @@ def _format_metric(name: str, value: float | None) -> str:
     if value is None:
         return ""
     return format_percent(value) if name in PERCENTAGES else f"{value:.2f}" if name == "recovery" else f"{value:.3g}"
+
+
+def _format_costs(row: ReportRow) -> tuple[str, ...]:
+    """Format the columns of `COST_HEADINGS`."""
+    speed = f"{row.tokens_per_second:.3g}"
+    return str(row.num_request_tokens), _format_first_token(row), speed, decimal(row.kv_bytes)
 
 
 def _format_first_token(row: ReportRow) -> str:

@@ -18,6 +18,7 @@ class ReportRow(BaseModel):
         kv_bytes: Bytes of its keys and values in the model's precision.
         first_token_seconds: Time to the first token of one input in seconds, with the tokens that a request repeats.
         cached_first_token_seconds: The same if a prefix cache has those tokens' keys and values.
+        tokens_per_second: Speed of one response after its first token.
         metrics: Metrics on the validation inputs by name: docs/distillation.md defines them.
     """
 
@@ -29,6 +30,7 @@ class ReportRow(BaseModel):
     kv_bytes: int
     first_token_seconds: float
     cached_first_token_seconds: float
+    tokens_per_second: float
     metrics: dict[str, float]
 
 
