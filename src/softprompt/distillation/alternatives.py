@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from softprompt.distillation.context import Context, encode_few_shot_prompt, encode_text
+from softprompt.distillation.context import Context, encode_truncated_source, encode_truncated_text
 from softprompt.distillation.distill_setup import DistillSetup
 from softprompt.distillation.reference_objective import compile_empty_text
 from softprompt.distillation.source_text import SourceKind
@@ -54,38 +54,16 @@ def build_alternatives(setup: DistillSetup, num_virtual_tokens: int) -> list[Alt
         Alternative(WHOLE_TEXT, setup.context.prefix, setup.context.token_ids),
     ]
     max_length = num_virtual_tokens + setup.context.prefix.has_bos
-    shorter = {CUT_TEXT: _cut_text(setup, max_length)}
+    shorter = {CUT_TEXT: encode_truncated_source(setup.source, setup.task, setup.model, max_length)}
     if setup.source.kind is not SourceKind.EXAMPLES:
-        shorter[SUMMARY] = _encode_fitting(setup, _summarize(setup, num_virtual_tokens), max_length)
+        summary = _summarize(setup, num_virtual_tokens)
+        shorter[SUMMARY] = encode_truncated_text(summary, setup.task, setup.model, max_length)
     alternatives += [
         Alternative(name, Context.from_token_ids(token_ids, setup.model).prefix, token_ids)
         for name, token_ids in shorter.items()
         if token_ids
     ]
     return alternatives
-
-
-def _cut_text(setup: DistillSetup, max_length: int) -> list[int]:
-    """Return the token ids of the beginning of the text that fits; of examples, the first ones. Empty if none fits."""
-    if setup.source.kind is not SourceKind.EXAMPLES:
-        return _encode_fitting(setup, setup.source.text, max_length)
-    for count in range(len(setup.demonstrations) - 1, 0, -1):
-        token_ids = encode_few_shot_prompt(setup.demonstrations[:count], setup.task, setup.model)
-        if len(token_ids) <= max_length:
-            return token_ids
-    return []
-
-
-def _encode_fitting(setup: DistillSetup, text: str, max_length: int) -> list[int]:
-    """Encode the beginning of a text that fits; empty if none fits."""
-    tokenizer = setup.model.prompt_tokenizer
-    text_ids = tokenizer.tokenize(text, split_special_tokens=True)
-    for length in range(min(len(text_ids), max_length), 0, -1):
-        part = str(setup.model.tokenizer.decode(text_ids[:length])).rstrip("\ufffd")
-        token_ids = encode_text(part, setup.task, setup.model)
-        if len(token_ids) <= max_length:
-            return token_ids
-    return []
 
 
 def _summarize(setup: DistillSetup, max_tokens: int) -> str:

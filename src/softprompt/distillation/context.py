@@ -9,8 +9,9 @@ import torch
 
 from softprompt.data import Example
 from softprompt.distillation.distill_task import DistillableTask
+from softprompt.distillation.source_text import SourceText
 from softprompt.errors import SettingError
-from softprompt.model import CausalModel, KVPrefix, Placement
+from softprompt.model import CausalModel, FrozenModel, KVPrefix, Placement
 from softprompt.tasks import ChatTask, FewShotContext
 from softprompt.tasks.chat_tokenizer import ChatTokenizer
 from softprompt.tasks.demonstrations import BLANK_LINE
@@ -56,6 +57,17 @@ class Context:
         return self.prefix.num_virtual_tokens
 
 
+def require_causal(model: FrozenModel) -> CausalModel:
+    """Return a model if it is causal.
+
+    Raises:
+        SettingError: The model is not.
+    """
+    if isinstance(model, CausalModel):
+        return model
+    raise SettingError(f"{model.name} is {model.shape.kind}: only causal models read a text once for all inputs")
+
+
 def encode_text(text: str, task: DistillableTask, model: CausalModel) -> list[int]:
     """Tokenize a text that precedes a task's inputs, with BOS.
 
@@ -69,6 +81,46 @@ def encode_text(text: str, task: DistillableTask, model: CausalModel) -> list[in
     return model.prompt_tokenizer.add_special_tokens(
         model.prompt_tokenizer.tokenize(text + BLANK_LINE, split_special_tokens=True)
     )
+
+
+def encode_source(source: SourceText, task: DistillableTask, model: CausalModel) -> list[int]:
+    """Tokenize the whole text that precedes a task's inputs, with BOS.
+
+    Raises:
+        RecordError: An example has no answer.
+    """
+    if source.demonstrations is None:
+        return encode_text(source.text, task, model)
+    return encode_few_shot_prompt(list(source.demonstrations), task, model)
+
+
+def encode_truncated_source(
+    source: SourceText, task: DistillableTask, model: CausalModel, max_length: int
+) -> list[int]:
+    """Tokenize the beginning of the text that fits in a number of tokens, BOS included; of examples, the first ones.
+
+    Returns:
+        The token ids; empty if nothing fits.
+    """
+    if source.demonstrations is None:
+        return encode_truncated_text(source.text, task, model, max_length)
+    demonstrations = list(source.demonstrations)
+    for count in range(len(demonstrations) - 1, 0, -1):
+        token_ids = encode_few_shot_prompt(demonstrations[:count], task, model)
+        if len(token_ids) <= max_length:
+            return token_ids
+    return []
+
+
+def encode_truncated_text(text: str, task: DistillableTask, model: CausalModel, max_length: int) -> list[int]:
+    """Tokenize the beginning of a text that fits in a number of tokens, BOS included; empty if nothing fits."""
+    text_ids = model.prompt_tokenizer.tokenize(text, split_special_tokens=True)
+    for length in range(min(len(text_ids), max_length), 0, -1):
+        part = str(model.tokenizer.decode(text_ids[:length])).rstrip("\ufffd")
+        token_ids = encode_text(part, task, model)
+        if len(token_ids) <= max_length:
+            return token_ids
+    return []
 
 
 def encode_few_shot_prompt(examples: Sequence[Example], task: DistillableTask, model: CausalModel) -> list[int]:

@@ -98,7 +98,7 @@ def distil_from_settings(
         )
     except _StoppedBeforeTraining:
         return DistillResult(None, settings.output, setup.context.num_tokens)
-    return run.save_result(run.trainer.train(), on_progress)
+    return run.save_result(run.training.trainer.train(), on_progress)
 
 
 class _StoppedBeforeTraining(Exception):

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from softprompt.distillation.source_settings import SourceSettings
 from softprompt.errors import SettingError
 from softprompt.training.run_settings import RunSettings
 from softprompt.training.shared_settings import DataSource, SettingGroup
 
 
-class DistillSettings(RunSettings):
+class DistillSettings(SourceSettings, RunSettings):
     """Settings of a distillation. None means that the default depends on other settings."""
 
-    context: Path | None = Field(default=None, description="Text file with an instruction, such as a system prompt.")
-    examples: DataSource | None = Field(
-        default=None, description="Examples with answers, which precede every input as a few-shot prompt."
-    )
-    document: Path | None = Field(default=None, description="Text file with a document to answer questions about.")
     data: DataSource | None = Field(
         default=None, description="Inputs without answers, as users will send them: the teacher answers them."
     )
@@ -77,9 +72,8 @@ class DistillSettings(RunSettings):
         Raises:
             SettingError: There is no text, or several, or no inputs.
         """
-        sources = [name for name in ("context", "examples", "document") if getattr(self, name) is not None]
-        if len(sources) != 1:
-            given = f"{' and '.join(f'`{name}`' for name in sources)} are" if sources else "none is"
+        if len(self.source_kinds) != 1:
+            given = f"{' and '.join(f'`{kind}`' for kind in self.source_kinds)} are" if self.source_kinds else "none is"
             raise SettingError(
                 f"one text is distilled, and {given} given: pass `context` (an instruction), `examples` (a few-shot "
                 "prompt) or `document`"

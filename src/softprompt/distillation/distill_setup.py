@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from softprompt.data import Example, ExampleDataset, read_examples
-from softprompt.distillation.context import Context, encode_few_shot_prompt, encode_text
+from softprompt.data import ExampleDataset
+from softprompt.distillation.context import Context, encode_source, require_causal
 from softprompt.distillation.distill_settings import DistillSettings
 from softprompt.distillation.distill_task import DistillableTask, build_distill_task
 from softprompt.distillation.initial_prefix import select_initializer
@@ -22,7 +21,7 @@ from softprompt.distillation.inputs import (
 )
 from softprompt.distillation.label_teacher import LabelTeacher
 from softprompt.distillation.response_teacher import ResponseTeacher
-from softprompt.distillation.source_text import SourceKind, SourceText
+from softprompt.distillation.source_text import SourceText
 from softprompt.errors import SettingError
 from softprompt.model import CausalModel, FrozenModel
 from softprompt.tasks import GenerationTask, Objective
@@ -46,7 +45,6 @@ class DistillSetup:
         task: Task of the prompt.
         context: The text in front of the inputs.
         objective: Objective of the task behind the whole text.
-        demonstrations: Examples of a few-shot prompt; empty for other texts.
         inputs: Encoded inputs; without any to train on if the model writes them, or nothing is trained.
         digests: Hash of the content of each data source, by the name of its setting.
     """
@@ -57,7 +55,6 @@ class DistillSetup:
     task: DistillableTask
     context: Context
     objective: Objective
-    demonstrations: Sequence[Example]
     inputs: EncodedInputs
     digests: dict[str, str]
 
@@ -68,25 +65,37 @@ class DistillSetup:
         Raises:
             SoftPromptError: If settings, text, inputs and model are incompatible.
         """
-        if not isinstance(model, CausalModel):
-            raise SettingError(
-                f"{model.name} is {model.shape.kind}: only causal models read a text once for all inputs"
-            )
+        model = require_causal(model)
         inputs = None if settings.input_source is None else DistillInputs.from_settings(settings)
         validation = None if inputs is not None or settings.is_exact else read_validation_inputs(settings)
-        examples = (
-            None if settings.examples is None else read_examples(settings.examples, settings.map, settings.format)
-        )
-        source = (
-            _read_source(settings) if examples is None else SourceText.from_examples(str(settings.examples), examples)
-        )
-        task = build_distill_task(settings, model, examples, None if inputs is None else inputs.train, source)
-        token_ids = (
-            encode_text(source.text, task, model)
-            if examples is None
-            else encode_few_shot_prompt(list(examples), task, model)
-        )
-        context = Context.from_token_ids(token_ids, model)
+        source = settings.read_source(settings.map, settings.format)
+        task = build_distill_task(settings, model, source, None if inputs is None else inputs.train)
+        return cls.from_inputs(settings, model, source, task, inputs, validation)
+
+    @classmethod
+    def from_inputs(
+        cls,
+        settings: DistillSettings,
+        model: CausalModel,
+        source: SourceText,
+        task: DistillableTask,
+        inputs: DistillInputs | None,
+        validation: ExampleDataset | None = None,
+    ) -> DistillSetup:
+        """Encode inputs that were read, and compute the keys and values of the text.
+
+        Args:
+            settings: Settings of the run; its sources have been read.
+            model: Frozen base model.
+            source: Text to distill.
+            task: Task of the inputs, which follow the text.
+            inputs: Inputs to train on and to validate with; None if the model writes those to train on.
+            validation: Validation inputs if there are no others; None for none.
+
+        Raises:
+            SoftPromptError: If settings, text, inputs and model are incompatible.
+        """
+        context = Context.from_token_ids(encode_source(source, task, model), model)
         logger.info("%s: %d tokens in front of every input", source.path, context.num_tokens)
         objective = task.build_objective(model, model.shape.window - context.prefix.num_positions)
         _check_size(settings, context)
@@ -97,8 +106,7 @@ class DistillSetup:
         digests = {"source": source.digest, **({} if inputs is None else inputs.digests)}
         if validation is not None:
             digests["validation"] = validation.digest
-        demonstrations = () if examples is None else list(examples)
-        return cls(settings, model, source, task, context, objective, demonstrations, encoded_inputs, digests)
+        return cls(settings, model, source, task, context, objective, encoded_inputs, digests)
 
     @property
     def needs_study(self) -> bool:
@@ -124,13 +132,6 @@ class DistillSetup:
             "settings": [settings.calibration, settings.max_new_tokens, settings.top_logprobs],
         }
         return "sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _read_source(settings: DistillSettings) -> SourceText:
-    if settings.context is not None:
-        return SourceText.from_file(SourceKind.CONTEXT, settings.context)
-    assert settings.document is not None
-    return SourceText.from_file(SourceKind.DOCUMENT, settings.document)
 
 
 def _check_study(settings: DistillSettings, task: DistillableTask, objective: Objective) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from softprompt.data import Example, ExampleDataset
+from collections.abc import Sequence
+
+from softprompt.data import Example
 from softprompt.distillation.distill_settings import DistillSettings
 from softprompt.distillation.source_text import SourceKind, SourceText
 from softprompt.distillation.study_prompts import select_study_prompts
@@ -19,11 +21,7 @@ DEFAULT_FIELD_NAMES = Template(GenerationTask().template).field_names
 
 
 def build_distill_task(
-    settings: DistillSettings,
-    model: CausalModel,
-    examples: ExampleDataset | None,
-    inputs: ExampleDataset | None,
-    source: SourceText,
+    settings: DistillSettings, model: CausalModel, source: SourceText, inputs: Sequence[Example] | None
 ) -> DistillableTask:
     """Build the task of a run.
 
@@ -33,18 +31,16 @@ def build_distill_task(
     Args:
         settings: Settings of the run.
         model: Base model.
-        examples: Examples of a few-shot prompt, if that is distilled.
-        inputs: Inputs of the teacher, if there are any.
         source: Text to distill.
+        inputs: Inputs of the teacher, if there are any.
 
     Raises:
         TaskError: If the settings do not fit together, or the task cannot be distilled.
         RecordError: If an example has no answer.
     """
-    if settings.template is not None and Template(settings.template).num_virtual_tokens:
-        raise TaskError("a distilled text precedes the template: remove the markers of virtual tokens, [P1] and so on")
-    if examples is not None:
-        return _require_distillable(build_task(settings, examples))
+    _check_no_markers(settings.template)
+    if source.demonstrations is not None:
+        return _require_answerable(build_task(settings, source.demonstrations))
     kind = settings.task or _detect_task_kind(settings, model, inputs)
     template = {} if settings.template is None else {"template": settings.template}
     match kind:
@@ -69,7 +65,7 @@ def build_distill_task(
     raise TaskError(f"`task={kind!r}` cannot be distilled: choose classification, generation or chat")
 
 
-def _detect_task_kind(settings: DistillSettings, model: CausalModel, inputs: ExampleDataset | None) -> str:
+def _detect_task_kind(settings: DistillSettings, model: CausalModel, inputs: Sequence[Example] | None) -> str:
     if settings.labels:
         return "classification"
     has_messages = inputs is not None and "messages" in inputs[0].fields
@@ -82,13 +78,44 @@ def _build_chat_task(settings: DistillSettings, model: CausalModel) -> ChatTask:
     """Build a chat whose system message is the distilled text, if the chat template has a place for one."""
     if settings.template is not None:
         raise TaskError('a chat uses the model\'s chat template: leave `template` out, or pass `task="generation"`')
-    task = ChatTask()
+    return _add_system_message(ChatTask(), model)
+
+
+def build_task_after_text(task: Task, model: CausalModel, source: SourceText) -> DistillableTask:
+    """Return a task whose inputs follow a text, which in a chat is the system message if the template has a place.
+
+    Args:
+        task: Task of the inputs without the text.
+        model: Base model.
+        source: Text in front of the inputs.
+
+    Raises:
+        TaskError: The inputs of the task cannot follow the text.
+    """
+    _check_no_markers(task.template)
+    if source.demonstrations is not None:
+        return _require_answerable(task)
+    if isinstance(task, ChatTask):
+        return _add_system_message(task, model)
+    if isinstance(task, ClassificationTask | GenerationTask):
+        return task
+    raise TaskError(f"a text cannot precede the inputs of {task.kind}: choose classification, generation or chat")
+
+
+def _check_no_markers(template: str | None) -> None:
+    if template is not None and Template(template).num_virtual_tokens:
+        raise TaskError("the text precedes the template: remove the markers of virtual tokens, [P1] and so on")
+
+
+def _add_system_message(task: ChatTask, model: CausalModel) -> ChatTask:
+    """Let the text be the system message of a chat, if the model's chat template has a place for one."""
     task.build_objective(model, model.shape.window)  # raises if the model has no chat template
     has_place = ChatTokenizer(model).tokenize_system_message("") is not None
-    return ChatTask(system_message="prompt") if has_place else task
+    return task.model_copy(update={"system_message": "prompt"}) if has_place else task
 
 
-def _require_distillable(task: Task) -> DistillableTask:
+def _require_answerable(task: Task) -> ClassificationTask | GenerationTask:
+    """Require a task whose examples end in an answer, as those of a few-shot prompt do."""
     if isinstance(task, ClassificationTask | GenerationTask):
         return task
     raise TaskError(

@@ -49,8 +49,8 @@ class DistillInputs:
         digests: Hash of the content of each data source, by the name of its setting.
     """
 
-    train: ExampleDataset
-    validation: ExampleDataset
+    train: Sequence[Example]
+    validation: Sequence[Example]
     digests: dict[str, str]
 
     @classmethod

@@ -30,12 +30,14 @@ class SourceText:
         path: File of the text, as the user wrote it.
         text: The whole text, without white space at its end; empty for examples.
         digest: SHA-256 of the file, or of the records of examples.
+        demonstrations: Examples of a few-shot prompt; None for other texts.
     """
 
     kind: SourceKind
     path: str
     text: str
     digest: str
+    demonstrations: ExampleDataset | None = None
 
     @classmethod
     def from_file(cls, kind: SourceKind, path: Path) -> SourceText:
@@ -65,7 +67,7 @@ class SourceText:
     @classmethod
     def from_examples(cls, path: str, examples: ExampleDataset) -> SourceText:
         """Describe the examples of a few-shot prompt."""
-        return cls(SourceKind.EXAMPLES, path, "", examples.digest)
+        return cls(SourceKind.EXAMPLES, path, "", examples.digest, examples)
 
     def describe(self, num_tokens: int) -> dict[str, Any]:
         """Describe the text for the manifest of the prompt that is distilled from it."""

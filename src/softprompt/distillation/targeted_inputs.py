@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from softprompt.distillation.distill_run_folder import DistillRunFolder
 from softprompt.distillation.distill_setup import DistillSetup
 from softprompt.distillation.inputs import EncodedInputs
 from softprompt.distillation.target_store import read_targets, write_targets
@@ -44,15 +44,15 @@ class TargetedInputs:
 def prepare_targets(
     setup: DistillSetup,
     inputs: EncodedInputs,
-    run_folder: DistillRunFolder,
+    targets_file: Path,
     on_progress: ProgressCallback | None = None,
 ) -> TargetedInputs:
-    """Return the inputs with the teacher's targets, and keep the targets in the run folder for a resumed run.
+    """Return the inputs with the teacher's targets, and keep the targets in a file for a run with the same inputs.
 
     Args:
         setup: Setup of the run.
         inputs: Encoded inputs.
-        run_folder: Folder of the run.
+        targets_file: File that the targets are read from, or written to.
         on_progress: Called with the stage, the number of answered inputs and their total number.
 
     Raises:
@@ -62,7 +62,7 @@ def prepare_targets(
     if not examples:
         return TargetedInputs((), ())
     digest = setup.compute_targets_digest(inputs)
-    targeted = read_targets(run_folder.targets_file, examples, digest)
+    targeted = read_targets(targets_file, examples, digest)
     if targeted is None:
 
         def count_done(num_done: int) -> None:
@@ -71,6 +71,6 @@ def prepare_targets(
 
         count_done(0)
         targeted = setup.create_teacher().add_targets(examples, count_done)
-        write_targets(run_folder.targets_file, targeted, digest)
+        write_targets(targets_file, targeted, digest)
     num_train = len(inputs.train)
     return TargetedInputs(targeted[:num_train], targeted[num_train:], inputs.answered)
