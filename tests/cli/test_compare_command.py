@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import Softprompt
 from tests.comparison.conftest import SUBJECTS, TEMPLATE, reviews_of, written
+from tests.comparison.texts import write_instruction
 
 pytestmark = pytest.mark.usefixtures("warm_workers")
 
@@ -55,6 +56,34 @@ def test_compare_reports_finished_and_failed_methods(
     again = softprompt("compare", *line(options), "--json").json  # without the method that fails
     assert {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()} == run_files
     assert again["methods"]["prefix"] == {**prefix, "pairwise_tests": {"hard": prefix["pairwise_tests"]["hard"]}}
+
+
+def test_compare_shows_what_a_text_costs_beside_its_distilled_form(
+    softprompt: Softprompt, options: dict[str, Any], tmp_path: Path
+) -> None:
+    text = write_instruction(tmp_path)
+    options |= {"seeds": 1, "context": text, "methods": "hard,document,truncate:6,distil:4"}
+    ran = softprompt("compare", *line(options))
+    assert ran.code == 0, ran.err
+    report = json.loads((options["output"] / "report.json").read_text())
+    methods = report["methods"]
+    counts = [methods[name]["num_request_tokens"] for name in ("hard", "truncate:6", "document", "distil:4")]
+    assert counts[0] == counts[3] == 0 < counts[1] <= 6 < counts[2]
+    assert methods["distil:4"]["train_seconds"] > 0
+    assert methods["distil:4"]["learning_rates"]["trials"][0]["metrics"].keys() >= {"recovery", "kl"}
+    assert report["settings"]["context"] == str(text)
+    assert "text distilled into 4 virtual tokens" in (options["output"] / "report.html").read_text()
+
+
+def test_compare_reports_methods_that_the_text_is_too_short_for(
+    softprompt: Softprompt, options: dict[str, Any], tmp_path: Path
+) -> None:
+    options |= {"context": write_instruction(tmp_path), "methods": "document,truncate:400,distil:400"}
+    ran = softprompt("compare", *line(options))
+    assert ran.code == 0, ran.err
+    for name in ("truncate:400", "distil:400"):
+        assert f"failed {name}: {name}: " in ran.err
+    assert "choose fewer, or the method document" in ran.err
 
 
 def test_an_interruption_of_compare_before_the_first_run_leaves_a_resumable_folder(
@@ -107,6 +136,12 @@ def test_budget_minutes_limit_the_training_time_of_each_method(softprompt: Softp
         ({"test": "missing.jsonl"}, ("file not found: missing.jsonl",)),
         ({"reference-text": "missing.txt"}, ("--reference-text missing.txt",)),
         ({"api-prices": "1"}, ("--api-prices",)),
+        ({"methods": "hard,distil:4"}, ("the method distil:4 needs the text", "--context", "--examples", "--document")),
+        ({"methods": "distil:0", "context": "a.txt"}, ("distil:0: pass the number of virtual tokens",)),
+        ({"methods": "truncate:0", "context": "a.txt"}, ("truncate:0: pass the number of tokens",)),
+        ({"methods": "document", "context": "a.txt"}, ("file not found: a.txt",)),
+        ({"methods": "document", "context": "a.txt", "document": "b.txt"}, ("--context and --document are given",)),
+        ({"examples": "a.jsonl"}, ("--examples is a text for the methods document, distil:P and truncate:P",)),
     ],
 )
 def test_compare_rejects_invalid_settings(

@@ -28,7 +28,7 @@ from softprompt.cli.options import (
 from softprompt.comma_lists import split_list, split_pairs
 from softprompt.errors import SettingError
 
-BUDGET_PANEL, API_PANEL = "Budget", "API"
+TEXT_PANEL, BUDGET_PANEL, API_PANEL = "Text in front of the inputs", "Budget", "API"
 
 
 def compare_command(
@@ -53,9 +53,26 @@ def compare_command(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods, comma-separated: hard, few-shot:K, api[:MODEL], prompt, residual, p-tuning[:lstm], context, prefix[:mlp], p-tuning-v2, lora[:RANK], dora, lokr, ia3, adapter[:WIDTH], bitfit, head, last:K, full, or module:Class for a custom method."
+            help="Methods, comma-separated: hard, few-shot:K, document, truncate:P, distil:P, api[:MODEL], prompt, residual, p-tuning[:lstm], context, prefix[:mlp], p-tuning-v2, lora[:RANK], dora, lokr, ia3, adapter[:WIDTH], bitfit, head, last:K, full, or module:Class for a custom method."
         ),
     ] = "hard,few-shot:8,prompt,prefix,lora,full",
+    context: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file with an instruction, for the methods document (the whole text), truncate:P (its first P tokens) and distil:P (P virtual tokens).",
+            rich_help_panel=TEXT_PANEL,
+        ),
+    ] = None,
+    examples: Annotated[
+        str | None,
+        typer.Option(
+            help="Examples with answers, a few-shot prompt for the same methods, instead.", rich_help_panel=TEXT_PANEL
+        ),
+    ] = None,
+    document: Annotated[
+        Path | None,
+        typer.Option(help="Text file with a document, for the same methods, instead.", rich_help_panel=TEXT_PANEL),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Number of training seeds per method.")] = 3,
     trials: Annotated[
         int, typer.Option(help="Number of learning rates to try per method.", rich_help_panel=BUDGET_PANEL)
@@ -132,7 +149,8 @@ def compare_command(
         "max_eval_samples": max_eval_samples, "reference_text": reference_text, "map": parse_field_map(map_), "format": format_, "task": task,
         "template": None if template is None else unescape_template(template), "labels": labels and split_list("--labels", labels),
         "verbalizer": {} if verbalizer is None else split_pairs("--verbalizer", "label=word", verbalizer),
-        "label_field": label_field, "response_field": response_field, "methods": [method.strip() for method in methods.split(",")], "seeds": seeds,
+        "label_field": label_field, "response_field": response_field, "methods": [method.strip() for method in methods.split(",")],
+        "context": context, "examples": examples, "document": document, "seeds": seeds,
         "trials": trials, "max_steps": max_steps, "batch_size": batch_size, "budget_minutes": budget_minutes,
         "train_sizes": parse_int_list("--train-sizes", train_sizes), "sweep": _parse_sweeps(sweep or []),
         "allow_overlap": allow_overlap, "base_url": base_url, "api_model": api_model,

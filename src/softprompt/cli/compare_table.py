@@ -7,20 +7,29 @@ from rich.table import Table
 
 from softprompt.cli.console import format_percent
 from softprompt.comparison import Report
-from softprompt.comparison.report.formatters import MISSING, format_bytes
+from softprompt.comparison.report.formatters import MISSING, format_bytes, format_count
 from softprompt.comparison.report.method_result import MethodEntry
 from softprompt.comparison.report.report_sanitizer import shorten_label
 from softprompt.comparison.report.report_schema import SplitInfo
+from softprompt.comparison.report.report_view import ReportView
 
 
 def build_compare_table(report: Report) -> Table:
-    """Return a table with a row per method: headline metric, worst seed, parameters, storage and training time."""
+    """Return a table with a row per method: headline metric, worst seed, parameters, storage and training time.
+
+    If a method repeats tokens in each request, before its input, their number is the last column.
+    """
     metric = report.headline_metric
     table = Table(title=f"{report.data.test.num_examples} test examples", title_justify="left")
-    for name in ("method", metric, "worst seed", "trained parameters", "size per task", "training time"):
+    repeats_tokens = ReportView(report).repeats_tokens
+    columns = ["method", metric, "worst seed", "trained parameters", "size per task", "training time"]
+    for name in [*columns, "tokens per request"] if repeats_tokens else columns:
         table.add_column(name, justify="left" if name == "method" else "right")
     for name, entry in report.methods.items():
-        table.add_row(escape(name), *_format_row(entry, metric))
+        row = _format_row(entry, metric)
+        if repeats_tokens and entry.status == "completed":
+            row.append(format_count(entry.num_request_tokens))
+        table.add_row(escape(name), *row)
     return table
 
 

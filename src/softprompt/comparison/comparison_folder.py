@@ -5,6 +5,7 @@ report/
 ├── cells/          a JSON file for each finished run
 ├── logs/           output of each method's process
 ├── plots/          plots of the report
+├── teacher/        answers of the model behind the text, which distillation learns
 ├── report.json     all results
 └── report.html     the page
 """
@@ -17,6 +18,7 @@ from softprompt.errors import OutputExists, translate_os_errors
 from softprompt.saved.foreign_files import join_names, read_json_object
 
 RUNS_FOLDER, REPLIES_FOLDER, LOGS_FOLDER, PLOTS_FOLDER = "cells", "answers", "logs", "plots"
+TARGETS_FOLDER = "teacher"
 REPORT_FILE, PAGE_FILE = "report.json", "report.html"
 GENERATOR_TAG = '<meta name="generator" content="softprompt '
 _HEAD_CHARS = 4096  # leading characters of a page that contain its generator tag
@@ -51,7 +53,8 @@ def _is_comparison(folder: Path) -> bool:
     if files:
         return any(_is_run_file(path) for path in files)
     reports = {REPORT_FILE, PAGE_FILE, PLOTS_FOLDER} if _is_report(folder / REPORT_FILE) else set()
-    return {path.name for path in folder.iterdir()} <= {RUNS_FOLDER, REPLIES_FOLDER, LOGS_FOLDER} | reports
+    folders = {RUNS_FOLDER, REPLIES_FOLDER, LOGS_FOLDER, TARGETS_FOLDER}
+    return {path.name for path in folder.iterdir()} <= folders | reports
 
 
 def _is_run_file(path: Path) -> bool:

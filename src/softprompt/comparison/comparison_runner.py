@@ -26,11 +26,12 @@ from softprompt.comparison.report import ComparisonResults, Report, add_recommen
 from softprompt.comparison.report.method_result import MethodEntry, MethodFailure
 from softprompt.comparison.runs.method_job import MethodJob
 from softprompt.comparison.runs.method_runner import MethodRunner, NullRunCallback
-from softprompt.comparison.runs.run_cache_key import build_cache_key, get_split_digests
+from softprompt.comparison.runs.run_cache_key import build_cache_key, get_data_digests
 from softprompt.comparison.runs.run_plan import RunSpec, count_trainings, plan_runs
 from softprompt.comparison.runs.run_store import RunStore
 from softprompt.comparison.runs.subprocess_runner import run_in_subprocess
 from softprompt.comparison.sweep_check import check_sweep
+from softprompt.comparison.text_check import check_text
 from softprompt.errors import SettingError, translate_os_errors
 from softprompt.tasks import ClassificationTask
 from softprompt.training.process_group import require_single_process
@@ -94,6 +95,7 @@ class ComparisonRunner:
             raise SettingError(f"`methods` contains {repeated[0]} more than once: remove the repetition")
         methods = {name: get_method(name) for name in settings.methods}
         check_sweep(settings, methods)
+        check_text(settings, methods)
         check_output_folder(settings.output)
         experiment = Experiment.prepare(settings)
         experiment.validate_examples()
@@ -139,7 +141,7 @@ class ComparisonRunner:
             method=name,
             steps=steps,
             is_pilot=is_pilot,
-            split_digests=get_split_digests(self.experiment),
+            data_digests=get_data_digests(self.experiment),
             run_folder=settings.output / RUNS_FOLDER,
             cache_key=self._build_cache_key(name, steps),
         )

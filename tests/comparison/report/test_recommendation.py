@@ -215,3 +215,36 @@ def test_missing_measurements_are_not_mentioned():
         }
     reasons = finished(report)["recommendation"]["reasons"]
     assert not any(words.startswith(("Serving", "Training", "Forgetting")) for words in reasons)
+
+
+def repeating(**num_tokens: int) -> dict[str, Any]:
+    """Make a report of methods that repeat tokens in each request, none shown to be better than another."""
+    report = classifying(tuple(num_tokens), thorough=False)
+    for name, count in num_tokens.items():
+        method = report["methods"][name]
+        method["metrics"]["accuracy"]["mean"], method["num_request_tokens"] = 0.9, count
+        for other in num_tokens.keys() - {name}:
+            decide(report, name, other, 0.0, "no difference shown")
+    return report
+
+
+def test_repeated_tokens_are_a_reason_and_methods_without_them_a_caveat():
+    report = repeating(**{"few-shot": 512, "prefix": 0, "lora": 0})
+    advice = advise(report)
+    assert advice["method"] == "few-shot"
+    assert "Requests: 512 tokens before each input (prefix tuning: 0; LoRA (rank 8): 0)." in advice["reasons"]
+    saving = "Each request repeats 512 tokens before its input: prefix tuning and LoRA (rank 8) repeat none"
+    assert any(words.startswith(saving) and "not shown to be worse" in words for words in advice["caveats"])
+    assert not any("do not train" in words for words in advice["caveats"])
+    decide(report, "few-shot", "prefix", 0.1, "better")
+    decide(report, "few-shot", "lora", 0.1, "better")
+    caveats = advise(report)["caveats"]
+    assert not any("repeat" in words for words in caveats)
+    assert any("do not train on these data" in words for words in caveats)
+
+
+def test_repeated_tokens_are_not_mentioned_where_no_request_repeats_any():
+    advice = advise(repeating(hard=0, prefix=0))
+    assert "Requests:" not in said(advice)
+    assert "repeat" not in said(advice)
+    assert any("do not train on these data" in words for words in advice["caveats"])

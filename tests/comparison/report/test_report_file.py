@@ -28,6 +28,14 @@ def test_serialized_report_has_the_same_keys_in_the_same_order(make: Any) -> Non
     assert json.dumps(json.loads(serialize_report(parse_report(content)))) == json.dumps(content)
 
 
+def test_the_number_of_repeated_tokens_is_written_only_if_it_is_known() -> None:
+    content = classifying(("hard", "few-shot"), thorough=False)
+    content["methods"]["few-shot"]["num_request_tokens"] = 512
+    written = json.loads(serialize_report(parse_report(content)))["methods"]
+    assert written["few-shot"]["num_request_tokens"] == 512
+    assert "num_request_tokens" not in written["hard"]
+
+
 def test_nan_and_infinity_are_written_as_null() -> None:
     content = classifying(("hard", "prefix"), thorough=False)
     prefix = content["methods"]["prefix"]

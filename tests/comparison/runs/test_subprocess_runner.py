@@ -13,7 +13,7 @@ import pytest
 from softprompt.comparison import AdaptationMethod, Experiment, FitConfig, FittedModel, MethodKind
 from softprompt.comparison.runs.failure_message import describe_failure
 from softprompt.comparison.runs.method_job import MethodJob
-from softprompt.comparison.runs.run_cache_key import get_split_digests
+from softprompt.comparison.runs.run_cache_key import get_data_digests
 from softprompt.comparison.runs.run_events import RunEndEvent, RunEvent, TrainBeginEvent
 from softprompt.comparison.runs.run_plan import RunSpec
 from softprompt.comparison.runs.run_store import RunStore
@@ -49,7 +49,7 @@ def job_of(settings: Settings, name: str, tmp_path: Path) -> MethodJob:
         method=name,
         steps=2,
         is_pilot=False,
-        split_digests=get_split_digests(Experiment.prepare(settings())),
+        data_digests=get_data_digests(Experiment.prepare(settings())),
         run_folder=tmp_path / "cells",
         cache_key={},
     )

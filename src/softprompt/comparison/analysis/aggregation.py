@@ -62,6 +62,7 @@ def summarize_method(
         metrics=aggregate_metrics([result.metrics for result in results]),
         num_trained_parameters=first.num_trained_parameters,
         trained_fraction=first.num_trained_parameters / experiment.model.num_parameters,
+        num_request_tokens=first.num_request_tokens,
         stored_bytes_per_task=first.stored_bytes,
         train_seconds=_mean_or_none([training.seconds for training in trainings]),
         search_seconds=_sum_training_seconds(trials, [result for _, result in finished]),

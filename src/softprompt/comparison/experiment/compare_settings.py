@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from softprompt.distillation import DistillSettings
+from softprompt.distillation.source_settings import SourceSettings
 from softprompt.training import TuneSettings
 from softprompt.training.shared_settings import TRAINING_DATA_DESCRIPTION, DataSource, SharedSettings
 
@@ -17,10 +19,11 @@ DEFAULT_METHODS = ("hard", "few-shot:8", "prompt", "prefix", "lora", "full")
 LR_MULTIPLIERS = (1.0, 3.0, 0.3, 10.0, 0.1, 1.8, 0.55, 5.5, 0.18)
 
 
-class CompareSettings(SharedSettings):
+class CompareSettings(SourceSettings, SharedSettings):
     """The settings of a comparison; None where the default depends on other settings.
 
     `max_steps` applies to each training run. `validation` selects the learning rate and the best step of each method.
+    `context`, `examples` or `document` is the text of the methods `document`, `distil` and `truncate`.
 
     Attributes:
         test: held-out test set, used only for the final scores, once per seed.
@@ -68,3 +71,12 @@ class CompareSettings(SharedSettings):
             SettingError: an override is invalid.
         """
         return TuneSettings.from_dict({**self.model_dump(include={*SharedSettings.model_fields, "data"}), **overrides})
+
+    def to_distill_settings(self, **overrides: Any) -> DistillSettings:
+        """Return the shared settings as settings of `distil`, with overrides.
+
+        Raises:
+            SettingError: an override is invalid.
+        """
+        names = {*SharedSettings.model_fields, *SourceSettings.model_fields, "data"}
+        return DistillSettings.from_dict({**self.model_dump(include=names), **overrides})

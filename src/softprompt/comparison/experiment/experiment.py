@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -11,6 +11,7 @@ from importlib.resources import files
 from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.overlap_check import check_overlap
 from softprompt.data import ExampleDataset, read_examples
+from softprompt.distillation.source_text import SourceText
 from softprompt.errors import DataError, IncompleteModel, SettingError, TaskError
 from softprompt.model import FrozenModel, load_model
 from softprompt.tasks import ClassificationTask, LinearHead, Objective, Task, filter_answered_splits
@@ -19,6 +20,8 @@ from softprompt.training.split_overlap import count_overlaps
 from softprompt.training.task_builder import bind_without_prompt, build_task
 
 logger = logging.getLogger(__name__)
+
+EXAMPLES_SPLIT = "examples"  # the text in front of the inputs, if it is a few-shot prompt
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Experiment:
         test: held-out test examples.
         out_of_domain: examples of the same task from another domain, or None.
         overlap: number of shared inputs by pair of splits, such as `training and test`.
+        text: text in front of the inputs, for the methods that use one; or None.
     """
 
     settings: CompareSettings
@@ -42,13 +46,14 @@ class Experiment:
     test: ExampleDataset
     out_of_domain: ExampleDataset | None
     overlap: dict[str, int]
+    text: SourceText | None = None
 
     @classmethod
     def prepare(cls, settings: CompareSettings) -> Experiment:
-        """Read the data and check that the splits do not overlap.
+        """Read the data and the text in front of the inputs, and check that the splits do not overlap.
 
         Raises:
-            SoftPromptError: the data cannot be read, do not match the task, or the splits overlap.
+            SoftPromptError: data or text cannot be read, do not match the task, or the splits overlap.
         """
         tuning = settings.to_tune_settings()
         data = load_examples(tuning)
@@ -75,8 +80,16 @@ class Experiment:
             )
         splits = {"training": training, "validation": validation, "test": test}
         overlap = count_overlaps(task, splits | ({"out of domain": out_of_domain} if out_of_domain else {}))
+        text = settings.read_source(settings.map, record_format) if settings.source_kinds else None
+        if text is not None and text.demonstrations is not None:
+            overlap |= _count_overlaps_with_examples(task, text.demonstrations, measured)
         check_overlap(overlap, settings.allow_overlap)
-        return cls(settings, task, training, validation, test, out_of_domain or None, overlap)
+        return cls(settings, task, training, validation, test, out_of_domain or None, overlap, text)
+
+    @property
+    def text_digest(self) -> str | None:
+        """The kind and the hash of the text in front of the inputs; None without one."""
+        return None if self.text is None else f"{self.text.kind} {self.text.digest}"
 
     def validate_examples(self) -> None:
         """Check every example that will be evaluated, before any training.
@@ -121,3 +134,11 @@ class Experiment:
         if not paragraphs:
             raise DataError(f"`reference_text={str(source)!r}` is empty")
         return paragraphs
+
+
+def _count_overlaps_with_examples(
+    task: Task, examples: ExampleDataset, measured: Mapping[str, ExampleDataset]
+) -> dict[str, int]:
+    """Count the inputs that the examples in front of all inputs share with each split that is measured."""
+    overlaps = count_overlaps(task, {EXAMPLES_SPLIT: examples, **measured})
+    return {pair: count for pair, count in overlaps.items() if pair.startswith(f"{EXAMPLES_SPLIT} and ")}

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.method_kind import MethodKind
 from softprompt.comparison.methods.fitted_model import FittedModel
@@ -46,6 +45,7 @@ class AdaptationMethod(ABC):
         is_trained: whether the method trains in steps, so that learning rates are searched.
         is_stochastic: whether the seed changes the result.
         is_local: whether the method runs the base model; False for an API.
+        needs_text: whether the method uses the text of the settings in front of the inputs.
     """
 
     title: str
@@ -53,14 +53,24 @@ class AdaptationMethod(ABC):
     is_trained: bool = True
     is_stochastic: bool = True
     is_local: bool = True
+    needs_text: bool = False
 
     def get_default_learning_rate(self, experiment: Experiment) -> float:  # noqa: ARG002
         """Return the learning rate at the center of the search, for a trained method."""
         return 1e-3
 
-    def get_cache_key_settings(self, settings: CompareSettings) -> Mapping[str, Any]:
+    def get_cache_key_settings(self, experiment: Experiment) -> Mapping[str, Any]:
         """Return the settings that the results depend on; they are part of the runs' cache key."""
-        return {"batch_size": settings.batch_size} if self.is_trained else {}
+        return {"batch_size": experiment.settings.batch_size} if self.is_trained else {}
+
+    def get_selection_key(self, experiment: Experiment, metrics: Mapping[str, float]) -> tuple[float, ...]:
+        """Return what learning rates are compared by; larger is better.
+
+        Args:
+            experiment: the experiment.
+            metrics: metrics of a training's best step on the validation examples.
+        """
+        return experiment.objective.selection_key(metrics)
 
     @abstractmethod
     def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:

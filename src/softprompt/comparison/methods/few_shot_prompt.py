@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from softprompt.comparison.experiment.compare_settings import CompareSettings
 from softprompt.comparison.experiment.experiment import Experiment
 from softprompt.comparison.experiment.stratified_sample import draw_stratified_subset
 from softprompt.comparison.method_kind import MethodKind
@@ -44,9 +43,9 @@ class FewShotPrompt(AdaptationMethod):
         self.num_shots = parse_count("few-shot", argument, DEFAULT_NUM_SHOTS, "the number of examples")
         self.title = f"{self.num_shots} examples in the prompt"
 
-    def get_cache_key_settings(self, settings: CompareSettings) -> Mapping[str, Any]:
+    def get_cache_key_settings(self, experiment: Experiment) -> Mapping[str, Any]:
         """Return the number of draws."""
-        return {"draws": settings.trials}
+        return {"draws": experiment.settings.trials}
 
     def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:  # noqa: ARG002
         """Make several draws and keep the best one on the validation examples."""
@@ -77,7 +76,9 @@ class FewShotPrompt(AdaptationMethod):
         objective = experiment.task.build_objective(
             experiment.model, experiment.model.shape.window - payload.num_positions
         )
-        return LocalFittedModel(objective, payload, stored_bytes=size, supports_mixed_batches=True)
+        return LocalFittedModel(
+            objective, payload, stored_bytes=size, supports_mixed_batches=True, num_request_tokens=len(ids)
+        )
 
     def _encode_shots(self, experiment: Experiment, shots: Sequence[Example]) -> list[int]:
         """Encode the examples with their answers, without placeholders of virtual tokens."""

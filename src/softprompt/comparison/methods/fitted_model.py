@@ -67,6 +67,8 @@ class FittedModel(ABC):
 
     Attributes:
         num_trained_parameters: number of trained parameters.
+        num_request_tokens: number of tokens that each request repeats before its input, without the template; None if
+            it is not known.
         stored_bytes: bytes to store for the task besides the base model.
         shares_base_weights: whether the unchanged base model can answer other texts from the same copy of the weights.
         training_record: record of the training run, if there was one.
@@ -75,6 +77,7 @@ class FittedModel(ABC):
     """
 
     num_trained_parameters: int = 0
+    num_request_tokens: int | None = None
     stored_bytes: int = 0
     shares_base_weights: bool = True
     training_record: TrainingRecord | None = None

@@ -45,6 +45,7 @@ class LocalFittedModel(FittedModel):
     stored_bytes: int = 0
     shares_base_weights: bool = True
     supports_mixed_batches: bool = False
+    num_request_tokens: int | None = 0
     training_record: TrainingRecord | None = None
 
     @torch.no_grad()

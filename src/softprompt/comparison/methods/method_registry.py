@@ -9,11 +9,13 @@ from functools import partial
 from softprompt.comparison.methods.adaptation_method import AdaptationMethod
 from softprompt.comparison.methods.adapters import BottleneckMethod, PeftMethod
 from softprompt.comparison.methods.api.api_method import ApiMethod
+from softprompt.comparison.methods.distillation_method import DistillationMethod
 from softprompt.comparison.methods.few_shot_prompt import FewShotPrompt
 from softprompt.comparison.methods.fine_tuning import BitFitTuning, FullFineTuning, LastLayersFineTuning, LinearProbe
 from softprompt.comparison.methods.hard_prompt import HardPrompt
 from softprompt.comparison.methods.method_argument import reject_argument
 from softprompt.comparison.methods.soft_prompt_method import SOFT_PROMPT_METHODS
+from softprompt.comparison.methods.text_methods import TruncatedText, WholeText
 from softprompt.errors import SettingError
 
 
@@ -27,6 +29,9 @@ def _create_ia3(argument: str | None) -> AdaptationMethod:
 ADAPTATION_METHODS: dict[str, Callable[[str | None], AdaptationMethod]] = {
     "hard": HardPrompt,
     "few-shot": FewShotPrompt,
+    "document": WholeText,
+    "truncate": TruncatedText,
+    "distil": DistillationMethod,
     "api": ApiMethod,
     **SOFT_PROMPT_METHODS,
     "lora": partial(PeftMethod, "LoRA", lambda peft, r: peft.LoraConfig(r=r, lora_alpha=2 * r), 5e-4),

@@ -10,6 +10,7 @@ from torch import Tensor
 from softprompt.comparison.methods.fitted_model import TrainingRecord
 from softprompt.errors import TrainingDiverged
 from softprompt.training import EvalEvent, StepEvent, TrainerCallback
+from softprompt.training.checkpoint import BestCheckpoint, TrainerState
 from softprompt.training.trainer import TrainOutcome
 
 
@@ -37,6 +38,16 @@ class EvaluationRecorder:
         """Return the answer of the other callback."""
         return self.callback.should_stop()
 
+    def build_record(self, state: TrainerState, best: Mapping[str, Any]) -> TrainingRecord:
+        """Return the record of a training that has ended.
+
+        Args:
+            state: state of the training at its end.
+            best: metrics of the step that is kept, and its number as `step`.
+        """
+        speed = state.useful_tokens / state.train_seconds if state.train_seconds else 0.0
+        return TrainingRecord(state.train_seconds, speed, self.evaluations, best)
+
 
 def train_and_record(
     train: Callable[[TrainerCallback], TrainOutcome], callback: TrainerCallback, peak_learning_rate: float
@@ -48,8 +59,16 @@ def train_and_record(
     """
     recorder = EvaluationRecorder(callback)
     state = train(recorder).state
+    best = require_best(state, peak_learning_rate)
+    return recorder.build_record(state, {"step": best.step, **best.metrics}), best.parameters
+
+
+def require_best(state: TrainerState, peak_learning_rate: float) -> BestCheckpoint:
+    """Return the best step of a training that has ended.
+
+    Raises:
+        TrainingDiverged: the loss was not finite before the first evaluation.
+    """
     if state.best is None:
         raise TrainingDiverged(f"the loss or its gradient was not finite at learning rate {peak_learning_rate:.2g}")
-    speed = state.useful_tokens / state.train_seconds if state.train_seconds else 0.0
-    best = {"step": state.best.step, **state.best.metrics}
-    return TrainingRecord(state.train_seconds, speed, recorder.evaluations, best), state.best.parameters
+    return state.best

@@ -30,6 +30,7 @@ def list_caveats(view: ReportView, method: str | None) -> list[str]:
         _warn_better_mean,
         _warn_single_task,
         _suggest_cheaper,
+        _suggest_fewer_tokens,
         _suggest_api,
         _warn_low_data,
         _warn_out_of_domain,
@@ -61,12 +62,24 @@ def _warn_better_mean(view: ReportView, method: str) -> Iterator[str]:
 def _warn_no_gain(view: ReportView) -> Iterator[str]:
     base = view.baseline_method
     trained = [name for name in view.scored_methods if _is_trained(view, name)]
-    if base is None or not trained or any(view.is_significantly_better(name, base) for name in trained):
+    if base is None or not trained or any(_is_gain(view, name, base) for name in trained):
         return
     yield (
         f"No trained method is shown to be better than {format_method_name(view, base)}: do not train on these data. "
         "More examples or more steps could change that."
     )
+
+
+def _is_gain(view: ReportView, name: str, base: str) -> bool:
+    """Return whether a method is shown to be better, or repeats fewer tokens and is not shown to be worse."""
+    if view.is_significantly_better(name, base):
+        return True
+    saves_tokens = _count_request_tokens(view, name) < _count_request_tokens(view, base)
+    return saves_tokens and not view.is_significantly_better(base, name)
+
+
+def _count_request_tokens(view: ReportView, name: str) -> int:
+    return view.results[name].num_request_tokens or 0
 
 
 def _warn_single_task(view: ReportView, method: str) -> Iterator[str]:
@@ -97,6 +110,23 @@ def _suggest_cheaper(view: ReportView, method: str) -> Iterator[str]:
         yield (
             f"If {mean} is enough, {format_method_name(view, best)} stores "
             f"{format_bytes(view.results[best].stored_bytes_per_task)} for a task instead of {format_bytes(stored)}."
+        )
+
+
+def _suggest_fewer_tokens(view: ReportView, method: str) -> Iterator[str]:
+    """Name the methods that repeat nothing in each request, if the recommended method does."""
+    num_tokens = _count_request_tokens(view, method)
+    lighter = [
+        name
+        for name in view.tied_methods
+        if view.methods[name].kind is not MethodKind.API and view.results[name].num_request_tokens == 0
+    ]
+    if num_tokens and lighter:
+        is_not = "is not" if len(lighter) == 1 else "are not"
+        yield (
+            f"Each request repeats {pluralize(num_tokens, 'token')} before its input: "
+            f"{join_few([format_method_name(view, name) for name in lighter])} "
+            f"{'repeats' if len(lighter) == 1 else 'repeat'} none, and {is_not} shown to be worse."
         )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_serializer
 
 from softprompt.comparison.method_kind import MethodKind
 from softprompt.comparison.report.report_part import FiniteNumber, JsonFloat, ReportPart
@@ -159,6 +160,8 @@ class MethodResult(ReportPart):
         metrics: metrics on the test set.
         num_trained_parameters: number of trained parameters.
         trained_fraction: trained parameters per parameter of the base model.
+        num_request_tokens: number of tokens that each request repeats before its input, without the template; null if
+            it is not known.
         stored_bytes_per_task: bytes to store for each task besides the base model.
         train_seconds: mean seconds of the steps of one training run.
         search_seconds: seconds of the steps of all training runs, with the learning rate search.
@@ -185,6 +188,7 @@ class MethodResult(ReportPart):
     metrics: MetricSummaries
     num_trained_parameters: int
     trained_fraction: float
+    num_request_tokens: int | None = None
     stored_bytes_per_task: int
     train_seconds: FiniteNumber = None
     search_seconds: FiniteNumber = None
@@ -203,6 +207,14 @@ class MethodResult(ReportPart):
     api_usage: ApiUsage | None = None
     steps: int = 0
     pairwise_tests: dict[str, PairwiseTest] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _omit_unknown_request_tokens(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Return the fields without `num_request_tokens` if it is not known, as files of earlier versions have them."""
+        fields = serialize(self)
+        if self.num_request_tokens is None:
+            del fields["num_request_tokens"]
+        return fields
 
 
 MethodEntry = Annotated[MethodResult | MethodFailure, Field(discriminator="status")]

@@ -30,6 +30,7 @@ def list_reasons(view: ReportView, method: str) -> list[str]:
         _describe_missing_labels,
         _describe_verdicts,
         _describe_storage,
+        _describe_request_tokens,
         _describe_serving,
         _describe_forgetting,
         _describe_training,
@@ -81,6 +82,14 @@ def _describe_storage(view: ReportView, method: str) -> str:
         return f"Storage: nothing has to be trained or stored for a task{_format_comparison(others)}."
     one, fifty = format_bytes(stored), format_bytes(50 * stored)
     return f"Storage: {one} for a task, {fifty} for fifty{_format_comparison(others)}."
+
+
+def _describe_request_tokens(view: ReportView, method: str) -> str:
+    count = view.results[method].num_request_tokens
+    if not view.repeats_tokens or count is None:
+        return ""
+    others = _list_others(view, method, lambda name: view.results[name].num_request_tokens, format_count)
+    return f"Requests: {pluralize(count, 'token')} before each input{_format_comparison(others)}."
 
 
 def _describe_serving(view: ReportView, method: str) -> str:

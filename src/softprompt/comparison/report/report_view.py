@@ -162,6 +162,11 @@ class ReportView:
         chosen = set(list(dict.fromkeys(first))[:MAX_NAMED_METHODS])
         return [name for name in self.scored_methods if name in chosen]
 
+    @property
+    def repeats_tokens(self) -> bool:
+        """Whether any completed method repeats tokens in each request, before its input."""
+        return any(result.num_request_tokens for result in self.results.values())
+
     def get_requests_per_second(self, name: str, num_tasks: int) -> float | None:
         """Return the throughput of a method with `num_tasks` tasks served at once; None if it was not measured."""
         stats = (self.results[name].serving or {}).get(str(num_tasks))

@@ -18,7 +18,8 @@ class MethodJob(BaseModel):
         method: name of the method.
         steps: number of steps of each training run.
         is_pilot: whether to measure the seconds per step, instead of executing the missing runs.
-        split_digests: digest and number of examples of each split, to notice that the data has changed.
+        data_digests: digest and number of examples of each split, and of the text in front of the inputs, to notice
+            that they have changed.
         run_folder: folder with the files of finished runs.
         cache_key: everything that the results of the runs depend on.
     """
@@ -29,6 +30,6 @@ class MethodJob(BaseModel):
     method: str
     steps: int
     is_pilot: bool
-    split_digests: dict[str, tuple[str, int]]
+    data_digests: dict[str, tuple[str, int]]
     run_folder: Path
     cache_key: dict[str, Any]

@@ -191,6 +191,7 @@ class MethodRunner:
             scores=tuple(evaluation.scores),
             confusion_matrix=evaluation.confusion and tuple(map(tuple, evaluation.confusion)),
             num_trained_parameters=fitted_model.num_trained_parameters,
+            num_request_tokens=fitted_model.num_request_tokens,
             stored_bytes=fitted_model.stored_bytes,
             shares_base_weights=fitted_model.shares_base_weights,
             training=None if record is None else _summarize_training(record),
@@ -217,7 +218,7 @@ class MethodRunner:
 
     def _update_best(self, best: _BestTrial, result: TrialResult, fitted_model: FittedModel | None) -> None:
         if result.metrics is not None:
-            selection_key = self.experiment.objective.selection_key(result.metrics)
+            selection_key = self.method.get_selection_key(self.experiment, result.metrics)
             best.update(selection_key, result.learning_rate, fitted_model)
 
     def _require_record(self, record: TrainingRecord | None) -> TrainingRecord:

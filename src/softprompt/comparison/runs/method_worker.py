@@ -19,7 +19,7 @@ from softprompt.comparison.methods.method_registry import get_method
 from softprompt.comparison.runs.failure_message import describe_failure
 from softprompt.comparison.runs.method_job import MethodJob
 from softprompt.comparison.runs.method_runner import MethodRunner, RunCallback
-from softprompt.comparison.runs.run_cache_key import get_split_digests
+from softprompt.comparison.runs.run_cache_key import get_data_digests
 from softprompt.comparison.runs.run_events import (
     FailureEvent,
     RunBeginEvent,
@@ -97,7 +97,7 @@ def run_job(job: MethodJob, callback: RunCallback) -> None:
         SoftPromptError: the method failed.
     """
     experiment = Experiment.prepare(job.settings)
-    if get_split_digests(experiment) != job.split_digests:
+    if get_data_digests(experiment) != job.data_digests:
         raise DataError("the data has changed since the comparison began: run the comparison again")
     store = RunStore(job.run_folder, job.cache_key)
     runner = MethodRunner(experiment, job.method, get_method(job.method), job.steps, store, callback)

@@ -30,7 +30,7 @@ def build_cache_key(experiment: Experiment, method: AdaptationMethod, steps: int
         "data": get_split_digests(experiment),
         "read_as": [dict(experiment.settings.map), experiment.training.mapping.format.name],
         "way": _hash_method_source(method),
-        **method.get_cache_key_settings(experiment.settings),
+        **method.get_cache_key_settings(experiment),
     }
     if method.is_local:
         key |= {
@@ -39,6 +39,12 @@ def build_cache_key(experiment: Experiment, method: AdaptationMethod, steps: int
             "libraries": _get_library_versions(),
         }
     return {**key, "steps": steps} if method.is_trained else key
+
+
+def get_data_digests(experiment: Experiment) -> dict[str, tuple[str, int]]:
+    """Return the digests of `get_split_digests`, and that of the text in front of the inputs, if there is one."""
+    digests = get_split_digests(experiment)
+    return digests if experiment.text_digest is None else {**digests, "text": (experiment.text_digest, 1)}
 
 
 def get_split_digests(experiment: Experiment) -> dict[str, tuple[str, int]]:

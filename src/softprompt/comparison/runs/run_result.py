@@ -100,6 +100,7 @@ class MeasuredRun(RunResult):
         scores: score of each test example, larger is better.
         confusion_matrix: counts by right label (row) and predicted label (column); None without labels.
         num_trained_parameters: number of trained parameters.
+        num_request_tokens: number of tokens that each request repeats before its input; None if it is not known.
         stored_bytes: bytes to store for the task besides the base model.
         shares_base_weights: whether the unchanged base model can answer other texts from the same copy of the weights.
         training: summary of the training; None without one.
@@ -115,6 +116,7 @@ class MeasuredRun(RunResult):
     scores: tuple[float, ...]
     confusion_matrix: tuple[tuple[int, ...], ...] | None = Field(alias="confusion")
     num_trained_parameters: int = Field(alias="trained_parameters")
+    num_request_tokens: int | None = Field(default=None, alias="request_tokens")
     stored_bytes: int
     shares_base_weights: bool = Field(alias="removable")
     training: _OptionalTraining = Field(alias="course")

@@ -111,6 +111,20 @@ def test_the_page_names_every_method_and_contains_the_command(written: tuple[dic
         assert words in said
 
 
+def test_repeated_tokens_have_a_column_only_if_a_request_repeats_any(tmp_path: Path):
+    def heads(num_tokens: int | None) -> str:
+        report = classifying(("hard", "few-shot", "prefix"), thorough=False)
+        for name, count in (("hard", 0), ("few-shot", num_tokens)):
+            report["methods"][name] |= {} if count is None else {"num_request_tokens": count}
+        page = Page(page_of(report, tmp_path))
+        assert ("1,024" in page.text("td")) == (num_tokens == 1024)
+        return page.text("th")
+
+    assert "Tokens repeated per request" in heads(1024)
+    assert "Tokens repeated" not in heads(0)
+    assert "Tokens repeated" not in heads(None)
+
+
 def test_incomparable_methods_and_skipped_runs_are_listed(folder_of: Callable[[str], Path]):
     page = Page((folder_of("writing") / "report.html").read_text(encoding="utf-8"))
     headings = [words for _, words in page.headings]

@@ -29,8 +29,9 @@ class ApiMethod(AdaptationMethod):
         self.model, self.limits = argument or None, limits or RequestLimits()
         self.title = f"hard prompt through an API{f': {argument}' if argument else ''}"
 
-    def get_cache_key_settings(self, settings: CompareSettings) -> Mapping[str, Any]:
+    def get_cache_key_settings(self, experiment: Experiment) -> Mapping[str, Any]:
         """Return the URL and the model."""
+        settings = experiment.settings
         return {"base_url": settings.base_url, "model": self.model or settings.api_model}
 
     def fit(self, experiment: Experiment, config: FitConfig, callback: TrainerCallback) -> FittedModel:  # noqa: ARG002
