@@ -82,7 +82,7 @@ def test_sigterm_while_a_gateway_waits_for_its_vllm_server_stops_both(
         finally:
             ended.append("vllm")
 
-    monkeypatch.setattr(local_vllm_server, "launch_server", started)
+    monkeypatch.setattr(local_vllm_server, "build_server", started)
     monkeypatch.setattr(local_vllm_server, "find_interpreter", lambda _: "python")
     check_ended(softprompt, store, base, "--backend", "vllm")
     assert ended == ["vllm"]

@@ -107,12 +107,11 @@ def _check_placement(is_prefix: bool, manifest: Manifest) -> None:
 
 def _check_adapter_config(content: bytes, folder: Path, payload: Payload, manifest: Manifest) -> bytes:
     """Check peft's configuration, which no hash covers: it must be the one that this prompt's adapter has."""
-    shape, name = manifest.base.shape, manifest.base.name
-    is_adapter = peft_format.find_peft_incompatibility(payload, shape, has_head=False) is None
-    if not is_adapter or content != peft_format.serialize_adapter_config(payload, shape, name):
-        raise CorruptPrompt(
-            f"{folder / peft_format.ADAPTER_CONFIG_FILE} was changed after it was written: peft would misread it"
-        )
+    shape, path = manifest.base.shape, folder / peft_format.ADAPTER_CONFIG_FILE
+    if reason := peft_format.find_peft_incompatibility(payload, shape, has_head=False):
+        raise CorruptPrompt(f"{path} is a peft adapter's, but peft cannot express {reason}")
+    if content != peft_format.serialize_adapter_config(payload, shape, manifest.base.name):
+        raise CorruptPrompt(f"{path} was changed after it was written: peft would misread it")
     return content
 
 

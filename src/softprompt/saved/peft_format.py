@@ -117,7 +117,7 @@ def serialize_cartridge_adapter(
     if not isinstance(payload, KVPrefix):
         raise PeftExportError(
             "a CARTRIDGE adapter holds keys and values, and this prompt holds embeddings: compile it to a prefix first "
-            "(`SavedPrompt.to_prefix`, or `softprompt export --format prefix`), or export it with `--format peft`"
+            "(`SavedPrompt.to_prefix`, or `softprompt export --format prefix`)"
         )
     config = {
         "peft_type": "CARTRIDGE",
